@@ -1,0 +1,103 @@
+//! A block of a file while it is being filled, and the buffer it lives in.
+
+use std::io::Write;
+
+/// Up to a block of bytes in a buffer of exactly a block, which is allocated and zeroed once and
+/// then used again and again.
+pub(crate) struct Block {
+    bytes: Box<[u8]>,
+    filled: usize,
+}
+
+impl Block {
+    pub(crate) fn new(block_size: usize) -> Self {
+        Self {
+            bytes: vec![0; block_size].into(),
+            filled: 0,
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled == self.bytes.len()
+    }
+
+    /// What is in it.
+    pub(crate) fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+
+    /// The part that is free, with whatever was there before. [`advance`](Self::advance) says how
+    /// much of it was filled.
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    pub(crate) fn advance(&mut self, len: usize) {
+        self.filled = self.filled.saturating_add(len).min(self.bytes.len());
+    }
+
+    /// Takes as much of `bytes` as there is space for.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
+        // Writing to a slice is the copy that stops at the end of the shorter one.
+        let len = self.space().write(bytes).unwrap_or_default();
+        self.advance(len);
+        len
+    }
+
+    /// The same with zeros.
+    pub(crate) fn push_zeros(&mut self, len: usize) -> usize {
+        let space = self.space();
+        let len = len.min(space.len());
+        space.iter_mut().take(len).for_each(|byte| *byte = 0);
+        self.advance(len);
+        len
+    }
+
+    /// Whether nothing but zeros is in it. Ends at the first byte that differs, so that it costs
+    /// nothing for what isn't.
+    pub(crate) fn is_zero(&self) -> bool {
+        let mut chunks = self.filled().chunks_exact(64);
+        chunks.all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+            && chunks.remainder().iter().all(|&byte| byte == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reused_block_does_not_show_what_was_in_it() {
+        let mut block = Block::new(100);
+        assert_eq!(block.push(&[7; 150]), 100);
+        assert!(block.is_full());
+        block.clear();
+        assert_eq!(block.push_zeros(70), 70);
+        assert!(block.is_zero());
+        assert_eq!(block.filled(), [0; 70]);
+        assert_eq!(block.push(b"ab"), 2);
+        assert_eq!(block.filled().last(), Some(&b'b'));
+    }
+
+    #[test]
+    fn one_byte_anywhere_makes_a_block_not_zero() {
+        for at in [0, 63, 64, 127, 128, 199] {
+            let mut block = Block::new(200);
+            block.push_zeros(at);
+            block.push(&[1]);
+            block.push_zeros(200);
+            assert!(!block.is_zero(), "{at}");
+        }
+        let mut block = Block::new(200);
+        block.push_zeros(200);
+        assert!(block.is_zero());
+    }
+}

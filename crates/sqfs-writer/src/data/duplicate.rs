@@ -1,0 +1,200 @@
+//! Bodies that are equal, by a proof that needs no second look at the first one.
+//!
+//! When a body turns out to be the second of its kind, the bytes of the first are long gone, and a
+//! sink need not be readable. So every body is hashed, with a hash for which nobody can make two
+//! bodies that agree. A cheaper checksum in front could not spare it: whether it will be needed is
+//! known only later.
+
+use blake3::Hasher;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use super::record::FileData;
+
+/// The hash of everything that decides which blocks a body becomes.
+pub(super) type Fingerprint = [u8; blake3::OUT_LEN];
+
+/// A fingerprint that is being taken. One is used for all bodies: a hasher is large, and most
+/// bodies are small.
+///
+/// Holes are hashed by their places, never by their zeros: one can be a terabyte long.
+pub(super) struct Taking {
+    content: Hasher,
+    holes: Hasher,
+    /// First block of the last run of holes, and how many blocks are in it.
+    run: (u64, u64),
+    /// How many blocks there have been.
+    at: u64,
+}
+
+impl Taking {
+    pub(super) fn new() -> Self {
+        Self {
+            content: Hasher::new(),
+            holes: Hasher::new(),
+            run: (0, 0),
+            at: 0,
+        }
+    }
+
+    /// A block or a tail that is not a hole.
+    pub(super) fn content(&mut self, bytes: &[u8]) {
+        self.content.update(bytes);
+        self.at += 1;
+    }
+
+    pub(super) fn holes(&mut self, count: u64) {
+        let (first, len) = self.run;
+        if first + len == self.at {
+            self.run.1 += count;
+        } else {
+            self.end_run();
+            self.run = (self.at, count);
+        }
+        self.at += count;
+    }
+
+    fn end_run(&mut self) {
+        let (first, len) = self.run;
+        if len > 0 {
+            self.holes.update(&first.to_le_bytes());
+            self.holes.update(&len.to_le_bytes());
+        }
+    }
+
+    /// Begins anew.
+    pub(super) fn reset(&mut self) {
+        if self.at > 0 {
+            self.content.reset();
+            self.holes.reset();
+            self.run = (0, 0);
+            self.at = 0;
+        }
+    }
+
+    /// `len` is that of the body.
+    pub(super) fn finish(&mut self, len: u64) -> Fingerprint {
+        self.end_run();
+        // Always, with holes or without: behind content of any length stand 40 bytes that nothing
+        // in the content can stand for.
+        self.content.update(self.holes.finalize().as_bytes());
+        self.content.update(&len.to_le_bytes());
+        self.content.finalize().into()
+    }
+}
+
+/// The first body of each kind.
+///
+/// There can be millions. The table holds no more than places in the vectors behind it: half the
+/// room of a map, which keeps a good part of its slots free and would have whole entries in them.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Looked up, never walked: its order reaches nothing.
+    places: HashTable<u32>,
+    fingerprints: Vec<Fingerprint>,
+    bodies: Vec<u32>,
+}
+
+impl Known {
+    /// The body with that fingerprint, and that length.
+    pub(super) fn get(&self, fingerprint: &Fingerprint, len: u64) -> Option<FileData> {
+        let same = |&place: &u32| self.fingerprints.get(place as usize) == Some(fingerprint);
+        let &place = self.places.find(hash(fingerprint), same)?;
+        let &index = self.bodies.get(place as usize)?;
+        Some(FileData::new(index, len))
+    }
+
+    pub(super) fn insert(&mut self, fingerprint: Fingerprint, body: FileData) {
+        let Ok(place) = u32::try_from(self.bodies.len()) else {
+            // Not reached: a writer refuses that many bodies. Then none is shared any more.
+            return;
+        };
+        let fingerprints = &self.fingerprints;
+        let get = |&place: &u32| fingerprints.get(place as usize);
+        let entry = self.places.entry(
+            hash(&fingerprint),
+            |place| get(place) == Some(&fingerprint),
+            |place| get(place).map_or(0, hash),
+        );
+        if let Entry::Vacant(vacant) = entry {
+            vacant.insert(place);
+            self.fingerprints.push(fingerprint);
+            self.bodies.push(body.record());
+        }
+    }
+}
+
+/// What is uniform needs no hash function.
+fn hash(fingerprint: &Fingerprint) -> u64 {
+    fingerprint
+        .first_chunk()
+        .map_or(0, |first| u64::from_le_bytes(*first))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Blocks of one byte; `None` is a hole, a number in front says how they are handed in.
+    fn fingerprint(blocks: &[Option<u8>], at_once: bool, len: u64) -> Fingerprint {
+        let mut taking = Taking::new();
+        let mut pending = 0;
+        for block in blocks {
+            match block {
+                None if at_once => pending += 1,
+                None => taking.holes(1),
+                Some(byte) => {
+                    if pending > 0 {
+                        taking.holes(std::mem::take(&mut pending));
+                    }
+                    taking.content(&[*byte]);
+                }
+            }
+        }
+        if pending > 0 {
+            taking.holes(pending);
+        }
+        taking.finish(len)
+    }
+
+    #[test]
+    fn what_differs_in_content_place_of_holes_or_length_is_told_apart() {
+        let bodies: [(&[Option<u8>], u64); 10] = [
+            (&[], 0),
+            (&[Some(1)], 1),
+            (&[Some(2)], 1),
+            (&[Some(1), Some(2)], 2),
+            (&[Some(1), None, Some(2)], 3),
+            (&[None, Some(1), Some(2)], 3),
+            (&[Some(1), Some(2), None], 3),
+            (&[None, Some(1), None, Some(2)], 4),
+            (&[None, None, Some(1), Some(2)], 4),
+            (&[None], 1),
+        ];
+        let mut seen = HashMap::new();
+        for (blocks, len) in bodies {
+            let one = fingerprint(blocks, false, len);
+            assert_eq!(one, fingerprint(blocks, true, len), "{blocks:?}");
+            assert_ne!(one, fingerprint(blocks, true, len + 1), "{blocks:?}");
+            assert_eq!(seen.insert(one, blocks), None, "{blocks:?}");
+        }
+    }
+
+    #[test]
+    fn content_that_ends_like_the_hash_of_holes_is_not_taken_for_them() {
+        // A block, and a hole of 32 bytes behind it.
+        let mut taking = Taking::new();
+        taking.content(&[1; 4096]);
+        taking.holes(1);
+        taking.end_run();
+        let shape = taking.holes.finalize();
+        taking.run = (0, 0);
+        let with_hole = taking.finish(4096 + 32);
+        let mut taking = Taking::new();
+        taking.content(&[1; 4096]);
+        taking.content(shape.as_bytes());
+        assert_ne!(taking.finish(4096 + 32), with_hole);
+    }
+}

@@ -1,0 +1,103 @@
+//! The blocks of one body, between their compression and the decision what becomes of them.
+
+use std::io::Write;
+
+use crate::error::Error;
+use crate::output::Output;
+
+/// Compressed bytes of a body that wait to be known as a duplicate or not. What is larger is
+/// written before that, and stays.
+pub(super) const BUDGET: usize = 4 << 20;
+
+/// Only compressed sizes decide what is held, and in which order: never what happens to be ready.
+/// So the image stays a function of what went in.
+pub(super) struct Held {
+    bytes: Vec<u8>,
+    budget: usize,
+    /// Where the body begins in the image, once it was too large to be held.
+    start: Option<u64>,
+    sizes: Sizes,
+}
+
+/// How much there is of a body.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Sizes {
+    pub(super) blocks: u64,
+    pub(super) raw_blocks: u64,
+    pub(super) bytes: u64,
+}
+
+impl Held {
+    pub(super) fn new(budget: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            budget,
+            start: None,
+            sizes: Sizes::default(),
+        }
+    }
+
+    pub(super) fn add<W: Write>(
+        &mut self,
+        stored: &[u8],
+        raw: bool,
+        output: &mut Output<W>,
+    ) -> Result<(), Error> {
+        self.sizes.blocks += 1;
+        self.sizes.raw_blocks += u64::from(raw);
+        self.sizes.bytes += stored.len() as u64;
+        if self.start.is_none() {
+            if self.bytes.len() + stored.len() <= self.budget {
+                self.bytes.extend_from_slice(stored);
+                return Ok(());
+            }
+            self.start = Some(output.write(&self.bytes)?);
+        }
+        output.write(stored)?;
+        Ok(())
+    }
+
+    /// The end of a body that stays: where it begins, and how much it is.
+    pub(super) fn keep<W: Write>(&mut self, output: &mut Output<W>) -> Result<(u64, Sizes), Error> {
+        let start = match self.start {
+            Some(start) => start,
+            None => output.write(&self.bytes)?,
+        };
+        Ok((start, self.clear()))
+    }
+
+    /// The end of a body that is not needed. `None` if nothing of it was written; otherwise it is
+    /// too late, and this is [`keep`](Self::keep).
+    pub(super) fn drop_body(&mut self) -> Option<(u64, Sizes)> {
+        let start = self.start;
+        let sizes = self.clear();
+        start.map(|start| (start, sizes))
+    }
+
+    fn clear(&mut self) -> Sizes {
+        self.bytes.clear();
+        self.start = None;
+        std::mem::take(&mut self.sizes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_within_the_budget_leaves_no_trace_and_a_larger_one_does() {
+        for (last, written) in [(4, 0), (5, 11)] {
+            let mut output = Output::new(Vec::new(), 96);
+            let mut held = Held::new(10);
+            held.add(&[1; 6], false, &mut output).unwrap();
+            held.add(&vec![2; last], true, &mut output).unwrap();
+            let kept = held.drop_body();
+            assert_eq!(kept.map(|(start, _)| start), (written > 0).then_some(96));
+            assert_eq!(output.position(), 96 + written);
+            held.add(&[3; 3], false, &mut output).unwrap();
+            let (start, sizes) = held.keep(&mut output).unwrap();
+            assert_eq!((start, sizes.blocks, sizes.bytes), (96 + written, 1, 3));
+        }
+    }
+}

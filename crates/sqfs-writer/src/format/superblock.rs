@@ -1,0 +1,58 @@
+//! The superblock: the first 96 bytes, and the last ones written.
+
+use super::{InodeRef, layout, newtype};
+use crate::format::Compression;
+
+/// Where a table would start that the image does not have.
+pub(crate) const ABSENT: u64 = u64::MAX;
+
+newtype! {
+    /// What readers are told about the image. None of it changes where anything is.
+    Flags(u16)
+}
+
+impl Flags {
+    /// Tails of files larger than a block are in fragments too.
+    pub(crate) const ALWAYS_FRAGMENTS: u16 = 0x0020;
+    /// There is an export table.
+    pub(crate) const EXPORTABLE: u16 = 0x0080;
+    /// A block of compressor options follows the superblock.
+    pub(crate) const COMPRESSOR_OPTIONS: u16 = 0x0400;
+}
+
+layout! {
+    /// `struct squashfs_super_block`.
+    Superblock: 96 {
+        s_magic: u32,
+        /// How many inodes there are. The kernel takes `df -i` from it, and the size of the
+        /// export table.
+        inodes: u32,
+        mkfs_time: u32,
+        block_size: u32,
+        /// How many fragment blocks there are.
+        fragments: u32,
+        compression: Compression,
+        /// `block_size == 1 << block_log`, or the kernel refuses to mount.
+        block_log: u16,
+        flags: Flags,
+        no_ids: u16,
+        s_major: u16,
+        s_minor: u16,
+        root_inode: InodeRef,
+        /// Where the last table ends, without the padding behind it.
+        bytes_used: u64,
+        id_table_start: u64,
+        xattr_id_table_start: u64,
+        inode_table_start: u64,
+        directory_table_start: u64,
+        fragment_table_start: u64,
+        lookup_table_start: u64,
+    }
+}
+
+impl Superblock {
+    /// `hsqs`.
+    pub(crate) const MAGIC: u32 = 0x7371_7368;
+    /// The only version that anything still reads: 4.0.
+    pub(crate) const VERSION: (u16, u16) = (4, 0);
+}

@@ -1,0 +1,66 @@
+//! Extended attributes: names and values, sets of them, and the way to both.
+//!
+//! ```text
+//! inode ─ XattrIndex ─► XattrId ─► XattrEntry name, XattrValue value, … count times
+//!                                               └─ or a reference to a value elsewhere
+//! ```
+
+use super::{layout, newtype};
+
+/// Prefixes that are a number in the image, in the order of those numbers. Others can't be stored.
+pub(crate) const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+
+newtype! {
+    /// Index into the table of sets.
+    XattrIndex(u32)
+}
+
+impl XattrIndex {
+    /// The inode has no xattrs.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+newtype! {
+    /// Number of the prefix; a flag says that the value is a reference.
+    XattrType(u16)
+}
+
+impl XattrType {
+    /// The value is 8 bytes: where the real one is.
+    pub(crate) const OUT_OF_LINE: u16 = 0x0100;
+}
+
+layout! {
+    /// The name of an attribute; its bytes without the prefix follow.
+    XattrEntry: 4 {
+        xattr_type: XattrType,
+        size: u16,
+    }
+}
+
+layout! {
+    /// The value of an attribute; its bytes follow.
+    XattrValue: 4 {
+        vsize: u32,
+    }
+}
+
+layout! {
+    /// One set of attributes.
+    XattrId: 16 {
+        /// Where the first entry is: start of the metadata block, 16 bits of offset.
+        xattr: u64,
+        count: u32,
+        /// Bytes of all entries and values as stored.
+        size: u32,
+    }
+}
+
+layout! {
+    /// What the superblock points to; positions of the metadata blocks of [`XattrId`]s follow.
+    XattrTableHeader: 16 {
+        xattr_table_start: u64,
+        xattr_ids: u32,
+        unused: u32,
+    }
+}

@@ -1,0 +1,45 @@
+//! Writes squashfs 4.0 images in one streaming pass.
+//!
+//! Bodies of files are split, compressed and written the moment they arrive; squashfs keeps its
+//! tables at the end, so names can still change until the image is finished. What comes out is a
+//! function of what went in and of the [`Options`]: not of the clock, the environment, or the
+//! number of threads.
+//!
+//! ```
+//! use std::io::Cursor;
+//! use sqfs_writer::{ImageWriter, Metadata, Options};
+//!
+//! let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default())?;
+//! image.file("etc/hostname", Metadata::new(0o644), &b"squash\n"[..])?;
+//! let (sink, summary) = image.finish()?;
+//! assert_eq!(sink.into_inner().len() as u64, summary.image_bytes);
+//! # Ok::<(), sqfs_writer::Error>(())
+//! ```
+//!
+//! There are two doors:
+//! - [`ImageWriter`] takes paths and a sink that can seek.
+//! - [`DataWriter`] takes bodies and gives a [`FileData`] for each; the names are the caller's own
+//!   [`Tree`], and the sink may be a pipe.
+
+mod compress;
+mod data;
+mod error;
+mod format;
+mod image;
+mod meta;
+mod metadata;
+mod options;
+mod output;
+mod summary;
+mod tree;
+mod writer;
+
+pub use compress::{Codec, Compressor};
+pub use data::{Body, FileData};
+pub use error::{Error, TreeError};
+pub use image::ImageWriter;
+pub use metadata::{Metadata, Xattrs};
+pub use options::Options;
+pub use summary::Summary;
+pub use tree::{Device, Directory, Kind, NAME_MAX, Node, NodeId, Tree};
+pub use writer::{DataWriter, Sealed};

@@ -1,0 +1,176 @@
+//! Directory listings, and the index of the large ones.
+
+use super::stream::MetadataStream;
+use crate::error::Error;
+use crate::format::{
+    DIR_COUNT_MAX, DirEntry, DirHeader, Field, InodeNumber, InodeRef, InodeType, METADATA_SIZE,
+    MetadataPosition,
+};
+
+/// Where a listing is, for the inode of its directory.
+pub(crate) struct Listing {
+    pub(crate) position: MetadataPosition,
+    /// Bytes of headers and entries.
+    pub(crate) len: u64,
+    pub(crate) subdirectories: u32,
+    /// Empty for a listing of at most one metadata block.
+    pub(crate) index: Vec<IndexPoint>,
+}
+
+/// A header that can be reached without reading what is in front of it.
+pub(crate) struct IndexPoint {
+    /// Where the header is, in bytes of the listing.
+    pub(crate) offset: u32,
+    /// The metadata block it begins in.
+    pub(crate) start_block: u32,
+    /// The first name behind it.
+    pub(crate) name: Box<[u8]>,
+}
+
+/// One line of a listing.
+#[derive(Clone, Copy)]
+pub(crate) struct Line<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) inode: InodeRef,
+    pub(crate) number: InodeNumber,
+    pub(crate) inode_type: InodeType,
+}
+
+/// Writes listings, one after the other.
+pub(crate) struct ListingWriter {
+    stream: MetadataStream,
+    /// Entries behind a header whose count is not known yet.
+    run: Vec<u8>,
+}
+
+/// The entries that will follow one header.
+struct Run {
+    start_block: u32,
+    number: InodeNumber,
+    count: u16,
+}
+
+impl ListingWriter {
+    pub(crate) fn new(stream: MetadataStream) -> Self {
+        Self {
+            stream,
+            run: Vec::new(),
+        }
+    }
+
+    /// Writes the listing of a directory: `lines` in bytewise order of the names, whose lengths
+    /// and number decide beforehand whether it gets an index.
+    pub(crate) fn write<'a>(
+        &mut self,
+        name_bytes: usize,
+        lines: impl ExactSizeIterator<Item = Result<Line<'a>, Error>>,
+        subdirectories: u32,
+    ) -> Result<Listing, Error> {
+        let indexed = DirHeader::SIZE + lines.len() * DirEntry::SIZE + name_bytes > METADATA_SIZE;
+        let mut listing = Listing {
+            position: self.stream.position()?,
+            len: 0,
+            subdirectories,
+            index: Vec::new(),
+        };
+        let mut indexed_block = listing.position.start_block;
+        let mut run: Option<Run> = None;
+        for line in lines {
+            let line = line?;
+            let Some(inode) = line.inode.position() else {
+                continue;
+            };
+            let delta = match &run {
+                Some(run) if self.fits(run, inode.start_block, indexed) => {
+                    delta(run.number, line.number)
+                }
+                _ => None,
+            };
+            if delta.is_none() {
+                self.end_run(run.take(), &mut listing)?;
+                let position = self.stream.position()?;
+                if indexed && position.start_block != indexed_block {
+                    indexed_block = position.start_block;
+                    listing.add_index_point(position, line.name);
+                }
+            }
+            let run = run.get_or_insert(Run {
+                start_block: inode.start_block,
+                number: line.number,
+                count: 0,
+            });
+            run.count += 1;
+            let entry = DirEntry {
+                offset: inode.offset,
+                inode_number: delta.unwrap_or(0),
+                entry_type: line.inode_type.basic(),
+                // A name is 1..=255 bytes long; the tree has seen to that.
+                size: u16::try_from(line.name.len().saturating_sub(1)).unwrap_or(u16::MAX),
+            };
+            self.run.extend_from_slice(&entry.to_bytes());
+            self.run.extend_from_slice(line.name);
+        }
+        self.end_run(run.take(), &mut listing)?;
+        Ok(listing)
+    }
+
+    /// Whether one more entry can follow the header of `run`, its number aside.
+    fn fits(&self, run: &Run, start_block: u32, indexed: bool) -> bool {
+        usize::from(run.count) < DIR_COUNT_MAX
+            && run.start_block == start_block
+            // An index has one point for each metadata block, and a point is a header. So the
+            // first entry that begins in a new block gets one.
+            && !(indexed && DirHeader::SIZE + self.run.len() >= self.stream.room())
+    }
+
+    fn end_run(&mut self, run: Option<Run>, listing: &mut Listing) -> Result<(), Error> {
+        let Some(run) = run else { return Ok(()) };
+        let header = DirHeader {
+            count: u32::from(run.count) - 1,
+            start_block: run.start_block,
+            inode_number: run.number,
+        };
+        self.stream.write(&header.to_bytes())?;
+        self.stream.write(&self.run)?;
+        listing.len += (DirHeader::SIZE + self.run.len()) as u64;
+        self.run.clear();
+        Ok(())
+    }
+
+    /// The stream, with at least one block in it.
+    pub(crate) fn into_stream(mut self) -> Result<MetadataStream, Error> {
+        if self.stream.is_empty() {
+            // Kernels before 5.11 refuse a directory table of no length, even where no directory
+            // has an entry. Nobody reads this header.
+            self.stream.write(&[0; DirHeader::SIZE])?;
+        }
+        Ok(self.stream)
+    }
+}
+
+impl Listing {
+    /// Readers find a header at the position of the listing plus the point's offset, modulo the
+    /// size of a metadata block, in the block that the point names.
+    fn add_index_point(&mut self, position: MetadataPosition, name: &[u8]) {
+        // More points than the inode can count are not an error: what is behind the last one is
+        // found by reading on.
+        if self.index.len() >= usize::from(u16::MAX) {
+            return;
+        }
+        if let Ok(offset) = u32::try_from(self.len) {
+            self.index.push(IndexPoint {
+                offset,
+                start_block: position.start_block,
+                name: name.into(),
+            });
+        }
+    }
+}
+
+/// What leads from the header's number to this one, if it fits.
+fn delta(from: InodeNumber, to: InodeNumber) -> Option<i16> {
+    i16::try_from(i64::from(to.0) - i64::from(from.0)).ok()
+}
+
+#[cfg(test)]
+mod tests;

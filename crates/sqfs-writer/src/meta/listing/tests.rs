@@ -1,0 +1,146 @@
+use super::*;
+use crate::compress::Compressor;
+
+/// What a header leads, as written.
+#[derive(Debug, PartialEq, Eq)]
+struct Header {
+    /// Where it is in the table, uncompressed.
+    at: usize,
+    count: u32,
+    start_block: u32,
+    number: u32,
+}
+
+/// Writes one listing behind `before` bytes, and reads its headers back. The stream doesn't
+/// compress, so that blocks can be taken apart by hand.
+fn write(before: usize, lines: &[(String, InodeRef, u32)]) -> (Listing, Vec<Header>) {
+    let codecs = crate::compress::Codecs::for_tests(|| Ok(Box::new(Raw)));
+    let mut stream = MetadataStream::new("test", &codecs).unwrap();
+    stream.write(&vec![0xEE; before]).unwrap();
+    let mut writer = ListingWriter::new(stream);
+    let name_bytes = lines.iter().map(|(name, ..)| name.len()).sum();
+    let iter = lines.iter().map(|(name, inode, number)| {
+        Ok(Line {
+            name: name.as_bytes(),
+            inode: *inode,
+            number: InodeNumber(*number),
+            inode_type: InodeType::Fifo,
+        })
+    });
+    let listing = writer.write(name_bytes, iter, 0).unwrap();
+    let blocks = writer.into_stream().unwrap().finish().unwrap();
+    let table: Vec<u8> = blocks
+        .bytes
+        .chunks(METADATA_SIZE + 2)
+        .flat_map(|block| block[2..].to_vec())
+        .collect();
+    let u32_at = |at: usize| u32::from_le_bytes(table[at..at + 4].try_into().unwrap());
+    let u16_at = |at: usize| u16::from_le_bytes(table[at..at + 2].try_into().unwrap());
+    let mut headers = Vec::new();
+    let mut at = before;
+    while at < table.len() && !lines.is_empty() {
+        let header = Header {
+            at,
+            count: u32_at(at) + 1,
+            start_block: u32_at(at + 4),
+            number: u32_at(at + 8),
+        };
+        at += DirHeader::SIZE;
+        for _ in 0..header.count {
+            at += DirEntry::SIZE + usize::from(u16_at(at + 6)) + 1;
+        }
+        headers.push(header);
+    }
+    (listing, headers)
+}
+
+struct Raw;
+
+impl crate::compress::Codec for Raw {
+    fn name(&self) -> &'static str {
+        "raw"
+    }
+
+    fn compress(&mut self, _: &[u8], _: &mut Vec<u8>) -> std::io::Result<bool> {
+        Ok(false)
+    }
+}
+
+fn lines(count: u32) -> Vec<(String, InodeRef, u32)> {
+    (0..count)
+        .map(|n| (format!("{n:08}"), InodeRef(0), n + 1))
+        .collect()
+}
+
+#[test]
+fn a_header_leads_at_most_256_entries() {
+    for (count, expected) in [
+        (0, vec![]),
+        (1, vec![1]),
+        (255, vec![255]),
+        (256, vec![256]),
+        (257, vec![256, 1]),
+    ] {
+        let (listing, headers) = write(0, &lines(count));
+        let counts: Vec<u32> = headers.iter().map(|header| header.count).collect();
+        assert_eq!(counts, expected);
+        assert!(listing.index.is_empty());
+    }
+}
+
+#[test]
+fn a_header_ends_where_numbers_or_blocks_of_inodes_are_too_far_away() {
+    let other = InodeRef(8194 << 16);
+    let here = InodeRef(0);
+    let cases = [
+        (here, 40_000, here, 40_000 + 32_767, 1),
+        (here, 40_000, here, 40_000 + 32_768, 2),
+        (here, 40_000, here, 40_000 - 32_768, 1),
+        (here, 40_000, here, 40_000 - 32_769, 2),
+        (here, 1, other, 2, 2),
+    ];
+    for (first, a, second, b, expected) in cases {
+        let lines = [("a".into(), first, a), ("b".into(), second, b)];
+        let (_, headers) = write(0, &lines);
+        assert_eq!(headers.len(), expected, "{a} {b}");
+    }
+}
+
+#[test]
+fn each_metadata_block_behind_the_first_has_a_header_that_the_index_leads_to() {
+    for before in [0, 1, 4000, 8185, 8191, 8192] {
+        let all = lines(3000);
+        let (listing, headers) = write(before, &all);
+        let blocks = (before + usize::try_from(listing.len).unwrap()).div_ceil(METADATA_SIZE);
+        let first_block = before / METADATA_SIZE;
+        assert_eq!(listing.index.len(), blocks - first_block - 1, "{before}");
+        for point in &listing.index {
+            let at = before + point.offset as usize;
+            let header = headers.iter().find(|header| header.at == at).unwrap();
+            assert_eq!(
+                point.start_block as usize,
+                at / METADATA_SIZE * (METADATA_SIZE + 2)
+            );
+            let name = all[header.number as usize - 1].0.as_bytes();
+            assert_eq!(&*point.name, name);
+        }
+    }
+}
+
+#[test]
+fn a_listing_of_one_block_has_no_index_wherever_it_begins() {
+    // 12 for the header, 16 an entry.
+    let (listing, _) = write(8000, &lines(255));
+    assert_eq!(listing.len, 12 + 255 * 16);
+    assert!(listing.index.is_empty());
+}
+
+#[test]
+fn a_table_without_entries_is_not_empty() {
+    let codecs = Compressor::default().resolve(131_072, None).unwrap();
+    let stream = MetadataStream::new("test", &codecs).unwrap();
+    let mut writer = ListingWriter::new(stream);
+    let listing = writer.write(0, std::iter::empty(), 0).unwrap();
+    assert_eq!(listing.len, 0);
+    assert_eq!(writer.into_stream().unwrap().finish().unwrap().starts, [0]);
+}

@@ -1,0 +1,191 @@
+//! The metadata: a tree in, the tables of the image out.
+//!
+//! Inodes and listings refer to each other by place, so both tables grow together, directory by
+//! directory from the leaves to the root; [`order`] says in which order.
+
+mod ids;
+mod inode;
+mod listing;
+mod order;
+mod stream;
+mod xattrs;
+
+pub(crate) use stream::{MetadataBlocks, entry_table};
+pub(crate) use xattrs::XattrTables;
+
+use crate::compress::Codecs;
+use crate::data::{FileData, Records};
+use crate::error::{Error, TreeError};
+use crate::format::{InodeNumber, InodeRef};
+use crate::tree::{Directory, Node, NodeId, Tree};
+use inode::{Common, InodeWriter, inode_type};
+use listing::{Line, Listing, ListingWriter};
+use order::{Numbers, post_order};
+use stream::MetadataStream;
+
+/// Everything that the tree becomes.
+pub(crate) struct Tables {
+    pub(crate) inodes: MetadataBlocks,
+    pub(crate) directories: MetadataBlocks,
+    pub(crate) xattrs: XattrTables,
+    /// By inode number, from 1 on.
+    pub(crate) refs: Vec<InodeRef>,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) root: InodeRef,
+}
+
+/// No inode is here: the highest 16 bits of a reference are always zero.
+const UNWRITTEN: InodeRef = InodeRef(u64::MAX);
+
+impl Tables {
+    pub(crate) fn build(
+        tree: &Tree<FileData>,
+        records: &Records,
+        codecs: &Codecs,
+    ) -> Result<Self, Error> {
+        let order = post_order(tree);
+        let numbers = Numbers::new(tree, &order).ok_or(TreeError::Stale)?;
+        let listings = MetadataStream::new("the directory table", codecs)?;
+        let mut builder = Builder {
+            tree,
+            places: Places::new(numbers),
+            inodes: InodeWriter::new(records, codecs)?,
+            listings: ListingWriter::new(listings),
+            pending: Vec::new(),
+        };
+        for &id in &order {
+            builder.add(id)?;
+        }
+        let root = builder.add_root()?;
+        let (inodes, ids, xattrs) = builder.inodes.finish(codecs)?;
+        Ok(Self {
+            inodes,
+            directories: builder.listings.into_stream()?.finish()?,
+            xattrs,
+            refs: builder.places.refs,
+            ids: ids.into_vec(),
+            root,
+        })
+    }
+}
+
+struct Builder<'t> {
+    tree: &'t Tree<FileData>,
+    places: Places,
+    inodes: InodeWriter<'t>,
+    listings: ListingWriter,
+    /// Listings whose directories have no inode yet, because their parents had no turn yet. In
+    /// post-order those of one parent are next to each other, at the end, in order of their names.
+    pending: Vec<Listing>,
+}
+
+impl Builder<'_> {
+    /// A directory's turn: the inodes of its children, then its listing.
+    fn add(&mut self, id: NodeId) -> Result<(), Error> {
+        let directory = as_directory(self.tree, id)?;
+        let mut subdirectories: u32 = 0;
+        let mut name_bytes = 0;
+        for (name, child) in directory.iter() {
+            name_bytes += name.len();
+            subdirectories += u32::from(node(self.tree, child)?.as_directory().is_some());
+        }
+        let first = self.pending.len().saturating_sub(subdirectories as usize);
+        let mut listings = self.pending.split_off(first).into_iter();
+        for (name, child) in directory.iter() {
+            let (number, place) = self.places.get(child)?;
+            if place == UNWRITTEN {
+                let place = self.add_child(id, name, child, number, &mut listings)?;
+                self.places.set(number, place);
+            }
+        }
+        let lines = directory.iter().map(|(name, child)| {
+            let (number, inode) = self.places.get(child)?;
+            Ok(Line {
+                name,
+                inode,
+                number,
+                inode_type: inode_type(node(self.tree, child)?.kind()),
+            })
+        });
+        let listing = self.listings.write(name_bytes, lines, subdirectories)?;
+        self.pending.push(listing);
+        Ok(())
+    }
+
+    fn add_child(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        child: NodeId,
+        number: InodeNumber,
+        listings: &mut impl Iterator<Item = Listing>,
+    ) -> Result<InodeRef, Error> {
+        let node = node(self.tree, child)?;
+        let common = Common {
+            metadata: node.metadata(),
+            number,
+            links: node.links(),
+            path: &|| self.tree.path(parent, name),
+        };
+        if let Some(place) = self.inodes.other(common, node.kind())? {
+            return Ok(place);
+        }
+        let listing = listings.next().ok_or(TreeError::Stale)?;
+        let (parent, _) = self.places.get(parent)?;
+        self.inodes.directory(common, parent, &listing)
+    }
+
+    fn add_root(&mut self) -> Result<InodeRef, Error> {
+        let (number, _) = self.places.get(NodeId::ROOT)?;
+        let listing = self.pending.pop().ok_or(TreeError::Stale)?;
+        let common = Common {
+            metadata: node(self.tree, NodeId::ROOT)?.metadata(),
+            number,
+            links: 1,
+            path: &|| "/".into(),
+        };
+        // Nothing has the number behind the last one, so that no reader takes the root for a
+        // child of its own.
+        let nobody = InodeNumber(number.0.saturating_add(1));
+        let place = self.inodes.directory(common, nobody, &listing)?;
+        self.places.set(number, place);
+        Ok(place)
+    }
+}
+
+/// Numbers of inodes, and where they are once they are written.
+struct Places {
+    numbers: Numbers,
+    refs: Vec<InodeRef>,
+}
+
+impl Places {
+    fn new(numbers: Numbers) -> Self {
+        Self {
+            refs: vec![UNWRITTEN; numbers.count() as usize],
+            numbers,
+        }
+    }
+
+    fn get(&self, id: NodeId) -> Result<(InodeNumber, InodeRef), Error> {
+        let number = self.numbers.get(id).ok_or(TreeError::Stale)?;
+        let place = self.refs.get(number.0 as usize - 1);
+        Ok((number, *place.ok_or(TreeError::Stale)?))
+    }
+
+    fn set(&mut self, number: InodeNumber, place: InodeRef) {
+        if let Some(slot) = self.refs.get_mut(number.0 as usize - 1) {
+            *slot = place;
+        }
+    }
+}
+
+fn node(tree: &Tree<FileData>, id: NodeId) -> Result<&Node<FileData>, Error> {
+    Ok(tree.get(id).ok_or(TreeError::Stale)?)
+}
+
+fn as_directory(tree: &Tree<FileData>, id: NodeId) -> Result<&Directory, Error> {
+    Ok(node(tree, id)?
+        .as_directory()
+        .ok_or(TreeError::NotADirectory)?)
+}

@@ -1,0 +1,110 @@
+//! What every inode carries besides its content: permissions, owner, time, extended attributes.
+
+use std::collections::BTreeMap;
+
+/// Permissions, owner, modification time and extended attributes of one inode.
+///
+/// ```
+/// use sqfs_writer::Metadata;
+///
+/// let ping = Metadata::new(0o755)
+///     .with_owner(0, 0)
+///     .with_mtime(1_700_000_000)
+///     .with_xattr(*b"security.capability", *b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+/// assert_eq!(ping.xattrs.len(), 1);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// Permission bits with setuid, setgid and sticky: the low 12 bits, `0..=0o7777`. The type of
+    /// the inode is not part of it; higher bits are refused when the node enters a tree, because
+    /// the kernel answers `EIO` for an inode that has them.
+    pub mode: u16,
+    /// Owner. An image can name at most 65 535 different ids, users and groups together.
+    pub uid: u32,
+    /// Group, from the same budget of 65 535 ids.
+    pub gid: u32,
+    /// Modification time, seconds since 1970 as squashfs stores it: `0..=u32::MAX` (year 2106).
+    pub mtime: u32,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+}
+
+impl Metadata {
+    /// Metadata with these permission bits, owned by 0:0, at time 0, without xattrs.
+    #[must_use]
+    pub fn new(mode: u16) -> Self {
+        Self {
+            mode,
+            ..Self::default()
+        }
+    }
+
+    /// The same with another owner.
+    #[must_use]
+    pub fn with_owner(mut self, uid: u32, gid: u32) -> Self {
+        self.uid = uid;
+        self.gid = gid;
+        self
+    }
+
+    /// The same with another modification time, in seconds since 1970.
+    #[must_use]
+    pub fn with_mtime(mut self, mtime: u32) -> Self {
+        self.mtime = mtime;
+        self
+    }
+
+    /// The same with one more extended attribute; a second value for a name replaces the first.
+    #[must_use]
+    pub fn with_xattr(mut self, name: impl Into<Box<[u8]>>, value: impl Into<Box<[u8]>>) -> Self {
+        self.xattrs.insert(name, value);
+        self
+    }
+}
+
+/// The extended attributes of one inode: full names (`user.comment`) to values, both bytes.
+///
+/// Most inodes have none; then this is one word and no allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Xattrs(Option<Box<XattrMap>>);
+
+type XattrMap = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+impl Xattrs {
+    /// Sets a value, replacing an earlier one of the same name.
+    ///
+    /// squashfs can store the prefixes `user.`, `trusted.` and `security.`. Anything else is
+    /// accepted here, left out of the image, and counted in the summary.
+    pub fn insert(&mut self, name: impl Into<Box<[u8]>>, value: impl Into<Box<[u8]>>) {
+        self.0
+            .get_or_insert_with(Box::default)
+            .insert(name.into(), value.into());
+    }
+
+    /// Names and values, in bytewise order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0
+            .iter()
+            .flat_map(|map| map.iter())
+            .map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The value of one attribute.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
+        self.0.as_ref()?.get(name).map(|value| &**value)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |map| map.len())
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,470 @@
+//! The one inode tree: names lead to nodes, nodes hold content, and everything can change until
+//! the image is finished.
+//!
+//! ```text
+//!   (directory, name) ──────► NodeId ──────► Node { metadata, kind, links }
+//!        the namespace          │               the inodes
+//!   a second name (hard link) ──┘
+//! ```
+//!
+//! The two halves are apart on purpose. A hard link is a second name that leads to the same node;
+//! replacing a name takes the name away and leaves the node to its other names. That is how a file
+//! system behaves, and it is what merging by name gets wrong.
+//!
+//! The tree is generic over `B`, the handle of a file's content. It never looks at one.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use crate::error::{Error, TreeError};
+use crate::metadata::Metadata;
+
+/// The longest name a directory entry can have, in bytes.
+pub const NAME_MAX: usize = 255;
+
+/// A node of one [`Tree`]. It is never given to another node, also not after a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    /// The root of every tree.
+    pub const ROOT: Self = Self(0);
+
+    /// Place among all nodes there ever were: below [`Tree::slots`].
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Major and minor number of a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// Major number, `0..=0xFFF` in the encoding that squashfs stores.
+    pub major: u32,
+    /// Minor number, `0..=0xF_FFFF`.
+    pub minor: u32,
+}
+
+/// What a node is, with its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind<B> {
+    /// A directory. [`Directory::default`] is an empty one, and the only one that can be made.
+    Directory(Directory),
+    /// A regular file; `B` leads to its content.
+    File(B),
+    /// A symbolic link and its target, as bytes, never interpreted.
+    Symlink(Box<[u8]>),
+    /// A character device. 0:0 is an ordinary one.
+    CharDevice(Device),
+    /// A block device.
+    BlockDevice(Device),
+    /// A named pipe.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+}
+
+impl<B> Kind<B> {
+    /// An empty directory.
+    #[must_use]
+    pub fn directory() -> Self {
+        Self::Directory(Directory::default())
+    }
+
+    /// Whether this is a directory.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        matches!(self, Self::Directory(_))
+    }
+}
+
+/// The entries of a directory, in bytewise order of their names.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    #[expect(
+        clippy::box_collection,
+        reason = "most nodes are files, and would be as large as a map too"
+    )]
+    entries: Box<BTreeMap<Box<[u8]>, NodeId>>,
+    parent: u32,
+}
+
+impl Directory {
+    /// The directory this one is in; the root is its own parent.
+    #[must_use]
+    pub fn parent(&self) -> NodeId {
+        NodeId(self.parent)
+    }
+
+    /// The node of that name.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<NodeId> {
+        self.entries.get(name).copied()
+    }
+
+    /// Names and nodes, in bytewise order of the names.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], NodeId)> {
+        self.entries.iter().map(|(name, id)| (&**name, *id))
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// A copy would hold the same nodes a second time, so it is always an empty directory.
+impl Clone for Directory {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// One inode: metadata, content, and the number of names that lead to it.
+#[derive(Debug)]
+pub struct Node<B> {
+    metadata: Metadata,
+    kind: Kind<B>,
+    links: u32,
+}
+
+impl<B> Node<B> {
+    /// Permissions, owner, time, xattrs.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> &Kind<B> {
+        &self.kind
+    }
+
+    /// How many names lead to it: 1 and more. Always 1 for a directory; the link count that a file
+    /// system shows for those (2 and one for each subdirectory) is worked out when the image is
+    /// written.
+    #[must_use]
+    pub fn links(&self) -> u32 {
+        self.links
+    }
+
+    /// Its entries, if it is a directory.
+    #[must_use]
+    pub fn as_directory(&self) -> Option<&Directory> {
+        match &self.kind {
+            Kind::Directory(directory) => Some(directory),
+            _ => None,
+        }
+    }
+}
+
+/// A tree of inodes under construction.
+///
+/// ```
+/// use sqfs_writer::{Kind, Metadata, NodeId, Tree};
+///
+/// let mut tree = Tree::new(Metadata::new(0o755));
+/// let file = tree.insert(NodeId::ROOT, b"old", Metadata::new(0o644), Kind::File("content"))?;
+/// tree.link(NodeId::ROOT, b"other", file)?;
+/// // The name goes, the node stays: it has another name.
+/// tree.insert(NodeId::ROOT, b"old", Metadata::new(0o644), Kind::File("new"))?;
+/// assert_eq!(tree.lookup(NodeId::ROOT, b"other")?, Some(file));
+/// assert_eq!(tree.get(file).map(|node| node.links()), Some(1));
+/// # Ok::<(), sqfs_writer::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Tree<B> {
+    /// Slots are not reused: an id kept too long leads nowhere, never to somebody else.
+    nodes: Vec<Option<Node<B>>>,
+    live: usize,
+}
+
+impl<B> Tree<B> {
+    /// A tree that is an empty root directory with this metadata.
+    ///
+    /// Mode bits above `0o7777` are cut off here; everywhere else they are an error.
+    #[must_use]
+    pub fn new(mut root: Metadata) -> Self {
+        root.mode &= 0o7777;
+        Self {
+            nodes: vec![Some(Node {
+                metadata: root,
+                kind: Kind::directory(),
+                links: 1,
+            })],
+            live: 1,
+        }
+    }
+
+    /// How many inodes there are, the root included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Never: there is always a root.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// A node, or `None` if it is no longer in the tree.
+    #[must_use]
+    pub fn get(&self, id: NodeId) -> Option<&Node<B>> {
+        self.nodes.get(id.index())?.as_ref()
+    }
+
+    /// The node of that name in a directory.
+    ///
+    /// # Errors
+    /// [`Error::Tree`] if `directory` is stale or not a directory.
+    pub fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>, Error> {
+        Ok(self.directory(directory)?.get(name))
+    }
+
+    /// Every live node with its id, in order of creation.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node<B>)> {
+        (0u32..)
+            .zip(&self.nodes)
+            .filter_map(|(index, node)| Some((NodeId(index), node.as_ref()?)))
+    }
+
+    /// Puts a new node under a name. What had the name before loses it; a directory goes with
+    /// everything below it.
+    ///
+    /// To change a directory and keep its entries, use [`set_metadata`](Self::set_metadata).
+    ///
+    /// # Errors
+    /// [`Error::Name`] for an empty name, one over [`NAME_MAX`] bytes, `.`, `..`, or one that holds
+    /// `/` or NUL; [`Error::Tree`] if `directory` is stale or not a directory, or `metadata.mode`
+    /// has bits above `0o7777`; [`Error::Limit`] for the 2³²nd node.
+    pub fn insert(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        metadata: Metadata,
+        mut kind: Kind<B>,
+    ) -> Result<NodeId, Error> {
+        check_name(name)?;
+        check_mode(&metadata)?;
+        let id = u32::try_from(self.nodes.len())
+            .map(NodeId)
+            .map_err(|_| Error::Limit {
+                what: "number of nodes",
+                entry: "the tree".into(),
+                value: self.nodes.len() as u64,
+                max: u32::MAX.into(),
+            })?;
+        if let Kind::Directory(new) = &mut kind {
+            new.parent = directory.0;
+        }
+        let old = self
+            .directory_mut(directory)?
+            .entries
+            .insert(name.into(), id);
+        self.nodes.push(Some(Node {
+            metadata,
+            kind,
+            links: 1,
+        }));
+        self.live += 1;
+        if let Some(old) = old {
+            self.unlink(old);
+        }
+        Ok(id)
+    }
+
+    /// Gives a node that is not a directory one more name: a hard link. What had the name before
+    /// loses it.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert), and [`Error::Tree`] if `target` is a directory or stale.
+    pub fn link(&mut self, directory: NodeId, name: &[u8], target: NodeId) -> Result<(), Error> {
+        check_name(name)?;
+        self.directory(directory)?;
+        let node = self.node_mut(target)?;
+        if node.kind.is_directory() {
+            return Err(TreeError::LinkToDirectory.into());
+        }
+        node.links = node.links.checked_add(1).ok_or(Error::Limit {
+            what: "link count",
+            entry: name.escape_ascii().to_string(),
+            value: u64::from(u32::MAX) + 1,
+            max: u32::MAX.into(),
+        })?;
+        let old = self
+            .directory_mut(directory)?
+            .entries
+            .insert(name.into(), target);
+        if let Some(old) = old {
+            self.unlink(old);
+        }
+        Ok(())
+    }
+
+    /// Takes a name away, and everything below it if it is a directory. Returns whether it was
+    /// there.
+    ///
+    /// # Errors
+    /// [`Error::Tree`] if `directory` is stale or not a directory.
+    pub fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<bool, Error> {
+        match self.directory_mut(directory)?.entries.entry(name.into()) {
+            Entry::Vacant(_) => Ok(false),
+            Entry::Occupied(entry) => {
+                let old = entry.remove();
+                self.unlink(old);
+                Ok(true)
+            }
+        }
+    }
+
+    /// Replaces the metadata of a node; content, entries and names stay.
+    ///
+    /// # Errors
+    /// [`Error::Tree`] if the node is stale or the mode has bits above `0o7777`.
+    pub fn set_metadata(&mut self, id: NodeId, metadata: Metadata) -> Result<(), Error> {
+        check_mode(&metadata)?;
+        self.node_mut(id)?.metadata = metadata;
+        Ok(())
+    }
+
+    /// The same tree with other content handles. Called once for each inode that is a file, in
+    /// order of creation.
+    ///
+    /// # Errors
+    /// The first one that `content` returns.
+    pub fn try_map<C, E>(
+        self,
+        mut content: impl FnMut(NodeId, B) -> Result<C, E>,
+    ) -> Result<Tree<C>, E> {
+        let mut map = |id, node: Node<B>| {
+            Ok(Node {
+                metadata: node.metadata,
+                kind: match node.kind {
+                    Kind::File(body) => Kind::File(content(id, body)?),
+                    Kind::Directory(directory) => Kind::Directory(directory),
+                    Kind::Symlink(target) => Kind::Symlink(target),
+                    Kind::CharDevice(device) => Kind::CharDevice(device),
+                    Kind::BlockDevice(device) => Kind::BlockDevice(device),
+                    Kind::Fifo => Kind::Fifo,
+                    Kind::Socket => Kind::Socket,
+                },
+                links: node.links,
+            })
+        };
+        let nodes = (0u32..)
+            .zip(self.nodes)
+            .map(|(index, node)| node.map(|node| map(NodeId(index), node)).transpose())
+            .collect::<Result<_, E>>()?;
+        Ok(Tree {
+            nodes,
+            live: self.live,
+        })
+    }
+
+    /// How many nodes there ever were.
+    pub(crate) fn slots(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Where a name is, for messages. Linear; an error is worth it.
+    pub(crate) fn path(&self, mut directory: NodeId, name: &[u8]) -> String {
+        let mut names = vec![name];
+        while let Some(parent) = self.get(directory).and_then(Node::as_directory) {
+            if directory == NodeId::ROOT {
+                break;
+            }
+            let child = directory;
+            directory = parent.parent();
+            let siblings = self.get(directory).and_then(Node::as_directory);
+            names.extend(
+                siblings
+                    .and_then(|siblings| siblings.iter().find(|&(_, id)| id == child))
+                    .map(|(name, _)| name),
+            );
+        }
+        names
+            .iter()
+            .rev()
+            .map(|name| format!("/{}", name.escape_ascii()))
+            .collect()
+    }
+
+    fn directory(&self, id: NodeId) -> Result<&Directory, TreeError> {
+        match &self.get(id).ok_or(TreeError::Stale)?.kind {
+            Kind::Directory(directory) => Ok(directory),
+            _ => Err(TreeError::NotADirectory),
+        }
+    }
+
+    fn directory_mut(&mut self, id: NodeId) -> Result<&mut Directory, TreeError> {
+        match &mut self.node_mut(id)?.kind {
+            Kind::Directory(directory) => Ok(directory),
+            _ => Err(TreeError::NotADirectory),
+        }
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node<B>, TreeError> {
+        self.nodes
+            .get_mut(id.index())
+            .and_then(Option::as_mut)
+            .ok_or(TreeError::Stale)
+    }
+
+    /// Takes one name away from a node. A loop, not a recursion: images choose the depth.
+    fn unlink(&mut self, id: NodeId) {
+        let mut pending = vec![id];
+        while let Some(id) = pending.pop() {
+            let Some(slot) = self.nodes.get_mut(id.index()) else {
+                continue;
+            };
+            let Some(node) = slot else { continue };
+            node.links -= 1;
+            if node.links > 0 {
+                continue;
+            }
+            if let Some(Node {
+                kind: Kind::Directory(directory),
+                ..
+            }) = slot.take()
+            {
+                pending.extend(directory.entries.into_values());
+            }
+            self.live -= 1;
+        }
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), Error> {
+    let reason = match name {
+        b"" => "it is empty",
+        b"." | b".." => "it has a meaning of its own",
+        _ if name.len() > NAME_MAX => "it is longer than 255 bytes",
+        _ if name.contains(&b'/') => "it holds a slash",
+        _ if name.contains(&0) => "it holds a NUL byte",
+        _ => return Ok(()),
+    };
+    Err(Error::Name {
+        name: name.into(),
+        reason,
+    })
+}
+
+fn check_mode(metadata: &Metadata) -> Result<(), TreeError> {
+    if metadata.mode > 0o7777 {
+        return Err(TreeError::Mode);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! The image in disk order: bodies as they come, then the tables, and the superblock last.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use crate::compress::Codec;
+use crate::data::{Body, Counts, DataPlane, FileData, Records, Written};
+use crate::error::Error;
+use crate::format::{
+    ABSENT, DEVICE_BLOCK, Field, Flags, MetadataHeader, Superblock, XattrTableHeader,
+};
+use crate::meta::{MetadataBlocks, Tables, XattrTables, entry_table};
+use crate::options::{Options, Resolved};
+use crate::output::Output;
+use crate::summary::Summary;
+use crate::tree::{Kind, Tree};
+
+/// Writes bodies as they come, and an image around them when the tree is known.
+///
+/// This is the door for those who keep names themselves, or whose sink cannot seek; others have it
+/// easier with [`ImageWriter`](crate::ImageWriter). The sink gets the image from its byte 96 on.
+/// The 96 bytes that belong in front are what [`finish`](Self::finish) returns, so there is no
+/// image before it has succeeded.
+///
+/// ```
+/// use sqfs_writer::{DataWriter, Kind, Metadata, NodeId, Options, Tree};
+///
+/// let mut writer = DataWriter::new(Vec::new(), &Options::default())?;
+/// let body = writer.add(&b"Hello, world!\n"[..])?;
+///
+/// let mut tree = Tree::new(Metadata::new(0o755));
+/// tree.insert(NodeId::ROOT, b"hello", Metadata::new(0o644), Kind::File(body))?;
+///
+/// let sealed = writer.finish(&tree)?;
+/// let image = [&sealed.superblock[..], &sealed.sink].concat();
+/// assert_eq!(image.len(), 4096);
+/// # Ok::<(), sqfs_writer::Error>(())
+/// ```
+pub struct DataWriter<W: Write> {
+    data: DataPlane<W>,
+    options: Resolved,
+}
+
+/// A finished image, but for the place of its first 96 bytes.
+#[derive(Debug)]
+#[must_use = "the image is not one before its superblock is in front of it"]
+#[non_exhaustive]
+pub struct Sealed<W> {
+    /// The first 96 bytes of the image.
+    pub superblock: [u8; 96],
+    /// Holds everything behind them, flushed.
+    pub sink: W,
+    /// What was written.
+    pub summary: Summary,
+}
+
+impl<W: Write> DataWriter<W> {
+    /// A writer whose sink gets the bytes behind the superblock. It writes in large pieces and
+    /// needs no buffer around it.
+    ///
+    /// # Errors
+    /// [`Error::Options`] for values out of range; [`Error::Sink`]; [`Error::Thread`] if a thread
+    /// can't be started.
+    pub fn new(sink: W, options: &Options) -> Result<Self, Error> {
+        Self::resolved(sink, options.resolve(None)?)
+    }
+
+    /// A writer that compresses with a codec of the caller's, which `codec` makes for each thread.
+    ///
+    /// The image says that it is compressed with what [`Options::compressor`] names; readers take
+    /// the codec's results for that. The crate's own implementation of it is not needed.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_codec(
+        sink: W,
+        options: &Options,
+        codec: impl Fn() -> io::Result<Box<dyn Codec>> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        Self::resolved(sink, options.resolve(Some(Arc::new(codec)))?)
+    }
+
+    fn resolved(sink: W, options: Resolved) -> Result<Self, Error> {
+        let mut output = Output::new(sink, Superblock::SIZE as u64);
+        if let Some(bytes) = &options.codecs.options {
+            // A metadata block that is never compressed.
+            let len = u16::try_from(bytes.len()).unwrap_or_default();
+            output.write(&(len | MetadataHeader::RAW).to_le_bytes())?;
+            output.write(bytes)?;
+        }
+        Ok(Self {
+            data: DataPlane::new(output, &options)?,
+            options,
+        })
+    }
+
+    /// Writes a body: everything that `body` gives until its end.
+    ///
+    /// # Errors
+    /// [`Error::Body`] if `body` fails: it is discarded then, and the writer can go on. After
+    /// [`Error::Sink`], [`Error::Codec`], [`Error::Thread`] or [`Error::Limit`] it can't, and
+    /// answers [`Error::Poisoned`].
+    pub fn add(&mut self, body: impl Read) -> Result<FileData, Error> {
+        let mut writer = self.begin();
+        writer.append(body)?;
+        writer.finish()
+    }
+
+    /// Begins a body that comes in pieces, or with holes. There is one at a time.
+    pub fn begin(&mut self) -> Body<'_, W> {
+        self.data.begin()
+    }
+
+    /// Writes all tables for `tree`, whose files must be bodies of this writer. Bodies that no
+    /// file has stay in the image as dead bytes.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] and [`Error::EmptyTarget`] for what the format has no room for;
+    /// [`Error::Tree`] if a file's content is from another writer; [`Error::Sink`],
+    /// [`Error::Codec`], [`Error::Thread`]; [`Error::Poisoned`] after an earlier failure.
+    pub fn finish(self, tree: &Tree<FileData>) -> Result<Sealed<W>, Error> {
+        let options = self.options;
+        let codecs = &options.codecs;
+        let Written {
+            output: mut image,
+            records,
+            fragments,
+            counts,
+        } = self.data.finish()?;
+        let Tables {
+            inodes,
+            directories,
+            xattrs,
+            refs,
+            ids,
+            root,
+        } = Tables::build(tree, &records, codecs)?;
+        let fragment_count = count(fragments.len(), "number of fragments")?;
+        let inode_count = count(refs.len(), "number of inodes")?;
+        let id_count = u16::try_from(ids.len()).unwrap_or(u16::MAX);
+
+        let inode_table_start = image.write(&inodes.bytes)?;
+        let directory_table_start = image.write(&directories.bytes)?;
+        let entries = fragments.iter().map(|fragment| fragment.to_bytes());
+        let blocks = entry_table("the fragment table", codecs, entries)?;
+        let fragment_table_start = write_table(&mut image, &blocks)?;
+        let lookup_table_start = if options.exportable {
+            let entries = refs.iter().map(|inode| inode.0.to_le_bytes());
+            write_table(
+                &mut image,
+                &entry_table("the export table", codecs, entries)?,
+            )?
+        } else {
+            ABSENT
+        };
+        let entries = ids.iter().map(|id| id.to_le_bytes());
+        let id_table_start =
+            write_table(&mut image, &entry_table("the id table", codecs, entries)?)?;
+        let xattr_id_table_start = write_xattrs(&mut image, &xattrs)?;
+        let bytes_used = image.position();
+        pad(&mut image)?;
+
+        let superblock = Superblock {
+            s_magic: Superblock::MAGIC,
+            inodes: inode_count,
+            mkfs_time: options.mkfs_time,
+            block_size: u32::try_from(options.block_size).unwrap_or_default(),
+            fragments: fragment_count,
+            compression: codecs.compression,
+            block_log: u16::try_from(options.block_size.ilog2()).unwrap_or_default(),
+            flags: flags(&options),
+            no_ids: id_count,
+            s_major: Superblock::VERSION.0,
+            s_minor: Superblock::VERSION.1,
+            root_inode: root,
+            bytes_used,
+            id_table_start,
+            xattr_id_table_start,
+            inode_table_start,
+            directory_table_start,
+            fragment_table_start,
+            lookup_table_start,
+        };
+        let summary = Summary {
+            bytes_used,
+            image_bytes: image.position(),
+            inodes: inode_count,
+            dead_bytes: dead_bytes(tree, &records, counts)?,
+            fragments: fragment_count,
+            ids: id_count,
+            xattr_sets: xattrs.count,
+            dropped_xattrs: xattrs.dropped,
+            body_bytes: counts.body_bytes,
+            hole_bytes: counts.hole_bytes,
+            data_bytes: counts.data_bytes,
+            blocks: counts.blocks,
+            raw_blocks: counts.raw_blocks,
+            duplicates: counts.duplicates,
+            duplicate_bytes: counts.duplicate_bytes,
+            duplicates_kept: counts.duplicates_kept,
+        };
+        Ok(Sealed {
+            superblock: superblock.to_bytes(),
+            sink: image.into_sink()?,
+            summary,
+        })
+    }
+}
+
+impl<W: Write> fmt::Debug for DataWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataWriter").finish_non_exhaustive()
+    }
+}
+
+fn flags(options: &Resolved) -> Flags {
+    let mut flags = 0;
+    if options.tails {
+        flags |= Flags::ALWAYS_FRAGMENTS;
+    }
+    if options.exportable {
+        flags |= Flags::EXPORTABLE;
+    }
+    if options.codecs.options.is_some() {
+        flags |= Flags::COMPRESSOR_OPTIONS;
+    }
+    Flags(flags)
+}
+
+/// Writes a table and, behind it, where its blocks are; the superblock points to the latter. A
+/// table without entries is absent.
+fn write_table<W: Write>(image: &mut Output<W>, table: &MetadataBlocks) -> Result<u64, Error> {
+    if table.starts.is_empty() {
+        return Ok(ABSENT);
+    }
+    let start = image.write(&table.bytes)?;
+    image.write(&block_index(start, table))
+}
+
+fn write_xattrs<W: Write>(image: &mut Output<W>, xattrs: &XattrTables) -> Result<u64, Error> {
+    if xattrs.count == 0 {
+        return Ok(ABSENT);
+    }
+    let xattr_table_start = image.write(&xattrs.values.bytes)?;
+    let start = image.write(&xattrs.sets.bytes)?;
+    let header = XattrTableHeader {
+        xattr_table_start,
+        xattr_ids: xattrs.count,
+        unused: 0,
+    };
+    let position = image.write(&header.to_bytes())?;
+    image.write(&block_index(start, &xattrs.sets))?;
+    Ok(position)
+}
+
+fn block_index(start: u64, table: &MetadataBlocks) -> Vec<u8> {
+    let positions = table.starts.iter().map(|offset| start + offset);
+    positions.flat_map(u64::to_le_bytes).collect()
+}
+
+/// Ends the file on a whole device block. Without that a device with sectors of 4 KiB has no last
+/// one, and mounting fails. `bytes_used` doesn't count it.
+fn pad<W: Write>(image: &mut Output<W>) -> Result<(), Error> {
+    let len = image.position().next_multiple_of(DEVICE_BLOCK as u64) - image.position();
+    let zeros = [0; DEVICE_BLOCK];
+    image.write(
+        zeros
+            .get(..usize::try_from(len).unwrap_or_default())
+            .unwrap_or_default(),
+    )?;
+    Ok(())
+}
+
+/// Bytes of blocks that no file of the tree has.
+fn dead_bytes(tree: &Tree<FileData>, records: &Records, counts: Counts) -> Result<u64, Error> {
+    let mut seen = HashSet::new();
+    let mut alive = 0;
+    for (_, node) in tree.nodes() {
+        if let Kind::File(data) = node.kind() {
+            let (_, stored) = records.sparse_and_stored(*data)?;
+            if stored > 0 && seen.insert(records.first_word(*data)?) {
+                alive += stored;
+            }
+        }
+    }
+    Ok(counts.block_bytes.saturating_sub(alive))
+}
+
+fn count(len: usize, what: &'static str) -> Result<u32, Error> {
+    u32::try_from(len).map_err(|_| Error::Limit {
+        what,
+        entry: "the image".into(),
+        value: len as u64,
+        max: u32::MAX.into(),
+    })
+}

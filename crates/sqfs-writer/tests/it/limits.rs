@@ -1,0 +1,170 @@
+//! What the format has no room for is a typed error that names the entry.
+
+use std::io::Cursor;
+
+use sqfs_writer::{
+    Compressor, DataWriter, Device, Error, ImageWriter, Kind, Metadata, NodeId, Options, Tree,
+    TreeError,
+};
+
+use crate::expected::options;
+
+fn finish(edit: impl FnOnce(&mut ImageWriter<Cursor<Vec<u8>>>)) -> Error {
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default()).unwrap();
+    edit(&mut image);
+    image.finish().unwrap_err()
+}
+
+#[test]
+fn values_out_of_range_name_their_entry() {
+    let metadata = || Metadata::new(0o644);
+    let device = |major, minor| Kind::CharDevice(Device { major, minor });
+    let long_name = format!("user.{}", "n".repeat(251));
+    type Kinds = (
+        Kind<sqfs_writer::FileData>,
+        Metadata,
+        &'static str,
+        u64,
+        u64,
+    );
+    let cases: [Kinds; 5] = [
+        (
+            Kind::Symlink(vec![b'x'; 4096].into()),
+            metadata(),
+            "symlink target length",
+            4096,
+            4095,
+        ),
+        (
+            device(0x1000, 0),
+            metadata(),
+            "device major number",
+            0x1000,
+            0xFFF,
+        ),
+        (
+            device(0, 0x10_0000),
+            metadata(),
+            "device minor number",
+            0x10_0000,
+            0xF_FFFF,
+        ),
+        (
+            Kind::Fifo,
+            metadata().with_xattr(*b"user.v", vec![0; 65_537]),
+            "xattr value length",
+            65_537,
+            65_536,
+        ),
+        (
+            Kind::Fifo,
+            metadata().with_xattr(long_name.into_bytes(), *b""),
+            "xattr name length",
+            256,
+            255,
+        ),
+    ];
+    for (kind, metadata, noun, number, most) in cases {
+        let error = finish(|image| {
+            image.insert("some/where/\n", metadata, kind).unwrap();
+        });
+        let Error::Limit {
+            what,
+            entry,
+            value,
+            max,
+        } = error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!(entry, "/some/where/\\n");
+        assert_eq!((what, value, max), (noun, number, most));
+    }
+}
+
+#[test]
+fn an_empty_symlink_target_names_its_entry() {
+    let error = finish(|image| {
+        image.symlink("a/b", Metadata::new(0o777), "").unwrap();
+    });
+    assert_eq!(error.to_string(), "the symlink /a/b has an empty target");
+}
+
+#[test]
+fn the_65536th_id_is_an_error_and_the_65535th_is_not() {
+    for (count, good) in [(65_535u32, true), (65_536, false)] {
+        let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default()).unwrap();
+        for n in 0..count.div_ceil(2) {
+            let metadata = Metadata::new(0).with_owner(2 * n, (2 * n + 1).min(count - 1));
+            image.insert(format!("{n}"), metadata, Kind::Fifo).unwrap();
+        }
+        match image.finish() {
+            Ok((_, summary)) => assert!(good && u32::from(summary.ids) == count),
+            Err(Error::Limit { max: 65_535, .. }) => assert!(!good),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_links_and_subdirectories_are_counted() {
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default()).unwrap();
+    let file = image.file("f", Metadata::new(0o644), &b"x"[..]).unwrap();
+    for n in 0..100_000 {
+        image.link(format!("links/{n}"), file).unwrap();
+        image
+            .directory(format!("dirs/{n}"), Metadata::new(0o755))
+            .unwrap();
+    }
+    let (sink, _) = image.finish().unwrap();
+    let image = crate::reader::read(&sink.into_inner());
+    assert_eq!(image.entries[&b"/f"[..]].nlink, 100_001);
+    assert_eq!(image.entries[&b"/dirs"[..]].nlink, 100_002);
+}
+
+#[test]
+fn a_file_of_too_many_blocks_is_refused_before_it_is_written() {
+    let mut writer = DataWriter::new(Vec::new(), &options(4096, Compressor::default(), 1)).unwrap();
+    let max = 4096 * (u64::from(u32::MAX) >> 1);
+    for len in [max + 1, u64::MAX] {
+        let mut body = writer.begin();
+        assert!(matches!(body.hole(len), Err(Error::Limit { .. })));
+    }
+    let mut body = writer.begin();
+    body.hole(max).unwrap();
+    assert!(matches!(body.hole(1), Err(Error::Limit { .. })));
+}
+
+#[test]
+fn bodies_of_another_writer_are_refused() {
+    let options = Options::default();
+    let mut other = DataWriter::new(Vec::new(), &options).unwrap();
+    let data = other.add(&b"x"[..]).unwrap();
+    let writer = DataWriter::new(Vec::new(), &options).unwrap();
+    let mut tree = Tree::new(Metadata::new(0o755));
+    tree.insert(NodeId::ROOT, b"f", Metadata::new(0), Kind::File(data))
+        .unwrap();
+    let result = writer.finish(&tree);
+    assert!(matches!(
+        result,
+        Err(Error::Tree(TreeError::ForeignContent))
+    ));
+}
+
+#[test]
+fn paths_lead_through_directories_only() {
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default()).unwrap();
+    let metadata = || Metadata::new(0o755);
+    image.file("f", metadata(), &b""[..]).unwrap();
+    let result = image.directory("f/below", metadata());
+    assert!(matches!(result, Err(Error::Tree(TreeError::NotADirectory))));
+    for path in ["", "/", "//"] {
+        let result = image.symlink(path, metadata(), "x");
+        assert!(matches!(result, Err(Error::Tree(TreeError::Root))));
+        assert_eq!(image.directory(path, metadata()).unwrap(), NodeId::ROOT);
+    }
+    for path in ["a/../b", "./a", ".."] {
+        let result = image.directory(path, metadata());
+        assert!(matches!(result, Err(Error::Name { .. })), "{path}");
+    }
+}

@@ -1,0 +1,420 @@
+//! What goes in comes out.
+
+use proptest::prelude::*;
+use sqfs_writer::{Codec, Compressor, DataWriter, Device, FileData, Kind, Metadata, NodeId, Tree};
+
+use crate::expected::{Bodies, CODECS, noise, options, text};
+use crate::reader::Content;
+
+const GZIP: Compressor = Compressor::Gzip { level: 6 };
+const ZSTD: Compressor = Compressor::Zstd { level: 3 };
+
+fn tree() -> Tree<FileData> {
+    Tree::new(Metadata::new(0o755))
+}
+
+fn put(tree: &mut Tree<FileData>, name: &str, kind: Kind<FileData>) -> NodeId {
+    let metadata = Metadata::new(0o644).with_mtime(7);
+    tree.insert(NodeId::ROOT, name.as_bytes(), metadata, kind)
+        .unwrap()
+}
+
+#[test]
+fn an_empty_image() {
+    for &compressor in CODECS {
+        let (bytes, _) = Bodies::new(&options(4096, compressor, 1)).check(&tree());
+        assert_eq!(bytes.len(), 4096);
+    }
+}
+
+#[test]
+fn every_type_basic_and_extended() {
+    let kinds = |bodies: &mut Bodies| {
+        let device = Device {
+            major: 0xABC,
+            minor: 0xD_EF12,
+        };
+        [
+            ("directory", Kind::directory(), 1),
+            ("file", Kind::File(bodies.add(b"content")), 2),
+            ("symlink", Kind::Symlink((*b"/target").into()), 3),
+            ("block", Kind::BlockDevice(device), 4),
+            ("char", Kind::CharDevice(Device::default()), 5),
+            ("fifo", Kind::Fifo, 6),
+            ("socket", Kind::Socket, 7),
+        ]
+    };
+    let mut bodies = Bodies::new(&options(4096, ZSTD, 1));
+    let mut tree = tree();
+    for (name, kind, _) in kinds(&mut bodies) {
+        put(&mut tree, name, kind);
+    }
+    for (name, kind, _) in kinds(&mut bodies) {
+        let metadata = Metadata::new(0o7777)
+            .with_owner(1, u32::MAX)
+            .with_xattr(*b"user.name", name.as_bytes())
+            .with_xattr(*b"security.capability", *b"the same for all of them");
+        let name = format!("{name}-x");
+        tree.insert(NodeId::ROOT, name.as_bytes(), metadata, kind)
+            .unwrap();
+    }
+    let types: Vec<(&str, u16)> = kinds(&mut bodies).map(|(name, _, n)| (name, n)).into();
+    let (_, image) = bodies.check(&tree);
+    for (name, number) in types {
+        assert_eq!(image.inode_types[format!("/{name}").as_bytes()], number);
+        let extended = format!("/{name}-x");
+        assert_eq!(image.inode_types[extended.as_bytes()], number + 7);
+    }
+}
+
+#[test]
+fn sizes_around_a_block_with_both_settings_for_tails() {
+    for &compressor in CODECS {
+        for block_size in [4096, 131_072] {
+            for tails in [true, false] {
+                let mut options = options(block_size, compressor, 2);
+                options.tails = tails;
+                let mut bodies = Bodies::new(&options);
+                let mut tree = tree();
+                let bs = block_size as usize;
+                for len in [0, 1, bs - 1, bs, bs + 1, 2 * bs, 3 * bs - 1, 3 * bs + 17] {
+                    for (kind, content) in [
+                        ("zero", vec![0; len]),
+                        ("text", text(len, len as u64)),
+                        ("noise", noise(len, len as u64)),
+                    ] {
+                        let data = bodies.add(&content);
+                        put(&mut tree, &format!("{kind}-{len}"), Kind::File(data));
+                    }
+                }
+                bodies.check(&tree);
+            }
+        }
+    }
+}
+
+/// The zlib format at no effort at all, for those who would rather have another library.
+struct Stored;
+
+impl Codec for Stored {
+    fn name(&self) -> &'static str {
+        "stored"
+    }
+
+    fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> std::io::Result<bool> {
+        output.clear();
+        let level = if input.len() > 1000 { 1 } else { 0 };
+        let level = flate2::Compression::new(level);
+        let mut encoder = flate2::write::ZlibEncoder::new(output, level);
+        std::io::Write::write_all(&mut encoder, input)?;
+        Ok(encoder.finish()?.len() < input.len())
+    }
+}
+
+#[test]
+fn a_codec_of_the_callers_own() {
+    let options = options(4096, Compressor::Gzip { level: 9 }, 2);
+    let mut writer = DataWriter::with_codec(Vec::new(), &options, || Ok(Box::new(Stored))).unwrap();
+    let content = text(10_000, 1);
+    let mut tree = tree();
+    let data = writer.add(&content[..]).unwrap();
+    put(&mut tree, "file", Kind::File(data));
+    let sealed = writer.finish(&tree).unwrap();
+    assert!(sealed.summary.raw_blocks < sealed.summary.blocks);
+    let image = crate::reader::read(&[&sealed.superblock[..], &sealed.sink].concat());
+    assert_eq!(image.entries[&b"/file"[..]].content, Content::File(content));
+}
+
+#[test]
+fn holes_declared_or_found_are_the_same() {
+    const BS: u64 = 4096;
+    let full = text(BS as usize, 1);
+    let cases: [&[Result<&[u8], u64>]; 12] = [
+        &[Err(0)],
+        &[Err(1)],
+        &[Err(BS)],
+        &[Err(100 * BS + 1)],
+        &[Err(BS), Ok(&full)],
+        &[Ok(&full), Err(BS)],
+        &[Ok(&full), Err(3 * BS), Ok(&full)],
+        &[Ok(b"x"), Err(3 * BS), Ok(b"y")],
+        &[Err(BS - 1), Ok(b"x"), Err(2 * BS)],
+        &[Ok(&full), Err(1)],
+        &[Err(5), Err(BS), Err(BS - 5)],
+        &[Ok(&full), Err(2 * BS), Ok(b"tail")],
+    ];
+    for pieces in cases {
+        let mut declared = Bodies::new(&options(BS as u32, ZSTD, 1));
+        let mut tree = tree();
+        let data = declared.add_pieces(pieces);
+        put(&mut tree, "sparse", Kind::File(data));
+        let (declared, image) = declared.check(&tree);
+        let Content::File(content) = &image.entries[&b"/sparse"[..]].content else {
+            panic!();
+        };
+        let mut found = Bodies::new(&options(BS as u32, ZSTD, 1));
+        assert_eq!(found.add(content), data);
+        assert_eq!(found.check(&tree).0, declared, "{pieces:?}");
+    }
+}
+
+#[test]
+fn a_sparse_file_of_a_terabyte_takes_neither_space_nor_time() {
+    let mut writer = DataWriter::new(Vec::new(), &options(1 << 20, ZSTD, 1)).unwrap();
+    let mut body = writer.begin();
+    body.hole(1 << 40).unwrap();
+    std::io::Write::write_all(&mut body, b"end").unwrap();
+    let data = body.finish().unwrap();
+    let mut tree = tree();
+    put(&mut tree, "large", Kind::File(data));
+    let sealed = writer.finish(&tree).unwrap();
+    assert_eq!(sealed.summary.hole_bytes, 1 << 40);
+    assert!(sealed.summary.image_bytes <= 4 * 4096);
+}
+
+#[test]
+fn directories_of_many_sizes_and_one_with_an_index() {
+    let mut bodies = Bodies::new(&options(4096, ZSTD, 1));
+    let mut tree = tree();
+    let shared = Kind::File(bodies.add(b"shared"));
+    for count in [0, 1, 255, 256, 257, 2000, 65_536] {
+        let directory = put(&mut tree, &format!("d{count}"), Kind::directory());
+        for n in 0..count {
+            let name = format!("{n:05}");
+            tree.insert(
+                directory,
+                name.as_bytes(),
+                Metadata::new(0o600),
+                shared.clone(),
+            )
+            .unwrap();
+        }
+    }
+    let (_, image) = bodies.check(&tree);
+    assert_eq!(image.inode_types[&b"/d257"[..]], 1);
+    assert_eq!(image.inode_types[&b"/d2000"[..]], 8);
+    assert!(image.index_points > 65_536 * 13 / 8192);
+}
+
+#[test]
+fn names_of_all_bytes_and_lengths() {
+    let bodies = Bodies::new(&options(4096, ZSTD, 1));
+    let mut tree = tree();
+    for byte in (1..=255).filter(|byte| !b"./".contains(byte)) {
+        for len in [1, 2, 255] {
+            let name = vec![byte; len];
+            tree.insert(NodeId::ROOT, &name, Metadata::new(0), Kind::Fifo)
+                .unwrap();
+        }
+    }
+    bodies.check(&tree);
+}
+
+#[test]
+fn hard_links_whose_numbers_are_too_far_away_for_one_header() {
+    let bodies = Bodies::new(&options(4096, ZSTD, 1));
+    let mut tree = tree();
+    let first = put(&mut tree, "a", Kind::directory());
+    let shared = tree
+        .insert(first, b"shared", Metadata::new(0o600), Kind::Fifo)
+        .unwrap();
+    let many = put(&mut tree, "b", Kind::directory());
+    for n in 0..70_000u32 {
+        tree.insert(
+            many,
+            &n.to_be_bytes().map(|byte| byte | 128),
+            Metadata::new(0),
+            Kind::Fifo,
+        )
+        .unwrap();
+    }
+    let last = put(&mut tree, "c", Kind::directory());
+    for name in [&b"0"[..], b"m", b"z"] {
+        tree.link(last, name, shared).unwrap();
+    }
+    tree.insert(last, b"n", Metadata::new(0), Kind::Fifo)
+        .unwrap();
+    let (_, image) = bodies.check(&tree);
+    assert_eq!(image.entries[&b"/c/m"[..]].nlink, 4);
+}
+
+#[test]
+fn a_deep_tree_is_written_without_recursion() {
+    let writer = DataWriter::new(Vec::new(), &options(4096, ZSTD, 1)).unwrap();
+    let mut tree = tree();
+    let mut at = NodeId::ROOT;
+    for _ in 0..200_000 {
+        at = tree
+            .insert(at, b"d", Metadata::new(0o755), Kind::directory())
+            .unwrap();
+    }
+    let sealed = writer.finish(&tree).unwrap();
+    assert_eq!(sealed.summary.inodes, 200_001);
+}
+
+#[test]
+fn table_sizes_around_a_metadata_block() {
+    // 512 fragments, 2048 ids, 1024 exports, 512 xattr sets fill one block of their tables.
+    for count in [511u32, 512, 513, 1023, 1024, 1025, 2047, 2048, 2049] {
+        let mut bodies = Bodies::new(&options(4096, GZIP, 1));
+        let mut tree = tree();
+        for n in 0..count - 1 {
+            let content = noise(if count < 520 { 4095 } else { 1 }, n.into());
+            let metadata = Metadata::new(0o600)
+                .with_owner(n + 1, 0)
+                .with_xattr(*b"user.n", n.to_le_bytes());
+            let kind = Kind::File(bodies.add(&content));
+            tree.insert(
+                NodeId::ROOT,
+                &n.to_be_bytes().map(|b| b | 128),
+                metadata,
+                kind,
+            )
+            .unwrap();
+        }
+        let (_, image) = bodies.check(&tree);
+        if count < 520 {
+            assert_eq!(image.fragments, count - 1);
+        }
+    }
+}
+
+#[test]
+fn bodies_shared_replaced_and_discarded() {
+    let mut writer = DataWriter::new(Vec::new(), &options(4096, ZSTD, 2)).unwrap();
+    let mut body = writer.begin();
+    std::io::Write::write_all(&mut body, &noise(9000, 1)).unwrap();
+    drop(body);
+    let kept = writer.add(&noise(8192, 2)[..]).unwrap();
+    writer.add(&noise(4096, 3)[..]).unwrap();
+    let mut tree = tree();
+    put(&mut tree, "one", Kind::File(kept));
+    put(&mut tree, "two", Kind::File(kept));
+    let sealed = writer.finish(&tree).unwrap();
+    assert_eq!(sealed.summary.dead_bytes, 4096);
+    let image = crate::reader::read(&[&sealed.superblock[..], &sealed.sink].concat());
+    for path in [&b"/one"[..], b"/two"] {
+        assert_eq!(image.entries[path].content, Content::File(noise(8192, 2)));
+        assert_eq!(image.entries[path].nlink, 1);
+    }
+}
+
+/// One thing to put somewhere below what is already there.
+#[derive(Clone, Debug)]
+struct Step {
+    parent: prop::sample::Index,
+    name: Vec<u8>,
+    what: What,
+    mode: u16,
+    owner: u32,
+    xattr: Option<(u8, u8)>,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Directory,
+    File { len: usize, kind: u8 },
+    Symlink(Vec<u8>),
+    Device(u32, u32),
+    Fifo,
+    Link(prop::sample::Index),
+    Remove,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let len = prop_oneof![0..100usize, 4090..4100usize, 0..20_000usize];
+    let what = prop_oneof![
+        3 => Just(What::Directory),
+        6 => (len, 0..3u8).prop_map(|(len, kind)| What::File { len, kind }),
+        1 => prop::collection::vec(1u8.., 1..300).prop_map(What::Symlink),
+        1 => (0..0x1000u32, 0..0x10_0000u32).prop_map(|(a, b)| What::Device(a, b)),
+        1 => Just(What::Fifo),
+        2 => any::<prop::sample::Index>().prop_map(What::Link),
+        1 => Just(What::Remove),
+    ];
+    (
+        any::<prop::sample::Index>(),
+        prop::collection::vec(97u8..105, 1..4),
+        what,
+        0..=0o7777u16,
+        any::<u32>(),
+        prop::option::of((0..3u8, 0..20u8)),
+    )
+        .prop_map(|(parent, name, what, mode, owner, xattr)| Step {
+            parent,
+            name,
+            what,
+            mode,
+            owner,
+            xattr,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn random_trees(
+        steps in prop::collection::vec(step(), 1..120),
+        gzip: bool,
+        tails: bool,
+        threads in 1..4usize,
+    ) {
+        let mut options = options(4096, if gzip { GZIP } else { ZSTD }, threads);
+        options.tails = tails;
+        options.exportable = !gzip;
+        let mut bodies = Bodies::new(&options);
+        let mut tree = tree();
+        for (seed, step) in (1..).zip(steps) {
+            apply(&mut tree, &mut bodies, step, seed);
+        }
+        bodies.check(&tree);
+    }
+}
+
+fn apply(tree: &mut Tree<FileData>, bodies: &mut Bodies, step: Step, seed: u64) {
+    let directories: Vec<NodeId> = tree
+        .nodes()
+        .filter(|(_, node)| node.kind().is_directory())
+        .map(|(id, _)| id)
+        .collect();
+    let others: Vec<NodeId> = tree
+        .nodes()
+        .filter(|(_, node)| !node.kind().is_directory())
+        .map(|(id, _)| id)
+        .collect();
+    let parent = *step.parent.get(&directories);
+    let mut metadata = Metadata::new(step.mode)
+        .with_owner(step.owner, step.owner >> 16)
+        .with_mtime(step.owner.rotate_left(9));
+    if let Some((kind, value)) = step.xattr {
+        let name = [&b"user.a"[..], b"trusted.b", b"system.c"][usize::from(kind)];
+        metadata = metadata.with_xattr(name, vec![value; value.into()]);
+    }
+    let kind = match step.what {
+        What::Directory => Kind::directory(),
+        What::File { len, kind } => Kind::File(bodies.add(&match kind {
+            0 => vec![0; len],
+            1 => text(len, seed),
+            _ => noise(len, seed),
+        })),
+        What::Symlink(target) => Kind::Symlink(target.into()),
+        What::Device(major, minor) => Kind::BlockDevice(Device { major, minor }),
+        What::Fifo => Kind::Fifo,
+        What::Link(target) => {
+            if !others.is_empty() {
+                tree.link(parent, &step.name, *target.get(&others)).unwrap();
+            }
+            return;
+        }
+        What::Remove => {
+            tree.remove(parent, &step.name).unwrap();
+            return;
+        }
+    };
+    tree.insert(parent, &step.name, metadata, kind).unwrap();
+}
