@@ -1,0 +1,183 @@
+//! What to say to one registry about one repository.
+//!
+//! Registries are asked first without credentials: some answer a proactive Basic with 400, and
+//! only the challenge tells which way it goes. Once that is known, every request carries the
+//! answer, and a 401 gets one new one.
+
+mod basic;
+mod bearer;
+mod challenge;
+mod credentials;
+mod helper;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use reqwest::header::{self, HeaderMap, HeaderValue};
+use tokio::sync::Mutex;
+
+use crate::auth::bearer::TokenServer;
+pub use crate::auth::challenge::Challenge;
+use crate::auth::credentials::Secret;
+pub use crate::auth::credentials::{Anonymous, Credentials, Keychain, Login};
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::transport::Transport;
+
+/// The state of affairs between us and one repository. Requests in parallel share it: one of
+/// them fetches a token, the others wait for it.
+#[derive(Debug)]
+pub(crate) struct Authorizer {
+    registry: String,
+    repository: String,
+    home: Arc<Endpoint>,
+    credentials: Arc<dyn Credentials>,
+    retries: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Counts the answers that were found, so that a request can tell whether there is a newer
+    /// one than the one it failed with.
+    generation: u64,
+    header: Option<HeaderValue>,
+    /// With whom to renew a token, and when that is due.
+    renewal: Option<(TokenServer, Instant)>,
+    login: Option<Login>,
+}
+
+/// What to send with a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    pub(crate) header: Option<HeaderValue>,
+    generation: u64,
+}
+
+impl Authorizer {
+    pub(crate) fn new(
+        registry: &str,
+        repository: &str,
+        home: Arc<Endpoint>,
+        credentials: Arc<dyn Credentials>,
+        retries: u32,
+    ) -> Self {
+        Self {
+            registry: registry.to_owned(),
+            repository: repository.to_owned(),
+            home,
+            credentials,
+            retries,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What to send now. An expired token is renewed before anybody has to refuse it.
+    pub(crate) async fn ticket(&self, transport: &Transport) -> Result<Ticket, Error> {
+        let mut state = self.state.lock().await;
+        if let Some((server, expires)) = state.renewal.clone()
+            && expires <= Instant::now()
+        {
+            self.renew(&mut state, transport, server).await?;
+        }
+        Ok(Ticket {
+            header: state.header.clone(),
+            generation: state.generation,
+        })
+    }
+
+    /// Answers the challenges of a 401. `false` if there is nothing better to send than `used`.
+    pub(crate) async fn answer(
+        &self,
+        used: &Ticket,
+        headers: &HeaderMap,
+        transport: &Transport,
+    ) -> Result<bool, Error> {
+        let mut state = self.state.lock().await;
+        if state.generation != used.generation {
+            return Ok(true);
+        }
+        let challenges = challenges(headers);
+        let named = |scheme: &str| challenges.iter().find(|c| c.scheme == scheme);
+        if named("bearer").is_none() && named("basic").is_none() {
+            return Ok(false);
+        }
+        if state.login.is_none() {
+            let login = self
+                .credentials
+                .login(&self.registry, &self.repository)
+                .await?;
+            tracing::debug!(registry = %self.registry, %login, "credentials");
+            state.login = Some(login);
+        }
+        let Some(login) = state.login.clone() else {
+            return Ok(false);
+        };
+        if let Some(challenge) = named("bearer") {
+            if let Secret::Registry(token) = &login.secret {
+                return Ok(state.change(bearer::header(token)));
+            }
+            // Where the scope did not suffice, the old one is asked for together with the new.
+            let before = state.renewal.as_ref().map(|(server, _)| server);
+            let scope = format!("repository:{}:pull", self.repository);
+            let server = TokenServer::from_challenge(challenge, &self.home, &scope, before)?;
+            self.renew(&mut state, transport, server).await?;
+            return Ok(true);
+        }
+        Ok(match &login.secret {
+            Secret::Password { user, password } => state.change(basic::header(user, password)),
+            Secret::None | Secret::Identity(_) | Secret::Registry(_) => false,
+        })
+    }
+
+    /// Whose credentials the last answer was made of, for a refusal.
+    pub(crate) async fn who(&self) -> String {
+        match &self.state.lock().await.login {
+            Some(login) => login.to_string(),
+            None => String::new(),
+        }
+    }
+
+    async fn renew(
+        &self,
+        state: &mut State,
+        transport: &Transport,
+        server: TokenServer,
+    ) -> Result<(), Error> {
+        let anonymous = Login::anonymous("nobody asked before");
+        let login = state.login.as_ref().unwrap_or(&anonymous);
+        let token = server
+            .fetch(transport, &self.home, login, self.retries)
+            .await?;
+        state.change(Some(token.header));
+        state.renewal = Some((server, token.expires));
+        Ok(())
+    }
+}
+
+impl State {
+    /// Takes a new header. `false` if it is the one that has been refused.
+    fn change(&mut self, header: Option<HeaderValue>) -> bool {
+        if header.is_none() || header == self.header {
+            return false;
+        }
+        self.header = header;
+        self.generation += 1;
+        true
+    }
+}
+
+/// Whether a 401 says that a token is good, but not for this.
+pub(crate) fn wants_more_scope(headers: &HeaderMap) -> bool {
+    challenges(headers)
+        .iter()
+        .any(|challenge| challenge.get("error") == Some("insufficient_scope"))
+}
+
+fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+    headers
+        .get_all(header::WWW_AUTHENTICATE)
+        .iter()
+        .flat_map(|value| Challenge::parse(&String::from_utf8_lossy(value.as_bytes())))
+        .collect()
+}

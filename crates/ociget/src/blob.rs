@@ -1,0 +1,194 @@
+//! A blob on its way, counted and hashed as it passes.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::BoxFuture;
+use crate::digest::{Digest, Verified, Verifier};
+use crate::error::{Error, mismatch};
+use crate::manifest::Descriptor;
+
+/// The bytes of one blob, in order, from wherever they come.
+///
+/// Whoever implements it delivers bytes; counting and hashing is [`BlobStream`]'s.
+pub trait BlobBody: Send {
+    /// The next bytes, `None` at the end. Dropping the future loses none: the next call goes on
+    /// where this one was.
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>>;
+}
+
+/// A blob as an asynchronous stream of chunks, whose end is a proof.
+///
+/// Bytes are handed out before the blob is verified: that is what streaming means. So the reader
+/// keeps its hands off anything final until [`chunk`](Self::chunk) has said `None` or
+/// [`finish`](Self::finish) has given the proof. A byte more than the descriptor allows is never
+/// handed out. Dropping the stream ends the request.
+#[must_use = "a blob that nobody reads is not verified"]
+pub struct BlobStream {
+    at: String,
+    size: u64,
+    received: u64,
+    body: Box<dyn BlobBody>,
+    state: State,
+}
+
+enum State {
+    Open(Box<Verifier<Digest>>),
+    Done(Verified<Digest>),
+    Failed,
+}
+
+impl BlobStream {
+    /// A stream of `body`, which should be the blob of `descriptor`. `at` tells people where it
+    /// comes from.
+    pub fn new(descriptor: &Descriptor, at: impl Into<String>, body: Box<dyn BlobBody>) -> Self {
+        Self {
+            at: at.into(),
+            size: descriptor.size,
+            received: 0,
+            body,
+            state: State::Open(Box::new(Verifier::new(descriptor.digest.clone()))),
+        }
+    }
+
+    /// The next bytes; `None` once all of them came and were the right ones.
+    ///
+    /// # Errors
+    /// [`Error::Size`] and [`Error::Digest`] if the content is not what the descriptor says, and
+    /// whatever the source fails with. After an error there is nothing more to be had.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        if let State::Done(_) = self.state {
+            return Ok(None);
+        }
+        let State::Open(verifier) = &mut self.state else {
+            return Err(Error::Usage(format!("{}: read on after an error", self.at)));
+        };
+        let outcome = match self.body.chunk().await {
+            Ok(Some(chunk)) => {
+                let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+                if length <= self.size - self.received {
+                    self.received += length;
+                    verifier.update(&chunk);
+                    return Ok(Some(chunk));
+                }
+                Err(Error::size(
+                    &self.at,
+                    self.size,
+                    format!("more than {}", self.size),
+                ))
+            }
+            Ok(None) if self.received < self.size => {
+                Err(Error::size(&self.at, self.size, self.received.to_string()))
+            }
+            Ok(None) => match std::mem::replace(&mut self.state, State::Failed) {
+                State::Open(verifier) => {
+                    verifier.finish().map_err(|found| mismatch(&self.at, found))
+                }
+                State::Done(proof) => Ok(proof),
+                State::Failed => return Ok(None),
+            },
+            Err(error) => Err(error),
+        };
+        self.state = State::Failed;
+        self.state = State::Done(outcome?);
+        Ok(None)
+    }
+
+    /// Reads what is left, and proves that it was the right blob.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub async fn finish(mut self) -> Result<Verified<Digest>, Error> {
+        while self.chunk().await?.is_some() {}
+        match self.state {
+            State::Done(proof) => Ok(proof),
+            State::Open(_) | State::Failed => {
+                Err(Error::Usage(format!("{}: read on after an error", self.at)))
+            }
+        }
+    }
+
+    /// Where it comes from, for people.
+    #[must_use]
+    pub fn at(&self) -> &str {
+        &self.at
+    }
+
+    /// Bytes handed out so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes that the descriptor promises.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+impl fmt::Debug for BlobStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BlobStream")
+            .field("at", &self.at)
+            .field("size", &self.size)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media_type::{Compression, MediaType};
+
+    struct Chunks(Vec<&'static [u8]>);
+
+    impl BlobBody for Chunks {
+        fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
+            let next = (!self.0.is_empty()).then(|| Bytes::from_static(self.0.remove(0)));
+            Box::pin(async { Ok(next) })
+        }
+    }
+
+    fn stream(promised: &[u8], chunks: &[&'static [u8]]) -> BlobStream {
+        let descriptor = Descriptor {
+            media_type: MediaType::Layer {
+                compression: Compression::None,
+                foreign: false,
+            },
+            digest: Digest::of(promised),
+            size: u64::try_from(promised.len()).unwrap(),
+        };
+        BlobStream::new(&descriptor, "test", Box::new(Chunks(chunks.to_vec())))
+    }
+
+    #[tokio::test]
+    async fn the_end_is_a_proof_or_an_error() {
+        for (promised, chunks, says) in [
+            (&b"hello"[..], &[&b"hel"[..], b"", b"lo"][..], None),
+            (b"", &[], None),
+            (b"hello", &[b"hel"], Some("has 3, its descriptor says 5")),
+            (b"hello", &[b"hello", b"!"], Some("more than 5")),
+            (b"hello", &[b"hello!"], Some("more than 5")),
+            (b"hello", &[b"hellO"], Some("digest mismatch")),
+        ] {
+            match (stream(promised, chunks).finish().await, says) {
+                (Ok(proof), None) => assert_eq!(proof.get(), &Digest::of(promised)),
+                (Err(error), Some(says)) => assert!(error.to_string().contains(says), "{error}"),
+                (outcome, _) => panic!("{chunks:?}: {outcome:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_byte_too_many_is_handed_out_and_an_error_stays() {
+        let mut stream = stream(b"ab", &[b"a", b"bc", b"d"]);
+        assert_eq!(stream.chunk().await.unwrap().unwrap(), "a");
+        assert!(matches!(stream.chunk().await, Err(Error::Size { .. })));
+        assert!(matches!(stream.chunk().await, Err(Error::Usage(_))));
+        assert_eq!(stream.received(), 1);
+        assert!(stream.finish().await.is_err());
+    }
+}

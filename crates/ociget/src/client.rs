@@ -1,0 +1,180 @@
+//! The client: options, connections, credentials.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::{Credentials, Keychain};
+use crate::error::Error;
+use crate::tls::ClientCertificate;
+use crate::transport::Transport;
+
+/// How to talk to registries.
+///
+/// ```
+/// let mut options = ociget::Options::default();
+/// options.plain_http.push("registry.lan:5000".to_owned());
+/// let client = ociget::Client::new(options)?;
+/// # Ok::<(), ociget::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Asked when a registry wants credentials. The files of podman and docker by default.
+    pub credentials: Arc<dyn Credentials>,
+    /// Registries that are spoken to in clear, as `host` (any port) or `host:port`. None by default.
+    pub plain_http: Vec<String>,
+    /// Whether registries on loopback are spoken to in clear as well. They are by default.
+    pub plain_http_on_loopback: bool,
+    /// PEM files with certificate authorities that are trusted besides the system's. None by
+    /// default. They are read when the first https request needs them.
+    pub ca_files: Vec<PathBuf>,
+    /// Shown to the registry itself, if it asks for a certificate; to no other host. None by
+    /// default.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Directory in containerd's layout, with `HOST/hosts.toml` for registries that have mirrors.
+    /// None by default.
+    pub hosts_dir: Option<PathBuf>,
+    /// Token servers and other places that a registry may send us to although they are internal
+    /// (loopback, private) and it is not, as `host` or `host:port`. None by default.
+    pub allow_private_realms: Vec<String>,
+    /// How often one request is tried again after a failure that may pass. 4 by default; the
+    /// pauses between (250 ms, doubling) then add up to less than 4 s.
+    pub retries: u32,
+    /// Longest time for a connection to be made. 10 s by default.
+    pub connect_timeout: Duration,
+    /// Longest time without a byte while one is waited for. 60 s by default. There is no limit
+    /// on the whole: a layer takes as long as it takes.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            credentials: Arc::new(Keychain::from_env()),
+            plain_http: Vec::new(),
+            plain_http_on_loopback: true,
+            ca_files: Vec::new(),
+            client_certificate: None,
+            hosts_dir: None,
+            allow_private_realms: Vec::new(),
+            retries: 4,
+            connect_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Connections to registries, shared by everything that is pulled through them.
+///
+/// Making one opens nothing and reads nothing: connections, certificates and credentials are for
+/// the first request that needs them. Clones share.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    transport: Transport,
+}
+
+impl Client {
+    /// A client.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an option that makes no sense.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let odd = |host: &&String| host.is_empty() || host.contains("//") || host.ends_with('/');
+        for (hosts, what) in [
+            (&options.plain_http, "plain-http registry"),
+            (&options.allow_private_realms, "private realm"),
+        ] {
+            if let Some(host) = hosts.iter().find(odd) {
+                return Err(Error::Usage(format!(
+                    "{host:?} does not name a {what}; write HOST or HOST:PORT"
+                )));
+            }
+        }
+        if options.connect_timeout.is_zero() || options.stall_timeout.is_zero() {
+            return Err(Error::Usage(
+                "a time limit of zero leaves no time for anything".to_owned(),
+            ));
+        }
+        let transport = Transport::new(&options);
+        Ok(Self {
+            shared: Arc::new(Shared { options, transport }),
+        })
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.shared.transport
+    }
+}
+
+impl Options {
+    /// Whether `host` (with its port, where it has one) is named for plain http.
+    pub(crate) fn names_plain_http(&self, host: &str) -> bool {
+        let without_port = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        self.plain_http.iter().any(|named| {
+            named.eq_ignore_ascii_case(host) || named.eq_ignore_ascii_case(without_port)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_is_for_hosts_that_are_named() {
+        let options = Options {
+            plain_http: vec![
+                "reg.lan".to_owned(),
+                "other.lan:5000".to_owned(),
+                "[fd00::1]".to_owned(),
+            ],
+            ..Options::default()
+        };
+        for (host, expected) in [
+            ("reg.lan", true),
+            ("reg.lan:5000", true),
+            ("REG.lan", true),
+            ("other.lan:5000", true),
+            ("other.lan", false),
+            ("other.lan:5001", false),
+            ("xreg.lan", false),
+            ("[fd00::1]", true),
+            ("[fd00::1]:5000", true),
+        ] {
+            assert_eq!(options.names_plain_http(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn options_without_sense_are_refused() {
+        for host in ["", "http://reg.lan", "reg.lan/"] {
+            let options = Options {
+                plain_http: vec![host.to_owned()],
+                ..Options::default()
+            };
+            assert!(
+                matches!(Client::new(options), Err(Error::Usage(_))),
+                "{host}"
+            );
+        }
+        let options = Options {
+            stall_timeout: Duration::ZERO,
+            ..Options::default()
+        };
+        assert!(Client::new(options).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! The image config: what it runs on, what its layers hash to unpacked, and how to start it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::digest::{DiffId, Digest};
+use crate::manifest::{ManifestError, null_is_empty};
+use crate::platform::Platform;
+
+/// An image config, as far as a rootfs needs it, and the bytes for whoever needs more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageConfig {
+    /// What the image runs on. `None` if the config leaves system or architecture out, as some
+    /// old tools did.
+    pub platform: Option<Platform>,
+    /// One for each layer, oldest first.
+    pub diff_ids: Vec<DiffId>,
+    /// How to start it.
+    pub runtime: RuntimeConfig,
+    /// The document as it was hashed.
+    pub raw: Bytes,
+}
+
+/// The `config` object of an image config: defaults for whoever starts a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[non_exhaustive]
+pub struct RuntimeConfig {
+    /// `NAME=value`.
+    #[serde(deserialize_with = "null_is_empty")]
+    pub env: Vec<String>,
+    /// The program and its first arguments; empty if the image has none.
+    #[serde(deserialize_with = "null_is_empty")]
+    pub entrypoint: Vec<String>,
+    /// Arguments after the entrypoint, or the command where there is no entrypoint.
+    #[serde(deserialize_with = "null_is_empty")]
+    pub cmd: Vec<String>,
+    /// Empty means `/`.
+    #[serde(deserialize_with = "null_is_empty")]
+    pub working_dir: String,
+    /// `user`, `uid`, `user:group`, …; empty means root.
+    #[serde(deserialize_with = "null_is_empty")]
+    pub user: String,
+    /// Anything.
+    #[serde(deserialize_with = "null_is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ImageConfig {
+    /// Reads a config.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if it is not JSON, has a key twice, has no list of layers, or one of
+    /// them is not a digest.
+    pub fn parse(raw: Bytes) -> Result<Self, ManifestError> {
+        let document: RawConfig =
+            crate::json::parse(&raw).map_err(|error| ManifestError::Config(error.to_string()))?;
+        if document.rootfs.kind != "layers" {
+            return Err(ManifestError::Config(format!(
+                "rootfs.type is {:?}, not \"layers\"",
+                document.rootfs.kind
+            )));
+        }
+        let diff_id = |text: String| match text.parse::<Digest>() {
+            Ok(digest) => Ok(DiffId(digest)),
+            Err(reason) => Err(ManifestError::Digest {
+                field: "rootfs.diff_ids",
+                reason,
+            }),
+        };
+        let named = !document.os.is_empty() && !document.architecture.is_empty();
+        Ok(Self {
+            platform: named.then(|| {
+                Platform::new(
+                    &document.os,
+                    &document.architecture,
+                    document.variant.as_deref(),
+                )
+            }),
+            diff_ids: document
+                .rootfs
+                .diff_ids
+                .into_iter()
+                .map(diff_id)
+                .collect::<Result<_, _>>()?,
+            runtime: document.config,
+            raw,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct RawConfig {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    variant: Option<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    config: RuntimeConfig,
+    rootfs: RawRootfs,
+}
+
+#[derive(Deserialize)]
+struct RawRootfs {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    diff_ids: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn parse(text: &str) -> Result<ImageConfig, ManifestError> {
+        ImageConfig::parse(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn what_a_rootfs_needs_is_read_and_the_rest_kept() {
+        let text = format!(
+            r#"{{"os":"linux","architecture":"arm64","variant":"v8","history":[],"x":{{}},
+            "config":{{"Env":["A=b"],"Entrypoint":["/init"],"Cmd":null,"WorkingDir":"/w","User":"7:8",
+            "Labels":{{"k":"v"}},"ExposedPorts":{{}}}},
+            "rootfs":{{"type":"layers","diff_ids":["{D}"]}}}}"#
+        );
+        let config = parse(&text).unwrap();
+        assert_eq!(config.platform.unwrap().to_string(), "linux/arm64/v8");
+        assert_eq!(config.diff_ids, [DiffId(Digest::of(b""))]);
+        assert_eq!(config.runtime.env, ["A=b"]);
+        assert_eq!(config.runtime.entrypoint, ["/init"]);
+        assert!(config.runtime.cmd.is_empty());
+        assert_eq!(config.runtime.working_dir, "/w");
+        assert_eq!(config.runtime.user, "7:8");
+        assert_eq!(config.runtime.labels["k"], "v");
+        assert_eq!(config.raw, text.as_bytes());
+    }
+
+    #[test]
+    fn little_is_needed_and_nonsense_refused() {
+        let bare = parse(r#"{"rootfs":{"type":"layers","diff_ids":null},"config":null}"#).unwrap();
+        assert_eq!(bare.platform, None);
+        assert_eq!(bare.runtime, RuntimeConfig::default());
+        for (text, says) in [
+            ("{}", "rootfs"),
+            (r#"{"rootfs":{"type":"tree"}}"#, "tree"),
+            (
+                r#"{"rootfs":{"type":"layers","diff_ids":["x"]}}"#,
+                "diff_ids",
+            ),
+            (
+                r#"{"os":"linux","os":"plan9","rootfs":{"type":"layers"}}"#,
+                "twice",
+            ),
+            (
+                r#"{"config":{"Env":"A=b"},"rootfs":{"type":"layers"}}"#,
+                "expected a sequence",
+            ),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}\n{error}");
+        }
+    }
+}

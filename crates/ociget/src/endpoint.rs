@@ -1,0 +1,109 @@
+//! A host that answers the registry API: the registry itself, or a mirror of it.
+
+use reqwest::Url;
+use reqwest::header::HeaderMap;
+use tokio::sync::OnceCell;
+
+use crate::client::Options;
+use crate::error::Error;
+use crate::pool::{Reach, Way};
+use crate::target;
+use crate::tls;
+
+/// Where requests go, and how.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// `https://host/v2/`
+    pub(crate) base: Url,
+    /// For connections to this host. Others are trusted by the system's authorities and those of
+    /// the options, and never see a client certificate.
+    pub(crate) tls: tls::Profile,
+    /// Sent with every request to this host, and to no other.
+    pub(crate) headers: HeaderMap,
+    /// Hosts that may be internal although this one is not.
+    allowed: Vec<String>,
+    authorities: tls::Profile,
+    is_internal: OnceCell<bool>,
+}
+
+impl Endpoint {
+    /// The registry `host` itself.
+    pub(crate) fn origin(host: &str, options: &Options) -> Result<Self, Error> {
+        let base = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{host}/v2/"))
+                .map_err(|error| Error::Usage(format!("{host:?} is not a host: {error}")))
+        };
+        let https = base("https")?;
+        let plain = options.names_plain_http(host)
+            || options.plain_http_on_loopback && target::is_loopback(&https);
+        let base = if plain { base("http")? } else { https };
+        let tls = tls::Profile {
+            client: options.client_certificate.clone(),
+            ..Self::others(options)
+        };
+        Ok(Self::new(base, tls, options))
+    }
+
+    /// Whatever answers at `base`, by rules of its own.
+    pub(crate) fn new(base: Url, tls: tls::Profile, options: &Options) -> Self {
+        Self {
+            base,
+            tls,
+            headers: HeaderMap::new(),
+            allowed: options.allow_private_realms.clone(),
+            authorities: Self::others(options),
+            is_internal: OnceCell::new(),
+        }
+    }
+
+    /// Its host, with a port where it is not the usual one: what credentials are kept under.
+    pub(crate) fn host(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        match self.base.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    /// How to connect to `url`, which this host may have sent us to.
+    pub(crate) async fn way(&self, url: &Url) -> Way {
+        let at_home = url.origin() == self.base.origin();
+        let tls = if at_home {
+            &self.tls
+        } else {
+            &self.authorities
+        };
+        Way {
+            tls: (url.scheme() == "https").then(|| tls.clone()),
+            direct: target::is_loopback(url),
+            reach: self.reach(url).await,
+        }
+    }
+
+    /// Whether `asker` may send us to `target` in the name of this host.
+    pub(crate) fn check(&self, target: &Url, asker: &Url) -> Result<(), Error> {
+        target::check(target, asker, &self.base, &self.allowed)
+    }
+
+    async fn reach(&self, url: &Url) -> Reach {
+        if url.host() == self.base.host() || target::is_named(url, &self.allowed) {
+            return Reach::Anywhere;
+        }
+        // Behind a company's wall registry, token server and storage all have private addresses.
+        let is_internal = self
+            .is_internal
+            .get_or_init(|| target::resolves_to_internal(&self.base));
+        if *is_internal.await {
+            Reach::Anywhere
+        } else {
+            Reach::Public
+        }
+    }
+
+    fn others(options: &Options) -> tls::Profile {
+        tls::Profile {
+            authorities: options.ca_files.clone(),
+            ..tls::Profile::default()
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! What can go wrong, by whose fault it is.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::digest::{Digest, Mismatch};
+use crate::manifest::ManifestError;
+use crate::platform::{Platform, PlatformError};
+use crate::reference::ReferenceError;
+
+/// A pull failed.
+///
+/// Every variant says what failed and where: an URL without its query, or a path. None carries a
+/// password, a token or a signed URL.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The caller's: an image reference that is not one.
+    #[error("cannot use {text:?} as an image reference: {reason}")]
+    Reference {
+        /// As given.
+        text: String,
+        /// What is wrong with it.
+        reason: ReferenceError,
+    },
+    /// The caller's: a platform that is not one.
+    #[error(transparent)]
+    PlatformName(#[from] PlatformError),
+    /// The caller's: an option, a source or a call that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Credentials were configured and cannot be used.
+    #[error("cannot take credentials from {origin}: {reason}")]
+    Credentials {
+        /// The file.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is not there.
+    #[error("not found: {0}; check the name and the tag or digest")]
+    NotFound(Box<Refusal>),
+    /// A directory does not hold it.
+    #[error("{at} does not hold {what}; it holds {available}")]
+    Absent {
+        /// Which directory.
+        at: String,
+        /// The tag or digest.
+        what: String,
+        /// What there is.
+        available: String,
+    },
+    /// Nobody said who we are, or they did and were not believed.
+    #[error(
+        "not authorized: {0}; log in to this registry (docker login, skopeo login) or check the credentials"
+    )]
+    Unauthorized(Box<Refusal>),
+    /// The registry knows who we are, and does not let us.
+    #[error("denied: {0}; these credentials may not pull it")]
+    Denied(Box<Refusal>),
+    /// The registry wants fewer requests.
+    #[error("too many requests: {0}; log in for a higher limit or try again later")]
+    Throttled(Box<Refusal>),
+    /// Any other refusal or failure that the registry reports.
+    #[error("the registry failed: {0}")]
+    Registry(Box<Refusal>),
+    /// The registry, or whoever answers in its place, breaks the protocol.
+    #[error("{url} misbehaves: {reason}")]
+    Protocol {
+        /// Where.
+        url: String,
+        /// How.
+        reason: String,
+    },
+    /// Somebody sent us to a place where we do not go.
+    #[error("refused to go to {target} as {url} asks: {reason}")]
+    Forbidden {
+        /// Who asked.
+        url: String,
+        /// Where to.
+        target: String,
+        /// Why not.
+        reason: String,
+    },
+    /// No answer: no such host, no connection, no TLS, no progress.
+    #[error("cannot reach {url}: {reason}{}", tries(*.attempts))]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// The last attempt's failure.
+        reason: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A body broke off, and going on from there failed as well.
+    #[error("{url} broke off after {received} of {size} bytes: {reason}")]
+    Interrupted {
+        /// Where.
+        url: String,
+        /// Bytes that came.
+        received: u64,
+        /// Bytes promised.
+        size: u64,
+        /// The last attempt's failure.
+        reason: String,
+    },
+    /// Content with the wrong number of bytes.
+    #[error(
+        "wrong size: {at} has {found}, its descriptor says {expected} bytes; the copy there is damaged or was replaced"
+    )]
+    Size {
+        /// Where.
+        at: String,
+        /// As promised.
+        expected: u64,
+        /// As found: `12` or `more than 12`.
+        found: String,
+    },
+    /// Content with the wrong hash.
+    #[error("{at}: {mismatch}; the copy there is damaged or was replaced")]
+    Digest {
+        /// Where.
+        at: String,
+        /// Both digests.
+        mismatch: Mismatch,
+    },
+    /// A manifest, index or config that is broken.
+    #[error("{at}: {reason}")]
+    Document {
+        /// Where.
+        at: String,
+        /// What is wrong.
+        reason: ManifestError,
+    },
+    /// Well formed, and nothing that this client pulls.
+    #[error("{at}: not supported: {what}")]
+    Unsupported {
+        /// Where.
+        at: String,
+        /// What.
+        what: String,
+    },
+    /// The image contradicts itself.
+    #[error("{at}: {reason}")]
+    Inconsistent {
+        /// Where.
+        at: String,
+        /// Which two things do not agree.
+        reason: String,
+    },
+    /// There is no image for the platform.
+    #[error("{at} has no image for {wanted}; it has {}", list(.available))]
+    Platform {
+        /// Where.
+        at: String,
+        /// What was asked for.
+        wanted: Platform,
+        /// What there is.
+        available: Vec<Platform>,
+    },
+    /// A file or directory on this machine.
+    #[error("cannot read {}: {source}", .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// What a registry answered instead of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// What was asked for, without query.
+    pub url: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The registry's own code, such as `MANIFEST_UNKNOWN`.
+    pub code: Option<String>,
+    /// The registry's own words, cut at 200 bytes, control characters removed.
+    pub message: Option<String>,
+    /// Whose credentials were sent, or why none were; empty if that played no part.
+    pub credentials: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Throttled(_) | Self::Unreachable { .. } | Self::Interrupted { .. } => true,
+            Self::Registry(refusal) => refusal.status >= 500 || refusal.status == 408,
+            _ => false,
+        }
+    }
+
+    /// The refusal, if a registry answered with one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::NotFound(refusal)
+            | Self::Unauthorized(refusal)
+            | Self::Denied(refusal)
+            | Self::Throttled(refusal)
+            | Self::Registry(refusal) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// A document at `at` is no good.
+    pub(crate) fn document(at: &str, reason: ManifestError) -> Self {
+        match reason {
+            ManifestError::Unsupported(what) => Self::Unsupported {
+                at: at.to_owned(),
+                what,
+            },
+            reason => Self::Document {
+                at: at.to_owned(),
+                reason,
+            },
+        }
+    }
+
+    pub(crate) fn protocol(url: impl fmt::Display, reason: impl Into<String>) -> Self {
+        Self::Protocol {
+            url: url.to_string(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) fn size(at: &str, expected: u64, found: impl Into<String>) -> Self {
+        Self::Size {
+            at: at.to_owned(),
+            expected,
+            found: found.into(),
+        }
+    }
+}
+
+impl Refusal {
+    /// The error that this refusal is.
+    pub(crate) fn into_error(self) -> Error {
+        let refusal = Box::new(self);
+        // Docker Hub and others say 401 with DENIED, or 403 with UNAUTHORIZED; the status decides.
+        match refusal.status {
+            401 => Error::Unauthorized(refusal),
+            403 => Error::Denied(refusal),
+            404 => Error::NotFound(refusal),
+            429 => Error::Throttled(refusal),
+            _ => Error::Registry(refusal),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answered {}", self.url, self.status)?;
+        match (&self.code, &self.message) {
+            (Some(code), Some(message)) => write!(f, " ({code}: {message})")?,
+            (Some(text), None) | (None, Some(text)) => write!(f, " ({text})")?,
+            (None, None) => {}
+        }
+        if self.attempts > 1 {
+            write!(f, " {} times", self.attempts)?;
+        }
+        if !self.credentials.is_empty() {
+            write!(f, " to {}", self.credentials)?;
+        }
+        Ok(())
+    }
+}
+
+fn tries(attempts: u32) -> String {
+    match attempts {
+        0 | 1 => String::new(),
+        more => format!(" ({more} attempts)"),
+    }
+}
+
+fn list(platforms: &[Platform]) -> String {
+    if platforms.is_empty() {
+        return "none that names its platform".to_owned();
+    }
+    let names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// A digest mismatch at `at`.
+pub(crate) fn mismatch(at: &str, mismatch: Mismatch) -> Error {
+    Error::Digest {
+        at: at.to_owned(),
+        mismatch,
+    }
+}
+
+/// The caller pinned two things that cannot both be.
+pub(crate) fn conflicting_digests(reference: &Digest, expected: &Digest) -> Error {
+    Error::Usage(format!(
+        "the image reference is pinned to {reference}, but {expected} is expected; give one of them"
+    ))
+}

@@ -1,0 +1,96 @@
+//! JSON in which no object says the same thing twice.
+//!
+//! Parsers differ in which of two equal keys they believe, so a document that has them can be one
+//! image to who checks it and another to who runs it. Ours refuses such a document.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+};
+
+/// Parses `bytes`, after a look through the whole document for duplicate keys.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice::<NoDuplicates>(bytes)?;
+    serde_json::from_slice(bytes)
+}
+
+/// Anything, nothing of which is kept.
+struct NoDuplicates;
+
+impl<'de> Deserialize<'de> for NoDuplicates {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for NoDuplicates {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let _: Self = map.next_value()?;
+            if let Some(key) = seen.replace(key) {
+                return Err(A::Error::custom(format_args!(
+                    "the key {key:?} occurs twice"
+                )));
+            }
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_may_occur_once_an_object() {
+        for (text, holds) in [
+            (r#"{"a":1,"b":{"a":null},"c":[{"a":1.5},{"a":"x"}]}"#, true),
+            (r#"{"a":1,"a":1}"#, false),
+            (r#"{"a":1,"\u0061":2}"#, false),
+            (r#"{"x":{"y":[{"a":1,"a":2}]}}"#, false),
+            (r#"{"a":1} trailing"#, false),
+            (&"[".repeat(100_000), false),
+        ] {
+            let outcome = parse::<serde_json::Value>(text.as_bytes());
+            assert_eq!(outcome.is_ok(), holds, "{:.60}", text);
+        }
+    }
+}

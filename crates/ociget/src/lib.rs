@@ -1,0 +1,88 @@
+//! A minimal OCI / Docker registry v2 *pull* client: an image reference in, verified blob streams
+//! out.
+//!
+//! ```no_run
+//! use ociget::{Client, Options, Platform, SourceSpec};
+//!
+//! # async fn pull() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new(Options::default())?;
+//! let source = "ghcr.io/team/app:1.2".parse::<SourceSpec>()?.open(&client)?;
+//! let image = ociget::resolve(source.as_ref(), None, &Platform::host()).await?;
+//! println!("{} for {}", image.identity.get(), image.platform);
+//! for layer in &image.layers {
+//!     let mut blob = source.blob(&layer.descriptor).await?;
+//!     while let Some(chunk) = blob.chunk().await? {
+//!         println!("{} bytes of {}", chunk.len(), layer.descriptor.digest);
+//!     }
+//!     let proof = blob.finish().await?;
+//!     println!("verified {}", proof.get());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//! - **Verified.** A manifest is parsed from the very bytes that were hashed; a blob's stream
+//!   ends in a [`Verified`] digest or in an error, and never hands out a byte more than its
+//!   descriptor allows. A tag is resolved once; everything after that goes by digest.
+//! - **Bounded.** Documents have caps, waiting has limits, retries have a budget. A blob is
+//!   never held in memory.
+//! - **Discreet.** Credentials go to the registry they are for and to the token server it names,
+//!   if that is a place where one may go; a redirect to another origin does not get them. No
+//!   error, log line or `Debug` output shows a secret.
+//! - **Little.** It pulls. It does not push, decompress, unpack or cache, and it starts no programs
+//!   but the credential helpers that the configuration names.
+//!
+//! # What there is
+//! [`SourceSpec`] says where an image is; [`Source`] is that place; [`resolve`] finds the image
+//! for a [`Platform`]; [`BlobStream`] brings its layers. [`Error`] says whose fault it is.
+//! Everything asynchronous runs on the caller's tokio runtime, and stops when its future is
+//! dropped.
+
+mod auth;
+mod blob;
+mod client;
+mod clock;
+mod config;
+mod content_range;
+mod digest;
+mod endpoint;
+mod error;
+mod hosts_toml;
+mod json;
+mod manifest;
+mod media_type;
+mod platform;
+mod pool;
+mod reference;
+mod resolve;
+mod retry;
+mod source;
+mod target;
+mod tls;
+mod transport;
+
+pub use auth::{Anonymous, Challenge, Credentials, Keychain, Login};
+pub use blob::{BlobBody, BlobStream};
+pub use client::{Client, Options};
+pub use config::{ImageConfig, RuntimeConfig};
+pub use content_range::ContentRange;
+pub use digest::{Algorithm, DiffId, Digest, DigestError, Hasher, Mismatch, Verified, Verifier};
+pub use error::{Error, Refusal};
+pub use manifest::{
+    Descriptor, ImageManifest, Index, IndexEntry, MAX_DOCUMENT, Manifest, ManifestError,
+};
+pub use media_type::{Compression, MediaType};
+pub use platform::{Platform, PlatformError};
+pub use reference::{Reference, ReferenceError};
+pub use resolve::{Image, Layer, resolve};
+pub use source::{DockerArchiveSource, Document, LayoutSource, RegistrySource, Source, SourceSpec};
+pub use tls::ClientCertificate;
+
+/// What an object-safe trait's asynchronous functions return.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The example of the README has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

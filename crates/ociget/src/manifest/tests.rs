@@ -1,0 +1,165 @@
+use super::*;
+
+const D: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+fn descriptor(media_type: &str, size: &str) -> String {
+    format!(r#"{{"mediaType":"{media_type}","digest":"{D}","size":{size}}}"#)
+}
+
+fn image(extra: &str) -> String {
+    let config = descriptor(OCI_CONFIG, "2");
+    let layer = descriptor("application/vnd.oci.image.layer.v1.tar+gzip", "3");
+    format!(r#"{{"schemaVersion":2,{extra}"config":{config},"layers":[{layer}]}}"#)
+}
+
+#[test]
+fn images_of_both_worlds_are_read() {
+    let docker = image(&format!(r#""mediaType":"{DOCKER}","#))
+        .replace(OCI_CONFIG, "application/vnd.docker.container.image.v1+json")
+        .replace(
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        );
+    for (text, header, media_type) in [
+        (image(""), None, MediaType::OciManifest),
+        (image(""), Some(OCI), MediaType::OciManifest),
+        (image(""), Some("application/json"), MediaType::OciManifest),
+        (
+            image(&format!(r#""mediaType":"{OCI}","#)),
+            None,
+            MediaType::OciManifest,
+        ),
+        (docker.clone(), Some(DOCKER), MediaType::DockerManifest),
+        (docker, None, MediaType::DockerManifest),
+    ] {
+        match Manifest::parse(text.as_bytes(), header) {
+            Ok(Manifest::Image(manifest)) => {
+                assert_eq!(manifest.media_type, media_type, "{text}");
+                assert_eq!(manifest.config.size, 2);
+                assert_eq!(manifest.layers.len(), 1);
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_index_keeps_images_and_nested_indexes_only() {
+    let entry = |media_type: &str, rest: &str| {
+        format!(r#"{{"mediaType":"{media_type}","digest":"{D}","size":7{rest}}}"#)
+    };
+    let text = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{}]}}"#,
+        [
+            entry(OCI, r#","platform":{"os":"linux","architecture":"amd64"}"#),
+            entry(
+                OCI,
+                r#","platform":{"os":"unknown","architecture":"unknown"}"#
+            ),
+            entry(
+                OCI,
+                r#","annotations":{"vnd.docker.reference.type":"attestation-manifest"}"#
+            ),
+            entry(OCI, r#","artifactType":"application/x-signature""#),
+            entry("application/x-whatever", ""),
+            entry(
+                OCI_INDEX,
+                r#","annotations":{"org.opencontainers.image.ref.name":"v1"}"#
+            ),
+            entry(DOCKER, r#","annotations":null"#),
+        ]
+        .join(",")
+    );
+    let Ok(Manifest::Index(index)) = Manifest::parse(text.as_bytes(), Some(OCI_INDEX)) else {
+        panic!("{text}");
+    };
+    let seen: Vec<_> = index
+        .entries
+        .iter()
+        .map(|e| {
+            (
+                e.descriptor.media_type,
+                e.platform.as_ref().map(ToString::to_string),
+                e.ref_name.as_deref(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (MediaType::OciManifest, Some("linux/amd64".to_owned()), None),
+            (MediaType::OciIndex, None, Some("v1")),
+            (MediaType::DockerManifest, None, None),
+        ]
+    );
+    let empty = br#"{"schemaVersion":2,"manifests":[]}"#;
+    assert!(
+        matches!(Manifest::parse(empty, None), Ok(Manifest::Index(index)) if index.entries.is_empty())
+    );
+}
+
+#[test]
+fn everything_else_is_refused_by_name() {
+    let both = image(r#""manifests":[],"#);
+    let negative = image("").replace(r#""size":3"#, r#""size":-3"#);
+    let huge = image("").replace(r#""size":3"#, r#""size":9223372036854775808"#);
+    let fraction = image("").replace(r#""size":3"#, r#""size":3.5"#);
+    let big_config = image("").replace(r#""size":2"#, r#""size":4194305"#);
+    let path = image("").replace(&D[7..], "../../../../etc/passwd");
+    let md5 = image("").replace("sha256:", "md5:");
+    let twice = image(r#""layers":[],"#);
+    let empty_config = image(r#""artifactType":"application/x-sbom","#)
+        .replace(OCI_CONFIG, "application/vnd.oci.empty.v1+json");
+    let helm = image("").replace(OCI_CONFIG, "application/vnd.cncf.helm.config.v1+json");
+    let encrypted = image("").replace("tar+gzip", "tar+gzip+encrypted");
+    let odd_layer = image("").replace("layer.v1.tar+gzip", "layer.v1.tar+lzma");
+    let config_as_layer =
+        image("").replace("application/vnd.oci.image.layer.v1.tar+gzip", OCI_CONFIG);
+    for (text, header, says) in [
+        (both.as_str(), None, "ambiguous"),
+        (&negative, None, "-3"),
+        (&huge, None, "9223372036854775808"),
+        (&fraction, None, "3.5"),
+        (&big_config, None, "4194305"),
+        (&path, None, "digest"),
+        (&md5, None, "md5"),
+        (&twice, None, "\"layers\" occurs twice"),
+        (&empty_config, None, "application/x-sbom"),
+        (&helm, None, "helm"),
+        (&encrypted, None, "encrypted"),
+        (&odd_layer, None, "tar+lzma"),
+        (&config_as_layer, None, "a layer of type"),
+        (&image(""), Some(OCI_INDEX), "ambiguous"),
+        (
+            &image(&format!(r#""mediaType":"{OCI}","#)),
+            Some(DOCKER),
+            "sent as",
+        ),
+        (
+            &image(&format!(r#""mediaType":"{OCI_INDEX}","#)),
+            None,
+            "ambiguous",
+        ),
+        (&image(r#""mediaType":"application/x-odd","#), None, "x-odd"),
+        (
+            r#"{"schemaVersion":1,"fsLayers":[],"history":[]}"#,
+            None,
+            "schema 1",
+        ),
+        (r#"{"schemaVersion":3}"#, None, "schemaVersion 3"),
+        (r#"{"schemaVersion":2}"#, None, "neither"),
+        (r#"{"schemaVersion":2,"layers":[]}"#, None, "config"),
+        ("", None, "EOF"),
+        ("[]", None, "not a valid manifest"),
+        ("<html>", None, "not a valid manifest"),
+    ] {
+        let error = Manifest::parse(text.as_bytes(), header)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(says), "{text}\n{error}");
+    }
+}

@@ -1,0 +1,162 @@
+//! The media types of images, Docker's and the OCI's, by what they mean.
+
+use std::fmt;
+
+/// How a layer's tar is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// A plain tar.
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+}
+
+/// What a descriptor or a `Content-Type` header says a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MediaType {
+    /// An OCI image manifest.
+    OciManifest,
+    /// An OCI image index.
+    OciIndex,
+    /// A Docker schema 2 manifest.
+    DockerManifest,
+    /// A Docker manifest list.
+    DockerManifestList,
+    /// An OCI image config.
+    OciConfig,
+    /// A Docker image config.
+    DockerConfig,
+    /// A file system layer.
+    Layer {
+        /// How its tar is packed.
+        compression: Compression,
+        /// It need not be in the registry: `foreign` in Docker's words, `nondistributable` in the OCI's.
+        foreign: bool,
+    },
+}
+
+/// Everything that may be asked for as a manifest. Registries convert, or say 404, when a client
+/// leaves one out.
+pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+     application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.docker.distribution.manifest.v2+json";
+
+impl MediaType {
+    /// Known names only; parameters such as `; charset=utf-8` are ignored.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.split(';').next().unwrap_or_default().trim();
+        let layer = |compression, foreign| {
+            Some(Self::Layer {
+                compression,
+                foreign,
+            })
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "application/vnd.oci.image.manifest.v1+json" => Some(Self::OciManifest),
+            "application/vnd.oci.image.index.v1+json" => Some(Self::OciIndex),
+            "application/vnd.docker.distribution.manifest.v2+json" => Some(Self::DockerManifest),
+            "application/vnd.docker.distribution.manifest.list.v2+json" => {
+                Some(Self::DockerManifestList)
+            }
+            "application/vnd.oci.image.config.v1+json" => Some(Self::OciConfig),
+            "application/vnd.docker.container.image.v1+json" => Some(Self::DockerConfig),
+            "application/vnd.oci.image.layer.v1.tar"
+            | "application/vnd.docker.image.rootfs.diff.tar" => layer(Compression::None, false),
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
+                layer(Compression::Gzip, false)
+            }
+            "application/vnd.oci.image.layer.v1.tar+zstd"
+            | "application/vnd.docker.image.rootfs.diff.tar.zstd" => {
+                layer(Compression::Zstd, false)
+            }
+            "application/vnd.oci.image.layer.nondistributable.v1.tar"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar" => {
+                layer(Compression::None, true)
+            }
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => {
+                layer(Compression::Gzip, true)
+            }
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
+            | "application/vnd.docker.image.rootfs.foreign.diff.tar.zstd" => {
+                layer(Compression::Zstd, true)
+            }
+            _ => None,
+        }
+    }
+
+    /// An index or manifest list.
+    #[must_use]
+    pub fn is_index(self) -> bool {
+        matches!(self, Self::OciIndex | Self::DockerManifestList)
+    }
+
+    /// The manifest of one image.
+    #[must_use]
+    pub fn is_manifest(self) -> bool {
+        matches!(self, Self::OciManifest | Self::DockerManifest)
+    }
+
+    /// The config of an image.
+    #[must_use]
+    pub fn is_config(self) -> bool {
+        matches!(self, Self::OciConfig | Self::DockerConfig)
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_mean_what_the_specifications_say() {
+        for name in ACCEPT_MANIFESTS.split(", ") {
+            let media_type = MediaType::parse(name).unwrap();
+            assert!(media_type.is_index() != media_type.is_manifest(), "{name}");
+        }
+        let gzip = MediaType::Layer {
+            compression: Compression::Gzip,
+            foreign: false,
+        };
+        for (text, expected) in [
+            ("application/vnd.oci.image.layer.v1.tar+gzip", Some(gzip)),
+            (
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                Some(gzip),
+            ),
+            (
+                "Application/vnd.oci.image.layer.v1.tar+gzip; x=y",
+                Some(gzip),
+            ),
+            (
+                "application/vnd.oci.image.layer.v1.tar+gzip+encrypted",
+                None,
+            ),
+            (
+                "application/vnd.docker.distribution.manifest.v1+prettyjws",
+                None,
+            ),
+            ("application/json", None),
+            ("", None),
+        ] {
+            assert_eq!(MediaType::parse(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! From a source to one image: the manifest for a platform, its config, its layers, each verified
+//! by what named it.
+
+use crate::BoxFuture;
+use crate::config::ImageConfig;
+use crate::digest::{DiffId, Digest, Verified};
+use crate::error::Error;
+use crate::manifest::{Descriptor, ImageManifest, Index, IndexEntry, Manifest};
+use crate::platform::Platform;
+use crate::source::{Document, Source};
+
+/// How deep indexes may nest.
+const MAX_DEPTH: u32 = 4;
+/// How many manifests are fetched at most in search of one image.
+const MAX_FETCHES: u32 = 32;
+
+/// One image, resolved: everything but the layers' bytes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Image {
+    /// What the user named, or what the tag stood for: the digest of a manifest or of an index.
+    pub identity: Verified<Digest>,
+    /// The digest of the manifest chosen; the same as `identity` unless that is an index.
+    pub manifest: Verified<Digest>,
+    /// What the image runs on.
+    pub platform: Platform,
+    /// The digest of the config.
+    pub config_digest: Verified<Digest>,
+    /// The config.
+    pub config: ImageConfig,
+    /// The layers, oldest first.
+    pub layers: Vec<Layer>,
+}
+
+/// One layer of an [`Image`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Layer {
+    /// The blob, for [`Source::blob`].
+    pub descriptor: Descriptor,
+    /// What its tar hashes to, unpacked.
+    pub diff_id: DiffId,
+}
+
+/// Resolves the image of `source` for `platform`.
+///
+/// With `expected`, that manifest or index is asked for, and a tag is not looked at. Without,
+/// the tag is resolved, once. From there on everything goes by digest.
+///
+/// # Errors
+/// [`Error::Platform`] if there is no image for the platform, also where the source holds a
+/// single image; the error lists what there is. Any other [`Error`] as its variants say.
+pub async fn resolve(
+    source: &dyn Source,
+    expected: Option<&Digest>,
+    platform: &Platform,
+) -> Result<Image, Error> {
+    let root = source.root(expected).await?;
+    let identity = root.digest.clone();
+    let mut search = Search {
+        source,
+        platform,
+        fetches: 0,
+        available: Vec::new(),
+    };
+    let Some(found) = search.document(root.clone(), None, 0).await? else {
+        return Err(Error::Platform {
+            at: root.at,
+            wanted: platform.clone(),
+            available: search.available,
+        });
+    };
+    let (config_digest, config) = fetch_config(source, &found.manifest.config).await?;
+    let image_platform = settle_platform(&found, &config)?;
+    if !platform.accepts(&image_platform) {
+        return Err(Error::Platform {
+            at: root.at,
+            wanted: platform.clone(),
+            available: vec![image_platform],
+        });
+    }
+    let layers = pair_layers(&found, &config)?;
+    Ok(Image {
+        identity,
+        manifest: found.document.digest,
+        platform: image_platform,
+        config_digest,
+        config,
+        layers,
+    })
+}
+
+/// A manifest, and what the index said about it.
+struct Found {
+    document: Document,
+    manifest: ImageManifest,
+    platform: Option<Platform>,
+}
+
+struct Search<'a> {
+    source: &'a dyn Source,
+    platform: &'a Platform,
+    fetches: u32,
+    available: Vec<Platform>,
+}
+
+impl Search<'_> {
+    /// Looks at a document, and into it if it is an index. Boxed because indexes nest.
+    fn document<'a>(
+        &'a mut self,
+        document: Document,
+        named: Option<&'a IndexEntry>,
+        depth: u32,
+    ) -> BoxFuture<'a, Result<Option<Found>, Error>> {
+        Box::pin(async move {
+            let manifest = Manifest::parse(&document.bytes, document.content_type.as_deref())
+                .map_err(|reason| Error::document(&document.at, reason))?;
+            let kind = manifest.media_type();
+            if let Some(entry) = named
+                && entry.descriptor.media_type != kind
+            {
+                let said = entry.descriptor.media_type;
+                return Err(Error::Inconsistent {
+                    at: document.at,
+                    reason: format!("the index calls it {said:?}, it is {kind:?}"),
+                });
+            }
+            match manifest {
+                Manifest::Image(manifest) => Ok(Some(Found {
+                    document,
+                    manifest,
+                    platform: named.and_then(|entry| entry.platform.clone()),
+                })),
+                Manifest::Index(_) if depth >= MAX_DEPTH => Err(Error::Unsupported {
+                    at: document.at,
+                    what: format!("indexes nested more than {MAX_DEPTH} deep"),
+                }),
+                Manifest::Index(index) => self.index(&document.at, index, depth).await,
+            }
+        })
+    }
+
+    async fn index(&mut self, at: &str, index: Index, depth: u32) -> Result<Option<Found>, Error> {
+        for entry in &index.entries {
+            if let Some(platform) = &entry.platform
+                && !self.available.contains(platform)
+            {
+                self.available.push(platform.clone());
+            }
+        }
+        // The best of those that name their platform; of equals the first, as it stands first.
+        let mut best: Option<((u32, u32), &IndexEntry)> = None;
+        for entry in &index.entries {
+            let fit = entry
+                .platform
+                .as_ref()
+                .and_then(|found| self.platform.fit(found));
+            if let Some(fit) = fit
+                && best.is_none_or(|(so_far, _)| fit > so_far)
+            {
+                best = Some((fit, entry));
+            }
+        }
+        if let Some((_, entry)) = best {
+            return self.entry(entry, depth).await;
+        }
+        // Then whatever does not name one: nested indexes, and a lone image.
+        let unnamed = || {
+            index
+                .entries
+                .iter()
+                .filter(|entry| entry.platform.is_none())
+        };
+        for entry in unnamed().filter(|entry| entry.descriptor.media_type.is_index()) {
+            if let Some(found) = self.entry(entry, depth).await? {
+                return Ok(Some(found));
+            }
+        }
+        let mut images = unnamed().filter(|entry| entry.descriptor.media_type.is_manifest());
+        match (images.next(), images.next()) {
+            (Some(entry), None) => self.entry(entry, depth).await,
+            (Some(_), Some(_)) => Err(Error::Unsupported {
+                at: at.to_owned(),
+                what: "an index of several images that do not name their platforms".to_owned(),
+            }),
+            (None, _) => Ok(None),
+        }
+    }
+
+    async fn entry(&mut self, entry: &IndexEntry, depth: u32) -> Result<Option<Found>, Error> {
+        self.fetches += 1;
+        let document = self.source.manifest(&entry.descriptor).await?;
+        if self.fetches > MAX_FETCHES {
+            return Err(Error::Unsupported {
+                at: document.at,
+                what: format!("more than {MAX_FETCHES} nested indexes"),
+            });
+        }
+        self.document(document, Some(entry), depth + 1).await
+    }
+}
+
+async fn fetch_config(
+    source: &dyn Source,
+    descriptor: &Descriptor,
+) -> Result<(Verified<Digest>, ImageConfig), Error> {
+    let mut blob = source.blob(descriptor).await?;
+    // The descriptor's size was capped when the manifest was read.
+    let mut bytes = Vec::new();
+    while let Some(chunk) = blob.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    let at = blob.at().to_owned();
+    let proof = blob.finish().await?;
+    let config = ImageConfig::parse(bytes.into()).map_err(|reason| Error::document(&at, reason))?;
+    Ok((proof, config))
+}
+
+/// What the image runs on, by its config and by the index, which have to agree.
+fn settle_platform(found: &Found, config: &ImageConfig) -> Result<Platform, Error> {
+    let at = || found.document.at.clone();
+    match (&config.platform, &found.platform) {
+        (Some(config), Some(index)) if !config.agrees_with(index) => Err(Error::Inconsistent {
+            at: at(),
+            reason: format!(
+                "the index says that this image is for {index}, its config says {config}"
+            ),
+        }),
+        (Some(config), Some(index)) => Ok(config.clone().or_variant(index.variant())),
+        (Some(platform), None) | (None, Some(platform)) => Ok(platform.clone()),
+        (None, None) => Err(Error::Inconsistent {
+            at: at(),
+            reason: "its config names no operating system and architecture".to_owned(),
+        }),
+    }
+}
+
+fn pair_layers(found: &Found, config: &ImageConfig) -> Result<Vec<Layer>, Error> {
+    let (layers, diff_ids) = (&found.manifest.layers, &config.diff_ids);
+    if layers.len() != diff_ids.len() {
+        return Err(Error::Inconsistent {
+            at: found.document.at.clone(),
+            reason: format!(
+                "the manifest has {} layers, the config's rootfs.diff_ids {}",
+                layers.len(),
+                diff_ids.len()
+            ),
+        });
+    }
+    let pairs = layers.iter().cloned().zip(diff_ids.iter().cloned());
+    Ok(pairs
+        .map(|(descriptor, diff_id)| Layer {
+            descriptor,
+            diff_id,
+        })
+        .collect())
+}

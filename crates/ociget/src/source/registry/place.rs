@@ -1,0 +1,207 @@
+//! One host that may have the image: a mirror, or the registry itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::{StatusCode, Url, header};
+
+use crate::auth::{self, Authorizer};
+use crate::client::{Client, Options};
+use crate::digest::Digest;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::hosts_toml::Hosts;
+use crate::manifest::MAX_DOCUMENT;
+use crate::media_type::ACCEPT_MANIFESTS;
+use crate::reference::Reference;
+use crate::retry::{self, Retry};
+use crate::source::{Document, verify};
+use crate::transport::{Answer, Request};
+
+/// How often a request to a mirror is tried again: the next host is nearer than a long wait.
+const MIRROR_RETRIES: u32 = 1;
+
+#[derive(Debug)]
+pub(crate) struct Place {
+    client: Client,
+    repository: String,
+    pub(crate) endpoint: Arc<Endpoint>,
+    authorizer: Authorizer,
+    /// Whether it may be asked what a tag stands for.
+    pub(crate) resolves: bool,
+    /// The registry that a mirror is asked to stand in for.
+    mirrors: Option<String>,
+    pub(crate) retries: u32,
+    /// Out of reach: not asked again in the course of this pull.
+    lost: AtomicBool,
+}
+
+/// Where to ask for `reference`, in this order: mirrors, then the registry.
+pub(crate) async fn find(
+    client: &Client,
+    reference: &Reference,
+    origin: &Arc<Endpoint>,
+) -> Result<Vec<Place>, Error> {
+    let options = client.options();
+    let hosts = match &options.hosts_dir {
+        Some(dir) => Hosts::find(dir, reference.registry(), options).await?,
+        None => Hosts::default(),
+    };
+    let mut places: Vec<Place> = hosts
+        .mirrors
+        .into_iter()
+        .map(|host| {
+            let retries = options.retries.min(MIRROR_RETRIES);
+            let mut place = Place::new(client, reference, host.endpoint.into(), None, retries);
+            place.resolves = host.resolves;
+            place.mirrors = Some(reference.registry().to_owned());
+            place
+        })
+        .collect();
+    places.push(match hosts.server {
+        Some(server) if server.base != origin.base => {
+            Place::new(client, reference, server.into(), None, options.retries)
+        }
+        _ => {
+            let name = Some(reference.registry());
+            Place::new(client, reference, Arc::clone(origin), name, options.retries)
+        }
+    });
+    Ok(places)
+}
+
+impl Place {
+    /// `name` is what its credentials are kept under, if that is not its host.
+    fn new(
+        client: &Client,
+        reference: &Reference,
+        endpoint: Arc<Endpoint>,
+        name: Option<&str>,
+        retries: u32,
+    ) -> Self {
+        let options: &Options = client.options();
+        let host = endpoint.host();
+        let authorizer = Authorizer::new(
+            name.unwrap_or(&host),
+            reference.repository(),
+            Arc::clone(&endpoint),
+            Arc::clone(&options.credentials),
+            retries,
+        );
+        Self {
+            client: client.clone(),
+            repository: reference.repository().to_owned(),
+            endpoint,
+            authorizer,
+            resolves: true,
+            mirrors: None,
+            retries,
+            lost: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a failure, after which another place is asked.
+    pub(crate) fn failed(&self, error: &Error) {
+        tracing::warn!(mirror = %self.endpoint.base, %error, "asking the next host");
+        if matches!(error, Error::Unreachable { .. }) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// `…/v2/<repository>/<kind>/<name>`. Both names were checked when they were parsed, so
+    /// that neither can leave its place in the path.
+    pub(crate) fn url(&self, kind: &str, name: &str) -> Result<Url, Error> {
+        let path = format!("{}/{kind}/{name}", self.repository);
+        let mut url = self
+            .endpoint
+            .base
+            .join(&path)
+            .map_err(|error| Error::Usage(format!("{path:?} is not an URL path: {error}")))?;
+        if let Some(registry) = &self.mirrors {
+            // As containerd has it: one mirror of many registries has to know which is meant.
+            url.query_pairs_mut().append_pair("ns", registry);
+        }
+        Ok(url)
+    }
+
+    /// A manifest by tag or digest.
+    pub(crate) async fn document(
+        &self,
+        name: &str,
+        expected: Option<&Digest>,
+    ) -> Result<Document, Error> {
+        let mut request = Request::get(self.url("manifests", name)?, &self.endpoint);
+        request.accept = Some(ACCEPT_MANIFESTS);
+        let mut retry = Retry::new(self.retries);
+        loop {
+            let mut answer = self.send(&mut request, &mut retry).await?;
+            if answer.status() != StatusCode::OK {
+                return Err(self.refuse(answer).await);
+            }
+            let Some(bytes) = retry::read(&mut answer, MAX_DOCUMENT, &mut retry).await? else {
+                continue;
+            };
+            // For a tag the header is what the registry believes to send; ours is what counts, but
+            // a difference says that the bytes suffered on their way.
+            let claimed = answer
+                .header(header::HeaderName::from_static("docker-content-digest"))
+                .and_then(|claimed| claimed.parse::<Digest>().ok());
+            let own = Digest::of(&bytes);
+            if expected.is_none()
+                && let Some(claimed) = claimed
+            {
+                let _proof = verify(&answer.asked, claimed, &bytes)?;
+            }
+            return Ok(Document {
+                digest: verify(&answer.asked, expected.cloned().unwrap_or(own), &bytes)?,
+                content_type: answer.header(header::CONTENT_TYPE).map(str::to_owned),
+                bytes,
+                at: answer.asked,
+            });
+        }
+    }
+
+    /// Sends a request with what the host wants to hear about us.
+    pub(crate) async fn send(
+        &self,
+        request: &mut Request<'_>,
+        retry: &mut Retry,
+    ) -> Result<Answer, Error> {
+        let transport = self.client.transport();
+        let mut answers = 0;
+        loop {
+            let ticket = self.authorizer.ticket(transport).await?;
+            request.authorization.clone_from(&ticket.header);
+            let answer = retry::send(transport, request, retry).await?;
+            // A 401 of a place that the registry redirected to is not for our credentials.
+            if answer.status() != StatusCode::UNAUTHORIZED || !answer.at_home {
+                return Ok(answer);
+            }
+            // One answer to the challenge, and another if it turns out to be too narrow.
+            let allowed = 1 + u32::from(auth::wants_more_scope(answer.headers()));
+            if answers >= allowed
+                || !self
+                    .authorizer
+                    .answer(&ticket, answer.headers(), transport)
+                    .await?
+            {
+                return Ok(answer);
+            }
+            answers += 1;
+        }
+    }
+
+    pub(crate) async fn refuse(&self, answer: Answer) -> Error {
+        let told = matches!(answer.status().as_u16(), 401 | 403);
+        let who = if told {
+            self.authorizer.who().await
+        } else {
+            String::new()
+        };
+        retry::refuse(answer, who).await
+    }
+}

@@ -1,0 +1,206 @@
+//! Whom a connection trusts, and who it says we are: certificate authorities and client
+//! certificates, in PEM files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{self, CryptoProvider};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+use crate::error::Error;
+
+/// A certificate that tells a server who we are, and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct ClientCertificate {
+    /// PEM file with the certificate, and after it those that it was signed with.
+    pub cert: PathBuf,
+    /// PEM file with the key; may be the same file.
+    pub key: PathBuf,
+}
+
+impl ClientCertificate {
+    /// From one file, or from two.
+    pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self {
+            cert: cert.into(),
+            key: key.into(),
+        }
+    }
+}
+
+/// How to make TLS connections to some host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Profile {
+    /// PEM files with authorities that are trusted besides the system's.
+    pub(crate) authorities: Vec<PathBuf>,
+    /// Shown to a server that asks.
+    pub(crate) client: Option<ClientCertificate>,
+    /// Whether whoever answers is believed to be the one that was asked.
+    pub(crate) skip_verify: bool,
+}
+
+impl Profile {
+    /// Reads the files. This is disk work.
+    pub(crate) fn load(&self) -> Result<ClientConfig, Error> {
+        let provider = Arc::new(crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::Usage(format!("TLS cannot be set up: {error}")))?;
+        let builder = if self.skip_verify {
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Credulous(provider)))
+        } else {
+            builder.with_root_certificates(self.roots()?)
+        };
+        let Some(client) = &self.client else {
+            return Ok(builder.with_no_client_auth());
+        };
+        let chain = certificates(&client.cert)?;
+        let key = PrivateKeyDer::from_pem_file(&client.key)
+            .map_err(|error| unusable(&client.key, "a private key", error))?;
+        builder
+            .with_client_auth_cert(chain, key)
+            .map_err(|error| Error::Credentials {
+                origin: client.cert.display().to_string(),
+                reason: format!(
+                    "it cannot be used with the key in {}: {error}",
+                    client.key.display()
+                ),
+            })
+    }
+
+    fn roots(&self) -> Result<RootCertStore, Error> {
+        let mut roots = RootCertStore::empty();
+        for file in &self.authorities {
+            for certificate in certificates(file)? {
+                roots.add(certificate).map_err(|error| Error::Credentials {
+                    origin: file.display().to_string(),
+                    reason: format!("it holds no certificate authority: {error}"),
+                })?;
+            }
+        }
+        let system = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(system.certs);
+        if !roots.is_empty() {
+            return Ok(roots);
+        }
+        let reasons: Vec<String> = system.errors.iter().map(ToString::to_string).collect();
+        Err(Error::Usage(format!(
+            "this system has no certificate authorities (package ca-certificates), and none were \
+             given{}{}",
+            if reasons.is_empty() { "" } else { ": " },
+            reasons.join("; ")
+        )))
+    }
+}
+
+/// At least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let broken = |error| unusable(file, "PEM certificates", error);
+    let found: Vec<_> = CertificateDer::pem_file_iter(file)
+        .map_err(broken)?
+        .collect::<Result<_, _>>()
+        .map_err(broken)?;
+    if found.is_empty() {
+        return Err(unusable(file, "PEM certificates", pem::Error::NoItemsFound));
+    }
+    Ok(found)
+}
+
+fn unusable(file: &Path, wanted: &str, error: pem::Error) -> Error {
+    match error {
+        pem::Error::Io(source) => Error::Io {
+            path: file.to_owned(),
+            source,
+        },
+        // Only the kind of damage is told: what the file holds may be a key.
+        _ => Error::Credentials {
+            origin: file.display().to_string(),
+            reason: format!("it does not hold {wanted} in PEM form"),
+        },
+    }
+}
+
+/// Believes every certificate, for hosts that a configuration file says so of. Signatures of the
+/// handshake are checked all the same.
+#[derive(Debug)]
+struct Credulous(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        crypto::verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        crypto::verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_hold_nothing_usable_are_named_and_not_quoted() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.pem");
+        let body = "-----BEGIN CERTIFICATE-----\nsecret!\n-----END CERTIFICATE-----\n";
+        for text in ["", "hunter2", body] {
+            std::fs::write(&file, text).unwrap();
+            let authority = Profile {
+                authorities: vec![file.clone()],
+                ..Profile::default()
+            };
+            let client = Profile {
+                client: Some(ClientCertificate::new(&file, &file)),
+                skip_verify: true,
+                ..Profile::default()
+            };
+            for profile in [authority, client] {
+                let error = profile.load().unwrap_err().to_string();
+                assert!(error.contains("x.pem"), "{error}");
+                assert!(
+                    !error.contains("hunter2") && !error.contains("secret"),
+                    "{error}"
+                );
+            }
+        }
+        let missing = Profile {
+            authorities: vec![dir.path().join("missing")],
+            ..Profile::default()
+        };
+        assert!(matches!(missing.load(), Err(Error::Io { .. })));
+    }
+}

@@ -1,0 +1,300 @@
+//! Challenges, tokens, and which request carries what.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+use ociget::{Error, Login, Options};
+
+use crate::support::{Content, Reply, Server, noise, pull, quick};
+
+/// Says the same to everybody.
+#[derive(Debug)]
+struct Fixed(Login);
+
+impl ociget::Credentials for Fixed {
+    fn login<'a>(&'a self, _: &'a str, _: &'a str) -> ociget::BoxFuture<'a, Result<Login, Error>> {
+        Box::pin(async { Ok(self.0.clone()) })
+    }
+}
+
+fn as_user(password: &str) -> Options {
+    let mut options = quick();
+    options.credentials = Arc::new(Fixed(Login::password("user", password, "the test")));
+    options
+}
+
+fn unauthorized(challenge: &str) -> Reply {
+    let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
+    Reply::new(401, body).with("www-authenticate", challenge)
+}
+
+#[tokio::test]
+async fn basic_is_sent_when_asked_for_and_then_always() {
+    let (content, _) = Content::image(b"layer");
+    let server = Server::start(&content, |seen| {
+        // user:secret
+        (seen.header("authorization") != Some("Basic dXNlcjpzZWNyZXQ="))
+            .then(|| unauthorized(r#"Basic realm="reg""#))
+    })
+    .await;
+    assert_eq!(
+        pull(&*server.source(as_user("secret"))).await.unwrap(),
+        [b"layer"]
+    );
+    let sent: Vec<bool> = server
+        .seen()
+        .iter()
+        .map(|seen| seen.header("authorization").is_some())
+        .collect();
+    assert_eq!(sent, [false, true, true, true]);
+}
+
+#[tokio::test]
+async fn a_refused_login_is_tried_once_and_named_but_not_shown() {
+    let (content, _) = Content::image(b"layer");
+    let server = Server::start(&content, |_| Some(unauthorized("Basic realm=reg"))).await;
+    let error = pull(&*server.source(as_user("hunter2"))).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
+    let text = format!("{error} {error:?}");
+    assert!(
+        text.contains("UNAUTHORIZED: authentication required"),
+        "{text}"
+    );
+    assert!(text.contains("the credentials from the test"), "{text}");
+    assert!(
+        !text.contains("hunter2") && !text.contains("dXNlcjpo"),
+        "{text}"
+    );
+    assert_eq!(server.seen().len(), 2);
+
+    let error = pull(&*server.source(quick()))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("an anonymous client (credentials are switched off)"),
+        "{error}"
+    );
+    assert!(error.contains("docker login"), "{error}");
+    assert!(!error.contains('\n'));
+}
+
+/// A registry that wants tokens of its own `/token`, each good for `uses` requests.
+async fn token_registry(uses: u32, challenge_rest: &'static str) -> Server {
+    let (content, _) = Content::image(&noise(5000));
+    let (issued, used) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
+    Server::start(&content, move |seen| {
+        if seen.path.starts_with("/token") {
+            let number = issued.fetch_add(1, SeqCst) + 1;
+            used.store(0, SeqCst);
+            return Some(Reply::new(
+                200,
+                format!(r#"{{"token":"t{number}","expires_in":300}}"#),
+            ));
+        }
+        let current = format!("Bearer t{}", issued.load(SeqCst));
+        let good =
+            seen.header("authorization") == Some(&current) && used.fetch_add(1, SeqCst) < uses;
+        let host = seen.header("host").unwrap_or_default();
+        (!good).then(|| {
+            unauthorized(&format!(
+                r#"Bearer realm="http://{host}/token"{challenge_rest}"#
+            ))
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn one_token_serves_a_whole_pull() {
+    let server = token_registry(99, r#",service="reg",scope="repository:app:pull""#).await;
+    pull(&*server.source(as_user("secret"))).await.unwrap();
+    let tokens = server.seen_at("/token");
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(
+        tokens[0].path,
+        "/token?service=reg&scope=repository%3Aapp%3Apull"
+    );
+    assert_eq!(
+        tokens[0].header("authorization"),
+        Some("Basic dXNlcjpzZWNyZXQ=")
+    );
+    // The password went to the token server alone.
+    for seen in server.seen_at("/v2/") {
+        assert!(
+            seen.header("authorization")
+                .is_none_or(|value| value.starts_with("Bearer "))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_public_image_needs_an_anonymous_token() {
+    let server = token_registry(99, "").await;
+    pull(&*server.source(quick())).await.unwrap();
+    let tokens = server.seen_at("/token");
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(tokens[0].path, "/token?scope=repository%3Aapp%3Apull");
+    assert_eq!(tokens[0].header("authorization"), None);
+}
+
+#[tokio::test]
+async fn a_401_in_mid_pull_gets_one_fresh_token() {
+    let server = token_registry(1, "").await;
+    pull(&*server.source(quick())).await.unwrap();
+    assert_eq!(server.seen_at("/token").len(), 3, "manifest, config, layer");
+    let never = token_registry(0, "").await;
+    let error = pull(&*never.source(quick())).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
+    assert_eq!(never.seen_at("/token").len(), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_narrow_is_widened_once() {
+    let (content, _) = Content::image(b"layer");
+    let server = Server::start(&content, |seen| {
+        let host = seen.header("host").unwrap_or_default();
+        let realm = format!(r#"Bearer realm="http://{host}/token""#);
+        if seen.path.starts_with("/token") {
+            let wide = seen.path.contains("extra");
+            return Some(Reply::new(
+                200,
+                format!(r#"{{"access_token":"wide-{wide}"}}"#),
+            ));
+        }
+        match seen.header("authorization") {
+            Some("Bearer wide-true") => None,
+            None => Some(unauthorized(&realm)),
+            Some(_) => Some(unauthorized(&format!(
+                r#"{realm},scope="repository:extra:pull",error="insufficient_scope""#
+            ))),
+        }
+    })
+    .await;
+    pull(&*server.source(quick())).await.unwrap();
+    let paths: Vec<String> = server
+        .seen_at("/token")
+        .into_iter()
+        .map(|seen| seen.path)
+        .collect();
+    assert_eq!(
+        paths,
+        [
+            "/token?scope=repository%3Aapp%3Apull",
+            "/token?scope=repository%3Aapp%3Apull&scope=repository%3Aextra%3Apull",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_token_server_that_says_no_is_heard() {
+    let (content, _) = Content::image(b"layer");
+    let server = Server::start(&content, |seen| {
+        let host = seen.header("host").unwrap_or_default();
+        Some(if seen.path.starts_with("/token") {
+            Reply::new(401, r#"{"details":"incorrect username or password"}"#)
+        } else {
+            unauthorized(&format!(r#"Bearer realm="http://{host}/token""#))
+        })
+    })
+    .await;
+    let error = pull(&*server.source(as_user("secret")))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("incorrect username or password"), "{error}");
+    assert!(error.contains("/token answered 401"), "{error}");
+    assert!(error.contains("the credentials from the test"), "{error}");
+}
+
+#[tokio::test]
+async fn no_credential_follows_a_realm_to_where_one_does_not_go() {
+    for realm in [
+        "http://169.254.169.254/t",
+        "http://10.0.0.1/t",
+        "http://localhost:1/t",
+        "file:///t",
+    ] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, move |_| {
+            Some(unauthorized(&format!(r#"Bearer realm="{realm}""#)))
+        })
+        .await;
+        let error = pull(&*server.source(as_user("secret"))).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Forbidden { .. }),
+            "{realm}: {error:?}"
+        );
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_to_another_port_gets_no_authorization() {
+    let layer = noise(3000);
+    let (content, _) = Content::image(&layer);
+    let storage = Server::start(&content, |_| None).await;
+    let target = format!("http://{}", storage.host);
+    let server = Server::start(&content, move |seen| {
+        if seen.header("authorization").is_none() {
+            return Some(unauthorized("Basic realm=r"));
+        }
+        let blob = seen.path.contains("/blobs/");
+        blob.then(|| Reply::new(307, "").with("location", format!("{target}{}", seen.path)))
+    })
+    .await;
+    assert_eq!(
+        pull(&*server.source(as_user("secret"))).await.unwrap(),
+        [layer]
+    );
+    assert_eq!(storage.seen().len(), 2);
+    assert!(
+        storage
+            .seen()
+            .iter()
+            .all(|seen| seen.header("authorization").is_none())
+    );
+}
+
+#[tokio::test]
+async fn a_challenge_of_whom_we_were_sent_to_is_not_answered() {
+    let (content, _) = Content::image(b"layer");
+    let thief = Server::start(&content, |_| Some(unauthorized("Basic realm=r"))).await;
+    let target = format!("http://{}/x", thief.host);
+    let server = Server::start(&content, move |seen| {
+        seen.path
+            .contains("/blobs/")
+            .then(|| Reply::new(302, "").with("location", target.clone()))
+    })
+    .await;
+    let error = pull(&*server.source(as_user("secret"))).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
+    assert_eq!(thief.seen().len(), 1);
+    assert!(thief.seen()[0].header("authorization").is_none());
+}
+
+#[tokio::test]
+async fn redirects_end_and_stay_out_of_the_inside() {
+    for (location, says) in [
+        ("/v2/app/manifests/v1", "redirects without end"),
+        (
+            "http://169.254.169.254/latest/meta-data",
+            "internal address",
+        ),
+        ("http://localhost:1/", "internal address"),
+        ("ftp://example.com/", "neither https nor http"),
+        ("http://u:p@127.0.0.1/", "user name"),
+    ] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, move |_| {
+            Some(Reply::new(302, "").with("location", location))
+        })
+        .await;
+        let error = pull(&*server.source(quick()))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(says), "{location}: {error}");
+        assert!(server.seen().len() <= 6);
+    }
+}
