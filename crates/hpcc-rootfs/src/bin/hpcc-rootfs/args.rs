@@ -1,0 +1,354 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use hpcc_rootfs::{Agents, Compressor, Options, Store};
+use ociget::{Digest, Platform};
+
+/// Turn container images into squashfs root file systems that a microVM boots.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Global {
+    /// Directory of the store [default: hpcc-rootfs under the user's cache directory]
+    #[arg(long, global = true, env = "HPCC_CACHE_DIR", value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say more about what happens
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Pull an image into the store and print the path of its artifact
+    Pull(Pull),
+    /// Turn an image into a squashfs file, without a store
+    Build(Build),
+    /// List the artifacts in the store
+    List,
+    /// Print where the artifact of an image is, or would be
+    Path {
+        /// Digest of the image: sha256:<64 hex digits>
+        digest: Digest,
+    },
+    /// Show what an artifact was made from
+    Inspect(Inspect),
+    /// Remove an artifact from the store; a missing one is fine
+    Untag {
+        /// Digest of the image: sha256:<64 hex digits>
+        digest: Digest,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Pull {
+    /// Image reference, such as debian:12 or registry.example/team/name@sha256:<hex>
+    pub(crate) image: String,
+    /// Digest of the manifest or index that the image must have
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) digest: Option<Digest>,
+    #[command(flatten)]
+    target: Target,
+    /// Agent for amd64 images
+    #[arg(long, value_name = "FILE", conflicts_with = "agent")]
+    agent_amd64: Option<PathBuf>,
+    /// Agent for arm64 images
+    #[arg(long, value_name = "FILE", conflicts_with = "agent")]
+    agent_arm64: Option<PathBuf>,
+    #[command(flatten)]
+    image_options: ImageArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Build {
+    /// Image reference, docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
+    pub(crate) source: String,
+    /// File to write; it appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Digest of the manifest or index that the image must have
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) digest: Option<Digest>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    image_options: ImageArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Inspect {
+    /// Digest of an image in the store, or path of an artifact
+    pub(crate) subject: String,
+}
+
+#[derive(Debug, ClapArgs)]
+struct Target {
+    /// Platform to choose of an index, os/architecture[/variant] [default: this host's]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
+    /// Program that becomes PID 1, put into the image as /.hpcc/agent
+    #[arg(long, value_name = "FILE")]
+    agent: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Image options")]
+struct ImageArgs {
+    /// Codec of the image [default: zstd]
+    #[arg(long)]
+    compressor: Option<Codec>,
+    /// Level of the codec [default: 3 for zstd, 9 for gzip]
+    #[arg(long, allow_negative_numbers = true)]
+    level: Option<i32>,
+    /// Size of a data block, 4K to 1M, a power of two [default: 128K]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    block_size: Option<u64>,
+    /// Whether the tails of files larger than a block share fragments
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
+    tails: Option<bool>,
+    /// Time of what is not the image's own, in seconds since 1970 [default: 0]
+    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
+    time: Option<u32>,
+    /// Threads that compress [default: the CPUs this process may use]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Bytes that the files of all layers may have together [default: 16G]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_bytes: Option<u64>,
+    /// Entries that all layers may have together [default: 1048576]
+    #[arg(long, value_name = "N")]
+    max_entries: Option<u64>,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Network options")]
+struct NetworkArgs {
+    /// Registry to talk to without TLS; may be repeated (loopback always is)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    plain_http: Vec<String>,
+    /// Talk to registries on loopback with TLS, too
+    #[arg(long)]
+    tls_on_loopback: bool,
+    /// PEM file with certificate authorities to trust besides the system's; may be repeated
+    #[arg(long, value_name = "FILE")]
+    ca_file: Vec<PathBuf>,
+    /// PEM file with the certificate to show to the registry
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// PEM file with the key of that certificate [default: in the same file]
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Directory with HOST/hosts.toml for registries that have mirrors, as containerd has it
+    #[arg(long, value_name = "DIR")]
+    hosts_dir: Option<PathBuf>,
+    /// Internal token server or storage that a public registry may send us to; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]")]
+    allow_private_realm: Vec<String>,
+    /// File with credentials, as docker and podman keep them
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    /// Give up when no byte arrived for this long, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    stall_timeout: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Codec {
+    Zstd,
+    Gzip,
+}
+
+/// A mistake in the arguments that only became apparent after parsing; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+impl Global {
+    /// The directory of the store.
+    fn directory(&self) -> anyhow::Result<PathBuf> {
+        if let Some(directory) = &self.cache_dir {
+            return Ok(directory.clone());
+        }
+        let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
+        from("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| from("HOME").map(|home| PathBuf::from(home).join(".cache")))
+            .map(|cache| cache.join("hpcc-rootfs"))
+            .context("neither XDG_CACHE_HOME nor HOME is set; name a directory with --cache-dir")
+    }
+
+    /// The store, for commands that need no options.
+    pub(crate) fn store(&self) -> anyhow::Result<Store> {
+        self.store_with(Options::default())
+    }
+
+    fn store_with(&self, options: Options) -> anyhow::Result<Store> {
+        Ok(Store::open(self.directory()?, options)?)
+    }
+}
+
+impl Pull {
+    /// The store to pull into.
+    pub(crate) fn store(&self, global: &Global, options: Options) -> anyhow::Result<Store> {
+        global.store_with(options)
+    }
+
+    pub(crate) fn options(&self) -> anyhow::Result<Options> {
+        let mut options = resolve(&self.target, &self.image_options, &self.network)?;
+        for (architecture, file) in [("amd64", &self.agent_amd64), ("arm64", &self.agent_arm64)] {
+            if let Some(file) = file {
+                options.agents = options.agents.with(architecture, file);
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl Build {
+    pub(crate) fn options(&self) -> anyhow::Result<Options> {
+        resolve(&self.target, &self.image_options, &self.network)
+    }
+}
+
+fn resolve(target: &Target, image: &ImageArgs, network: &NetworkArgs) -> anyhow::Result<Options> {
+    let mut options = Options::default();
+    if let Some(platform) = &target.platform {
+        options.platform = platform.clone();
+    }
+    if let Some(agent) = &target.agent {
+        options.agents = Agents::default().with(options.platform.architecture(), agent);
+    }
+    options.image.compressor = compressor(image)?;
+    if let Some(size) = image.block_size {
+        options.image.block_size = u32::try_from(size)
+            .map_err(|_| UsageError(format!("--block-size {size} is more than 1M")))?;
+    }
+    if let Some(tails) = image.tails {
+        options.image.tails = tails;
+    }
+    if let Some(time) = image.time {
+        options.image.time = time;
+    }
+    if let Some(threads) = image.threads {
+        options.threads = threads;
+    }
+    if let Some(bytes) = image.max_bytes {
+        options.limits.logical_bytes = bytes;
+    }
+    if let Some(entries) = image.max_entries {
+        options.limits.entries = entries;
+    }
+    network.apply(&mut options.network);
+    Ok(options)
+}
+
+fn compressor(image: &ImageArgs) -> Result<Compressor, UsageError> {
+    let level = image.level;
+    Ok(match image.compressor.unwrap_or(Codec::Zstd) {
+        Codec::Zstd => Compressor::Zstd {
+            level: level.unwrap_or(3),
+        },
+        Codec::Gzip => Compressor::Gzip {
+            level: u32::try_from(level.unwrap_or(9))
+                .map_err(|_| UsageError("gzip levels go from 1 to 9".into()))?,
+        },
+    })
+}
+
+impl NetworkArgs {
+    fn apply(&self, options: &mut ociget::Options) {
+        options.plain_http.extend(self.plain_http.iter().cloned());
+        options.plain_http_on_loopback = !self.tls_on_loopback;
+        options.ca_files.clone_from(&self.ca_file);
+        options.client_certificate = self
+            .cert
+            .as_ref()
+            .map(|cert| ociget::ClientCertificate::new(cert, self.key.as_ref().unwrap_or(cert)));
+        options.hosts_dir.clone_from(&self.hosts_dir);
+        options
+            .allow_private_realms
+            .clone_from(&self.allow_private_realm);
+        if let Some(file) = &self.authfile {
+            options.credentials = Arc::new(ociget::Keychain::from_file(file));
+        }
+        if let Some(seconds) = self.stall_timeout {
+            options.stall_timeout = Duration::from_secs(seconds);
+        }
+    }
+}
+
+/// Bytes, with K, M, G or T for powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text.get(digits.len()..).unwrap_or_default() {
+        "" => 0,
+        "K" | "k" | "KiB" => 10,
+        "M" | "m" | "MiB" => 20,
+        "G" | "g" | "GiB" => 30,
+        "T" | "t" | "TiB" => 40,
+        _ => return Err("a size is a number, with K, M, G or T after it".into()),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| "a size is a number, with K, M, G or T after it".into())
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("yes or no".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_suffixes() {
+        for (text, bytes) in [
+            ("4096", Some(4096)),
+            ("128K", Some(131_072)),
+            ("1MiB", Some(1 << 20)),
+            ("16G", Some(16 << 30)),
+            ("", None),
+            ("K", None),
+            ("1.5G", None),
+            ("-1", None),
+            ("99999999T", None),
+        ] {
+            assert_eq!(size(text).ok(), bytes, "{text}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `hpcc-rootfs build`.
+
+use serde_json::json;
+
+use crate::args::{Build, Global};
+use crate::{render, terminal};
+
+pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {
+    let mut options = command.options()?;
+    options.progress = terminal::progress(global);
+    let built = terminal::block_on(hpcc_rootfs::build(
+        &command.source,
+        command.digest.as_ref(),
+        &command.output,
+        &options,
+    ))?;
+    terminal::summary(global, &built.summary);
+    render::print(
+        global,
+        &json!({
+            "digest": built.digest.to_string(),
+            "path": built.path.display().to_string(),
+            "record": render::record(&built.record),
+            "built": render::summary(&built.summary),
+        }),
+        "",
+    )
+}

@@ -1,0 +1,58 @@
+//! `hpcc-rootfs inspect`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use hpcc_rootfs::Record;
+use ociget::Digest;
+use serde_json::json;
+
+use crate::args::{Global, Inspect};
+use crate::render;
+
+pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
+    let (path, record) = find(global, &command.subject)?;
+    let key = &record.key;
+    let agent = key
+        .agent
+        .as_ref()
+        .map_or_else(|| "none".into(), Digest::to_string);
+    let text = [
+        ("path", path.display().to_string()),
+        ("identity", key.identity.to_string()),
+        ("manifest", key.manifest.to_string()),
+        ("platform", key.platform.clone()),
+        ("agent", agent),
+        ("compressor", key.compressor.clone()),
+        ("block size", key.block_size.to_string()),
+        ("tails", if key.tails { "yes" } else { "no" }.into()),
+        ("time", key.time.to_string()),
+        ("format", key.format.to_string()),
+        ("length", record.image_length.to_string()),
+        ("root", format!("blake3:{}", record.root())),
+    ]
+    .map(|(name, value)| format!("{name:<11} {value}"))
+    .join("\n");
+    let value = json!({
+        "path": path.display().to_string(),
+        "record": render::record(&record),
+    });
+    render::print(global, &value, &text)
+}
+
+/// A digest names an artifact in the store; anything else is a path.
+fn find(global: &Global, subject: &str) -> anyhow::Result<(PathBuf, Record)> {
+    if let Ok(digest) = subject.parse::<Digest>() {
+        let store = global.store()?;
+        let path = store.path_for(&digest);
+        return match store.record(&digest)? {
+            Some(record) => Ok((path, record)),
+            None => bail!(
+                "{digest} is not in the store at {}; pull it first",
+                store.directory().display()
+            ),
+        };
+    }
+    let path = Path::new(subject);
+    Ok((std::path::absolute(path)?, hpcc_rootfs::read_record(path)?))
+}

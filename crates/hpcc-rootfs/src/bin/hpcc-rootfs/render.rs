@@ -1,0 +1,89 @@
+//! stdout: results as text for people and scripts, or as one JSON document.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use hpcc_rootfs::{Record, Summary};
+use ociget::Digest;
+use serde_json::{Value, json};
+
+use crate::args::Global;
+
+/// Prints JSON or text, whichever was asked for.
+pub(crate) fn print(global: &Global, json: &Value, text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if global.json {
+        serde_json::to_writer_pretty(&mut stdout, json)?;
+        writeln!(stdout)
+    } else if text.is_empty() {
+        Ok(())
+    } else {
+        writeln!(stdout, "{text}")
+    }
+    .and_then(|()| stdout.flush())
+    .context("cannot write to stdout")
+}
+
+pub(crate) fn path(global: &Global, path: &Path) -> anyhow::Result<()> {
+    print(
+        global,
+        &json!({ "path": path.display().to_string() }),
+        &path.display().to_string(),
+    )
+}
+
+pub(crate) fn untagged(global: &Global, digest: &Digest, removed: bool) -> anyhow::Result<()> {
+    print(
+        global,
+        &json!({ "digest": digest.to_string(), "removed": removed }),
+        "",
+    )
+}
+
+/// What a record says, as JSON.
+pub(crate) fn record(record: &Record) -> Value {
+    json!({
+        "key": record.key,
+        "image_length": record.image_length,
+        "chunk_size": hpcc_rootfs::CHUNK,
+        "root": record.root(),
+    })
+}
+
+/// What a build did, as JSON. Times are in seconds, sizes in bytes.
+pub(crate) fn summary(summary: &Summary) -> Value {
+    let layers = &summary.flattened;
+    let image = &summary.image;
+    json!({
+        "layers": {
+            "entries": layers.entries,
+            "logical_bytes": layers.logical_bytes,
+            "whiteouts": layers.whiteouts,
+            "skipped_bytes": layers.skipped_bytes,
+            "dropped_reserved": layers.reserved,
+            "dropped_hidden": layers.hidden,
+            "dropped_acls": layers.acls,
+            "read_again": layers.layers_read_again,
+        },
+        "image": {
+            "bytes": image.image_bytes,
+            "inodes": image.inodes,
+            "blocks": image.blocks,
+            "fragments": image.fragments,
+            "raw_blocks": image.raw_blocks,
+            "body_bytes": image.body_bytes,
+            "data_bytes": image.data_bytes,
+            "hole_bytes": image.hole_bytes,
+            "dead_bytes": image.dead_bytes,
+            "dropped_xattrs": image.dropped_xattrs,
+        },
+        "replaced_mount_points": summary.replaced_mount_points,
+        "seconds": {
+            "reading": summary.reading.as_secs_f64(),
+            "sealing": summary.sealing.as_secs_f64(),
+            "publishing": summary.publishing.as_secs_f64(),
+            "total": summary.total.as_secs_f64(),
+        },
+    })
+}

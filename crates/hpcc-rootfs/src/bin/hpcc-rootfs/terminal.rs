@@ -1,0 +1,197 @@
+//! stderr: errors in one line, progress as bars on a terminal and as plain lines elsewhere.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, bail};
+use hpcc_rootfs::{Event, Progress, Summary};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ociget::Image;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Global;
+
+/// Prints an error with its causes, in one line.
+pub(crate) fn error(error: &anyhow::Error) {
+    say(&format!("error: {}", one_line(error)));
+}
+
+/// The chain of causes, without repeating a cause that the message before already holds.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string().replace('\n', " ");
+        if line.ends_with(&cause) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&cause);
+    }
+    line
+}
+
+/// One line on stderr. A closed stderr is no reason to fail.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Runs the library's work, until it ends or a signal asks to stop. Then the work is dropped, which
+/// cleans up after itself.
+pub(crate) fn block_on<T>(
+    work: impl Future<Output = Result<T, hpcc_rootfs::Error>>,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            outcome = work => Ok(outcome?),
+            _ = interrupt.recv() => bail!("interrupted; nothing was published"),
+            _ = terminate.recv() => bail!("terminated; nothing was published"),
+        }
+    })
+}
+
+/// What a build did, for people.
+pub(crate) fn summary(global: &Global, summary: &Summary) {
+    if !global.quiet {
+        say(&summary.to_string());
+    }
+}
+
+/// What tells the user how far it is, as far as he wants to know.
+pub(crate) fn progress(global: &Global) -> Progress {
+    if global.quiet {
+        return Progress::default();
+    }
+    let stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let bars = Bars::new(std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
+        return Progress::new(move |event| bars.event(event));
+    }
+    let verbose = global.verbose;
+    Progress::new(move |event| plain(event, verbose))
+}
+
+fn plain(event: &Event<'_>, verbose: bool) {
+    match event {
+        Event::Resolved { image } => say(&resolved(image)),
+        Event::Outdated { digest, because } => {
+            say(&format!("rebuilding {digest}: {because}"));
+        }
+        Event::LayerStarted { layer, descriptor } if verbose => say(&format!(
+            "layer {layer}: fetching {} ({})",
+            descriptor.digest,
+            indicatif::HumanBytes(descriptor.size)
+        )),
+        Event::LayerDone { layer } if verbose => say(&format!("layer {layer}: verified")),
+        Event::Sealing if verbose => say("writing the tables"),
+        Event::Publishing if verbose => say("syncing and publishing"),
+        _ => {}
+    }
+}
+
+fn resolved(image: &Image) -> String {
+    let bytes = image.layers.iter().map(|layer| layer.descriptor.size).sum();
+    let (identity, manifest) = (image.identity.get(), image.manifest.get());
+    let mut line = format!("image {identity}");
+    if manifest != identity {
+        line.push_str(&format!(", manifest {manifest}"));
+    }
+    let count = image.layers.len();
+    let noun = if count == 1 { "layer" } else { "layers" };
+    line.push_str(&format!(
+        ", {}, {count} {noun}, {}",
+        image.platform,
+        indicatif::HumanBytes(bytes)
+    ));
+    line
+}
+
+/// A bar for each layer.
+struct Bars {
+    all: MultiProgress,
+    layers: Mutex<Vec<ProgressBar>>,
+    style: ProgressStyle,
+}
+
+impl Bars {
+    fn new(no_color: bool) -> Self {
+        let template = if no_color {
+            "{prefix} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {msg}"
+        } else {
+            "{prefix} [{bar:30.cyan}] {bytes}/{total_bytes} {bytes_per_sec} {msg}"
+        };
+        Self {
+            all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            layers: Mutex::default(),
+            style: ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("=> "),
+        }
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Resolved { image } => {
+                let _ = self.all.println(resolved(image));
+                *layers = image
+                    .layers
+                    .iter()
+                    .enumerate()
+                    .map(|(index, layer)| {
+                        let bar = ProgressBar::new(layer.descriptor.size)
+                            .with_style(self.style.clone())
+                            .with_prefix(format!("layer {index}"));
+                        self.all.add(bar)
+                    })
+                    .collect();
+            }
+            Event::Outdated { digest, because } => {
+                let _ = self.all.println(format!("rebuilding {digest}: {because}"));
+            }
+            Event::LayerStarted { layer, .. } => with(&layers, *layer, ProgressBar::reset),
+            Event::LayerBytes { layer, bytes } => with(&layers, *layer, |bar| bar.inc(*bytes)),
+            Event::LayerDone { layer } => {
+                with(&layers, *layer, |bar| bar.finish_with_message("verified"));
+            }
+            Event::Publishing => {
+                // The lines stay on the screen, the cursor goes below them.
+                for bar in layers.drain(..) {
+                    bar.abandon();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn with(layers: &[ProgressBar], layer: usize, act: impl FnOnce(&ProgressBar)) {
+    if let Some(bar) = layers.get(layer) {
+        act(bar);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_and_says_nothing_twice() {
+        let error = anyhow!("disk full")
+            .context("cannot write: disk full")
+            .context("the build\nfailed");
+        assert_eq!(
+            one_line(&error),
+            "the build failed: cannot write: disk full"
+        );
+    }
+}

@@ -1,0 +1,66 @@
+//! One image to one file, without a store.
+
+use std::path::{Path, PathBuf};
+
+use ociget::Digest;
+
+use crate::error::Error;
+use crate::options::Options;
+use crate::pull::{self, Destination};
+use crate::store::Record;
+use crate::summary::Summary;
+
+/// An artifact that was written.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Built {
+    /// The identity of the image.
+    pub digest: Digest,
+    /// The absolute path of the file.
+    pub path: PathBuf,
+    /// What is at its end.
+    pub record: Record,
+    /// What was done.
+    pub summary: Summary,
+}
+
+/// Turns an image into a file at `output`, which appears when it is complete and replaces what was
+/// there. The bytes are those that a store with the same options would hold.
+///
+/// `image` is a reference or any other source that [`ociget::SourceSpec`] can spell; `expected` pins it. Without an agent
+/// for the architecture the image gets none.
+///
+/// # Errors
+/// Every [`Error`]; nothing is left behind then.
+pub async fn build(
+    image: &str,
+    expected: Option<&Digest>,
+    output: impl AsRef<Path>,
+    options: &Options,
+) -> Result<Built, Error> {
+    options.check()?;
+    let output = output.as_ref();
+    let failed = |source| Error::store("write", output, source);
+    let path = std::path::absolute(output).map_err(failed)?;
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    };
+    let agent = match options.agents.path(options.platform.architecture()) {
+        Some(_) => Some(pull::agent(options).await?),
+        None => None,
+    };
+    let source = pull::source(&image.parse()?, options)?;
+    let image = pull::resolve(&*source, expected, options).await?;
+    let digest = image.identity.get().clone();
+    let destination = Destination {
+        directory: directory.to_owned(),
+        name: name.to_owned(),
+    };
+    let (record, summary) = pull::pull(&*source, image, agent, options, destination).await?;
+    Ok(Built {
+        digest,
+        path,
+        record,
+        summary,
+    })
+}

@@ -1,0 +1,407 @@
+//! The rules: what each change does to the tree, in the order in which a file system would see it.
+
+use std::collections::HashSet;
+
+use sqfs_writer::{Kind, Metadata, NodeId, Tree};
+
+use super::RESERVED;
+use super::change::{Action, Changes, Content};
+use super::error::{EntryProblem, Problem};
+use super::marker::{opaque_name, split, whiteout_name};
+use super::options::{Options, Report};
+use super::resolve::{Place, Steps, depth, parent, resolve};
+use super::waiting::{Waiting, WaitingLink};
+use crate::layer::Limits;
+
+/// Applies layers to a tree, oldest first.
+pub(super) struct Applier<H> {
+    tree: Tree<Content<H>>,
+    steps: Steps,
+    limits: Limits,
+    /// What a directory is like that no layer describes.
+    implied: Metadata,
+    reserved: u64,
+    data: u64,
+    /// Paths of hard links that were dropped because they led to what is ours. A link to one of
+    /// these is dropped as well.
+    dropped: HashSet<Box<[u8]>>,
+    /// The newest node before the layer at hand; its own nodes come after this one.
+    floor: NodeId,
+    newest: NodeId,
+    /// Older directories that the layer at hand put something into, or described.
+    touched: HashSet<NodeId>,
+    /// Names that the layer at hand gave to older files.
+    relinked: HashSet<(NodeId, Box<[u8]>)>,
+    /// Older directories that the layer at hand emptied of what is older. Nothing older comes back
+    /// into them, so doing it again, and again, costs nothing.
+    swept: HashSet<NodeId>,
+    waiting: Waiting,
+    last: Option<Last>,
+}
+
+/// The parent of the change before: most changes have the same one. Kept only if no symlink led to
+/// it, so that nothing put into it can change where its path leads.
+struct Last {
+    path: Vec<u8>,
+    directory: NodeId,
+}
+
+impl<H> Applier<H> {
+    pub(super) fn new(options: &Options) -> Self {
+        let implied = Metadata::new(0o755).with_mtime(options.time);
+        Self {
+            tree: Tree::new(implied.clone()),
+            steps: Steps::new(options.limits.link_steps),
+            limits: options.limits.clone(),
+            implied,
+            reserved: 0,
+            data: 0,
+            dropped: HashSet::new(),
+            floor: NodeId::ROOT,
+            newest: NodeId::ROOT,
+            touched: HashSet::new(),
+            relinked: HashSet::new(),
+            swept: HashSet::new(),
+            waiting: Waiting::default(),
+            last: None,
+        }
+    }
+
+    /// Applies all changes of the next newer layer.
+    pub(super) fn layer(&mut self, changes: Changes<H>) -> Result<(), Problem> {
+        self.floor = self.newest;
+        self.touched.clear();
+        self.relinked.clear();
+        self.swept.clear();
+        self.last = None;
+        changes.consume(|path, action| match action {
+            Action::Place(metadata, kind) => {
+                let done = self.place(path, metadata, kind);
+                done.map_err(|problem| problem.of(path))
+            }
+            Action::Link(target) => {
+                let done = self.link(path, target);
+                done.map_err(|problem| problem.of(path))
+            }
+            // The message names the marker, as the layer does.
+            Action::Whiteout => {
+                let done = self.whiteout(path);
+                done.map_err(|problem| problem.of(&whiteout_name(path)))
+            }
+            Action::Opaque => {
+                let done = self.opaque(path);
+                done.map_err(|problem| problem.of(&opaque_name(path)))
+            }
+        })?;
+        self.link_waiting()
+    }
+
+    /// The tree, and what is to be told about how it came to be.
+    pub(super) fn finish(self, report: &mut Report) -> Tree<Content<H>> {
+        report.reserved += self.reserved;
+        let live = self.tree.nodes().map(|(_, node)| match node.kind() {
+            Kind::File(Content::Written { data, .. }) => *data,
+            _ => 0,
+        });
+        report.dead_bytes = self.data.saturating_sub(live.sum());
+        self.tree
+    }
+
+    fn place(
+        &mut self,
+        path: &[u8],
+        mut metadata: Metadata,
+        kind: Kind<Content<H>>,
+    ) -> Result<(), EntryProblem> {
+        match &kind {
+            Kind::File(Content::Written { data, .. }) => {
+                self.data = self.data.saturating_add(*data);
+            }
+            // Linux has no other: what an archive says about it gets lost on every file system.
+            Kind::Symlink(_) => metadata.mode = 0o777,
+            _ => {}
+        }
+        if path.is_empty() {
+            return Ok(self.tree.set_metadata(NodeId::ROOT, metadata)?);
+        }
+        let (directory, name) = split(path);
+        let Some(parent) = self.parent(directory, name)? else {
+            return Ok(());
+        };
+        let old = self.tree.lookup(parent, name)?;
+        match old {
+            Some(old) if kind.is_directory() && self.is_directory(old) => {
+                self.tree.set_metadata(old, metadata)?;
+                self.touch(old);
+            }
+            _ => {
+                self.insert(parent, name, metadata, kind)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, path: &[u8], target: Box<[u8]>) -> Result<(), EntryProblem> {
+        if self.is_reserved(&target)? {
+            self.reserved += 1;
+            self.dropped.insert(path.into());
+            return Ok(());
+        }
+        if path.is_empty() {
+            return Err(EntryProblem::LinkToDirectory(target));
+        }
+        let (directory, name) = split(path);
+        let Some(parent) = self.parent(directory, name)? else {
+            return Ok(());
+        };
+        // The name is emptied before the target is looked for, as it is on a file system. A link
+        // to itself therefore finds nothing.
+        self.tree.remove(parent, name)?;
+        match self.find(&target)? {
+            Some(node) if self.is_directory(node) => {
+                return Err(EntryProblem::LinkToDirectory(target));
+            }
+            Some(node) => self.link_to(parent, name, node)?,
+            None => self.waiting.push(WaitingLink {
+                path: path.into(),
+                target,
+                directory: parent,
+                name: name.into(),
+            }),
+        }
+        Ok(())
+    }
+
+    /// Removes what older layers have put there. What this layer put there or below, before or
+    /// after, stays.
+    fn whiteout(&mut self, path: &[u8]) -> Result<(), EntryProblem> {
+        let (directory, name) = split(path);
+        let place = resolve(&self.tree, directory, &mut self.steps)?;
+        if place.is_reserved(name) {
+            self.reserved += 1;
+        } else if place.missing.is_empty() {
+            self.sweep(vec![(place.directory, name.into())])?;
+        }
+        Ok(())
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> Result<(), EntryProblem> {
+        let place = resolve(&self.tree, path, &mut self.steps)?;
+        if place.is_reserved(b"") {
+            self.reserved += 1;
+        } else if place.missing.is_empty() {
+            let names = self.older_names(place.directory);
+            self.sweep(names)?;
+        }
+        Ok(())
+    }
+
+    /// Removes each of these names, or what is older below it. A loop, not a recursion: images
+    /// choose the depth.
+    fn sweep(&mut self, mut pending: Vec<(NodeId, Box<[u8]>)>) -> Result<(), EntryProblem> {
+        self.last = None;
+        while let Some((directory, name)) = pending.pop() {
+            let Some(node) = self.tree.lookup(directory, &name)? else {
+                continue;
+            };
+            if node > self.floor {
+                continue;
+            }
+            if !self.is_directory(node) {
+                if !self.relinked.contains(&(directory, name.clone())) {
+                    self.tree.remove(directory, &name)?;
+                }
+            } else if self.touched.contains(&node) {
+                pending.extend(self.older_names(node));
+            } else {
+                self.tree.remove(directory, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names in a directory, some of which may be older than the layer; none if that is known
+    /// not to be so.
+    fn older_names(&mut self, directory: NodeId) -> Vec<(NodeId, Box<[u8]>)> {
+        if directory > self.floor || !self.swept.insert(directory) {
+            return Vec::new();
+        }
+        let entries = self
+            .tree
+            .get(directory)
+            .and_then(|node| node.as_directory());
+        entries
+            .into_iter()
+            .flat_map(|entries| entries.iter())
+            .map(|(name, _)| (directory, name.into()))
+            .collect()
+    }
+
+    /// The directory for a new name, made if it is not there; `None` if the name would be ours.
+    fn parent(&mut self, path: &[u8], name: &[u8]) -> Result<Option<NodeId>, EntryProblem> {
+        if let Some(last) = self.last.as_ref().filter(|last| last.path == path) {
+            if last.directory == NodeId::ROOT && name == RESERVED {
+                self.reserved += 1;
+                return Ok(None);
+            }
+            return Ok(Some(last.directory));
+        }
+        let place = resolve(&self.tree, path, &mut self.steps)?;
+        if place.is_reserved(name) {
+            self.reserved += 1;
+            return Ok(None);
+        }
+        let followed = place.followed;
+        let directory = self.make(place)?;
+        self.touch(directory);
+        let mut kept = self.last.take().map_or_else(Vec::new, |last| last.path);
+        kept.clear();
+        kept.extend_from_slice(path);
+        self.last = (!followed).then_some(Last {
+            path: kept,
+            directory,
+        });
+        Ok(Some(directory))
+    }
+
+    /// Makes the directories that are missing. Something else in their place is replaced.
+    fn make(&mut self, place: Place) -> Result<NodeId, EntryProblem> {
+        let mut directory = place.directory;
+        if place.followed {
+            let depth = depth(&self.tree, directory) + place.missing.len() + 1;
+            let max = self.limits.depth;
+            if depth > max {
+                return Err(EntryProblem::Depth { depth, max });
+            }
+        }
+        for name in &place.missing {
+            let metadata = self.implied.clone();
+            directory = self.insert(directory, name, metadata, Kind::directory())?;
+        }
+        Ok(directory)
+    }
+
+    fn insert(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        metadata: Metadata,
+        kind: Kind<Content<H>>,
+    ) -> Result<NodeId, EntryProblem> {
+        self.newest = self.tree.insert(directory, name, metadata, kind)?;
+        Ok(self.newest)
+    }
+
+    fn link_to(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        node: NodeId,
+    ) -> Result<(), EntryProblem> {
+        self.tree.link(directory, name, node)?;
+        if node <= self.floor {
+            self.relinked.insert((directory, name.into()));
+        }
+        Ok(())
+    }
+
+    /// The layer is through: its links whose targets came after them are made.
+    fn link_waiting(&mut self) -> Result<(), Problem> {
+        self.last = None;
+        let mut waiting = std::mem::take(&mut self.waiting).into_links();
+        for _ in 0..super::waiting::PASSES {
+            let before = waiting.len();
+            let mut still = Vec::new();
+            for link in waiting {
+                if let Some(link) = self.try_link(link)? {
+                    still.push(link);
+                }
+            }
+            waiting = still;
+            if waiting.len() == before {
+                break;
+            }
+        }
+        match waiting.into_iter().next() {
+            Some(WaitingLink { path, target, .. }) => {
+                Err(EntryProblem::LinkToNothing(target).of(&path))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Makes a link that waited, or gives it back.
+    fn try_link(&mut self, link: WaitingLink) -> Result<Option<WaitingLink>, Problem> {
+        let blame = |problem: EntryProblem| problem.of(&link.path);
+        // Its directory was replaced, or something newer has its name.
+        match self.tree.get(link.directory) {
+            None => return Ok(None),
+            Some(_) => {
+                let now = self.tree.lookup(link.directory, &link.name);
+                if now.map_err(|e| blame(e.into()))?.is_some() {
+                    return Ok(None);
+                }
+            }
+        }
+        if self.is_reserved(&link.target).map_err(blame)? || self.dropped.contains(&link.target) {
+            self.reserved += 1;
+            self.dropped.insert(link.path);
+            return Ok(None);
+        }
+        match self.find(&link.target).map_err(blame)? {
+            None => Ok(Some(link)),
+            Some(node) if self.is_directory(node) => {
+                Err(EntryProblem::LinkToDirectory(link.target).of(&link.path))
+            }
+            Some(node) => {
+                self.link_to(link.directory, &link.name, node)
+                    .map_err(blame)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// What has that path now. A symlink at its end is not followed.
+    fn find(&mut self, path: &[u8]) -> Result<Option<NodeId>, EntryProblem> {
+        if path.is_empty() {
+            return Ok(Some(NodeId::ROOT));
+        }
+        let (directory, name) = split(path);
+        let place = resolve(&self.tree, directory, &mut self.steps)?;
+        if !place.missing.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.tree.lookup(place.directory, name)?)
+    }
+
+    /// Whether a link's target is ours. A loop leads nowhere; whether that is an error is for
+    /// [`find`](Self::find) to say, once the link's own name is out of the way.
+    fn is_reserved(&mut self, path: &[u8]) -> Result<bool, EntryProblem> {
+        let (directory, name) = split(path);
+        match resolve(&self.tree, directory, &mut self.steps) {
+            Ok(place) => Ok(place.is_reserved(name)),
+            Err(EntryProblem::SymlinkLoop) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn is_directory(&self, node: NodeId) -> bool {
+        self.tree
+            .get(node)
+            .is_some_and(|node| node.kind().is_directory())
+    }
+
+    /// Marks an older directory and all above it. Those of this layer need no mark, and what is
+    /// marked has its parents marked.
+    fn touch(&mut self, mut directory: NodeId) {
+        loop {
+            if directory <= self.floor && !self.touched.insert(directory) {
+                break;
+            }
+            if directory == NodeId::ROOT {
+                break;
+            }
+            directory = parent(&self.tree, directory);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What one layer does to a tree, in few bytes.
+//!
+//! The lists of all layers are in memory at once, and then the tree as well. So paths are stored
+//! as the bytes they do not share with the path before (tar archives are walks of a tree: most of
+//! a path is shared), and the list is freed piece by piece while it is applied.
+
+use std::collections::VecDeque;
+
+use sqfs_writer::{Kind, Metadata};
+
+/// Changes in one piece of a list.
+const CHUNK: usize = 4096;
+
+/// What a regular file's inode leads to, while it is not known yet whether it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content<H> {
+    /// It was written.
+    Written {
+        handle: H,
+        /// Bytes of it, holes left out.
+        data: u64,
+    },
+    /// It looked replaced. It can be had from that layer, whose entries count from 0.
+    Skipped { layer: usize, ordinal: u64 },
+}
+
+/// What is to be done at a path.
+#[derive(Debug)]
+pub(super) enum Action<H> {
+    /// Put this there; a directory over a directory only changes its metadata.
+    Place(Metadata, Kind<Content<H>>),
+    /// Put a second name for this path's inode there.
+    Link(Box<[u8]>),
+    /// Remove it, as far as it is older than the layer.
+    Whiteout,
+    /// Empty it of what is older than the layer.
+    Opaque,
+}
+
+/// The changes of one layer, in the layer's order.
+#[derive(Debug)]
+pub(super) struct Changes<H> {
+    chunks: VecDeque<Chunk<H>>,
+    last: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Chunk<H> {
+    /// For each action: bytes shared with the path before, bytes that follow, those bytes. The
+    /// first path of a chunk shares nothing.
+    paths: Vec<u8>,
+    actions: Vec<Action<H>>,
+}
+
+impl<H> Changes<H> {
+    pub(super) fn new() -> Self {
+        Self {
+            chunks: VecDeque::new(),
+            last: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, path: &[u8], action: Action<H>) {
+        if self
+            .chunks
+            .back()
+            .is_none_or(|chunk| chunk.actions.len() == CHUNK)
+        {
+            if let Some(full) = self.chunks.back_mut() {
+                full.paths.shrink_to_fit();
+            }
+            self.last.clear();
+            self.chunks.push_back(Chunk {
+                paths: Vec::new(),
+                actions: Vec::new(),
+            });
+        }
+        let Some(chunk) = self.chunks.back_mut() else {
+            return;
+        };
+        let shared = self
+            .last
+            .iter()
+            .zip(path)
+            .take_while(|(a, b)| a == b)
+            .count();
+        push_number(&mut chunk.paths, shared);
+        push_number(&mut chunk.paths, path.len() - shared);
+        chunk.paths.extend_from_slice(&path[shared..]);
+        chunk.actions.push(action);
+        self.last.truncate(shared);
+        self.last.extend_from_slice(&path[shared..]);
+    }
+
+    /// Nothing more comes.
+    pub(super) fn finish(mut self) -> Self {
+        if let Some(last) = self.chunks.back_mut() {
+            last.paths.shrink_to_fit();
+            last.actions.shrink_to_fit();
+        }
+        self.last = Vec::new();
+        self
+    }
+
+    /// Every change, in order.
+    pub(super) fn visit(&self, mut visit: impl FnMut(&[u8], &Action<H>)) {
+        let mut path = Vec::new();
+        for chunk in &self.chunks {
+            let mut paths = Paths::new(&chunk.paths);
+            for action in &chunk.actions {
+                paths.next(&mut path);
+                visit(&path, action);
+            }
+        }
+    }
+
+    /// Every change, in order; what was visited is freed.
+    pub(super) fn consume<E>(
+        self,
+        mut visit: impl FnMut(&[u8], Action<H>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut path = Vec::new();
+        for chunk in self.chunks {
+            let mut paths = Paths::new(&chunk.paths);
+            for action in chunk.actions {
+                paths.next(&mut path);
+                visit(&path, action)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Paths<'a>(&'a [u8]);
+
+impl<'a> Paths<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Turns the path before into the next one.
+    fn next(&mut self, path: &mut Vec<u8>) {
+        let shared = self.number();
+        let length = self.number();
+        let (suffix, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        path.truncate(shared);
+        path.extend_from_slice(suffix);
+    }
+
+    fn number(&mut self) -> usize {
+        let mut value = 0;
+        let mut shift = 0;
+        while let Some((byte, rest)) = self.0.split_first() {
+            self.0 = rest;
+            value |= usize::from(byte & 0x7F) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        value
+    }
+}
+
+/// Seven bits a byte, low ones first; the top bit says that more follow.
+fn push_number(bytes: &mut Vec<u8>, mut value: usize) {
+    while value > 0x7F {
+        bytes.push(0x80 | (value & 0x7F).to_le_bytes()[0]);
+        value >>= 7;
+    }
+    bytes.push(value.to_le_bytes()[0]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_comes_back_in_order_across_pieces() {
+        let long = [b'x'; 300];
+        let paths: Vec<Vec<u8>> = (0..3 * CHUNK)
+            .map(|i| match i % 3 {
+                0 => format!("usr/lib/{i}").into_bytes(),
+                1 => Vec::new(),
+                _ => [&long[..], b"/", i.to_string().as_bytes()].concat(),
+            })
+            .collect();
+        let mut changes = Changes::<()>::new();
+        for path in &paths {
+            changes.push(path, Action::Whiteout);
+        }
+        let changes = changes.finish();
+        let mut visited = Vec::new();
+        changes.visit(|path, _| visited.push(path.to_vec()));
+        assert!(visited == paths);
+        let mut consumed = Vec::new();
+        let result: Result<(), ()> = changes.consume(|path, _| {
+            consumed.push(path.to_vec());
+            Ok(())
+        });
+        result.unwrap();
+        assert!(consumed == paths);
+    }
+}

@@ -1,0 +1,156 @@
+//! Why an image cannot be flattened: which layer, which entry.
+
+use std::fmt;
+use std::io;
+
+use ociget::DiffId;
+
+use crate::layer;
+
+/// Why an image could not be flattened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The image has more layers than [`Limits`](layer::Limits) allow.
+    #[error("the image has {value} layers, the limit is {max}")]
+    TooManyLayers {
+        /// How many it has.
+        value: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The source did not open a layer's blob.
+    #[error("cannot open {layer}")]
+    Open {
+        /// Which one.
+        layer: LayerName,
+        /// What the source said.
+        #[source]
+        source: io::Error,
+    },
+    /// A layer's blob is unreadable, damaged or over a limit.
+    #[error("cannot read {layer}")]
+    Layer {
+        /// Which one.
+        layer: LayerName,
+        /// What is wrong with it.
+        #[source]
+        source: layer::Error,
+    },
+    /// A layer is well-formed, and asks for something that no file system can do.
+    #[error("cannot apply {layer}: entry \"{}\" {problem}", .entry.escape_ascii())]
+    Entry {
+        /// Which one.
+        layer: LayerName,
+        /// The entry's path.
+        entry: Box<[u8]>,
+        /// What it asks for.
+        problem: EntryProblem,
+    },
+    /// The content of a file could not be written.
+    #[error("cannot write the content of \"{}\" of {layer}", .entry.escape_ascii())]
+    Sink {
+        /// The layer it came from.
+        layer: LayerName,
+        /// Its path.
+        entry: Box<[u8]>,
+        /// The sink's own error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A layer was read twice with the same digest and different entries: a fault of this program.
+    #[error("{layer} lost a file between two readings; this is a bug, please report it")]
+    Lost {
+        /// Which one.
+        layer: LayerName,
+    },
+}
+
+/// A layer of an image, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerName {
+    /// Its index; 0 is the oldest.
+    pub index: usize,
+    /// What it decompresses to.
+    pub diff_id: DiffId,
+}
+
+impl LayerName {
+    pub(super) fn new(index: usize, diff_id: &DiffId) -> Self {
+        Self {
+            index,
+            diff_id: diff_id.clone(),
+        }
+    }
+}
+
+impl fmt::Display for LayerName {
+    /// People count from one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "layer {} ({})", self.index + 1, self.diff_id)
+    }
+}
+
+/// What is wrong with an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryProblem {
+    /// A whiteout of nothing, of `.` or of `..`.
+    #[error("is a whiteout that names nothing that could be removed")]
+    Whiteout,
+    /// A hard link whose target neither was there nor came later in the layer.
+    #[error("is a hard link to \"{}\", which is not there", .0.escape_ascii())]
+    LinkToNothing(Box<[u8]>),
+    /// A hard link to a directory.
+    #[error("is a hard link to \"{}\", which is a directory", .0.escape_ascii())]
+    LinkToDirectory(Box<[u8]>),
+    /// More symlinks on the way to a parent than can be followed.
+    #[error("has a parent that leads through more than 255 symlinks; most likely a loop")]
+    SymlinkLoop,
+    /// All symlinks on the way to all parents add up to more than any image needs.
+    #[error("exceeds the limit of {0} steps through symlinks in one image")]
+    LinkSteps(u64),
+    /// Symlinks lead it deeper than paths may be.
+    #[error("is {depth} directories deep once symlinks are followed, the limit is {max}")]
+    Depth {
+        /// How deep it would be.
+        depth: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The tree itself refuses.
+    #[error("is refused: {0}")]
+    Tree(String),
+}
+
+impl EntryProblem {
+    pub(super) fn of(self, entry: &[u8]) -> Problem {
+        Problem {
+            entry: entry.into(),
+            problem: self,
+        }
+    }
+}
+
+impl From<sqfs_writer::Error> for EntryProblem {
+    fn from(error: sqfs_writer::Error) -> Self {
+        Self::Tree(error.to_string())
+    }
+}
+
+/// An entry and what is wrong with it, before it is known which layer it is in.
+#[derive(Debug)]
+pub(super) struct Problem {
+    entry: Box<[u8]>,
+    problem: EntryProblem,
+}
+
+impl Problem {
+    pub(super) fn at(self, layer: LayerName) -> Error {
+        Error::Entry {
+            layer,
+            entry: self.entry,
+            problem: self.problem,
+        }
+    }
+}

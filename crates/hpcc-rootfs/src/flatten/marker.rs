@@ -1,0 +1,107 @@
+//! Which names are files and which are messages to whoever applies the layer.
+
+use super::RESERVED;
+use super::error::EntryProblem;
+
+const PREFIX: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Bookkeeping of aufs that old engines packed into layers.
+const AUFS: [&[u8]; 3] = [b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk"];
+
+/// What a path is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role<'a> {
+    /// A file like any other.
+    File,
+    /// Remove this name of this directory, as far as older layers have put it there.
+    Whiteout { directory: &'a [u8], name: &'a [u8] },
+    /// Empty this directory of what older layers have put there.
+    Opaque { directory: &'a [u8] },
+    /// Below a marker, or aufs' own: not part of the image.
+    Hidden,
+    /// Ours.
+    Reserved,
+}
+
+/// Only the name decides. What a marker is, a file or a directory, says nothing.
+pub(super) fn role(path: &[u8]) -> Result<Role<'_>, EntryProblem> {
+    let (directory, name) = split(path);
+    if path.split(|byte| *byte == b'/').next() == Some(RESERVED) {
+        return Ok(Role::Reserved);
+    }
+    let is_marker = |component: &[u8]| component.starts_with(PREFIX);
+    if directory.split(|byte| *byte == b'/').any(is_marker) {
+        return Ok(Role::Hidden);
+    }
+    let Some(hidden) = name.strip_prefix(PREFIX) else {
+        return Ok(Role::File);
+    };
+    match hidden {
+        _ if name == OPAQUE => Ok(Role::Opaque { directory }),
+        _ if AUFS.contains(&name) => Ok(Role::Hidden),
+        b"" | b"." | b".." => Err(EntryProblem::Whiteout),
+        name => Ok(Role::Whiteout { directory, name }),
+    }
+}
+
+/// The directory and the last component of a normalised path.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&[], path),
+    }
+}
+
+/// The marker that removes this path.
+pub(super) fn whiteout_name(path: &[u8]) -> Vec<u8> {
+    let (directory, name) = split(path);
+    join(directory, &[PREFIX, name].concat())
+}
+
+/// The marker that empties this directory.
+pub(super) fn opaque_name(path: &[u8]) -> Vec<u8> {
+    join(path, OPAQUE)
+}
+
+/// The path of a name in a directory.
+pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory {
+        b"" => name.to_vec(),
+        _ => [directory, b"/", name].concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_alone_decides_what_an_entry_is_for() {
+        let whiteout = |directory, name| Role::Whiteout { directory, name };
+        let table: [(&[u8], Role<'_>); 16] = [
+            (b"", Role::File),
+            (b"a/b", Role::File),
+            (b"a/.whx", Role::File),
+            (b".wh.a", whiteout(b"", b"a")),
+            (b"a/.wh.b", whiteout(b"a", b"b")),
+            (b"a/.wh....", whiteout(b"a", b"...")),
+            (b".wh..wh..opq", Role::Opaque { directory: b"" }),
+            (b"a/.wh..wh..opq", Role::Opaque { directory: b"a" }),
+            (b".wh..wh..opqX", whiteout(b"", b".wh..opqX")),
+            (b"a/.wh..wh.b", whiteout(b"a", b".wh.b")),
+            (b".wh..wh.aufs", Role::Hidden),
+            (b"a/.wh..wh.plnk/1.2", Role::Hidden),
+            (b"a/.wh.b/c", Role::Hidden),
+            (b".hpcc", Role::Reserved),
+            (b".hpcc/.wh.agent", Role::Reserved),
+            (b"a/.hpcc", Role::File),
+        ];
+        for (path, expected) in table {
+            assert_eq!(role(path), Ok(expected), "{}", path.escape_ascii());
+        }
+        for bad in [&b".wh."[..], b"a/.wh.", b".wh..", b"a/.wh..."] {
+            assert_eq!(role(bad), Err(EntryProblem::Whiteout));
+        }
+    }
+}

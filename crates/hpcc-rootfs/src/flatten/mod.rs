@@ -1,0 +1,133 @@
+//! Layers in, one tree out: what a file system would hold after unpacking them oldest first.
+//!
+//! ```text
+//!   read, newest first                             apply, oldest first
+//!   layer 2 ──► changes ─┐                         layer 0's changes ─┐
+//!   layer 1 ──► changes ─┼─► Shadow: names that    layer 1's changes ─┼─► Tree
+//!   layer 0 ──► changes ─┘   newer layers replace  layer 2's changes ─┘
+//!        └──► bodies ──► BodySink ──► handles           read again: what was skipped and is there
+//! ```
+//!
+//! Two orders, for two reasons. *Reading* newest first means that a body which a newer layer
+//! replaces is never compressed or written: the shadow index of the newer layers says so. But an
+//! index of names cannot know what a name leads to while an older layer, not yet read, may turn
+//! one of its parents into a symlink, or link the file to a second name. So the index is a hint and
+//! no more. *Applying* the changes oldest first, on inodes, is the truth. Where the two disagree, a
+//! layer is read a second time, for just the bodies that are missing.
+//!
+//! The rules themselves are in `docs/flattening.md`.
+
+mod apply;
+mod change;
+mod error;
+mod marker;
+mod options;
+mod read;
+mod resolve;
+mod shadow;
+mod sink;
+mod waiting;
+
+use std::io::{self, Read};
+
+use ociget::{DiffId, Verified};
+use sqfs_writer::{NodeId, Tree};
+
+use self::apply::Applier;
+use self::read::Reading;
+use self::resolve::Steps;
+use crate::layer::Budget;
+
+pub use error::{EntryProblem, Error, LayerName};
+pub use options::{Options, Report};
+pub use sink::{Body, BodySink};
+
+/// The name in the root that belongs to the product. Whatever an image ships there is dropped.
+pub const RESERVED: &[u8] = b".hpcc";
+
+/// What is known about a layer before it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// Size of the blob, compressed.
+    pub size: u64,
+    /// What it decompresses to, as the image config has it.
+    pub diff_id: DiffId,
+}
+
+/// Where the blobs come from.
+pub trait LayerSource {
+    /// The blob of a layer, from its start; layer 0 is the oldest. Layers are asked for newest
+    /// first, one at a time, each once; rarely, some of them once more after that.
+    ///
+    /// # Errors
+    /// Whatever prevents it; handed on as [`Error::Open`].
+    fn open(&mut self, layer: usize) -> io::Result<Box<dyn Read + '_>>;
+}
+
+/// What an image becomes.
+#[derive(Debug)]
+pub struct Flattened<H> {
+    /// The tree. Its root has no entry named [`RESERVED`].
+    pub tree: Tree<H>,
+    /// One proof for each layer, oldest first.
+    pub proofs: Vec<Verified<DiffId>>,
+    /// What happened on the way.
+    pub report: Report,
+}
+
+/// Reads the layers of an image, given oldest first, writes the bodies that it needs, and resolves
+/// their names.
+///
+/// Which bodies are written, and in which order, is a function of the layers alone.
+///
+/// # Errors
+/// [`Error`], which names the layer and the entry.
+pub fn flatten<S: BodySink>(
+    layers: &[LayerSpec],
+    source: &mut dyn LayerSource,
+    bodies: &mut S,
+    options: &Options,
+) -> Result<Flattened<S::Handle>, Error> {
+    if layers.len() > options.limits.layers {
+        return Err(Error::TooManyLayers {
+            value: layers.len(),
+            max: options.limits.layers,
+        });
+    }
+    let mut reading = Reading::new(layers, options.limits.clone());
+    let mut lists = Vec::with_capacity(layers.len());
+    let mut proofs = Vec::with_capacity(layers.len());
+    for layer in (0..layers.len()).rev() {
+        let (changes, proof) = reading.layer(layer, source, bodies)?;
+        lists.push(changes);
+        proofs.push(proof);
+    }
+    proofs.reverse();
+    let mut report = reading.finish();
+
+    let mut applier = Applier::new(options);
+    for (layer, spec) in layers.iter().enumerate() {
+        if let Some(changes) = lists.pop() {
+            let name = || LayerName::new(layer, &spec.diff_id);
+            applier
+                .layer(changes)
+                .map_err(|problem| problem.at(name()))?;
+        }
+    }
+    let tree = applier.finish(&mut report);
+
+    let budget = || Budget::new(options.limits.clone());
+    let tree = read::recover(tree, layers, source, bodies, budget, &mut report)?;
+    Ok(Flattened {
+        tree,
+        proofs,
+        report,
+    })
+}
+
+/// The directory that `path` leads to, through symlinks if need be, or `None` if it leads to
+/// anything else or nowhere.
+pub(crate) fn resolve_directory<B>(tree: &Tree<B>, path: &[u8]) -> Option<NodeId> {
+    let place = resolve::resolve(tree, path, &mut Steps::new(u64::MAX)).ok()?;
+    place.missing.is_empty().then_some(place.directory)
+}

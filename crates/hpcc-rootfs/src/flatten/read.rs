@@ -1,0 +1,229 @@
+//! Reading layers: bodies to the sink, everything else to change lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use ociget::{DiffId, Verified};
+use sqfs_writer::{Kind, Tree};
+
+use super::change::{Action, Changes, Content};
+use super::error::{Error, LayerName};
+use super::marker::{Role, join, role};
+use super::options::Report;
+use super::shadow::Shadow;
+use super::sink::{Body, BodySink};
+use super::{LayerSource, LayerSpec};
+use crate::layer::{Budget, Entry, EntryKind, Limits, Segment, Stream, TarReader};
+
+/// The first reading of an image's layers, newest first.
+pub(super) struct Reading<'a> {
+    layers: &'a [LayerSpec],
+    budget: Budget,
+    shadow: Shadow,
+    report: Report,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(layers: &'a [LayerSpec], limits: Limits) -> Self {
+        Self {
+            layers,
+            budget: Budget::new(limits),
+            shadow: Shadow::default(),
+            report: Report::default(),
+        }
+    }
+
+    /// Reads one layer to its end.
+    pub(super) fn layer<S: BodySink>(
+        &mut self,
+        index: usize,
+        source: &mut dyn LayerSource,
+        bodies: &mut S,
+    ) -> Result<(Changes<S::Handle>, Verified<DiffId>), Error> {
+        let context = Context::new(index, self.layers)?;
+        let mut tar = context.open(source, &mut self.budget)?;
+        let mut changes = Changes::new();
+        let mut entry = Entry::default();
+        let mut ordinal = 0;
+        while tar.read_entry(&mut entry).map_err(|e| context.layer(e))? {
+            self.report.acls += u64::from(entry.acls);
+            let role =
+                role(&entry.path).map_err(|problem| problem.of(&entry.path).at(context.name()))?;
+            match role {
+                Role::Reserved => self.report.reserved += 1,
+                Role::Hidden => self.report.hidden += 1,
+                Role::Opaque { directory } => {
+                    self.report.whiteouts += 1;
+                    changes.push(directory, Action::Opaque);
+                }
+                Role::Whiteout { directory, name } => {
+                    self.report.whiteouts += 1;
+                    changes.push(&join(directory, name), Action::Whiteout);
+                }
+                Role::File => {
+                    let metadata = std::mem::take(&mut entry.metadata);
+                    let kind = match std::mem::take(&mut entry.kind) {
+                        EntryKind::HardLink(target) => {
+                            changes.push(&entry.path, Action::Link(target));
+                            ordinal += 1;
+                            continue;
+                        }
+                        // An empty body costs nothing to write, and a reading to get back.
+                        EntryKind::File { size }
+                            if size > 0 && self.shadow.is_dead(&entry.path) =>
+                        {
+                            self.report.skipped_bytes += size;
+                            let layer = index;
+                            Kind::File(Content::Skipped { layer, ordinal })
+                        }
+                        EntryKind::File { size } => {
+                            Kind::File(context.body(&mut tar, &entry.path, size, bodies)?)
+                        }
+                        EntryKind::Directory => Kind::directory(),
+                        EntryKind::Symlink(target) => Kind::Symlink(target),
+                        EntryKind::CharDevice(device) => Kind::CharDevice(device),
+                        EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
+                        EntryKind::Fifo => Kind::Fifo,
+                    };
+                    changes.push(&entry.path, Action::Place(metadata, kind));
+                }
+            }
+            ordinal += 1;
+        }
+        let proof = tar.finish().map_err(|e| context.layer(e))?;
+        let changes = changes.finish();
+        if index > 0 {
+            self.shadow.add(&changes);
+        }
+        Ok((changes, proof))
+    }
+
+    pub(super) fn finish(self) -> Report {
+        Report {
+            entries: self.budget.entries(),
+            logical_bytes: self.budget.logical_bytes(),
+            ..self.report
+        }
+    }
+}
+
+/// Fetches the bodies that were skipped and are part of the tree after all, by reading their
+/// layers once more, newest first.
+pub(super) fn recover<S: BodySink>(
+    tree: Tree<Content<S::Handle>>,
+    layers: &[LayerSpec],
+    source: &mut dyn LayerSource,
+    bodies: &mut S,
+    limits: impl Fn() -> Budget,
+    report: &mut Report,
+) -> Result<Tree<S::Handle>, Error> {
+    let mut wanted: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    for (_, node) in tree.nodes() {
+        if let Kind::File(Content::Skipped { layer, ordinal }) = node.kind() {
+            wanted.entry(*layer).or_default().insert(*ordinal);
+        }
+    }
+    let mut recovered = BTreeMap::new();
+    for (&layer, ordinals) in wanted.iter().rev() {
+        let context = Context::new(layer, layers)?;
+        // The same bytes against the same limits; what they are was counted the first time.
+        let mut budget = limits();
+        let mut tar = context.open(source, &mut budget)?;
+        let mut entry = Entry::default();
+        let mut ordinal = 0;
+        while tar.read_entry(&mut entry).map_err(|e| context.layer(e))? {
+            if let EntryKind::File { size } = entry.kind
+                && ordinals.contains(&ordinal)
+            {
+                let content = context.body(&mut tar, &entry.path, size, bodies)?;
+                if let Content::Written { handle, .. } = content {
+                    recovered.insert((layer, ordinal), handle);
+                    report.skipped_bytes = report.skipped_bytes.saturating_sub(size);
+                }
+            }
+            ordinal += 1;
+        }
+        // It has to be what it was the first time.
+        let _same = tar.finish().map_err(|e| context.layer(e))?;
+        report.layers_read_again.push(layer);
+    }
+    tree.try_map(|_, content| match content {
+        Content::Written { handle, .. } => Ok(handle),
+        Content::Skipped { layer, ordinal } => match recovered.remove(&(layer, ordinal)) {
+            Some(handle) => Ok(handle),
+            None => Err(Error::Lost {
+                layer: Context::new(layer, layers)?.name(),
+            }),
+        },
+    })
+}
+
+/// The layer that is being read.
+struct Context<'a> {
+    index: usize,
+    spec: &'a LayerSpec,
+}
+
+impl<'a> Context<'a> {
+    fn new(index: usize, layers: &'a [LayerSpec]) -> Result<Self, Error> {
+        let spec = layers.get(index).ok_or(Error::TooManyLayers {
+            value: index,
+            max: layers.len(),
+        })?;
+        Ok(Self { index, spec })
+    }
+
+    fn name(&self) -> LayerName {
+        LayerName::new(self.index, &self.spec.diff_id)
+    }
+
+    fn layer(&self, source: crate::layer::Error) -> Error {
+        Error::Layer {
+            layer: self.name(),
+            source,
+        }
+    }
+
+    fn open<'s, 'b>(
+        &self,
+        source: &'s mut dyn LayerSource,
+        budget: &'b mut Budget,
+    ) -> Result<TarReader<'b, Box<dyn Read + 's>>, Error> {
+        let blob = source.open(self.index).map_err(|source| Error::Open {
+            layer: self.name(),
+            source,
+        })?;
+        let LayerSpec { size, diff_id } = self.spec;
+        Stream::open(blob, *size, diff_id.clone(), budget.limits())
+            .map(|stream| TarReader::new(stream, budget))
+            .map_err(|e| self.layer(e))
+    }
+
+    /// Writes the body of the entry that was read last.
+    fn body<S: BodySink, R: Read>(
+        &self,
+        tar: &mut TarReader<'_, R>,
+        path: &[u8],
+        size: u64,
+        bodies: &mut S,
+    ) -> Result<Content<S::Handle>, Error> {
+        let failed = |source: S::Error| Error::Sink {
+            layer: self.name(),
+            entry: path.into(),
+            source: Box::new(source),
+        };
+        let mut body = bodies.begin(size).map_err(failed)?;
+        let mut data = 0;
+        while let Some(segment) = tar.segment().map_err(|e| self.layer(e))? {
+            match segment {
+                Segment::Data(bytes) => {
+                    data += bytes.len() as u64;
+                    body.data(bytes).map_err(failed)?;
+                }
+                Segment::Hole(length) => body.hole(length).map_err(failed)?,
+            }
+        }
+        let handle = body.finish().map_err(failed)?;
+        Ok(Content::Written { handle, data })
+    }
+}

@@ -1,0 +1,109 @@
+//! Which bodies of a layer look dead, judged by the names of the newer layers.
+//!
+//! A hint, made to be right for images as tools build them: it is never asked what the tree looks
+//! like, only whether a body is worth writing now. A body wrongly kept is dead weight in the
+//! image. A body wrongly skipped costs a second reading of its layer. Neither changes the tree.
+
+use std::collections::HashSet;
+
+use sqfs_writer::Kind;
+
+use super::change::{Action, Changes};
+
+/// Names of newer layers, as hashes of their paths: two names with the same hash cost what a wrong
+/// hint costs, and a million names take megabytes instead of hundreds of them.
+#[derive(Debug, Default)]
+pub(super) struct Shadow {
+    /// Something newer is exactly here, or was removed from here.
+    replaced: HashSet<u64>,
+    /// Nothing older is left below here: it is no directory any more, or was emptied.
+    covered: HashSet<u64>,
+    /// A newer layer links to this name and had not put anything there itself by then.
+    linked: HashSet<u64>,
+}
+
+impl Shadow {
+    /// Whether a file at this path of the next older layer is most likely gone in the end.
+    pub(super) fn is_dead(&self, path: &[u8]) -> bool {
+        let mut hash = PathHash::ROOT;
+        let mut covered = self.covered.contains(&hash.0);
+        for byte in path {
+            if *byte == b'/' {
+                covered |= self.covered.contains(&hash.0);
+            }
+            hash.push(*byte);
+        }
+        (covered || self.replaced.contains(&hash.0)) && !self.linked.contains(&hash.0)
+    }
+
+    /// Adds a layer that is newer than all that follow.
+    pub(super) fn add<H>(&mut self, changes: &Changes<H>) {
+        let mut placed = HashSet::new();
+        let mut linked = Vec::new();
+        changes.visit(|path, action| {
+            let hash = PathHash::of(path).0;
+            match action {
+                Action::Place(_, Kind::Directory(_)) => {
+                    self.parents(path);
+                    self.replaced.insert(hash);
+                }
+                Action::Place(..) | Action::Link(_) => {
+                    self.parents(path);
+                    self.replaced.insert(hash);
+                    self.covered.insert(hash);
+                    placed.insert(hash);
+                }
+                Action::Whiteout => {
+                    self.replaced.insert(hash);
+                    self.covered.insert(hash);
+                    // A newer layer's link cannot reach past this one.
+                    self.linked.remove(&hash);
+                }
+                Action::Opaque => {
+                    self.covered.insert(hash);
+                }
+            }
+            if let Action::Link(target) = action {
+                let target = PathHash::of(target).0;
+                if !placed.contains(&target) {
+                    linked.push(target);
+                }
+            }
+        });
+        for hash in &placed {
+            self.linked.remove(hash);
+        }
+        self.linked.extend(linked);
+    }
+
+    /// What has something below it is a directory from this layer on.
+    fn parents(&mut self, path: &[u8]) {
+        let mut hash = PathHash::ROOT;
+        for byte in path {
+            if *byte == b'/' {
+                self.replaced.insert(hash.0);
+            }
+            hash.push(*byte);
+        }
+    }
+}
+
+/// FNV-1a over 64 bits: the hash of a path passes through the hashes of its parents. It is part of
+/// what the image's bytes depend on, so it is not one that a new compiler may change.
+struct PathHash(u64);
+
+impl PathHash {
+    const ROOT: Self = Self(0xCBF2_9CE4_8422_2325);
+
+    fn of(path: &[u8]) -> Self {
+        let mut hash = Self::ROOT;
+        for byte in path {
+            hash.push(*byte);
+        }
+        hash
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+    }
+}

@@ -1,0 +1,158 @@
+//! What is ours inside the image: `/.hpcc` with the agent and the image's description, and the
+//! places where the agent mounts things.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use ociget::Image;
+use serde::Serialize;
+use sqfs_writer::{DataWriter, FileData, Kind, Metadata, NodeId, Tree};
+
+use crate::agent::Agent;
+use crate::error::Error;
+use crate::flatten;
+
+/// The kernel command line that boots an artifact given to the VM as its first virtio block device.
+///
+/// Options that don't concern the root file system (a console, a panic timeout) may be added.
+pub const BOOT_ARGS: &str = "root=/dev/vda ro rootfstype=squashfs init=/.hpcc/agent";
+
+/// Directories that a guest mounts over, with the mode they get where the image has none.
+const MOUNT_POINTS: [(&[u8], u16); 5] = [
+    (b"proc", 0o755),
+    (b"sys", 0o755),
+    (b"dev", 0o755),
+    (b"tmp", 0o1777),
+    (b"run", 0o755),
+];
+
+/// Puts `/.hpcc` and missing mount points into a flattened tree.
+///
+/// A mount point that is a directory stays as it is, whatever its mode, and so does a symlink that
+/// leads to a directory in the tree. Anything else under that name can't be mounted over: it is
+/// replaced, and its name returned.
+///
+/// # Errors
+/// [`Error::Agent`] if the agent can't be read or changed since it was hashed, otherwise what the
+/// writer says.
+pub(crate) fn furnish<W: Write>(
+    tree: &mut Tree<FileData>,
+    data: &mut DataWriter<W>,
+    image: &Image,
+    agent: Option<&mut Agent>,
+    time: u32,
+) -> Result<Vec<String>, Error> {
+    let metadata = |mode| Metadata::new(mode).with_mtime(time);
+    // Before /.hpcc is there, so that no symlink of the image can lead a mount into it.
+    let mut replaced = Vec::new();
+    for (name, mode) in MOUNT_POINTS {
+        let there = tree.lookup(NodeId::ROOT, name)?;
+        if there.is_some() && flatten::resolve_directory(tree, name).is_some() {
+            continue;
+        }
+        if there.is_some() {
+            replaced.push(format!("/{}", name.escape_ascii()));
+        }
+        tree.insert(NodeId::ROOT, name, metadata(mode), Kind::directory())?;
+    }
+
+    let ours = tree.insert(
+        NodeId::ROOT,
+        flatten::RESERVED,
+        metadata(0o755),
+        Kind::directory(),
+    )?;
+    if let Some(agent) = agent {
+        let body = copy_agent(data, agent)?;
+        tree.insert(ours, b"agent", metadata(0o755), Kind::File(body))?;
+    }
+    let description = Description::of(image).to_json()?;
+    let body = data.add(description.as_slice())?;
+    tree.insert(ours, b"image.json", metadata(0o644), Kind::File(body))?;
+    Ok(replaced)
+}
+
+fn copy_agent<W: Write>(data: &mut DataWriter<W>, agent: &mut Agent) -> Result<FileData, Error> {
+    let path = agent.path().to_owned();
+    let failed = |source: io::Error| Error::Agent { path, source };
+    let body = match agent.body() {
+        Ok(body) => body,
+        Err(error) => return Err(failed(error)),
+    };
+    data.add(body).map_err(|error| match error {
+        sqfs_writer::Error::Body(source) => failed(source),
+        other => Error::Writer(other),
+    })
+}
+
+/// `/.hpcc/image.json`: what a guest needs to know of its image to run a command as the image's
+/// author meant it.
+#[derive(Debug, Serialize)]
+struct Description<'a> {
+    /// Of this file's layout.
+    version: u32,
+    identity: String,
+    manifest: String,
+    platform: String,
+    layers: Vec<LayerDescription>,
+    config: Config<'a>,
+}
+
+/// How the image's author meant it to be run, in the words of the OCI image configuration.
+#[derive(Debug, Serialize)]
+struct Config<'a> {
+    env: &'a [String],
+    entrypoint: &'a [String],
+    cmd: &'a [String],
+    working_dir: &'a str,
+    user: &'a str,
+    labels: &'a BTreeMap<String, String>,
+}
+
+impl<'a> Config<'a> {
+    fn of(runtime: &'a ociget::RuntimeConfig) -> Self {
+        Self {
+            env: &runtime.env,
+            entrypoint: &runtime.entrypoint,
+            cmd: &runtime.cmd,
+            working_dir: &runtime.working_dir,
+            user: &runtime.user,
+            labels: &runtime.labels,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct LayerDescription {
+    digest: String,
+    diff_id: String,
+}
+
+impl<'a> Description<'a> {
+    fn of(image: &'a Image) -> Self {
+        Self {
+            version: 1,
+            identity: image.identity.get().to_string(),
+            manifest: image.manifest.get().to_string(),
+            platform: image.platform.to_string(),
+            layers: image
+                .layers
+                .iter()
+                .map(|layer| LayerDescription {
+                    digest: layer.descriptor.digest.to_string(),
+                    diff_id: layer.diff_id.to_string(),
+                })
+                .collect(),
+            config: Config::of(&image.config.runtime),
+        }
+    }
+
+    fn to_json(&self) -> Result<Vec<u8>, Error> {
+        let mut json = serde_json::to_vec_pretty(self).map_err(|error| Error::Internal {
+            what: "image.json",
+            source: error.into(),
+        })?;
+        json.push(b'\n');
+        Ok(json)
+    }
+}

@@ -1,0 +1,137 @@
+//! How much an image may ask for, and how much it has asked for so far.
+
+use super::error::Limit;
+
+/// Caps on what an image can make us do. Exceeding one is an error that names the entry.
+///
+/// ```
+/// use hpcc_rootfs::layer::Limits;
+///
+/// let mut limits = Limits::default();
+/// limits.entries = 100_000;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Tar entries of all layers, whiteouts and replaced files included: 1 048 576.
+    pub entries: u64,
+    /// Declared sizes of the regular files of all layers in bytes, holes included: 16 GiB.
+    pub logical_bytes: u64,
+    /// Bytes that one layer may decompress to: 32 GiB.
+    pub layer_bytes: u64,
+    /// Decompressed bytes for each compressed byte of a layer: 1100. Deflate alone reaches 1032.
+    /// Not applied to the first [`ratio_floor`](Self::ratio_floor) bytes of a layer.
+    pub ratio: u64,
+    /// How many decompressed bytes a layer may have whatever its ratio: 16 MiB.
+    pub ratio_floor: u64,
+    /// Bytes of a path, after normalisation: 4096.
+    pub path: usize,
+    /// Bytes of one component of a path: 255, which is also the most that squashfs can hold.
+    pub name: usize,
+    /// Components of a path: 1024.
+    pub depth: usize,
+    /// Bytes of all names and values of one entry's extended attributes: 64 KiB.
+    pub xattr_bytes: usize,
+    /// Bytes of all paths, link targets and extended attributes of all layers: 256 MiB. They are
+    /// held in memory until the image is finished.
+    pub metadata_bytes: u64,
+    /// Bytes of one extended header (PAX records, GNU long name): 1 MiB.
+    pub header_bytes: usize,
+    /// Runs of data in one sparse file: 262 144.
+    pub sparse_segments: usize,
+    /// Layers of an image: 1024.
+    pub layers: usize,
+    /// Components of symlink targets walked while parents are resolved, in the whole image: 2²⁶.
+    /// Without it, a million entries below a link of 255 links of 2000 components each would take
+    /// days.
+    pub link_steps: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 1 << 20,
+            logical_bytes: 16 << 30,
+            layer_bytes: 32 << 30,
+            ratio: 1100,
+            ratio_floor: 16 << 20,
+            path: 4096,
+            name: 255,
+            depth: 1024,
+            xattr_bytes: 64 << 10,
+            metadata_bytes: 256 << 20,
+            header_bytes: 1 << 20,
+            sparse_segments: 1 << 18,
+            layers: 1024,
+            link_steps: 1 << 26,
+        }
+    }
+}
+
+/// What the layers of one image have used up of its [`Limits`] so far. The same budget is handed
+/// from layer to layer.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    limits: Limits,
+    entries: u64,
+    logical_bytes: u64,
+    metadata_bytes: u64,
+}
+
+impl Budget {
+    /// Nothing used yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            entries: 0,
+            logical_bytes: 0,
+            metadata_bytes: 0,
+        }
+    }
+
+    /// The caps.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Entries seen so far.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Bytes that the regular files seen so far declare.
+    #[must_use]
+    pub fn logical_bytes(&self) -> u64 {
+        self.logical_bytes
+    }
+
+    pub(super) fn take_entry(&mut self) -> Result<(), Limit> {
+        self.entries += 1;
+        Limit::check(
+            "number of entries in the image",
+            self.entries,
+            self.limits.entries,
+        )
+    }
+
+    pub(super) fn take_bytes(&mut self, size: u64) -> Result<(), Limit> {
+        self.logical_bytes = self.logical_bytes.saturating_add(size);
+        Limit::check(
+            "size of all files of the image",
+            self.logical_bytes,
+            self.limits.logical_bytes,
+        )
+    }
+
+    pub(super) fn take_metadata(&mut self, size: usize) -> Result<(), Limit> {
+        self.metadata_bytes = self.metadata_bytes.saturating_add(size as u64);
+        Limit::check(
+            "size of all names, link targets and xattrs of the image",
+            self.metadata_bytes,
+            self.limits.metadata_bytes,
+        )
+    }
+}

@@ -1,0 +1,50 @@
+//! One layer: a compressed blob in, verified tar entries out.
+//!
+//! ```text
+//!   blob ──► Stream ──► TarReader ──► Entry { path, metadata, kind }   one for each file
+//!            gunzip       headers ──► Segment::{Data, Hole}            its body, as it arrives
+//!            hash ─────────────────► Verified<DiffId>                  once the blob is at its end
+//! ```
+//!
+//! Everything here is synchronous and pure: bytes are read, nothing is opened, and no path of an
+//! image ever meets a host's file system. The input is hostile. What readers of tar disagree about
+//! is refused instead of guessed at, because two readers that see different files in the same
+//! bytes are how a scanned image turns into another one.
+//!
+//! ```
+//! use hpcc_rootfs::layer::{Budget, Entry, Limits, Stream, TarReader};
+//! use ociget::{DiffId, Digest};
+//!
+//! let blob = [0; 1024]; // an archive with nothing in it
+//! let mut budget = Budget::new(Limits::default());
+//! let stream = Stream::open(
+//!     &blob[..],
+//!     blob.len() as u64,
+//!     DiffId(Digest::of(&blob)),
+//!     budget.limits(),
+//! )?;
+//! let mut tar = TarReader::new(stream, &mut budget);
+//! let mut entry = Entry::default();
+//! while tar.read_entry(&mut entry)? {
+//!     while let Some(segment) = tar.segment()? {
+//!         drop(segment);
+//!     }
+//! }
+//! let proof = tar.finish()?;
+//! assert_eq!(proof.get().0, Digest::of(&blob));
+//! # Ok::<(), hpcc_rootfs::layer::Error>(())
+//! ```
+
+mod decompress;
+mod encoding;
+mod error;
+mod limits;
+mod stream;
+mod tar;
+#[cfg(test)]
+mod tests;
+
+pub use error::{At, Error, Malformed};
+pub use limits::{Budget, Limits};
+pub use stream::Stream;
+pub use tar::{Entry, EntryKind, Segment, TarReader};

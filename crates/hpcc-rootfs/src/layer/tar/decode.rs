@@ -1,0 +1,129 @@
+//! From header fields and extended headers to an entry.
+
+use sqfs_writer::{Device, Metadata};
+
+use super::entry::{Entry, EntryKind};
+use super::header::Header;
+use super::path::{check_depth, check_symlink, push_normalised};
+use super::pax::Extended;
+use crate::layer::error::{Fault, Malformed};
+use crate::layer::limits::Limits;
+
+/// Device numbers as Linux and squashfs encode them: 12 and 20 bits.
+const MAJOR_MAX: u64 = 0xFFF;
+const MINOR_MAX: u64 = 0xF_FFFF;
+
+/// Everything but the body. `name` is as the archive spells it: a slash at its end can mean
+/// something.
+pub(super) fn decode(
+    name: &[u8],
+    header: &Header,
+    pax: &mut Extended,
+    link: &[u8],
+    limits: &Limits,
+    entry: &mut Entry,
+) -> Result<(), Fault> {
+    if name.is_empty() {
+        return Err(Malformed::Empty("name").into());
+    }
+    push_normalised(&mut entry.path, name, "name", limits)?;
+    check_depth(&entry.path, limits)?;
+    entry.metadata = metadata(header, pax)?;
+    entry.acls = pax.acls;
+    entry.kind = match header.typeflag() {
+        0 if name.ends_with(b"/") => EntryKind::Directory,
+        // 7 is a file that wants contiguous blocks; S has a sparse map.
+        0 | b'0' | b'7' | b'S' => EntryKind::File { size: 0 },
+        b'1' => {
+            let what = "hard link's target";
+            let mut target = Vec::with_capacity(link.len());
+            if link.is_empty() {
+                return Err(Malformed::Empty(what).into());
+            }
+            push_normalised(&mut target, link, what, limits)?;
+            check_depth(&target, limits)?;
+            EntryKind::HardLink(target.into())
+        }
+        b'2' => {
+            check_symlink(link)?;
+            EntryKind::Symlink(link.into())
+        }
+        b'3' => EntryKind::CharDevice(device(header)?),
+        b'4' => EntryKind::BlockDevice(device(header)?),
+        b'5' => EntryKind::Directory,
+        b'6' => EntryKind::Fifo,
+        other => return Err(Malformed::Type(other).into()),
+    };
+    if entry.path.is_empty() && entry.kind != EntryKind::Directory {
+        return Err(Malformed::Root.into());
+    }
+    Ok(())
+}
+
+/// The name that extended headers give, if they agree.
+pub(super) fn one_name(
+    what: &'static str,
+    pax: Option<Box<[u8]>>,
+    gnu: Option<Box<[u8]>>,
+) -> Result<Option<Box<[u8]>>, Malformed> {
+    match (pax, gnu) {
+        (Some(pax), Some(gnu)) if pax != gnu => Err(Malformed::TwoNames(what)),
+        (pax, gnu) => Ok(pax.or(gnu)),
+    }
+}
+
+fn metadata(header: &Header, pax: &mut Extended) -> Result<Metadata, Malformed> {
+    let id = |field, pax: Option<i128>, own: Result<i128, Malformed>| {
+        let value = pax.map_or(own, Ok)?;
+        u32::try_from(value).map_err(|_| Malformed::Range {
+            field,
+            value,
+            max: u32::MAX.into(),
+        })
+    };
+    let uid = id("uid", pax.uid, header.uid())?;
+    let gid = id("gid", pax.gid, header.gid())?;
+    let mtime = pax.mtime.map_or_else(|| header.mtime(), Ok)?;
+    let mtime = mtime.clamp(0, u32::MAX.into());
+    let mut metadata = Metadata::new(header.mode()?)
+        .with_owner(uid, gid)
+        .with_mtime(u32::try_from(mtime).map_err(|_| Malformed::Number("mtime"))?);
+    metadata.xattrs = std::mem::take(&mut pax.xattrs);
+    Ok(metadata)
+}
+
+fn device(header: &Header) -> Result<Device, Malformed> {
+    let number = |field, value: u64, max| match u32::try_from(value) {
+        Ok(number) if value <= max => Ok(number),
+        _ => Err(Malformed::Range {
+            field,
+            value: value.into(),
+            max,
+        }),
+    };
+    let (major, minor) = header.device()?;
+    Ok(Device {
+        major: number("device's major number", major, MAJOR_MAX)?,
+        minor: number("device's minor number", minor, MINOR_MAX)?,
+    })
+}
+
+/// Some readers skip a body that such an entry declares, some take it for the next header.
+pub(super) fn no_body(header: &Header, pax: &Extended, kind: &EntryKind) -> Result<(), Malformed> {
+    let size = header.size()?.max(pax.size.unwrap_or(0));
+    let kind = match kind {
+        EntryKind::File { .. } => "file",
+        EntryKind::Directory => "directory",
+        EntryKind::Symlink(_) => "symlink",
+        EntryKind::HardLink(_) => "hard link",
+        EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) => "device",
+        EntryKind::Fifo => "fifo",
+    };
+    if size > 0 {
+        return Err(Malformed::Body { kind, size });
+    }
+    if pax.sparse.is_sparse() {
+        return Err(Malformed::Sparse("only a regular file can be one"));
+    }
+    Ok(())
+}

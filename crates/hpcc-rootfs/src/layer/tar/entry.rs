@@ -1,0 +1,71 @@
+//! What a tar archive says about one file.
+
+use sqfs_writer::{Device, Metadata};
+
+/// One file, as its headers describe it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Its name relative to the root: components joined by `/`, none of them empty, `.` or `..`;
+    /// no slash at either end. Empty for the root itself.
+    pub path: Vec<u8>,
+    /// Permissions, owner, time, xattrs. Times before 1970 are 0 here, those after 2106 the
+    /// largest that there is.
+    pub metadata: Metadata,
+    /// What it is.
+    pub kind: EntryKind,
+    /// How many textual access control lists it carries (`SCHILY.acl.*`), which are left out:
+    /// squashfs cannot hold any.
+    pub acls: u32,
+}
+
+impl Entry {
+    /// What it takes to remember it, near enough.
+    pub(super) fn metadata_bytes(&self) -> usize {
+        let target = match &self.kind {
+            EntryKind::Symlink(target) | EntryKind::HardLink(target) => target.len(),
+            _ => 0,
+        };
+        let xattrs = self.metadata.xattrs.iter();
+        let xattrs: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
+        self.path.len() + target + xattrs
+    }
+}
+
+/// What an entry is, with what belongs to that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file of that many bytes, holes included. The body is read from the
+    /// [`TarReader`](super::TarReader).
+    File {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A directory.
+    Directory,
+    /// A symbolic link; the target is data and stands here as it stands in the archive.
+    Symlink(Box<[u8]>),
+    /// One more name for the file that has this path, normalised as [`Entry::path`] is.
+    HardLink(Box<[u8]>),
+    /// A character device.
+    CharDevice(Device),
+    /// A block device.
+    BlockDevice(Device),
+    /// A named pipe.
+    Fifo,
+}
+
+impl Default for EntryKind {
+    fn default() -> Self {
+        Self::File { size: 0 }
+    }
+}
+
+/// The next piece of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Segment<'a> {
+    /// These bytes; never none.
+    Data(&'a [u8]),
+    /// That many zeros which the archive does not store; never none.
+    Hole(u64),
+}

@@ -1,0 +1,193 @@
+//! The 512 bytes in front of every body.
+//!
+//! ```text
+//!   0 name 100 | 100 mode 8 | 108 uid 8 | 116 gid 8 | 124 size 12 | 136 mtime 12 | 148 chksum 8
+//!   156 typeflag 1 | 157 linkname 100 | 257 magic 6 + version 2 | 265 uname 32 | 297 gname 32
+//!   329 devmajor 8 | 337 devminor 8
+//!   ustar: 345 prefix 155        star: 345 prefix 131, 508 "tar\0"
+//!   GNU:   386 sparse 4 x (offset 12, numbytes 12) | 482 isextended 1 | 483 realsize 12
+//! ```
+
+use std::ops::Range;
+
+use crate::layer::error::Malformed;
+
+pub(super) const BLOCK: usize = 512;
+
+const NAME: Range<usize> = 0..100;
+const MODE: Range<usize> = 100..108;
+const UID: Range<usize> = 108..116;
+const GID: Range<usize> = 116..124;
+const SIZE: Range<usize> = 124..136;
+const MTIME: Range<usize> = 136..148;
+const CHECKSUM: Range<usize> = 148..156;
+const TYPE: usize = 156;
+const LINKNAME: Range<usize> = 157..257;
+const MAGIC: Range<usize> = 257..265;
+const DEVMAJOR: Range<usize> = 329..337;
+const DEVMINOR: Range<usize> = 337..345;
+const PREFIX: Range<usize> = 345..500;
+const STAR_PREFIX: Range<usize> = 345..476;
+const STAR_TRAILER: Range<usize> = 508..512;
+const GNU_SPARSE: Range<usize> = 386..482;
+const GNU_IS_EXTENDED: usize = 482;
+const GNU_REALSIZE: Range<usize> = 483..495;
+
+/// Whether these bytes begin with a header whose checksum is right.
+pub(in crate::layer) fn is_header(bytes: &[u8]) -> bool {
+    bytes
+        .first_chunk()
+        .is_some_and(|block| Header(*block).check().is_ok())
+}
+
+/// One header block. Fields are decoded when asked for, because which of them mean anything
+/// depends on the type.
+#[derive(Clone)]
+pub(super) struct Header([u8; BLOCK]);
+
+#[derive(PartialEq, Eq)]
+enum Format {
+    V7,
+    Ustar,
+    Star,
+    Gnu,
+}
+
+impl Header {
+    pub(super) fn new(block: [u8; BLOCK]) -> Result<Self, Malformed> {
+        let header = Self(block);
+        header.check()?;
+        Ok(header)
+    }
+
+    /// Old writers summed signed chars; both sums are in use.
+    fn check(&self) -> Result<(), Malformed> {
+        let expected = number(&self.0[CHECKSUM], "checksum")?;
+        let mut unsigned = 0i128;
+        let mut signed = 0i128;
+        for (index, byte) in self.0.iter().enumerate() {
+            let byte = if CHECKSUM.contains(&index) {
+                b' '
+            } else {
+                *byte
+            };
+            unsigned += i128::from(byte);
+            signed += i128::from(byte.cast_signed());
+        }
+        if expected != unsigned && expected != signed {
+            return Err(Malformed::Checksum);
+        }
+        Ok(())
+    }
+
+    pub(super) fn typeflag(&self) -> u8 {
+        self.0[TYPE]
+    }
+
+    /// The name, in two parts where ustar splits it; the first one may be empty.
+    pub(super) fn name(&self) -> (&[u8], &[u8]) {
+        let prefix = match self.format() {
+            Format::V7 | Format::Gnu => &[],
+            Format::Ustar => text(&self.0[PREFIX]),
+            Format::Star => text(&self.0[STAR_PREFIX]),
+        };
+        (prefix, text(&self.0[NAME]))
+    }
+
+    pub(super) fn linkname(&self) -> &[u8] {
+        text(&self.0[LINKNAME])
+    }
+
+    /// Permission bits alone: everything above the low 12 is the type's business.
+    pub(super) fn mode(&self) -> Result<u16, Malformed> {
+        let mode = number(&self.0[MODE], "mode")? & 0o7777;
+        u16::try_from(mode).map_err(|_| Malformed::Number("mode"))
+    }
+
+    pub(super) fn uid(&self) -> Result<i128, Malformed> {
+        number(&self.0[UID], "uid")
+    }
+
+    pub(super) fn gid(&self) -> Result<i128, Malformed> {
+        number(&self.0[GID], "gid")
+    }
+
+    pub(super) fn mtime(&self) -> Result<i128, Malformed> {
+        number(&self.0[MTIME], "mtime")
+    }
+
+    pub(super) fn size(&self) -> Result<u64, Malformed> {
+        unsigned(&self.0[SIZE], "size")
+    }
+
+    /// Major and minor number.
+    pub(super) fn device(&self) -> Result<(u64, u64), Malformed> {
+        if self.format() == Format::V7 {
+            return Err(Malformed::NoDeviceNumbers);
+        }
+        Ok((
+            unsigned(&self.0[DEVMAJOR], "device's major number")?,
+            unsigned(&self.0[DEVMINOR], "device's minor number")?,
+        ))
+    }
+
+    /// The start of an old GNU sparse map, and whether more of it follows.
+    pub(super) fn gnu_sparse(&self) -> (&[u8], bool) {
+        (&self.0[GNU_SPARSE], self.0[GNU_IS_EXTENDED] != 0)
+    }
+
+    /// The size of an old GNU sparse file with its holes.
+    pub(super) fn gnu_realsize(&self) -> Result<u64, Malformed> {
+        unsigned(&self.0[GNU_REALSIZE], "size of the sparse file")
+    }
+
+    fn format(&self) -> Format {
+        match &self.0[MAGIC] {
+            b"ustar  \0" => Format::Gnu,
+            magic if magic.starts_with(b"ustar\0") => {
+                if &self.0[STAR_TRAILER] == b"tar\0" {
+                    Format::Star
+                } else {
+                    Format::Ustar
+                }
+            }
+            _ => Format::V7,
+        }
+    }
+}
+
+/// A number field as an unsigned value.
+pub(super) fn unsigned(field: &[u8], what: &'static str) -> Result<u64, Malformed> {
+    let value = number(field, what)?;
+    u64::try_from(value).map_err(|_| Malformed::Range {
+        field: what,
+        value,
+        max: u64::MAX,
+    })
+}
+
+/// A field up to its first NUL.
+fn text(field: &[u8]) -> &[u8] {
+    field.split(|byte| *byte == 0).next().unwrap_or(field)
+}
+
+/// Octal digits with spaces before them and spaces or NULs behind; nothing at all is 0. Or, with
+/// the top bit set, big-endian two's complement in the other bits (GNU, star).
+fn number(field: &[u8], what: &'static str) -> Result<i128, Malformed> {
+    let Some((first, rest)) = field.split_first() else {
+        return Ok(0);
+    };
+    if first & 0x80 != 0 {
+        let negative = first & 0x40 != 0;
+        let top = i128::from(first & 0x3F) - if negative { 0x40 } else { 0 };
+        // Twelve bytes at most: 94 bits cannot overflow.
+        return Ok(rest
+            .iter()
+            .fold(top, |value, byte| (value << 8) | i128::from(*byte)));
+    }
+    let digits = text(field).trim_ascii();
+    digits.iter().try_fold(0i128, |value, digit| match digit {
+        b'0'..=b'7' => Ok((value << 3) | i128::from(digit - b'0')),
+        _ => Err(Malformed::Number(what)),
+    })
+}

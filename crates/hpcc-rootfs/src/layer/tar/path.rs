@@ -1,0 +1,61 @@
+//! Names in a form that has one spelling.
+
+use crate::layer::error::{Fault, Limit, Malformed};
+use crate::layer::limits::Limits;
+
+/// The longest symlink target that Linux can follow, and that squashfs can hold.
+pub(super) const SYMLINK_MAX: u64 = 4095;
+
+/// Appends a path's components to `path`, which is empty or holds the front half of the same name.
+/// `what` is the noun for messages: "name", "hard link's target".
+///
+/// A leading `/` means the root of the image, as does `.`; what is left of either is nothing.
+pub(super) fn push_normalised(
+    path: &mut Vec<u8>,
+    raw: &[u8],
+    what: &'static str,
+    limits: &Limits,
+) -> Result<(), Fault> {
+    if raw.contains(&0) {
+        return Err(Malformed::Nul(what).into());
+    }
+    for component in raw.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => continue,
+            b".." => return Err(Malformed::DotDot(what).into()),
+            _ => {}
+        }
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(component);
+        // squashfs has no room for longer names, whatever the option says.
+        let name_max = limits.name.min(sqfs_writer::NAME_MAX);
+        Limit::check("length of a name", component.len() as u64, name_max as u64)?;
+        Limit::check("length of the path", path.len() as u64, limits.path as u64)?;
+    }
+    Ok(())
+}
+
+/// How deep is too deep.
+pub(super) fn check_depth(path: &[u8], limits: &Limits) -> Result<(), Limit> {
+    let depth = path.split(|byte| *byte == b'/').count();
+    Limit::check("depth of the path", depth as u64, limits.depth as u64)
+}
+
+/// Symlink targets are data; all that is asked of one is that the kernel could hold it.
+pub(super) fn check_symlink(target: &[u8]) -> Result<(), Fault> {
+    let what = "symlink's target";
+    if target.is_empty() {
+        return Err(Malformed::Empty(what).into());
+    }
+    if target.contains(&0) {
+        return Err(Malformed::Nul(what).into());
+    }
+    Limit::check(
+        "length of the symlink's target",
+        target.len() as u64,
+        SYMLINK_MAX,
+    )?;
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! PAX extended headers: `length key=value\n`, where `length` counts all of it.
+//!
+//! Values are taken by that length and nothing else: they may hold newlines, `=` and NUL.
+
+use sqfs_writer::Xattrs;
+
+use super::sparse::PaxSparse;
+use crate::layer::error::{Fault, Limit, Malformed};
+use crate::layer::limits::Limits;
+
+/// What one extended header overrides in the file header behind it.
+#[derive(Debug, Default)]
+pub(super) struct Extended {
+    pub(super) path: Option<Box<[u8]>>,
+    pub(super) linkpath: Option<Box<[u8]>>,
+    pub(super) size: Option<u64>,
+    pub(super) uid: Option<i128>,
+    pub(super) gid: Option<i128>,
+    pub(super) mtime: Option<i128>,
+    pub(super) xattrs: Xattrs,
+    pub(super) acls: u32,
+    pub(super) sparse: PaxSparse,
+}
+
+impl Extended {
+    /// Takes the records of one header apart.
+    ///
+    /// An empty value of a standard key takes an override back, so the file header's own value
+    /// stands; an empty value of an xattr is an empty xattr.
+    pub(super) fn parse(body: &[u8], limits: &Limits) -> Result<Self, Fault> {
+        let mut extended = Self::default();
+        let mut xattr_bytes = 0;
+        let mut rest = body;
+        while !rest.is_empty() {
+            let (key, value, after) = record(rest)?;
+            rest = after;
+            extended.take(key, value, &mut xattr_bytes, limits)?;
+        }
+        Ok(extended)
+    }
+
+    fn take(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        xattr_bytes: &mut u64,
+        limits: &Limits,
+    ) -> Result<(), Fault> {
+        let given = Some(value).filter(|value| !value.is_empty());
+        match key {
+            b"path" => self.path = given.map(Into::into),
+            b"linkpath" => self.linkpath = given.map(Into::into),
+            b"size" => {
+                self.size = given.map(|value| decimal(value, "size")).transpose()?;
+            }
+            b"uid" => self.uid = given.map(|value| id(value, "uid")).transpose()?,
+            b"gid" => self.gid = given.map(|value| id(value, "gid")).transpose()?,
+            b"mtime" => self.mtime = given.map(|value| seconds(value, "mtime")).transpose()?,
+            _ => {
+                if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
+                    self.sparse.take(key, value, limits)?;
+                } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                    self.xattr(name.into(), value.into(), xattr_bytes, limits)?;
+                } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+                    let name = url_decode(name)?;
+                    let value = base64_decode(value)?;
+                    self.xattr(name, value, xattr_bytes, limits)?;
+                } else if key.starts_with(b"SCHILY.acl.") {
+                    self.acls = self.acls.saturating_add(1);
+                } else if key == b"SCHILY.realsize" {
+                    return Err(Malformed::Sparse("written by star, which is not supported").into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn xattr(
+        &mut self,
+        name: Box<[u8]>,
+        value: Box<[u8]>,
+        bytes: &mut u64,
+        limits: &Limits,
+    ) -> Result<(), Fault> {
+        if name.is_empty() {
+            return Err(Malformed::Xattr("it has no name").into());
+        }
+        if name.contains(&0) {
+            return Err(Malformed::Xattr("its name holds a NUL byte").into());
+        }
+        // The same one in both spellings counts once.
+        let length = (name.len() + value.len()) as u64;
+        if self.xattrs.get(&name) != Some(&value) {
+            *bytes += length;
+        }
+        let max = limits.xattr_bytes as u64;
+        Limit::check("size of the extended attributes", *bytes, max)?;
+        self.xattrs.insert(name, value);
+        Ok(())
+    }
+}
+
+/// Key and value of a record, and what follows it.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+fn record(body: &[u8]) -> Result<Record<'_>, Malformed> {
+    let space = body
+        .iter()
+        .take(20)
+        .position(|byte| *byte == b' ')
+        .ok_or(Malformed::Pax("a record has no length"))?;
+    let length = decimal(&body[..space], "length of a PAX record")?;
+    let (record, rest) = usize::try_from(length)
+        .ok()
+        .filter(|length| *length > space + 1)
+        .and_then(|length| body.split_at_checked(length))
+        .ok_or(Malformed::Pax("the length of a record is wrong"))?;
+    let record = record[space + 1..]
+        .strip_suffix(b"\n")
+        .ok_or(Malformed::Pax(
+            "a record does not end where its length says",
+        ))?;
+    let equals = record
+        .iter()
+        .position(|byte| *byte == b'=')
+        .filter(|position| *position > 0)
+        .ok_or(Malformed::Pax("a record has no key"))?;
+    Ok((&record[..equals], &record[equals + 1..], rest))
+}
+
+/// Decimal digits and nothing else.
+pub(super) fn decimal(text: &[u8], what: &'static str) -> Result<u64, Malformed> {
+    if text.is_empty() {
+        return Err(Malformed::Number(what));
+    }
+    text.iter().try_fold(0u64, |value, digit| {
+        if !digit.is_ascii_digit() {
+            return Err(Malformed::Number(what));
+        }
+        value
+            .checked_mul(10)
+            .and_then(|value| value.checked_add(u64::from(digit - b'0')))
+            .ok_or(Malformed::Number(what))
+    })
+}
+
+fn id(text: &[u8], what: &'static str) -> Result<i128, Malformed> {
+    decimal(text, what).map(i128::from)
+}
+
+/// A number that may be negative and may have a fraction, which is dropped towards the past, as
+/// a clock does.
+fn seconds(text: &[u8], what: &'static str) -> Result<i128, Malformed> {
+    let (negative, text) = match text.strip_prefix(b"-") {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let mut parts = text.splitn(2, |byte| *byte == b'.');
+    let whole = i128::from(decimal(parts.next().unwrap_or_default(), what)?);
+    let fraction = parts.next().unwrap_or_default();
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed::Number(what));
+    }
+    let behind = fraction.iter().any(|digit| *digit != b'0');
+    Ok(match negative {
+        true => -whole - i128::from(behind),
+        false => whole,
+    })
+}
+
+fn url_decode(text: &[u8]) -> Result<Box<[u8]>, Malformed> {
+    let bad = || Malformed::Xattr("its name is not url-encoded");
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        if *byte != b'%' {
+            decoded.push(*byte);
+            continue;
+        }
+        let (digits, after) = rest.split_first_chunk::<2>().ok_or_else(bad)?;
+        rest = after;
+        let [high, low] = digits.map(|digit| char::from(digit).to_digit(16));
+        let value = high.zip(low).map(|(high, low)| high << 4 | low);
+        let value = value.and_then(|value| u8::try_from(value).ok());
+        decoded.push(value.ok_or_else(bad)?);
+    }
+    Ok(decoded.into())
+}
+
+/// Standard alphabet; libarchive leaves the padding out.
+fn base64_decode(text: &[u8]) -> Result<Box<[u8]>, Malformed> {
+    let bad = || Malformed::Xattr("its value is not base64");
+    let text = text.strip_suffix(b"=").unwrap_or(text);
+    let text = text.strip_suffix(b"=").unwrap_or(text);
+    let mut decoded = Vec::with_capacity(text.len() * 3 / 4);
+    for group in text.chunks(4) {
+        if group.len() == 1 {
+            return Err(bad());
+        }
+        let mut bits = 0u32;
+        for byte in group {
+            let digit = match byte {
+                b'A'..=b'Z' => byte - b'A',
+                b'a'..=b'z' => byte - b'a' + 26,
+                b'0'..=b'9' => byte - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return Err(bad()),
+            };
+            bits = bits << 6 | u32::from(digit);
+        }
+        bits <<= 6 * (4 - group.len());
+        let [_, bytes @ ..] = bits.to_be_bytes();
+        decoded.extend_from_slice(&bytes[..group.len() - 1]);
+    }
+    Ok(decoded.into())
+}

@@ -1,0 +1,153 @@
+//! Files of which the archive stores the data and leaves out the holes.
+//!
+//! Four ways to write the map that says where the data belongs: in the header and the blocks
+//! behind it (old GNU), as repeated PAX records (0.0), as one PAX record (0.1), or in front of the
+//! data itself (1.0). All of them become the same list; the map never reaches a file's content.
+
+use super::header::unsigned;
+use super::pax::decimal;
+use crate::layer::error::{Fault, Limit, Malformed};
+use crate::layer::limits::Limits;
+
+/// One run of stored data in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+/// What `GNU.sparse.*` records say.
+#[derive(Debug, Default)]
+pub(super) struct PaxSparse {
+    /// The real name; the header has a made-up one.
+    pub(super) name: Option<Box<[u8]>>,
+    /// The size with holes.
+    pub(super) size: Option<u64>,
+    major: Option<u64>,
+    minor: Option<u64>,
+    map: Vec<Run>,
+    /// An offset of format 0.0 that waits for its length.
+    offset: Option<u64>,
+    seen: bool,
+}
+
+/// Where the map of a PAX sparse file is.
+pub(super) enum MapAt {
+    /// There is none: an ordinary file.
+    NotSparse,
+    /// It came with the records.
+    Records(Vec<Run>),
+    /// It stands in front of the data.
+    Body,
+}
+
+impl PaxSparse {
+    /// One record, without the prefix of its key.
+    pub(super) fn take(&mut self, key: &[u8], value: &[u8], limits: &Limits) -> Result<(), Fault> {
+        self.seen = true;
+        let number = |what| decimal(value, what);
+        match key {
+            b"name" => self.name = Some(value.into()),
+            b"size" | b"realsize" => self.size = Some(number("size of the sparse file")?),
+            b"major" => self.major = Some(number("version of the sparse format")?),
+            b"minor" => self.minor = Some(number("version of the sparse format")?),
+            b"offset" => {
+                if self
+                    .offset
+                    .replace(number("offset in the sparse map")?)
+                    .is_some()
+                {
+                    return Err(Malformed::Sparse("two offsets in a row").into());
+                }
+            }
+            b"numbytes" => {
+                let offset = self.offset.take();
+                let offset = offset.ok_or(Malformed::Sparse("a length without an offset"))?;
+                let length = number("length in the sparse map")?;
+                push(&mut self.map, Run { offset, length }, limits)?;
+            }
+            b"map" => {
+                self.map.clear();
+                let mut numbers = value.split(|byte| *byte == b',');
+                while let Some(offset) = numbers.next().filter(|text| !text.is_empty()) {
+                    let length = numbers
+                        .next()
+                        .ok_or(Malformed::Sparse("the map has an odd number of numbers"))?;
+                    let offset = decimal(offset, "offset in the sparse map")?;
+                    let length = decimal(length, "length in the sparse map")?;
+                    push(&mut self.map, Run { offset, length }, limits)?;
+                }
+            }
+            // The map says it too.
+            b"numblocks" => {}
+            _ => return Err(Malformed::Sparse("a record of an unknown format").into()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_sparse(&self) -> bool {
+        self.seen
+    }
+
+    /// Which format it is, and its map if that is complete.
+    pub(super) fn map(&mut self) -> Result<MapAt, Malformed> {
+        if !self.seen {
+            return Ok(MapAt::NotSparse);
+        }
+        if self.offset.is_some() {
+            return Err(Malformed::Sparse("the map ends with an offset"));
+        }
+        match (self.major, self.minor) {
+            (None, None) | (Some(0), Some(0 | 1)) => {
+                Ok(MapAt::Records(std::mem::take(&mut self.map)))
+            }
+            (Some(1), Some(0)) if self.map.is_empty() => Ok(MapAt::Body),
+            (Some(1), Some(0)) => Err(Malformed::Sparse("it has two maps")),
+            _ => Err(Malformed::Sparse("a version that is not supported")),
+        }
+    }
+}
+
+/// Adds the runs of one block of an old GNU map; an unused slot ends it.
+pub(super) fn push_gnu(map: &mut Vec<Run>, slots: &[u8], limits: &Limits) -> Result<(), Fault> {
+    for slot in slots.chunks_exact(24) {
+        if slot[0] == 0 {
+            break;
+        }
+        let offset = unsigned(&slot[..12], "offset in the sparse map")?;
+        let length = unsigned(&slot[12..], "length in the sparse map")?;
+        push(map, Run { offset, length }, limits)?;
+    }
+    Ok(())
+}
+
+pub(super) fn push(map: &mut Vec<Run>, run: Run, limits: &Limits) -> Result<(), Fault> {
+    map.push(run);
+    let max = limits.sparse_segments as u64;
+    Limit::check("number of data runs", map.len() as u64, max)?;
+    Ok(())
+}
+
+/// Runs in order, inside the file, and as long together as what is stored.
+pub(super) fn check(map: &[Run], size: u64, stored: u64) -> Result<(), Malformed> {
+    let mut end = 0;
+    let mut total = 0;
+    for run in map {
+        if run.offset < end {
+            return Err(Malformed::Sparse("its data runs overlap"));
+        }
+        end = run
+            .offset
+            .checked_add(run.length)
+            .filter(|end| *end <= size)
+            .ok_or(Malformed::Sparse(
+                "a data run ends behind the end of the file",
+            ))?;
+        // Runs do not overlap and end within the file, so neither can their sum exceed it.
+        total += run.length;
+    }
+    if total != stored {
+        return Err(Malformed::Sparse("the map and the stored size disagree"));
+    }
+    Ok(())
+}

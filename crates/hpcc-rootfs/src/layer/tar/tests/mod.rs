@@ -1,0 +1,467 @@
+//! Archives made by hand, header by header, for what writers of today no longer write or should
+//! never have written.
+
+mod sparse;
+
+use ociget::{DiffId, Digest};
+use sqfs_writer::Device;
+
+use super::{Entry, EntryKind, Segment, TarReader};
+use crate::layer::error::{Error, Malformed};
+use crate::layer::limits::{Budget, Limits};
+use crate::layer::stream::Stream;
+
+/// A header under construction.
+struct Raw([u8; 512]);
+
+fn raw(flag: u8, name: &[u8]) -> Raw {
+    let raw = Raw([0; 512]);
+    let raw = raw.put(0, name).put(100, b"0000644\0").put(156, &[flag]);
+    raw.put(257, b"ustar\x0000").size(0)
+}
+
+impl Raw {
+    fn put(mut self, at: usize, bytes: &[u8]) -> Self {
+        self.0[at..at + bytes.len()].copy_from_slice(bytes);
+        self
+    }
+
+    fn size(self, size: usize) -> Self {
+        self.put(124, format!("{size:011o}\0").as_bytes())
+    }
+
+    fn link(self, target: &[u8]) -> Self {
+        self.put(157, target)
+    }
+
+    fn gnu(self) -> Self {
+        self.put(257, b"ustar  \0")
+    }
+
+    fn sum(&self) -> i64 {
+        self.0.iter().map(|byte| i64::from(*byte)).sum()
+    }
+
+    /// The header with its checksum, and the body, padded.
+    fn with(self, body: &[u8]) -> Vec<u8> {
+        let raw = self.put(148, b"        ");
+        let sum = format!("{:06o}\0 ", raw.sum());
+        let mut bytes = raw.put(148, sum.as_bytes()).0.to_vec();
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    fn done(self) -> Vec<u8> {
+        self.with(b"")
+    }
+}
+
+fn file(name: &[u8], body: &[u8]) -> Vec<u8> {
+    raw(b'0', name).size(body.len()).with(body)
+}
+
+fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (key, value) in records {
+        let rest = key.len() + value.len() + 3;
+        let length = (rest + 1..).find(|n| *n == rest + n.to_string().len());
+        body.extend(format!("{} {key}=", length.unwrap()).bytes());
+        body.extend(*value);
+        body.push(b'\n');
+    }
+    raw(b'x', b"pax").size(body.len()).with(&body)
+}
+
+fn long(flag: u8, name: &[u8]) -> Vec<u8> {
+    let body = [name, b"\0"].concat();
+    raw(flag, b"././@LongLink")
+        .gnu()
+        .size(body.len())
+        .with(&body)
+}
+
+/// An entry, its body with zeros for holes, and the lengths of the holes.
+#[derive(Debug)]
+struct Seen {
+    entry: Entry,
+    body: Vec<u8>,
+    holes: Vec<u64>,
+}
+
+fn read_exactly(archive: &[u8]) -> Result<Vec<Seen>, Error> {
+    read_within(archive, Limits::default())
+}
+
+fn read_within(archive: &[u8], limits: Limits) -> Result<Vec<Seen>, Error> {
+    let mut budget = Budget::new(limits);
+    let stream = Stream::open(
+        archive,
+        archive.len() as u64,
+        DiffId(Digest::of(archive)),
+        budget.limits(),
+    )?;
+    let mut tar = TarReader::new(stream, &mut budget);
+    let mut entry = Entry::default();
+    let mut seen = Vec::new();
+    while tar.read_entry(&mut entry)? {
+        let mut body = Vec::new();
+        let mut holes = Vec::new();
+        while let Some(segment) = tar.segment()? {
+            match segment {
+                Segment::Data(bytes) => body.extend(bytes),
+                Segment::Hole(length) => {
+                    holes.push(length);
+                    body.resize(body.len() + usize::try_from(length).unwrap(), 0);
+                }
+            }
+        }
+        if let EntryKind::File { size } = entry.kind {
+            assert_eq!(size, body.len() as u64);
+        }
+        seen.push(Seen {
+            entry: entry.clone(),
+            body,
+            holes,
+        });
+    }
+    let _proof = tar.finish()?;
+    Ok(seen)
+}
+
+fn read(parts: &[Vec<u8>]) -> Result<Vec<Seen>, Error> {
+    let mut archive = parts.concat();
+    archive.extend([0; 1024]);
+    read_exactly(&archive)
+}
+
+#[track_caller]
+fn one(parts: &[Vec<u8>]) -> Seen {
+    let mut seen = read(parts).unwrap();
+    assert_eq!(seen.len(), 1);
+    seen.remove(0)
+}
+
+#[track_caller]
+fn refused(parts: &[Vec<u8>]) -> Malformed {
+    match read(parts).unwrap_err() {
+        Error::Tar { problem, .. } => problem,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn names_come_out_in_one_spelling_and_to_the_byte() {
+    for (name, path) in [
+        (&b"a//b/./c"[..], &b"a/b/c"[..]),
+        (b"./", b""),
+        (b"/", b""),
+        (b"/abs", b"abs"),
+        (b"caf\xE9/\xFF", b"caf\xE9/\xFF"),
+        (b"...", b"..."),
+        (b"a/..b", b"a/..b"),
+    ] {
+        let flag = if path.is_empty() { b'5' } else { b'0' };
+        assert_eq!(one(&[raw(flag, name).done()]).entry.path, path);
+    }
+    for (name, problem) in [
+        (&b""[..], Malformed::Empty("name")),
+        (b"..", Malformed::DotDot("name")),
+        (b"a/../b", Malformed::DotDot("name")),
+        (b"/", Malformed::Root),
+    ] {
+        assert_eq!(refused(&[raw(b'0', name).done()]), problem);
+    }
+    let nul = refused(&[pax(&[("path", b"a\0b")]), file(b"x", b"")]);
+    assert_eq!(nul, Malformed::Nul("name"));
+}
+
+#[test]
+fn long_names_come_from_prefix_pax_and_gnu_headers() {
+    let long_path = [&[b'd'; 150][..], b"/", &[b'f'; 200]].concat();
+    let target = vec![b't'; 300];
+    let seen = one(&[
+        long(b'K', &target),
+        long(b'L', &long_path),
+        raw(b'2', b"short").gnu().link(b"short").done(),
+    ]);
+    assert_eq!(seen.entry.path, long_path);
+    assert_eq!(seen.entry.kind, EntryKind::Symlink(target.clone().into()));
+    let target = [&[b't'; 150][..], b"/", &[b'u'; 150]].concat();
+    let seen = one(&[
+        pax(&[("path", &long_path), ("linkpath", &target)]),
+        raw(b'1', b"short").link(b"short").done(),
+    ]);
+    assert_eq!(seen.entry.path, long_path);
+    assert_eq!(seen.entry.kind, EntryKind::HardLink(target.into()));
+}
+
+#[test]
+fn the_prefix_means_something_only_where_the_format_has_one() {
+    let prefix = |raw: Raw| raw.put(345, b"dir/sub");
+    let path = |raw: Raw| one(&[prefix(raw).done()]).entry.path;
+    assert_eq!(path(raw(b'0', b"f")), b"dir/sub/f");
+    assert_eq!(path(raw(b'0', b"f").gnu()), b"f");
+    assert_eq!(path(raw(b'0', b"f").put(257, &[0; 8])), b"f");
+    // star ends the prefix early: times follow it.
+    let star = raw(b'0', b"f").put(476, b"00000000000").put(508, b"tar\0");
+    assert_eq!(path(star), b"dir/sub/f");
+}
+
+#[test]
+fn numbers_in_every_way_they_are_written() {
+    let uid = |field: &[u8]| {
+        one(&[raw(b'0', b"f").put(108, field).done()])
+            .entry
+            .metadata
+            .uid
+    };
+    assert_eq!(uid(b"0001750\0"), 1000);
+    assert_eq!(uid(b"   1750 "), 1000);
+    assert_eq!(uid(b"00001750"), 1000);
+    assert_eq!(uid(&[0; 8]), 0);
+    assert_eq!(uid(&[0x80, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFE]), 0xFFFF_FFFE);
+    let bad = |field: &[u8]| refused(&[raw(b'0', b"f").put(108, field).done()]);
+    assert_eq!(bad(b"0001758\0"), Malformed::Number("uid"));
+    let max = u64::from(u32::MAX);
+    let (field, value) = ("uid", 1 << 32);
+    assert_eq!(
+        bad(&[0x80, 0, 0, 1, 0, 0, 0, 0]),
+        Malformed::Range { field, value, max }
+    );
+    let value = -1;
+    assert_eq!(bad(&[0xFF; 8]), Malformed::Range { field, value, max });
+}
+
+#[test]
+fn times_stay_within_what_can_be_stored() {
+    let base256 = |value: i128| value.to_be_bytes()[4..].to_vec();
+    let mtime = |bytes: &[u8]| {
+        one(&[raw(b'0', b"f").put(136, bytes).done()])
+            .entry
+            .metadata
+            .mtime
+    };
+    assert_eq!(mtime(b"00000000017\0"), 15);
+    let mut far = base256(1 << 40);
+    far[0] |= 0x80;
+    assert_eq!(mtime(&far), u32::MAX);
+    assert_eq!(mtime(&base256(-5)), 0);
+    let of = |text: &[u8]| {
+        let parts = [pax(&[("mtime", text)]), file(b"f", b"")];
+        one(&parts).entry.metadata.mtime
+    };
+    assert_eq!(of(b"12.999"), 12);
+    assert_eq!(of(b"-0.5"), 0);
+    assert_eq!(of(b"99999999999"), u32::MAX);
+    let bad = refused(&[pax(&[("mtime", b"1e9")]), file(b"f", b"")]);
+    assert_eq!(bad, Malformed::Number("mtime"));
+}
+
+#[test]
+fn both_checksums_are_right_and_others_are_not() {
+    let good = raw(b'0', b"caf\xE9").done();
+    assert_eq!(read(std::slice::from_ref(&good)).unwrap().len(), 1);
+    // As signed chars, the byte counts 256 less.
+    let mut signed = raw(b'0', b"caf\xE9").put(148, b"        ");
+    let sum = format!("{:06o}\0 ", signed.sum() - 256);
+    signed = signed.put(148, sum.as_bytes());
+    assert_eq!(read(&[signed.0.to_vec()]).unwrap().len(), 1);
+    let mut bad = [file(b"a", b""), good].concat();
+    bad[512] ^= 1;
+    assert_eq!(refused(&[bad]), Malformed::Checksum);
+}
+
+#[test]
+fn types() {
+    let kind = |flag, name: &[u8]| one(&[raw(flag, name).link(b"t").done()]).entry.kind;
+    assert_eq!(kind(0, b"a"), EntryKind::File { size: 0 });
+    assert_eq!(kind(0, b"a/"), EntryKind::Directory);
+    assert_eq!(kind(b'0', b"a/"), EntryKind::File { size: 0 });
+    assert_eq!(kind(b'7', b"a"), EntryKind::File { size: 0 });
+    assert_eq!(kind(b'1', b"a"), EntryKind::HardLink(b"t"[..].into()));
+    assert_eq!(kind(b'6', b"a"), EntryKind::Fifo);
+    for flag in [b'8', b'D', b'M', b'V', b'z', 0xFF] {
+        assert_eq!(refused(&[raw(flag, b"a").done()]), Malformed::Type(flag));
+    }
+}
+
+#[test]
+fn devices_within_what_linux_can_number() {
+    let device =
+        |flag, major: &[u8], minor: &[u8]| raw(flag, b"d").put(329, major).put(337, minor).done();
+    let seen = one(&[device(b'3', b"0007777\0", b"3777777\0")]);
+    let largest = Device {
+        major: 0xFFF,
+        minor: 0xF_FFFF,
+    };
+    assert_eq!(seen.entry.kind, EntryKind::CharDevice(largest));
+    for parts in [
+        device(b'4', b"0010000\0", b""),
+        device(b'4', b"", b"4000000\0"),
+    ] {
+        assert!(matches!(refused(&[parts]), Malformed::Range { .. }));
+    }
+    let v7 = raw(b'3', b"d").put(257, &[0; 8]).done();
+    assert_eq!(refused(&[v7]), Malformed::NoDeviceNumbers);
+}
+
+#[test]
+fn only_files_have_bodies() {
+    for (flag, kind) in [
+        (b'1', "hard link"),
+        (b'2', "symlink"),
+        (b'3', "device"),
+        (b'4', "device"),
+        (b'5', "directory"),
+        (b'6', "fifo"),
+    ] {
+        let header = raw(flag, b"a").link(b"t").size(7).with(b"1234567");
+        assert_eq!(refused(&[header]), Malformed::Body { kind, size: 7 });
+        let parts = [pax(&[("size", b"9")]), raw(flag, b"a").link(b"t").done()];
+        assert_eq!(refused(&parts), Malformed::Body { kind, size: 9 });
+    }
+}
+
+#[test]
+fn pax_values_are_taken_by_length() {
+    let capability = b"\x01\0\0\x02\n\n9 size=\xFF\n\0=";
+    let seen = one(&[
+        pax(&[
+            ("SCHILY.xattr.security.capability", capability),
+            ("SCHILY.xattr.user.empty", b""),
+            ("LIBARCHIVE.xattr.user.a%20b", b"AAEC/w"),
+            ("SCHILY.acl.access", b"user::rwx"),
+            ("uid", b"4000000000"),
+            ("gid", b""),
+            ("comment", b"whatever"),
+        ]),
+        raw(b'0', b"f").put(116, b"0000007\0").done(),
+    ]);
+    let metadata = seen.entry.metadata;
+    assert_eq!(
+        metadata.xattrs.get(b"security.capability"),
+        Some(&capability[..])
+    );
+    assert_eq!(metadata.xattrs.get(b"user.empty"), Some(&b""[..]));
+    assert_eq!(
+        metadata.xattrs.get(b"user.a b"),
+        Some(&b"\0\x01\x02\xFF"[..])
+    );
+    assert_eq!(metadata.xattrs.len(), 3);
+    assert_eq!(
+        (metadata.uid, metadata.gid, seen.entry.acls),
+        (4_000_000_000, 7, 1)
+    );
+}
+
+#[test]
+fn records_that_cannot_be_taken_apart_are_errors() {
+    for body in [
+        &b"x"[..],
+        b"99 a=b\n",
+        b"5 a=b\n",
+        b"7 a=b\n\0\0\0",
+        b"4 a\n",
+        b"5 =b\n",
+        b"0 a=b\n",
+        b"2 a=b\n",
+        b"-7 a=b\n",
+        b"99999999999999999999 a=b\n",
+    ] {
+        let parts = [raw(b'x', b"p").size(body.len()).with(body), file(b"f", b"")];
+        let problem = refused(&parts);
+        assert!(
+            matches!(problem, Malformed::Pax(_) | Malformed::Number(_)),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn a_pax_size_is_for_the_file_and_not_for_the_long_name_before_it() {
+    let body = vec![b'x'; 700];
+    let seen = read(&[
+        pax(&[("size", b"700")]),
+        long(b'L', b"name"),
+        raw(b'0', b"n").gnu().size(3).with(&body),
+        file(b"next", b"1"),
+    ])
+    .unwrap();
+    assert_eq!(seen[0].entry.path, b"name");
+    assert_eq!((&seen[0].body, &*seen[1].body), (&body, &b"1"[..]));
+}
+
+#[test]
+fn global_headers_change_nothing() {
+    let mut global = pax(&[("uid", b"7"), ("comment", b"0123")]);
+    global[156] = b'g';
+    let sum: u32 = global[..512].iter().map(|b| u32::from(*b)).sum::<u32>()
+        - global[148..156].iter().map(|b| u32::from(*b)).sum::<u32>()
+        + 8 * 32;
+    global[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    assert_eq!(one(&[global, file(b"f", b"1")]).entry.metadata.uid, 0);
+}
+
+#[test]
+fn what_readers_disagree_about_is_refused() {
+    let a = || pax(&[("path", b"a")]);
+    assert_eq!(
+        refused(&[a(), a(), file(b"f", b"")]),
+        Malformed::TwoHeaders("PAX")
+    );
+    let name = || long(b'L', b"b");
+    let two = refused(&[name(), name(), file(b"f", b"")]);
+    assert_eq!(two, Malformed::TwoHeaders("GNU long name"));
+    let two = refused(&[a(), name(), file(b"f", b"")]);
+    assert_eq!(two, Malformed::TwoNames("name"));
+    assert_eq!(refused(&[a()]), Malformed::NothingDescribed);
+    let lone = [vec![0; 512], file(b"f", b"")];
+    assert_eq!(refused(&lone), Malformed::LoneZeroBlock);
+}
+
+#[test]
+fn archives_end_at_an_entry_and_nowhere_else() {
+    let whole = [file(b"a", b"1"), file(b"b", &[7; 600])].concat();
+    // With two end blocks, one, none; with anything behind two.
+    for end in [&[0; 1024][..], &[0; 512], &[0; 700], &[]] {
+        let archive = [&whole, end].concat();
+        assert_eq!(read_exactly(&archive).unwrap().len(), 2);
+    }
+    let trailing = [&whole[..], &[0; 1024], b"anything at all", &[9; 3000]].concat();
+    assert_eq!(read_exactly(&trailing).unwrap().len(), 2);
+    assert_eq!(read_exactly(b"").unwrap().len(), 0);
+    for length in 1..whole.len() {
+        let result = read_exactly(&whole[..length]);
+        if length == 1024 {
+            assert_eq!(result.unwrap().len(), 1);
+            continue;
+        }
+        let message = result.unwrap_err().to_string();
+        // Below one header it cannot be told what it is at all.
+        let expected = if length < 512 {
+            "the blob is no layer"
+        } else {
+            "cut short"
+        };
+        assert!(message.contains(expected), "{length}: {message}");
+        assert_eq!(
+            message.contains("\"b\""),
+            length >= 1536,
+            "{length}: {message}"
+        );
+    }
+}
+
+#[test]
+fn errors_say_where() {
+    let parts = [
+        file(b"good", &[1; 600]),
+        raw(b'5', b"usr/bad\n").size(1).done(),
+    ];
+    let error = read(&parts).unwrap_err().to_string();
+    assert!(
+        error.contains(r#"entry "usr/bad\n" at byte 1536 of the tar"#),
+        "{error}"
+    );
+}

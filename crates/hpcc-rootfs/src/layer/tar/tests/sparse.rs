@@ -1,0 +1,181 @@
+//! Sparse files, in all four ways to write them.
+
+use super::{file, one, pax, raw, read, read_within, refused};
+use crate::layer::Limits;
+use crate::layer::error::{Error, Malformed};
+
+#[test]
+fn sparse_files_of_every_format_become_holes() {
+    let expected = [&[0; 1000][..], b"abc", &[0; 2000], b"de", &[0; 500]].concat();
+    let size = expected.len();
+    assert_eq!(size, 3505);
+    let octal = |n: usize| format!("{n:011o}\0").into_bytes();
+    let old = raw(b'S', b"f")
+        .gnu()
+        .put(
+            386,
+            &[octal(1000), octal(3), octal(3003), octal(2)].concat(),
+        )
+        .put(483, &octal(size))
+        .size(5)
+        .with(b"abcde");
+    let name = ("GNU.sparse.name", &b"f"[..]);
+    let v00 = [
+        pax(&[
+            ("GNU.sparse.size", b"3505"),
+            ("GNU.sparse.numblocks", b"2"),
+            ("GNU.sparse.offset", b"1000"),
+            ("GNU.sparse.numbytes", b"3"),
+            ("GNU.sparse.offset", b"3003"),
+            ("GNU.sparse.numbytes", b"2"),
+        ]),
+        file(b"f", b"abcde"),
+    ];
+    let v01 = [
+        pax(&[
+            name,
+            ("GNU.sparse.size", b"3505"),
+            ("GNU.sparse.map", b"1000,3,3003,2"),
+        ]),
+        file(b"GNUSparseFile.1/f", b"abcde"),
+    ];
+    let mut body = b"3\n1000\n3\n3003\n2\n3505\n0\n".to_vec();
+    body.resize(512, 0);
+    body.extend(b"abcde");
+    let v10 = [
+        pax(&[
+            ("GNU.sparse.major", b"1"),
+            ("GNU.sparse.minor", b"0"),
+            name,
+            ("GNU.sparse.realsize", b"3505"),
+        ]),
+        file(b"GNUSparseFile.1/f", &body),
+    ];
+    for parts in [&[old][..], &v00, &v01, &v10] {
+        let mut parts = parts.to_vec();
+        parts.push(file(b"next", b"1"));
+        let seen = read(&parts).unwrap();
+        assert_eq!(seen.len(), 2);
+        assert_eq!(seen[0].entry.path, b"f");
+        assert_eq!(seen[0].body, expected);
+        assert_eq!(seen[0].holes, [1000, 2000, 500]);
+    }
+}
+
+#[test]
+fn an_old_sparse_map_goes_on_in_blocks_of_its_own() {
+    let octal = |n: usize| format!("{n:011o}\0").into_bytes();
+    let slot = |i: usize| [octal(i * 10), octal(1)].concat();
+    let header = raw(b'S', b"f")
+        .gnu()
+        .put(386, &(0..4).flat_map(slot).collect::<Vec<_>>());
+    let mut archive = header
+        .put(482, b"\x01")
+        .put(483, &octal(300))
+        .size(30)
+        .done();
+    let mut blocks = vec![0; 1024];
+    let more: Vec<u8> = (4..25).flat_map(slot).collect();
+    blocks[..504].copy_from_slice(&more);
+    blocks[504] = 1;
+    let last: Vec<u8> = (25..30).flat_map(slot).collect();
+    blocks[512..512 + last.len()].copy_from_slice(&last);
+    archive.extend(blocks);
+    archive.extend([b'x'; 30]);
+    archive.resize(archive.len().next_multiple_of(512), 0);
+    let seen = one(&[archive]);
+    let expected: Vec<u8> = (0..300)
+        .map(|i| if i % 10 == 0 { b'x' } else { 0 })
+        .collect();
+    assert_eq!(seen.body, expected);
+}
+
+#[test]
+fn sparse_maps_that_do_not_fit_are_refused() {
+    let with = |map: &[u8]| {
+        let records = [("GNU.sparse.size", &b"100"[..]), ("GNU.sparse.map", map)];
+        refused(&[pax(&records), file(b"f", b"abcde")])
+    };
+    for map in [
+        &b"0,5,3,0"[..],
+        b"96,5",
+        b"0,4",
+        b"0,6",
+        b"0",
+        b"18446744073709551615,5",
+    ] {
+        assert!(
+            matches!(with(map), Malformed::Sparse(_)),
+            "{}",
+            map.escape_ascii()
+        );
+    }
+    let odd = |records: &[(&str, &[u8])]| refused(&[pax(records), file(b"f", b"abcde")]);
+    for records in [
+        &[("GNU.sparse.map", &b"0,5"[..])][..],
+        &[("GNU.sparse.numbytes", b"5"), ("GNU.sparse.size", b"5")],
+        &[
+            ("GNU.sparse.major", b"2"),
+            ("GNU.sparse.minor", b"0"),
+            ("GNU.sparse.size", b"5"),
+        ],
+        &[("SCHILY.realsize", b"5")],
+        &[("GNU.sparse.new", b"5")],
+    ] {
+        assert!(matches!(odd(records), Malformed::Sparse(_)), "{records:?}");
+    }
+    let records = [("GNU.sparse.size", &b"5"[..]), ("GNU.sparse.map", b"0,5")];
+    let parts = [pax(&records), raw(b'5', b"d").done()];
+    assert!(matches!(refused(&parts), Malformed::Sparse(_)));
+}
+
+#[test]
+fn maps_have_a_limit_in_every_format() {
+    let octal = |n: usize| format!("{n:011o}\0").into_bytes();
+    let slots = [octal(1), octal(1), octal(3), octal(1), octal(5), octal(1)].concat();
+    let old = raw(b'S', b"f").gnu().put(386, &slots);
+    let old = [old.put(483, &octal(9)).size(3).with(b"abc")].concat();
+    let size = ("GNU.sparse.size", &b"9"[..]);
+    let mut v00 = vec![size];
+    for offset in [b"1", b"3", b"5"] {
+        v00.push(("GNU.sparse.offset", &offset[..]));
+        v00.push(("GNU.sparse.numbytes", b"1"));
+    }
+    let v01 = [size, ("GNU.sparse.map", b"1,1,3,1,5,1")];
+    let v10 = [
+        ("GNU.sparse.major", &b"1"[..]),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.realsize", b"9"),
+    ];
+    let mut body = b"3\n1\n1\n3\n1\n5\n1\n".to_vec();
+    body.resize(512, 0);
+    body.extend(b"abc");
+    for archive in [
+        old,
+        [pax(&v00), file(b"f", b"abc")].concat(),
+        [pax(&v01), file(b"f", b"abc")].concat(),
+        [pax(&v10), file(b"f", &body)].concat(),
+    ] {
+        let within = |most| {
+            let limits = Limits {
+                sparse_segments: most,
+                ..Limits::default()
+            };
+            read_within(&archive, limits)
+        };
+        assert_eq!(within(3).unwrap()[0].body, b"\0a\0b\0c\0\0\0");
+        let error = within(2).unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                Error::Limit {
+                    value: 3,
+                    max: 2,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains("\"f\""), "{error}");
+    }
+}

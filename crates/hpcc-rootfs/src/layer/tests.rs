@@ -1,0 +1,182 @@
+//! Compressed layers: all of them, to the end, and nothing that is not theirs.
+
+use std::io::{self, Read, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ociget::{DiffId, Digest};
+
+use super::error::Error;
+use super::limits::Limits;
+use super::stream::Stream;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+/// Something that begins like an archive.
+fn content() -> Vec<u8> {
+    let mut bytes = vec![0; 700_000];
+    let words = bytes.chunks_exact_mut(4).skip(200).zip(0u32..);
+    words.for_each(|(word, n)| word.copy_from_slice(&n.wrapping_mul(2_654_435_761).to_le_bytes()));
+    bytes
+}
+
+fn decode(blob: &[u8], expected: &[u8]) -> Result<(), Error> {
+    decode_from(blob, blob.len(), expected)
+}
+
+/// In odd pieces, as networks deliver.
+struct Pieces<R>(R);
+
+impl<R: Read> Read for Pieces<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(8191);
+        self.0.read(&mut buffer[..length])
+    }
+}
+
+fn decode_from(blob: impl Read, size: usize, expected: &[u8]) -> Result<(), Error> {
+    let diff_id = DiffId(Digest::of(expected));
+    let limits = Limits::default();
+    let mut stream = Stream::open(Pieces(blob), size as u64, diff_id, &limits)?;
+    let mut decoded = Vec::new();
+    loop {
+        let bytes = stream.take(10_000)?;
+        if bytes.is_empty() {
+            break;
+        }
+        decoded.extend_from_slice(bytes);
+    }
+    assert!(decoded == expected);
+    let _proof = stream.finish()?;
+    Ok(())
+}
+
+#[test]
+fn the_bytes_decide_how_it_is_compressed() {
+    let content = content();
+    for blob in [content.clone(), gzip(&content), zstd(&content)] {
+        decode(&blob, &content).unwrap();
+    }
+    let error = decode(b"BZh91AY&SY", b"").unwrap_err().to_string();
+    assert!(error.contains("neither tar nor gzip nor zstd"), "{error}");
+}
+
+#[test]
+fn every_member_of_a_gzip_file_counts() {
+    let content = content();
+    let mut blob = Vec::new();
+    for piece in content.chunks(4000) {
+        blob.extend(gzip(piece));
+    }
+    decode(&blob, &content).unwrap();
+    blob.extend([0; 100_000]);
+    decode(&blob, &content).unwrap();
+}
+
+#[test]
+fn every_frame_of_a_zstd_file_counts_but_those_to_skip() {
+    let content = content();
+    let skip = [&[0x50, 0x2A, 0x4D, 0x18, 5, 0, 0, 0][..], b"12345"].concat();
+    let mut blob = skip.clone();
+    for piece in content.chunks(4000) {
+        blob.extend(zstd(piece));
+        blob.extend(&skip);
+    }
+    decode(&blob, &content).unwrap();
+}
+
+#[test]
+fn damage_is_told_from_a_source_that_failed() {
+    let content = content();
+    for (codec, blob) in [("gzip", gzip(&content)), ("zstd", zstd(&content))] {
+        for cut in [blob.len() - 1, blob.len() / 2, 20] {
+            let error = decode(&blob[..cut], &content).unwrap_err();
+            assert!(
+                matches!(error, Error::Compression { codec: c, .. } if c == codec),
+                "{error}"
+            );
+            let failing = blob[..cut].chain(Failing);
+            let error = decode_from(failing, blob.len(), &content).unwrap_err();
+            let Error::Source(cause) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(cause.to_string(), "the cable is out");
+        }
+        let mut flipped = blob.clone();
+        flipped[blob.len() / 2] ^= 0x10;
+        // Not every flipped bit is seen by the codec; the digest sees all.
+        let limits = Limits::default();
+        let id = DiffId(Digest::of(&content));
+        let stream = Stream::open(&flipped[..], flipped.len() as u64, id, &limits).unwrap();
+        let error = stream.finish().unwrap_err();
+        assert!(
+            matches!(error, Error::Compression { .. } | Error::DiffId(_)),
+            "{error}"
+        );
+        for garbage in [&b"x"[..], b"\0\0x", &[0x1F, 0x8B, 1]] {
+            let blob = [&blob, garbage].concat();
+            let error = decode(&blob, &content).unwrap_err();
+            assert!(matches!(error, Error::Compression { .. }), "{error}");
+        }
+    }
+    let error = decode_from(content.chain(Failing), 0, &content).unwrap_err();
+    assert!(matches!(error, Error::Source(_)), "{error}");
+}
+
+struct Failing;
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("the cable is out"))
+    }
+}
+
+#[test]
+fn what_follows_is_hashed_too() {
+    let content = content();
+    let other = [&content[..], b"more"].concat();
+    let limits = Limits::default();
+    let id = DiffId(Digest::of(&content));
+    let mut stream = Stream::open(&other[..], 0, id, &limits).unwrap();
+    let _some = stream.take(1000).unwrap();
+    assert!(matches!(stream.finish(), Err(Error::DiffId(_))));
+}
+
+#[test]
+fn a_bomb_stops_at_its_ratio() {
+    let blob = zstd(&vec![0; 64 << 20]);
+    let limits = Limits::default();
+    let id = DiffId(Digest::of(b""));
+    let stream = Stream::open(&blob[..], blob.len() as u64, id, &limits).unwrap();
+    let error = stream.finish().unwrap_err();
+    let Error::Limit { value, max, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(max, 16 << 20);
+    assert!(value <= max + (256 << 10));
+}
+
+#[test]
+fn a_window_at_the_cap_is_read_and_one_beyond_is_refused() {
+    let with_window = |log| {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(log).unwrap();
+        encoder.include_contentsize(false).unwrap();
+        encoder.write_all(&content()).unwrap();
+        encoder.finish().unwrap()
+    };
+    decode(&with_window(27), &content()).unwrap();
+    let error = decode(&with_window(28), &content()).unwrap_err();
+    assert!(
+        matches!(error, Error::Compression { codec: "zstd", .. }),
+        "{error}"
+    );
+}

@@ -1,0 +1,55 @@
+//! Turns container images into squashfs root file systems that a microVM boots, and keeps a store
+//! of them.
+//!
+//! An image is pulled from its registry, verified against its digest, flattened layer by layer as a
+//! file system would, furnished with a guest agent as PID 1, and sealed into one read-only squashfs
+//! file. That happens in one streaming pass: no staging directory, no layer spooled to disk, no
+//! child process. The file has no name until everything it came from was verified.
+//!
+//! ```no_run
+//! use hpcc_rootfs::{Agents, Options, Store};
+//!
+//! # async fn worker() -> Result<(), hpcc_rootfs::Error> {
+//! let mut options = Options::default();
+//! options.agents = Agents::default().with("amd64", "/usr/lib/agent");
+//! let store = Store::open("/var/cache/rootfs", options)?;
+//!
+//! let pulled = store.pull_image("debian:12", None).await?;
+//! println!("{} is at {}", pulled.digest, pulled.path.display());
+//! for digest in store.existing_images()? {
+//!     println!("ready to boot: {digest}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - [`Store`]: the prepared images of a worker; [`build()`]: one image to one file.
+//! - [`Options`], [`ImageOptions`], [`Agents`], [`layer::Limits`]: what can be chosen.
+//! - [`Record`], [`Key`]: what an artifact says about itself.
+//! - [`layer`], [`flatten`]: the pure rooms, for those with layers from elsewhere.
+//! - [`BOOT_ARGS`]: how a kernel is told to boot an artifact.
+//!
+//! The feature `cli`, on by default, is the program and what only a terminal needs.
+
+mod agent;
+mod build;
+mod error;
+mod feed;
+pub mod flatten;
+mod guest;
+pub mod layer;
+mod options;
+mod progress;
+mod pull;
+mod store;
+mod summary;
+
+pub use agent::Agents;
+pub use build::{Built, build};
+pub use error::Error;
+pub use guest::BOOT_ARGS;
+pub use options::{ImageOptions, Options};
+pub use progress::{Event, Progress};
+pub use sqfs_writer::Compressor;
+pub use store::{CHUNK, FORMAT, Key, Pulled, Record, RecordError, Store, read_record};
+pub use summary::Summary;

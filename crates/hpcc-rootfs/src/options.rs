@@ -1,0 +1,113 @@
+//! What a store or a build can be told, in plain structs with defaults.
+
+use std::num::NonZeroUsize;
+
+use ociget::Platform;
+use sqfs_writer::Compressor;
+
+use crate::agent::Agents;
+use crate::error::Error;
+use crate::flatten;
+use crate::layer::Limits;
+use crate::progress::Progress;
+
+/// Everything a [`Store`](crate::Store) or a [`build`](crate::build()) can be told.
+///
+/// ```
+/// use hpcc_rootfs::{Agents, Options};
+///
+/// let mut options = Options::default();
+/// options.agents = Agents::default().with("amd64", "agent-x86_64");
+/// options.limits.logical_bytes = 8 << 30;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Options {
+    /// Which image of an index is taken. The host's own by default.
+    pub platform: Platform,
+    /// The programs that become PID 1, by architecture.
+    pub agents: Agents,
+    /// What has a say in the bytes of an artifact.
+    pub image: ImageOptions,
+    /// Caps on what images may ask for.
+    pub limits: Limits,
+    /// Threads that compress, 1 and more; by default as many as this process may use. Never changes
+    /// a byte.
+    pub threads: NonZeroUsize,
+    /// How registries are talked to.
+    pub network: ociget::Options,
+    /// Told what happens; nobody by default.
+    pub progress: Progress,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            platform: Platform::host(),
+            agents: Agents::default(),
+            image: ImageOptions::default(),
+            limits: Limits::default(),
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            network: ociget::Options::default(),
+            progress: Progress::default(),
+        }
+    }
+}
+
+impl Options {
+    /// Finds out about values out of range before anything is fetched.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        self.image
+            .writer(self.threads)
+            .check()
+            .map_err(Error::Options)
+    }
+}
+
+/// The options that change the bytes of an artifact; each is part of its [`Key`](crate::Key).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageOptions {
+    /// Codec and level; zstd 3 by default.
+    pub compressor: Compressor,
+    /// Bytes in a data block: a power of two from 4096 to 1 048 576; 131 072 by default.
+    pub block_size: u32,
+    /// Whether the tails of files larger than a block share fragments with small files.
+    pub tails: bool,
+    /// The time, in seconds since 1970, of the superblock, of `/.hpcc` and of directories that no
+    /// layer describes; 0 by default. Entries of the image keep theirs.
+    pub time: u32,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        let writer = sqfs_writer::Options::default();
+        Self {
+            compressor: writer.compressor,
+            block_size: writer.block_size,
+            tails: writer.tails,
+            time: 0,
+        }
+    }
+}
+
+impl ImageOptions {
+    /// The same in the writer's words.
+    pub(crate) fn writer(&self, threads: NonZeroUsize) -> sqfs_writer::Options {
+        let mut options = sqfs_writer::Options::default();
+        options.compressor = self.compressor;
+        options.block_size = self.block_size;
+        options.tails = self.tails;
+        options.mkfs_time = self.time;
+        options.threads = threads;
+        options
+    }
+
+    /// The part that concerns flattening.
+    pub(crate) fn flatten(&self, limits: &Limits) -> flatten::Options {
+        flatten::Options {
+            limits: limits.clone(),
+            time: self.time,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The pipeline: a resolved image in, a published artifact out.
+//!
+//! ```text
+//!   blobs ──feed──► decompress ──► tar entries ──► bodies ──► data blocks ──┐
+//!   (async)         (blocking thread from here on)   └─► change lists       ├──► artifact file
+//!                                                          └─► tree ──► tables ──┘
+//! ```
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use ociget::{Client, DiffId, Digest, Image, Source, SourceSpec, Verified};
+use sqfs_writer::DataWriter;
+
+use crate::agent::Agent;
+use crate::error::Error;
+use crate::feed::{self, Feed};
+use crate::flatten::{self, LayerSpec};
+use crate::guest;
+use crate::options::Options;
+use crate::progress::{Event, Progress};
+use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile};
+use crate::summary::Summary;
+
+/// Where an artifact goes: a directory, and a name in it.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    pub(crate) directory: PathBuf,
+    pub(crate) name: OsString,
+}
+
+/// What is done with an image, apart from where it comes from.
+#[derive(Debug)]
+struct Recipe {
+    key: Key,
+    agent: Option<Agent>,
+    writer: sqfs_writer::Options,
+    flatten: flatten::Options,
+    progress: Progress,
+}
+
+/// The agent for the platform, opened and hashed off the runtime's thread.
+pub(crate) async fn agent(options: &Options) -> Result<Agent, Error> {
+    let agents = options.agents.clone();
+    let architecture = options.platform.architecture().to_owned();
+    tokio::task::spawn_blocking(move || agents.open(&architecture))
+        .await
+        .map_err(Error::worker)?
+}
+
+/// Opens a source. Nothing is asked of it yet.
+pub(crate) fn source(spec: &SourceSpec, options: &Options) -> Result<Box<dyn Source>, Error> {
+    Ok(spec.open(&Client::new(options.network.clone())?)?)
+}
+
+/// What a source holds for the platform, verified down to manifest and config.
+pub(crate) async fn resolve(
+    source: &dyn Source,
+    expected: Option<&Digest>,
+    options: &Options,
+) -> Result<Image, Error> {
+    let image = ociget::resolve(source, expected, &options.platform).await?;
+    if image.platform.os() != "linux" {
+        return Err(Error::NotLinux {
+            os: image.platform.os().to_owned(),
+            image: image.manifest.into_inner(),
+        });
+    }
+    options.progress.tell(&Event::Resolved { image: &image });
+    Ok(image)
+}
+
+/// Pulls, verifies, flattens, furnishes, seals and publishes an image.
+pub(crate) async fn pull(
+    source: &dyn Source,
+    image: Image,
+    agent: Option<Agent>,
+    options: &Options,
+    destination: Destination,
+) -> Result<(Record, Summary), Error> {
+    let started = Instant::now();
+    let recipe = Recipe::new(&image, agent, options);
+    let staged = StagedFile::create(&destination.directory)
+        .map_err(|error| Error::store("write to", &destination.directory, error))?;
+
+    let (feed, requests) = feed::feed();
+    let assembly = tokio::task::spawn_blocking({
+        let image = image.clone();
+        move || assemble(&image, recipe, feed, staged)
+    });
+    let downloads = feed::serve(requests, source, &image, &options.progress);
+    let (blobs, assembled) = tokio::join!(downloads, assembly);
+    // A broken download also fails the assembly; the download knows why.
+    let blobs = blobs?;
+    let assembled = assembled.map_err(Error::worker)??;
+
+    let proofs = Proofs::collect(&image, blobs, assembled.diff_ids)?;
+    options.progress.tell(&Event::Publishing);
+    let mut summary = assembled.summary;
+    let record = tokio::task::spawn_blocking(move || {
+        let publishing = Instant::now();
+        assembled
+            .artifact
+            .publish(&destination.name, &proofs)
+            .map(|record| (record, publishing.elapsed()))
+            .map_err(|error| Error::store("publish to", &destination.directory, error))
+    });
+    let (record, publishing) = record.await.map_err(Error::worker)??;
+    summary.publishing = publishing;
+    summary.total = started.elapsed();
+    Ok((record, summary))
+}
+
+impl Recipe {
+    fn new(image: &Image, agent: Option<Agent>, options: &Options) -> Self {
+        let digest = agent.as_ref().map(|agent| agent.digest().clone());
+        Self {
+            key: Key::new(
+                image.identity.get().clone(),
+                image.manifest.get().clone(),
+                options.platform.to_string(),
+                digest,
+                &options.image,
+            ),
+            agent,
+            writer: options.image.writer(options.threads),
+            flatten: options.image.flatten(&options.limits),
+            progress: options.progress.clone(),
+        }
+    }
+}
+
+/// A complete file without a name, and what it rests on.
+struct Assembled {
+    artifact: SealedArtifact,
+    diff_ids: Vec<Verified<DiffId>>,
+    summary: Summary,
+}
+
+/// The synchronous part, in the order in which things reach the disk.
+fn assemble(
+    image: &Image,
+    mut recipe: Recipe,
+    mut feed: Feed,
+    staged: StagedFile,
+) -> Result<Assembled, Error> {
+    let mut data = DataWriter::new(ArtifactWriter::new(staged), &recipe.writer)?;
+    let layers: Vec<_> = image.layers.iter().map(layer_spec).collect();
+    let reading = Instant::now();
+    let flattened = flatten::flatten(&layers, &mut feed, &mut data, &recipe.flatten)?;
+    let reading = reading.elapsed();
+
+    recipe.progress.tell(&Event::Sealing);
+    let sealing = Instant::now();
+    let mut tree = flattened.tree;
+    let replaced_mount_points = guest::furnish(
+        &mut tree,
+        &mut data,
+        image,
+        recipe.agent.as_mut(),
+        recipe.flatten.time,
+    )?;
+    let sealed = data.finish(&tree)?;
+    let artifact = sealed
+        .sink
+        .seal(sealed.superblock, recipe.key)
+        .map_err(|error| Error::Writer(sqfs_writer::Error::Sink(error)))?;
+    Ok(Assembled {
+        artifact,
+        diff_ids: flattened.proofs,
+        summary: Summary {
+            replaced_mount_points,
+            flattened: flattened.report,
+            image: sealed.summary,
+            reading,
+            sealing: sealing.elapsed(),
+            ..Summary::default()
+        },
+    })
+}
+
+fn layer_spec(layer: &ociget::Layer) -> LayerSpec {
+    LayerSpec {
+        size: layer.descriptor.size,
+        diff_id: layer.diff_id.clone(),
+    }
+}
+
+/// Everything that has to be true of the bytes an artifact was made from: the manifest, and of each
+/// layer the blob and the tar in it.
+///
+/// Publishing takes it as an argument, so that no path leads there without it.
+#[derive(Debug)]
+pub(crate) struct Proofs {
+    _blobs: Vec<Verified<Digest>>,
+    _diff_ids: Vec<Verified<DiffId>>,
+}
+
+impl Proofs {
+    fn collect(
+        image: &Image,
+        blobs: Vec<Option<Verified<Digest>>>,
+        diff_ids: Vec<Verified<DiffId>>,
+    ) -> Result<Self, Error> {
+        let blobs: Option<Vec<_>> = blobs.into_iter().collect();
+        let complete = |blobs: &Vec<Verified<Digest>>| {
+            blobs.len() == image.layers.len()
+                && diff_ids.len() == image.layers.len()
+                && image.layers.iter().zip(blobs.iter().zip(&diff_ids)).all(
+                    |(layer, (blob, diff_id))| {
+                        layer.descriptor.digest == *blob.get() && layer.diff_id == *diff_id.get()
+                    },
+                )
+        };
+        match blobs.filter(complete) {
+            Some(blobs) => Ok(Self {
+                _blobs: blobs,
+                _diff_ids: diff_ids,
+            }),
+            None => Err(Error::Unproved),
+        }
+    }
+}

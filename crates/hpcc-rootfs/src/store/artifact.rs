@@ -1,0 +1,173 @@
+//! The file being written: image bytes in, digests of its chunks on the way, the record at the end.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
+
+use super::key::Key;
+use super::record::{CHUNK, Record};
+use super::staging::StagedFile;
+use crate::pull::Proofs;
+
+/// Length of the superblock, which belongs in front but is known last.
+const SUPERBLOCK: usize = 96;
+
+/// A sink for an image: takes its bytes from offset 96 on, and the superblock when they are all
+/// there.
+///
+/// The first chunk stays in memory until the superblock is known: its digest covers it, and until
+/// then the file has no first chunk, so nobody can mistake it for an image.
+#[derive(Debug)]
+pub(crate) struct ArtifactWriter {
+    staged: StagedFile,
+    /// Bytes that don't make a chunk yet.
+    pending: Vec<u8>,
+    first: Option<Vec<u8>>,
+    chunks: Vec<[u8; 32]>,
+    offset: u64,
+}
+
+impl ArtifactWriter {
+    pub(crate) fn new(staged: StagedFile) -> Self {
+        let mut pending = Vec::with_capacity(CHUNK);
+        pending.resize(SUPERBLOCK, 0);
+        Self {
+            staged,
+            pending,
+            first: None,
+            chunks: Vec::new(),
+            offset: 0,
+        }
+    }
+
+    /// Completes the file with the superblock and the record. It still has no name.
+    pub(crate) fn seal(
+        mut self,
+        superblock: [u8; SUPERBLOCK],
+        key: Key,
+    ) -> io::Result<SealedArtifact> {
+        if !self.pending.is_empty() {
+            self.flush_chunk()?;
+        }
+        let mut first = self.first.take().unwrap_or_default();
+        if let Some(place) = first.first_chunk_mut() {
+            *place = superblock;
+        }
+        if let Some(digest) = self.chunks.first_mut() {
+            *digest = *blake3::hash(&first).as_bytes();
+        }
+        self.staged.file().write_all_at(&first, 0)?;
+        let record = Record {
+            key,
+            image_length: self.offset,
+            chunks: self.chunks,
+        };
+        self.staged
+            .file()
+            .write_all_at(&record.encode()?, self.offset)?;
+        Ok(SealedArtifact {
+            staged: self.staged,
+            record,
+        })
+    }
+
+    fn flush_chunk(&mut self) -> io::Result<()> {
+        if self.first.is_none() {
+            // Its digest waits for the superblock; the place among the digests is taken now.
+            self.chunks.push([0; 32]);
+            self.offset += self.pending.len() as u64;
+            self.first = Some(std::mem::replace(
+                &mut self.pending,
+                Vec::with_capacity(CHUNK),
+            ));
+            return Ok(());
+        }
+        self.chunks.push(*blake3::hash(&self.pending).as_bytes());
+        self.staged
+            .file()
+            .write_all_at(&self.pending, self.offset)?;
+        self.offset += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// A complete artifact that has no name.
+#[derive(Debug)]
+#[must_use = "dropping it throws the artifact away"]
+pub(crate) struct SealedArtifact {
+    staged: StagedFile,
+    record: Record,
+}
+
+impl SealedArtifact {
+    /// Makes it durable and gives it its name. The proofs are arguments so that nothing can be
+    /// published that was not verified.
+    pub(crate) fn publish(self, name: &OsStr, _proofs: &Proofs) -> io::Result<Record> {
+        self.staged.publish(name)?;
+        Ok(self.record)
+    }
+}
+
+impl Write for ArtifactWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(CHUNK - self.pending.len());
+        let (now, _) = bytes.split_at(taken);
+        self.pending.extend_from_slice(now);
+        if self.pending.len() == CHUNK {
+            self.flush_chunk()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use ociget::Digest;
+
+    use super::*;
+    use crate::options::ImageOptions;
+
+    #[test]
+    fn chunk_digests_cover_the_file_with_its_superblock() {
+        let directory = tempfile::tempdir().unwrap();
+        for length in [4096, CHUNK, CHUNK + 4096, 2 * CHUNK, 2 * CHUNK + 8192] {
+            let staged = StagedFile::create(directory.path()).unwrap();
+            let mut writer = ArtifactWriter::new(staged);
+            let body: Vec<u8> = (0..length - SUPERBLOCK)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
+            for piece in body.chunks(99_991) {
+                writer.write_all(piece).unwrap();
+            }
+            let digest = Digest::of(b"");
+            let key = Key::new(
+                digest.clone(),
+                digest,
+                "linux/amd64".into(),
+                None,
+                &ImageOptions::default(),
+            );
+            let SealedArtifact { staged, record } = writer.seal([0xAB; SUPERBLOCK], key).unwrap();
+            staged.publish("artifact".as_ref()).unwrap();
+
+            let path = directory.path().join("artifact");
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!(bytes[..SUPERBLOCK], [0xAB; SUPERBLOCK]);
+            assert_eq!(bytes[SUPERBLOCK..length], body);
+            assert_eq!(record.image_length, length as u64);
+            let digests: Vec<_> = bytes[..length]
+                .chunks(CHUNK)
+                .map(|chunk| *blake3::hash(chunk).as_bytes())
+                .collect();
+            assert_eq!(record.chunks, digests);
+            assert_eq!(Record::read(&File::open(&path).unwrap()).unwrap(), record);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Everything the bytes of an artifact are a function of.
+
+use std::fmt;
+
+use ociget::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::options::ImageOptions;
+
+/// Counts changes of the bytes that the same input gives. It moves when, and only when, the
+/// encoder, the flattening rules, the guest's files or the record change what is written.
+pub const FORMAT: u32 = 1;
+
+/// What an artifact was made from and how: equal keys, equal bytes.
+///
+/// Threads, caps, the network, the clock, the tag and the host are not in it, because none of them
+/// may change a byte.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Key {
+    /// [`FORMAT`] of the program that wrote it.
+    pub format: u32,
+    /// The digest the user gave: of an image manifest or of an index.
+    #[serde(with = "text")]
+    pub identity: Digest,
+    /// The digest of the image manifest that was chosen; the identity itself if that is one.
+    #[serde(with = "text")]
+    pub manifest: Digest,
+    /// `os/architecture[/variant]` as it was asked for.
+    pub platform: String,
+    /// SHA-256 of the agent, or `None` for an image without one.
+    #[serde(with = "optional_text")]
+    pub agent: Option<Digest>,
+    /// Codec and level, as [`sqfs_writer::Compressor`] displays itself.
+    pub compressor: String,
+    /// Bytes in a data block.
+    pub block_size: u32,
+    /// Whether the tails of files larger than a block share fragments.
+    pub tails: bool,
+    /// The time of what is ours in the image, in seconds since 1970.
+    pub time: u32,
+}
+
+impl Key {
+    pub(crate) fn new(
+        identity: Digest,
+        manifest: Digest,
+        platform: String,
+        agent: Option<Digest>,
+        options: &ImageOptions,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            identity,
+            manifest,
+            platform,
+            agent,
+            compressor: options.compressor.to_string(),
+            block_size: options.block_size,
+            tails: options.tails,
+            time: options.time,
+        }
+    }
+
+    /// In which respects two keys differ, for people: `agent, block_size`.
+    pub(crate) fn difference(&self, other: &Self) -> Vec<&'static str> {
+        let fields = [
+            ("format", self.format != other.format),
+            ("identity", self.identity != other.identity),
+            ("manifest", self.manifest != other.manifest),
+            ("platform", self.platform != other.platform),
+            ("agent", self.agent != other.agent),
+            ("compressor", self.compressor != other.compressor),
+            ("block size", self.block_size != other.block_size),
+            ("tails", self.tails != other.tails),
+            ("time", self.time != other.time),
+        ];
+        fields
+            .into_iter()
+            .filter_map(|(name, differs)| differs.then_some(name))
+            .collect()
+    }
+}
+
+/// Digests in JSON are their usual text.
+mod text {
+    use super::{Digest, fmt};
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        digest: &impl fmt::Display,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(digest)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Digest, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+/// The same for one that may be missing.
+mod optional_text {
+    use super::Digest;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "the signature is serde's")]
+    pub(super) fn serialize<S: Serializer>(
+        digest: &Option<Digest>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match digest {
+            Some(digest) => serializer.collect_str(digest),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Digest>, D::Error> {
+        Option::<String>::deserialize(deserializer)?
+            .map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
+    }
+}

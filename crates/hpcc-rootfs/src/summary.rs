@@ -1,0 +1,129 @@
+//! What a build did, in numbers.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::flatten;
+
+/// What a build did, and how long it took.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Entries, whiteouts, bytes that were not written because a newer layer replaces them.
+    pub flattened: flatten::Report,
+    /// Bytes, blocks, fragments, holes.
+    pub image: sqfs_writer::Summary,
+    /// Mount points that the image had as something that can't be mounted over, and that were
+    /// replaced by directories.
+    pub replaced_mount_points: Vec<String>,
+    /// From the first byte of the newest layer until all names were settled: download, inflation,
+    /// flattening and compression, which overlap.
+    pub reading: Duration,
+    /// Writing our own files and the tables.
+    pub sealing: Duration,
+    /// Syncing and naming the file.
+    pub publishing: Duration,
+    /// From the resolved image to the published file.
+    pub total: Duration,
+}
+
+/// Several lines for people; the numbers are the fields.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            flattened, image, ..
+        } = self;
+        writeln!(
+            f,
+            "layers:    {} entries, {} of files, {} whiteouts, {} of replaced files not written",
+            flattened.entries,
+            Bytes(flattened.logical_bytes),
+            flattened.whiteouts,
+            Bytes(flattened.skipped_bytes),
+        )?;
+        writeln!(
+            f,
+            "image:     {} inodes, {} in {} blocks and {} fragments, {} of holes, {} unused",
+            image.inodes,
+            Bytes(image.image_bytes),
+            image.blocks,
+            image.fragments,
+            Bytes(image.hole_bytes),
+            Bytes(image.dead_bytes),
+        )?;
+        for (what, count) in [
+            (
+                "entries that tried to reach /.hpcc, dropped",
+                flattened.reserved,
+            ),
+            (
+                "entries below whiteouts or of aufs, dropped",
+                flattened.hidden,
+            ),
+            ("access control lists, dropped", flattened.acls),
+            (
+                "extended attributes that squashfs can't hold, dropped",
+                image.dropped_xattrs,
+            ),
+        ] {
+            if count > 0 {
+                writeln!(f, "note:      {count} {what}")?;
+            }
+        }
+        if !flattened.layers_read_again.is_empty() {
+            writeln!(
+                f,
+                "note:      {} layers read a second time, for files that looked replaced",
+                flattened.layers_read_again.len()
+            )?;
+        }
+        for path in &self.replaced_mount_points {
+            writeln!(
+                f,
+                "note:      {path} was no directory; replaced to be mounted over"
+            )?;
+        }
+        write!(
+            f,
+            "time:      {:.2} s reading layers, {:.2} s sealing, {:.2} s publishing",
+            self.reading.as_secs_f32(),
+            self.sealing.as_secs_f32(),
+            self.publishing.as_secs_f32(),
+        )
+    }
+}
+
+/// A number of bytes for people.
+struct Bytes(u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, shift) = match self.0 {
+            0..1024 => return write!(f, "{} B", self.0),
+            1024..1_048_576 => ("KiB", 10),
+            1_048_576..1_073_741_824 => ("MiB", 20),
+            _ => ("GiB", 30),
+        };
+        // One decimal, in integers: a float would be a cast that loses bits.
+        let tenths = (u128::from(self.0) * 10) >> shift;
+        write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_for_people() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_600_000, "1.5 MiB"),
+            (u64::MAX, "17179869183.9 GiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Thousands of generated layer stacks against the model.
+
+use std::cell::Cell;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::archive::tar;
+use crate::listing::listing;
+use crate::repair::repair;
+use crate::run::{chain, flatten_blobs};
+use crate::stacks::stacks;
+
+#[test]
+fn generated_stacks_become_what_the_model_says() {
+    let config = Config {
+        cases: 4000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let again = Cell::new(0);
+    let skipped = Cell::new(0);
+    TestRunner::new(config)
+        .run(&stacks(), |mut layers| {
+            let model = repair(&mut layers).map_err(TestCaseError::fail)?;
+            let blobs: Vec<_> = layers.iter().map(|items| tar(items)).collect();
+            let count = blobs.len();
+            let (result, source, bodies) = flatten_blobs(blobs, &Default::default());
+            let flattened = result.map_err(|error| TestCaseError::fail(chain(&error)))?;
+            prop_assert_eq!(listing(&flattened), model.listing());
+
+            // Every layer is read once, newest first, and some once more.
+            let first: Vec<usize> = (0..count).rev().collect();
+            prop_assert_eq!(&source.opened[..count], &first);
+            prop_assert_eq!(&source.opened[count..], &flattened.report.layers_read_again);
+            let live: u64 = flattened
+                .tree
+                .nodes()
+                .filter_map(|(_, node)| match node.kind() {
+                    sqfs_writer::Kind::File(body) => Some(body.len() as u64),
+                    _ => None,
+                })
+                .sum();
+            prop_assert_eq!(bodies.written, live + flattened.report.dead_bytes);
+            again.set(again.get() + flattened.report.layers_read_again.len());
+            skipped.set(skipped.get() + usize::from(flattened.report.skipped_bytes > 0));
+            Ok(())
+        })
+        .unwrap();
+    // Otherwise the hard half of the code was never run.
+    let (again, skipped) = (again.get(), skipped.get());
+    assert!(again > 20 && skipped > 400, "{again} {skipped}");
+}

@@ -1,0 +1,176 @@
+//! Each limit on both sides.
+
+use hpcc_rootfs::flatten::Options;
+
+use crate::archive::{Item, What, layer, tar};
+use crate::run::{chain, flatten_blobs};
+
+fn attempt(layers: Vec<Vec<Item>>, set: impl Fn(&mut Options)) -> Result<(), String> {
+    let mut options = Options::default();
+    set(&mut options);
+    let blobs = layers.iter().map(|items| tar(items)).collect();
+    let result = flatten_blobs(blobs, &options).0;
+    result.map(drop).map_err(|error| chain(&error))
+}
+
+#[track_caller]
+fn refuses(layers: &[&str], set: impl Fn(&mut Options), words: &[&str]) {
+    let layers = layers.iter().map(|text| layer(text)).collect();
+    let error = attempt(layers, set).unwrap_err();
+    for word in words {
+        assert!(error.contains(word), "no {word} in: {error}");
+    }
+}
+
+#[track_caller]
+fn accepts(layers: &[&str], set: impl Fn(&mut Options)) {
+    attempt(layers.iter().map(|text| layer(text)).collect(), set).unwrap();
+}
+
+#[test]
+fn entries_count_over_all_layers_markers_and_replaced_ones_included() {
+    let layers = ["f=old g", "f=new .wh.g"];
+    accepts(&layers, |options| options.limits.entries = 4);
+    let words = ["number of entries", "\"g\"", "4", "3"];
+    refuses(&layers, |options| options.limits.entries = 3, &words);
+}
+
+#[test]
+fn declared_bytes_count_over_all_layers_replaced_ones_included() {
+    let layers = ["f=1234567890", "f=12345"];
+    accepts(&layers, |options| options.limits.logical_bytes = 15);
+    let words = ["size of all files", "\"f\"", "15", "14"];
+    refuses(&layers, |options| options.limits.logical_bytes = 14, &words);
+}
+
+#[test]
+fn a_layer_has_a_limit_of_its_own() {
+    // Two blocks of entry, two of end.
+    accepts(&["f=x"], |options| options.limits.layer_bytes = 2048);
+    let words = ["decompressed size", "2048", "2047"];
+    refuses(
+        &["f=x"],
+        |options| options.limits.layer_bytes = 2047,
+        &words,
+    );
+}
+
+#[test]
+fn what_is_small_may_be_compressed_as_much_as_it_likes() {
+    let set = |floor| {
+        move |options: &mut Options| {
+            options.limits.ratio = 0;
+            options.limits.ratio_floor = floor;
+        }
+    };
+    accepts(&["f=x"], set(2048));
+    refuses(&["f=x"], set(2047), &["for its compressed size", "2047"]);
+}
+
+#[test]
+fn names_paths_and_depth() {
+    accepts(&["abc/de"], |options| options.limits.path = 6);
+    refuses(
+        &["abc/de"],
+        |options| options.limits.path = 5,
+        &["length of the path", "abc/de"],
+    );
+    accepts(&["a/abc"], |options| options.limits.name = 3);
+    refuses(
+        &["a/abc"],
+        |options| options.limits.name = 2,
+        &["length of a name", "a/abc"],
+    );
+    accepts(&["a/b/c"], |options| options.limits.depth = 3);
+    refuses(
+        &["a/b/c"],
+        |options| options.limits.depth = 2,
+        &["depth", "a/b/c"],
+    );
+    let long = "x".repeat(256);
+    accepts(&[&long[1..]], |_| ());
+    refuses(&[&long], |_| (), &["length of a name", "256", "255"]);
+    let path = vec!["x".repeat(240); 17].join("/");
+    assert_eq!(path.len(), 4096);
+    accepts(&[&path], |_| ());
+    refuses(
+        &[&format!("{path}y")],
+        |_| (),
+        &["length of the path", "4097"],
+    );
+    refuses(
+        &[&format!("a==/{path}y")],
+        |_| (),
+        &["length of the path", "4097"],
+    );
+    let deep = vec!["d"; 1024].join("/");
+    accepts(&[&deep], |_| ());
+    refuses(&[&format!("{deep}/d")], |_| (), &["depth", "1025"]);
+    let target = "t".repeat(4095);
+    accepts(&[&format!("s->{target}")], |_| ());
+    refuses(
+        &[&format!("s->{target}t")],
+        |_| (),
+        &["symlink's target", "4096"],
+    );
+}
+
+#[test]
+fn depth_through_symlinks_counts() {
+    let layers = ["a/b/c/", "s->a/b/c s/d/e"];
+    accepts(&layers, |options| options.limits.depth = 5);
+    let words = ["\"s/d/e\"", "5 directories deep", "limit is 4"];
+    refuses(&layers, |options| options.limits.depth = 4, &words);
+}
+
+#[test]
+fn steps_through_symlinks_count_over_the_image() {
+    let layers = ["d/ s->d", "s/a s/b s/c"];
+    accepts(&layers, |options| options.limits.link_steps = 10);
+    refuses(
+        &layers,
+        |options| options.limits.link_steps = 2,
+        &["steps through symlinks"],
+    );
+}
+
+#[test]
+fn layers() {
+    accepts(&["a", "b"], |options| options.limits.layers = 2);
+    refuses(
+        &["a", "b"],
+        |options| options.limits.layers = 1,
+        &["2 layers", "1"],
+    );
+}
+
+#[test]
+fn xattrs_count_names_and_values() {
+    let mut item = Item::new("f", What::File("x".into()));
+    item.xattrs.push(("user.a".into(), vec![1; 4]));
+    let with = |max| move |options: &mut Options| options.limits.xattr_bytes = max;
+    attempt(vec![vec![item.clone()]], with(10)).unwrap();
+    let error = attempt(vec![vec![item]], with(9)).unwrap_err();
+    assert!(
+        error.contains("size of the extended attributes is 10") && error.contains("\"f\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn extended_headers_have_a_size() {
+    let mut item = Item::new("f", What::File("x".into()));
+    item.xattrs.push(("user.a".into(), vec![1; 400]));
+    let with = |max| move |options: &mut Options| options.limits.header_bytes = max;
+    attempt(vec![vec![item.clone()]], with(500)).unwrap();
+    let error = attempt(vec![vec![item]], with(400)).unwrap_err();
+    assert!(error.contains("size of an extended header"), "{error}");
+}
+
+#[test]
+fn names_targets_and_xattrs_count_over_the_image() {
+    let layers = ["ab s->cd", "ab==s"];
+    accepts(&layers, |options| options.limits.metadata_bytes = 8);
+    let words = ["names, link targets and xattrs", "is 8, the limit is 7"];
+    refuses(&layers, |options| options.limits.metadata_bytes = 7, &words);
+}

@@ -1,0 +1,23 @@
+//! Layers in, tree out, compared with the documented cases, with a model, and through a squashfs
+//! that the kernel mounts with what another tool unpacks onto a real file system.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is how a failure is reported"
+)]
+
+mod agreement;
+mod archive;
+mod documented;
+mod hints;
+mod limits;
+mod listing;
+mod metadata;
+mod model;
+mod repair;
+mod reserved;
+mod run;
+mod squashfs;
+mod stacks;
+mod umoci;
