@@ -1,0 +1,57 @@
+//! The guest side of `cargo xtask verify`.
+//!
+//! Two static programs run inside the microVM, both as PID 1:
+//! - `hpcc-init` is `/init` of the initramfs. It loads the kernel modules, mounts the root that the kernel command line
+//!   names, switches to it and runs the program that `init=` names.
+//! - `hpcc-probe` is that program: the `/.hpcc/agent` of the image that is verified. It walks the whole root and writes a
+//!   [`Report`] to a second disk.
+//!
+//! Both end in [`power_off`], whatever happens: a guest that hangs costs the person who waits for it a time-out.
+
+mod report;
+
+pub use report::{DamagedReport, Evidence, Report};
+
+use std::convert::Infallible;
+use std::fmt::Display;
+use std::io::Write;
+
+use rustix::io::Errno;
+use rustix::system::{RebootCommand, reboot};
+
+/// Runs `work` and switches the machine off, saying on the console why if `work` failed.
+///
+/// PID 1 must not return: the kernel panics when it does. And nothing but PID 1 may do any of this: started by mistake,
+/// these programs would mount over the host's directories and switch it off.
+///
+/// # Errors
+///
+/// This is not PID 1, or the kernel refuses to switch off.
+pub fn power_off(
+    name: &str,
+    work: impl FnOnce() -> Result<(), String>,
+) -> rustix::io::Result<Infallible> {
+    if std::process::id() != 1 {
+        say(&format!("{name}: runs as PID 1 of a virtual machine only"));
+        return Err(Errno::PERM);
+    }
+    if let Err(error) = work() {
+        say(&format!("{name}: {error}"));
+    }
+    rustix::fs::sync();
+    reboot(RebootCommand::PowerOff)?;
+    Err(Errno::PERM)
+}
+
+/// Writes a line to the console. There is nobody to tell if that fails.
+pub fn say(line: &str) {
+    let mut console = std::io::stderr();
+    let _ = console
+        .write_all(format!("{line}\n").as_bytes())
+        .and_then(|()| console.flush());
+}
+
+/// For `map_err`: puts what was being done before what went wrong.
+pub fn while_doing<E: Display>(what: impl Display) -> impl FnOnce(E) -> String {
+    move |error| format!("{what}: {error}")
+}

@@ -1,0 +1,160 @@
+//! The images that `cargo xtask test` boots.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Error, Result};
+use test_support::contract;
+use test_support::image::{Entry, Image as Source, Layer, Store as Content};
+use test_support::oracle::umoci;
+use test_support::real_image::{self, RealImage};
+use test_support::registry::Registry;
+use tree_listing::Listing;
+
+use crate::pull::pull;
+use crate::tally::Tally;
+use crate::verify::{VerifyOptions, verify};
+use crate::{command, guest};
+
+/// An image to boot, and the oracle's listing of what has to be in it.
+struct Image {
+    path: PathBuf,
+    expected: Listing,
+    options: VerifyOptions,
+}
+
+/// Makes an image and asks its oracle, in a directory that is empty and is removed afterwards.
+type Make = fn(&Path) -> Result<Image>;
+
+/// Each image by what it shows.
+const IMAGES: [(&str, Make); 3] = [
+    (
+        "mksquashfs, which shows that guest and probe work",
+        reference,
+    ),
+    ("three layers with every kind of entry", made),
+    ("a real one, from Debian packages", real),
+];
+
+/// Verifies every image. One image is one test.
+pub(crate) fn verify_all() -> Result<Tally> {
+    let mut tally = Tally::default();
+    for (name, make) in IMAGES {
+        let directory = tempfile::tempdir()?;
+        let verified = make(directory.path())
+            .and_then(|image| verify(&image.path, &image.expected, &image.options));
+        match &verified {
+            Ok(verified) => {
+                let entries = verified.report.listing.entries.len();
+                println!(
+                    "image ({name}): {entries} entries equal, {:.1} s",
+                    verified.took.as_secs_f32()
+                );
+            }
+            Err(error) => println!("image ({name}): FAILED: {error:?}"),
+        }
+        tally += Tally::of(verified.is_ok());
+    }
+    Ok(tally)
+}
+
+/// A tree of our own, packed by the reference writer: what fails here is not the writer's fault.
+fn reference(directory: &Path) -> Result<Image> {
+    let tree = directory.join("tree");
+    fs::create_dir_all(tree.join("etc"))?;
+    fs::write(tree.join("etc/hostname"), "reference\n")?;
+    fs::hard_link(tree.join("etc/hostname"), tree.join("etc/mailname"))?;
+    fs::create_dir(tree.join("tmp"))?;
+    fs::set_permissions(tree.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+    for (point, _) in contract::MOUNT_POINTS
+        .into_iter()
+        .filter(|(point, _)| *point != "/tmp")
+    {
+        fs::create_dir(tree.join(point.trim_start_matches('/')))?;
+    }
+    fs::create_dir(tree.join(".hpcc"))?;
+    fs::copy(guest::build()?.probe, tree.join(".hpcc/agent"))
+        .context("cannot install the probe")?;
+    let path = directory.join("image.sqsh");
+    let pack = ["-noappend", "-no-progress", "-all-root"];
+    command::output(Command::new("mksquashfs").arg(&tree).arg(&path).args(pack))?;
+    let mut expected = Listing::walk(&tree)?;
+    for entry in expected.entries.values_mut() {
+        (entry.uid, entry.gid) = (0, 0);
+    }
+    Ok(Image {
+        path,
+        expected,
+        options: VerifyOptions::default(),
+    })
+}
+
+/// What no ordinary image has all of: devices, pipes, capabilities, names that are no text, links
+/// across layers, and what layers do to each other.
+fn made(directory: &Path) -> Result<Image> {
+    let capability = [
+        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let base = Layer::new()
+        .dir(".")
+        .dir("usr")
+        .dir("usr/lib")
+        .symlink("lib", "usr/lib")
+        .file("usr/lib/libc.so", vec![7; 300_000])
+        .entry(
+            Entry::file("su", "#!")
+                .mode(0o4755)
+                .owner(0, 7)
+                .mtime(1_234_567_890),
+        )
+        .entry(Entry::file("ping", "#!").xattr("security.capability", capability))
+        .entry(Entry::char_device("null", 1, 3).mode(0o666))
+        .entry(Entry::block_device("disk", 259, 70_000).mode(0o660))
+        .entry(Entry::fifo("pipe").mode(0o600))
+        .file(b"caf\xE9", "not UTF-8")
+        .file("sparse", vec![0; 1 << 20])
+        .dir("gone")
+        .file("gone/file", "hidden")
+        .file("linked", "old content");
+    let middle = Layer::new()
+        .file("lib/libm.so", "through the link")
+        .hardlink("second", "linked");
+    let top = Layer::new().whiteout("gone").file("linked", "new content");
+    let mut content = Content::new();
+    let image = Source::new()
+        .layer(base)
+        .layer(middle)
+        .layer(top)
+        .add_to(&mut content);
+    content.tag(RealImage::TAG, &image);
+    content
+        .write_layout(&directory.join("layout"))
+        .map_err(Error::msg)?;
+    pulled(directory, &directory.join("layout"), content)
+}
+
+fn real(directory: &Path) -> Result<Image> {
+    let image = real_image::big()
+        .map_err(Error::msg)?
+        .context("this user cannot build real images")?;
+    let content = image.store().map_err(Error::msg)?;
+    pulled(directory, image.layout(), content)
+}
+
+/// Pulls what a layout holds from a registry, and lets umoci unpack the layout itself.
+fn pulled(directory: &Path, layout: &Path, content: Content) -> Result<Image> {
+    let registry = Registry::serve(content)?;
+    let reference = format!("{}/image:{}", registry.addr(), RealImage::TAG);
+    let pulled = pull(&reference, None, &directory.join("store"))?;
+    let unpacked = umoci::unpack(layout, RealImage::TAG)
+        .map_err(Error::msg)?
+        .context("umoci needs root to unpack owners and devices")?;
+    let expected = Listing::walk(&unpacked.root())?;
+    Ok(Image {
+        path: pulled.path,
+        expected,
+        options: VerifyOptions::default(),
+    })
+}

@@ -1,0 +1,32 @@
+//! What is run on this repository.
+//!
+//! - [`verify`](mod@verify): boots a kernel with an image as its root, and compares what the guest sees with what an
+//!   oracle says. Tests call it as a function, people as `cargo xtask verify`.
+//! - [`demo`]: a tour for newcomers, as `cargo xtask demo`.
+//! - [`test`](mod@test): all that has to hold before a change is merged, as `cargo xtask test`.
+//!
+//! What they stand on: [`guest`] builds the programs that run inside, [`kernel`] unpacks Debian's kernel,
+//! [`initramfs`] joins them, [`qemu`] runs the machine. What every image promises to its guest is
+//! [`test_support::contract`].
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a program for a terminal; its output is what it is for"
+)]
+
+pub mod demo;
+pub mod guest;
+pub mod initramfs;
+pub mod kernel;
+pub mod packages;
+pub mod qemu;
+pub mod test;
+pub mod verify;
+
+mod command;
+mod fuzz;
+mod images;
+mod modules;
+mod pull;
+mod tally;
+mod workspace;

@@ -1,0 +1,222 @@
+//! A microVM that ends, one way or the other.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Write, pipe};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// What executes the guest's instructions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Accel {
+    /// QEMU itself. Slower, and the same everywhere.
+    #[default]
+    Tcg,
+    /// The host's processor, by `/dev/kvm`.
+    Kvm,
+}
+
+impl Accel {
+    /// What the kernel has to be told when this executes it.
+    ///
+    /// A kernel without a clock of its host measures its own against another, some milliseconds long. On a busy host
+    /// that fails under emulation, and then this machine, which has no other timer, never leaves its first second. A
+    /// rough value is as good: all that depends on it is how long the guest's seconds are.
+    pub fn kernel_options(self) -> &'static str {
+        match self {
+            Self::Tcg => " tsc_early_khz=2600000",
+            Self::Kvm => "",
+        }
+    }
+}
+
+/// What a machine is made of.
+#[derive(Debug)]
+pub struct Machine<'a> {
+    /// The kernel's image.
+    pub kernel: &'a Path,
+    /// What the kernel runs first.
+    pub initramfs: &'a [u8],
+    /// The kernel's command line.
+    pub command_line: &'a str,
+    /// The disk `/dev/vda`, which the guest cannot write to.
+    pub root: &'a Path,
+    /// The size in bytes of the disk `/dev/vdb`, which is empty at the start.
+    pub report_size: u64,
+    /// What executes it.
+    pub accel: Accel,
+    /// How long it may run.
+    pub timeout: Duration,
+}
+
+/// What is left of a machine.
+#[derive(Debug)]
+pub struct Run {
+    /// All that the guest and QEMU wrote to the console.
+    pub log: String,
+    /// The disk `/dev/vdb`.
+    pub report: File,
+    /// The machine was killed because its time was up.
+    pub timed_out: bool,
+    /// How long it ran.
+    pub took: Duration,
+}
+
+impl Machine<'_> {
+    /// Runs the machine until it switches itself off, or its time is up.
+    ///
+    /// No file with a name is made, and QEMU dies with us, however we die: nothing is left behind.
+    ///
+    /// # Errors
+    ///
+    /// QEMU cannot be started. What happens inside is for the caller to judge.
+    pub fn run(&self) -> Result<Run> {
+        let mut initramfs =
+            tempfile::tempfile().context("cannot make a temporary file for the initramfs")?;
+        initramfs
+            .write_all(self.initramfs)
+            .context("cannot write the initramfs to a temporary file")?;
+        let report =
+            tempfile::tempfile().context("cannot make a temporary file for the guest's report")?;
+        report
+            .set_len(self.report_size)
+            .context("cannot make a temporary file for the guest's report")?;
+
+        let (mut console, writer) = pipe()?;
+        let mut command = self.command(&initramfs, &report);
+        command
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        let start = Instant::now();
+        let child = command
+            .spawn()
+            .context("cannot run setpriv and qemu-system-x86_64 (`cargo xtask packages`)")?;
+        // The command holds the pipe's writing end; while it does, the pipe has no end.
+        drop(command);
+        let mut guest = Killed(child);
+        let log = thread::spawn(move || {
+            let mut log = Vec::new();
+            // What was read before a failure is still a log.
+            let _ = console.read_to_end(&mut log);
+            log
+        });
+        let timed_out = loop {
+            if guest.0.try_wait()?.is_some() {
+                break false;
+            }
+            if start.elapsed() >= self.timeout {
+                break true;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        drop(guest);
+        let log = log.join().unwrap_or_default();
+        let log = String::from_utf8_lossy(&log).replace('\r', "");
+        Ok(Run {
+            log,
+            report,
+            timed_out,
+            took: start.elapsed(),
+        })
+    }
+
+    fn command(&self, initramfs: &File, report: &File) -> Command {
+        // `Drop` does not run when we are killed ourselves. The kernel keeps this promise then.
+        let mut command = Command::new("setpriv");
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "qemu-system-x86_64",
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+        ]);
+        command.args(["-display", "none", "-m", "512M", "-smp", "1"]);
+        // Devices are found through ACPI, as in any other machine, so the command line is ours alone.
+        command.args([
+            "-M",
+            "microvm,acpi=on,isa-serial=on,auto-kernel-cmdline=off",
+        ]);
+        command.args(match self.accel {
+            Accel::Tcg => ["-accel", "tcg", "-cpu", "max"],
+            Accel::Kvm => ["-accel", "kvm", "-cpu", "host"],
+        });
+        command.args([
+            "-chardev",
+            "stdio,id=console,signal=off",
+            "-serial",
+            "chardev:console",
+        ]);
+        command
+            .arg("-kernel")
+            .arg(self.kernel)
+            .args(["-append", self.command_line]);
+        command.arg("-initrd").arg(path_of(initramfs));
+        command
+            .arg("-drive")
+            .arg(drive("root", "on", self.root.as_os_str().to_owned()));
+        command.args(["-device", "virtio-blk-device,drive=root"]);
+        command
+            .arg("-drive")
+            .arg(drive("report", "off", path_of(report)));
+        command.args(["-device", "virtio-blk-device,drive=report"]);
+        command
+    }
+}
+
+/// A path by which a child can open a file that has no name.
+fn path_of(file: &File) -> OsString {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
+}
+
+fn drive(id: &str, readonly: &str, file: OsString) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut option = format!("if=none,id={id},format=raw,readonly={readonly},file=").into_bytes();
+    for &byte in file.as_bytes() {
+        option.push(byte);
+        // QEMU ends a value at a comma and takes two of them for one.
+        if byte == b',' {
+            option.push(b',');
+        }
+    }
+    OsString::from_vec(option)
+}
+
+/// A child that does not outlive this value.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_paths_are_doubled() {
+        assert_eq!(
+            drive("a", "on", "/x,y".into()),
+            "if=none,id=a,format=raw,readonly=on,file=/x,,y"
+        );
+    }
+
+    #[test]
+    fn a_child_does_not_outlive_its_guard() {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let process = format!("/proc/{}", child.id());
+        assert!(Path::new(&process).exists());
+        drop(Killed(child));
+        assert!(!Path::new(&process).exists());
+    }
+}
