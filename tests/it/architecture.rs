@@ -1,0 +1,177 @@
+//! The map is true: rooms import only what the architecture allows, files stay about one noun,
+//! documents name files that exist, and the boot contract in the README is the one that is tested.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines a source file may have before it surely holds two nouns.
+const LINES_MAX: usize = 520;
+
+/// Where (a path prefix), what must not be said there, and why.
+const FORBIDDEN: &[(&str, &[&str], &str)] = &[
+    (
+        "crates/sqfs-writer/src",
+        &[
+            "std::net",
+            "std::env",
+            "SystemTime",
+            "ociget",
+            "hpcc_rootfs",
+            "tokio",
+        ],
+        "the encoder knows no clock, no environment, no network and no container",
+    ),
+    (
+        "crates/sqfs-writer/src/format",
+        &[
+            "crate::data",
+            "crate::meta",
+            "crate::writer",
+            "crate::tree",
+            "std::fs",
+        ],
+        "layout only: no I/O, no policy",
+    ),
+    (
+        "crates/ociget/src",
+        &[
+            "sqfs_writer",
+            "hpcc_rootfs",
+            "flate2",
+            "zstd::",
+            "process::",
+        ],
+        "the client never decompresses, starts no program but credential helpers, knows no file system",
+    ),
+    (
+        "crates/hpcc-rootfs/src/layer",
+        &[
+            "crate::store",
+            "crate::pull",
+            "crate::feed",
+            "crate::guest",
+            "std::fs",
+            "tokio",
+        ],
+        "pure: Read in, entries out",
+    ),
+    (
+        "crates/hpcc-rootfs/src/flatten",
+        &[
+            "crate::store",
+            "crate::pull",
+            "crate::feed",
+            "crate::guest",
+            "std::fs",
+            "tokio",
+        ],
+        "pure: no I/O",
+    ),
+    (
+        "crates/hpcc-rootfs/src",
+        &["std::process::Command", "process::Command"],
+        "nothing is shelled out to",
+    ),
+];
+
+/// Where one of those words may stand all the same, and why.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "crates/ociget/src/auth/helper.rs",
+    "process::",
+    "credential helpers are programs by their protocol; nothing else may start one",
+)];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Every file with that extension, by its path relative to the root.
+fn files(extension: &str) -> BTreeMap<String, String> {
+    fn collect(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                if !matches!(name.as_str(), "target" | ".git" | "corpus" | "artifacts") {
+                    collect(&path, extension, found);
+                }
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(root(), extension, &mut found);
+    found
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(root()).unwrap().to_str().unwrap();
+            (name.to_owned(), fs::read_to_string(&path).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn rooms_import_only_what_the_architecture_allows() {
+    let sources = files("rs");
+    let mut broken = Vec::new();
+    for (room, words, why) in FORBIDDEN {
+        let inside: Vec<_> = sources
+            .iter()
+            .filter(|(name, _)| name.starts_with(room) && !name.contains("tests"))
+            .collect();
+        assert!(!inside.is_empty(), "no files in {room}");
+        for (name, text) in inside {
+            // Tests at the end of a file may use whatever they like.
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for (number, line) in code.lines().enumerate() {
+                let line = line.split("//").next().unwrap();
+                let excepted = |word: &&&str| {
+                    EXCEPTIONS
+                        .iter()
+                        .any(|(file, allowed, _)| *file == name.as_str() && allowed == *word)
+                };
+                let found = words.iter().filter(|word| line.contains(**word));
+                for word in found.filter(|word| !excepted(word)) {
+                    broken.push(format!("{name}:{}: {word}: {why}", number + 1));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn no_source_file_is_too_long() {
+    let long: Vec<_> = files("rs")
+        .into_iter()
+        .map(|(name, text)| (text.lines().count(), name))
+        .filter(|(lines, _)| *lines > LINES_MAX)
+        .collect();
+    assert!(long.is_empty(), "over {LINES_MAX} lines: {long:?}");
+}
+
+#[test]
+fn documents_link_to_files_that_exist() {
+    let mut checked = 0;
+    for (name, text) in files("md") {
+        let directory = root().join(&name).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            checked += 1;
+            assert!(directory.join(target).exists(), "{name} links to {target}");
+        }
+    }
+    assert!(checked > 5, "only {checked} links found");
+}
+
+#[test]
+fn the_readme_shows_the_boot_contract_that_is_tested() {
+    assert_eq!(hpcc_rootfs::BOOT_ARGS, test_support::contract::BOOT);
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.lines().any(|line| line == hpcc_rootfs::BOOT_ARGS));
+}

@@ -1,0 +1,269 @@
+//! The commands beside `pull` and `build`, and what `--json` makes of them.
+
+use test_support::image::{Image, Index, Layer, Store};
+use test_support::registry::Registry;
+
+use crate::cli::Place;
+
+fn serve() -> (Registry, String) {
+    let mut store = Store::new();
+    let image = Image::new()
+        .layer(Layer::new().dir("etc").file("etc/hostname", "guest\n"))
+        .env("GREETING=hello")
+        .entrypoint(&["/bin/build"])
+        .add_to(&mut store);
+    store.tag("latest", &image);
+    (Registry::serve(store).unwrap(), image.digest)
+}
+
+#[test]
+fn pull_prints_the_absolute_path_and_nothing_else() {
+    let (registry, digest) = serve();
+    let place = Place::new();
+    let reference = format!("{}/image:latest", registry.addr());
+    let outcome = place.pull(&reference, &[]);
+    let name = format!("{}.sqsh", digest.replace(':', "-"));
+    assert_eq!(outcome.line(), place.cache().join(&name).to_str().unwrap());
+    assert_eq!(place.cached(), [name]);
+    assert!(
+        outcome.stderr.contains(&digest),
+        "says what it took: {outcome:#?}"
+    );
+
+    let quiet = place.pull(&reference, &["--quiet"]);
+    assert_eq!(quiet.stderr, "");
+}
+
+#[test]
+fn list_path_inspect_and_untag_agree() {
+    let (registry, digest) = serve();
+    let place = Place::new();
+    assert_eq!(place.run(["list"]).stdout, "");
+    assert_eq!(place.run(["list", "--json"]).json(), serde_json::json!([]));
+    let path = place.run(["path", &digest]).line().to_owned();
+    assert!(
+        !std::path::Path::new(&path).exists(),
+        "path of what is not built is printed too"
+    );
+
+    let reference = format!("{}/image:latest", registry.addr());
+    let pulled = place.pull(&reference, &["--json"]).json();
+    assert_eq!(pulled["path"], path);
+    assert_eq!(pulled["digest"], digest);
+    assert!(pulled["built"].is_object());
+    assert!(place.pull(&reference, &["--json"]).json()["built"].is_null());
+
+    assert!(place.run(["list"]).line().starts_with(&digest));
+    let listed = place.run(["list", "--json"]).json();
+    assert_eq!(listed[0]["digest"], digest);
+    assert_eq!(listed[0]["path"], path);
+    assert_eq!(place.run(["path", &digest, "--json"]).json()["path"], path);
+
+    for subject in [digest.as_str(), path.as_str()] {
+        let inspected = place.run(["inspect", subject, "--json"]).json();
+        assert_eq!(inspected["record"]["key"]["identity"], digest);
+        assert_eq!(inspected["record"], pulled["record"]);
+        assert!(place.run(["inspect", subject]).stdout.contains(&digest));
+    }
+
+    assert_eq!(
+        place.run(["untag", &digest, "--json"]).json()["removed"],
+        true
+    );
+    assert_eq!(
+        place.run(["untag", &digest, "--json"]).json()["removed"],
+        false
+    );
+    assert_eq!(place.cached(), [""; 0]);
+    let missing = place.run(["inspect", &digest]);
+    assert_eq!(missing.status, Some(1));
+    assert!(missing.stderr.contains("not in the store"), "{missing:#?}");
+}
+
+#[test]
+fn a_second_pull_needs_no_network() {
+    let (registry, digest) = serve();
+    let place = Place::new();
+    let reference = format!("{}/image@{digest}", registry.addr());
+    let first = place.pull(&reference, &[]).line().to_owned();
+    drop(registry);
+    assert_eq!(place.pull(&reference, &[]).line(), first);
+}
+
+#[test]
+fn a_damaged_or_outdated_artifact_is_replaced() {
+    let (registry, digest) = serve();
+    let place = Place::new();
+    let reference = format!("{}/image@{digest}", registry.addr());
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let good = std::fs::read(&path).unwrap();
+
+    let mut bad = good.clone();
+    let last = bad.len() - 1;
+    bad[last] ^= 1;
+    for damaged in [bad, good[..good.len() - 4096].to_vec(), Vec::new()] {
+        std::fs::write(&path, damaged).unwrap();
+        let listed = place.run(["list"]);
+        assert!(listed.line().contains("unusable"), "{listed:#?}");
+        assert_eq!(place.pull(&reference, &[]).line(), path);
+        assert!(std::fs::read(&path).unwrap() == good);
+    }
+
+    std::fs::write(place.agent(), "another agent").unwrap();
+    place.pull(&reference, &[]).line();
+    assert!(
+        std::fs::read(&path).unwrap() != good,
+        "the agent is part of the key"
+    );
+    assert_eq!(place.cached().len(), 1);
+}
+
+#[test]
+fn build_writes_the_bytes_that_pull_writes() {
+    let (registry, digest) = serve();
+    let place = Place::new();
+    let reference = format!("{}/image:latest", registry.addr());
+    let pulled = place.pull(&reference, &[]).line().to_owned();
+    let agent = place.agent();
+    let source = format!("docker://{reference}");
+    let built = place.run([
+        "build",
+        &source,
+        "--agent",
+        agent.to_str().unwrap(),
+        "-o",
+        "out.sqsh",
+    ]);
+    assert_eq!(built.status, Some(0), "{built:#?}");
+    assert_eq!(built.stdout, "");
+    assert!(std::fs::read(place.path("out.sqsh")).unwrap() == std::fs::read(pulled).unwrap());
+    let inspected = place.run(["inspect", "out.sqsh", "--json"]).json();
+    assert_eq!(inspected["record"]["key"]["manifest"], digest);
+
+    let bare = place.run(["build", &source, "-o", "bare.sqsh"]);
+    assert_eq!(bare.status, Some(0), "{bare:#?}");
+    let inspected = place.run(["inspect", "bare.sqsh", "--json"]).json();
+    assert!(inspected["record"]["key"]["agent"].is_null());
+}
+
+#[test]
+fn build_reads_an_image_layout() {
+    let mut store = Store::new();
+    let image = Image::new()
+        .layer(Layer::new().file("hello", "world"))
+        .add_to(&mut store);
+    store.tag("v1", &image);
+    let place = Place::new();
+    let layout = place.path("layout");
+    store.write_layout(&layout).unwrap();
+    let (registry, place_of_registry) = (Registry::serve(store).unwrap(), Place::new());
+    let from_layout = place.run(["build", "oci:layout:v1", "-o", "a.sqsh"]);
+    assert_eq!(from_layout.status, Some(0), "{from_layout:#?}");
+    let reference = format!("docker://{}/x:v1", registry.addr());
+    let from_registry = place_of_registry.run(["build", &reference, "-o", "a.sqsh"]);
+    assert_eq!(from_registry.status, Some(0), "{from_registry:#?}");
+    assert!(
+        std::fs::read(place.path("a.sqsh")).unwrap()
+            == std::fs::read(place_of_registry.path("a.sqsh")).unwrap()
+    );
+}
+
+#[test]
+fn an_index_gives_each_platform_its_own_image_and_agent() {
+    let platform = |name: &str| {
+        Image::new()
+            .platform(name)
+            .layer(Layer::new().file("arch", name))
+    };
+    let mut store = Store::new();
+    let index = Index::new()
+        .image(platform("linux/amd64"))
+        .image(platform("linux/arm64"))
+        .attestation()
+        .add_to(&mut store);
+    store.tag("latest", &index);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/image@{}", registry.addr(), index.digest);
+    for (name, agent) in [("amd64", "agent for amd64"), ("arm64", "agent for arm64")] {
+        let place = Place::new();
+        std::fs::write(place.path("a"), "agent for amd64").unwrap();
+        std::fs::write(place.path("b"), "agent for arm64").unwrap();
+        let platform = format!("linux/{name}");
+        let arguments = [
+            "pull",
+            &reference,
+            "--platform",
+            &platform,
+            "--agent-amd64",
+            "a",
+            "--agent-arm64",
+            "b",
+        ];
+        let path = place.run(arguments).line().to_owned();
+        assert!(path.ends_with(&format!("{}.sqsh", index.digest.replace(':', "-"))));
+        let tree = test_support::oracle::unsquashfs::extract(path.as_ref()).unwrap();
+        let read = |path: &str| std::fs::read_to_string(tree.root().join(path)).unwrap();
+        assert_eq!(read("arch"), platform);
+        assert_eq!(read(".hpcc/agent"), agent);
+    }
+}
+
+#[test]
+fn the_image_is_described_to_its_guest() {
+    let (registry, digest) = serve();
+    let place = Place::new();
+    let path = place.pull(&format!("{}/image:latest", registry.addr()), &[]);
+    let tree = test_support::oracle::unsquashfs::extract(path.line().as_ref()).unwrap();
+    let json = std::fs::read(tree.root().join(".hpcc/image.json")).unwrap();
+    let description: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(description["version"], 1);
+    assert_eq!(description["identity"], digest);
+    assert_eq!(description["config"]["env"][0], "GREETING=hello");
+    assert_eq!(description["config"]["entrypoint"][0], "/bin/build");
+}
+
+#[test]
+fn an_interrupted_pull_leaves_nothing() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::time::{Duration, Instant};
+    use test_support::registry::{Action, Fault};
+
+    let layer = Layer::new().file("big", vec![1; 1 << 20]);
+    let blob = format!("/blobs/{}", test_support::image::sha256(&layer.blob()));
+    let mut store = Store::new();
+    let image = Image::new().layer(layer).add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/image:latest", registry.addr());
+    for signal in [Signal::INT, Signal::TERM] {
+        let stall = Action::Stall {
+            at: 100,
+            time: Duration::from_secs(600),
+        };
+        registry.clear_requests();
+        registry.inject(Fault::on(&blob, stall));
+        let place = Place::new();
+        let child = place
+            .command(crate::cli::program())
+            .args(["pull", &reference, "--agent", "agent"])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let start = Instant::now();
+        while !registry.requests().iter().any(|r| r.path.ends_with(&blob)) {
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "never got to a layer"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.ends_with("nothing was published\n"), "{said}");
+        assert_eq!(place.cached(), [""; 0]);
+    }
+}

@@ -1,0 +1,21 @@
+//! The tests that cross crates. [`support`] holds those of the test support itself.
+
+mod architecture;
+mod cli;
+mod commands;
+mod flatten_memory;
+mod flatten_real;
+mod real;
+mod refusals;
+mod registry_archives;
+mod registry_faults;
+mod registry_helpers;
+mod registry_mirrors;
+mod registry_pull;
+mod registry_security;
+mod registry_tls;
+mod sqfs_fixture;
+mod sqfs_patched;
+mod sqfs_sweep;
+mod streaming;
+mod support;

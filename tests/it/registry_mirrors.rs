@@ -1,0 +1,219 @@
+//! Mirrors by `hosts.toml`: who is asked what, and what happens when one dies.
+
+use std::fs;
+
+use ociget::{Error, Options};
+use test_support::docker_registry::{DockerRegistry, Setup};
+use test_support::registry::{Action, Auth, Fault, Registry};
+use test_support::skopeo::Copy;
+
+use crate::registry_pull::{options, pull, store};
+
+struct Hosts(tempfile::TempDir);
+
+impl Hosts {
+    /// `hosts.toml` for a registry, with the given lines.
+    fn of(registry: &str, lines: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let host = directory.path().join(registry);
+        fs::create_dir(&host).unwrap();
+        fs::write(host.join("hosts.toml"), lines).unwrap();
+        Self(directory)
+    }
+
+    fn options(&self) -> Options {
+        let mut options = options();
+        options.hosts_dir = Some(self.0.path().to_owned());
+        options
+    }
+}
+
+fn host(registry: &Registry, more: &str) -> String {
+    format!("[host.\"http://{}\"]\n{more}\n", registry.addr())
+}
+
+fn paths(registry: &Registry) -> Vec<String> {
+    let requests = registry.requests();
+    requests.into_iter().map(|request| request.path).collect()
+}
+
+#[test]
+fn a_mirror_is_asked_before_the_origin_and_told_for_whom() {
+    let (mirror, origin) = (
+        Registry::serve(store(1000)).unwrap(),
+        Registry::serve(store(1000)).unwrap(),
+    );
+    let name = origin.addr().to_string();
+    let hosts = Hosts::of(&name, &host(&mirror, ""));
+    pull(&format!("{name}/app:latest"), hosts.options()).unwrap();
+    assert_eq!(paths(&origin), Vec::<String>::new());
+    for path in paths(&mirror) {
+        let registry = name.replace(':', "%3A");
+        assert!(path.ends_with(&format!("?ns={registry}")), "{path}");
+    }
+}
+
+#[test]
+fn a_mirror_that_does_not_resolve_sees_digests_alone() {
+    let (mirror, origin) = (
+        Registry::serve(store(1000)).unwrap(),
+        Registry::serve(store(1000)).unwrap(),
+    );
+    let name = origin.addr().to_string();
+    let lines = host(&mirror, "capabilities = [\"pull\"]");
+    // containerd's other spelling of a port.
+    let hosts = Hosts::of(&format!("{}_", name.replace(':', "_")), &lines);
+    pull(&format!("{name}/app:latest"), hosts.options()).unwrap();
+    assert_eq!(paths(&origin), ["/v2/app/manifests/latest"]);
+    assert!(!paths(&mirror).is_empty());
+    for path in paths(&mirror) {
+        assert!(path.contains("sha256:"), "{path}");
+    }
+}
+
+#[test]
+fn a_mirror_that_fails_in_any_way_leaves_it_to_the_next() {
+    for action in [
+        Action::Status {
+            status: 404,
+            headers: Vec::new(),
+            body: String::new(),
+        },
+        Action::Status {
+            status: 403,
+            headers: Vec::new(),
+            body: String::new(),
+        },
+        Action::Status {
+            status: 500,
+            headers: Vec::new(),
+            body: String::new(),
+        },
+        Action::Status {
+            status: 200,
+            headers: Vec::new(),
+            body: "<html>login</html>".into(),
+        },
+        Action::ContentLength(7),
+        Action::Redirect("http://10.1.2.3".into()),
+    ] {
+        let (mirror, origin) = (
+            Registry::serve(store(1000)).unwrap(),
+            Registry::serve(store(1000)).unwrap(),
+        );
+        mirror.inject(Fault::on("/blobs/", action.clone()));
+        mirror.inject(Fault::on("/manifests/", action.clone()));
+        let name = origin.addr().to_string();
+        let hosts = Hosts::of(&name, &host(&mirror, "capabilities = [\"pull\"]"));
+        let outcome = pull(&format!("{name}/app:latest"), hosts.options());
+        // A page of the right length cannot be told from a blob before its end.
+        assert!(outcome.is_ok(), "{action:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_mirror_that_dies_in_the_middle_is_followed_by_the_next_host_from_there() {
+    let (first, second, origin) = (
+        Registry::serve(store(900_000)).unwrap(),
+        Registry::serve(store(900_000)).unwrap(),
+        Registry::serve(store(900_000)).unwrap(),
+    );
+    // Blobs in the order in which they are asked for: the config, then the layer.
+    for (mirror, at) in [(&first, 200_000), (&second, 500_000)] {
+        mirror.inject(Fault::on("/blobs/", Action::Truncate(at)));
+    }
+    let name = origin.addr().to_string();
+    let hosts = Hosts::of(&name, &(host(&first, "") + &host(&second, "")));
+    assert!(pull(&format!("{name}/app:latest"), hosts.options()).unwrap() > 900_000);
+    let ranges: Vec<_> = [&second, &origin]
+        .iter()
+        .flat_map(|registry| registry.requests())
+        .filter_map(|request| request.header("range").map(str::to_owned))
+        .collect();
+    assert!(ranges.contains(&"bytes=200000-".to_owned()), "{ranges:?}");
+    assert!(ranges.contains(&"bytes=500000-".to_owned()), "{ranges:?}");
+    assert!(paths(&origin).iter().all(|path| path.contains("/blobs/")));
+}
+
+#[test]
+fn credentials_of_the_origin_do_not_go_to_a_mirror_nor_headers_of_a_mirror_to_the_origin() {
+    let user = Auth::Basic {
+        user: "ada".into(),
+        password: "hunter2".into(),
+    };
+    let mirror = Registry::serve_with(store(1000), user.clone()).unwrap();
+    let origin = Registry::serve_with(store(1000), user).unwrap();
+    let name = origin.addr().to_string();
+    let header = format!(
+        "[host.\"http://{}\".header]\nx-fleet = \"blue\"",
+        mirror.addr()
+    );
+    let hosts = Hosts::of(&name, &host(&mirror, &header));
+    let file = hosts.0.path().join("auth.json");
+    // ada:hunter2, for the origin alone.
+    let config = format!("{{\"auths\":{{\"{name}\":{{\"auth\":\"YWRhOmh1bnRlcjI=\"}}}}}}");
+    fs::write(&file, config).unwrap();
+    let mut options = hosts.options();
+    options.credentials = std::sync::Arc::new(ociget::Keychain::from_file(file));
+    pull(&format!("{name}/app:latest"), options).unwrap();
+    assert!(!mirror.requests().is_empty());
+    for request in mirror.requests() {
+        assert_eq!(request.header("authorization"), None, "{request:?}");
+        assert_eq!(request.header("x-fleet"), Some("blue"), "{request:?}");
+    }
+    for request in origin.requests() {
+        assert_eq!(request.header("x-fleet"), None, "{request:?}");
+    }
+}
+
+#[test]
+fn without_any_host_the_origin_has_the_last_word() {
+    let mirror = Registry::serve(store(1000)).unwrap();
+    let origin = Registry::serve(store(1000)).unwrap();
+    let name = origin.addr().to_string();
+    let hosts = Hosts::of("_default", &host(&mirror, ""));
+    let error = pull(&format!("{name}/app:missing"), hosts.options()).unwrap_err();
+    assert!(
+        matches!(&error, Error::NotFound(refusal) if refusal.url.contains(&name)),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_real_pull_through_mirror_is_killed_and_the_origin_goes_on() {
+    let origin = DockerRegistry::start().unwrap();
+    let seed = Registry::serve(store(3_000_000)).unwrap();
+    let reference = format!("{}/app:v1", origin.addr());
+    Copy::new(
+        &format!("docker://{}/seed:latest", seed.addr()),
+        &format!("docker://{reference}"),
+    )
+    .run()
+    .unwrap();
+    let mirror = Setup::default()
+        .mirror_of(&format!("http://{}", origin.addr()))
+        .start()
+        .unwrap();
+    let lines = format!("[host.\"http://{}\"]\n", mirror.addr());
+    let hosts = Hosts::of(&origin.addr().to_string(), &lines);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let source = crate::registry_pull::open(&reference, hosts.options());
+        let platform = "linux/amd64".parse().unwrap();
+        let image = ociget::resolve(&*source, None, &platform).await.unwrap();
+        let layer = &image.layers[0].descriptor;
+        let mut blob = source.blob(layer).await.unwrap();
+        assert!(
+            blob.at().contains(&mirror.addr().to_string()),
+            "{}",
+            blob.at()
+        );
+        assert!(blob.chunk().await.unwrap().is_some());
+        assert!(mirror.log().unwrap().contains("/v2/app/blobs/"));
+        drop(mirror);
+        assert_eq!(blob.finish().await.unwrap().get(), &layer.digest);
+    });
+}

@@ -1,0 +1,98 @@
+//! A certificate authority of one's own, made by openssl.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::command::run;
+
+/// An authority that nobody trusts who was not told to. Its files vanish with it.
+#[derive(Debug)]
+pub struct Authority {
+    directory: TempDir,
+}
+
+/// A certificate and its key, as PEM files in the authority's directory.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The certificate.
+    pub cert: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// A new one.
+    pub fn new() -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("authority-").tempdir()?;
+        let authority = Self { directory };
+        let mut command = authority.request("ca", "tests");
+        command
+            .args(["-x509", "-days", "2"])
+            .args(["-addext", "basicConstraints=critical,CA:TRUE"])
+            .args(["-addext", "keyUsage=critical,keyCertSign,cRLSign"]);
+        command.arg("-out").arg(authority.cert());
+        run(&mut command)?;
+        Ok(authority)
+    }
+
+    /// The authority's own certificate.
+    #[must_use]
+    pub fn cert(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// A certificate for a server: `IP:127.0.0.1,DNS:registry.test`.
+    pub fn server(&self, names: &str) -> Result<Pair> {
+        let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
+        self.sign("server", &extensions)
+    }
+
+    /// A certificate for a client.
+    pub fn client(&self) -> Result<Pair> {
+        self.sign("client", "extendedKeyUsage=clientAuth\n")
+    }
+
+    fn sign(&self, name: &str, extensions: &str) -> Result<Pair> {
+        let at = |suffix: &str| self.directory.path().join(format!("{name}{suffix}"));
+        let pair = Pair {
+            cert: at(".pem"),
+            key: at(".key"),
+        };
+        let mut command = self.request(name, name);
+        run(command.arg("-out").arg(at(".csr")))?;
+        fs::write(
+            at(".ext"),
+            format!("basicConstraints=CA:FALSE\n{extensions}"),
+        )?;
+        let mut command = Command::new("openssl");
+        command.args(["x509", "-req", "-days", "2", "-CAcreateserial", "-in"]);
+        command.arg(at(".csr")).arg("-CA").arg(self.cert());
+        command.arg("-CAkey").arg(self.key());
+        command.arg("-extfile").arg(at(".ext"));
+        run(command.arg("-out").arg(&pair.cert))?;
+        Ok(pair)
+    }
+
+    fn request(&self, name: &str, subject: &str) -> Command {
+        let mut command = Command::new("openssl");
+        command.args(["req", "-nodes", "-newkey", "ec", "-pkeyopt"]);
+        command.args(["ec_paramgen_curve:prime256v1", "-subj"]);
+        command.arg(format!("/CN={subject}"));
+        command
+            .arg("-keyout")
+            .arg(self.path(&format!("{name}.key")));
+        command
+    }
+
+    fn key(&self) -> PathBuf {
+        self.path("ca.key")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        Path::join(self.directory.path(), name)
+    }
+}

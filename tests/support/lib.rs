@@ -1,0 +1,43 @@
+//! What the tests that cross crates stand on: images described in Rust, a registry inside the
+//! process that fails on request, guards around real programs, and oracles nobody here wrote.
+//!
+//! Nothing in here knows the crates under test, so nothing in here can share their mistakes.
+//!
+//! ```
+//! use test_support::image::{Image, Layer, Store};
+//! use test_support::registry::Registry;
+//!
+//! let mut store = Store::new();
+//! let image = Image::new()
+//!     .layer(Layer::new().dir("etc").file("etc/motd", "hello\n"))
+//!     .layer(Layer::new().whiteout("etc/motd"))
+//!     .add_to(&mut store);
+//! store.tag("latest", &image);
+//!
+//! let registry = Registry::serve(store)?;
+//! let reference = format!("{}/demo@{}", registry.addr(), image.digest);
+//! assert!(reference.starts_with("127.0.0.1:"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! - [`contract`]: what every image promises to the guest that boots it.
+//! - [`image`]: layers, images, indexes, and the content store that holds them.
+//! - [`registry`]: serves a store on loopback, logs every request, injects faults.
+//! - [`authority`]: a certificate authority of one's own.
+//! - [`docker_registry`], [`skopeo`]: the real registry of Debian, and the tool that fills it.
+//! - [`oracle`]: what others make of an image: the kernel, umoci, unsquashfs, backhand and more.
+//! - [`real_image`]: images made from Debian packages, built once and kept.
+
+pub mod authority;
+pub mod contract;
+pub mod docker_registry;
+pub mod image;
+pub mod oracle;
+pub mod real_image;
+pub mod registry;
+pub mod skopeo;
+
+mod command;
+mod failure;
+
+pub use failure::{Failure, Result};

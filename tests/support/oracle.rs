@@ -1,0 +1,49 @@
+//! What others make of an image: programs and drivers nobody here wrote.
+//!
+//! Two kinds. [`umoci`] says what tree an image of layers *should* become; all others say what a
+//! squashfs file *is*: [`Mount`] through the kernel, [`unsquashfs`], [`sqfs2tar`], [`squashfuse`], [`sevenzip`] and
+//! [`backhand`]. Trees are compared as [`Listing`](tree_listing::Listing)s.
+
+pub mod backhand;
+mod mount;
+pub mod sevenzip;
+pub mod sqfs2tar;
+pub mod squashfuse;
+pub mod umoci;
+pub mod unsquashfs;
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::{Failure, Result};
+
+pub use mount::{Mount, may_be_root};
+
+/// A tree on disk that goes away with this value.
+#[derive(Debug)]
+pub struct Tree {
+    directory: TempDir,
+    root: &'static str,
+}
+
+impl Tree {
+    /// A directory of its own; the tree's root will be `root` in it.
+    fn new(root: &'static str) -> Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("oracle-")
+            .tempdir()
+            .map_err(Failure::when("cannot make a temporary directory"))?;
+        Ok(Self { directory, root })
+    }
+
+    /// The root of the tree.
+    #[must_use]
+    pub fn root(&self) -> std::path::PathBuf {
+        self.directory.path().join(self.root)
+    }
+
+    fn base(&self) -> &Path {
+        self.directory.path()
+    }
+}

@@ -1,0 +1,123 @@
+//! A response body that is read as it is sent, and that can be cut, bent and held up on the way.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame};
+use tokio::time::Sleep;
+
+use crate::image::Content;
+
+const CHUNK: u64 = 64 * 1024;
+
+/// How long bytes that were handed to the connection get to leave before it is cut. hyper drops
+/// what it still buffers when a body fails.
+const FLUSH: Duration = Duration::from_millis(20);
+
+/// The bytes `from..to` of a content.
+///
+/// It never tells its length (no `size_hint`), so that the Content-Length header may say anything.
+#[derive(Debug)]
+pub(super) struct Payload {
+    content: Content,
+    from: u64,
+    to: u64,
+    corrupt: Option<u64>,
+    /// Where the connection is cut.
+    cut: Option<u64>,
+    stall: Option<(u64, Duration)>,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Payload {
+    pub(super) fn of(content: Content, from: u64, to: u64) -> Self {
+        Self {
+            content,
+            from,
+            to,
+            corrupt: None,
+            cut: None,
+            stall: None,
+            waiting: None,
+        }
+    }
+
+    pub(super) fn text(text: impl Into<String>) -> Self {
+        let content = Content::Memory(text.into().into_bytes().into());
+        let to = content.size();
+        Self::of(content, 0, to)
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.to - self.from
+    }
+
+    pub(super) fn corrupt_at(&mut self, position: u64) {
+        self.corrupt = Some(position);
+    }
+
+    pub(super) fn cut_at(&mut self, position: u64) {
+        self.cut = Some(position);
+    }
+
+    pub(super) fn stall_at(&mut self, position: u64, time: Duration) {
+        self.stall = Some((position, time));
+    }
+
+    /// The next bytes, up to the next place where something happens.
+    fn next(&mut self) -> io::Result<Bytes> {
+        let stops = [self.cut, self.stall.map(|(at, _)| at)];
+        let mut end = self.to.min(self.from + CHUNK);
+        for stop in stops.into_iter().flatten() {
+            if stop > self.from {
+                end = end.min(stop);
+            }
+        }
+        let most = usize::try_from(end - self.from).map_err(io::Error::other)?;
+        let mut bytes = self.content.read_at(self.from, most)?;
+        if bytes.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(distance) = self.corrupt.and_then(|at| at.checked_sub(self.from))
+            && let Ok(index) = usize::try_from(distance)
+            && let Some(byte) = bytes.get_mut(index)
+        {
+            *byte ^= 1;
+        }
+        self.from += u64::try_from(bytes.len()).map_err(io::Error::other)?;
+        Ok(bytes.into())
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            if let Some(sleep) = &mut self.waiting {
+                std::task::ready!(sleep.as_mut().poll(context));
+                self.waiting = None;
+                if self.cut.is_some_and(|at| self.from >= at) {
+                    return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+                }
+            }
+            let pause = match self.stall {
+                Some((at, time)) if self.from >= at => {
+                    self.stall = None;
+                    time
+                }
+                _ if self.cut.is_some_and(|at| self.from >= at) => FLUSH,
+                _ if self.from >= self.to => return Poll::Ready(None),
+                _ => return Poll::Ready(Some(self.next().map(Frame::data))),
+            };
+            self.waiting = Some(Box::pin(tokio::time::sleep(pause)));
+        }
+    }
+}
