@@ -7,9 +7,10 @@
 
 #![no_main]
 
-use std::io::{self, Read};
+use std::io;
 
-use hpcc_rootfs::flatten::{self, LayerSource, LayerSpec, Options};
+use hpcc_rootfs::flatten::{self, LayerSource, LayerSpec, Layers, Options};
+use hpcc_rootfs::layer::{self, Stream};
 use libfuzzer_sys::fuzz_target;
 use ociget::{DiffId, Digest};
 use sqfs_writer::DataWriter;
@@ -78,7 +79,7 @@ fn split(input: &[u8]) -> Vec<&[u8]> {
 struct Blobs<'a>(&'a [&'a [u8]]);
 
 impl LayerSource for Blobs<'_> {
-    fn open(&mut self, layer: usize) -> io::Result<Box<dyn Read + '_>> {
-        Ok(Box::new(self.0[layer]))
+    fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, layer::Error> {
+        layers.stream(layer, self.0[layer])
     }
 }

@@ -105,8 +105,8 @@ fn check(entry: &Entry) {
 }
 
 /// The pieces of a body, neighbouring ones of a kind as one.
-fn body<R: Read>(
-    tar: &mut TarReader<'_, R>,
+fn body(
+    tar: &mut TarReader<'_>,
     entry: &Entry,
 ) -> Result<Vec<(u64, bool)>, hpcc_rootfs::layer::Error> {
     let mut pieces: Vec<(u64, bool)> = Vec::new();

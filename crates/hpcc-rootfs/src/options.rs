@@ -34,6 +34,12 @@ pub struct Options {
     /// Threads that compress, 1 and more; by default as many as this process may use. Never changes
     /// a byte.
     pub threads: NonZeroUsize,
+    /// Layers that are fetched and decompressed at once, 1 and more; 3 by default. Never changes a
+    /// byte.
+    pub parallel_layers: NonZeroUsize,
+    /// Bytes of all layers together that may wait, fetched or decompressed, until it is their turn:
+    /// 16 MiB by default. Divided evenly; never changes a byte.
+    pub read_ahead: usize,
     /// How registries are talked to.
     pub network: ociget::Options,
     /// Told what happens; nobody by default.
@@ -48,6 +54,8 @@ impl Default for Options {
             image: ImageOptions::default(),
             limits: Limits::default(),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            parallel_layers: const { NonZeroUsize::new(3).unwrap() },
+            read_ahead: 16 << 20,
             network: ociget::Options::default(),
             progress: Progress::default(),
         }

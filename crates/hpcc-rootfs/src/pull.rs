@@ -15,7 +15,7 @@ use sqfs_writer::DataWriter;
 
 use crate::agent::Agent;
 use crate::error::Error;
-use crate::feed::{self, Feed};
+use crate::feed::{self, Feed, ReadAhead};
 use crate::flatten::{self, LayerSpec};
 use crate::guest;
 use crate::options::Options;
@@ -84,7 +84,8 @@ pub(crate) async fn pull(
     let staged = StagedFile::create(&destination.directory)
         .map_err(|error| Error::store("write to", &destination.directory, error))?;
 
-    let (feed, requests) = feed::feed();
+    let read_ahead = ReadAhead::new(options.parallel_layers, options.read_ahead);
+    let (feed, requests) = feed::feed(read_ahead);
     let assembly = tokio::task::spawn_blocking({
         let image = image.clone();
         move || assemble(&image, recipe, feed, staged)

@@ -1,7 +1,6 @@
 //! Why an image cannot be flattened: which layer, which entry.
 
 use std::fmt;
-use std::io;
 
 use ociget::DiffId;
 
@@ -18,15 +17,6 @@ pub enum Error {
         value: usize,
         /// The limit.
         max: usize,
-    },
-    /// The source did not open a layer's blob.
-    #[error("cannot open {layer}")]
-    Open {
-        /// Which one.
-        layer: LayerName,
-        /// What the source said.
-        #[source]
-        source: io::Error,
     },
     /// A layer's blob is unreadable, damaged or over a limit.
     #[error("cannot read {layer}")]

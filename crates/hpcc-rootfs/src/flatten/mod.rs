@@ -36,7 +36,7 @@ use sqfs_writer::{NodeId, Tree};
 use self::apply::Applier;
 use self::read::Reading;
 use self::resolve::Steps;
-use crate::layer::Budget;
+use crate::layer::{self, Limits, Stream};
 
 pub use error::{EntryProblem, Error, LayerName};
 pub use options::{Options, Report};
@@ -54,14 +54,43 @@ pub struct LayerSpec {
     pub diff_id: DiffId,
 }
 
-/// Where the blobs come from.
-pub trait LayerSource {
-    /// The blob of a layer, from its start; layer 0 is the oldest. Layers are asked for newest
-    /// first, one at a time, each once; rarely, some of them once more after that.
+/// The layers of an image, oldest first, and what they may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Layers<'a> {
+    /// What is known about each.
+    pub specs: &'a [LayerSpec],
+    /// The caps.
+    pub limits: &'a Limits,
+}
+
+impl Layers<'_> {
+    /// `blob` as that layer, decompressed as it is read.
     ///
     /// # Errors
-    /// Whatever prevents it; handed on as [`Error::Open`].
-    fn open(&mut self, layer: usize) -> io::Result<Box<dyn Read + '_>>;
+    /// As [`Stream::open`]; [`layer::Error::Source`] if there is no such layer.
+    pub fn stream<'b>(
+        &self,
+        layer: usize,
+        blob: impl Read + 'b,
+    ) -> Result<Stream<'b>, layer::Error> {
+        let Some(LayerSpec { size, diff_id }) = self.specs.get(layer) else {
+            return Err(layer::Error::Source(io::ErrorKind::NotFound.into()));
+        };
+        Stream::open(blob, *size, diff_id.clone(), self.limits)
+    }
+}
+
+/// Where the layers come from.
+pub trait LayerSource {
+    /// A layer, from its start; 0 is the oldest. Layers are asked for newest first, one at a time,
+    /// each once; rarely, some of them once more after that.
+    ///
+    /// `layers` is what was given to [`flatten`]. Who has a blob and nothing else to do returns
+    /// [`layers.stream(layer, blob)`](Layers::stream).
+    ///
+    /// # Errors
+    /// [`layer::Error`], handed on as [`Error::Layer`].
+    fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, layer::Error>;
 }
 
 /// What an image becomes.
@@ -94,10 +123,14 @@ pub fn flatten<S: BodySink>(
             max: options.limits.layers,
         });
     }
-    let mut reading = Reading::new(layers, options.limits.clone());
-    let mut lists = Vec::with_capacity(layers.len());
-    let mut proofs = Vec::with_capacity(layers.len());
-    for layer in (0..layers.len()).rev() {
+    let layers = Layers {
+        specs: layers,
+        limits: &options.limits,
+    };
+    let mut reading = Reading::new(layers);
+    let mut lists = Vec::with_capacity(layers.specs.len());
+    let mut proofs = Vec::with_capacity(layers.specs.len());
+    for layer in (0..layers.specs.len()).rev() {
         let (changes, proof) = reading.layer(layer, source, bodies)?;
         lists.push(changes);
         proofs.push(proof);
@@ -106,7 +139,7 @@ pub fn flatten<S: BodySink>(
     let mut report = reading.finish();
 
     let mut applier = Applier::new(options);
-    for (layer, spec) in layers.iter().enumerate() {
+    for (layer, spec) in layers.specs.iter().enumerate() {
         if let Some(changes) = lists.pop() {
             let name = || LayerName::new(layer, &spec.diff_id);
             applier
@@ -116,8 +149,7 @@ pub fn flatten<S: BodySink>(
     }
     let tree = applier.finish(&mut report);
 
-    let budget = || Budget::new(options.limits.clone());
-    let tree = read::recover(tree, layers, source, bodies, budget, &mut report)?;
+    let tree = read::recover(tree, layers, source, bodies, &mut report)?;
     Ok(Flattened {
         tree,
         proofs,

@@ -1,7 +1,6 @@
 //! Reading layers: bodies to the sink, everything else to change lists.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 
 use ociget::{DiffId, Verified};
 use sqfs_writer::{Kind, Tree};
@@ -12,22 +11,22 @@ use super::marker::{Role, join, role};
 use super::options::Report;
 use super::shadow::Shadow;
 use super::sink::{Body, BodySink};
-use super::{LayerSource, LayerSpec};
-use crate::layer::{Budget, Entry, EntryKind, Limits, Segment, Stream, TarReader};
+use super::{LayerSource, LayerSpec, Layers};
+use crate::layer::{Budget, Entry, EntryKind, Segment, TarReader};
 
 /// The first reading of an image's layers, newest first.
 pub(super) struct Reading<'a> {
-    layers: &'a [LayerSpec],
+    layers: Layers<'a>,
     budget: Budget,
     shadow: Shadow,
     report: Report,
 }
 
 impl<'a> Reading<'a> {
-    pub(super) fn new(layers: &'a [LayerSpec], limits: Limits) -> Self {
+    pub(super) fn new(layers: Layers<'a>) -> Self {
         Self {
             layers,
-            budget: Budget::new(limits),
+            budget: Budget::new(layers.limits.clone()),
             shadow: Shadow::default(),
             report: Report::default(),
         }
@@ -111,10 +110,9 @@ impl<'a> Reading<'a> {
 /// layers once more, newest first.
 pub(super) fn recover<S: BodySink>(
     tree: Tree<Content<S::Handle>>,
-    layers: &[LayerSpec],
+    layers: Layers<'_>,
     source: &mut dyn LayerSource,
     bodies: &mut S,
-    limits: impl Fn() -> Budget,
     report: &mut Report,
 ) -> Result<Tree<S::Handle>, Error> {
     let mut wanted: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
@@ -127,7 +125,7 @@ pub(super) fn recover<S: BodySink>(
     for (&layer, ordinals) in wanted.iter().rev() {
         let context = Context::new(layer, layers)?;
         // The same bytes against the same limits; what they are was counted the first time.
-        let mut budget = limits();
+        let mut budget = Budget::new(layers.limits.clone());
         let mut tar = context.open(source, &mut budget)?;
         let mut entry = Entry::default();
         let mut ordinal = 0;
@@ -161,16 +159,21 @@ pub(super) fn recover<S: BodySink>(
 /// The layer that is being read.
 struct Context<'a> {
     index: usize,
+    layers: Layers<'a>,
     spec: &'a LayerSpec,
 }
 
 impl<'a> Context<'a> {
-    fn new(index: usize, layers: &'a [LayerSpec]) -> Result<Self, Error> {
-        let spec = layers.get(index).ok_or(Error::TooManyLayers {
+    fn new(index: usize, layers: Layers<'a>) -> Result<Self, Error> {
+        let spec = layers.specs.get(index).ok_or(Error::TooManyLayers {
             value: index,
-            max: layers.len(),
+            max: layers.specs.len(),
         })?;
-        Ok(Self { index, spec })
+        Ok(Self {
+            index,
+            layers,
+            spec,
+        })
     }
 
     fn name(&self) -> LayerName {
@@ -184,25 +187,21 @@ impl<'a> Context<'a> {
         }
     }
 
-    fn open<'s, 'b>(
+    fn open<'s>(
         &self,
         source: &'s mut dyn LayerSource,
-        budget: &'b mut Budget,
-    ) -> Result<TarReader<'b, Box<dyn Read + 's>>, Error> {
-        let blob = source.open(self.index).map_err(|source| Error::Open {
-            layer: self.name(),
-            source,
-        })?;
-        let LayerSpec { size, diff_id } = self.spec;
-        Stream::open(blob, *size, diff_id.clone(), budget.limits())
+        budget: &'s mut Budget,
+    ) -> Result<TarReader<'s>, Error> {
+        source
+            .open(self.index, self.layers)
             .map(|stream| TarReader::new(stream, budget))
             .map_err(|e| self.layer(e))
     }
 
     /// Writes the body of the entry that was read last.
-    fn body<S: BodySink, R: Read>(
+    fn body<S: BodySink>(
         &self,
-        tar: &mut TarReader<'_, R>,
+        tar: &mut TarReader<'_>,
         path: &[u8],
         size: u64,
         bodies: &mut S,

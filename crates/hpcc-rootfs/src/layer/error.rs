@@ -158,7 +158,7 @@ pub(super) enum Fault {
 
 /// A cap that was exceeded.
 #[derive(Debug)]
-pub(super) struct Limit {
+pub(crate) struct Limit {
     what: &'static str,
     value: u64,
     max: u64,

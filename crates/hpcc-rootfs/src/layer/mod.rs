@@ -1,9 +1,9 @@
 //! One layer: a compressed blob in, verified tar entries out.
 //!
 //! ```text
-//!   blob ──► Stream ──► TarReader ──► Entry { path, metadata, kind }   one for each file
-//!            gunzip       headers ──► Segment::{Data, Hole}            its body, as it arrives
-//!            hash ─────────────────► Verified<DiffId>                  once the blob is at its end
+//!   blob ──► Inflater ──► Stream ──► TarReader ──► Entry { path, metadata, kind }   one for each file
+//!            gunzip       lends        headers ──► Segment::{Data, Hole}            its body, as it comes
+//!            hash ──────────────────────────────► Verified<DiffId>                  once the blob ended
 //! ```
 //!
 //! Everything here is synchronous and pure: bytes are read, nothing is opened, and no path of an
@@ -35,14 +35,21 @@
 //! # Ok::<(), hpcc_rootfs::layer::Error>(())
 //! ```
 
+mod chunk;
 mod decompress;
 mod encoding;
 mod error;
+mod inflate;
+mod input;
 mod limits;
 mod stream;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod zstd;
+
+pub(crate) use chunk::{Chunk, Inflated, Stopped};
+pub(crate) use inflate::Inflater;
 
 pub use error::{At, Error, Malformed};
 pub use limits::{Budget, Limits};

@@ -1,72 +1,67 @@
-//! The decompressed bytes of a layer, hashed on their way, in one buffer that slices are lent from.
+//! The decompressed bytes of a layer, in one buffer that slices are lent from.
 
 use std::io::Read;
 
-use ociget::{DiffId, Verified, Verifier};
+use ociget::{DiffId, Verified};
 
-use super::decompress::Decoder;
-use super::error::{At, Error, Limit};
+use super::chunk::{Chunk, HEADROOM, Inflated, Stopped};
+use super::error::{At, Error};
+use super::inflate::Inflater;
 use super::limits::Limits;
-use super::tar::is_header;
 
-/// Decompressed bytes held at once. Bodies are lent from it without a copy, so it is also the
-/// largest slice that a body comes in.
-const BUFFER: usize = 256 << 10;
-
-/// The decompressed bytes of one layer. Every one of them is hashed, whoever reads or skips it.
-pub struct Stream<R: Read> {
-    decoder: Decoder<R>,
-    buffer: Box<[u8]>,
-    /// `buffer[start..end]` is decompressed and not yet taken.
+/// The decompressed bytes of one layer.
+pub struct Stream<'a> {
+    source: Box<dyn Inflated + 'a>,
+    chunk: Chunk,
+    /// Where the first byte not yet taken is in the chunk's memory.
     start: usize,
-    end: usize,
-    /// Decompressed so far, `buffer[..end]` included.
-    decompressed: u64,
-    max_bytes: u64,
-    max_by_ratio: u64,
-    verifier: Verifier<DiffId>,
+    /// Where the chunk's end is in the layer.
+    reached: u64,
 }
 
-impl<R: Read> Stream<R> {
-    /// A layer of this compressed size, which should decompress to `diff_id`. How it is compressed
-    /// is seen from its first bytes.
+impl<'a> Stream<'a> {
+    /// A layer of this compressed size, which should decompress to `diff_id`, decompressed as it is
+    /// read. How it is compressed is seen from its first bytes.
     ///
     /// # Errors
     /// [`Error::Encoding`] for what is neither tar nor gzip nor zstd; [`Error::Source`] if `blob`
     /// cannot be read.
-    pub fn open(blob: R, size: u64, diff_id: DiffId, limits: &Limits) -> Result<Self, Error> {
-        Ok(Self {
-            decoder: Decoder::open(blob, is_header)?,
-            buffer: vec![0; BUFFER].into(),
-            start: 0,
-            end: 0,
-            decompressed: 0,
-            max_bytes: limits.layer_bytes,
-            max_by_ratio: size.saturating_mul(limits.ratio).max(limits.ratio_floor),
-            verifier: Verifier::new(diff_id),
-        })
+    pub fn open(
+        blob: impl Read + 'a,
+        size: u64,
+        diff_id: DiffId,
+        limits: &Limits,
+    ) -> Result<Self, Error> {
+        let inflater = Inflater::open(blob, size, diff_id, limits, Box::new(|_| Ok(())))?;
+        Ok(Self::new(Box::new(inflater)))
+    }
+
+    /// Bytes that somebody else decompresses.
+    pub(crate) fn new(source: Box<dyn Inflated + 'a>) -> Self {
+        Self {
+            source,
+            chunk: Chunk::new(),
+            start: HEADROOM,
+            reached: 0,
+        }
     }
 
     /// How many bytes were taken so far.
     pub(super) fn position(&self) -> u64 {
-        self.decompressed - (self.end - self.start) as u64
+        self.reached - (self.chunk.end - self.start) as u64
     }
 
     /// The next `N` bytes, or fewer if the layer ends before. Takes nothing.
     pub(super) fn peek<const N: usize>(&mut self) -> Result<&[u8], Error> {
-        const { assert!(N <= BUFFER) };
-        if self.end - self.start < N {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-            while self.end < N && self.fill()? > 0 {}
-        }
-        Ok(&self.buffer[self.start..self.end.min(self.start + N)])
+        const { assert!(N <= HEADROOM) };
+        while self.chunk.end - self.start < N && self.fill()? {}
+        let end = self.chunk.end.min(self.start + N);
+        Ok(&self.chunk.memory[self.start..end])
     }
 
     /// Takes bytes that were peeked at.
     pub(super) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.end);
+        self.start = (self.start + count).min(self.chunk.end);
     }
 
     /// Takes between 1 and `max` bytes, or none at the end of the layer.
@@ -74,16 +69,14 @@ impl<R: Read> Stream<R> {
         if max == 0 {
             return Ok(&[]);
         }
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
+        if self.start == self.chunk.end {
             self.fill()?;
         }
-        let available = self.end - self.start;
+        let available = self.chunk.end - self.start;
         let count = usize::try_from(max).map_or(available, |max| available.min(max));
         let start = self.start;
         self.start += count;
-        Ok(&self.buffer[start..self.start])
+        Ok(&self.chunk.memory[start..self.start])
     }
 
     /// Takes that many bytes and forgets them. `false` if the layer ends before.
@@ -101,30 +94,30 @@ impl<R: Read> Stream<R> {
     /// anybody's.
     pub(super) fn finish(mut self) -> Result<Verified<DiffId>, Error> {
         self.skip(u64::MAX)?;
-        Ok(self.verifier.finish()?)
+        self.source.finish()
     }
 
-    fn fill(&mut self) -> Result<usize, Error> {
-        let count = self.decoder.read(&mut self.buffer[self.end..])?;
-        let new = self.end..self.end + count;
-        self.verifier.update(&self.buffer[new.clone()]);
-        self.end = new.end;
-        self.decompressed += count as u64;
-        let total = self.decompressed;
-        Limit::check("decompressed size of the layer", total, self.max_bytes)
-            .and_then(|()| {
-                Limit::check(
-                    "decompressed size of the layer for its compressed size",
-                    total,
-                    self.max_by_ratio,
-                )
-            })
-            .map_err(|limit| {
-                limit.at(At {
-                    position: self.position(),
-                    entry: Box::default(),
-                })
-            })?;
-        Ok(count)
+    /// Gets the next chunk, with what is left of this one, less than [`HEADROOM`], in front of it.
+    /// `false` at the end of the layer.
+    fn fill(&mut self) -> Result<bool, Error> {
+        let mut rest = [0; HEADROOM];
+        let left = self.chunk.end - self.start;
+        rest[..left].copy_from_slice(&self.chunk.memory[self.start..self.chunk.end]);
+        let outcome = self.source.next(&mut self.chunk);
+        if outcome.is_err() {
+            self.chunk.clear();
+        }
+        self.start = HEADROOM - left;
+        self.chunk.memory[self.start..HEADROOM].copy_from_slice(&rest[..left]);
+        outcome.map_err(|stopped| match stopped {
+            Stopped::Layer(error) => error,
+            Stopped::Limit(limit) => limit.at(At {
+                position: self.position(),
+                entry: Box::default(),
+            }),
+        })?;
+        let more = self.chunk.len();
+        self.reached += more as u64;
+        Ok(more > 0)
     }
 }

@@ -1,9 +1,10 @@
 //! What is written although it is dead, and what is read twice: nothing, on images as they are
 //! built.
 
-use std::io::{self, Read};
+use std::io;
 
-use hpcc_rootfs::flatten::{LayerSource, Options, Report, flatten};
+use hpcc_rootfs::flatten::{LayerSource, Layers, Options, Report, flatten};
+use hpcc_rootfs::layer::{self, Stream};
 
 use crate::archive::{Item, layer, tar};
 use crate::listing::{listing, notation};
@@ -92,10 +93,10 @@ fn a_layer_is_read_again_once_for_all_that_it_lacks() {
 struct Fickle(Vec<Vec<u8>>);
 
 impl LayerSource for Fickle {
-    fn open(&mut self, layer: usize) -> io::Result<Box<dyn Read + '_>> {
+    fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, layer::Error> {
         let blob = self.0[layer].clone();
         self.0[layer] = tar(&self::layer("t2=bad t3==t2"));
-        Ok(Box::new(io::Cursor::new(blob)))
+        layers.stream(layer, io::Cursor::new(blob))
     }
 }
 

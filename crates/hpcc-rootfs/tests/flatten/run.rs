@@ -1,11 +1,11 @@
 //! Flattening in memory.
 
 use std::convert::Infallible;
-use std::io::{self, Read};
 
 use hpcc_rootfs::flatten::{
-    Body, BodySink, Error, Flattened, LayerSource, LayerSpec, Options, flatten,
+    Body, BodySink, Error, Flattened, LayerSource, LayerSpec, Layers, Options, flatten,
 };
+use hpcc_rootfs::layer::{self, Stream};
 use ociget::{DiffId, Digest};
 
 use crate::archive::{Item, tar};
@@ -17,9 +17,9 @@ pub(crate) struct Blobs {
 }
 
 impl LayerSource for Blobs {
-    fn open(&mut self, layer: usize) -> io::Result<Box<dyn Read + '_>> {
+    fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, layer::Error> {
         self.opened.push(layer);
-        Ok(Box::new(self.blobs[layer].as_slice()))
+        layers.stream(layer, self.blobs[layer].as_slice())
     }
 }
 

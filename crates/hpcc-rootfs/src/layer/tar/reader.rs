@@ -1,7 +1,5 @@
 //! The state machine: headers become entries, bodies become segments.
 
-use std::io::Read;
-
 use ociget::{DiffId, Verified};
 
 use super::decode::{decode, no_body, one_name};
@@ -21,9 +19,9 @@ use crate::layer::stream::Stream;
 ///       └─────────────────────────────────────────────┘
 ///       └──► false ──► finish ──► Verified<DiffId>
 /// ```
-pub struct TarReader<'b, R: Read> {
-    stream: Stream<R>,
-    budget: &'b mut Budget,
+pub struct TarReader<'a> {
+    stream: Stream<'a>,
+    budget: &'a mut Budget,
     body: Body,
     /// Where the current entry's first header is.
     position: u64,
@@ -53,9 +51,9 @@ struct Pending {
     long_link: Option<Box<[u8]>>,
 }
 
-impl<'b, R: Read> TarReader<'b, R> {
+impl<'a> TarReader<'a> {
     /// The entries of that stream, counted against that budget.
-    pub fn new(stream: Stream<R>, budget: &'b mut Budget) -> Self {
+    pub fn new(stream: Stream<'a>, budget: &'a mut Budget) -> Self {
         Self {
             stream,
             budget,

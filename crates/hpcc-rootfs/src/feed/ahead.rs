@@ -1,0 +1,163 @@
+//! A layer that is decompressed on a thread of its own, ahead of whoever reads it.
+
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use ociget::{DiffId, Verified};
+
+use super::body::{BlobBody, Wanted};
+use super::share::ReadAhead;
+use crate::flatten::LayerSpec;
+use crate::layer::{Chunk, Error, Inflated, Inflater, Limits, Stopped, Stream};
+
+/// A layer under way.
+pub(super) struct Ahead {
+    turn: Sender<()>,
+    received: Received,
+}
+
+enum Message {
+    Chunk(Chunk),
+    /// The end of the layer, or of all hope for it.
+    End(Result<Verified<DiffId>, Stopped>),
+}
+
+impl Ahead {
+    /// Starts the thread.
+    pub(super) fn spawn(
+        body: BlobBody,
+        wanted: Wanted,
+        spec: LayerSpec,
+        limits: Limits,
+        read_ahead: ReadAhead,
+    ) -> io::Result<Self> {
+        let (turn, my_turn) = channel();
+        let (sender, messages) = sync_channel(read_ahead.chunks());
+        let (used, memory) = channel();
+        let work = move || {
+            let turn = Turn {
+                comes: my_turn,
+                came: false,
+                window: read_ahead.window(),
+            };
+            let end = inflate(body, spec, &limits, turn, &sender, &memory);
+            // Whoever went away needs no answer.
+            let _ = sender.send(Message::End(end));
+        };
+        let thread = thread::Builder::new()
+            .name("inflate".to_owned())
+            .spawn(work)?;
+        Ok(Self {
+            turn,
+            received: Received {
+                _wanted: wanted,
+                messages,
+                used,
+                end: None,
+                _thread: Thread(Some(thread)),
+            },
+        })
+    }
+
+    /// It is this layer's turn.
+    pub(super) fn into_stream(self) -> Stream<'static> {
+        // If the thread is at its end already, it needs no turn.
+        let _ = self.turn.send(());
+        Stream::new(Box::new(self.received))
+    }
+}
+
+/// When a layer that needs much memory may have it.
+struct Turn {
+    comes: Receiver<()>,
+    came: bool,
+    /// What it may have before.
+    window: u64,
+}
+
+impl Turn {
+    fn wait(&mut self, window: u64) -> io::Result<()> {
+        if window > self.window && !self.came {
+            self.comes.recv().map_err(|_| gone())?;
+            self.came = true;
+        }
+        Ok(())
+    }
+}
+
+fn inflate(
+    body: BlobBody,
+    spec: LayerSpec,
+    limits: &Limits,
+    mut turn: Turn,
+    messages: &SyncSender<Message>,
+    memory: &Receiver<Chunk>,
+) -> Result<Verified<DiffId>, Stopped> {
+    let LayerSpec { size, diff_id } = spec;
+    let admit = Box::new(move |window| turn.wait(window));
+    let mut inflater = Inflater::open(body, size, diff_id, limits, admit)?;
+    loop {
+        let mut chunk = memory.try_recv().unwrap_or_else(|_| Chunk::new());
+        inflater.next(&mut chunk)?;
+        if chunk.is_empty() {
+            return Ok(Box::new(inflater).finish()?);
+        }
+        if messages.send(Message::Chunk(chunk)).is_err() {
+            return Err(Error::Source(gone()).into());
+        }
+    }
+}
+
+/// The reader's end.
+struct Received {
+    // In the order in which they have to go: the thread is joined last, when nothing that it could
+    // be waiting for is left.
+    _wanted: Wanted,
+    messages: Receiver<Message>,
+    used: Sender<Chunk>,
+    end: Option<Verified<DiffId>>,
+    _thread: Thread,
+}
+
+impl Inflated for Received {
+    fn next(&mut self, chunk: &mut Chunk) -> Result<(), Stopped> {
+        if self.end.is_some() {
+            chunk.clear();
+            return Ok(());
+        }
+        match self.messages.recv() {
+            Ok(Message::Chunk(next)) => {
+                let used = std::mem::replace(chunk, next);
+                // At the end of a layer nobody takes it any more.
+                let _ = self.used.send(used);
+            }
+            Ok(Message::End(end)) => {
+                self.end = Some(end?);
+                chunk.clear();
+            }
+            Err(_) => return Err(Error::Source(gone()).into()),
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Verified<DiffId>, Error> {
+        self.end.ok_or_else(|| Error::Source(gone()))
+    }
+}
+
+/// Joined when it goes, so that nothing of a build outlives it.
+struct Thread(Option<JoinHandle<()>>);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // A panic over there was seen as an end without a proof.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the other end of a decompressing thread is gone")
+}

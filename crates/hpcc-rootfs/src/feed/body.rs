@@ -1,0 +1,169 @@
+//! The compressed bytes of one layer, from the asynchronous side to a thread that reads them.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// The two ends, between which so many bytes may be, and what has to be kept for as long as they are
+/// wanted.
+pub(super) fn channel(bytes: u32) -> (Sender, BlobBody, Wanted) {
+    // The bytes are what is bounded, by permits that travel with them.
+    let (messages, receiver) = mpsc::unbounded_channel();
+    let (wanted, kept) = mpsc::channel(1);
+    let sender = Sender {
+        messages,
+        wanted,
+        room: Arc::new(Semaphore::new(bytes as usize)),
+        bytes,
+    };
+    let body = BlobBody {
+        messages: receiver,
+        current: Bytes::new(),
+        permit: None,
+        verified: false,
+    };
+    (sender, body, Wanted(kept))
+}
+
+enum Message {
+    Data(Bytes, OwnedSemaphorePermit),
+    /// All of it was sent, and it was what its descriptor promised.
+    Verified,
+}
+
+/// The asynchronous end.
+pub(super) struct Sender {
+    messages: mpsc::UnboundedSender<Message>,
+    wanted: mpsc::Sender<()>,
+    room: Arc<Semaphore>,
+    bytes: u32,
+}
+
+impl Sender {
+    /// Waits for room and sends. `false` if nobody reads any more.
+    pub(super) async fn data(&self, bytes: Bytes) -> bool {
+        // One piece may be larger than all the room; it then has it alone.
+        let length = u32::try_from(bytes.len()).map_or(self.bytes, |length| length.min(self.bytes));
+        let room = Arc::clone(&self.room).acquire_many_owned(length);
+        tokio::select! {
+            permit = room => match permit {
+                Ok(permit) => self.messages.send(Message::Data(bytes, permit)).is_ok(),
+                Err(_) => false,
+            },
+            () = self.closed() => false,
+        }
+    }
+
+    /// Says that this was all, and that it was the right blob.
+    pub(super) fn verified(&self) {
+        // If the reader is gone meanwhile, its own error says why.
+        let _ = self.messages.send(Message::Verified);
+    }
+
+    /// Waits until nobody reads any more.
+    pub(super) async fn closed(&self) {
+        tokio::select! {
+            () = self.messages.closed() => {}
+            () = self.wanted.closed() => {}
+        }
+    }
+}
+
+/// While it is kept, the bytes are wanted. The reader itself may be waiting for a server that says
+/// nothing, and can't tell.
+pub(super) struct Wanted(
+    #[expect(dead_code, reason = "it is there to be dropped")] mpsc::Receiver<()>,
+);
+
+/// The blocking end.
+pub(super) struct BlobBody {
+    messages: mpsc::UnboundedReceiver<Message>,
+    current: Bytes,
+    permit: Option<OwnedSemaphorePermit>,
+    verified: bool,
+}
+
+impl Read for BlobBody {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() && !self.verified {
+            self.permit = None;
+            match self.messages.blocking_recv() {
+                Some(Message::Data(bytes, permit)) => {
+                    self.current = bytes;
+                    self.permit = Some(permit);
+                }
+                Some(Message::Verified) => self.verified = true,
+                None => return Err(stopped()),
+            }
+        }
+        let length = buffer.len().min(self.current.len());
+        let piece = self.current.split_to(length);
+        if let Some(place) = buffer.get_mut(..length) {
+            place.copy_from_slice(&piece);
+        }
+        Ok(length)
+    }
+}
+
+pub(super) fn stopped() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the download stopped")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_bytes_wait_than_there_is_room_for() {
+        let (sender, mut body, _wanted) = channel(10);
+        assert!(sender.data(Bytes::from_static(b"12345678")).await);
+        let more = sender.data(Bytes::from_static(b"abc"));
+        tokio::pin!(more);
+        tokio::select! {
+            biased;
+            _ = &mut more => panic!("eleven bytes where ten have room"),
+            () = tokio::task::yield_now() => {}
+        }
+        let reader = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::new();
+            body.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        assert!(more.await);
+        // A piece larger than all the room passes too, alone.
+        assert!(sender.data(Bytes::from(vec![b'z'; 100])).await);
+        sender.verified();
+        let bytes = reader.await.unwrap().unwrap();
+        assert_eq!(bytes, [&b"12345678abc"[..], &[b'z'; 100]].concat());
+    }
+
+    #[tokio::test]
+    async fn a_channel_that_closes_is_never_the_end_of_a_layer() {
+        let (sender, mut body, _wanted) = channel(10);
+        assert!(sender.data(Bytes::from_static(b"half")).await);
+        drop(sender);
+        let read = tokio::task::spawn_blocking(move || body.read_to_end(&mut Vec::new()));
+        let error = read.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_went_away_ends_the_waiting_for_room() {
+        let (sender, body, _wanted) = channel(4);
+        assert!(sender.data(Bytes::from_static(b"full")).await);
+        let more = sender.data(Bytes::from_static(b"more"));
+        drop(body);
+        assert!(!more.await);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_wanted_any_more_ends_the_waiting_on_both_sides() {
+        let (sender, mut body, wanted) = channel(4);
+        let reader = tokio::task::spawn_blocking(move || body.read(&mut [0; 8]));
+        drop(wanted);
+        sender.closed().await;
+        drop(sender);
+        assert!(reader.await.unwrap().is_err());
+    }
+}

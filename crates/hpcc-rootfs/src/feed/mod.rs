@@ -1,0 +1,105 @@
+//! Where the asynchronous side ends, and the room in which layers are fetched and decompressed ahead.
+//!
+//! ```text
+//!   serve (async, in the caller's task)      a thread for each layer           the reader
+//!   source.blob() ──chunks──► [ share ] ──► BlobBody ─► inflate, hash ──► [ share ] ──► Stream
+//!        ▲                                                                                │
+//!        └──────────────── "send layer 2, soon 1 and 0" ◄──── Feed ◄──── open(2) ─────────┘
+//! ```
+//!
+//! The reader takes one layer after the other, newest first. Meanwhile the next ones are fetched and
+//! decompressed, each until its share of the read-ahead budget is full; then its download pauses, and
+//! the network belongs to the layer that is read. What comes out does not depend on any of that.
+//!
+//! The end of a body is a message, sent after the blob's size and digest were verified. A channel
+//! that closes without it is a broken download, never the end of a layer. Either side may go away
+//! at any moment: the other one notices at its next chunk.
+
+mod ahead;
+mod body;
+mod serve;
+mod share;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::io;
+
+use tokio::sync::mpsc;
+
+use self::ahead::Ahead;
+use crate::flatten::{LayerSource, Layers};
+use crate::layer::{Error, Stream};
+
+pub(crate) use serve::{Requests, serve};
+pub(crate) use share::ReadAhead;
+
+/// Makes the two ends of the bridge.
+pub(crate) fn feed(read_ahead: ReadAhead) -> (Feed, Requests) {
+    let (requests, receiver) = mpsc::channel(1);
+    let feed = Feed {
+        requests,
+        read_ahead,
+        started: None,
+        ahead: VecDeque::new(),
+    };
+    (feed, Requests(receiver))
+}
+
+/// The blocking end: opens layers, and has the next ones fetched.
+pub(crate) struct Feed {
+    requests: mpsc::Sender<Request>,
+    read_ahead: ReadAhead,
+    /// The oldest layer that was started so far.
+    started: Option<usize>,
+    /// Layers that were started and not yet opened, newest first.
+    ahead: VecDeque<(usize, Ahead)>,
+}
+
+/// What the asynchronous end is asked for.
+struct Request {
+    layer: usize,
+    chunks: body::Sender,
+}
+
+impl Feed {
+    fn start(&mut self, layer: usize, layers: Layers<'_>) -> Result<Ahead, Error> {
+        let Some(spec) = layers.specs.get(layer) else {
+            return Err(Error::Source(io::ErrorKind::NotFound.into()));
+        };
+        let (chunks, body, wanted) = body::channel(self.read_ahead.compressed());
+        let request = Request { layer, chunks };
+        self.requests
+            .blocking_send(request)
+            .map_err(|_| Error::Source(body::stopped()))?;
+        Ahead::spawn(
+            body,
+            wanted,
+            spec.clone(),
+            layers.limits.clone(),
+            self.read_ahead,
+        )
+        .map_err(Error::Source)
+    }
+}
+
+impl LayerSource for Feed {
+    fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, Error> {
+        let current = match self.ahead.pop_front() {
+            Some((started, ahead)) if started == layer => ahead,
+            // Not the order that was announced: nothing that waits will be of use.
+            _ => {
+                self.ahead.clear();
+                self.start(layer, layers)?
+            }
+        };
+        let mut oldest = self.started.unwrap_or(layer).min(layer);
+        while self.ahead.len() + 1 < self.read_ahead.layers() && oldest > 0 {
+            oldest -= 1;
+            let next = self.start(oldest, layers)?;
+            self.ahead.push_back((oldest, next));
+        }
+        self.started = Some(oldest);
+        Ok(current.into_stream())
+    }
+}

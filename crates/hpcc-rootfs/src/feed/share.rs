@@ -1,0 +1,46 @@
+//! How the budget for reading ahead is divided.
+
+use std::num::NonZeroUsize;
+
+use crate::layer::Chunk;
+
+/// How many layers are under way at once, and the bytes that may wait for the reader.
+///
+/// Every layer has the same share, fixed from the start, so that none can starve the one that is being
+/// read: a quarter for bytes from the network, a quarter for decompressed ones, half for the window of
+/// its zstd frames. A frame with a larger window waits until it is its layer's turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadAhead {
+    layers: NonZeroUsize,
+    bytes: usize,
+}
+
+impl ReadAhead {
+    /// So many layers, the one that is read included, within so many bytes.
+    pub(crate) fn new(layers: NonZeroUsize, bytes: usize) -> Self {
+        Self { layers, bytes }
+    }
+
+    pub(super) fn layers(self) -> usize {
+        self.layers.get()
+    }
+
+    fn share(self) -> usize {
+        self.bytes / self.layers
+    }
+
+    /// Bytes from the network that may wait; at least one, or nothing would ever come.
+    pub(super) fn compressed(self) -> u32 {
+        u32::try_from(self.share() / 4).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Decompressed chunks that may wait.
+    pub(super) fn chunks(self) -> usize {
+        (self.share() / 4 / Chunk::SIZE).max(1)
+    }
+
+    /// The largest window that may be allocated before it is the layer's turn.
+    pub(super) fn window(self) -> u64 {
+        self.share() as u64 / 2
+    }
+}

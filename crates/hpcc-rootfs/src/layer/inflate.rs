@@ -1,0 +1,83 @@
+//! A blob decompressed, counted and hashed.
+
+use std::io::Read;
+
+use ociget::{DiffId, Verified, Verifier};
+
+use super::chunk::{Chunk, Inflated, Stopped};
+use super::decompress::{Admit, Decoder};
+use super::error::{Error, Limit};
+use super::limits::Limits;
+use super::tar::is_header;
+
+/// Decompresses a layer. Every byte is hashed, whoever reads or skips it.
+pub(crate) struct Inflater<'a, R: Read> {
+    decoder: Decoder<'a, R>,
+    decompressed: u64,
+    max_bytes: u64,
+    max_by_ratio: u64,
+    verifier: Verifier<DiffId>,
+    /// What went wrong behind the bytes that were handed out last.
+    stopped: Option<Stopped>,
+}
+
+impl<'a, R: Read> Inflater<'a, R> {
+    /// A layer of this compressed size, which should decompress to `diff_id`. How it is compressed
+    /// is seen from its first bytes.
+    pub(crate) fn open(
+        blob: R,
+        size: u64,
+        diff_id: DiffId,
+        limits: &Limits,
+        admit: Admit<'a>,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            decoder: Decoder::open(blob, is_header, admit)?,
+            decompressed: 0,
+            max_bytes: limits.layer_bytes,
+            max_by_ratio: size.saturating_mul(limits.ratio).max(limits.ratio_floor),
+            verifier: Verifier::new(diff_id),
+            stopped: None,
+        })
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stopped> {
+        let count = self.decoder.read(buffer)?;
+        self.verifier.update(&buffer[..count]);
+        self.decompressed += count as u64;
+        let total = self.decompressed;
+        Limit::check("decompressed size of the layer", total, self.max_bytes)?;
+        Limit::check(
+            "decompressed size of the layer for its compressed size",
+            total,
+            self.max_by_ratio,
+        )?;
+        Ok(count)
+    }
+}
+
+impl<R: Read> Inflated for Inflater<'_, R> {
+    fn next(&mut self, chunk: &mut Chunk) -> Result<(), Stopped> {
+        chunk.clear();
+        if let Some(stopped) = self.stopped.take() {
+            return Err(stopped);
+        }
+        while chunk.end < chunk.memory.len() {
+            match self.read(&mut chunk.memory[chunk.end..]) {
+                Ok(0) => break,
+                Ok(count) => chunk.end += count,
+                // What came before it is told first: the archive may be wrong in there.
+                Err(stopped) if !chunk.is_empty() => {
+                    self.stopped = Some(stopped);
+                    break;
+                }
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Verified<DiffId>, Error> {
+        Ok(self.verifier.finish()?)
+    }
+}

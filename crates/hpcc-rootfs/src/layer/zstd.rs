@@ -1,0 +1,141 @@
+//! The frames of a zstd blob, one after the other.
+
+use std::io::{self, BufRead, Read};
+
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
+
+use super::decompress::Admit;
+use super::error::Error;
+use super::input::Input;
+
+/// Frames with a window beyond 128 MiB are refused: the window is memory that the image chooses.
+const WINDOW_LOG_MAX: u32 = 27;
+
+/// Bytes of the longest frame header, magic included (RFC 8878, section 3.1.1).
+const HEADER_MAX: usize = 18;
+
+/// Decodes every frame, and asks before each for the memory that it needs.
+pub(super) struct ZstdDecoder<'a, R: Read> {
+    input: Input<R>,
+    decoder: Decoder<'static>,
+    admit: Admit<'a>,
+    between_frames: bool,
+}
+
+impl<'a, R: Read> ZstdDecoder<'a, R> {
+    pub(super) fn new(input: Input<R>, admit: Admit<'a>) -> Result<Self, Error> {
+        let with_parameters = || {
+            let mut decoder = Decoder::new()?;
+            decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+            Ok(decoder)
+        };
+        let decoder = with_parameters().map_err(|source| Error::Compression {
+            codec: "zstd",
+            position: 0,
+            source,
+        })?;
+        Ok(Self {
+            input,
+            decoder,
+            admit,
+            between_frames: true,
+        })
+    }
+
+    /// Some more decompressed bytes; 0 at the end of the blob.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            if self.between_frames {
+                let head = self.input.head(HEADER_MAX).map_err(Error::Source)?;
+                if head.is_empty() {
+                    return Ok(0);
+                }
+                if let Some(window) = window(head) {
+                    (self.admit)(window).map_err(Error::Source)?;
+                }
+                self.between_frames = false;
+            }
+            self.input.fill().map_err(Error::Source)?;
+            let mut source = InBuffer::around(self.input.available());
+            let mut target = OutBuffer::around(&mut *buffer);
+            let left = match self.decoder.run(&mut source, &mut target) {
+                Ok(left) => left,
+                Err(error) => return Err(self.input.blame("zstd", error)),
+            };
+            let (consumed, decoded) = (source.pos(), target.pos());
+            let at_end = self.input.available().is_empty();
+            self.input.consume(consumed);
+            self.between_frames = left == 0;
+            if decoded > 0 {
+                return Ok(decoded);
+            }
+            if at_end && !self.between_frames {
+                let error = io::Error::new(io::ErrorKind::UnexpectedEof, "incomplete frame");
+                return Err(self.input.blame("zstd", error));
+            }
+        }
+    }
+}
+
+/// Bytes of memory that the frame needs for its window (RFC 8878, section 3.1.1.1). `None` for what
+/// is no frame with content, or too short to tell; the decoder has its own word on that.
+fn window(head: &[u8]) -> Option<u64> {
+    let head = head.strip_prefix(&[0x28, 0xB5, 0x2F, 0xFD])?;
+    let (&descriptor, fields) = head.split_first()?;
+    let single_segment = descriptor & 0x20 != 0;
+    if !single_segment {
+        let window = *fields.first()?;
+        let base = 1u64 << (10 + (window >> 3));
+        return Some(base + base / 8 * u64::from(window & 7));
+    }
+    // A single segment is its own window: all of the content.
+    let dictionary_id = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let content_size = fields.get(dictionary_id..)?;
+    let mut bytes = [0; 8];
+    let length = 1 << (descriptor >> 6);
+    bytes[..length].copy_from_slice(content_size.get(..length)?);
+    let size = u64::from_le_bytes(bytes);
+    Some(if length == 2 { size + 256 } else { size })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn the_window_is_what_the_encoder_was_told() {
+        for log in 10..=27 {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.include_contentsize(false).unwrap();
+            encoder.write_all(&[7; 5000]).unwrap();
+            let frame = encoder.finish().unwrap();
+            assert_eq!(window(&frame), Some(1 << log));
+        }
+    }
+
+    #[test]
+    fn a_frame_of_one_segment_needs_its_content_size() {
+        for size in [1u32, 255, 256, 257, 65_791, 65_792, 100_000] {
+            let content = vec![1; usize::try_from(size).unwrap()];
+            let frame = zstd::bulk::compress(&content, 1).unwrap();
+            assert_eq!(frame[4] & 0x20, 0x20, "a single segment");
+            assert_eq!(window(&frame), Some(u64::from(size)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_has_no_window() {
+        let skippable = [0x50, 0x2A, 0x4D, 0x18, 5, 0, 0, 0];
+        for head in [
+            &skippable[..],
+            b"",
+            b"\x28\xB5\x2F\xFD",
+            b"\x28\xB5\x2F\xFD\x20",
+        ] {
+            assert_eq!(window(head), None, "{head:?}");
+        }
+    }
+}
