@@ -179,7 +179,7 @@ fn the_bytes_do_not_depend_on_the_surroundings() {
     skopeo::push_layout(image.layout(), RealImage::TAG, &reference, Format::Oci).unwrap();
 
     let here = Place::new();
-    let one = here.pull(&reference, &["--threads", "1"]);
+    let one = here.pull(&reference, &["--threads", "1", "--parallel-layers", "1"]);
 
     let there = Place::new();
     let cache = there.path("some/other/cache");
@@ -187,7 +187,7 @@ fn the_bytes_do_not_depend_on_the_surroundings() {
     // umask, user and time zone of somebody else.
     let script = format!(
         "umask 077; exec setpriv --reuid 65534 --regid 65534 --clear-groups \
-         {} pull {reference} --agent {} --cache-dir {} --threads 3",
+         {} pull {reference} --agent {} --cache-dir {} --threads 3 --parallel-layers 9",
         cli::program().display(),
         agent.display(),
         cache.display(),

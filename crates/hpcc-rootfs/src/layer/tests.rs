@@ -165,6 +165,27 @@ fn a_bomb_stops_at_its_ratio() {
 }
 
 #[test]
+fn a_layer_may_have_its_ratio_and_not_a_byte_more() {
+    let content = b"0123456789".repeat(70_000);
+    let blob = zstd(&content);
+    let needed = content.len().div_ceil(blob.len()) as u64;
+    assert!(needed > 1);
+    let read_with = |ratio| {
+        let mut limits = Limits::default();
+        limits.ratio_floor = 0;
+        limits.ratio = ratio;
+        let id = DiffId(Digest::of(&content));
+        Stream::open(&blob[..], blob.len() as u64, id, &limits)?.finish()
+    };
+    let _proof = read_with(needed).unwrap();
+    let error = read_with(needed - 1).unwrap_err();
+    let Error::Limit { max, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(max, (needed - 1) * blob.len() as u64);
+}
+
+#[test]
 fn a_window_at_the_cap_is_read_and_one_beyond_is_refused() {
     let with_window = |log| {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();

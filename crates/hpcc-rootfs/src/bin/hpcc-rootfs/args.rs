@@ -169,6 +169,9 @@ struct NetworkArgs {
     /// File with credentials, as docker and podman keep them
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
+    /// Layers that are fetched and decompressed at once [default: 3]
+    #[arg(long, value_name = "N")]
+    parallel_layers: Option<NonZeroUsize>,
     /// Give up when no byte arrived for this long, in seconds
     #[arg(long, value_name = "SECONDS")]
     stall_timeout: Option<u64>,
@@ -259,6 +262,9 @@ fn resolve(target: &Target, image: &ImageArgs, network: &NetworkArgs) -> anyhow:
     }
     if let Some(entries) = image.max_entries {
         options.limits.entries = entries;
+    }
+    if let Some(layers) = network.parallel_layers {
+        options.parallel_layers = layers;
     }
     network.apply(&mut options.network);
     Ok(options)
