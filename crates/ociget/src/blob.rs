@@ -160,6 +160,7 @@ mod tests {
             },
             digest: Digest::of(promised),
             size: u64::try_from(promised.len()).unwrap(),
+            urls: Vec::new(),
         };
         BlobStream::new(&descriptor, "test", Box::new(Chunks(chunks.to_vec())))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::auth::{Credentials, Keychain};
 use crate::error::Error;
+use crate::progress::Progress;
 use crate::tls::ClientCertificate;
 use crate::transport::Transport;
 
@@ -44,8 +45,39 @@ pub struct Options {
     /// Longest time for a connection to be made. 10 s by default.
     pub connect_timeout: Duration,
     /// Longest time without a byte while one is waited for. 60 s by default. There is no limit
-    /// on the whole: a layer takes as long as it takes.
+    /// on the whole of a blob: a layer takes as long as it takes. A document (manifest, config,
+    /// token) has to be whole within five times this.
     pub stall_timeout: Duration,
+    /// How big blobs are fetched: four ranges of 4 MiB at once, from 64 MiB on, by default.
+    pub ranges: Ranges,
+    /// Told what arrives and what is tried again. Nobody by default.
+    pub progress: Progress,
+}
+
+/// When several ranges of one blob are fetched at once, and how.
+///
+/// That helps where one connection is slower than the line, as with most object stores. It is done
+/// only with a registry that has said that it serves ranges; one that then does not is read as
+/// usual. At most `parallel` times `bytes` of a blob wait in memory for its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ranges {
+    /// How many at once; 0 and 1 switch it off. 4 by default.
+    pub parallel: u32,
+    /// Length of each, in bytes; not 0. 4 MiB by default.
+    pub bytes: u64,
+    /// Blobs of which fewer bytes are missing are fetched in one go. 64 MiB by default.
+    pub above: u64,
+}
+
+impl Default for Ranges {
+    fn default() -> Self {
+        Self {
+            parallel: 4,
+            bytes: 4 << 20,
+            above: 64 << 20,
+        }
+    }
 }
 
 impl Default for Options {
@@ -61,6 +93,8 @@ impl Default for Options {
             retries: 4,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
+            ranges: Ranges::default(),
+            progress: Progress::default(),
         }
     }
 }
@@ -100,6 +134,12 @@ impl Client {
         if options.connect_timeout.is_zero() || options.stall_timeout.is_zero() {
             return Err(Error::Usage(
                 "a time limit of zero leaves no time for anything".to_owned(),
+            ));
+        }
+        if options.ranges.bytes == 0 {
+            return Err(Error::Usage(
+                "ranges of zero bytes fetch nothing; set ranges.parallel to 0 to do without"
+                    .to_owned(),
             ));
         }
         let transport = Transport::new(&options);

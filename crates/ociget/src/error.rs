@@ -93,7 +93,7 @@ pub enum Error {
         attempts: u32,
     },
     /// A body broke off, and going on from there failed as well.
-    #[error("{url} broke off after {received} of {size} bytes: {reason}")]
+    #[error("{url} broke off after {received} of {size} bytes: {reason}{}", tries(*.attempts))]
     Interrupted {
         /// Where.
         url: String,
@@ -103,6 +103,8 @@ pub enum Error {
         size: u64,
         /// The last attempt's failure.
         reason: String,
+        /// How often it was tried since the last progress.
+        attempts: u32,
     },
     /// Content with the wrong number of bytes.
     #[error(

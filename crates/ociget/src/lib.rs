@@ -54,6 +54,7 @@ mod manifest;
 mod media_type;
 mod platform;
 mod pool;
+mod progress;
 mod reference;
 mod resolve;
 mod retry;
@@ -64,7 +65,7 @@ mod transport;
 
 pub use auth::{Anonymous, Challenge, Credentials, Keychain, Login};
 pub use blob::{BlobBody, BlobStream};
-pub use client::{Client, Options};
+pub use client::{Client, Options, Ranges};
 pub use config::{ImageConfig, RuntimeConfig};
 pub use content_range::ContentRange;
 pub use digest::{Algorithm, DiffId, Digest, DigestError, Hasher, Mismatch, Verified, Verifier};
@@ -74,6 +75,7 @@ pub use manifest::{
 };
 pub use media_type::{Compression, MediaType};
 pub use platform::{Platform, PlatformError};
+pub use progress::{Event, Progress};
 pub use reference::{Reference, ReferenceError};
 pub use resolve::{Image, Layer, resolve};
 pub use source::{DockerArchiveSource, Document, LayoutSource, RegistrySource, Source, SourceSpec};

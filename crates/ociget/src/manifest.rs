@@ -20,6 +20,9 @@ pub struct Descriptor {
     pub digest: Digest,
     /// How many bytes it has; never above `i64::MAX`.
     pub size: u64,
+    /// Where else it may be had, as the document has it: of foreign layers, which need not be in
+    /// the registry. Empty for everything else.
+    pub urls: Vec<String>,
 }
 
 /// One image, or a choice of them.
@@ -224,6 +227,8 @@ struct RawDescriptor {
     digest: String,
     size: u64,
     artifact_type: Option<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    urls: Vec<String>,
     platform: Option<RawPlatform>,
     #[serde(default, deserialize_with = "null_is_empty")]
     annotations: std::collections::BTreeMap<String, Option<String>>,
@@ -275,6 +280,11 @@ impl RawDescriptor {
                 .parse()
                 .map_err(|reason| ManifestError::Digest { field, reason })?,
             size: self.size,
+            // Of others they are an invitation to places that nobody needs to see.
+            urls: match media_type.is_foreign() {
+                true => self.urls,
+                false => Vec::new(),
+            },
         })
     }
 }

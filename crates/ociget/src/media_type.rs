@@ -104,6 +104,12 @@ impl MediaType {
         matches!(self, Self::OciManifest | Self::DockerManifest)
     }
 
+    /// A layer that need not be in the registry.
+    #[must_use]
+    pub fn is_foreign(self) -> bool {
+        matches!(self, Self::Layer { foreign: true, .. })
+    }
+
     /// The config of an image.
     #[must_use]
     pub fn is_config(self) -> bool {

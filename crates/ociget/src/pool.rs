@@ -110,18 +110,28 @@ impl reqwest::dns::Resolve for Resolver {
                     Reach::Public => target::is_internal_address(address.ip()),
                 });
             if kept.is_empty() && !refused.is_empty() {
-                return Err(match reach {
-                    Reach::Anywhere => "the name stands for a link-local address",
-                    Reach::Public => {
-                        "the name stands for an internal address, and the registry that sends \
-                         us there does not; name the host as an allowed private realm if it is right"
-                    }
-                }
-                .into());
+                return Err(RefusedAddress(reach).into());
             }
             let addresses: reqwest::dns::Addrs = Box::new(kept.into_iter());
             Ok(addresses)
         })
+    }
+}
+
+/// All addresses of a name are such as one does not go to.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.rule())]
+pub(crate) struct RefusedAddress(Reach);
+
+impl Reach {
+    fn rule(self) -> &'static str {
+        match self {
+            Self::Anywhere => "the name stands for a link-local address",
+            Self::Public => {
+                "the name stands for an internal address, and the registry that sends us there \
+                 does not; name the host as an allowed private realm if it is right"
+            }
+        }
     }
 }
 

@@ -8,6 +8,8 @@ use reqwest::header;
 
 use crate::clock;
 use crate::error::{Error, Refusal};
+use crate::progress::{Event, Progress};
+use crate::target;
 use crate::transport::{Answer, Failure, Request, Transport};
 
 /// The first pause; each following one is twice as long.
@@ -25,11 +27,16 @@ const MAX_ERROR_BODY: u64 = 64 << 10;
 pub(crate) struct Retry {
     budget: u32,
     used: u32,
+    progress: Progress,
 }
 
 impl Retry {
-    pub(crate) fn new(budget: u32) -> Self {
-        Self { budget, used: 0 }
+    pub(crate) fn new(budget: u32, progress: Progress) -> Self {
+        Self {
+            budget,
+            used: 0,
+            progress,
+        }
     }
 
     /// Attempts made, the running one included.
@@ -42,14 +49,20 @@ impl Retry {
         self.used = 0;
     }
 
-    /// Waits before the next attempt; `false` if there is to be none.
-    pub(crate) async fn pause(&mut self, asked: Option<Duration>, reason: &str) -> bool {
+    /// Waits before the next attempt at `url`; `false` if there is to be none.
+    pub(crate) async fn pause(&mut self, asked: Option<Duration>, url: &str, reason: &str) -> bool {
         if self.used >= self.budget || asked.is_some_and(|asked| asked > LONGEST_RETRY_AFTER) {
             return false;
         }
         let pause = asked.unwrap_or_else(|| jittered(own_pause(self.used)));
         self.used += 1;
-        tracing::info!(attempt = self.used, ?pause, reason, "trying again");
+        tracing::info!(attempt = self.used, ?pause, url, reason, "trying again");
+        self.progress.tell(&Event::Retry {
+            url,
+            attempt: self.used,
+            pause,
+            reason,
+        });
         tokio::time::sleep(pause).await;
         true
     }
@@ -72,14 +85,18 @@ pub(crate) async fn send(
                 let asked = answer
                     .header(header::RETRY_AFTER)
                     .and_then(|text| clock::retry_after(text, SystemTime::now()));
-                if !retry.pause(asked, answer.status().as_str()).await {
+                let reason = format!("it answered {status}");
+                if !retry.pause(asked, &answer.asked, &reason).await {
                     return Ok(answer);
                 }
             }
             Err(Failure::Error(error)) => return Err(error),
             Err(Failure::Permanent(reason)) => return Err(unreachable(request, reason, retry)),
             Err(Failure::Transient(reason)) => {
-                if !retry.pause(None, &reason).await {
+                if !retry
+                    .pause(None, &target::shown(&request.url), &reason)
+                    .await
+                {
                     return Err(unreachable(request, reason, retry));
                 }
             }
@@ -97,7 +114,7 @@ pub(crate) async fn read(
         Ok(body) => Ok(Some(body)),
         Err(Failure::Error(error)) => Err(error),
         Err(Failure::Transient(reason) | Failure::Permanent(reason)) => {
-            if retry.pause(None, &reason).await {
+            if retry.pause(None, &answer.asked, &reason).await {
                 return Ok(None);
             }
             Err(Error::Unreachable {
@@ -128,7 +145,7 @@ pub(crate) async fn refuse(mut answer: Answer, credentials: String) -> Error {
 
 fn unreachable(request: &Request<'_>, reason: String, retry: &Retry) -> Error {
     Error::Unreachable {
-        url: crate::target::shown(&request.url),
+        url: target::shown(&request.url),
         reason,
         attempts: retry.attempts(),
     }
@@ -193,12 +210,19 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends() {
-        let mut retry = Retry::new(1);
-        assert!(retry.pause(Some(Duration::ZERO), "").await);
-        assert!(!retry.pause(Some(Duration::ZERO), "").await);
-        retry.refill();
-        assert!(!retry.pause(Some(Duration::from_secs(3600)), "").await);
-        assert!(retry.pause(Some(Duration::ZERO), "").await);
+        let mut retry = Retry::new(1, Progress::default());
+        for (seconds, refilled, expected) in [
+            (0, false, true),
+            (0, false, false),
+            (3600, true, false),
+            (0, false, true),
+        ] {
+            if refilled {
+                retry.refill();
+            }
+            let asked = Some(Duration::from_secs(seconds));
+            assert_eq!(retry.pause(asked, "url", "reason").await, expected);
+        }
     }
 
     #[test]

@@ -9,45 +9,57 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
+use tracing::Instrument as _;
 
 use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::pool::Pools;
+use crate::pool::{Pools, RefusedAddress};
+use crate::progress::Progress;
+use crate::retry::Retry;
 use crate::target;
 
 /// Registries redirect once, to their storage; some of those once more.
 const MAX_REDIRECTS: usize = 5;
+/// A document has to be whole after so many stall limits: one byte at a time is progress, and would
+/// hold us for as long as it pleases the other side.
+const DOCUMENT_PATIENCE: u32 = 5;
 
 /// The connections of a [`Client`](crate::Client). Making one is free.
 #[derive(Debug)]
 pub(crate) struct Transport {
     pools: Pools,
     stall_timeout: Duration,
+    progress: Progress,
 }
 
 /// What is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Request<'a> {
+    pub(crate) method: Method,
     pub(crate) url: Url,
     /// The registry on whose behalf this is sent.
     pub(crate) home: &'a Endpoint,
     pub(crate) accept: Option<&'static str>,
     pub(crate) authorization: Option<HeaderValue>,
-    /// Start of the range asked for; 0 asks for everything without a `Range` header.
+    /// Start of the range asked for; 0 without an end asks for everything, without `Range`.
     pub(crate) from: u64,
-    /// The body of a POST; without one it is a GET.
+    /// One past the last byte asked for; the end of the blob if there is none.
+    pub(crate) until: Option<u64>,
+    /// The body of a POST.
     pub(crate) form: Option<String>,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn get(url: Url, home: &'a Endpoint) -> Self {
         Self {
+            method: Method::GET,
             url,
             home,
             accept: None,
             authorization: None,
             from: 0,
+            until: None,
             form: None,
         }
     }
@@ -81,16 +93,27 @@ impl Transport {
         Self {
             pools: Pools::new(options.connect_timeout),
             stall_timeout: options.stall_timeout,
+            progress: options.progress.clone(),
         }
+    }
+
+    /// Patience for one thing that is wanted: so many retries.
+    pub(crate) fn patience(&self, retries: u32) -> Retry {
+        Retry::new(retries, self.progress.clone())
     }
 
     /// Sends a request, following redirects as far as they may be followed.
     pub(crate) async fn send_once(&self, request: &Request<'_>) -> Result<Answer, Failure> {
         let mut url = request.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.exchange(request, &url).await?;
+            let span = tracing::debug_span!(
+                "request",
+                method = %request.method,
+                host = url.host_str(),
+                path = url.path(),
+            );
+            let response = self.exchange(request, &url).instrument(span).await?;
             let status = response.status();
-            tracing::debug!(url = %target::shown(&url), status = status.as_u16(), "answer");
             let location = response.headers().get(header::LOCATION);
             let Some(location) = location.filter(|_| is_redirect(status)) else {
                 return Ok(Answer {
@@ -107,7 +130,7 @@ impl Transport {
                 .and_then(|location| url.join(location).ok())
                 .ok_or_else(|| misbehaves(&url, "redirects to something that is not an URL"))?;
             request.home.check(&next, &url).map_err(Failure::Error)?;
-            if request.form.is_some() {
+            if request.method == Method::POST {
                 return Err(misbehaves(&url, "redirects a POST that carries a secret"));
             }
             url = next;
@@ -137,18 +160,20 @@ impl Transport {
         {
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
-        if request.from > 0
-            && let Ok(range) = HeaderValue::try_from(format!("bytes={}-", request.from))
-        {
+        let range = match request.until {
+            Some(until) => Some(format!(
+                "bytes={}-{}",
+                request.from,
+                until.saturating_sub(1)
+            )),
+            None => (request.from > 0).then(|| format!("bytes={}-", request.from)),
+        };
+        if let Some(Ok(range)) = range.map(HeaderValue::try_from) {
             headers.insert(header::RANGE, range);
         }
-        let method = match request.form {
-            Some(_) => Method::POST,
-            None => Method::GET,
-        };
         let way = request.home.way(url).await;
         let pool = self.pools.get(&way).await.map_err(Failure::Error)?;
-        let mut builder = pool.request(method, url.clone());
+        let mut builder = pool.request(request.method.clone(), url.clone());
         if let Some(form) = &request.form {
             let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(header::CONTENT_TYPE, form_type);
@@ -156,11 +181,27 @@ impl Transport {
         }
         let sending = builder.headers(headers).send();
         match tokio::time::timeout(self.stall_timeout, sending).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                tracing::debug!(status = response.status().as_u16(), "answer");
+                Ok(response)
+            }
             Ok(Err(error)) if is_certificate_trouble(&error) => {
                 Err(Failure::Permanent(causes(&error)))
             }
-            Ok(Err(error)) => Err(Failure::Transient(causes(&error))),
+            Ok(Err(error)) => Err(match refused_address(&error) {
+                Some(refused) => {
+                    let asker = match *url == request.url {
+                        true => &request.home.base,
+                        false => &request.url,
+                    };
+                    Failure::Error(Error::Forbidden {
+                        url: target::shown(asker),
+                        target: target::shown(url),
+                        reason: refused.to_string(),
+                    })
+                }
+                None => Failure::Transient(causes(&error)),
+            }),
             Err(_) => Err(Failure::Transient(no_progress(self.stall_timeout))),
         }
     }
@@ -196,8 +237,19 @@ impl Answer {
         }
     }
 
-    /// The whole body, if it has at most `cap` bytes.
+    /// The whole body, if it has at most `cap` bytes and does not take forever.
     pub(crate) async fn read(&mut self, cap: u64) -> Result<Bytes, Failure> {
+        let limit = self.stall_timeout.saturating_mul(DOCUMENT_PATIENCE);
+        match tokio::time::timeout(limit, self.gather(cap)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Transient(format!(
+                "a small document was not there after {} s",
+                limit.as_secs_f32()
+            ))),
+        }
+    }
+
+    async fn gather(&mut self, cap: u64) -> Result<Bytes, Failure> {
         let too_long = |asked: &str| {
             Failure::Error(Error::protocol(
                 asked,
@@ -262,6 +314,18 @@ fn causes(error: &reqwest::Error) -> String {
     text
 }
 
+/// The rule by which a name was not connected to, if that was it: asking again changes nothing.
+fn refused_address(error: &reqwest::Error) -> Option<&RefusedAddress> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// A certificate does not become valid by asking again, nor does a server learn TLS.
 fn is_certificate_trouble(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
@@ -286,4 +350,42 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
         return Some(found);
     }
     tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retry;
+
+    /// What a registry at a public address leads us to.
+    async fn sent_to(url: &str) -> Error {
+        let mut options = Options::default();
+        options.retries = 3;
+        let transport = Transport::new(&options);
+        let home = Endpoint::origin("192.0.2.1", &options).unwrap();
+        let request = Request::get(Url::parse(url).unwrap(), &home);
+        let mut retry = transport.patience(options.retries);
+        retry::send(&transport, &request, &mut retry)
+            .await
+            .unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_name_for_an_internal_address_is_refused_at_once() {
+        let error = sent_to("http://localhost:1/token").await;
+        assert!(
+            matches!(&error, Error::Forbidden { target, reason, .. }
+                if target == "http://localhost:1/token" && reason.contains("internal address")),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_knows_now_is_asked_for_again() {
+        let error = sent_to("https://surely-missing.invalid/").await;
+        assert!(
+            matches!(error, Error::Unreachable { attempts: 4, .. }),
+            "{error:?}"
+        );
+    }
 }

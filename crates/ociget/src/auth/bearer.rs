@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::HeaderValue;
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
 use crate::auth::basic;
@@ -13,7 +13,7 @@ use crate::auth::credentials::{Login, Secret};
 use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::retry::{self, Retry};
+use crate::retry;
 use crate::target;
 use crate::transport::{Request, Transport};
 
@@ -69,6 +69,11 @@ impl TokenServer {
         })
     }
 
+    /// Where it is, as it may be printed.
+    pub(crate) fn shown(&self) -> String {
+        target::shown(&self.realm)
+    }
+
     /// Asks for a token.
     pub(crate) async fn fetch(
         &self,
@@ -79,6 +84,7 @@ impl TokenServer {
     ) -> Result<Token, Error> {
         if let Secret::Identity(refresh) = &login.secret {
             let mut request = Request::get(self.realm.clone(), home);
+            request.method = Method::POST;
             request.form = Some(self.form(refresh));
             match self.ask(transport, &request, login, retries).await {
                 // Token servers without OAuth know the GET alone.
@@ -104,7 +110,7 @@ impl TokenServer {
         login: &Login,
         retries: u32,
     ) -> Result<Token, Error> {
-        let mut retry = Retry::new(retries);
+        let mut retry = transport.patience(retries);
         loop {
             // Taken before the request, so that its way here shortens the life of the token.
             let asked = Instant::now();

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
 use crate::auth::bearer::TokenServer;
 pub use crate::auth::challenge::Challenge;
@@ -146,8 +147,15 @@ impl Authorizer {
     ) -> Result<(), Error> {
         let anonymous = Login::anonymous("nobody asked before");
         let login = state.login.as_ref().unwrap_or(&anonymous);
+        let span = tracing::debug_span!(
+            "token",
+            host = self.registry,
+            repository = self.repository,
+            realm = server.shown(),
+        );
         let token = server
             .fetch(transport, &self.home, login, self.retries)
+            .instrument(span)
             .await?;
         state.change(Some(token.header));
         state.renewal = Some((server, token.expires));

@@ -30,6 +30,15 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// digest or tag that the source was made with.
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>>;
 
+    /// The digest of what [`root`](Self::root) gives without a digest of the caller's: what the
+    /// tag stands for. Who has that already need not ask for more.
+    ///
+    /// It is asked for in the cheapest way there is, once in the life of the source, and `root`
+    /// then keeps to it. `None` where only the document itself would tell.
+    fn identity(&self) -> BoxFuture<'_, Result<Option<Digest>, Error>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// A manifest or index that another one names.
     fn manifest<'a>(&'a self, descriptor: &'a Descriptor)
     -> BoxFuture<'a, Result<Document, Error>>;

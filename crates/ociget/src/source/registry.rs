@@ -2,10 +2,12 @@
 
 mod body;
 mod place;
+mod ranges;
 
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
+use tracing::Instrument as _;
 
 use crate::BoxFuture;
 use crate::blob::BlobStream;
@@ -14,7 +16,6 @@ use crate::digest::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, conflicting_digests};
 use crate::manifest::Descriptor;
-use crate::media_type::MediaType;
 use crate::reference::Reference;
 use crate::source::registry::body::RegistryBody;
 use crate::source::registry::place::Place;
@@ -32,7 +33,9 @@ struct Shared {
     reference: Reference,
     origin: Arc<Endpoint>,
     /// Mirrors, then the registry; known once the first request needs them.
-    places: OnceCell<Vec<Place>>,
+    places: OnceCell<Arc<[Place]>>,
+    /// What the tag stood for when it was asked for.
+    identity: OnceCell<Option<Digest>>,
 }
 
 impl RegistrySource {
@@ -48,6 +51,7 @@ impl RegistrySource {
                 reference,
                 origin: origin.into(),
                 places: OnceCell::new(),
+                identity: OnceCell::new(),
             }),
         })
     }
@@ -59,25 +63,30 @@ impl RegistrySource {
         {
             return Err(conflicting_digests(pinned, expected));
         }
-        match (expected.or(reference.digest()), reference.tag()) {
-            (Some(digest), _) => {
-                self.shared
-                    .document(&digest.to_string(), Some(digest))
-                    .await
+        if let Some(digest) = expected.or(reference.digest()) {
+            return self.shared.by_digest(digest).await;
+        }
+        let tag = self.shared.tag()?;
+        if let Some(digest) = self.shared.identify().await? {
+            match self.shared.by_digest(&digest).await {
+                // The tag has moved and what it stood for is gone, or there is no asking by digest.
+                Err(Error::NotFound(_)) => {}
+                outcome => return outcome,
             }
-            (None, Some(tag)) => self.shared.document(tag, None).await,
-            (None, None) => Err(Error::Usage(format!(
-                "{reference} has neither tag nor digest"
-            ))),
+        }
+        self.shared.document(tag, None).await
+    }
+
+    async fn fetch_identity(&self) -> Result<Option<Digest>, Error> {
+        match self.shared.reference.digest() {
+            Some(pinned) => Ok(Some(pinned.clone())),
+            None => self.shared.identify().await,
         }
     }
 
     async fn fetch_manifest(&self, descriptor: &Descriptor) -> Result<Document, Error> {
         let digest = &descriptor.digest;
-        let document = self
-            .shared
-            .document(&digest.to_string(), Some(digest))
-            .await?;
+        let document = self.shared.by_digest(digest).await?;
         let size = u64::try_from(document.bytes.len()).unwrap_or(u64::MAX);
         if size != descriptor.size {
             return Err(Error::size(&document.at, descriptor.size, size.to_string()));
@@ -86,67 +95,134 @@ impl RegistrySource {
     }
 
     async fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobStream, Error> {
-        let name = descriptor.digest.to_string();
-        match RegistryBody::open(&self.shared, name, descriptor.size).await {
-            Ok(body) => Ok(BlobStream::new(descriptor, body.at(), Box::new(body))),
-            Err(Error::NotFound(refusal))
-                if matches!(
-                    descriptor.media_type,
-                    MediaType::Layer { foreign: true, .. }
-                ) =>
-            {
-                Err(Error::Unsupported {
-                    at: refusal.url,
-                    what: "a foreign layer that the registry does not hold".to_owned(),
-                })
+        let client = &self.shared.client;
+        let places = Arc::clone(self.shared.places().await?);
+        let body = match RegistryBody::open(client, places, descriptor).await {
+            Err(Error::NotFound(refusal)) if descriptor.media_type.is_foreign() => {
+                self.open_foreign(descriptor, refusal.url).await?
             }
-            Err(error) => Err(error),
+            outcome => outcome?,
+        };
+        Ok(BlobStream::new(descriptor, body.at(), Box::new(body)))
+    }
+
+    /// A layer that its owner does not let the registry at `at` keep: from where the manifest says.
+    async fn open_foreign(
+        &self,
+        descriptor: &Descriptor,
+        at: String,
+    ) -> Result<RegistryBody, Error> {
+        let Shared { client, origin, .. } = &*self.shared;
+        let mut failure = Error::Unsupported {
+            at,
+            what: "a foreign layer that the registry does not hold and that has no URL".to_owned(),
+        };
+        for url in &descriptor.urls {
+            let opened = match Place::elsewhere(client, origin, url) {
+                Ok(place) => RegistryBody::open(client, Arc::new([place]), descriptor).await,
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(body) => return Ok(body),
+                Err(error) => failure = error,
+            }
         }
+        Err(failure)
+    }
+
+    fn span(&self, digest: Option<&Digest>) -> tracing::Span {
+        let reference = &self.shared.reference;
+        tracing::debug_span!(
+            "pull",
+            host = reference.registry(),
+            repository = reference.repository(),
+            tag = reference.tag().filter(|_| digest.is_none()),
+            digest = digest.map(tracing::field::display),
+        )
     }
 }
 
 impl Source for RegistrySource {
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>> {
-        Box::pin(self.fetch_root(expected))
+        let span = self.span(expected.or(self.shared.reference.digest()));
+        Box::pin(self.fetch_root(expected).instrument(span))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<Digest>, Error>> {
+        let span = self.span(self.shared.reference.digest());
+        Box::pin(self.fetch_identity().instrument(span))
     }
 
     fn manifest<'a>(
         &'a self,
         descriptor: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Document, Error>> {
-        Box::pin(self.fetch_manifest(descriptor))
+        let span = self.span(Some(&descriptor.digest));
+        Box::pin(self.fetch_manifest(descriptor).instrument(span))
     }
 
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, Error>> {
-        Box::pin(self.open_blob(descriptor))
+        let span = self.span(Some(&descriptor.digest));
+        Box::pin(self.open_blob(descriptor).instrument(span))
     }
 }
 
 impl Shared {
-    async fn places(&self) -> Result<&[Place], Error> {
-        let places = self
-            .places
-            .get_or_try_init(|| place::find(&self.client, &self.reference, &self.origin));
-        Ok(places.await?)
+    async fn places(&self) -> Result<&Arc<[Place]>, Error> {
+        let find = || async {
+            let places = place::find(&self.client, &self.reference, &self.origin).await?;
+            Ok(places.into())
+        };
+        self.places.get_or_try_init(find).await
+    }
+
+    fn tag(&self) -> Result<&str, Error> {
+        let reference = &self.reference;
+        reference
+            .tag()
+            .ok_or_else(|| Error::Usage(format!("{reference} has neither tag nor digest")))
+    }
+
+    /// What the tag stands for. It is asked for once: two requests of one pull must not see two
+    /// images.
+    async fn identify(&self) -> Result<Option<Digest>, Error> {
+        let ask = || async {
+            let (tag, places) = (self.tag()?, self.places().await?);
+            let Some((origin, mirrors)) = places.split_last() else {
+                return Ok(None);
+            };
+            for mirror in mirrors.iter().filter(|mirror| mirror.resolves) {
+                match mirror.identify(tag).await {
+                    Ok(Some(digest)) => return Ok(Some(digest)),
+                    Ok(None) => {}
+                    Err(error) => mirror.failed(&error),
+                }
+            }
+            origin.identify(tag).await
+        };
+        self.identity.get_or_try_init(ask).await.cloned()
+    }
+
+    async fn by_digest(&self, digest: &Digest) -> Result<Document, Error> {
+        self.document(&digest.to_string(), Some(digest)).await
     }
 
     /// A manifest by tag or digest, from the first place that has it. What the last place says,
     /// the registry itself, is what the caller hears if none has.
     async fn document(&self, name: &str, expected: Option<&Digest>) -> Result<Document, Error> {
         let places = self.places().await?;
-        let last = places.len().saturating_sub(1);
-        for place in places.iter().take(last) {
-            if place.is_lost() || expected.is_none() && !place.resolves {
+        let Some((origin, mirrors)) = places.split_last() else {
+            return Err(Error::Usage("there is no registry to ask".to_owned()));
+        };
+        for mirror in mirrors {
+            if mirror.is_lost() || expected.is_none() && !mirror.resolves {
                 continue;
             }
-            match place.document(name, expected).await {
+            match mirror.document(name, expected).await {
                 Ok(document) => return Ok(document),
-                Err(error) => place.failed(&error),
+                Err(error) => mirror.failed(&error),
             }
         }
-        match places.last() {
-            Some(origin) => origin.document(name, expected).await,
-            None => Err(Error::Usage("there is no registry to ask".to_owned())),
-        }
+        origin.document(name, expected).await
     }
 }

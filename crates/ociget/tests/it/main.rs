@@ -2,6 +2,11 @@
 
 mod auth;
 mod blobs;
+mod foreign;
 mod images;
 mod layout;
+mod log;
+mod progress;
+mod ranges;
 mod support;
+mod tags;

@@ -1,17 +1,23 @@
 //! The body of a blob, across broken connections and from one host to the next.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::{StatusCode, header};
+use tracing::Instrument as _;
 
 use crate::BoxFuture;
 use crate::blob::BlobBody;
+use crate::client::{self, Client};
 use crate::content_range::ContentRange;
+use crate::digest::Digest;
 use crate::error::Error;
+use crate::manifest::Descriptor;
+use crate::progress::{Event, Progress};
 use crate::retry::Retry;
-use crate::source::registry::Shared;
 use crate::source::registry::place::Place;
+use crate::source::registry::ranges::{self, Origin, RangedBody};
 use crate::target;
 use crate::transport::{Answer, Request};
 
@@ -19,12 +25,13 @@ use crate::transport::{Answer, Request};
 const PROGRESS: u64 = 1 << 20;
 /// Most bytes read and thrown away because a server sends from the start instead of resuming.
 const MAX_DISCARD: u64 = 256 << 20;
+/// A reader that was away for so long may find its connection closed, and nobody is to blame.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// The body of a blob, across broken connections.
 pub(crate) struct RegistryBody {
-    shared: Arc<Shared>,
-    /// Digest of the blob.
-    name: String,
+    places: Arc<[Place]>,
+    digest: Digest,
     size: u64,
     /// Which of the places is asked. Those before it have failed.
     place: usize,
@@ -34,7 +41,17 @@ pub(crate) struct RegistryBody {
     skip: u64,
     since_break: u64,
     answer: Option<Answer>,
+    /// What comes after the bytes of `answer`, where a blob is fetched in ranges.
+    ranged: Option<RangedBody>,
+    ranges: client::Ranges,
     retry: Retry,
+    progress: Progress,
+    /// When the reader last got something.
+    last_read: Instant,
+    /// Whether the reader let this connection wait.
+    was_away: bool,
+    /// Of the request for this blob.
+    span: tracing::Span,
 }
 
 impl BlobBody for RegistryBody {
@@ -44,19 +61,32 @@ impl BlobBody for RegistryBody {
 }
 
 impl RegistryBody {
-    /// The blob `name` of `size` bytes, from the first place that sends it.
-    pub(crate) async fn open(shared: &Arc<Shared>, name: String, size: u64) -> Result<Self, Error> {
-        let places = shared.places().await?;
+    /// The blob of `descriptor`, from the first place that sends it.
+    pub(crate) async fn open(
+        client: &Client,
+        places: Arc<[Place]>,
+        descriptor: &Descriptor,
+    ) -> Result<Self, Error> {
+        let options = client.options();
         let mut body = Self {
-            shared: Arc::clone(shared),
-            name,
-            size,
+            retry: match places.first() {
+                Some(place) => place.patience(),
+                None => client.transport().patience(0),
+            },
+            places,
+            digest: descriptor.digest.clone(),
+            size: descriptor.size,
             place: 0,
             offset: 0,
             skip: 0,
             since_break: 0,
             answer: None,
-            retry: Retry::new(places.first().map_or(0, |place| place.retries)),
+            ranged: None,
+            ranges: options.ranges,
+            progress: options.progress.clone(),
+            last_read: Instant::now(),
+            was_away: false,
+            span: tracing::Span::current(),
         };
         body.connect().await?;
         Ok(body)
@@ -64,15 +94,16 @@ impl RegistryBody {
 
     /// Where it comes from, for people.
     pub(crate) fn at(&self) -> String {
-        let answer = self.answer.as_ref();
-        answer.map_or_else(|| self.name.clone(), |answer| answer.asked.clone())
+        match &self.answer {
+            Some(answer) => answer.asked.clone(),
+            None => self.digest.to_string(),
+        }
     }
 
     /// Asks the current place for what is missing, and those after it if it fails. The registry's
     /// own URL is asked each time, not where it redirected to: signed URLs expire.
     async fn connect(&mut self) -> Result<(), Error> {
-        let shared = Arc::clone(&self.shared);
-        let places = shared.places().await?;
+        let places = Arc::clone(&self.places);
         loop {
             let Some(place) = places.get(self.place) else {
                 return Err(Error::Usage("there is no registry to ask".to_owned()));
@@ -84,68 +115,126 @@ impl RegistryBody {
                     outcome => return outcome,
                 }
             }
-            self.turn_to_next(places);
+            self.turn_to_next();
         }
     }
 
-    fn turn_to_next(&mut self, places: &[Place]) {
+    fn turn_to_next(&mut self) {
         self.place += 1;
-        self.retry = Retry::new(places.get(self.place).map_or(0, |place| place.retries));
+        if let Some(place) = self.places.get(self.place) {
+            self.retry = place.patience();
+        }
     }
 
     /// Whether there is another place, to which it turns.
-    async fn has_next(&mut self) -> Result<bool, Error> {
-        let shared = Arc::clone(&self.shared);
-        let places = shared.places().await?;
-        if self.place + 1 < places.len() {
-            self.turn_to_next(places);
-            return Ok(true);
+    fn has_next(&mut self, broken: &str) -> bool {
+        let there_is = self.place + 1 < self.places.len();
+        if there_is {
+            if let Some(place) = self.places.get(self.place) {
+                place.left(broken);
+            }
+            self.turn_to_next();
         }
-        Ok(false)
+        there_is
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        loop {
-            let Some(answer) = &mut self.answer else {
-                self.connect().await?;
-                continue;
-            };
-            let broken = match answer.chunk().await {
-                Ok(Some(mut chunk)) => {
-                    let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-                    if length <= self.skip {
-                        self.skip -= length;
-                        continue;
-                    }
-                    let skipped = usize::try_from(std::mem::take(&mut self.skip)).unwrap_or(0);
-                    let chunk = chunk.split_off(skipped);
-                    self.advance(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-                    return Ok(Some(chunk));
-                }
+        self.was_away |= self.last_read.elapsed() >= AWAY;
+        let chunk = loop {
+            let broken = match self.read().await {
+                Some(Ok(chunk)) => break Some(chunk),
                 // All there: how the connection ends no longer matters, the hash decides.
-                Ok(None) | Err(_) if self.offset >= self.size => return Ok(None),
-                Ok(None) => "the connection ended".to_owned(),
-                Err(reason) => reason,
+                _ if self.offset >= self.size => break None,
+                None if self.answer.is_none() => {
+                    let span = self.span.clone();
+                    self.connect().instrument(span).await?;
+                    continue;
+                }
+                None => "the connection ended".to_owned(),
+                Some(Err(reason)) => reason,
             };
+            let in_ranges = self.answer.is_none();
             self.answer = None;
-            // Before there is a long wait there may be another place; the hash runs on.
-            if !self.retry.pause(None, &broken).await && !self.has_next().await? {
-                return Err(self.interrupted(broken));
+            self.ranged = None;
+            // One connection goes on where several failed, and it is the one that is judged. And a
+            // server that closes what was not read for a while does as it should.
+            let is_excused = in_ranges || self.was_away;
+            self.was_away = false;
+            if in_ranges {
+                self.ranges.parallel /= 2;
             }
+            if is_excused {
+                tracing::debug!(reason = broken, "going on with a new connection");
+                continue;
+            }
+            // Before there is a long wait there may be another place; the hash runs on.
+            let url = self.url();
+            if !self.retry.pause(None, &url, &broken).await && !self.has_next(&broken) {
+                return Err(Error::Interrupted {
+                    url,
+                    received: self.offset,
+                    size: self.size,
+                    reason: broken,
+                    attempts: self.retry.attempts(),
+                });
+            }
+        };
+        self.last_read = Instant::now();
+        Ok(chunk)
+    }
+
+    /// More bytes from wherever they come now; `None` if nothing does.
+    async fn read(&mut self) -> Option<Result<Bytes, String>> {
+        if let Some(ranged) = &mut self.ranged
+            && self.offset >= ranged.start
+        {
+            self.answer = None;
+            let chunk = ranged.chunk().await?;
+            if let Ok(chunk) = &chunk {
+                self.advance(chunk);
+            }
+            return Some(chunk);
+        }
+        loop {
+            let mut chunk = match self.answer.as_mut()?.chunk().await {
+                Ok(chunk) => chunk?,
+                Err(reason) => return Some(Err(reason)),
+            };
+            let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            if length <= self.skip {
+                self.skip -= length;
+                continue;
+            }
+            let skipped = usize::try_from(std::mem::take(&mut self.skip)).unwrap_or(0);
+            let mut chunk = chunk.split_off(skipped);
+            if let Some(ranged) = &self.ranged {
+                let room = ranged.start.saturating_sub(self.offset);
+                chunk.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+            }
+            self.advance(&chunk);
+            return Some(Ok(chunk));
         }
     }
 
-    fn advance(&mut self, length: u64) {
+    fn advance(&mut self, chunk: &Bytes) {
+        let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.offset = self.offset.saturating_add(length);
         self.since_break = self.since_break.saturating_add(length);
         if self.since_break >= PROGRESS {
             self.retry.refill();
         }
+        self.progress.tell(&Event::Bytes {
+            digest: &self.digest,
+            bytes: length,
+        });
     }
 
     /// Asks for what is missing.
     async fn ask(&mut self, place: &Place) -> Result<(), Error> {
-        let mut request = Request::get(place.url("blobs", &self.name)?, &place.endpoint);
+        let mut request = Request::get(
+            place.url("blobs", &self.digest.to_string())?,
+            &place.endpoint,
+        );
         // The first request has no range: some registries stall on one.
         request.from = self.offset;
         let answer = place.send(&mut request, &mut self.retry).await?;
@@ -162,6 +251,7 @@ impl RegistryBody {
                         received: self.offset,
                         size: self.size,
                         reason: "the server cannot resume".to_owned(),
+                        attempts: self.retry.attempts(),
                     });
                 }
                 self.skip = self.offset;
@@ -191,20 +281,24 @@ impl RegistryBody {
             let reason = format!("it sends the blob in the encoding {encoding:?}, unasked");
             return Err(Error::protocol(&answer.asked, reason));
         }
+        let left = self.size - self.offset;
+        if self.skip == 0 && ranges::are_worth_it(self.ranges, left, place, &answer) {
+            let origin = Origin {
+                places: Arc::clone(&self.places),
+                place: self.place,
+                name: self.digest.to_string(),
+                size: self.size,
+            };
+            let from = self.offset + self.ranges.bytes;
+            self.ranged = Some(RangedBody::start(origin, self.ranges, from));
+        }
         self.answer = Some(answer);
         Ok(())
     }
 
-    fn interrupted(&self, reason: String) -> Error {
-        let places = self.shared.places.get();
-        let url = places
-            .and_then(|places| places.get(self.place))
-            .and_then(|place| place.url("blobs", &self.name).ok());
-        Error::Interrupted {
-            url: url.map_or_else(|| self.name.clone(), |url| target::shown(&url)),
-            received: self.offset,
-            size: self.size,
-            reason,
-        }
+    fn url(&self) -> String {
+        let place = self.places.get(self.place);
+        let url = place.and_then(|place| place.url("blobs", &self.digest.to_string()).ok());
+        url.map_or_else(|| self.digest.to_string(), |url| target::shown(&url))
     }
 }

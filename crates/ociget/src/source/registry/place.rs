@@ -1,9 +1,9 @@
-//! One host that may have the image: a mirror, or the registry itself.
+//! One place that may have the image: a mirror, the registry itself, or an URL that a manifest names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use reqwest::{StatusCode, Url, header};
+use reqwest::{Method, StatusCode, Url, header};
 
 use crate::auth::{self, Authorizer};
 use crate::client::{Client, Options};
@@ -13,9 +13,11 @@ use crate::error::Error;
 use crate::hosts_toml::Hosts;
 use crate::manifest::MAX_DOCUMENT;
 use crate::media_type::ACCEPT_MANIFESTS;
+use crate::progress::Event;
 use crate::reference::Reference;
 use crate::retry::{self, Retry};
 use crate::source::{Document, verify};
+use crate::target;
 use crate::transport::{Answer, Request};
 
 /// How often a request to a mirror is tried again: the next host is nearer than a long wait.
@@ -24,9 +26,10 @@ const MIRROR_RETRIES: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Place {
     client: Client,
-    repository: String,
+    what: What,
     pub(crate) endpoint: Arc<Endpoint>,
-    authorizer: Authorizer,
+    /// What it hears about us; places that a manifest names hear nothing.
+    authorizer: Option<Authorizer>,
     /// Whether it may be asked what a tag stands for.
     pub(crate) resolves: bool,
     /// The registry that a mirror is asked to stand in for.
@@ -34,6 +37,17 @@ pub(crate) struct Place {
     pub(crate) retries: u32,
     /// Out of reach: not asked again in the course of this pull.
     lost: AtomicBool,
+    /// Has been seen not to serve ranges, whatever it says.
+    without_ranges: AtomicBool,
+}
+
+/// What is asked for there.
+#[derive(Debug)]
+enum What {
+    /// Anything of a repository.
+    Repository(String),
+    /// One blob, in the registry's stead.
+    Blob(Url),
 }
 
 /// Where to ask for `reference`, in this order: mirrors, then the registry.
@@ -90,14 +104,45 @@ impl Place {
         );
         Self {
             client: client.clone(),
-            repository: reference.repository().to_owned(),
+            what: What::Repository(reference.repository().to_owned()),
             endpoint,
-            authorizer,
+            authorizer: Some(authorizer),
             resolves: true,
             mirrors: None,
             retries,
             lost: AtomicBool::new(false),
+            without_ranges: AtomicBool::new(false),
         }
+    }
+
+    /// An URL that a manifest names for one blob. Whoever made the manifest chose it, so it is
+    /// treated like a redirect (CVE-2020-15157): checked, and without credentials whatever it asks.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] if it is no place to go to.
+    pub(crate) fn elsewhere(
+        client: &Client,
+        origin: &Arc<Endpoint>,
+        url: &str,
+    ) -> Result<Self, Error> {
+        let url = Url::parse(url).map_err(|_| {
+            Error::protocol(
+                target::shown(&origin.base),
+                "one of the URLs that the manifest names for a layer is none",
+            )
+        })?;
+        origin.check(&url, &origin.base)?;
+        Ok(Self {
+            client: client.clone(),
+            what: What::Blob(url),
+            endpoint: Arc::clone(origin),
+            authorizer: None,
+            resolves: false,
+            mirrors: None,
+            retries: client.options().retries,
+            lost: AtomicBool::new(false),
+            without_ranges: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn is_lost(&self) -> bool {
@@ -106,16 +151,46 @@ impl Place {
 
     /// Takes note of a failure, after which another place is asked.
     pub(crate) fn failed(&self, error: &Error) {
-        tracing::warn!(mirror = %self.endpoint.base, %error, "asking the next host");
+        self.left(&error.to_string());
         if matches!(error, Error::Unreachable { .. }) {
             self.lost.store(true, Ordering::Relaxed);
         }
     }
 
+    /// Tells that another place is asked from here on.
+    pub(crate) fn left(&self, reason: &str) {
+        let host = self.endpoint.host();
+        tracing::warn!(host, reason, "asking the next host");
+        let progress = &self.client.options().progress;
+        progress.tell(&Event::NextHost {
+            host: &host,
+            reason,
+        });
+    }
+
+    /// Whether several ranges at once are worth a try.
+    pub(crate) fn may_serve_ranges(&self) -> bool {
+        !self.without_ranges.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that it said so and did not.
+    pub(crate) fn serves_no_ranges(&self) {
+        self.without_ranges.store(true, Ordering::Relaxed);
+    }
+
+    /// Patience for one thing that is wanted from here.
+    pub(crate) fn patience(&self) -> Retry {
+        self.client.transport().patience(self.retries)
+    }
+
     /// `…/v2/<repository>/<kind>/<name>`. Both names were checked when they were parsed, so
     /// that neither can leave its place in the path.
     pub(crate) fn url(&self, kind: &str, name: &str) -> Result<Url, Error> {
-        let path = format!("{}/{kind}/{name}", self.repository);
+        let repository = match &self.what {
+            What::Repository(repository) => repository,
+            What::Blob(url) => return Ok(url.clone()),
+        };
+        let path = format!("{repository}/{kind}/{name}");
         let mut url = self
             .endpoint
             .base
@@ -128,6 +203,36 @@ impl Place {
         Ok(url)
     }
 
+    /// What a tag stands for, by a `HEAD`: registries that limit pulls count each `GET`.
+    ///
+    /// `None` if it does not say; a `GET` may then do better.
+    pub(crate) async fn identify(&self, tag: &str) -> Result<Option<Digest>, Error> {
+        let mut request = Request::get(self.url("manifests", tag)?, &self.endpoint);
+        request.method = Method::HEAD;
+        request.accept = Some(ACCEPT_MANIFESTS);
+        let mut retry = self.patience();
+        let answer = self.send(&mut request, &mut retry).await?;
+        let status = answer.status();
+        match status.as_u16() {
+            200 => Ok(claimed(&answer)),
+            401 | 408 | 429 | 500..=599 => {
+                // The words come with a GET alone. Credentials that have been refused are not sent
+                // again with it: some registries count how often.
+                request.method = Method::GET;
+                if status == StatusCode::UNAUTHORIZED {
+                    request.authorization = None;
+                }
+                let words = retry::send(self.client.transport(), &request, &mut retry).await?;
+                match words.status() {
+                    found if found == status => Err(self.refuse(words).await),
+                    _ if status == StatusCode::UNAUTHORIZED => Err(self.refuse(answer).await),
+                    _ => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// A manifest by tag or digest.
     pub(crate) async fn document(
         &self,
@@ -136,7 +241,7 @@ impl Place {
     ) -> Result<Document, Error> {
         let mut request = Request::get(self.url("manifests", name)?, &self.endpoint);
         request.accept = Some(ACCEPT_MANIFESTS);
-        let mut retry = Retry::new(self.retries);
+        let mut retry = self.patience();
         loop {
             let mut answer = self.send(&mut request, &mut retry).await?;
             if answer.status() != StatusCode::OK {
@@ -147,12 +252,9 @@ impl Place {
             };
             // For a tag the header is what the registry believes to send; ours is what counts, but
             // a difference says that the bytes suffered on their way.
-            let claimed = answer
-                .header(header::HeaderName::from_static("docker-content-digest"))
-                .and_then(|claimed| claimed.parse::<Digest>().ok());
             let own = Digest::of(&bytes);
             if expected.is_none()
-                && let Some(claimed) = claimed
+                && let Some(claimed) = claimed(&answer)
             {
                 let _proof = verify(&answer.asked, claimed, &bytes)?;
             }
@@ -172,9 +274,12 @@ impl Place {
         retry: &mut Retry,
     ) -> Result<Answer, Error> {
         let transport = self.client.transport();
+        let Some(authorizer) = &self.authorizer else {
+            return retry::send(transport, request, retry).await;
+        };
         let mut answers = 0;
         loop {
-            let ticket = self.authorizer.ticket(transport).await?;
+            let ticket = authorizer.ticket(transport).await?;
             request.authorization.clone_from(&ticket.header);
             let answer = retry::send(transport, request, retry).await?;
             // A 401 of a place that the registry redirected to is not for our credentials.
@@ -184,8 +289,7 @@ impl Place {
             // One answer to the challenge, and another if it turns out to be too narrow.
             let allowed = 1 + u32::from(auth::wants_more_scope(answer.headers()));
             if answers >= allowed
-                || !self
-                    .authorizer
+                || !authorizer
                     .answer(&ticket, answer.headers(), transport)
                     .await?
             {
@@ -197,11 +301,16 @@ impl Place {
 
     pub(crate) async fn refuse(&self, answer: Answer) -> Error {
         let told = matches!(answer.status().as_u16(), 401 | 403);
-        let who = if told {
-            self.authorizer.who().await
-        } else {
-            String::new()
+        let who = match &self.authorizer {
+            Some(authorizer) if told => authorizer.who().await,
+            _ => String::new(),
         };
         retry::refuse(answer, who).await
     }
+}
+
+/// What the registry believes to send, or to have.
+fn claimed(answer: &Answer) -> Option<Digest> {
+    let claimed = answer.header(header::HeaderName::from_static("docker-content-digest"))?;
+    claimed.parse().ok()
 }

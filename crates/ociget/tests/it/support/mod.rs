@@ -69,7 +69,7 @@ impl Reply {
         self
     }
 
-    async fn write(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+    async fn write(&self, stream: &mut TcpStream, to_head: bool) -> std::io::Result<()> {
         let mut head = format!("HTTP/1.1 {} X\r\n", self.status);
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -84,6 +84,9 @@ impl Reply {
             _ => head.push_str(&format!("content-length: {}\r\n", self.body.len())),
         }
         stream.write_all(format!("{head}\r\n").as_bytes()).await?;
+        if to_head {
+            return Ok(());
+        }
         match self.delivery {
             Delivery::Whole => stream.write_all(&self.body).await,
             Delivery::Cut(at) => {
@@ -190,7 +193,7 @@ async fn serve(
     while let Some(seen) = read_request(&mut stream).await? {
         log.lock().unwrap().push(seen.clone());
         let reply = handler(&seen).unwrap_or_else(|| content.reply(&seen));
-        reply.write(&mut stream).await?;
+        reply.write(&mut stream, seen.method == "HEAD").await?;
     }
     Ok(())
 }
@@ -361,20 +364,23 @@ impl Content {
     }
 }
 
-/// All of it, or what a `Range: bytes=N-` asks for.
+/// All of it, or what a `Range: bytes=N-` or `bytes=N-M` asks for.
 pub(crate) fn ranged(bytes: &[u8], range: Option<&str>) -> Reply {
     let Some(range) = range else {
-        return Reply::new(200, bytes);
+        return Reply::new(200, bytes).with("accept-ranges", "bytes");
     };
-    let start: usize = range
+    let (start, last) = range
         .strip_prefix("bytes=")
         .unwrap()
-        .strip_suffix('-')
-        .unwrap()
-        .parse()
+        .split_once('-')
         .unwrap();
-    let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
-    Reply::new(206, &bytes[start..]).with("content-range", range)
+    let start: usize = start.parse().unwrap();
+    let end = match last {
+        "" => bytes.len(),
+        last => last.parse::<usize>().unwrap() + 1,
+    };
+    let range = format!("bytes {start}-{}/{}", end - 1, bytes.len());
+    Reply::new(206, &bytes[start..end]).with("content-range", range)
 }
 
 fn descriptor(media_type: &str, bytes: &[u8], rest: &str) -> String {
