@@ -12,6 +12,7 @@ mod registry_faults;
 mod registry_helpers;
 mod registry_mirrors;
 mod registry_pull;
+mod registry_real;
 mod registry_security;
 mod registry_tls;
 mod sqfs_fixture;

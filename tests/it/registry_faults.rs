@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ociget::{Error, Keychain, Options};
-use test_support::image::Store;
+use test_support::image::{Image, Layer, Store};
 use test_support::registry::{Action, Auth, Fault, Registry};
 
-use crate::registry_pull::{noise, options, pull, store};
+use crate::registry_pull::{noise, open, options, pull, pull_from, store};
 
 const SIZE: usize = 200_000;
 
@@ -134,12 +134,14 @@ fn statuses_that_may_pass_are_tried_again_and_others_are_not() {
         (400, 1),
     ] {
         let registry = Registry::serve(store(100)).unwrap();
-        registry.inject(Fault::status("/manifests/", code));
+        registry.inject(Fault::status("/blobs/", code));
         let error = pull(&reference(&registry), options()).unwrap_err();
         assert_eq!(error.refusal().unwrap().status, code);
-        assert_eq!(registry.requests().len(), requests, "{code}");
+        let seen = registry.requests();
+        let blobs = seen.iter().filter(|seen| seen.path.contains("/blobs/"));
+        assert_eq!(blobs.count(), requests, "{code}");
         registry.clear_faults();
-        registry.inject(Fault::status("/manifests/", code).times(1));
+        registry.inject(Fault::status("/blobs/", code).times(1));
         assert_eq!(pull(&reference(&registry), options()).is_ok(), requests > 1);
     }
 }
@@ -189,6 +191,13 @@ fn lies_about_lengths_and_ranges_never_yield_a_wrong_byte() {
 
 /// Options of ada, whose password is for one registry alone.
 fn ada(directory: &tempfile::TempDir, registry: &Registry) -> Options {
+    let mut options = options();
+    login(directory, registry, &mut options);
+    options
+}
+
+/// ada's password, for one registry alone.
+pub(crate) fn login(directory: &tempfile::TempDir, registry: &Registry, options: &mut Options) {
     let file = directory.path().join("auth.json");
     // ada:hunter2
     let config = format!(
@@ -196,9 +205,7 @@ fn ada(directory: &tempfile::TempDir, registry: &Registry) -> Options {
         registry.addr()
     );
     std::fs::write(&file, config).unwrap();
-    let mut options = options();
     options.credentials = Arc::new(Keychain::from_file(file));
-    options
 }
 
 #[test]
@@ -215,10 +222,70 @@ fn a_redirect_to_another_port_works_and_gets_no_credential() {
     ));
     let directory = tempfile::tempdir().unwrap();
     pull(&reference(&registry), ada(&directory, &registry)).unwrap();
+    // That nothing else came is what the support looks at, on every request.
     assert!(!storage.requests().is_empty());
-    for request in storage.requests() {
-        assert_eq!(request.header("authorization"), None, "{request:?}");
-    }
+}
+
+#[test]
+fn a_redirect_to_another_host_works_where_it_is_allowed_and_gets_no_credential() {
+    let user = Auth::Bearer {
+        user: Some(("ada".into(), "hunter2".into())),
+    };
+    let storage = Registry::serve(store(SIZE)).unwrap();
+    let registry = Registry::serve_with(store(SIZE), user).unwrap();
+    let origin = format!("http://localhost:{}", storage.addr().port());
+    registry.inject(Fault::on("/blobs/", Action::Redirect(origin)));
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = ada(&directory, &registry);
+    options.allow_private_realms.push("localhost".to_owned());
+    pull(&reference(&registry), options).unwrap();
+    assert!(!storage.requests().is_empty());
+}
+
+#[test]
+fn a_body_without_an_end_is_left_when_it_is_too_long() {
+    let registry = Registry::serve(store(SIZE)).unwrap();
+    pull(&reference(&registry), options()).unwrap();
+    registry.inject(Fault::on(&layer_path(&registry), Action::Endless));
+    let error = pull(&reference(&registry), options()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Size { found, .. } if found.starts_with("more than")),
+        "{error:?}"
+    );
+    // The same of a document, which has a cap instead of a size.
+    registry.clear_faults();
+    registry.inject(Fault::on("/manifests/", Action::Endless).method("GET"));
+    let error = pull(&reference(&registry), options()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Protocol { reason, .. } if reason.contains("more than 4194304")),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_body_that_drips_is_slow_but_right_and_a_document_may_not_drip_forever() {
+    let registry = Registry::serve(store(SIZE)).unwrap();
+    let whole = pull(&reference(&registry), options()).unwrap();
+    let layer = layer_path(&registry);
+    // The last 100 bytes at 200 a second: no pause is as long as the limit, the whole is longer.
+    let drip = |at| Action::Drip {
+        at,
+        every: Duration::from_millis(5),
+    };
+    let mut hasty = options();
+    hasty.stall_timeout = Duration::from_millis(100);
+    registry.inject(Fault::on(&layer, drip(whole - 100)));
+    assert_eq!(pull(&reference(&registry), hasty.clone()).unwrap(), whole);
+    let seen = registry.requests();
+    let asked = seen.iter().filter(|seen| seen.path == layer);
+    assert_eq!(asked.count(), 2, "one a pull: it was no break");
+
+    registry.inject(Fault::on("/manifests/", drip(0)).method("GET"));
+    let error = pull(&reference(&registry), hasty).unwrap_err();
+    assert!(
+        matches!(&error, Error::Unreachable { reason, .. } if reason.contains("document")),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -287,6 +354,31 @@ fn a_manifest_that_changes_between_requests_changes_nothing() {
         .filter(|request| request.path.ends_with("/manifests/latest"))
         .count();
     assert_eq!(by_tag, 1);
+    // Also not if it moves between the question what it stands for and the next one.
+    let mut both = store(SIZE);
+    let newer = Image::new()
+        .layer(Layer::new().file("newer", "newer"))
+        .add_to(&mut both);
+    let registry = Registry::serve(both).unwrap();
+    let whole = pull(&reference(&registry), options()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let source = open(&reference(&registry), options());
+        let first = source.identity().await.unwrap();
+        registry.retag("latest", &newer);
+        assert_eq!(pull_from(&*source).await.unwrap(), whole);
+        let later = open(&reference(&registry), options());
+        let second = later
+            .identity()
+            .await
+            .unwrap()
+            .map(|digest| digest.to_string());
+        assert_eq!(second, Some(newer.digest.clone()));
+        assert_ne!(first.map(|digest| digest.to_string()), second);
+    });
     // By digest, other bytes than those are refused.
     let digest = format!("sha256:{}", "0".repeat(64));
     let page = Action::Status {

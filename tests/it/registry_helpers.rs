@@ -124,7 +124,7 @@ fn helpers_that_fail_do_not_fail_a_public_pull() {
 }
 
 #[test]
-fn a_helper_that_is_a_path_is_never_started() {
+fn a_helper_name_that_is_a_path_is_never_started() {
     let registry = Registry::serve_with(store(10_000), Auth::Bearer { user: None }).unwrap();
     let reference = format!("{}/app:latest", registry.addr());
     let place = Place::new();

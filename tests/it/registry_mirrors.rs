@@ -3,8 +3,9 @@
 use std::fs;
 
 use ociget::{Error, Options};
+use test_support::authority::Authority;
 use test_support::docker_registry::{DockerRegistry, Setup};
-use test_support::registry::{Action, Auth, Fault, Registry};
+use test_support::registry::{Action, Auth, Fault, Registry, Tls};
 use test_support::skopeo::Copy;
 
 use crate::registry_pull::{options, pull, store};
@@ -164,6 +165,71 @@ fn credentials_of_the_origin_do_not_go_to_a_mirror_nor_headers_of_a_mirror_to_th
     for request in origin.requests() {
         assert_eq!(request.header("x-fleet"), None, "{request:?}");
     }
+}
+
+#[test]
+fn a_mirror_has_an_authority_and_a_client_certificate_of_its_own() {
+    let authority = Authority::new().unwrap();
+    let server = authority.server("IP:127.0.0.1").unwrap();
+    let client = authority.client().unwrap();
+    let tls = Tls::new(&server, &authority);
+    let origin = Registry::serve(store(1000)).unwrap();
+    let name = origin.addr().to_string();
+    let shown = |path: &std::path::Path| format!("{:?}", path.display().to_string());
+    let client = format!("[[{}, {}]]", shown(&client.cert), shown(&client.key));
+    for (lines, trusted, certificate) in [
+        (String::new(), false, false),
+        (format!("ca = {}", shown(&authority.cert())), true, false),
+        (
+            format!("ca = {}\nclient = {client}", shown(&authority.cert())),
+            true,
+            true,
+        ),
+        ("skip_verify = true".to_owned(), true, false),
+        (format!("skip_verify = true\nclient = {client}"), true, true),
+    ] {
+        let mirror = Registry::serve_tls(store(1000), Auth::Anonymous, &tls).unwrap();
+        let table = format!("[host.\"https://{}\"]\n{lines}\n", mirror.addr());
+        let hosts = Hosts::of(&name, &table);
+        origin.clear_requests();
+        pull(&format!("{name}/app:latest"), hosts.options()).unwrap();
+        assert_eq!(origin.requests().is_empty(), trusted, "{lines}");
+        let requests = mirror.requests();
+        assert_eq!(requests.is_empty(), !trusted, "{lines}");
+        assert!(
+            requests
+                .iter()
+                .all(|seen| seen.client_certificate == certificate),
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn what_a_mirror_trusts_and_shows_is_for_that_mirror_alone() {
+    let authority = Authority::new().unwrap();
+    let server = authority.server("IP:127.0.0.1").unwrap();
+    let client = authority.client().unwrap();
+    let tls = Tls::new(&server, &authority);
+    let shown = |path: &std::path::Path| format!("{:?}", path.display().to_string());
+    let lines = format!(
+        "skip_verify = true\nclient = [[{}, {}]]",
+        shown(&client.cert),
+        shown(&client.key)
+    );
+    // The mirror sends us to a place whose certificate nobody vouches for.
+    let storage = Registry::serve_tls(store(1000), Auth::Anonymous, &tls).unwrap();
+    let mirror = Registry::serve_tls(store(1000), Auth::Anonymous, &tls).unwrap();
+    let target = format!("https://{}", storage.addr());
+    mirror.inject(Fault::on("/blobs/", Action::Redirect(target)));
+    let origin = Registry::serve(store(1000)).unwrap();
+    let name = origin.addr().to_string();
+    let table = format!("[host.\"https://{}\"]\n{lines}\n", mirror.addr());
+    let hosts = Hosts::of(&name, &table);
+    pull(&format!("{name}/app:latest"), hosts.options()).unwrap();
+    assert_eq!(storage.requests(), [], "it was not believed");
+    assert!(paths(&origin).iter().all(|path| path.contains("/blobs/")));
+    assert!(!origin.requests().is_empty());
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Holes that other clients had, each by its name.
 
-use ociget::{Digest, Error, Manifest};
+use std::sync::Arc;
+
+use ociget::{BoxFuture, Credentials, Digest, Error, Login, Manifest, Options};
 use test_support::image::{Compression, Image, Layer, Store};
-use test_support::registry::{Auth, Fault, Registry};
+use test_support::registry::{Action, Auth, Fault, Registry};
 
 use crate::registry_pull::{options, pull};
 
@@ -14,6 +16,13 @@ fn refused(text: &str, content_type: Option<&str>) -> String {
 }
 
 fn served(edit: impl Fn(&mut serde_json::Value) + Send + Sync + 'static) -> Registry {
+    served_with(Auth::Anonymous, edit)
+}
+
+fn served_with(
+    auth: Auth,
+    edit: impl Fn(&mut serde_json::Value) + Send + Sync + 'static,
+) -> Registry {
     let mut store = Store::new();
     let layer = Layer::new().compressed(Compression::None).file("a", "a");
     let image = Image::new()
@@ -21,27 +30,164 @@ fn served(edit: impl Fn(&mut serde_json::Value) + Send + Sync + 'static) -> Regi
         .edit_manifest(edit)
         .add_to(&mut store);
     store.tag("latest", &image);
-    Registry::serve(store).unwrap()
+    Registry::serve_with(store, auth).unwrap()
+}
+
+/// Keeps ada's password for every host there is: whatever is sent, was sent by decision.
+#[derive(Debug)]
+struct Everywhere;
+
+impl Credentials for Everywhere {
+    fn login<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Login, Error>> {
+        Box::pin(async { Ok(Login::password("ada", "hunter2", "a test")) })
+    }
+}
+
+fn ada() -> Options {
+    let mut options = options();
+    options.credentials = Arc::new(Everywhere);
+    options
+}
+
+fn of_ada() -> Auth {
+    Auth::Basic {
+        user: "ada".into(),
+        password: "hunter2".into(),
+    }
 }
 
 #[test]
 fn cve_2020_15157_a_foreign_layers_urls_get_no_credential() {
-    let user = Auth::Basic {
-        user: "ada".into(),
-        password: "hunter2".into(),
-    };
-    let elsewhere = Registry::serve_with(Store::new(), user).unwrap();
-    let url = format!("http://{}/layer", elsewhere.addr());
-    let registry = served(move |manifest| {
-        let layer = &mut manifest["layers"][0];
-        layer["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar".into();
-        layer["urls"] = serde_json::json!([url]);
-        // The registry does not hold it.
-        layer["digest"] = Digest::of(b"elsewhere").to_string().into();
-    });
-    let error = pull(&format!("{}/app:latest", registry.addr()), options()).unwrap_err();
-    assert!(matches!(error, Error::Unsupported { .. }), "{error:?}");
-    assert_eq!(elsewhere.requests(), []);
+    // It asks for a password, in both ways; ours would be good there.
+    for challenge in [
+        "Basic realm=\"x\"",
+        "Bearer realm=\"http://127.0.0.1:1/token\"",
+    ] {
+        let elsewhere = Registry::serve_with(Store::new(), of_ada()).unwrap();
+        let headers = vec![("www-authenticate".to_owned(), challenge.to_owned())];
+        elsewhere.inject(Fault::on(
+            "/layer",
+            Action::Status {
+                status: 401,
+                headers,
+                body: String::new(),
+            },
+        ));
+        let url = format!("http://{}/layer", elsewhere.addr());
+        let registry = served_with(of_ada(), move |manifest| {
+            let layer = &mut manifest["layers"][0];
+            layer["mediaType"] = "application/vnd.docker.image.rootfs.foreign.diff.tar".into();
+            layer["urls"] = serde_json::json!([url]);
+            // The registry does not hold it.
+            layer["digest"] = Digest::of(b"elsewhere").to_string().into();
+        });
+        let error = pull(&format!("{}/app:latest", registry.addr()), ada()).unwrap_err();
+        assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
+        let asked = elsewhere.requests();
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert_eq!(asked[0].header("authorization"), None);
+    }
+}
+
+/// Places that are nobody's business but their owner's.
+const INSIDE: [&str; 9] = [
+    "http://169.254.169.254/latest/meta-data",
+    "http://[fe80::1]/",
+    "http://[::ffff:169.254.169.254]/",
+    "http://localhost:1/",
+    "http://127.0.0.2:1/",
+    "http://10.0.0.1/",
+    "http://192.168.1.1/",
+    "http://2130706433/x",
+    "file:///etc/passwd",
+];
+
+#[test]
+fn ssrf_by_the_realm_of_a_token_server() {
+    for place in INSIDE {
+        let registry = served(|_| {});
+        let challenge = format!("Bearer realm=\"{place}\",service=\"x\"");
+        let action = Action::Status {
+            status: 401,
+            headers: vec![("www-authenticate".to_owned(), challenge)],
+            body: String::new(),
+        };
+        registry.inject(Fault::on("/manifests/", action));
+        let error = pull(&format!("{}/app:latest", registry.addr()), ada()).unwrap_err();
+        // 127.0.0.1 in another notation is the registry's own host, on a port where nobody is.
+        let is_home = place.contains("2130706433");
+        assert_eq!(
+            matches!(error, Error::Forbidden { .. }),
+            !is_home,
+            "{place}: {error:?}"
+        );
+        assert_eq!(registry.requests().len(), 1, "{place}");
+    }
+}
+
+#[test]
+fn ssrf_by_a_redirect() {
+    for place in INSIDE {
+        let registry = served(|_| {});
+        registry.inject(Fault::on("/blobs/", Action::Redirect(place.to_owned())));
+        let error = pull(&format!("{}/app:latest", registry.addr()), ada()).unwrap_err();
+        let is_home = place.contains("2130706433");
+        assert_eq!(
+            matches!(error, Error::Forbidden { .. }),
+            !is_home,
+            "{place}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn ssrf_by_the_urls_of_a_foreign_layer() {
+    for place in INSIDE {
+        let registry = served(move |manifest| {
+            let layer = &mut manifest["layers"][0];
+            layer["mediaType"] = "application/vnd.oci.image.layer.nondistributable.v1.tar".into();
+            layer["urls"] = serde_json::json!([place]);
+            layer["digest"] = Digest::of(b"elsewhere").to_string().into();
+        });
+        let error = pull(&format!("{}/app:latest", registry.addr()), ada()).unwrap_err();
+        let is_home = place.contains("2130706433");
+        assert_eq!(
+            matches!(error, Error::Forbidden { .. }),
+            !is_home,
+            "{place}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn ssrf_by_a_redirect_of_the_token_server() {
+    // The password would go along with the request that is redirected.
+    let registry = Registry::serve_with(
+        Store::new(),
+        Auth::Bearer {
+            user: Some(("ada".into(), "hunter2".into())),
+        },
+    )
+    .unwrap();
+    registry.inject(Fault::on(
+        "/token",
+        Action::Redirect("http://169.254.169.254".into()),
+    ));
+    let error = pull(&format!("{}/app:latest", registry.addr()), ada()).unwrap_err();
+    assert!(matches!(error, Error::Forbidden { .. }), "{error:?}");
+
+    let thief = Registry::serve(Store::new()).unwrap();
+    let origin = format!("http://{}", thief.addr());
+    registry.clear_faults();
+    registry.inject(Fault::on("/token", Action::Redirect(origin)));
+    pull(&format!("{}/app:latest", registry.addr()), ada()).unwrap_err();
+    assert_eq!(thief.requests()[0].header("authorization"), None);
+    // What the thief hands out in its stead is worth nothing at the registry.
+    let strays = registry.take_strays();
+    assert!(
+        strays.iter().all(|stray| stray.contains("Bearer token/1")),
+        "{strays:?}"
+    );
 }
 
 #[test]
@@ -75,7 +221,7 @@ fn cve_2024_3727_a_digest_is_never_a_path() {
         let registry = served(move |manifest| manifest["layers"][0]["digest"] = digest.into());
         let error = pull(&format!("{}/app:latest", registry.addr()), options()).unwrap_err();
         assert!(matches!(error, Error::Document { .. }), "{error:?}");
-        assert_eq!(registry.requests().len(), 1);
+        assert_eq!(registry.requests().len(), 2, "HEAD and GET of the manifest");
     }
 }
 
@@ -90,7 +236,43 @@ fn cve_2020_1702_a_document_beyond_the_cap_is_not_read() {
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused() {
+fn cve_2020_1702_a_token_and_a_refusal_beyond_the_cap_are_not_read() {
+    let huge = "x".repeat(2 << 20);
+    let registry = Registry::serve_with(Store::new(), Auth::Bearer { user: None }).unwrap();
+    let body = format!("{{\"token\":\"{huge}\"}}");
+    registry.inject(Fault::on(
+        "/token",
+        Action::Status {
+            status: 200,
+            headers: Vec::new(),
+            body,
+        },
+    ));
+    let error = pull(&format!("{}/app:latest", registry.addr()), options()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Protocol { reason, .. } if reason.contains("more than 1048576")),
+        "{error:?}"
+    );
+    // The words of a refusal are a courtesy; the refusal stands without them.
+    let registry = served(|_| {});
+    let body = format!("{{\"errors\":[{{\"code\":\"{huge}\"}}]}}");
+    registry.inject(Fault::on(
+        "/blobs/",
+        Action::Status {
+            status: 403,
+            headers: Vec::new(),
+            body,
+        },
+    ));
+    let error = pull(&format!("{}/app:latest", registry.addr()), options()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Denied(refusal) if refusal.code.is_none()),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn negative_and_huge_sizes_are_refused() {
     for size in [
         "-1",
         "1.5",
@@ -111,7 +293,7 @@ fn sizes_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn a_blob_larger_or_smaller_than_its_descriptor_is_refused_before_a_byte() {
+fn size_beyond_the_descriptor_is_refused_before_a_byte() {
     for size in [1, 1_000_000] {
         let registry = served(move |manifest| manifest["layers"][0]["size"] = size.into());
         let error = pull(&format!("{}/app:latest", registry.addr()), options()).unwrap_err();
@@ -127,7 +309,7 @@ fn a_registrys_words_reach_people_without_their_control_characters() {
     let registry = served(|_| {});
     registry.inject(Fault::on(
         "/manifests/",
-        test_support::registry::Action::Status {
+        Action::Status {
             status: 403,
             headers: Vec::new(),
             body: r#"{"errors":[{"code":"DENIED","message":"\u001b]0;x\u0007no\n"}]}"#.into(),

@@ -8,7 +8,7 @@ use std::thread;
 use ociget::{ClientCertificate, Error, Options};
 use test_support::authority::Authority;
 use test_support::docker_registry::{DockerRegistry, Setup};
-use test_support::registry::Registry;
+use test_support::registry::{Action, Auth, Fault, Registry, Tls};
 use test_support::skopeo::Copy;
 
 use crate::cli::Place;
@@ -128,6 +128,74 @@ fn the_program_takes_authorities_and_certificates() {
     assert_eq!(usage.status, Some(2), "{usage:#?}");
 }
 
+#[test]
+fn a_redirect_may_lead_to_tls_and_never_away_from_it() {
+    let authority = Authority::new().unwrap();
+    let server = authority.server(NAMES).unwrap();
+    let tls_of = Tls::new(&server, &authority);
+    let user = || Auth::Basic {
+        user: "ada".into(),
+        password: "hunter2".into(),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let ada = |registry: &Registry, mut options: Options| {
+        crate::registry_faults::login(&directory, registry, &mut options);
+        options.ca_files.push(authority.cert());
+        options
+    };
+
+    // From http to https, on another port: no credential follows.
+    let storage = Registry::serve_tls(store(50_000), Auth::Anonymous, &tls_of).unwrap();
+    let registry = Registry::serve_with(store(50_000), user()).unwrap();
+    let origin = format!("https://{}", storage.addr());
+    registry.inject(Fault::on("/blobs/", Action::Redirect(origin)));
+    let reference = format!("{}/app:latest", registry.addr());
+    assert!(pull(&reference, ada(&registry, options())).unwrap() > 50_000);
+    assert_eq!(storage.requests().len(), 2, "config and layer");
+
+    // From https to http: nothing is sent there at all.
+    let clear = Registry::serve(store(50_000)).unwrap();
+    let registry = Registry::serve_tls(store(50_000), user(), &tls_of).unwrap();
+    let origin = format!("http://{}", clear.addr());
+    registry.inject(Fault::on("/blobs/", Action::Redirect(origin)));
+    let reference = format!("{}/app:latest", registry.addr());
+    let error = pull(&reference, ada(&registry, tls())).unwrap_err();
+    assert!(
+        matches!(&error, Error::Forbidden { reason, .. } if reason.contains("https to http")),
+        "{error:?}"
+    );
+    assert_eq!(clear.requests(), []);
+}
+
+#[test]
+fn a_client_certificate_is_shown_to_the_registry_and_to_nobody_it_sends_us_to() {
+    let authority = Authority::new().unwrap();
+    let server = authority.server(NAMES).unwrap();
+    let client = authority.client().unwrap();
+    let tls_of = Tls::new(&server, &authority);
+    let storage = Registry::serve_tls(store(50_000), Auth::Anonymous, &tls_of).unwrap();
+    let registry = Registry::serve_tls(store(50_000), Auth::Anonymous, &tls_of).unwrap();
+    let origin = format!("https://{}", storage.addr());
+    registry.inject(Fault::on("/blobs/", Action::Redirect(origin)));
+    let mut options = tls();
+    options.ca_files.push(authority.cert());
+    options.client_certificate = Some(ClientCertificate::new(&client.cert, &client.key));
+    pull(&format!("{}/app:latest", registry.addr()), options).unwrap();
+    assert!(
+        registry
+            .requests()
+            .iter()
+            .all(|seen| seen.client_certificate)
+    );
+    assert!(!storage.requests().is_empty());
+    assert!(
+        !storage
+            .requests()
+            .iter()
+            .any(|seen| seen.client_certificate)
+    );
+}
+
 /// A proxy that leads every request to one address, and keeps their first lines.
 struct Proxy {
     addr: SocketAddr,
@@ -216,7 +284,7 @@ fn proxies_of_the_environment_are_used_for_https_and_http() {
     assert!(!plain.requests().is_empty());
     let first = proxy.seen.lock().unwrap()[0].clone();
     assert!(
-        first.starts_with("GET http://registry.test/v2/other/manifests/latest"),
+        first.starts_with("HEAD http://registry.test/v2/other/manifests/latest"),
         "{first}"
     );
 }

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::authority::{Authority, Pair};
 use crate::command::run_text;
+use crate::token_server::TokenServer;
 use crate::{Failure, Result};
 
 /// How long the process may take until it listens.
@@ -53,6 +54,13 @@ impl Setup {
     #[must_use]
     pub fn mirror_of(mut self, url: &str) -> Self {
         self.more += &format!("proxy: {{remoteurl: \"{url}\"}}\n");
+        self
+    }
+
+    /// Takes the tokens of a token server, and nothing else.
+    #[must_use]
+    pub fn tokens_of(mut self, server: &TokenServer) -> Self {
+        self.more += &server.section();
         self
     }
 

@@ -24,11 +24,13 @@
 //! - [`image`]: layers, images, indexes, and the content store that holds them.
 //! - [`registry`]: serves a store on loopback, logs every request, injects faults.
 //! - [`authority`]: a certificate authority of one's own.
-//! - [`docker_registry`], [`skopeo`]: the real registry of Debian, and the tool that fills it.
+//! - [`docker_registry`], [`token_server`]: the real registry of Debian, and whom it trusts.
+//! - [`skopeo`], [`buildah`]: the tools that fill it.
 //! - [`oracle`]: what others make of an image: the kernel, umoci, unsquashfs, backhand and more.
 //! - [`real_image`]: images made from Debian packages, built once and kept.
 
 pub mod authority;
+pub mod buildah;
 pub mod contract;
 pub mod docker_registry;
 pub mod image;
@@ -36,6 +38,7 @@ pub mod oracle;
 pub mod real_image;
 pub mod registry;
 pub mod skopeo;
+pub mod token_server;
 
 mod command;
 mod failure;

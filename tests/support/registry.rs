@@ -4,6 +4,9 @@
 //! ranges, Basic and Bearer authentication with a token server of its own at `/token`. Every
 //! repository name leads to the same store; tests see in the log which name was asked for.
 //!
+//! On every request it looks for secrets that are not meant for it. If one came, the test fails when
+//! the registry is dropped, whatever else the test looked at.
+//!
 //! ```
 //! use test_support::image::Store;
 //! use test_support::registry::{Action, Fault, Registry};
@@ -16,11 +19,13 @@
 //! ```
 
 mod auth;
+mod custody;
 mod fault;
 mod payload;
 mod route;
+mod tls;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,13 +35,15 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::image::Store;
+use crate::image::{Descriptor, Store};
 
 pub use auth::Auth;
 pub use fault::{Action, Fault};
+pub use tls::Tls;
 
 /// A registry that serves until it is dropped.
 ///
@@ -60,6 +67,8 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Status of the answer; 0 while there is none yet.
     pub status: u16,
+    /// Whether the client showed a certificate.
+    pub client_certificate: bool,
 }
 
 impl Request {
@@ -80,6 +89,19 @@ impl Registry {
 
     /// Serves to those who can authenticate.
     pub fn serve_with(store: Store, auth: Auth) -> io::Result<Self> {
+        Self::launch(store, auth, None)
+    }
+
+    /// Serves over TLS.
+    pub fn serve_tls(store: Store, auth: Auth, tls: &Tls) -> io::Result<Self> {
+        Self::launch(store, auth, Some(tls.acceptor()?))
+    }
+
+    fn launch(
+        store: Store,
+        auth: Auth,
+        acceptor: Option<tokio_rustls::TlsAcceptor>,
+    ) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
@@ -89,6 +111,7 @@ impl Registry {
             .build()?;
         let shared = Arc::new(Shared {
             addr,
+            scheme: if acceptor.is_some() { "https" } else { "http" },
             store,
             auth,
             state: Mutex::default(),
@@ -98,7 +121,7 @@ impl Registry {
         let thread = std::thread::Builder::new()
             .name("registry".into())
             .spawn(move || {
-                runtime.spawn(accept(listener, serving));
+                runtime.spawn(accept(listener, acceptor, serving));
                 // Ends when the sender is dropped.
                 drop(runtime.block_on(stopped));
                 // Dropping the runtime closes every connection, stalled ones too.
@@ -138,6 +161,19 @@ impl Registry {
         self.shared.state().requests.clear();
     }
 
+    /// Lets a tag stand for something else of the store.
+    pub fn retag(&self, tag: &str, target: &Descriptor) {
+        let moved = (tag.to_owned(), target.digest.clone());
+        self.shared.state().moved.extend([moved]);
+    }
+
+    /// What came here and does not belong here, and forgets it. Whoever does not ask fails when the
+    /// registry is dropped.
+    #[must_use]
+    pub fn take_strays(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.state().strays)
+    }
+
     /// Makes every token that was handed out worthless: the next request with one gets 401.
     pub fn revoke_tokens(&self) {
         self.shared.state().tokens.clear();
@@ -151,6 +187,12 @@ impl Drop for Registry {
             // A panic of the server thread has been printed by its own hook.
             drop(thread.join());
         }
+        let strays = self.take_strays();
+        assert!(
+            strays.is_empty() || std::thread::panicking(),
+            "secrets came to {} that do not belong there: {strays:#?}",
+            self.addr
+        );
     }
 }
 
@@ -158,6 +200,7 @@ impl Drop for Registry {
 #[derive(Debug)]
 struct Shared {
     addr: SocketAddr,
+    scheme: &'static str,
     store: Store,
     auth: Auth,
     state: Mutex<State>,
@@ -170,6 +213,12 @@ struct State {
     /// Tokens that are good, each with the scopes that it was asked for.
     tokens: BTreeSet<(String, String)>,
     tokens_issued: u64,
+    /// Those that are good no longer as well.
+    all_tokens: BTreeSet<String>,
+    /// Digests of tags that are no longer what the store says.
+    moved: BTreeMap<String, String>,
+    /// Requests with secrets that are not for here.
+    strays: Vec<String>,
 }
 
 impl Shared {
@@ -178,7 +227,11 @@ impl Shared {
     }
 }
 
-async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
+async fn accept(
+    listener: std::net::TcpListener,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+    shared: Arc<Shared>,
+) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
@@ -188,14 +241,30 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        let shared = Arc::clone(&shared);
+        let (shared, acceptor) = (Arc::clone(&shared), acceptor.clone());
         tokio::spawn(async move {
-            let service = service_fn(|request| route::answer(request, Arc::clone(&shared)));
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .serve_connection(TokioIo::new(stream), service);
-            // A client that hangs up, and a body cut on purpose, both end here.
-            drop(connection.await);
+            let Some(acceptor) = acceptor else {
+                return serve(stream, false, shared).await;
+            };
+            // A client that does not trust us hangs up.
+            if let Ok(stream) = acceptor.accept(stream).await {
+                let shown = stream.get_ref().1.peer_certificates().is_some();
+                serve(stream, shown, shared).await;
+            }
         });
     }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    client_certificate: bool,
+    shared: Arc<Shared>,
+) {
+    let service =
+        service_fn(|request| route::answer(request, client_certificate, Arc::clone(&shared)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .serve_connection(TokioIo::new(stream), service);
+    // A client that hangs up, and a body cut on purpose, both end here.
+    drop(connection.await);
 }

@@ -48,7 +48,7 @@ pub struct Options {
     /// on the whole of a blob: a layer takes as long as it takes. A document (manifest, config,
     /// token) has to be whole within five times this.
     pub stall_timeout: Duration,
-    /// How big blobs are fetched: four ranges of 4 MiB at once, from 64 MiB on, by default.
+    /// Whether big blobs are fetched in several ranges at once. They are not by default.
     pub ranges: Ranges,
     /// Told what arrives and what is tried again. Nobody by default.
     pub progress: Progress,
@@ -56,13 +56,16 @@ pub struct Options {
 
 /// When several ranges of one blob are fetched at once, and how.
 ///
-/// That helps where one connection is slower than the line, as with most object stores. It is done
-/// only with a registry that has said that it serves ranges; one that then does not is read as
-/// usual. At most `parallel` times `bytes` of a blob wait in memory for its reader.
+/// That helps where one connection is slower than the line, as with stores that hold each one back.
+/// Where one is fast it costs requests and gains nothing, and it takes memory: up to `parallel`
+/// times `bytes` of each open blob wait for their reader. So it is for who knows the store.
+///
+/// It is done only with a registry that has said that it serves ranges; one that then does not is
+/// read as usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ranges {
-    /// How many at once; 0 and 1 switch it off. 4 by default.
+    /// How many at once; 0 and 1 switch it off, as it is by default.
     pub parallel: u32,
     /// Length of each, in bytes; not 0. 4 MiB by default.
     pub bytes: u64,
@@ -73,7 +76,7 @@ pub struct Ranges {
 impl Default for Ranges {
     fn default() -> Self {
         Self {
-            parallel: 4,
+            parallel: 1,
             bytes: 4 << 20,
             above: 64 << 20,
         }

@@ -359,8 +359,10 @@ mod tests {
 
     /// What a registry at a public address leads us to.
     async fn sent_to(url: &str) -> Error {
-        let mut options = Options::default();
-        options.retries = 3;
+        let options = Options {
+            retries: 3,
+            ..Options::default()
+        };
         let transport = Transport::new(&options);
         let home = Endpoint::origin("192.0.2.1", &options).unwrap();
         let request = Request::get(Url::parse(url).unwrap(), &home);

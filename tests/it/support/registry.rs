@@ -215,6 +215,72 @@ fn delays_and_stalls_take_their_time_and_a_drop_ends_them() -> Result<()> {
 }
 
 #[test]
+fn secrets_that_are_not_for_it_are_noticed_on_every_request() -> Result<()> {
+    let user = || ("ada".to_owned(), "secret".to_owned());
+    let (name, password) = user();
+    let basic = |text: &str| {
+        use base64::Engine as _;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+        format!("Authorization: Basic {encoded}\r\n")
+    };
+    let (ada, guess, eve) = (basic("ada:secret"), basic("ada:guess"), basic("eve:x"));
+    let bearer = "Authorization: Bearer abc\r\n".to_owned();
+    let open = Auth::Anonymous;
+    let closed = Auth::Basic {
+        user: name,
+        password,
+    };
+    let tokens = Auth::Bearer { user: Some(user()) };
+    let public = Auth::Bearer { user: None };
+    let (blob, token) = ("/v2/x/blobs/y", "/token?scope=a");
+    for (auth, path, header, strays) in [
+        (&open, blob, "", 0),
+        (&open, blob, &*ada, 1),
+        (&open, blob, &*bearer, 1),
+        (&open, blob, "Cookie: a=b\r\n", 1),
+        (&closed, blob, &*ada, 0),
+        (&closed, blob, &*guess, 0),
+        (&closed, blob, &*eve, 1),
+        (&closed, blob, &*bearer, 1),
+        (&closed, "/v2/?x=secret", "", 1),
+        (&closed, token, &*ada, 1),
+        (&tokens, token, &*ada, 0),
+        (&tokens, token, &*eve, 1),
+        (&tokens, blob, &*ada, 1),
+        (&tokens, blob, &*bearer, 1),
+        (&public, token, &*ada, 1),
+    ] {
+        let registry = Registry::serve_with(Store::new(), auth.clone())?;
+        get(&registry, path, header)?;
+        let found = registry.take_strays();
+        assert_eq!(found.len(), strays, "{auth:?} {path} {header}: {found:?}");
+    }
+    Ok(())
+}
+
+#[test]
+#[should_panic(expected = "do not belong there")]
+fn a_stray_secret_fails_the_test_that_did_not_look() {
+    let registry = Registry::serve(Store::new()).unwrap();
+    get(&registry, "/v2/", "Authorization: Basic eDp5\r\n").unwrap();
+}
+
+#[test]
+fn drips_and_bodies_without_end_are_what_they_say() -> Result<()> {
+    let (registry, path, body) = one_blob()?;
+    let every = Duration::from_millis(10);
+    let at = u64::try_from(body.len())? - 10;
+    registry.inject(Fault::on("/blobs/", Action::Drip { at, every }).times(1));
+    let start = Instant::now();
+    assert!(get(&registry, &path, "")?.body == body);
+    assert!(start.elapsed() >= every * 10);
+    registry.inject(Fault::on("/blobs/", Action::Endless).times(1));
+    let mut stream = request(&registry, &path, "")?;
+    stream.read_exact(&mut vec![0; body.len() * 3])?;
+    Ok(())
+}
+
+#[test]
 fn a_redirect_leads_to_the_other_registry() -> Result<()> {
     let (store, _) = store(Flavour::Oci);
     let other = Registry::serve(store.clone())?;

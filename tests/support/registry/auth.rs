@@ -71,8 +71,8 @@ impl Shared {
         let scope = scope.map_or(String::new(), |scope| format!(",scope=\"{scope}\""));
         Err(Refusal {
             challenge: format!(
-                "Bearer realm=\"http://{}/token\",service=\"test registry\"{scope}{error}",
-                self.addr
+                "Bearer realm=\"{}://{}/token\",service=\"test registry\"{scope}{error}",
+                self.scheme, self.addr
             ),
             code: "UNAUTHORIZED",
         })
@@ -94,6 +94,7 @@ impl Shared {
         state.tokens_issued += 1;
         // Not a JWT, and with characters that only an opaque treatment survives.
         let token = format!("token/{}+x==", state.tokens_issued);
+        state.all_tokens.insert(token.clone());
         state.tokens.insert((token.clone(), scopes.join(" ")));
         Some(token)
     }
@@ -108,7 +109,7 @@ impl State {
 }
 
 /// What follows the scheme in the Authorization header.
-fn credentials(headers: &HeaderMap, scheme: &str) -> Option<String> {
+pub(super) fn credentials(headers: &HeaderMap, scheme: &str) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (found, rest) = value.split_once(' ')?;
     found
@@ -116,7 +117,7 @@ fn credentials(headers: &HeaderMap, scheme: &str) -> Option<String> {
         .then(|| rest.trim().to_owned())
 }
 
-fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let decoded = STANDARD.decode(credentials(headers, "basic")?).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (user, password) = text.split_once(':')?;

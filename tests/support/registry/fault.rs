@@ -42,6 +42,15 @@ pub enum Action {
         /// How long.
         time: Duration,
     },
+    /// From this position on, one byte at a time with a pause before each.
+    Drip {
+        /// Where.
+        at: u64,
+        /// How long each byte takes.
+        every: Duration,
+    },
+    /// Sends the body again and again, without a length and without an end.
+    Endless,
     /// Answers a range with the whole body and 200.
     IgnoreRange,
 }

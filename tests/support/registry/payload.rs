@@ -29,6 +29,10 @@ pub(super) struct Payload {
     /// Where the connection is cut.
     cut: Option<u64>,
     stall: Option<(u64, Duration)>,
+    /// From where on bytes come one at a time, and how long each takes.
+    drip: Option<(u64, Duration)>,
+    /// Begins again at its end.
+    endless: bool,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -41,6 +45,8 @@ impl Payload {
             corrupt: None,
             cut: None,
             stall: None,
+            drip: None,
+            endless: false,
             waiting: None,
         }
     }
@@ -67,10 +73,28 @@ impl Payload {
         self.stall = Some((position, time));
     }
 
+    pub(super) fn drip_at(&mut self, position: u64, every: Duration) {
+        self.drip = Some((position, every));
+    }
+
+    pub(super) fn go_on_forever(&mut self) {
+        self.endless = true;
+    }
+
+    fn drips(&self) -> Option<Duration> {
+        let (at, every) = self.drip?;
+        (self.from >= at && self.from < self.to).then_some(every)
+    }
+
     /// The next bytes, up to the next place where something happens.
     fn next(&mut self) -> io::Result<Bytes> {
-        let stops = [self.cut, self.stall.map(|(at, _)| at)];
-        let mut end = self.to.min(self.from + CHUNK);
+        let stops = [
+            self.cut,
+            self.stall.map(|(at, _)| at),
+            self.drip.map(|(at, _)| at),
+        ];
+        let most = if self.drips().is_some() { 1 } else { CHUNK };
+        let mut end = self.to.min(self.from + most);
         for stop in stops.into_iter().flatten() {
             if stop > self.from {
                 end = end.min(stop);
@@ -107,6 +131,12 @@ impl Body for Payload {
                 if self.cut.is_some_and(|at| self.from >= at) {
                     return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
                 }
+                if self.drips().is_some() {
+                    return Poll::Ready(Some(self.next().map(Frame::data)));
+                }
+            }
+            if self.endless && self.from >= self.to {
+                self.from = 0;
             }
             let pause = match self.stall {
                 Some((at, time)) if self.from >= at => {
@@ -115,6 +145,7 @@ impl Body for Payload {
                 }
                 _ if self.cut.is_some_and(|at| self.from >= at) => FLUSH,
                 _ if self.from >= self.to => return Poll::Ready(None),
+                _ if self.drips().is_some() => self.drips().unwrap_or_default(),
                 _ => return Poll::Ready(Some(self.next().map(Frame::data))),
             };
             self.waiting = Some(Box::pin(tokio::time::sleep(pause)));

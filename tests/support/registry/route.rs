@@ -18,9 +18,10 @@ type Answer = Response<Payload>;
 
 pub(super) async fn answer(
     request: hyper::Request<Incoming>,
+    client_certificate: bool,
     shared: Arc<Shared>,
 ) -> Result<Answer, Infallible> {
-    let (index, action) = record(&request, &shared);
+    let (index, action) = record(&request, client_certificate, &shared);
     if let Some(Action::Delay(time)) = action {
         tokio::time::sleep(time).await;
     }
@@ -43,10 +44,16 @@ pub(super) async fn answer(
 }
 
 /// Writes the request into the log, and takes the fault that is meant for it.
-fn record(request: &hyper::Request<Incoming>, shared: &Shared) -> (usize, Option<Action>) {
+fn record(
+    request: &hyper::Request<Incoming>,
+    client_certificate: bool,
+    shared: &Shared,
+) -> (usize, Option<Action>) {
     let (method, path) = (request.method().as_str(), target(request));
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut state = shared.state();
+    let stray = shared.stray(&state, &path, request.headers());
+    state.strays.extend(stray);
     let action = fault::take(&mut state.faults, method, &path);
     let headers = request.headers().iter();
     let entry = Request {
@@ -56,6 +63,7 @@ fn record(request: &hyper::Request<Incoming>, shared: &Shared) -> (usize, Option
             .map(|(name, value)| (name.as_str().into(), text(value)))
             .collect(),
         status: 0,
+        client_certificate,
     };
     state.requests.push(entry);
     (state.requests.len() - 1, action)
@@ -128,9 +136,11 @@ fn serve(
     thing: &Thing<'_>,
     action: Option<Action>,
 ) -> Answer {
+    let moved = shared.state().moved.get(thing.reference).cloned();
     let tagged = shared.store.tagged(thing.reference);
-    let digest = match tagged {
-        Some(target) if thing.manifest => &target.digest,
+    let digest = match (&moved, tagged) {
+        (Some(digest), _) if thing.manifest => digest,
+        (None, Some(target)) if thing.manifest => &target.digest,
         _ => thing.reference,
     };
     let Some((media_type, content)) = shared.store.get(digest) else {
@@ -150,10 +160,13 @@ fn serve(
     let (from, to) = range.unwrap_or((0, size));
     let mut payload = Payload::of(content.clone(), from, to);
     let mut length = payload.len();
+    let has_end = action != Some(Action::Endless);
     match action {
         Some(Action::Truncate(at)) => payload.cut_at(at),
         Some(Action::Corrupt(at)) => payload.corrupt_at(at),
         Some(Action::Stall { at, time }) => payload.stall_at(at, time),
+        Some(Action::Drip { at, every }) => payload.drip_at(at, every),
+        Some(Action::Endless) => payload.go_on_forever(),
         Some(Action::ContentLength(lie)) => {
             // A body that ends early fails in hyper, and what it still buffers would be lost.
             if lie > length {
@@ -164,13 +177,15 @@ fn serve(
         _ => {}
     }
     let mut headers = vec![
-        (CONTENT_LENGTH, length.to_string()),
         (ACCEPT_RANGES, "bytes".into()),
         (
             HeaderName::from_static("docker-content-digest"),
             digest.to_owned(),
         ),
     ];
+    if has_end {
+        headers.push((CONTENT_LENGTH, length.to_string()));
+    }
     headers.push(if thing.manifest {
         (CONTENT_TYPE, media_type.to_owned())
     } else {

@@ -191,8 +191,19 @@ impl Store {
             return Ok(there);
         }
         let source = pull::source(&spec, options)?;
+        // What a tag stands for costs less than what it leads to; where that is here, it was all.
+        let held = match pinned {
+            Some(_) => None,
+            None => source.identity().await?,
+        };
+        if let Some(identity) = &held
+            && let Some(there) = self.up_to_date(identity, &agent)
+        {
+            return Ok(there);
+        }
         let image = pull::resolve(&*source, expected, options).await?;
         if pinned.is_none()
+            && held.is_none()
             && let Some(there) = self.up_to_date(image.identity.get(), &agent)
         {
             return Ok(there);

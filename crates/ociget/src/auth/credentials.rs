@@ -284,15 +284,16 @@ impl ConfigFile {
             .cred_helpers
             .iter()
             .find(|(key, _)| normalized(key) == registry);
-        if let Some((_, helper)) = own
-            && !helper.is_empty()
-        {
+        // As docker has it: a helper without a name is a word against the one for everything.
+        let own = own.map(|(_, helper)| helper.as_str());
+        if let Some(helper) = own.filter(|helper| !helper.is_empty()) {
             return Ok(Some(Settled::Helper(helper)));
         }
         if let Some(login) = self.login(registry, repository, origin)? {
             return Ok(Some(Settled::Login(login)));
         }
-        Ok((!self.creds_store.is_empty()).then_some(Settled::Helper(&self.creds_store)))
+        let helper = own.unwrap_or(&self.creds_store);
+        Ok((!helper.is_empty()).then_some(Settled::Helper(helper)))
     }
 
     /// The most specific entry: `host/team/app` before `host/team` before `host`.

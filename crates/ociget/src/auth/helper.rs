@@ -42,12 +42,22 @@ pub(crate) async fn login(
             ),
         });
     }
-    let program = format!("docker-credential-{name}");
-    let outcome = match tokio::time::timeout(patience, ask(&program, registry)).await {
+    Ok(run(
+        &format!("docker-credential-{name}"),
+        registry,
+        origin,
+        patience,
+    )
+    .await)
+}
+
+/// What a program answers within its time, or an anonymous login with the reason.
+async fn run(program: &str, registry: &str, origin: &str, patience: Duration) -> Login {
+    let outcome = match tokio::time::timeout(patience, ask(program, registry)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("gave no answer in {} s", patience.as_secs_f32())),
     };
-    Ok(match outcome {
+    match outcome {
         Ok(secret) => Login::new(secret, format!("{program}, named in {origin}")),
         Err(reason) => {
             tracing::warn!(
@@ -58,7 +68,7 @@ pub(crate) async fn login(
             );
             Login::anonymous(format!("{program}, named in {origin}, {reason}"))
         }
-    })
+    }
 }
 
 async fn ask(program: &str, registry: &str) -> Result<Secret, String> {
@@ -165,6 +175,35 @@ mod tests {
             text.contains("docker-credential-surely-missing, named in f, is not installed"),
             "{text}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_takes_too_long_is_ended() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let program = at("docker-credential-sleeps");
+        let script = format!(
+            "#!/bin/sh\necho $$ > {}\nexec sleep 60\n",
+            at("pid").display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let patience = Duration::from_millis(300);
+        let login = run(program.to_str().unwrap(), "r.io", "f", patience).await;
+        let text = login.to_string();
+        assert!(text.contains("gave no answer in 0.3 s"), "{text}");
+        let pid = std::fs::read_to_string(at("pid")).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        for _ in 0..100 {
+            // Gone, or a zombie that the runtime has not reaped yet.
+            match std::fs::read_to_string(&stat) {
+                Ok(text) if !text.contains(") Z ") => {}
+                _ => return,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("it still runs");
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! Spans and events: each says for which host and digest, and none has a secret.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -1,4 +1,8 @@
 //! What the callback hears: every byte once, every retry, every change of host.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::sync::{Arc, Mutex};
 

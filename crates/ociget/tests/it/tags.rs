@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use ociget::{Digest, Error, Source};
+use ociget::{Digest, Error};
 
 use crate::support::{Content, Reply, Seen, Server, noise, pull, quick};
 
@@ -83,7 +83,7 @@ async fn a_tag_that_moves_between_two_requests_shows_one_image() {
     })
     .await;
     let source = server.source(quick());
-    assert_eq!(pull(&*source).await.unwrap(), [first.clone()]);
+    assert_eq!(pull(&*source).await.unwrap(), std::slice::from_ref(&first));
     assert_eq!(source.identity().await.unwrap(), Some(old));
     assert_eq!(pull(&*source).await.unwrap(), [first]);
 }
