@@ -104,14 +104,7 @@ impl reqwest::dns::Resolve for Resolver {
         };
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let (refused, kept): (Vec<SocketAddr>, Vec<_>) =
-                found.partition(|address| match reach {
-                    Reach::Anywhere => target::is_link_local(address.ip()),
-                    Reach::Public => target::is_internal_address(address.ip()),
-                });
-            if kept.is_empty() && !refused.is_empty() {
-                return Err(RefusedAddress(reach).into());
-            }
+            let kept = reach.among(found)?;
             let addresses: reqwest::dns::Addrs = Box::new(kept.into_iter());
             Ok(addresses)
         })
@@ -124,6 +117,21 @@ impl reqwest::dns::Resolve for Resolver {
 pub(crate) struct RefusedAddress(Reach);
 
 impl Reach {
+    /// Those of a name's addresses that may be connected to; none is left only if there was none.
+    fn among(
+        self,
+        found: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, RefusedAddress> {
+        let (refused, kept): (Vec<_>, Vec<_>) = found.partition(|address| match self {
+            Self::Anywhere => target::is_link_local(address.ip()),
+            Self::Public => target::is_internal_address(address.ip()),
+        });
+        if kept.is_empty() && !refused.is_empty() {
+            return Err(RefusedAddress(self));
+        }
+        Ok(kept)
+    }
+
     fn rule(self) -> &'static str {
         match self {
             Self::Anywhere => "the name stands for a link-local address",
@@ -152,6 +160,33 @@ fn proxies(variable: impl Fn(&str) -> Option<String>) -> HashSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_the_addresses_of_a_name_only_those_in_reach_are_kept() {
+        let addresses = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let (public, private, link) = ("192.0.2.7:0", "10.0.0.1:0", "169.254.169.254:0");
+        for (reach, found, expected) in [
+            (
+                Reach::Anywhere,
+                vec![public, private, link],
+                Some(vec![public, private]),
+            ),
+            (
+                Reach::Public,
+                vec![public, private, link],
+                Some(vec![public]),
+            ),
+            (Reach::Anywhere, vec![link], None),
+            (Reach::Anywhere, vec!["[fe80::1]:0"], None),
+            (Reach::Public, vec![private, "[::1]:0", "[fd00::1]:0"], None),
+            (Reach::Public, vec![], Some(vec![])),
+        ] {
+            let kept = reach.among(addresses(&found).into_iter()).ok();
+            assert_eq!(kept, expected.map(|list| addresses(&list)), "{found:?}");
+        }
+    }
 
     #[test]
     fn proxies_are_known_by_name_however_they_are_written() {

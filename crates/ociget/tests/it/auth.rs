@@ -194,6 +194,61 @@ async fn a_token_that_is_too_narrow_is_widened_once() {
 }
 
 #[tokio::test]
+async fn an_identity_token_is_exchanged_by_post_or_by_get_where_that_is_unknown() {
+    let directory = tempfile::tempdir().unwrap();
+    for status in [200, 404, 405, 401] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, move |seen| {
+            let host = seen.header("host").unwrap_or_default();
+            if seen.path.starts_with("/token") {
+                let posted = seen.method == "POST";
+                let status = if posted { status } else { 200 };
+                return Some(Reply::new(status, r#"{"access_token":"good"}"#));
+            }
+            (seen.header("authorization") != Some("Bearer good")).then(|| {
+                unauthorized(&format!(
+                    r#"Bearer realm="http://{host}/token",service="reg""#
+                ))
+            })
+        })
+        .await;
+        let file = directory.path().join("config.json");
+        let config = format!(
+            r#"{{"auths":{{"{}":{{"identitytoken":"s3cret"}}}}}}"#,
+            server.host
+        );
+        std::fs::write(&file, config).unwrap();
+        let mut options = quick();
+        options.credentials = Arc::new(ociget::Keychain::from_file(file));
+        let outcome = pull(&*server.source(options)).await;
+        let tokens = server.seen_at("/token");
+        let methods: Vec<&str> = tokens.iter().map(|seen| &*seen.method).collect();
+        assert_eq!(
+            tokens[0].body,
+            "grant_type=refresh_token&service=reg&client_id=ociget\
+             &scope=repository%3Aapp%3Apull&refresh_token=s3cret"
+        );
+        assert!(tokens.iter().all(|seen| !seen.path.contains("s3cret")));
+        match status {
+            200 => assert_eq!(methods, ["POST"]),
+            401 => {
+                let error = outcome.unwrap_err();
+                assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
+                assert_eq!(methods, ["POST"]);
+                continue;
+            }
+            _ => {
+                assert_eq!(methods, ["POST", "GET"]);
+                // <token>:s3cret
+                let sent = tokens[1].header("authorization");
+                assert_eq!(sent, Some("Basic PHRva2VuPjpzM2NyZXQ="));
+            }
+        }
+        assert_eq!(outcome.unwrap(), [b"layer"]);
+    }
+}
+
+#[tokio::test]
 async fn a_token_server_that_says_no_is_heard() {
     let (content, _) = Content::image(b"layer");
     let server = Server::start(&content, |seen| {

@@ -205,6 +205,91 @@ async fn a_stalled_body_is_resumed_but_a_slow_reader_is_no_stall() {
 }
 
 #[tokio::test]
+async fn a_break_behind_a_redirect_asks_the_registry_again() {
+    // Signed URLs expire: what a redirect gave before is not used again.
+    let layer = noise(4096);
+    let whole = layer.clone();
+    let count = AtomicU32::new(0);
+    let (content, _) = Content::image(&layer);
+    let path = format!("/v2/app/blobs/{}", Digest::of(&layer));
+    let server = Server::start(&content, move |seen| {
+        if let Some(signed) = seen.path.strip_prefix("/storage/") {
+            let reply = ranged(&whole, seen.header("range"));
+            return Some(match signed {
+                "1" => reply.sent(Delivery::Cut(1000)),
+                _ => reply,
+            });
+        }
+        (seen.path == path).then(|| {
+            let number = count.fetch_add(1, SeqCst) + 1;
+            Reply::new(307, "").with("location", format!("/storage/{number}"))
+        })
+    })
+    .await;
+    assert_eq!(pull(&*server.source(quick())).await.unwrap(), [layer]);
+    let asked = server.seen_at("/storage/");
+    let paths: Vec<&str> = asked.iter().map(|seen| &*seen.path).collect();
+    assert_eq!(paths, ["/storage/1", "/storage/2"]);
+    assert_eq!(asked[1].header("range"), Some("bytes=1000-"));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_nobody_read_costs_no_retry() {
+    let layer = noise(4096);
+    let whole = layer.clone();
+    let server = layer_server(&layer, move |seen, number| {
+        (number < 3).then(|| ranged(&whole, seen.header("range")).sent(Delivery::Cut(1000)))
+    })
+    .await;
+    let mut options = quick();
+    options.retries = 0;
+    let source = server.source(options);
+    let image = ociget::resolve(&*source, None, &"linux/amd64".parse().unwrap())
+        .await
+        .unwrap();
+    let mut blob = source.blob(&image.layers[0].descriptor).await.unwrap();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = blob.chunk().await.unwrap() {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() < 3500 {
+            tokio::time::sleep(Duration::from_millis(1050)).await;
+        }
+    }
+    assert_eq!(bytes, layer);
+}
+
+#[tokio::test]
+async fn a_chunk_that_nobody_waited_for_is_not_lost() {
+    let layer = noise(300_000);
+    let whole = layer.clone();
+    // Breaks, so that reading, pausing and connecting are all given up at some time.
+    let server = layer_server(&layer, move |seen, number| {
+        (number % 2 == 0).then(|| ranged(&whole, seen.header("range")).sent(Delivery::Cut(50_000)))
+    })
+    .await;
+    let mut options = quick();
+    options.retries = 50;
+    let source = server.source(options);
+    let image = ociget::resolve(&*source, None, &"linux/amd64".parse().unwrap())
+        .await
+        .unwrap();
+    let mut blob = source.blob(&image.layers[0].descriptor).await.unwrap();
+    let (mut bytes, mut given_up) = (Vec::new(), 0);
+    loop {
+        match tokio::time::timeout(Duration::from_millis(20), blob.chunk()).await {
+            Ok(chunk) => match chunk.unwrap() {
+                Some(chunk) => bytes.extend_from_slice(&chunk),
+                None => break,
+            },
+            Err(_) => given_up += 1,
+        }
+    }
+    assert_eq!(bytes, layer);
+    assert!(given_up > 0, "nothing was given up");
+    assert_eq!(blob.finish().await.unwrap().get(), &Digest::of(&layer));
+}
+
+#[tokio::test]
 async fn progress_restores_patience() {
     // Ten breaks in 12 MiB with a budget of one retry: each comes after more than 1 MiB.
     let layer = noise(12 << 20);
