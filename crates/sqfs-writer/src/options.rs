@@ -29,16 +29,66 @@ pub struct Options {
     /// Whether the last, partial block of files larger than a block shares a fragment with other
     /// tails. Files smaller than a block always do. Default true: smaller images.
     pub tails: bool,
-    /// Whether bodies that are equal share their blocks. Default true: smaller images, for a
-    /// fortieth more work. A body whose compressed blocks exceed 4 MiB is written before it is
-    /// known to be a duplicate, and stays.
+    /// Whether bodies that are equal share their blocks, and tails that are equal their place.
+    /// Default true: smaller images, for a fortieth more work. A body whose compressed blocks
+    /// exceed 4 MiB is written before it is known to be a duplicate, and stays.
     pub duplicates: bool,
+    /// Whether a block is looked at before it is compressed, and stored as it is if that would most
+    /// likely be in vain. Default false: what is saved is time, with slow codecs most of it; what
+    /// it costs is the odd block that would have become a little smaller.
+    pub probe: bool,
+    /// What is stored as it is. Default: nothing.
+    pub stored: Stored,
+    /// Bytes of memory that the writer may use, from 8 blocks (and 1 MiB) on. Default 128 MiB, of
+    /// which little is touched where little is needed: at most a half for what is remembered of
+    /// earlier bodies to find duplicates, 52 bytes for each; a quarter for blocks on their way,
+    /// which limits how many threads have something to do; up to 4 MiB for a body that is held back.
+    ///
+    /// A table that is full forgets the oldest body, so this is part of what the bytes of an image
+    /// are a function of; the number of threads is not.
+    ///
+    /// On top come the state of the codec, for each thread (about 1 MB for zstd 3), and what the
+    /// format does not let anybody write before the end: 4 bytes for each stored block, 12 for each
+    /// body that has blocks, 16 for each fragment, and while the image is finished 12 for each
+    /// inode and the compressed directory and xattr tables. The tree is the caller's.
+    pub memory: usize,
     /// Threads that compress. With 1, the default, the calling thread does; with more it only
     /// reads and writes, and the image is the same to the byte.
     pub threads: NonZeroUsize,
     /// Whether there is a table from inode numbers to inodes, which NFS export and open by handle
     /// need. Default true.
     pub exportable: bool,
+}
+
+/// What of an image is stored as it is. Readers don't mind; it makes the image larger, and reading
+/// it, or finding differences between two, cheaper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stored {
+    /// Blocks of files.
+    pub data: bool,
+    /// Fragments, and their table.
+    pub fragments: bool,
+    /// Inodes, directories, and the export table.
+    pub inodes: bool,
+    /// The table of user and group ids.
+    pub ids: bool,
+    /// Extended attributes.
+    pub xattrs: bool,
+}
+
+impl Stored {
+    /// Everything.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            data: true,
+            fragments: true,
+            inodes: true,
+            ids: true,
+            xattrs: true,
+        }
+    }
 }
 
 impl Default for Options {
@@ -49,6 +99,9 @@ impl Default for Options {
             mkfs_time: 0,
             tails: true,
             duplicates: true,
+            probe: false,
+            stored: Stored::default(),
+            memory: 128 << 20,
             threads: NonZeroUsize::MIN,
             exportable: true,
         }
@@ -74,12 +127,25 @@ impl Options {
                 "block size {block_size} is not a power of two from 4096 to 1048576"
             )));
         }
+        let least = (8 * block_size as usize).max(1 << 20);
+        if self.memory < least {
+            return Err(Error::Options(format!(
+                "{} bytes of memory; blocks of {block_size} need at least {least}",
+                self.memory
+            )));
+        }
         Ok(Resolved {
             block_size: block_size as usize,
             codecs: self.compressor.resolve(block_size, codec)?,
             mkfs_time: self.mkfs_time,
             tails: self.tails,
             duplicates: self.duplicates,
+            probe: self.probe,
+            stored: match self.compressor {
+                Compressor::None => Stored::everything(),
+                _ => self.stored,
+            },
+            memory: Shares::of(self.memory, block_size as usize),
             threads: self.threads.get(),
             exportable: self.exportable,
         })
@@ -94,8 +160,32 @@ pub(crate) struct Resolved {
     pub(crate) mkfs_time: u32,
     pub(crate) tails: bool,
     pub(crate) duplicates: bool,
+    pub(crate) probe: bool,
+    pub(crate) stored: Stored,
+    pub(crate) memory: Shares,
     pub(crate) threads: usize,
     pub(crate) exportable: bool,
+}
+
+/// What the memory is for. The rest of it is for the block and the fragment that are being filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// Bytes for what is remembered of earlier bodies.
+    pub(crate) known: usize,
+    /// Bytes for the compressed blocks of a body that may be a duplicate.
+    pub(crate) held: usize,
+    /// How many blocks may be on their way, each with a buffer for its result.
+    pub(crate) blocks: usize,
+}
+
+impl Shares {
+    fn of(memory: usize, block_size: usize) -> Self {
+        Self {
+            known: memory / 2,
+            held: (memory / 8).min(4 << 20),
+            blocks: (memory / 4 / (2 * block_size)).max(1),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +209,31 @@ mod tests {
                 ..Options::default()
             };
             assert_eq!(options.resolve(None).is_ok(), good, "{block_size}");
+        }
+    }
+
+    #[test]
+    fn memory_is_shared_out_and_never_more_than_there_is() {
+        for (memory, block_size, good) in [
+            (1 << 20, 4096, true),
+            ((1 << 20) - 1, 4096, false),
+            (1 << 20, 131_072, true),
+            (8 << 20, 1 << 20, true),
+            ((8 << 20) - 1, 1 << 20, false),
+        ] {
+            let options = Options {
+                memory,
+                block_size,
+                ..Options::default()
+            };
+            let resolved = options.resolve(None);
+            assert_eq!(resolved.is_ok(), good, "{memory} {block_size}");
+            let Ok(Resolved { memory: shares, .. }) = resolved else {
+                continue;
+            };
+            let block_size = block_size as usize;
+            let used = shares.known + shares.held + (2 * shares.blocks + 1) * block_size;
+            assert!(shares.blocks > 0 && used <= memory, "{memory} {block_size}");
         }
     }
 }

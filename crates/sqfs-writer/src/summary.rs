@@ -1,4 +1,6 @@
-//! What an image turned out to be.
+//! What an image turned out to be, and where the time went.
+
+use std::time::Duration;
 
 /// Counts of what was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,12 +27,13 @@ pub struct Summary {
     pub fragments: u32,
     /// Blocks and fragments stored as they are, because they don't shrink.
     pub raw_blocks: u64,
-    /// Bodies that were not stored, because an earlier one is equal to them.
+    /// Bodies of which nothing was stored, because it was all there before.
     pub duplicates: u64,
-    /// Bytes of those bodies, part of [`body_bytes`](Self::body_bytes).
+    /// Bytes of bodies that were not stored because they were there before: all blocks of a body,
+    /// its tail, or both. Part of [`body_bytes`](Self::body_bytes).
     pub duplicate_bytes: u64,
-    /// Bodies that are equal to an earlier one and have blocks of their own all the same: they
-    /// were too large to wait for the end of the comparison.
+    /// Bodies whose blocks were there before and are stored again all the same: they were too large
+    /// to wait for the end of the comparison.
     pub duplicates_kept: u64,
     /// Different user and group ids.
     pub ids: u16,
@@ -39,4 +42,47 @@ pub struct Summary {
     /// Extended attributes left out because squashfs has no way to store their names: those that
     /// begin with neither `user.`, `trusted.` nor `security.`, or have nothing behind that.
     pub dropped_xattrs: u64,
+    /// Where the time went.
+    pub times: Times,
+}
+
+/// Where the time between the making of a writer and its end went. For people: nothing that is
+/// measured reaches the image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Times {
+    /// All of it.
+    pub total: Duration,
+    /// The calling thread: in the caller's own code, and reading, splitting and hashing bodies.
+    pub input: Duration,
+    /// The calling thread: writing the tables, not counting what follows.
+    pub tables: Duration,
+    /// The calling thread: in the sink.
+    pub writing: Duration,
+    /// The calling thread: asleep, until a block is compressed.
+    pub waiting: Duration,
+    /// All threads that compress, together. With one thread that is the calling one.
+    pub compressing: Stage,
+}
+
+/// What the threads of a stage did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stage {
+    /// They worked.
+    pub busy: Duration,
+    /// They had nothing to do.
+    pub waiting: Duration,
+}
+
+/// How far a writer is; see [`DataWriter::on_progress`](crate::DataWriter::on_progress).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes of bodies that are through, as they were handed in.
+    pub body_bytes: u64,
+    /// Bytes of the image that were handed to the sink.
+    pub image_bytes: u64,
+    /// Whether all bodies are in, and the tables are being written.
+    pub finishing: bool,
 }

@@ -1,12 +1,12 @@
 //! The image in disk order: bodies as they come, then the tables, and the superblock last.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::compress::Codec;
-use crate::data::{Body, Counts, DataPlane, FileData, Records, Written};
+use crate::data::{Body, Counts, DataPlane, FileData, Lists, Written};
 use crate::error::Error;
 use crate::format::{
     ABSENT, DEVICE_BLOCK, Field, Flags, MetadataHeader, Superblock, XattrTableHeader,
@@ -14,7 +14,8 @@ use crate::format::{
 use crate::meta::{MetadataBlocks, Tables, XattrTables, entry_table};
 use crate::options::{Options, Resolved};
 use crate::output::Output;
-use crate::summary::Summary;
+use crate::pool::Pool;
+use crate::summary::{Progress, Stage, Summary, Times};
 use crate::tree::{Kind, Tree};
 
 /// Writes bodies as they come, and an image around them when the tree is known.
@@ -41,6 +42,7 @@ use crate::tree::{Kind, Tree};
 pub struct DataWriter<W: Write> {
     data: DataPlane<W>,
     options: Resolved,
+    started: Instant,
 }
 
 /// A finished image, but for the place of its first 96 bytes.
@@ -93,6 +95,7 @@ impl<W: Write> DataWriter<W> {
         Ok(Self {
             data: DataPlane::new(output, &options)?,
             options,
+            started: Instant::now(),
         })
     }
 
@@ -106,6 +109,12 @@ impl<W: Write> DataWriter<W> {
         let mut writer = self.begin();
         writer.append(body)?;
         writer.finish()
+    }
+
+    /// Has `listener` called whenever something was handed to the sink: by the calling thread,
+    /// about once a block. It should be quick. There is one; a second takes its place.
+    pub fn on_progress(&mut self, listener: impl FnMut(Progress) + Send + 'static) {
+        self.data.listen(Box::new(listener));
     }
 
     /// Begins a body that comes in pieces, or with holes. There is one at a time.
@@ -125,10 +134,13 @@ impl<W: Write> DataWriter<W> {
         let codecs = &options.codecs;
         let Written {
             output: mut image,
-            records,
+            mut lists,
             fragments,
             counts,
+            pool,
         } = self.data.finish()?;
+        let data_time = Clocks::read(self.started, &image, &pool);
+        image.progress_mut().finishing = true;
         let Tables {
             inodes,
             directories,
@@ -136,7 +148,7 @@ impl<W: Write> DataWriter<W> {
             refs,
             ids,
             root,
-        } = Tables::build(tree, &records, codecs)?;
+        } = Tables::build(tree, &lists, codecs)?;
         let fragment_count = count(fragments.len(), "number of fragments")?;
         let inode_count = count(refs.len(), "number of inodes")?;
         let id_count = u16::try_from(ids.len()).unwrap_or(u16::MAX);
@@ -187,7 +199,7 @@ impl<W: Write> DataWriter<W> {
             bytes_used,
             image_bytes: image.position(),
             inodes: inode_count,
-            dead_bytes: dead_bytes(tree, &records, counts)?,
+            dead_bytes: dead_bytes(tree, &mut lists, counts)?,
             fragments: fragment_count,
             ids: id_count,
             xattr_sets: xattrs.count,
@@ -200,6 +212,7 @@ impl<W: Write> DataWriter<W> {
             duplicates: counts.duplicates,
             duplicate_bytes: counts.duplicate_bytes,
             duplicates_kept: counts.duplicates_kept,
+            times: Clocks::read(self.started, &image, &pool).times(&data_time),
         };
         Ok(Sealed {
             superblock: superblock.to_bytes(),
@@ -215,18 +228,66 @@ impl<W: Write> fmt::Debug for DataWriter<W> {
     }
 }
 
+/// How far the clocks are: all of them only go forward.
+struct Clocks {
+    total: Duration,
+    writing: Duration,
+    waiting: Duration,
+    compressing: Stage,
+    /// The part of it that the calling thread did.
+    own: Duration,
+}
+
+impl Clocks {
+    fn read<W: Write>(started: Instant, image: &Output<W>, pool: &Pool) -> Self {
+        let (compressing, waiting) = pool.times();
+        Self {
+            total: started.elapsed(),
+            writing: image.busy(),
+            waiting,
+            compressing,
+            own: if pool.threads() > 1 {
+                Duration::ZERO
+            } else {
+                compressing.busy
+            },
+        }
+    }
+
+    /// What is left of the calling thread's time.
+    fn rest(&self) -> Duration {
+        self.total
+            .saturating_sub(self.writing + self.waiting + self.own)
+    }
+
+    /// `data` is where they stood when all bodies were in.
+    fn times(&self, data: &Self) -> Times {
+        Times {
+            total: self.total,
+            input: data.rest(),
+            tables: self.rest().saturating_sub(data.rest()),
+            writing: self.writing,
+            waiting: self.waiting,
+            compressing: self.compressing,
+        }
+    }
+}
+
 fn flags(options: &Resolved) -> Flags {
-    let mut flags = 0;
-    if options.tails {
-        flags |= Flags::ALWAYS_FRAGMENTS;
-    }
-    if options.exportable {
-        flags |= Flags::EXPORTABLE;
-    }
-    if options.codecs.options.is_some() {
-        flags |= Flags::COMPRESSOR_OPTIONS;
-    }
-    Flags(flags)
+    let stored = options.stored;
+    let flags = [
+        (stored.inodes, Flags::UNCOMPRESSED_INODES),
+        (stored.data, Flags::UNCOMPRESSED_DATA),
+        (stored.fragments, Flags::UNCOMPRESSED_FRAGMENTS),
+        (stored.xattrs, Flags::UNCOMPRESSED_XATTRS),
+        (stored.ids, Flags::UNCOMPRESSED_IDS),
+        (options.tails, Flags::ALWAYS_FRAGMENTS),
+        (options.duplicates, Flags::DUPLICATES),
+        (options.exportable, Flags::EXPORTABLE),
+        (options.codecs.options.is_some(), Flags::COMPRESSOR_OPTIONS),
+    ];
+    let set = flags.iter().filter(|(is_set, _)| *is_set);
+    Flags(set.fold(0, |all, (_, flag)| all | flag))
 }
 
 /// Writes a table and, behind it, where its blocks are; the superblock points to the latter. A
@@ -274,15 +335,11 @@ fn pad<W: Write>(image: &mut Output<W>) -> Result<(), Error> {
 }
 
 /// Bytes of blocks that no file of the tree has.
-fn dead_bytes(tree: &Tree<FileData>, records: &Records, counts: Counts) -> Result<u64, Error> {
-    let mut seen = HashSet::new();
+fn dead_bytes(tree: &Tree<FileData>, lists: &mut Lists, counts: Counts) -> Result<u64, Error> {
     let mut alive = 0;
     for (_, node) in tree.nodes() {
         if let Kind::File(data) = node.kind() {
-            let (_, stored) = records.sparse_and_stored(*data)?;
-            if stored > 0 && seen.insert(records.first_word(*data)?) {
-                alive += stored;
-            }
+            alive += lists.claim(*data)?;
         }
     }
     Ok(counts.block_bytes.saturating_sub(alive))

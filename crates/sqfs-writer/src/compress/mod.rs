@@ -8,6 +8,7 @@ mod gzip;
 #[cfg(feature = "lz4")]
 mod lz4;
 mod none;
+mod probe;
 #[cfg(feature = "xz")]
 mod xz;
 #[cfg(feature = "zstd")]
@@ -17,6 +18,8 @@ use std::fmt;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+pub(crate) use probe::is_worth_trying;
 
 use crate::error::Error;
 use crate::format::{Compression, GzipOptions, Lz4Options, ZstdOptions};

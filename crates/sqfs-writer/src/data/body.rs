@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
-use super::block::Block;
-use super::record::{FileData, OpenRecord};
-use super::{DataPlane, End, Waiting};
+use super::duplicate::Fingerprint;
+use super::handle::{BlockList, FileData, Tail};
+use super::{DataPlane, Duplicate, End, Waiting};
 use crate::error::Error;
-use crate::format::INODE_BLOCKS_MAX;
+use crate::format::{FragmentIndex, INODE_BLOCKS_MAX};
+use crate::pool::Block;
 
 /// A body that is being written, in pieces of any size; see [`DataWriter::begin`].
 ///
@@ -22,8 +23,8 @@ pub struct Body<'w, W: Write> {
     plane: &'w mut DataPlane<W>,
     /// The block that is being filled. `None` before the first byte and after the end.
     block: Option<Block>,
-    /// `None` before the first byte.
-    record: Option<OpenRecord>,
+    /// `None` before the first block.
+    list: Option<BlockList>,
     len: u64,
     /// The last block that is not a hole. It is handed on when there is a next one, or when the
     /// body has ended and it is known whether it is a duplicate.
@@ -38,7 +39,7 @@ impl<'w, W: Write> Body<'w, W> {
         Self {
             plane,
             block: None,
-            record: None,
+            list: None,
             len: 0,
             waiting: None,
             stored: false,
@@ -102,44 +103,69 @@ impl<'w, W: Write> Body<'w, W> {
     pub fn finish(mut self) -> Result<FileData, Error> {
         self.plane.guard(|_| Ok(()))?;
         let tail = self.take_tail()?;
-        let len = self.len;
-        self.plane.counts.body_bytes += len;
-        let (fingerprint, original) = self.plane.fingerprint(len);
-        if let Some(original) = original.filter(|_| !self.stored) {
-            self.plane.count_duplicate(original);
-            let waiting = self.waiting.take().map(|waiting| waiting.block);
-            for block in waiting.into_iter().chain(tail) {
+        let tail_len = tail.as_ref().map_or(0, |tail| tail.filled().len());
+        self.plane.counts.body_bytes += self.len;
+        self.plane.output.progress_mut().body_bytes = self.plane.counts.body_bytes;
+        let known = tail.as_ref().map(|tail| self.plane.look_up(tail.filled()));
+        let shared = known.is_none_or(|(_, place)| place.is_some());
+        // Blocks before the tail: a fragment that is full now must not come in between.
+        let list = self.finish_blocks(self.len - tail_len as u64, shared)?;
+        let place = match (&tail, known) {
+            (Some(tail), Some((fingerprint, place))) => Some(
+                self.plane
+                    .guard(|plane| plane.place_tail(tail.filled(), fingerprint, place))?,
+            ),
+            _ => None,
+        };
+        if let Some(tail) = tail {
+            self.plane.queue.recycle(tail);
+        }
+        if list.is_none() && place.is_some() {
+            self.plane.counts.duplicates += u64::from(shared);
+        }
+        Ok(FileData::new(self.len, list, place))
+    }
+
+    /// The list of the body's blocks, or that of an earlier body if they are equal. `whole`: there
+    /// is no tail that would have to be stored.
+    fn finish_blocks(&mut self, len: u64, whole: bool) -> Result<Option<BlockList>, Error> {
+        let Some(list) = self.list.take() else {
+            return Ok(None);
+        };
+        let count = len.div_ceil(self.plane.block_size as u64);
+        self.plane.lists.close(list, count);
+        let fingerprint = self
+            .plane
+            .known
+            .as_ref()
+            .map(|_| self.plane.taking.finish(len));
+        let original = self.plane.known_blocks(fingerprint);
+        let duplicate = original.map(|original| Duplicate {
+            list,
+            original,
+            len,
+            whole,
+        });
+        let waiting = self.waiting.take();
+        if let Some(duplicate) = duplicate.filter(|_| !self.stored) {
+            self.plane.count_duplicate(duplicate);
+            self.plane.lists.forget(list);
+            if let Some(Waiting { block, .. }) = waiting {
                 self.plane.queue.recycle(block);
             }
-            return Ok(original);
+            return Ok(Some(duplicate.original));
         }
-
-        let record = self.record()?;
-        if let Some(waiting) = self.waiting.take() {
-            let end = original.map_or(End::Keep(record), |original| {
-                End::Duplicate(record, original)
-            });
+        if let Some(waiting) = waiting {
+            let end = duplicate.map_or(End::Keep(list), End::Duplicate);
             self.plane
                 .guard(|plane| plane.submit_block(waiting, Some(end)))?;
         }
-        let place = match (tail, original) {
-            (None, _) => None,
-            (Some(tail), original) => {
-                let place = match original {
-                    Some(original) => self.plane.records.tail(original),
-                    None => Some(self.plane.guard(|plane| plane.add_tail(tail.filled()))?),
-                };
-                self.plane.queue.recycle(tail);
-                place
-            }
-        };
-        let data = self.plane.records.close(record, len, place);
         if let (None, Some(fingerprint), Some(known)) =
             (original, fingerprint, &mut self.plane.known)
         {
-            known.insert(fingerprint, data);
+            known.insert(fingerprint, [list.0, 0]);
         }
-        Ok(data)
+        Ok(Some(list))
     }
 
     /// What is left at the end, if it goes into a fragment; otherwise it becomes a block.
@@ -157,9 +183,6 @@ impl<'w, W: Write> Body<'w, W> {
             self.push(block)?;
             return Ok(None);
         }
-        if self.plane.known.is_some() {
-            self.plane.taking.content(block.filled());
-        }
         Ok(Some(block))
     }
 
@@ -174,12 +197,12 @@ impl<'w, W: Write> Body<'w, W> {
             .unwrap_or_else(|| self.plane.queue.block()))
     }
 
-    fn record(&mut self) -> Result<OpenRecord, Error> {
-        if let Some(record) = self.record {
-            return Ok(record);
+    fn list(&mut self) -> Result<BlockList, Error> {
+        if let Some(list) = self.list {
+            return Ok(list);
         }
-        let record = self.plane.guard(|plane| plane.records.open())?;
-        Ok(*self.record.insert(record))
+        let list = self.plane.guard(|plane| plane.lists.open())?;
+        Ok(*self.list.insert(list))
     }
 
     fn grow(&mut self, len: u64) -> Result<(), Error> {
@@ -214,8 +237,8 @@ impl<'w, W: Write> Body<'w, W> {
         if self.plane.known.is_some() {
             self.plane.taking.content(block.filled());
         }
-        self.record()?;
-        let word = self.plane.guard(|plane| plane.records.add_block())?;
+        self.list()?;
+        let word = self.plane.guard(|plane| plane.lists.add_block())?;
         if let Some(before) = self.waiting.replace(Waiting { block, word }) {
             self.stored = true;
             self.plane.guard(|plane| plane.submit_block(before, None))?;
@@ -231,8 +254,8 @@ impl<'w, W: Write> Body<'w, W> {
 
     fn add_holes(&mut self, count: u32) -> Result<(), Error> {
         self.plane.taking.holes(count.into());
-        let record = self.record()?;
-        self.plane.records.add_holes(record, count);
+        let list = self.list()?;
+        self.plane.lists.add_holes(list, count);
         Ok(())
     }
 }
@@ -265,6 +288,47 @@ impl<W: Write> Drop for Body<'_, W> {
             Some(waiting) => self.plane.queue.recycle(waiting.block),
             None => {}
         }
+        if let Some(list) = self.list.filter(|_| !self.stored) {
+            self.plane.lists.forget(list);
+        }
+    }
+}
+
+impl<W: Write> DataPlane<W> {
+    /// The fingerprint of a tail, and where an equal one is.
+    fn look_up(&self, tail: &[u8]) -> (Option<Fingerprint>, Option<Tail>) {
+        let Some(known) = &self.known else {
+            return (None, None);
+        };
+        let fingerprint = Fingerprint::of_tail(tail);
+        let place = known.get(&fingerprint);
+        (
+            Some(fingerprint),
+            place.map(|[fragment, offset]| (FragmentIndex(fragment), offset)),
+        )
+    }
+
+    /// Puts a tail into a fragment, unless it is in one already, and says where it is.
+    fn place_tail(
+        &mut self,
+        tail: &[u8],
+        fingerprint: Option<Fingerprint>,
+        known: Option<Tail>,
+    ) -> Result<Tail, Error> {
+        if let Some(place) = known {
+            self.counts.duplicate_bytes += tail.len() as u64;
+            return Ok(place);
+        }
+        let place = self.add_tail(tail)?;
+        if let (Some(known), Some(fingerprint)) = (&mut self.known, fingerprint) {
+            known.insert(fingerprint, [place.0.0, place.1]);
+        }
+        Ok(place)
+    }
+
+    fn known_blocks(&self, fingerprint: Option<Fingerprint>) -> Option<BlockList> {
+        let [list, _] = self.known.as_ref()?.get(&fingerprint?)?;
+        Some(BlockList(list))
     }
 }
 

@@ -5,14 +5,12 @@ use std::io::Write;
 use crate::error::Error;
 use crate::output::Output;
 
-/// Compressed bytes of a body that wait to be known as a duplicate or not. What is larger is
-/// written before that, and stays.
-pub(super) const BUDGET: usize = 4 << 20;
-
 /// Only compressed sizes decide what is held, and in which order: never what happens to be ready.
 /// So the image stays a function of what went in.
 pub(super) struct Held {
     bytes: Vec<u8>,
+    /// How many bytes may wait. What is more is written before it is known whether it is a
+    /// duplicate, and stays.
     budget: usize,
     /// Where the body begins in the image, once it was too large to be held.
     start: Option<u64>,

@@ -11,33 +11,34 @@
 //! A body's blocks follow each other in the image without a gap. A fragment is therefore only
 //! submitted where a body ends, never between two blocks of one.
 //!
-//! A body that equals an earlier one gets the blocks of that one. If it is at most a block long it
-//! is not even compressed: its last block is handed on only when more comes or the body ends. A
-//! longer one is compressed while it comes in, and what came out is [`Held`] until its end.
+//! A body whose blocks are those of an earlier one gets the blocks of that one, and its tail the
+//! place of an equal tail. If there is no more than a block it is not even compressed: the last
+//! block is handed on only when more comes or the body ends. More is compressed while it comes in,
+//! and what came out is [`Held`] until its end.
 
-mod block;
 mod body;
 mod duplicate;
+mod handle;
 mod held;
+mod lists;
 mod ordered;
-mod pool;
-mod record;
 
 use std::io::Write;
 
 pub use body::Body;
-pub use record::FileData;
-pub(crate) use record::Records;
+pub use handle::FileData;
+pub(crate) use lists::{Content, Lists};
 
 use crate::error::Error;
 use crate::format::{BlockWord, FragmentEntry, FragmentIndex};
 use crate::options::Resolved;
-use crate::output::Output;
-use block::Block;
-use duplicate::{Fingerprint, Known, Taking};
+use crate::output::{Listener, Output};
+use crate::pool::{Block, Effort, Pool};
+use duplicate::{Known, Taking};
+use handle::{BlockList, Tail};
 use held::Held;
+use lists::WordIndex;
 use ordered::{Ordered, Wait};
-use record::{OpenRecord, WordIndex};
 
 /// What a compressed block is for.
 enum Purpose {
@@ -47,14 +48,24 @@ enum Purpose {
     Fragment(usize),
 }
 
-/// What becomes of a body.
+/// What becomes of the blocks of a body.
 #[derive(Clone, Copy)]
 enum End {
-    Keep(OpenRecord),
-    /// It equals an earlier one.
-    Duplicate(OpenRecord, FileData),
-    /// Nobody wants it.
+    Keep(BlockList),
+    Duplicate(Duplicate),
+    /// Nobody wants them.
     Discard,
+}
+
+/// Blocks that are equal to those of an earlier body.
+#[derive(Clone, Copy)]
+struct Duplicate {
+    list: BlockList,
+    original: BlockList,
+    /// Bytes in them, holes included.
+    len: u64,
+    /// Whether the tail is a duplicate as well, or there is none.
+    whole: bool,
 }
 
 /// A block that has its place among the words of its body, and waits to be handed on.
@@ -67,7 +78,7 @@ struct Waiting {
 pub(crate) struct DataPlane<W> {
     output: Output<W>,
     queue: Ordered<Purpose>,
-    records: Records,
+    lists: Lists,
     fragments: Vec<FragmentEntry>,
     /// The fragment that tails go to; its index is the length of `fragments`.
     tails: Block,
@@ -79,6 +90,8 @@ pub(crate) struct DataPlane<W> {
     orphan: Option<Waiting>,
     block_size: usize,
     share_tails: bool,
+    /// What is tried on blocks, and on fragments.
+    efforts: [Effort; 2],
     /// Something failed: what is in the sink is not an image and can't become one.
     failed: bool,
     counts: Counts,
@@ -101,26 +114,40 @@ pub(crate) struct Counts {
 /// What is left when all bodies are in.
 pub(crate) struct Written<W> {
     pub(crate) output: Output<W>,
-    pub(crate) records: Records,
+    pub(crate) lists: Lists,
     pub(crate) fragments: Vec<FragmentEntry>,
     pub(crate) counts: Counts,
+    pub(crate) pool: Pool,
 }
 
 impl<W: Write> DataPlane<W> {
     pub(crate) fn new(output: Output<W>, options: &Resolved) -> Result<Self, Error> {
-        let mut queue = Ordered::new(options.threads, options.block_size, &options.codecs)?;
+        let shares = &options.memory;
+        let pool = Pool::new(options.threads.min(shares.blocks), &options.codecs)?;
+        // One block in each worker, one or two waiting for it, and one done behind a slower one.
+        let limit = shares.blocks.min(4 * options.threads);
+        let mut queue = Ordered::new(pool, options.block_size, limit);
+        let effort = |stored, probe| match (stored, probe) {
+            (true, _) => Effort::Store,
+            (false, true) => Effort::Probe,
+            (false, false) => Effort::Compress,
+        };
         Ok(Self {
             output,
             tails: queue.block(),
             queue,
-            records: Records::new(options.block_size),
+            lists: Lists::new(options.block_size),
             fragments: Vec::new(),
-            held: Held::new(if options.duplicates { held::BUDGET } else { 0 }),
-            known: options.duplicates.then(Known::default),
+            held: Held::new(if options.duplicates { shares.held } else { 0 }),
+            known: options.duplicates.then(|| Known::new(shares.known)),
             taking: Taking::new(),
             orphan: None,
             block_size: options.block_size,
             share_tails: options.tails,
+            efforts: [
+                effort(options.stored.data, options.probe),
+                effort(options.stored.fragments, options.probe),
+            ],
             failed: false,
             counts: Counts::default(),
         })
@@ -128,6 +155,10 @@ impl<W: Write> DataPlane<W> {
 
     pub(crate) fn begin(&mut self) -> Body<'_, W> {
         Body::new(self)
+    }
+
+    pub(crate) fn listen(&mut self, listener: Listener) {
+        self.output.listen(listener);
     }
 
     /// Writes what is still on its way.
@@ -139,11 +170,13 @@ impl<W: Write> DataPlane<W> {
             }
             plane.write_ready(Wait::Always)
         })?;
+        self.lists.seal(self.fragments.len());
         Ok(Written {
             output: self.output,
-            records: self.records,
+            lists: self.lists,
             fragments: self.fragments,
             counts: self.counts,
+            pool: self.queue.into_pool(),
         })
     }
 
@@ -158,7 +191,9 @@ impl<W: Write> DataPlane<W> {
     fn submit_block(&mut self, waiting: Waiting, end: Option<End>) -> Result<(), Error> {
         self.discard_orphan()?;
         let Waiting { block, word } = waiting;
-        self.queue.submit(Purpose::Block { word, end }, block)?;
+        let [effort, _] = self.efforts;
+        self.queue
+            .submit(Purpose::Block { word, end }, block, effort)?;
         self.write_ready(Wait::OverBudget)
     }
 
@@ -171,7 +206,7 @@ impl<W: Write> DataPlane<W> {
     }
 
     /// Puts a tail into a fragment, and says where.
-    fn add_tail(&mut self, tail: &[u8]) -> Result<(FragmentIndex, u32), Error> {
+    fn add_tail(&mut self, tail: &[u8]) -> Result<Tail, Error> {
         if self.tails.space().len() < tail.len() {
             self.submit_fragment()?;
         }
@@ -199,7 +234,9 @@ impl<W: Write> DataPlane<W> {
             size: BlockWord::HOLE,
             unused: 0,
         });
-        self.queue.submit(Purpose::Fragment(index), fragment)?;
+        let [_, effort] = self.efforts;
+        self.queue
+            .submit(Purpose::Fragment(index), fragment, effort)?;
         self.write_ready(Wait::OverBudget)
     }
 
@@ -212,7 +249,7 @@ impl<W: Write> DataPlane<W> {
             let word = BlockWord(if raw { len | BlockWord::RAW } else { len });
             match purpose {
                 Purpose::Block { word: index, end } => {
-                    self.records.set_word(index, word);
+                    self.lists.set_word(index, word);
                     self.held.add(stored, raw, &mut self.output)?;
                     if let Some(end) = end {
                         self.end_body(end)?;
@@ -239,42 +276,34 @@ impl<W: Write> DataPlane<W> {
     fn end_body(&mut self, end: End) -> Result<(), Error> {
         let kept = match end {
             End::Keep(_) => Some(self.held.keep(&mut self.output)?),
-            End::Duplicate(..) | End::Discard => self.held.drop_body(),
+            End::Duplicate(_) | End::Discard => self.held.drop_body(),
         };
-        if let Some((start, sizes)) = kept {
-            if let End::Keep(record) | End::Duplicate(record, _) = end {
-                self.records.set_start(record, start);
-            }
+        if let Some((_, sizes)) = kept {
             self.counts.blocks += sizes.blocks;
             self.counts.raw_blocks += sizes.raw_blocks;
             self.counts.block_bytes += sizes.bytes;
             self.counts.data_bytes += sizes.bytes;
         }
-        if let End::Duplicate(record, original) = end {
-            if kept.is_some() {
+        match (end, kept) {
+            (End::Discard, _) | (End::Keep(_), None) => {}
+            (End::Keep(list), Some((start, _))) => self.lists.set_start(list, start),
+            (End::Duplicate(duplicate), Some((start, _))) => {
+                self.lists.set_start(duplicate.list, start);
                 self.counts.duplicates_kept += 1;
-            } else {
-                self.records.share(record, original);
-                self.count_duplicate(original);
+            }
+            (End::Duplicate(duplicate), None) => {
+                // Equal blocks have equal words; only the place is another.
+                let start = self.lists.start(duplicate.original);
+                self.lists.set_start(duplicate.list, start);
+                self.count_duplicate(duplicate);
             }
         }
         Ok(())
     }
 
-    /// The fingerprint of the body that was taken, and the earlier body that is equal to it.
-    fn fingerprint(&mut self, len: u64) -> (Option<Fingerprint>, Option<FileData>) {
-        match &self.known {
-            Some(known) if len > 0 => {
-                let fingerprint = self.taking.finish(len);
-                (Some(fingerprint), known.get(&fingerprint, len))
-            }
-            _ => (None, None),
-        }
-    }
-
-    fn count_duplicate(&mut self, body: FileData) {
-        self.counts.duplicates += 1;
-        self.counts.duplicate_bytes += body.len();
+    fn count_duplicate(&mut self, duplicate: Duplicate) {
+        self.counts.duplicate_bytes += duplicate.len;
+        self.counts.duplicates += u64::from(duplicate.whole);
     }
 }
 

@@ -12,10 +12,8 @@
 
 use std::collections::VecDeque;
 
-use super::block::Block;
-use super::pool::{Compressed, Job, Pool, run};
-use crate::compress::{Codec, Codecs};
 use crate::error::Error;
+use crate::pool::{Answer, Block, Compressed, Effort, Pool};
 
 /// How long [`Ordered::next`] may wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,7 +25,7 @@ pub(super) enum Wait {
 }
 
 pub(super) struct Ordered<P> {
-    engine: Engine,
+    pool: Pool,
     /// What each submitted block is for, and the result once it is there.
     slots: VecDeque<(P, Option<Result<Compressed, Error>>)>,
     /// Ticket of the first slot.
@@ -36,30 +34,20 @@ pub(super) struct Ordered<P> {
     limit: usize,
     block_size: usize,
     spare_blocks: Vec<Block>,
-    spare_outputs: Vec<Vec<u8>>,
-}
-
-enum Engine {
-    Inline(Box<dyn Codec>),
-    Pool(Pool),
 }
 
 impl<P> Ordered<P> {
-    pub(super) fn new(threads: usize, block_size: usize, codecs: &Codecs) -> Result<Self, Error> {
-        Ok(Self {
-            engine: if threads > 1 {
-                Engine::Pool(Pool::new(threads, codecs)?)
-            } else {
-                Engine::Inline(codecs.make()?)
-            },
+    /// Has at most `limit` blocks on their way, each with a buffer for its result.
+    pub(super) fn new(pool: Pool, block_size: usize, limit: usize) -> Self {
+        Self {
+            // The calling thread has nothing to gain from waiting for itself.
+            limit: if pool.threads() > 1 { limit } else { 0 },
+            pool,
             slots: VecDeque::new(),
             first: 0,
-            // One block in each worker, one waiting for it, and one done behind a slower one.
-            limit: if threads > 1 { 3 * threads } else { 0 },
             block_size,
             spare_blocks: Vec::new(),
-            spare_outputs: Vec::new(),
-        })
+        }
     }
 
     /// An empty block, used before or not.
@@ -76,20 +64,10 @@ impl<P> Ordered<P> {
     }
 
     /// Gives a block its place in the order, and starts on it.
-    pub(super) fn submit(&mut self, purpose: P, input: Block) -> Result<(), Error> {
-        let job = Job {
-            ticket: self.first + self.slots.len() as u64,
-            input,
-            output: self.spare_outputs.pop().unwrap_or_default(),
-        };
-        let result = match &mut self.engine {
-            Engine::Inline(codec) => Some(run(&mut **codec, job)),
-            Engine::Pool(pool) => {
-                pool.submit(job)?;
-                None
-            }
-        };
-        self.slots.push_back((purpose, result));
+    pub(super) fn submit(&mut self, purpose: P, input: Block, effort: Effort) -> Result<(), Error> {
+        let ticket = self.first + self.slots.len() as u64;
+        self.pool.submit(ticket, input, effort)?;
+        self.slots.push_back((purpose, None));
         Ok(())
     }
 
@@ -105,15 +83,12 @@ impl<P> Ordered<P> {
                 }
                 Some(waiting) => self.slots.push_front(waiting),
             }
-            let Engine::Pool(pool) = &self.engine else {
-                return Ok(None);
-            };
             let answer = if wait == Wait::Always || self.slots.len() > self.limit {
-                Some(pool.wait()?)
+                Some(self.pool.wait()?)
             } else {
-                pool.poll()?
+                self.pool.poll()?
             };
-            let Some((ticket, result)) = answer else {
+            let Some(Answer { ticket, result, .. }) = answer else {
                 return Ok(None);
             };
             let slot = usize::try_from(ticket - self.first)
@@ -128,7 +103,12 @@ impl<P> Ordered<P> {
     /// Takes the buffers of a result back.
     pub(super) fn done(&mut self, compressed: Compressed) {
         self.recycle(compressed.input);
-        self.spare_outputs.push(compressed.output);
+        self.pool.recycle(compressed.output);
+    }
+
+    /// The threads, for whoever has more for them to do. Nothing may be on its way.
+    pub(super) fn into_pool(self) -> Pool {
+        self.pool
     }
 }
 

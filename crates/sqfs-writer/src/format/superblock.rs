@@ -12,6 +12,18 @@ newtype! {
 }
 
 impl Flags {
+    /// Inodes, listings and the export table are stored as they are.
+    pub(crate) const UNCOMPRESSED_INODES: u16 = 0x0001;
+    /// Blocks of files are.
+    pub(crate) const UNCOMPRESSED_DATA: u16 = 0x0002;
+    /// Fragments are.
+    pub(crate) const UNCOMPRESSED_FRAGMENTS: u16 = 0x0008;
+    /// Equal files share their blocks.
+    pub(crate) const DUPLICATES: u16 = 0x0040;
+    /// Xattrs are stored as they are.
+    pub(crate) const UNCOMPRESSED_XATTRS: u16 = 0x0100;
+    /// The table of ids is.
+    pub(crate) const UNCOMPRESSED_IDS: u16 = 0x0800;
     /// Tails of files larger than a block are in fragments too.
     pub(crate) const ALWAYS_FRAGMENTS: u16 = 0x0020;
     /// There is an export table.

@@ -5,7 +5,7 @@ use super::listing::Listing;
 use super::stream::{MetadataBlocks, MetadataStream};
 use super::xattrs::{XattrTables, XattrWriter};
 use crate::compress::Codecs;
-use crate::data::{FileData, Records};
+use crate::data::{Content, FileData, Lists};
 use crate::error::Error;
 use crate::format::{
     DevInode, DirIndex, DirInode, FileInode, InodeHeader, InodeNumber, InodeRef, InodeType,
@@ -47,17 +47,17 @@ pub(crate) struct Common<'a> {
 pub(crate) struct InodeWriter<'r> {
     stream: MetadataStream,
     scratch: Vec<u8>,
-    records: &'r Records,
+    lists: &'r Lists,
     ids: Ids,
     xattrs: XattrWriter,
 }
 
 impl<'r> InodeWriter<'r> {
-    pub(crate) fn new(records: &'r Records, codecs: &Codecs) -> Result<Self, Error> {
+    pub(crate) fn new(lists: &'r Lists, codecs: &Codecs) -> Result<Self, Error> {
         Ok(Self {
             stream: MetadataStream::new("the inode table", codecs)?,
             scratch: Vec::new(),
-            records,
+            lists,
             ids: Ids::default(),
             xattrs: XattrWriter::new(codecs)?,
         })
@@ -138,34 +138,39 @@ impl<'r> InodeWriter<'r> {
 
     fn file(&mut self, common: Common<'_>, data: FileData) -> Result<InodeRef, Error> {
         let xattr = self.xattrs.add(&common.metadata.xattrs, common.path)?;
-        let record = *self.records.get(data)?;
-        let (sparse, _) = self.records.sparse_and_stored(data)?;
-        let basic = (u32::try_from(record.start), u32::try_from(data.len()));
+        let (content, words) = self.lists.content(data)?;
+        let Content {
+            start,
+            sparse,
+            fragment,
+            offset,
+        } = content;
+        let basic = (u32::try_from(start), u32::try_from(data.len()));
         let plain = xattr == XattrIndex::NONE && common.links == 1 && sparse == 0;
         if let ((Ok(start_block), Ok(file_size)), true) = (basic, plain) {
             let inode = FileInode {
                 start_block,
-                fragment: record.fragment,
-                offset: record.offset,
+                fragment,
+                offset,
                 file_size,
             };
             self.begin(common, InodeType::File.basic())?;
             self.scratch.extend_from_slice(&inode.to_bytes());
         } else {
             let inode = LFileInode {
-                start_block: record.start,
+                start_block: start,
                 file_size: data.len(),
                 sparse,
                 nlink: common.links,
-                fragment: record.fragment,
-                offset: record.offset,
+                fragment,
+                offset,
                 xattr,
             };
             self.begin(common, InodeType::File.extended())?;
             self.scratch.extend_from_slice(&inode.to_bytes());
         }
         let position = self.stream.position()?;
-        for (word, count) in self.records.blocks(data)? {
+        for (word, count) in words {
             for _ in 0..count {
                 self.scratch.extend_from_slice(&word.0.to_le_bytes());
                 if self.scratch.len() >= SCRATCH_MAX {

@@ -14,7 +14,7 @@ pub(crate) use stream::{MetadataBlocks, entry_table};
 pub(crate) use xattrs::XattrTables;
 
 use crate::compress::Codecs;
-use crate::data::{FileData, Records};
+use crate::data::{FileData, Lists};
 use crate::error::{Error, TreeError};
 use crate::format::{InodeNumber, InodeRef};
 use crate::tree::{Directory, Node, NodeId, Tree};
@@ -40,7 +40,7 @@ const UNWRITTEN: InodeRef = InodeRef(u64::MAX);
 impl Tables {
     pub(crate) fn build(
         tree: &Tree<FileData>,
-        records: &Records,
+        lists: &Lists,
         codecs: &Codecs,
     ) -> Result<Self, Error> {
         let order = post_order(tree);
@@ -49,7 +49,7 @@ impl Tables {
         let mut builder = Builder {
             tree,
             places: Places::new(numbers),
-            inodes: InodeWriter::new(records, codecs)?,
+            inodes: InodeWriter::new(lists, codecs)?,
             listings: ListingWriter::new(listings),
             pending: Vec::new(),
         };

@@ -68,6 +68,28 @@ fn the_second_of_its_kind_takes_no_space() {
 }
 
 #[test]
+fn blocks_and_tails_are_shared_each_by_itself() {
+    let blocks = noise(2 * 4096, 1);
+    let bodies = [
+        [&blocks[..], b"one end"].concat(),
+        [&blocks[..], b"another"].concat(),
+        blocks.clone(),
+        b"another".to_vec(),
+        [&noise(4096, 2)[..], b"another"].concat(),
+    ];
+    let (image, found) = write(&bodies, 4096, true);
+    assert_eq!((found.blocks, found.fragments, found.duplicates), (3, 1, 2));
+    assert_eq!(found.duplicate_bytes, 2 * 8192 + 2 * 7);
+    for n in [1, 2] {
+        assert_eq!(
+            image.blocks[&b"/0"[..]],
+            image.blocks[format!("/{n}").as_bytes()]
+        );
+    }
+    assert_eq!(found.dead_bytes, 0);
+}
+
+#[test]
 fn nothing_is_shared_if_that_is_not_wanted() {
     let once = shapes(4096);
     let (_, expected) = write(&once, 4096, false);
@@ -90,8 +112,11 @@ fn bodies_that_differ_in_one_place_are_not_shared() {
     }
     bodies.sort();
     bodies.dedup();
+    // Each is read back as it went in; that what two of them have in common is stored once shows
+    // in the number of blocks.
     let (_, found) = write(&bodies, 4096, true);
-    assert_eq!(found.duplicates, 0);
+    let (_, apart) = write(&bodies, 4096, false);
+    assert!(found.blocks < apart.blocks);
 }
 
 #[test]
@@ -102,6 +127,7 @@ fn a_duplicate_too_large_to_be_held_back_is_written_and_counted() {
     let bodies = [fits.clone(), exceeds.clone(), fits, exceeds];
     let (image, found) = write(&bodies, 131_072, true);
     assert_eq!((found.duplicates, found.duplicates_kept), (1, 1));
+    assert_eq!(found.duplicate_bytes, (4 << 20) + 5);
     assert_eq!(image.blocks[&b"/0"[..]], image.blocks[&b"/2"[..]]);
     assert_ne!(image.blocks[&b"/1"[..]], image.blocks[&b"/3"[..]]);
     // Its tail has waited, and is shared.

@@ -2,6 +2,7 @@
 //! from.
 
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
 use crate::tables::{Table, decompress, indexed, table, u16_at, u32_at, u64_at};
 
@@ -65,7 +66,7 @@ struct Reader<'i> {
     bytes: &'i [u8],
     compression: u16,
     block_size: u64,
-    inodes: Table,
+    inodes: Rc<Table>,
     directories: Table,
     fragments: Vec<(u64, u32)>,
     ids: Vec<u32>,
@@ -151,7 +152,7 @@ pub(crate) fn read(bytes: &[u8]) -> Image {
         bytes,
         compression,
         block_size,
-        inodes: table(bytes, compression, inode, directory),
+        inodes: Rc::new(table(bytes, compression, inode, directory)),
         directories: table(bytes, compression, directory, end),
         fragments,
         ids: ids.chunks(4).map(|bytes| u32_at(bytes, 0)).collect(),
@@ -244,10 +245,11 @@ impl Reader<'_> {
         entry_type: u16,
     ) -> u32 {
         let at = self.inodes.at(inode >> 16, inode as u16);
-        let bytes = self.inodes.bytes[at..].to_vec();
-        let inode_type = u16_at(&bytes, 0);
+        let inodes = Rc::clone(&self.inodes);
+        let bytes = &inodes.bytes[at..];
+        let inode_type = u16_at(bytes, 0);
         assert_eq!((inode_type - 1) % 7 + 1, entry_type);
-        let number = u32_at(&bytes, 12);
+        let number = u32_at(bytes, 12);
         if !self.export.is_empty() {
             assert_eq!(self.export[number as usize - 1], inode);
         }
@@ -255,54 +257,54 @@ impl Reader<'_> {
         let mut xattr = u32::MAX;
         let content = match inode_type {
             1 => {
-                nlink = u32_at(&bytes, 20);
-                let len = u32::from(u16_at(&bytes, 24));
-                let position = (u32_at(&bytes, 16), u16_at(&bytes, 26));
+                nlink = u32_at(bytes, 20);
+                let len = u32::from(u16_at(bytes, 24));
+                let position = (u32_at(bytes, 16), u16_at(bytes, 26));
                 self.directory(path, number, position, len, nlink, pending);
-                assert_eq!(u32_at(&bytes, 28), parent);
+                assert_eq!(u32_at(bytes, 28), parent);
                 Content::Directory
             }
             8 => {
-                nlink = u32_at(&bytes, 16);
-                xattr = u32_at(&bytes, 36);
-                let len = u32_at(&bytes, 20);
-                let position = (u32_at(&bytes, 24), u16_at(&bytes, 34));
+                nlink = u32_at(bytes, 16);
+                xattr = u32_at(bytes, 36);
+                let len = u32_at(bytes, 20);
+                let position = (u32_at(bytes, 24), u16_at(bytes, 34));
                 self.directory(path, number, position, len, nlink, pending);
-                assert_eq!(u32_at(&bytes, 28), parent);
-                let count = usize::from(u16_at(&bytes, 32));
+                assert_eq!(u32_at(bytes, 28), parent);
+                let count = usize::from(u16_at(bytes, 32));
                 self.index(&bytes[40..], count, position);
                 Content::Directory
             }
             2 => {
-                let size = u64::from(u32_at(&bytes, 28));
-                let fragment = (u32_at(&bytes, 20), u32_at(&bytes, 24));
-                let start = u64::from(u32_at(&bytes, 16));
+                let size = u64::from(u32_at(bytes, 28));
+                let fragment = (u32_at(bytes, 20), u32_at(bytes, 24));
+                let start = u64::from(u32_at(bytes, 16));
                 Content::File(self.file(path, start, size, fragment, &bytes[32..], 0))
             }
             9 => {
-                nlink = u32_at(&bytes, 40);
-                xattr = u32_at(&bytes, 52);
-                let size = u64_at(&bytes, 24);
-                let fragment = (u32_at(&bytes, 44), u32_at(&bytes, 48));
-                let start = u64_at(&bytes, 16);
-                let sparse = u64_at(&bytes, 32);
+                nlink = u32_at(bytes, 40);
+                xattr = u32_at(bytes, 52);
+                let size = u64_at(bytes, 24);
+                let fragment = (u32_at(bytes, 44), u32_at(bytes, 48));
+                let start = u64_at(bytes, 16);
+                let sparse = u64_at(bytes, 32);
                 Content::File(self.file(path, start, size, fragment, &bytes[56..], sparse))
             }
             3 | 10 => {
-                nlink = u32_at(&bytes, 16);
-                let len = u32_at(&bytes, 20) as usize;
+                nlink = u32_at(bytes, 16);
+                let len = u32_at(bytes, 20) as usize;
                 assert!((1..4096).contains(&len));
                 if inode_type == 10 {
-                    xattr = u32_at(&bytes, 24 + len);
+                    xattr = u32_at(bytes, 24 + len);
                 }
                 Content::Symlink(bytes[24..24 + len].to_vec())
             }
             4 | 5 | 11 | 12 => {
-                nlink = u32_at(&bytes, 16);
+                nlink = u32_at(bytes, 16);
                 if inode_type > 7 {
-                    xattr = u32_at(&bytes, 24);
+                    xattr = u32_at(bytes, 24);
                 }
-                let device = u32_at(&bytes, 20);
+                let device = u32_at(bytes, 20);
                 if entry_type == 4 {
                     Content::Block(device)
                 } else {
@@ -310,9 +312,9 @@ impl Reader<'_> {
                 }
             }
             6 | 7 | 13 | 14 => {
-                nlink = u32_at(&bytes, 16);
+                nlink = u32_at(bytes, 16);
                 if inode_type > 7 {
-                    xattr = u32_at(&bytes, 20);
+                    xattr = u32_at(bytes, 20);
                 }
                 if entry_type == 6 {
                     Content::Fifo
@@ -322,13 +324,13 @@ impl Reader<'_> {
             }
             other => panic!("inode type {other}"),
         };
-        let mode = u16_at(&bytes, 2);
+        let mode = u16_at(bytes, 2);
         assert!(mode <= 0o7777);
         let entry = Entry {
             mode,
-            uid: self.ids[usize::from(u16_at(&bytes, 4))],
-            gid: self.ids[usize::from(u16_at(&bytes, 6))],
-            mtime: u32_at(&bytes, 8),
+            uid: self.ids[usize::from(u16_at(bytes, 4))],
+            gid: self.ids[usize::from(u16_at(bytes, 6))],
+            mtime: u32_at(bytes, 8),
             nlink,
             xattrs: self.xattrs(xattr),
             content,

@@ -2,6 +2,7 @@ use std::io;
 use std::time::Duration;
 
 use super::*;
+use crate::compress::{Codec, Codecs};
 
 /// Takes longer for some blocks than for others, so that they come back out of order; refuses and
 /// panics on demand.
@@ -29,13 +30,13 @@ impl Codec for Moody {
 
 fn queue(threads: usize) -> Ordered<u32> {
     let codecs = Codecs::for_tests(|| Ok(Box::new(Moody)));
-    Ordered::new(threads, 4096, &codecs).unwrap()
+    Ordered::new(Pool::new(threads, &codecs).unwrap(), 4096, 3 * threads)
 }
 
 fn submit(queue: &mut Ordered<u32>, number: u32, first: u8) -> Result<(), Error> {
     let mut block = queue.block();
     block.push(&[first; 100]);
-    queue.submit(number, block)
+    queue.submit(number, block, Effort::Compress)
 }
 
 /// Below the bytes that ask for trouble.

@@ -1,5 +1,4 @@
-//! Threads that compress. They know nothing of files, order or the image: a job goes in with a
-//! ticket, and comes out with it, in any order.
+//! Threads that compress. They know nothing of files, order or the image.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,53 +7,11 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::block::Block;
-use crate::compress::{Codec, Codecs, compress};
+use super::{Answer, Job, gone, run};
+use crate::compress::{Codec, Codecs};
 use crate::error::Error;
 
-/// A block to be compressed.
-pub(super) struct Job {
-    pub(super) ticket: u64,
-    pub(super) input: Block,
-    /// Where the result goes; a used buffer is welcome.
-    pub(super) output: Vec<u8>,
-}
-
-/// A block that was.
-pub(super) struct Compressed {
-    pub(super) input: Block,
-    pub(super) output: Vec<u8>,
-    /// Whether `output` is shorter; if not, it is of no use.
-    pub(super) shrank: bool,
-}
-
-impl Compressed {
-    /// What is to be stored.
-    pub(super) fn stored(&self) -> &[u8] {
-        if self.shrank {
-            &self.output
-        } else {
-            self.input.filled()
-        }
-    }
-}
-
-/// Compresses one block, wherever that happens.
-pub(super) fn run(codec: &mut dyn Codec, job: Job) -> Result<Compressed, Error> {
-    let Job {
-        input, mut output, ..
-    } = job;
-    let shrank = compress(codec, input.filled(), &mut output)?;
-    Ok(Compressed {
-        input,
-        output,
-        shrank,
-    })
-}
-
-type Answer = (u64, Result<Compressed, Error>);
-
-pub(super) struct Pool {
+pub(super) struct Workers {
     /// `None` only while it is being dropped.
     jobs: Option<Sender<Job>>,
     answers: Receiver<Answer>,
@@ -62,7 +19,7 @@ pub(super) struct Pool {
     workers: Vec<JoinHandle<()>>,
 }
 
-impl Pool {
+impl Workers {
     pub(super) fn new(threads: usize, codecs: &Codecs) -> Result<Self, Error> {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
@@ -111,7 +68,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl Drop for Workers {
     fn drop(&mut self) {
         // What is still queued is not wanted any more. Without a sender the workers' `recv` ends.
         self.stop.store(true, Ordering::Relaxed);
@@ -134,16 +91,19 @@ impl Worker {
     fn run(mut self) {
         while let Some(job) = self.next() {
             let ticket = job.ticket;
+            let mut panicked = false;
             // A ticket without an answer would make the writer wait for ever.
-            let result = catch_unwind(AssertUnwindSafe(|| run(&mut *self.codec, job)));
-            let panicked = result.is_err();
-            let result = result.unwrap_or_else(|_| {
-                Err(Error::Codec {
-                    codec: self.codec.name(),
-                    source: io::Error::other("it panicked"),
+            let answer = Answer::new(ticket, || {
+                let result = catch_unwind(AssertUnwindSafe(|| run(&mut *self.codec, job)));
+                panicked = result.is_err();
+                result.unwrap_or_else(|_| {
+                    Err(Error::Codec {
+                        codec: self.codec.name(),
+                        source: io::Error::other("it panicked"),
+                    })
                 })
             });
-            if self.answer.send((ticket, result)).is_err() || panicked {
+            if self.answer.send(answer).is_err() || panicked {
                 return;
             }
         }
@@ -156,8 +116,4 @@ impl Worker {
         let job = queue.recv().ok()?;
         (!self.stop.load(Ordering::Relaxed)).then_some(job)
     }
-}
-
-fn gone() -> Error {
-    Error::Thread(io::Error::other("all compression threads have ended"))
 }

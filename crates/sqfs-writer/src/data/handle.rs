@@ -1,0 +1,64 @@
+//! The handle of a body.
+
+use crate::format::FragmentIndex;
+
+/// A handle of a body that was written: what a [`Tree`](crate::Tree) holds as the content of a
+/// file. It is only good for the writer it came from. Several files may have the same one.
+///
+/// It says where the body is, so the writer keeps nothing for a body that has no blocks of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileData {
+    /// In halves, so that a node of a tree gets no larger for them.
+    len: [u32; 2],
+    /// Its block list; [`NO_BLOCKS`] if it has none.
+    list: u32,
+    fragment: FragmentIndex,
+    offset: u32,
+}
+
+/// A body that is a tail at most.
+const NO_BLOCKS: u32 = u32::MAX;
+
+/// Where the tail of a body is: a fragment, and the offset in it, uncompressed.
+pub(super) type Tail = (FragmentIndex, u32);
+
+/// Where the block list of a body is among those of all bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BlockList(pub(super) u32);
+
+impl FileData {
+    pub(super) fn new(len: u64, list: Option<BlockList>, tail: Option<Tail>) -> Self {
+        let (fragment, offset) = tail.unwrap_or((FragmentIndex::NONE, 0));
+        let [a, b, c, d, e, f, g, h] = len.to_le_bytes();
+        Self {
+            len: [
+                u32::from_le_bytes([a, b, c, d]),
+                u32::from_le_bytes([e, f, g, h]),
+            ],
+            list: list.map_or(NO_BLOCKS, |list| list.0),
+            fragment,
+            offset,
+        }
+    }
+
+    /// Length of the body in bytes.
+    #[must_use]
+    pub fn len(self) -> u64 {
+        u64::from(self.len[1]) << 32 | u64::from(self.len[0])
+    }
+
+    /// Whether the body has no bytes.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn list(self) -> Option<BlockList> {
+        (self.list != NO_BLOCKS).then_some(BlockList(self.list))
+    }
+
+    /// As the inode has it: no fragment is a number too.
+    pub(super) fn tail(self) -> Tail {
+        (self.fragment, self.offset)
+    }
+}

@@ -1,0 +1,301 @@
+//! Block lists: where the blocks of each body are.
+//!
+//! ```text
+//!  count │ start, 2 × │ word │ word │ …     one behind the other, all in one vector
+//! ```
+//!
+//! This is what has to be kept until the inodes are written, and it is all that grows with the
+//! data: 4 bytes for a block, and 12 for a body that has any. A run of holes takes one word,
+//! whatever its length: a sparse file of terabytes costs nothing here.
+
+use super::handle::{BlockList, FileData};
+use crate::error::{Error, TreeError};
+use crate::format::{BlockWord, FragmentIndex};
+
+/// Bit 24 is the highest that a block word uses; with this one, the rest counts holes.
+const HOLES: u32 = 1 << 31;
+
+/// In the count of a list: [`Lists::claim`] has seen it.
+const CLAIMED: u32 = 1 << 31;
+
+/// What stands in front of the words of a list.
+const HEADER: usize = 3;
+
+/// All block lists, in order of arrival.
+pub(crate) struct Lists {
+    words: Vec<u32>,
+    block_size: u64,
+    /// How many fragments there are, once all are there.
+    fragments: usize,
+}
+
+/// Where a block word will be once the block is compressed.
+#[derive(Clone, Copy)]
+pub(super) struct WordIndex(u32);
+
+/// What the inode of a file has to say about its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// Where the first stored block begins; 0 without one.
+    pub(crate) start: u64,
+    /// Bytes in holes.
+    pub(crate) sparse: u64,
+    pub(crate) fragment: FragmentIndex,
+    /// Where the tail begins in the fragment.
+    pub(crate) offset: u32,
+}
+
+impl Lists {
+    pub(super) fn new(block_size: usize) -> Self {
+        Self {
+            words: Vec::new(),
+            block_size: block_size as u64,
+            fragments: 0,
+        }
+    }
+
+    /// Begins a list.
+    pub(super) fn open(&mut self) -> Result<BlockList, Error> {
+        let list = BlockList(self.end()?);
+        self.words.extend([0; HEADER]);
+        Ok(list)
+    }
+
+    /// Makes room for the word of a block that is on its way.
+    pub(super) fn add_block(&mut self) -> Result<WordIndex, Error> {
+        let index = WordIndex(self.end()?);
+        self.words.push(0);
+        Ok(index)
+    }
+
+    /// Adds `count` holes to the list that is open; `count` fits 31 bits, as the number of blocks
+    /// of a file does.
+    pub(super) fn add_holes(&mut self, list: BlockList, count: u32) {
+        let own = self.words.len() > list.0 as usize + HEADER;
+        match self.words.last_mut() {
+            Some(run) if own && *run & HOLES != 0 && (*run & !HOLES) + count < HOLES => {
+                *run += count;
+            }
+            _ => self.words.push(HOLES | count),
+        }
+    }
+
+    /// Ends a list of `count` blocks, holes included: at most 2³¹ - 1.
+    pub(super) fn close(&mut self, list: BlockList, count: u64) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX) & !CLAIMED;
+        if let Some([slot, ..]) = self.header_mut(list) {
+            *slot = count;
+        }
+    }
+
+    /// Takes back the list that was opened last, none of whose blocks is on its way.
+    pub(super) fn forget(&mut self, list: BlockList) {
+        self.words.truncate(list.0 as usize);
+    }
+
+    pub(super) fn set_start(&mut self, list: BlockList, start: u64) {
+        let [a, b, c, d, e, f, g, h] = start.to_le_bytes();
+        if let Some([_, low, high]) = self.header_mut(list) {
+            *low = u32::from_le_bytes([a, b, c, d]);
+            *high = u32::from_le_bytes([e, f, g, h]);
+        }
+    }
+
+    pub(super) fn start(&self, list: BlockList) -> u64 {
+        self.header(list)
+            .map_or(0, |[_, low, high]| u64::from(high) << 32 | u64::from(low))
+    }
+
+    pub(super) fn set_word(&mut self, index: WordIndex, word: BlockWord) {
+        if let Some(slot) = self.words.get_mut(index.0 as usize) {
+            *slot = word.0;
+        }
+    }
+
+    /// All fragments are there, this many of them.
+    pub(super) fn seal(&mut self, fragments: usize) {
+        self.fragments = fragments;
+    }
+
+    /// What a file with this body has in its inode, and its block words in runs: a word, and how
+    /// many times it comes.
+    ///
+    /// # Errors
+    /// [`TreeError::ForeignContent`] if the handle leads to nothing that has its length.
+    pub(crate) fn content(
+        &self,
+        data: FileData,
+    ) -> Result<(Content, impl Iterator<Item = (BlockWord, u64)> + Clone), Error> {
+        let (fragment, offset) = self.tail(data)?;
+        let mut left = self.block_count(data);
+        let (list, start) = match data.list() {
+            Some(list) => {
+                let header = self
+                    .header(list)
+                    .filter(|[count, ..]| u64::from(count & !CLAIMED) == left);
+                let start = header.map(|_| self.start(list));
+                (list.0 as usize + HEADER, start)
+            }
+            None => (0, (left == 0).then_some(0)),
+        };
+        let start = start.ok_or(TreeError::ForeignContent)?;
+        let mut words = self.words.get(list..).unwrap_or_default().iter();
+        let runs = std::iter::from_fn(move || {
+            if left == 0 {
+                return None;
+            }
+            let &word = words.next()?;
+            let (word, count) = if word & HOLES == 0 {
+                (BlockWord(word), 1)
+            } else {
+                (BlockWord::HOLE, u64::from(word & !HOLES).min(left))
+            };
+            left -= count;
+            Some((word, count))
+        });
+        let content = Content {
+            start,
+            sparse: self.sparse(data, runs.clone()),
+            fragment,
+            offset,
+        };
+        Ok((content, runs))
+    }
+
+    /// Bytes that the blocks of a body take in the image, if nobody asked for them before.
+    pub(crate) fn claim(&mut self, data: FileData) -> Result<u64, Error> {
+        let (_, runs) = self.content(data)?;
+        let stored = runs.map(|(word, _)| u64::from(word.stored())).sum();
+        let Some([count, ..]) = data.list().and_then(|list| self.header_mut(list)) else {
+            return Ok(0);
+        };
+        let first = *count & CLAIMED == 0;
+        *count |= CLAIMED;
+        Ok(if first { stored } else { 0 })
+    }
+
+    fn block_count(&self, data: FileData) -> u64 {
+        if data.tail().0 == FragmentIndex::NONE {
+            data.len().div_ceil(self.block_size)
+        } else {
+            data.len() / self.block_size
+        }
+    }
+
+    fn tail(&self, data: FileData) -> Result<(FragmentIndex, u32), Error> {
+        let (fragment, offset) = data.tail();
+        let len = data.len() % self.block_size;
+        let fits = (fragment.0 as usize) < self.fragments
+            && len > 0
+            && u64::from(offset) + len <= self.block_size;
+        if fragment != FragmentIndex::NONE && !fits {
+            return Err(TreeError::ForeignContent.into());
+        }
+        Ok((fragment, offset))
+    }
+
+    fn sparse(&self, data: FileData, runs: impl Iterator<Item = (BlockWord, u64)>) -> u64 {
+        let mut sparse = 0;
+        let mut at: u64 = 0;
+        for (word, count) in runs {
+            let end = at.saturating_add(count * self.block_size).min(data.len());
+            if word == BlockWord::HOLE {
+                sparse += end - at;
+            }
+            at = end;
+        }
+        sparse
+    }
+
+    fn header(&self, list: BlockList) -> Option<[u32; HEADER]> {
+        let words = self.words.get(list.0 as usize..)?;
+        words.first_chunk().copied()
+    }
+
+    fn header_mut(&mut self, list: BlockList) -> Option<&mut [u32; HEADER]> {
+        let words = self.words.get_mut(list.0 as usize..)?;
+        words.first_chunk_mut()
+    }
+
+    /// Where the next word goes.
+    fn end(&self) -> Result<u32, Error> {
+        // The highest number stands for a body without blocks.
+        u32::try_from(self.words.len())
+            .ok()
+            .filter(|&index| index != u32::MAX)
+            .ok_or_else(|| Error::Limit {
+                what: "number of blocks",
+                entry: "the image".into(),
+                value: self.words.len() as u64,
+                max: u32::MAX.into(),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(lists: &Lists, data: FileData) -> (u64, Vec<(BlockWord, u64)>) {
+        let (content, runs) = lists.content(data).unwrap();
+        (content.sparse, runs.collect())
+    }
+
+    #[test]
+    fn holes_of_two_bodies_stay_apart() {
+        let mut lists = Lists::new(4096);
+        let a = lists.open().unwrap();
+        lists.add_holes(a, 3);
+        lists.close(a, 3);
+        let a = FileData::new(3 * 4096 - 1, Some(a), None);
+        let b = lists.open().unwrap();
+        lists.add_holes(b, 1);
+        lists.add_holes(b, 1);
+        let word = lists.add_block().unwrap();
+        lists.set_word(word, BlockWord(77));
+        lists.close(b, 3);
+        let b = FileData::new(3 * 4096, Some(b), None);
+        assert_eq!(runs(&lists, a), (3 * 4096 - 1, vec![(BlockWord::HOLE, 3)]));
+        let expected = vec![(BlockWord::HOLE, 2), (BlockWord(77), 1)];
+        assert_eq!(runs(&lists, b), (2 * 4096, expected));
+        assert_eq!([a, b, b].map(|data| lists.claim(data).unwrap()), [0, 77, 0]);
+    }
+
+    #[test]
+    fn runs_too_long_for_one_element_take_two() {
+        let mut lists = Lists::new(4096);
+        let list = lists.open().unwrap();
+        lists.add_holes(list, HOLES - 5);
+        lists.add_holes(list, 4);
+        assert_eq!(lists.words.len(), HEADER + 1);
+        lists.add_holes(list, 1);
+        assert_eq!(lists.words.len(), HEADER + 2);
+    }
+
+    #[test]
+    fn a_start_beyond_4_gib_is_kept() {
+        let mut lists = Lists::new(4096);
+        let list = lists.open().unwrap();
+        lists.set_start(list, 0x1234_5678_9ABC);
+        assert_eq!(lists.start(list), 0x1234_5678_9ABC);
+    }
+
+    #[test]
+    fn a_handle_of_another_writer_is_refused() {
+        let mut one = Lists::new(4096);
+        let list = one.open().unwrap();
+        one.add_block().unwrap();
+        one.close(list, 1);
+        let blocks = FileData::new(4096, Some(list), None);
+        let tail = FileData::new(10, None, Some((FragmentIndex(0), 4086)));
+        one.seal(1);
+        assert!(one.content(blocks).is_ok() && one.content(tail).is_ok());
+        let beyond = FileData::new(11, None, Some((FragmentIndex(0), 4086)));
+        assert!(one.content(beyond).is_err());
+        let mut other = Lists::new(4096);
+        assert!(other.content(blocks).is_err() && other.content(tail).is_err());
+        let list = other.open().unwrap();
+        other.close(list, 2);
+        assert!(other.content(blocks).is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! Compression, on threads of its own or on the caller's.
+//!
+//! A job goes in with a ticket and comes out with it, in any order; who submits jobs knows what to
+//! make of the order. Blocks of files, fragments and metadata blocks all pass through here.
+
+mod block;
+mod workers;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+pub(crate) use block::Block;
+
+use crate::compress::{Codec, Codecs, compress, is_worth_trying};
+use crate::error::Error;
+use crate::summary::Stage;
+use workers::Workers;
+
+/// A block to be compressed.
+pub(crate) struct Job {
+    pub(crate) ticket: u64,
+    pub(crate) input: Block,
+    /// Where the result goes; a used buffer is welcome.
+    pub(crate) output: Vec<u8>,
+    pub(crate) effort: Effort,
+}
+
+/// What is to be tried on a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// Nothing: it is stored as it is.
+    Store,
+    /// Compression, unless a short look at it says that it would be in vain.
+    Probe,
+    /// Compression.
+    Compress,
+}
+
+/// A block that was.
+pub(crate) struct Compressed {
+    pub(crate) input: Block,
+    pub(crate) output: Vec<u8>,
+    /// Whether `output` is shorter; if not, it is of no use.
+    pub(crate) shrank: bool,
+}
+
+impl Compressed {
+    /// What is to be stored.
+    pub(crate) fn stored(&self) -> &[u8] {
+        if self.shrank {
+            &self.output
+        } else {
+            self.input.filled()
+        }
+    }
+}
+
+/// What became of a job.
+pub(crate) struct Answer {
+    pub(crate) ticket: u64,
+    pub(crate) result: Result<Compressed, Error>,
+    /// How long it took.
+    busy: Duration,
+}
+
+impl Answer {
+    fn new(ticket: u64, work: impl FnOnce() -> Result<Compressed, Error>) -> Self {
+        let start = Instant::now();
+        let result = work();
+        Self {
+            ticket,
+            result,
+            busy: start.elapsed(),
+        }
+    }
+}
+
+/// Takes jobs, and gives answers.
+pub(crate) struct Pool {
+    engine: Engine,
+    threads: usize,
+    started: Instant,
+    busy: Duration,
+    /// How long the calling thread has slept for answers.
+    waited: Duration,
+    spare_outputs: Vec<Vec<u8>>,
+}
+
+enum Engine {
+    /// The calling thread compresses while it submits.
+    Caller {
+        codec: Box<dyn Codec>,
+        answers: VecDeque<Answer>,
+    },
+    Workers(Workers),
+}
+
+impl Pool {
+    pub(crate) fn new(threads: usize, codecs: &Codecs) -> Result<Self, Error> {
+        Ok(Self {
+            engine: if threads > 1 {
+                Engine::Workers(Workers::new(threads, codecs)?)
+            } else {
+                Engine::Caller {
+                    codec: codecs.make()?,
+                    answers: VecDeque::new(),
+                }
+            },
+            threads,
+            started: Instant::now(),
+            busy: Duration::ZERO,
+            waited: Duration::ZERO,
+            spare_outputs: Vec::new(),
+        })
+    }
+
+    /// How many threads compress; with one it is the calling thread.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    pub(crate) fn submit(
+        &mut self,
+        ticket: u64,
+        input: Block,
+        effort: Effort,
+    ) -> Result<(), Error> {
+        let job = Job {
+            ticket,
+            input,
+            output: self.spare_outputs.pop().unwrap_or_default(),
+            effort,
+        };
+        match &mut self.engine {
+            Engine::Caller { codec, answers } => {
+                answers.push_back(Answer::new(ticket, || run(&mut **codec, job)));
+                Ok(())
+            }
+            Engine::Workers(workers) => workers.submit(job),
+        }
+    }
+
+    /// An answer, if there is one already.
+    pub(crate) fn poll(&mut self) -> Result<Option<Answer>, Error> {
+        let answer = match &mut self.engine {
+            Engine::Caller { answers, .. } => answers.pop_front(),
+            Engine::Workers(workers) => workers.poll()?,
+        };
+        self.busy += answer.as_ref().map_or(Duration::ZERO, |answer| answer.busy);
+        Ok(answer)
+    }
+
+    /// Sleeps until there is an answer. An error if nothing is on its way to wait for, as far as
+    /// that can be known.
+    pub(crate) fn wait(&mut self) -> Result<Answer, Error> {
+        if let Some(answer) = self.poll()? {
+            return Ok(answer);
+        }
+        let start = Instant::now();
+        let answer = match &mut self.engine {
+            Engine::Caller { .. } => Err(gone()),
+            Engine::Workers(workers) => workers.wait(),
+        };
+        self.waited += start.elapsed();
+        self.busy += answer.as_ref().map_or(Duration::ZERO, |answer| answer.busy);
+        answer
+    }
+
+    /// Takes an output buffer back.
+    pub(crate) fn recycle(&mut self, output: Vec<u8>) {
+        self.spare_outputs.push(output);
+    }
+
+    /// What all threads together did so far, and how long the calling one slept for them.
+    pub(crate) fn times(&self) -> (Stage, Duration) {
+        let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
+        let there = if threads > 1 {
+            self.started.elapsed().saturating_mul(threads)
+        } else {
+            self.busy
+        };
+        let stage = Stage {
+            busy: self.busy,
+            waiting: there.saturating_sub(self.busy),
+        };
+        (stage, self.waited)
+    }
+}
+
+/// Compresses one block, wherever that happens.
+fn run(codec: &mut dyn Codec, job: Job) -> Result<Compressed, Error> {
+    let Job {
+        input,
+        mut output,
+        effort,
+        ..
+    } = job;
+    let shrank = match effort {
+        Effort::Store => false,
+        Effort::Probe if !is_worth_trying(input.filled()) => false,
+        Effort::Probe | Effort::Compress => compress(codec, input.filled(), &mut output)?,
+    };
+    Ok(Compressed {
+        input,
+        output,
+        shrank,
+    })
+}
+
+fn gone() -> Error {
+    Error::Thread(io::Error::other("all compression threads have ended"))
+}
