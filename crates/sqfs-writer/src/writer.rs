@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::format::{
     ABSENT, DEVICE_BLOCK, Field, Flags, MetadataHeader, Superblock, XattrTableHeader,
 };
-use crate::meta::{MetadataBlocks, Tables, XattrTables, entry_table};
+use crate::meta::{MetadataBlocks, MetadataQueue, Tables, XattrTables};
 use crate::options::{Options, Resolved};
 use crate::output::Output;
-use crate::pool::Pool;
+use crate::pool::{Effort, Pool};
 use crate::summary::{Progress, Stage, Summary, Times};
 use crate::tree::{Kind, Tree};
 
@@ -131,7 +131,6 @@ impl<W: Write> DataWriter<W> {
     /// [`Error::Codec`], [`Error::Thread`]; [`Error::Poisoned`] after an earlier failure.
     pub fn finish(self, tree: &Tree<FileData>) -> Result<Sealed<W>, Error> {
         let options = self.options;
-        let codecs = &options.codecs;
         let Written {
             output: mut image,
             mut lists,
@@ -141,35 +140,36 @@ impl<W: Write> DataWriter<W> {
         } = self.data.finish()?;
         let data_time = Clocks::read(self.started, &image, &pool);
         image.progress_mut().finishing = true;
+        let stored = options.stored;
+        let mut queue = MetadataQueue::new(pool, effort(stored.inodes), effort(stored.xattrs));
+
+        let inode_table_start = image.position();
+        let xattr_effort = effort(stored.xattrs);
         let Tables {
-            inodes,
             directories,
             xattrs,
             refs,
             ids,
             root,
-        } = Tables::build(tree, &lists, codecs)?;
+        } = Tables::build(tree, &lists, &mut queue, xattr_effort, &mut image)?;
         let fragment_count = count(fragments.len(), "number of fragments")?;
         let inode_count = count(refs.len(), "number of inodes")?;
         let id_count = u16::try_from(ids.len()).unwrap_or(u16::MAX);
 
-        let inode_table_start = image.write(&inodes.bytes)?;
         let directory_table_start = image.write(&directories.bytes)?;
-        let entries = fragments.iter().map(|fragment| fragment.to_bytes());
-        let blocks = entry_table("the fragment table", codecs, entries)?;
-        let fragment_table_start = write_table(&mut image, &blocks)?;
+        let entries = fragments.iter().map(|fragment| Ok(fragment.to_bytes()));
+        let table = queue.entries("the fragment table", effort(stored.fragments), entries)?;
+        let fragment_table_start = write_table(&mut image, &table)?;
         let lookup_table_start = if options.exportable {
-            let entries = refs.iter().map(|inode| inode.0.to_le_bytes());
-            write_table(
-                &mut image,
-                &entry_table("the export table", codecs, entries)?,
-            )?
+            let entries = refs.iter().map(|inode| Ok(inode.0.to_le_bytes()));
+            let table = queue.entries("the export table", effort(stored.inodes), entries)?;
+            write_table(&mut image, &table)?
         } else {
             ABSENT
         };
-        let entries = ids.iter().map(|id| id.to_le_bytes());
-        let id_table_start =
-            write_table(&mut image, &entry_table("the id table", codecs, entries)?)?;
+        let entries = ids.iter().map(|id| Ok(id.to_le_bytes()));
+        let table = queue.entries("the id table", effort(stored.ids), entries)?;
+        let id_table_start = write_table(&mut image, &table)?;
         let xattr_id_table_start = write_xattrs(&mut image, &xattrs)?;
         let bytes_used = image.position();
         pad(&mut image)?;
@@ -180,7 +180,7 @@ impl<W: Write> DataWriter<W> {
             mkfs_time: options.mkfs_time,
             block_size: u32::try_from(options.block_size).unwrap_or_default(),
             fragments: fragment_count,
-            compression: codecs.compression,
+            compression: options.codecs.compression,
             block_log: u16::try_from(options.block_size.ilog2()).unwrap_or_default(),
             flags: flags(&options),
             no_ids: id_count,
@@ -212,7 +212,7 @@ impl<W: Write> DataWriter<W> {
             duplicates: counts.duplicates,
             duplicate_bytes: counts.duplicate_bytes,
             duplicates_kept: counts.duplicates_kept,
-            times: Clocks::read(self.started, &image, &pool).times(&data_time),
+            times: Clocks::read(self.started, &image, queue.pool()).times(&data_time),
         };
         Ok(Sealed {
             superblock: superblock.to_bytes(),
@@ -270,6 +270,14 @@ impl Clocks {
             waiting: self.waiting,
             compressing: self.compressing,
         }
+    }
+}
+
+fn effort(stored: bool) -> Effort {
+    if stored {
+        Effort::Store
+    } else {
+        Effort::Compress
     }
 }
 

@@ -16,6 +16,11 @@ layout! {
     }
 }
 
+impl DirHeader {
+    /// Where `start_block` is.
+    pub(crate) const START_BLOCK: usize = 4;
+}
+
 layout! {
     /// One entry; the name follows, without a NUL.
     DirEntry: 8 {
@@ -40,4 +45,9 @@ layout! {
         /// One less than the length of the name.
         size: u32,
     }
+}
+
+impl DirIndex {
+    /// Where `start_block` is.
+    pub(crate) const START_BLOCK: usize = 4;
 }

@@ -3,7 +3,7 @@
 //! Every type has a basic form and an extended one (`L` for long). The extended form is used where
 //! the basic one has no room for a value: an xattr index, a link count, 64-bit sizes.
 
-use super::{FragmentIndex, IdIndex, MetadataPosition, XattrIndex, layout, newtype};
+use super::{FragmentIndex, IdIndex, XattrIndex, layout, newtype};
 
 /// The kernel's limit for a symlink target: a page, with the NUL it puts behind it
 /// (`squashfs_read_inode`).
@@ -18,24 +18,9 @@ newtype! {
 }
 
 newtype! {
-    /// A place in the inode table: start of the metadata block, 16 bits of offset.
+    /// A place in a metadata table: start of the block in *stored* bytes, 16 bits of offset in its
+    /// uncompressed ones.
     InodeRef(u64)
-}
-
-impl From<MetadataPosition> for InodeRef {
-    fn from(position: MetadataPosition) -> Self {
-        Self(u64::from(position.start_block) << 16 | u64::from(position.offset))
-    }
-}
-
-impl InodeRef {
-    /// The two halves again.
-    pub(crate) fn position(self) -> Option<MetadataPosition> {
-        Some(MetadataPosition {
-            start_block: u32::try_from(self.0 >> 16).ok()?,
-            offset: u16::try_from(self.0 & 0xFFFF).ok()?,
-        })
-    }
 }
 
 newtype! {
@@ -104,6 +89,11 @@ layout! {
     }
 }
 
+impl DirInode {
+    /// Where `start_block` is.
+    pub(crate) const START_BLOCK: usize = 0;
+}
+
 layout! {
     /// Extended directory; `i_count` index entries follow.
     LDirInode: 24 {
@@ -115,6 +105,11 @@ layout! {
         offset: u16,
         xattr: XattrIndex,
     }
+}
+
+impl LDirInode {
+    /// Where `start_block` is.
+    pub(crate) const START_BLOCK: usize = 8;
 }
 
 layout! {

@@ -20,12 +20,3 @@ impl MetadataHeader {
     /// A block that is stored as it is.
     pub(crate) const RAW: u16 = 0x8000;
 }
-
-/// A place in a metadata table.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct MetadataPosition {
-    /// Where the block's header is, from the start of the table, in *stored* bytes.
-    pub(crate) start_block: u32,
-    /// Offset in the block's uncompressed bytes: below [`METADATA_SIZE`].
-    pub(crate) offset: u16,
-}

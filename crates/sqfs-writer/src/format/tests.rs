@@ -217,11 +217,37 @@ fn device_numbers() {
 }
 
 #[test]
-fn inode_refs_split_into_what_they_were_made_of() {
-    let position = MetadataPosition {
-        start_block: u32::MAX,
-        offset: 8191,
+fn positions_of_metadata_blocks_are_where_links_put_them() {
+    const MARK: [u8; 4] = [0xAB; 4];
+    let mark = u32::from_le_bytes(MARK);
+    let header = DirHeader {
+        count: 0,
+        start_block: mark,
+        inode_number: InodeNumber(0),
     };
-    assert_eq!(InodeRef::from(position).position(), Some(position));
-    assert_eq!(InodeRef(u64::MAX).position(), None);
+    assert_eq!(header.to_bytes()[DirHeader::START_BLOCK..][..4], MARK);
+    let index = DirIndex {
+        index: 0,
+        start_block: mark,
+        size: 0,
+    };
+    assert_eq!(index.to_bytes()[DirIndex::START_BLOCK..][..4], MARK);
+    let basic = DirInode {
+        start_block: mark,
+        nlink: 0,
+        file_size: 0,
+        offset: 0,
+        parent_inode: InodeNumber(0),
+    };
+    assert_eq!(basic.to_bytes()[DirInode::START_BLOCK..][..4], MARK);
+    let extended = LDirInode {
+        nlink: 0,
+        file_size: 0,
+        start_block: mark,
+        parent_inode: InodeNumber(0),
+        i_count: 0,
+        offset: 0,
+        xattr: XattrIndex(0),
+    };
+    assert_eq!(extended.to_bytes()[LDirInode::START_BLOCK..][..4], MARK);
 }

@@ -2,14 +2,13 @@
 
 use super::ids::Ids;
 use super::listing::Listing;
-use super::stream::{MetadataBlocks, MetadataStream};
-use super::xattrs::{XattrTables, XattrWriter};
-use crate::compress::Codecs;
+use super::queue::{Link, MetadataQueue, Place, Table};
+use super::xattrs::XattrWriter;
 use crate::data::{Content, FileData, Lists};
 use crate::error::Error;
 use crate::format::{
-    DevInode, DirIndex, DirInode, FileInode, InodeHeader, InodeNumber, InodeRef, InodeType,
-    IpcInode, LDirInode, LFileInode, SYMLINK_MAX, SymlinkInode, XattrIndex, device_number,
+    DevInode, DirIndex, DirInode, FileInode, InodeHeader, InodeNumber, InodeType, IpcInode,
+    LDirInode, LFileInode, SYMLINK_MAX, SymlinkInode, XattrIndex, device_number,
 };
 use crate::metadata::Metadata;
 use crate::tree::{Device, Kind};
@@ -45,99 +44,119 @@ pub(crate) struct Common<'a> {
 
 /// Writes inodes, one after the other, and collects what they refer to.
 pub(crate) struct InodeWriter<'r> {
-    stream: MetadataStream,
     scratch: Vec<u8>,
+    /// What in `scratch` is the position of a metadata block.
+    links: Vec<Link>,
     lists: &'r Lists,
     ids: Ids,
     xattrs: XattrWriter,
 }
 
 impl<'r> InodeWriter<'r> {
-    pub(crate) fn new(lists: &'r Lists, codecs: &Codecs) -> Result<Self, Error> {
-        Ok(Self {
-            stream: MetadataStream::new("the inode table", codecs)?,
+    pub(crate) fn new(lists: &'r Lists) -> Self {
+        Self {
             scratch: Vec::new(),
+            links: Vec::new(),
             lists,
             ids: Ids::default(),
-            xattrs: XattrWriter::new(codecs)?,
-        })
+            xattrs: XattrWriter::default(),
+        }
     }
 
     pub(crate) fn directory(
         &mut self,
+        queue: &mut MetadataQueue,
         common: Common<'_>,
         parent: InodeNumber,
         listing: &Listing,
-    ) -> Result<InodeRef, Error> {
-        let xattr = self.xattrs.add(&common.metadata.xattrs, common.path)?;
+    ) -> Result<Place, Error> {
+        let xattr = self
+            .xattrs
+            .add(queue, &common.metadata.xattrs, common.path)?;
         let nlink = listing.subdirectories.saturating_add(2);
         let size = listing.len + DOTS;
         let basic = u16::try_from(size).ok();
         let basic = basic.filter(|_| xattr == XattrIndex::NONE && listing.index.is_empty());
         if let Some(file_size) = basic {
             let inode = DirInode {
-                start_block: listing.position.start_block,
+                start_block: 0,
                 nlink,
                 file_size,
-                offset: listing.position.offset,
+                offset: listing.place.offset,
                 parent_inode: parent,
             };
             self.begin(common, InodeType::Directory.basic())?;
+            self.link(DirInode::START_BLOCK, listing.place.block);
             self.scratch.extend_from_slice(&inode.to_bytes());
-            return self.end();
+            return self.end(queue);
         }
         let file_size =
             u32::try_from(size).map_err(|_| common.limit("listing size", size, u32::MAX.into()))?;
         let inode = LDirInode {
             nlink,
             file_size,
-            start_block: listing.position.start_block,
+            start_block: 0,
             parent_inode: parent,
             i_count: u16::try_from(listing.index.len()).unwrap_or(u16::MAX),
-            offset: listing.position.offset,
+            offset: listing.place.offset,
             xattr,
         };
         self.begin(common, InodeType::Directory.extended())?;
+        self.link(LDirInode::START_BLOCK, listing.place.block);
         self.scratch.extend_from_slice(&inode.to_bytes());
         for point in &listing.index {
             let index = DirIndex {
                 index: point.offset,
-                start_block: point.start_block,
+                start_block: 0,
                 size: u32::try_from(point.name.len().saturating_sub(1)).unwrap_or(u32::MAX),
             };
+            self.link(DirIndex::START_BLOCK, point.block);
             self.scratch.extend_from_slice(&index.to_bytes());
             self.scratch.extend_from_slice(&point.name);
         }
-        self.end()
+        self.end(queue)
     }
 
     /// An inode that is not a directory; those are a matter of [`directory`](Self::directory).
     pub(crate) fn other(
         &mut self,
+        queue: &mut MetadataQueue,
         common: Common<'_>,
         kind: &Kind<FileData>,
-    ) -> Result<Option<InodeRef>, Error> {
+    ) -> Result<Option<Place>, Error> {
         let inode_type = inode_type(kind);
         match kind {
             Kind::Directory(_) => Ok(None),
-            Kind::File(data) => self.file(common, *data).map(Some),
-            Kind::Symlink(target) => self.symlink(common, target).map(Some),
+            Kind::File(data) => self.file(queue, common, *data).map(Some),
+            Kind::Symlink(target) => self.symlink(queue, common, target).map(Some),
             Kind::BlockDevice(device) | Kind::CharDevice(device) => {
                 let rdev = rdev(common, *device)?;
                 let nlink = common.links;
-                self.special(common, inode_type, &DevInode { nlink, rdev }.to_bytes())
-                    .map(Some)
+                self.special(
+                    queue,
+                    common,
+                    inode_type,
+                    &DevInode { nlink, rdev }.to_bytes(),
+                )
+                .map(Some)
             }
             Kind::Fifo | Kind::Socket => {
                 let nlink = common.links;
-                self.special(common, inode_type, &IpcInode { nlink }.to_bytes())
+                self.special(queue, common, inode_type, &IpcInode { nlink }.to_bytes())
                     .map(Some)
             }
         }
     }
 
-    fn file(&mut self, common: Common<'_>, data: FileData) -> Result<InodeRef, Error> {
-        let xattr = self.xattrs.add(&common.metadata.xattrs, common.path)?;
+    fn file(
+        &mut self,
+        queue: &mut MetadataQueue,
+        common: Common<'_>,
+        data: FileData,
+    ) -> Result<Place, Error> {
+        let xattr = self
+            .xattrs
+            .add(queue, &common.metadata.xattrs, common.path)?;
         let (content, words) = self.lists.content(data)?;
         let Content {
             start,
@@ -169,21 +188,26 @@ impl<'r> InodeWriter<'r> {
             self.begin(common, InodeType::File.extended())?;
             self.scratch.extend_from_slice(&inode.to_bytes());
         }
-        let position = self.stream.position()?;
+        let place = queue.place(Table::Inodes);
         for (word, count) in words {
             for _ in 0..count {
                 self.scratch.extend_from_slice(&word.0.to_le_bytes());
                 if self.scratch.len() >= SCRATCH_MAX {
-                    self.stream.write(&self.scratch)?;
+                    queue.write(Table::Inodes, &self.scratch, &[])?;
                     self.scratch.clear();
                 }
             }
         }
-        self.end()?;
-        Ok(position.into())
+        self.end(queue)?;
+        Ok(place)
     }
 
-    fn symlink(&mut self, common: Common<'_>, target: &[u8]) -> Result<InodeRef, Error> {
+    fn symlink(
+        &mut self,
+        queue: &mut MetadataQueue,
+        common: Common<'_>,
+        target: &[u8],
+    ) -> Result<Place, Error> {
         if target.is_empty() {
             return Err(Error::EmptyTarget {
                 entry: (common.path)(),
@@ -201,17 +225,20 @@ impl<'r> InodeWriter<'r> {
             symlink_size: u32::try_from(target.len()).unwrap_or(u32::MAX),
         };
         let bytes = [&inode.to_bytes(), target].concat();
-        self.special(common, InodeType::Symlink, &bytes)
+        self.special(queue, common, InodeType::Symlink, &bytes)
     }
 
     /// The types whose extended form is the basic one with an xattr index behind it.
     fn special(
         &mut self,
+        queue: &mut MetadataQueue,
         common: Common<'_>,
         inode_type: InodeType,
         bytes: &[u8],
-    ) -> Result<InodeRef, Error> {
-        let xattr = self.xattrs.add(&common.metadata.xattrs, common.path)?;
+    ) -> Result<Place, Error> {
+        let xattr = self
+            .xattrs
+            .add(queue, &common.metadata.xattrs, common.path)?;
         if xattr == XattrIndex::NONE {
             self.begin(common, inode_type.basic())?;
             self.scratch.extend_from_slice(bytes);
@@ -220,7 +247,7 @@ impl<'r> InodeWriter<'r> {
             self.scratch.extend_from_slice(bytes);
             self.scratch.extend_from_slice(&xattr.0.to_le_bytes());
         }
-        self.end()
+        self.end(queue)
     }
 
     fn begin(&mut self, common: Common<'_>, inode_type: u16) -> Result<(), Error> {
@@ -243,22 +270,31 @@ impl<'r> InodeWriter<'r> {
             inode_number: common.number,
         };
         self.scratch.clear();
+        self.links.clear();
         self.scratch.extend_from_slice(&header.to_bytes());
         Ok(())
     }
 
-    /// Writes what is in the scratch buffer, and returns where it begins.
-    fn end(&mut self) -> Result<InodeRef, Error> {
-        let position = self.stream.position()?;
-        self.stream.write(&self.scratch)?;
-        Ok(position.into())
+    /// What is `at` bytes behind the end of the scratch buffer will be the position of a block of
+    /// listings.
+    fn link(&mut self, at: usize, block: u32) {
+        self.links.push(Link {
+            at: self.scratch.len() + at,
+            table: Table::Listings,
+            block,
+        });
     }
 
-    pub(crate) fn finish(
-        self,
-        codecs: &Codecs,
-    ) -> Result<(MetadataBlocks, Ids, XattrTables), Error> {
-        Ok((self.stream.finish()?, self.ids, self.xattrs.finish(codecs)?))
+    /// Writes what is in the scratch buffer, and returns where it begins.
+    fn end(&mut self, queue: &mut MetadataQueue) -> Result<Place, Error> {
+        let place = queue.place(Table::Inodes);
+        queue.write(Table::Inodes, &self.scratch, &self.links)?;
+        Ok(place)
+    }
+
+    /// What was collected.
+    pub(crate) fn finish(self) -> (Ids, XattrWriter) {
+        (self.ids, self.xattrs)
     }
 }
 

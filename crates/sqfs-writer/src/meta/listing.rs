@@ -1,15 +1,14 @@
 //! Directory listings, and the index of the large ones.
 
-use super::stream::MetadataStream;
+use super::queue::{Link, MetadataQueue, Place, Table};
 use crate::error::Error;
 use crate::format::{
-    DIR_COUNT_MAX, DirEntry, DirHeader, Field, InodeNumber, InodeRef, InodeType, METADATA_SIZE,
-    MetadataPosition,
+    DIR_COUNT_MAX, DirEntry, DirHeader, Field, InodeNumber, InodeType, METADATA_SIZE,
 };
 
 /// Where a listing is, for the inode of its directory.
 pub(crate) struct Listing {
-    pub(crate) position: MetadataPosition,
+    pub(crate) place: Place,
     /// Bytes of headers and entries.
     pub(crate) len: u64,
     pub(crate) subdirectories: u32,
@@ -22,7 +21,7 @@ pub(crate) struct IndexPoint {
     /// Where the header is, in bytes of the listing.
     pub(crate) offset: u32,
     /// The metadata block it begins in.
-    pub(crate) start_block: u32,
+    pub(crate) block: u32,
     /// The first name behind it.
     pub(crate) name: Box<[u8]>,
 }
@@ -31,71 +30,63 @@ pub(crate) struct IndexPoint {
 #[derive(Clone, Copy)]
 pub(crate) struct Line<'a> {
     pub(crate) name: &'a [u8],
-    pub(crate) inode: InodeRef,
+    pub(crate) inode: Place,
     pub(crate) number: InodeNumber,
     pub(crate) inode_type: InodeType,
 }
 
 /// Writes listings, one after the other.
+#[derive(Default)]
 pub(crate) struct ListingWriter {
-    stream: MetadataStream,
     /// Entries behind a header whose count is not known yet.
     run: Vec<u8>,
 }
 
 /// The entries that will follow one header.
 struct Run {
-    start_block: u32,
+    block: u32,
     number: InodeNumber,
     count: u16,
 }
 
 impl ListingWriter {
-    pub(crate) fn new(stream: MetadataStream) -> Self {
-        Self {
-            stream,
-            run: Vec::new(),
-        }
-    }
-
     /// Writes the listing of a directory: `lines` in bytewise order of the names, whose lengths
     /// and number decide beforehand whether it gets an index.
     pub(crate) fn write<'a>(
         &mut self,
+        queue: &mut MetadataQueue,
         name_bytes: usize,
         lines: impl ExactSizeIterator<Item = Result<Line<'a>, Error>>,
         subdirectories: u32,
     ) -> Result<Listing, Error> {
         let indexed = DirHeader::SIZE + lines.len() * DirEntry::SIZE + name_bytes > METADATA_SIZE;
         let mut listing = Listing {
-            position: self.stream.position()?,
+            place: queue.place(Table::Listings),
             len: 0,
             subdirectories,
             index: Vec::new(),
         };
-        let mut indexed_block = listing.position.start_block;
+        let mut indexed_block = listing.place.block;
         let mut run: Option<Run> = None;
         for line in lines {
             let line = line?;
-            let Some(inode) = line.inode.position() else {
-                continue;
-            };
+            let inode = line.inode;
             let delta = match &run {
-                Some(run) if self.fits(run, inode.start_block, indexed) => {
+                Some(run) if self.fits(queue, run, inode.block, indexed) => {
                     delta(run.number, line.number)
                 }
                 _ => None,
             };
             if delta.is_none() {
-                self.end_run(run.take(), &mut listing)?;
-                let position = self.stream.position()?;
-                if indexed && position.start_block != indexed_block {
-                    indexed_block = position.start_block;
-                    listing.add_index_point(position, line.name);
+                self.end_run(queue, run.take(), &mut listing)?;
+                let place = queue.place(Table::Listings);
+                if indexed && place.block != indexed_block {
+                    indexed_block = place.block;
+                    listing.add_index_point(place, line.name);
                 }
             }
             let run = run.get_or_insert(Run {
-                start_block: inode.start_block,
+                block: inode.block,
                 number: line.number,
                 count: 0,
             });
@@ -110,48 +101,58 @@ impl ListingWriter {
             self.run.extend_from_slice(&entry.to_bytes());
             self.run.extend_from_slice(line.name);
         }
-        self.end_run(run.take(), &mut listing)?;
+        self.end_run(queue, run.take(), &mut listing)?;
         Ok(listing)
     }
 
     /// Whether one more entry can follow the header of `run`, its number aside.
-    fn fits(&self, run: &Run, start_block: u32, indexed: bool) -> bool {
+    fn fits(&self, queue: &MetadataQueue, run: &Run, block: u32, indexed: bool) -> bool {
         usize::from(run.count) < DIR_COUNT_MAX
-            && run.start_block == start_block
+            && run.block == block
             // An index has one point for each metadata block, and a point is a header. So the
             // first entry that begins in a new block gets one.
-            && !(indexed && DirHeader::SIZE + self.run.len() >= self.stream.room())
+            && !(indexed && DirHeader::SIZE + self.run.len() >= queue.room(Table::Listings))
     }
 
-    fn end_run(&mut self, run: Option<Run>, listing: &mut Listing) -> Result<(), Error> {
+    fn end_run(
+        &mut self,
+        queue: &mut MetadataQueue,
+        run: Option<Run>,
+        listing: &mut Listing,
+    ) -> Result<(), Error> {
         let Some(run) = run else { return Ok(()) };
         let header = DirHeader {
             count: u32::from(run.count) - 1,
-            start_block: run.start_block,
+            start_block: 0,
             inode_number: run.number,
         };
-        self.stream.write(&header.to_bytes())?;
-        self.stream.write(&self.run)?;
+        let link = Link {
+            at: DirHeader::START_BLOCK,
+            table: Table::Inodes,
+            block: run.block,
+        };
+        queue.write(Table::Listings, &header.to_bytes(), &[link])?;
+        queue.write(Table::Listings, &self.run, &[])?;
         listing.len += (DirHeader::SIZE + self.run.len()) as u64;
         self.run.clear();
         Ok(())
     }
 
-    /// The stream, with at least one block in it.
-    pub(crate) fn into_stream(mut self) -> Result<MetadataStream, Error> {
-        if self.stream.is_empty() {
+    /// Sees to it that the table has at least one block.
+    pub(crate) fn finish(self, queue: &mut MetadataQueue) -> Result<(), Error> {
+        if queue.is_empty(Table::Listings) {
             // Kernels before 5.11 refuse a directory table of no length, even where no directory
             // has an entry. Nobody reads this header.
-            self.stream.write(&[0; DirHeader::SIZE])?;
+            queue.write(Table::Listings, &[0; DirHeader::SIZE], &[])?;
         }
-        Ok(self.stream)
+        Ok(())
     }
 }
 
 impl Listing {
     /// Readers find a header at the position of the listing plus the point's offset, modulo the
     /// size of a metadata block, in the block that the point names.
-    fn add_index_point(&mut self, position: MetadataPosition, name: &[u8]) {
+    fn add_index_point(&mut self, place: Place, name: &[u8]) {
         // More points than the inode can count are not an error: what is behind the last one is
         // found by reading on.
         if self.index.len() >= usize::from(u16::MAX) {
@@ -160,7 +161,7 @@ impl Listing {
         if let Ok(offset) = u32::try_from(self.len) {
             self.index.push(IndexPoint {
                 offset,
-                start_block: position.start_block,
+                block: place.block,
                 name: name.into(),
             });
         }

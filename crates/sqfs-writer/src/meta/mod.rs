@@ -7,25 +7,27 @@ mod ids;
 mod inode;
 mod listing;
 mod order;
-mod stream;
+mod queue;
 mod xattrs;
 
-pub(crate) use stream::{MetadataBlocks, entry_table};
+pub(crate) use queue::{MetadataBlocks, MetadataQueue};
 pub(crate) use xattrs::XattrTables;
 
-use crate::compress::Codecs;
 use crate::data::{FileData, Lists};
+use std::io::Write;
+
 use crate::error::{Error, TreeError};
 use crate::format::{InodeNumber, InodeRef};
+use crate::output::Output;
+use crate::pool::Effort;
 use crate::tree::{Directory, Node, NodeId, Tree};
 use inode::{Common, InodeWriter, inode_type};
 use listing::{Line, Listing, ListingWriter};
 use order::{Numbers, post_order};
-use stream::MetadataStream;
+use queue::{Place, Table};
 
-/// Everything that the tree becomes.
+/// Everything that the tree becomes, but for the inodes.
 pub(crate) struct Tables {
-    pub(crate) inodes: MetadataBlocks,
     pub(crate) directories: MetadataBlocks,
     pub(crate) xattrs: XattrTables,
     /// By inode number, from 1 on.
@@ -34,35 +36,52 @@ pub(crate) struct Tables {
     pub(crate) root: InodeRef,
 }
 
-/// No inode is here: the highest 16 bits of a reference are always zero.
-const UNWRITTEN: InodeRef = InodeRef(u64::MAX);
+/// No inode is here.
+const UNWRITTEN: Place = Place {
+    block: u32::MAX,
+    offset: u16::MAX,
+};
+
+/// Inodes are handed to the sink in pieces of at least this size: they are the first table.
+const PIECE: usize = 128 << 10;
 
 impl Tables {
-    pub(crate) fn build(
+    /// Writes the inode table, and keeps what belongs behind it.
+    pub(crate) fn build<W: Write>(
         tree: &Tree<FileData>,
         lists: &Lists,
-        codecs: &Codecs,
+        queue: &mut MetadataQueue,
+        xattrs: Effort,
+        image: &mut Output<W>,
     ) -> Result<Self, Error> {
         let order = post_order(tree);
         let numbers = Numbers::new(tree, &order).ok_or(TreeError::Stale)?;
-        let listings = MetadataStream::new("the directory table", codecs)?;
         let mut builder = Builder {
             tree,
             places: Places::new(numbers),
-            inodes: InodeWriter::new(lists, codecs)?,
-            listings: ListingWriter::new(listings),
+            inodes: InodeWriter::new(lists),
+            listings: ListingWriter::default(),
             pending: Vec::new(),
         };
         for &id in &order {
-            builder.add(id)?;
+            builder.add(id, queue)?;
+            if queue.len(Table::Inodes) >= PIECE {
+                image.write(&queue.take(Table::Inodes))?;
+            }
         }
-        let root = builder.add_root()?;
-        let (inodes, ids, xattrs) = builder.inodes.finish(codecs)?;
+        let root = builder.add_root(queue)?;
+        builder.listings.finish(queue)?;
+        queue.end(&[Table::Inodes, Table::Listings, Table::Xattrs])?;
+        image.write(&queue.take(Table::Inodes))?;
+        let resolve = |place| queue.resolve(Table::Inodes, place);
+        let root = resolve(root)?;
+        let places = builder.places.places.into_iter();
+        let refs = places.map(resolve).collect::<Result<_, _>>()?;
+        let (ids, sets) = builder.inodes.finish();
         Ok(Self {
-            inodes,
-            directories: builder.listings.into_stream()?.finish()?,
-            xattrs,
-            refs: builder.places.refs,
+            directories: queue.finish(Table::Listings),
+            xattrs: sets.finish(queue, xattrs)?,
+            refs,
             ids: ids.into_vec(),
             root,
         })
@@ -81,7 +100,7 @@ struct Builder<'t> {
 
 impl Builder<'_> {
     /// A directory's turn: the inodes of its children, then its listing.
-    fn add(&mut self, id: NodeId) -> Result<(), Error> {
+    fn add(&mut self, id: NodeId, queue: &mut MetadataQueue) -> Result<(), Error> {
         let directory = as_directory(self.tree, id)?;
         let mut subdirectories: u32 = 0;
         let mut name_bytes = 0;
@@ -94,7 +113,7 @@ impl Builder<'_> {
         for (name, child) in directory.iter() {
             let (number, place) = self.places.get(child)?;
             if place == UNWRITTEN {
-                let place = self.add_child(id, name, child, number, &mut listings)?;
+                let place = self.add_child(queue, id, name, child, number, &mut listings)?;
                 self.places.set(number, place);
             }
         }
@@ -107,19 +126,22 @@ impl Builder<'_> {
                 inode_type: inode_type(node(self.tree, child)?.kind()),
             })
         });
-        let listing = self.listings.write(name_bytes, lines, subdirectories)?;
+        let listing = self
+            .listings
+            .write(queue, name_bytes, lines, subdirectories)?;
         self.pending.push(listing);
         Ok(())
     }
 
     fn add_child(
         &mut self,
+        queue: &mut MetadataQueue,
         parent: NodeId,
         name: &[u8],
         child: NodeId,
         number: InodeNumber,
         listings: &mut impl Iterator<Item = Listing>,
-    ) -> Result<InodeRef, Error> {
+    ) -> Result<Place, Error> {
         let node = node(self.tree, child)?;
         let common = Common {
             metadata: node.metadata(),
@@ -127,15 +149,15 @@ impl Builder<'_> {
             links: node.links(),
             path: &|| self.tree.path(parent, name),
         };
-        if let Some(place) = self.inodes.other(common, node.kind())? {
+        if let Some(place) = self.inodes.other(queue, common, node.kind())? {
             return Ok(place);
         }
         let listing = listings.next().ok_or(TreeError::Stale)?;
         let (parent, _) = self.places.get(parent)?;
-        self.inodes.directory(common, parent, &listing)
+        self.inodes.directory(queue, common, parent, &listing)
     }
 
-    fn add_root(&mut self) -> Result<InodeRef, Error> {
+    fn add_root(&mut self, queue: &mut MetadataQueue) -> Result<Place, Error> {
         let (number, _) = self.places.get(NodeId::ROOT)?;
         let listing = self.pending.pop().ok_or(TreeError::Stale)?;
         let common = Common {
@@ -147,7 +169,7 @@ impl Builder<'_> {
         // Nothing has the number behind the last one, so that no reader takes the root for a
         // child of its own.
         let nobody = InodeNumber(number.0.saturating_add(1));
-        let place = self.inodes.directory(common, nobody, &listing)?;
+        let place = self.inodes.directory(queue, common, nobody, &listing)?;
         self.places.set(number, place);
         Ok(place)
     }
@@ -156,25 +178,25 @@ impl Builder<'_> {
 /// Numbers of inodes, and where they are once they are written.
 struct Places {
     numbers: Numbers,
-    refs: Vec<InodeRef>,
+    places: Vec<Place>,
 }
 
 impl Places {
     fn new(numbers: Numbers) -> Self {
         Self {
-            refs: vec![UNWRITTEN; numbers.count() as usize],
+            places: vec![UNWRITTEN; numbers.count() as usize],
             numbers,
         }
     }
 
-    fn get(&self, id: NodeId) -> Result<(InodeNumber, InodeRef), Error> {
+    fn get(&self, id: NodeId) -> Result<(InodeNumber, Place), Error> {
         let number = self.numbers.get(id).ok_or(TreeError::Stale)?;
-        let place = self.refs.get(number.0 as usize - 1);
+        let place = self.places.get(number.0 as usize - 1);
         Ok((number, *place.ok_or(TreeError::Stale)?))
     }
 
-    fn set(&mut self, number: InodeNumber, place: InodeRef) {
-        if let Some(slot) = self.refs.get_mut(number.0 as usize - 1) {
+    fn set(&mut self, number: InodeNumber, place: Place) {
+        if let Some(slot) = self.places.get_mut(number.0 as usize - 1) {
             *slot = place;
         }
     }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::stream::{MetadataBlocks, MetadataStream, entry_table};
-use crate::compress::Codecs;
+use super::queue::{Link, MetadataBlocks, MetadataQueue, Place, Table};
 use crate::error::Error;
 use crate::format::{
-    Field, InodeRef, XATTR_PREFIXES, XattrEntry, XattrId, XattrIndex, XattrType, XattrValue,
+    Field, XATTR_PREFIXES, XattrEntry, XattrId, XattrIndex, XattrType, XattrValue,
 };
 use crate::metadata::Xattrs;
+use crate::pool::Effort;
 
 /// Linux's limits (`XATTR_NAME_MAX`, `XATTR_SIZE_MAX`): what is over them can't be read back.
 const NAME_MAX: usize = 255;
@@ -26,30 +26,28 @@ pub(crate) struct XattrTables {
     pub(crate) dropped: u64,
 }
 
+#[derive(Default)]
 pub(crate) struct XattrWriter {
-    stream: MetadataStream,
-    ids: Vec<XattrId>,
+    sets: Vec<Set>,
     /// Sets that are stored. Looked up, never walked: its order reaches nothing.
     known_sets: HashMap<Xattrs, XattrIndex>,
     /// Where long values are stored.
-    known_values: HashMap<Box<[u8]>, InodeRef>,
+    known_values: HashMap<Box<[u8]>, Place>,
     dropped: u64,
 }
 
-impl XattrWriter {
-    pub(crate) fn new(codecs: &Codecs) -> Result<Self, Error> {
-        Ok(Self {
-            stream: MetadataStream::new("the xattr table", codecs)?,
-            ids: Vec::new(),
-            known_sets: HashMap::new(),
-            known_values: HashMap::new(),
-            dropped: 0,
-        })
-    }
+/// A set that is stored.
+struct Set {
+    place: Place,
+    count: u32,
+    size: u32,
+}
 
+impl XattrWriter {
     /// The index of a set, which is stored if it is new. `entry` names the inode for messages.
     pub(crate) fn add(
         &mut self,
+        queue: &mut MetadataQueue,
         xattrs: &Xattrs,
         entry: impl Fn() -> String,
     ) -> Result<XattrIndex, Error> {
@@ -60,7 +58,7 @@ impl XattrWriter {
             self.dropped += unsupported(xattrs);
             return Ok(index);
         }
-        let index = self.add_set(xattrs, entry)?;
+        let index = self.add_set(queue, xattrs, entry)?;
         self.dropped += unsupported(xattrs);
         self.known_sets.insert(xattrs.clone(), index);
         Ok(index)
@@ -68,6 +66,7 @@ impl XattrWriter {
 
     fn add_set(
         &mut self,
+        queue: &mut MetadataQueue,
         xattrs: &Xattrs,
         entry: impl Fn() -> String,
     ) -> Result<XattrIndex, Error> {
@@ -78,7 +77,7 @@ impl XattrWriter {
             for (name, value) in xattrs.iter().filter(|(name, _)| split(name).is_some()) {
                 rest.insert(name, value);
             }
-            let index = self.add(&rest, entry);
+            let index = self.add(queue, &rest, entry);
             return index;
         }
         let limit = |what, value: usize, max: usize| Error::Limit {
@@ -87,7 +86,7 @@ impl XattrWriter {
             value: value as u64,
             max: max as u64,
         };
-        let position = InodeRef::from(self.stream.position()?);
+        let place = queue.place(Table::Xattrs);
         let mut size = 0;
         for (name, value) in xattrs.iter() {
             if name.len() > NAME_MAX {
@@ -96,16 +95,16 @@ impl XattrWriter {
             if value.len() > VALUE_MAX {
                 return Err(limit("xattr value length", value.len(), VALUE_MAX));
             }
-            size += self.add_pair(name, value)?;
+            size += self.add_pair(queue, name, value)?;
         }
-        let index = u32::try_from(self.ids.len())
+        let index = u32::try_from(self.sets.len())
             .ok()
             .map(XattrIndex)
             .filter(|&index| index != XattrIndex::NONE);
         let too_many = || {
             limit(
                 "number of xattr sets",
-                self.ids.len(),
+                self.sets.len(),
                 u32::MAX as usize - 1,
             )
         };
@@ -115,16 +114,17 @@ impl XattrWriter {
         let (Ok(count), Ok(size)) = (count, size) else {
             return Err(limit("xattr count", xattrs.len(), u32::MAX as usize));
         };
-        self.ids.push(XattrId {
-            xattr: position.0,
-            count,
-            size,
-        });
+        self.sets.push(Set { place, count, size });
         Ok(index)
     }
 
     /// Stores a name and its value, and returns how many bytes that took.
-    fn add_pair(&mut self, name: &[u8], value: &[u8]) -> Result<usize, Error> {
+    fn add_pair(
+        &mut self,
+        queue: &mut MetadataQueue,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<usize, Error> {
         let Some((prefix, name)) = split(name) else {
             return Ok(0);
         };
@@ -136,31 +136,52 @@ impl XattrWriter {
             xattr_type: XattrType(prefix | flag),
             size: u16::try_from(name.len()).unwrap_or(u16::MAX),
         };
-        self.stream.write(&entry.to_bytes())?;
-        self.stream.write(name)?;
-        let reference = known.map(|position| position.0.to_le_bytes());
-        let stored = reference.as_ref().map_or(value, |reference| &reference[..]);
+        queue.write(Table::Xattrs, &entry.to_bytes(), &[])?;
+        queue.write(Table::Xattrs, name, &[])?;
         if known.is_none() && value.len() > INLINE_MAX {
-            let position = self.stream.position()?.into();
-            self.known_values.insert(value.into(), position);
+            let place = queue.place(Table::Xattrs);
+            self.known_values.insert(value.into(), place);
         }
+        let len = known.map_or(value.len(), |_| INLINE_MAX);
         let header = XattrValue {
-            vsize: u32::try_from(stored.len()).unwrap_or(u32::MAX),
+            vsize: u32::try_from(len).unwrap_or(u32::MAX),
         };
-        self.stream.write(&header.to_bytes())?;
-        self.stream.write(stored)?;
-        Ok(XattrEntry::SIZE + name.len() + XattrValue::SIZE + stored.len())
+        queue.write(Table::Xattrs, &header.to_bytes(), &[])?;
+        match known {
+            // 16 bits of offset, and where the block is.
+            Some(Place { block, offset }) => {
+                let bytes = u64::from(offset).to_le_bytes();
+                let link = Link {
+                    at: 2,
+                    table: Table::Xattrs,
+                    block,
+                };
+                queue.write(Table::Xattrs, &bytes, &[link])?;
+            }
+            None => queue.write(Table::Xattrs, value, &[])?,
+        }
+        Ok(XattrEntry::SIZE + name.len() + XattrValue::SIZE + len)
     }
 
-    pub(crate) fn finish(self, codecs: &Codecs) -> Result<XattrTables, Error> {
+    /// Takes the tables out of a queue that has [ended](MetadataQueue::end) theirs.
+    pub(crate) fn finish(
+        self,
+        queue: &mut MetadataQueue,
+        effort: Effort,
+    ) -> Result<XattrTables, Error> {
+        let mut ids = Vec::with_capacity(self.sets.len());
+        for Set { place, count, size } in &self.sets {
+            let id = XattrId {
+                xattr: queue.resolve(Table::Xattrs, *place)?.0,
+                count: *count,
+                size: *size,
+            };
+            ids.push(id.to_bytes());
+        }
         Ok(XattrTables {
-            values: self.stream.finish()?,
-            count: u32::try_from(self.ids.len()).unwrap_or(u32::MAX),
-            sets: entry_table(
-                "the table of xattr sets",
-                codecs,
-                self.ids.iter().map(|id| id.to_bytes()),
-            )?,
+            values: queue.finish(Table::Xattrs),
+            count: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+            sets: queue.entries("the table of xattr sets", effort, ids.into_iter().map(Ok))?,
             dropped: self.dropped,
         })
     }
@@ -186,6 +207,13 @@ fn unsupported(xattrs: &Xattrs) -> u64 {
 mod tests {
     use super::*;
     use crate::compress::Compressor;
+    use crate::pool::Pool;
+
+    fn queue() -> MetadataQueue {
+        let codecs = Compressor::default().resolve(131_072, None).unwrap();
+        let pool = Pool::new(1, &codecs).unwrap();
+        MetadataQueue::new(pool, Effort::Compress, Effort::Compress)
+    }
 
     fn set(pairs: &[(&str, &[u8])]) -> Xattrs {
         let mut xattrs = Xattrs::default();
@@ -197,8 +225,8 @@ mod tests {
 
     #[test]
     fn equal_sets_share_an_index_also_after_dropping_what_cannot_be_stored() {
-        let codecs = Compressor::default().resolve(131_072, None).unwrap();
-        let mut writer = XattrWriter::new(&codecs).unwrap();
+        let mut queue = queue();
+        let mut writer = XattrWriter::default();
         let cases = [
             (set(&[]), XattrIndex::NONE, 0),
             (set(&[("user.a", b"1")]), XattrIndex(0), 0),
@@ -222,39 +250,42 @@ mod tests {
         ];
         for (xattrs, index, dropped) in cases {
             assert_eq!(
-                writer.add(&xattrs, String::new).unwrap(),
+                writer.add(&mut queue, &xattrs, String::new).unwrap(),
                 index,
                 "{xattrs:?}"
             );
             assert_eq!(writer.dropped, dropped, "{xattrs:?}");
         }
-        assert_eq!(writer.finish(&codecs).unwrap().count, 2);
+        queue.end(&[Table::Xattrs]).unwrap();
+        let tables = writer.finish(&mut queue, Effort::Compress).unwrap();
+        assert_eq!(tables.count, 2);
     }
 
     #[test]
     fn a_long_value_is_stored_once_and_a_short_one_every_time() {
-        let codecs = Compressor::default().resolve(131_072, None).unwrap();
-        let mut writer = XattrWriter::new(&codecs).unwrap();
+        let mut queue = queue();
+        let mut writer = XattrWriter::default();
         for pairs in [
             [("user.a", &b"12345678"[..]), ("user.b", b"123456789")],
             [("user.c", b"12345678"), ("user.d", b"123456789")],
         ] {
-            writer.add(&set(&pairs), String::new).unwrap();
+            writer.add(&mut queue, &set(&pairs), String::new).unwrap();
         }
         // entry 4 + name 1 + value header 4 + value; the last value is a reference of 8.
-        let sizes: Vec<u32> = writer.ids.iter().map(|id| id.size).collect();
+        let sizes: Vec<u32> = writer.sets.iter().map(|set| set.size).collect();
         assert_eq!(sizes, [2 * 9 + 8 + 9, 2 * 9 + 8 + 8]);
-        assert_eq!(writer.ids.last().map(|id| id.xattr), Some(2 * 9 + 8 + 9));
+        let offset = writer.sets.last().map(|set| set.place.offset);
+        assert_eq!(offset, Some(2 * 9 + 8 + 9));
     }
 
     #[test]
     fn what_linux_cannot_read_back_is_an_error_that_names_the_entry() {
-        let codecs = Compressor::default().resolve(131_072, None).unwrap();
-        let mut writer = XattrWriter::new(&codecs).unwrap();
+        let mut queue = queue();
+        let mut writer = XattrWriter::default();
         let name = format!("user.{}", "n".repeat(251));
         let value = vec![0; VALUE_MAX + 1];
         for xattrs in [set(&[(&name, b"")]), set(&[("user.v", &value)])] {
-            let result = writer.add(&xattrs, || "/etc/x".into());
+            let result = writer.add(&mut queue, &xattrs, || "/etc/x".into());
             assert!(matches!(result, Err(Error::Limit { entry, .. }) if entry == "/etc/x"));
         }
     }

@@ -61,6 +61,17 @@ impl Block {
         len
     }
 
+    /// Changes what is in it, as far as `bytes` lie within.
+    pub(crate) fn patch(&mut self, at: usize, bytes: &[u8]) {
+        let end = at.saturating_add(bytes.len()).min(self.filled);
+        if let Some(space) = self.bytes.get_mut(at..end) {
+            space
+                .iter_mut()
+                .zip(bytes)
+                .for_each(|(old, new)| *old = *new);
+        }
+    }
+
     /// Whether nothing but zeros is in it. Ends at the first byte that differs, so that it costs
     /// nothing for what isn't.
     pub(crate) fn is_zero(&self) -> bool {

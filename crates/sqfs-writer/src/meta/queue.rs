@@ -1,0 +1,411 @@
+//! Metadata tables under construction: bytes in, metadata blocks out, compressed by all threads.
+//!
+//! ```text
+//!  write ──► block being filled ──► pending ──► pool ──► results, in order ──► the table's bytes
+//!             with its links          │ until every link's          │
+//!                                     └ target has a place ◄────────┘
+//! ```
+//!
+//! Inodes and listings refer to each other by the *stored* position of a metadata block, and that
+//! is known when all blocks in front of it are compressed. So a place is a number of a block here,
+//! what is written says which of its fields are such places ([`Link`]), and they are filled in just
+//! before the block is compressed. What a block is made of depends on the order of writing alone,
+//! so the bytes do too.
+//!
+//! It never gets stuck: a place always points to a block that was begun before. All blocks in front
+//! of that one were ended before, so the oldest block that is pending has nothing to wait for but
+//! blocks that are in the pool.
+
+use std::collections::VecDeque;
+use std::io;
+
+use crate::error::Error;
+use crate::format::{Field, InodeRef, METADATA_SIZE, MetadataHeader};
+use crate::pool::{Answer, Block, Compressed, Effort, Pool};
+
+/// The tables that grow at the same time, and one for those that come afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    Inodes,
+    Listings,
+    Xattrs,
+    /// Of fragments, exports, ids, xattr sets: one after the other.
+    Entries,
+}
+
+const TABLES: usize = 4;
+
+/// Where something is in a table, before anybody knows at which byte of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of the metadata block.
+    pub(crate) block: u32,
+    /// Offset in its uncompressed bytes: below [`METADATA_SIZE`].
+    pub(crate) offset: u16,
+}
+
+/// Four bytes that will be the stored position of a metadata block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    /// Where they are in what is written.
+    pub(crate) at: usize,
+    pub(crate) table: Table,
+    pub(crate) block: u32,
+}
+
+/// A link, or the part of it that is in one block.
+struct Patch {
+    at: usize,
+    /// How many of the four bytes are in the block before.
+    skip: usize,
+    table: Table,
+    block: u32,
+}
+
+/// A metadata table whose blocks are all compressed.
+pub(crate) struct MetadataBlocks {
+    /// All blocks with their headers, without gaps, but for what was taken before.
+    pub(crate) bytes: Vec<u8>,
+    /// Where each block begins in the table.
+    pub(crate) starts: Vec<u64>,
+}
+
+pub(crate) struct MetadataQueue {
+    pool: Pool,
+    tables: [State; TABLES],
+    /// Blocks that are full and not in the pool yet, oldest first.
+    pending: VecDeque<Pending>,
+    in_flight: usize,
+    /// How many blocks may be pending or in the pool.
+    limit: usize,
+    spare: Vec<Block>,
+}
+
+/// One table.
+struct State {
+    name: &'static str,
+    effort: Effort,
+    raw: Block,
+    patches: Vec<Patch>,
+    /// How many blocks were ended.
+    ended: u32,
+    /// Where each block begins that has only compressed ones in front of it: one more than there
+    /// are compressed ones.
+    starts: Vec<u64>,
+    /// From the first block that is not in `bytes` on.
+    results: VecDeque<Option<Compressed>>,
+    bytes: Vec<u8>,
+}
+
+struct Pending {
+    table: Table,
+    number: u32,
+    block: Block,
+    patches: Vec<Patch>,
+}
+
+impl MetadataQueue {
+    /// A queue of empty tables, and what is tried on inodes and listings, and on xattrs.
+    pub(crate) fn new(pool: Pool, inodes: Effort, xattrs: Effort) -> Self {
+        let state = |name, effort| State {
+            name,
+            effort,
+            raw: Block::new(METADATA_SIZE),
+            patches: Vec::new(),
+            ended: 0,
+            starts: vec![0],
+            results: VecDeque::new(),
+            bytes: Vec::new(),
+        };
+        Self {
+            tables: [
+                state("the inode table", inodes),
+                state("the directory table", inodes),
+                state("the xattr table", xattrs),
+                state("a table", inodes),
+            ],
+            pending: VecDeque::new(),
+            in_flight: 0,
+            // Small blocks, some of which wait for others: enough that all threads find one.
+            limit: 16 + 8 * pool.threads(),
+            spare: Vec::new(),
+            pool,
+        }
+    }
+
+    /// Where the next byte goes.
+    pub(crate) fn place(&self, table: Table) -> Place {
+        let state = self.state(table);
+        Place {
+            block: state.ended,
+            // Below 8192.
+            offset: u16::try_from(state.raw.filled().len()).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// How many bytes still go into the block that [`place`](Self::place) is in: never 0.
+    pub(crate) fn room(&self, table: Table) -> usize {
+        METADATA_SIZE - self.state(table).raw.filled().len()
+    }
+
+    /// Whether nothing was written.
+    pub(crate) fn is_empty(&self, table: Table) -> bool {
+        let state = self.state(table);
+        state.ended == 0 && state.raw.is_empty()
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        table: Table,
+        bytes: &[u8],
+        links: &[Link],
+    ) -> Result<(), Error> {
+        let mut from = 0;
+        while let Some(rest) = bytes.get(from..).filter(|rest| !rest.is_empty()) {
+            let state = self.state_mut(table);
+            let at = state.raw.filled().len();
+            let len = state.raw.push(rest);
+            for link in links {
+                let first = link.at.max(from);
+                if first < (link.at + 4).min(from + len) {
+                    state.patches.push(Patch {
+                        at: at + first - from,
+                        skip: first - link.at,
+                        table: link.table,
+                        block: link.block,
+                    });
+                }
+            }
+            from += len;
+            if state.raw.is_full() {
+                self.end_block(table)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes [`take`](Self::take) would give.
+    pub(crate) fn len(&self, table: Table) -> usize {
+        self.state(table).bytes.len()
+    }
+
+    /// What is compressed of a table and in order, to be written where it belongs.
+    pub(crate) fn take(&mut self, table: Table) -> Vec<u8> {
+        std::mem::take(&mut self.state_mut(table).bytes)
+    }
+
+    /// Ends tables that refer to each other, and waits until they are compressed.
+    pub(crate) fn end(&mut self, tables: &[Table]) -> Result<(), Error> {
+        for &table in tables {
+            if !self.state(table).raw.is_empty() {
+                self.end_block(table)?;
+            }
+        }
+        while !self.pending.is_empty() || self.in_flight > 0 {
+            self.submit_ready()?;
+            let answer = self.wait()?;
+            self.accept(answer)?;
+        }
+        Ok(())
+    }
+
+    /// Where something is in the stored table, once that is [ended](Self::end).
+    pub(crate) fn resolve(&self, table: Table, place: Place) -> Result<InodeRef, Error> {
+        let start = self.start(table, place.block)?.ok_or_else(stuck)?;
+        Ok(InodeRef(u64::from(start) << 16 | u64::from(place.offset)))
+    }
+
+    /// A table that is [ended](Self::end); afterwards it is a new one.
+    pub(crate) fn finish(&mut self, table: Table) -> MetadataBlocks {
+        let state = self.state_mut(table);
+        let mut starts = std::mem::replace(&mut state.starts, vec![0]);
+        // Nothing begins behind the last block.
+        starts.pop();
+        state.ended = 0;
+        MetadataBlocks {
+            bytes: std::mem::take(&mut state.bytes),
+            starts,
+        }
+    }
+
+    /// A table of entries of one size, to be found by index.
+    pub(crate) fn entries<const N: usize>(
+        &mut self,
+        name: &'static str,
+        effort: Effort,
+        entries: impl IntoIterator<Item = Result<[u8; N], Error>>,
+    ) -> Result<MetadataBlocks, Error> {
+        let state = self.state_mut(Table::Entries);
+        state.name = name;
+        state.effort = effort;
+        for entry in entries {
+            self.write(Table::Entries, &entry?, &[])?;
+        }
+        self.end(&[Table::Entries])?;
+        Ok(self.finish(Table::Entries))
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn end_block(&mut self, table: Table) -> Result<(), Error> {
+        let empty = self
+            .spare
+            .pop()
+            .unwrap_or_else(|| Block::new(METADATA_SIZE));
+        let state = self.state_mut(table);
+        let pending = Pending {
+            table,
+            number: state.ended,
+            block: std::mem::replace(&mut state.raw, empty),
+            patches: std::mem::take(&mut state.patches),
+        };
+        state.ended = state
+            .ended
+            .checked_add(1)
+            .ok_or_else(|| state.too_large())?;
+        self.pending.push_back(pending);
+        loop {
+            self.submit_ready()?;
+            let answer = if self.pending.len() + self.in_flight > self.limit {
+                Some(self.wait()?)
+            } else {
+                self.pool.poll()?
+            };
+            match answer {
+                Some(answer) => self.accept(answer)?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Hands everything to the pool whose links lead to blocks that have a place.
+    fn submit_ready(&mut self) -> Result<(), Error> {
+        let mut waiting = VecDeque::with_capacity(self.pending.len());
+        while let Some(mut pending) = self.pending.pop_front() {
+            let known = |patch: &Patch| self.state(patch.table).starts.len() > patch.block as usize;
+            if !pending.patches.iter().all(known) {
+                waiting.push_back(pending);
+                continue;
+            }
+            for patch in &pending.patches {
+                let start = self.start(patch.table, patch.block)?.ok_or_else(stuck)?;
+                let bytes = start.to_le_bytes();
+                let bytes = bytes.get(patch.skip..).unwrap_or_default();
+                pending.block.patch(patch.at, bytes);
+            }
+            let ticket = (pending.table as u64) << 32 | u64::from(pending.number);
+            let effort = self.state(pending.table).effort;
+            self.pool.submit(ticket, pending.block, effort)?;
+            self.in_flight += 1;
+        }
+        self.pending = waiting;
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<Answer, Error> {
+        if self.in_flight == 0 {
+            return Err(stuck());
+        }
+        self.pool.wait()
+    }
+
+    /// Takes a block back, and moves what is next in the order to the bytes of its table.
+    fn accept(&mut self, answer: Answer) -> Result<(), Error> {
+        self.in_flight -= 1;
+        let Some(state) = usize::try_from(answer.ticket >> 32)
+            .ok()
+            .and_then(|table| self.tables.get_mut(table))
+        else {
+            return Err(stuck());
+        };
+        let number = usize::try_from(answer.ticket & u64::from(u32::MAX)).map_err(|_| stuck())?;
+        let slot = (number + 1)
+            .checked_sub(state.starts.len())
+            .ok_or_else(stuck)?;
+        if state.results.len() <= slot {
+            state.results.resize_with(slot + 1, || None);
+        }
+        if let Some(slot) = state.results.get_mut(slot) {
+            *slot = Some(answer.result?);
+        }
+        while let Some(Some(_)) = state.results.front() {
+            if let Some(Some(compressed)) = state.results.pop_front() {
+                state.append(&compressed)?;
+                let Compressed {
+                    mut input, output, ..
+                } = compressed;
+                input.clear();
+                self.spare.push(input);
+                self.pool.recycle(output);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a block begins, if that is known. A table in which 32 bits can't say that is an error,
+    /// never a wrap.
+    fn start(&self, table: Table, block: u32) -> Result<Option<u32>, Error> {
+        let state = self.state(table);
+        let start = state.starts.get(block as usize);
+        start
+            .map(|&start| u32::try_from(start).map_err(|_| state.too_large()))
+            .transpose()
+    }
+
+    fn state(&self, table: Table) -> &State {
+        let [inodes, listings, xattrs, entries] = &self.tables;
+        match table {
+            Table::Inodes => inodes,
+            Table::Listings => listings,
+            Table::Xattrs => xattrs,
+            Table::Entries => entries,
+        }
+    }
+
+    fn state_mut(&mut self, table: Table) -> &mut State {
+        let [inodes, listings, xattrs, entries] = &mut self.tables;
+        match table {
+            Table::Inodes => inodes,
+            Table::Listings => listings,
+            Table::Xattrs => xattrs,
+            Table::Entries => entries,
+        }
+    }
+}
+
+impl State {
+    fn append(&mut self, compressed: &Compressed) -> Result<(), Error> {
+        let stored = compressed.stored();
+        let len = u16::try_from(stored.len()).map_err(|_| self.too_large())?;
+        let flag = if compressed.shrank {
+            0
+        } else {
+            MetadataHeader::RAW
+        };
+        self.bytes.extend_from_slice(&(len | flag).to_le_bytes());
+        self.bytes.extend_from_slice(stored);
+        let start = self.starts.last().copied().unwrap_or_default();
+        let size = MetadataHeader::SIZE as u64 + u64::from(len);
+        self.starts.push(start + size);
+        Ok(())
+    }
+
+    fn too_large(&self) -> Error {
+        Error::Limit {
+            what: "size",
+            entry: self.name.into(),
+            value: self.starts.last().copied().unwrap_or(u64::MAX),
+            max: u32::MAX.into(),
+        }
+    }
+}
+
+/// Not reached, see above; but an error that should not be is better than waiting for ever.
+fn stuck() -> Error {
+    Error::Thread(io::Error::other("a metadata block has no place"))
+}
+
+#[cfg(test)]
+mod tests;
