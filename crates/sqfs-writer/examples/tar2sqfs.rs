@@ -1,7 +1,8 @@
 //! Turns a tar stream into an image: `tar2sqfs OUT.sqsh [options] < IN.tar`.
 //!
 //! Options: `--compressor gzip|zstd|xz|lz4|lz4hc|none`, `--level N`, `--block-size BYTES`,
-//! `--threads N` (default: one for each core), `--keep-duplicates`, `--no-tails`.
+//! `--threads N` (default: one for each core), `--keep-duplicates`, `--no-tails`, `--no-export`,
+//! `--probe` (skip blocks that look incompressible), `--memory BYTES`.
 //!
 //! It trusts its input: a member that is named twice replaces the first, as tar does, but whiteouts
 //! and paths that lead outside mean nothing to it.
@@ -49,6 +50,9 @@ fn arguments() -> Result<(String, Options)> {
             "--threads" => options.threads = value()?.parse::<NonZeroUsize>()?,
             "--keep-duplicates" => options.duplicates = false,
             "--no-tails" => options.tails = false,
+            "--no-export" => options.exportable = false,
+            "--probe" => options.probe = true,
+            "--memory" => options.memory = value()?.parse()?,
             _ if out.is_none() && !argument.starts_with('-') => out = Some(argument),
             _ => return Err(format!("what is {argument}?").into()),
         }

@@ -15,6 +15,7 @@ mod duplicates;
 mod expected;
 mod faults;
 mod limits;
+mod memory;
 mod reader;
 mod round_trip;
 mod tables;

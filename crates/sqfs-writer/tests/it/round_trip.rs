@@ -196,6 +196,43 @@ fn directories_of_many_sizes_and_one_with_an_index() {
     assert!(image.index_points > 65_536 * 13 / 8192);
 }
 
+/// Every part of an image stored as it is, one at a time and all of them, and the probe.
+#[test]
+fn parts_that_are_stored_as_they_are() {
+    for part in 0..7 {
+        let mut options = options(4096, ZSTD, 2);
+        options.probe = part == 6;
+        options.stored.data = part == 0 || part == 5;
+        options.stored.fragments = part == 1 || part == 5;
+        options.stored.inodes = part == 2 || part == 5;
+        options.stored.ids = part == 3 || part == 5;
+        options.stored.xattrs = part == 4 || part == 5;
+        let mut bodies = Bodies::new(&options);
+        let mut tree = tree();
+        for n in 0..600u32 {
+            let content = text(n as usize * 17, n.into());
+            let metadata = Metadata::new(0o600)
+                .with_owner(n, 0)
+                .with_xattr(*b"user.n", n.to_be_bytes());
+            let kind = Kind::File(bodies.add(&content));
+            tree.insert(NodeId::ROOT, n.to_string().as_bytes(), metadata, kind)
+                .unwrap();
+        }
+        let (bytes, _) = bodies.check(&tree);
+        let flags = u16::from_le_bytes([bytes[24], bytes[25]]) & 0x90B;
+        let expected = [2, 8, 1, 0x800, 0x100, 0x90B, 0][part];
+        assert_eq!(flags & !expected, 0, "{part}");
+        assert_eq!(flags & expected, expected, "{part}");
+        let table = |at: usize| {
+            let start = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+            bytes[start + 1] & 0x80 != 0
+        };
+        // Inodes and listings are where the superblock says; of the others that is the index.
+        assert_eq!(table(64), part == 2 || part == 5, "{part}");
+        assert_eq!(table(72), part == 2 || part == 5, "{part}");
+    }
+}
+
 #[test]
 fn names_of_all_bytes_and_lengths() {
     let bodies = Bodies::new(&options(4096, ZSTD, 1));

@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
 use sqfs_writer::{
-    Compressor, DataWriter, FileData, ImageWriter, Kind, Metadata, NodeId, Options, Tree,
+    Codec, Compressor, DataWriter, FileData, ImageWriter, Kind, Metadata, NodeId, Options, Tree,
 };
 
 use crate::expected::{CODECS, noise, options, text};
@@ -79,6 +79,127 @@ fn the_number_of_threads_does_not_show() {
                 );
             }
         }
+    }
+}
+
+/// Real frames, after a delay that has nothing to do with the block: blocks come back in another
+/// order every time.
+struct Late {
+    codec: zstd::bulk::Compressor<'static>,
+    clock: std::time::Instant,
+}
+
+impl Codec for Late {
+    fn name(&self) -> &'static str {
+        "late"
+    }
+
+    fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> std::io::Result<bool> {
+        match self.clock.elapsed().subsec_nanos() % 8 {
+            0 => std::thread::sleep(std::time::Duration::from_micros(300)),
+            1..4 => std::thread::yield_now(),
+            _ => {}
+        }
+        output.clear();
+        output.reserve(zstd::zstd_safe::compress_bound(input.len()));
+        self.codec.compress_to_buffer(input, output)?;
+        Ok(output.len() < input.len())
+    }
+}
+
+/// Directories, links, xattrs and contents, so that all tables have several blocks.
+fn large_tree(writer: &mut DataWriter<impl Write>, chunk: usize) -> Tree<FileData> {
+    let mut tree = Tree::new(Metadata::new(0o755));
+    let mut linked = None;
+    for (n, content) in (0u32..).zip(contents()) {
+        let parent = tree
+            .insert(
+                NodeId::ROOT,
+                &name(n),
+                Metadata::new(0o755),
+                Kind::directory(),
+            )
+            .unwrap();
+        let mut body = writer.begin();
+        for chunk in content.chunks(chunk) {
+            body.write_all(chunk).unwrap();
+        }
+        let kind = Kind::File(body.finish().unwrap());
+        let metadata = Metadata::new(0o644)
+            .with_xattr(*b"user.number", n.to_le_bytes())
+            .with_xattr(*b"user.long", noise(100, u64::from(n % 50)));
+        for m in 0..40u32 {
+            let metadata = metadata.clone().with_owner(n * 40 + m, 0).with_mtime(m * n);
+            let id = tree
+                .insert(parent, &name(m), metadata, kind.clone())
+                .unwrap();
+            linked = linked.or(Some(id));
+        }
+        tree.link(parent, b"linked", linked.unwrap()).unwrap();
+    }
+    tree
+}
+
+#[test]
+fn neither_threads_nor_their_delays_nor_chunks_nor_the_sink_show_in_a_whole_image() {
+    let clock = std::time::Instant::now();
+    let writer = |threads| {
+        let options = options(4096, Compressor::default(), threads);
+        DataWriter::with_codec(Vec::new(), &options, move || {
+            let codec = zstd::bulk::Compressor::new(3)?;
+            Ok(Box::new(Late { codec, clock }))
+        })
+        .unwrap()
+    };
+    let mut one = writer(1);
+    let tree = large_tree(&mut one, usize::MAX);
+    let sealed = one.finish(&tree).unwrap();
+    let expected = [&sealed.superblock[..], &sealed.sink].concat();
+    let image = crate::reader::read(&expected);
+    assert_eq!(image.entries.len(), 1 + 360 * 42);
+    for (threads, chunk) in [(2, 1000), (3, 1), (8, 4096), (64, 4097), (64, 100_000)] {
+        let mut many = writer(threads);
+        let tree = large_tree(&mut many, chunk);
+        let sealed = many.finish(&tree).unwrap();
+        let bytes = [&sealed.superblock[..], &sealed.sink].concat();
+        assert!(bytes == expected, "{threads} threads, chunks of {chunk}");
+    }
+    // The other door, and a sink that can seek.
+    let options = options(4096, Compressor::default(), 3);
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
+    *image.tree() = large_tree(image.data(), 777);
+    assert!(image.finish().unwrap().0.into_inner() == expected);
+}
+
+#[test]
+fn progress_goes_forward_and_times_add_up() {
+    use std::sync::{Arc, Mutex};
+    for threads in [1, 3] {
+        let options = options(4096, Compressor::default(), threads);
+        let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let listener = Arc::clone(&seen);
+        writer.on_progress(move |progress| listener.lock().unwrap().push(progress));
+        let tree = large_tree(&mut writer, 1000);
+        let summary = writer.finish(&tree).unwrap().summary;
+        let seen = seen.lock().unwrap();
+        assert!(seen.len() as u64 > summary.blocks / 2);
+        for pair in seen.windows(2) {
+            assert!(pair[0].body_bytes <= pair[1].body_bytes);
+            assert!(pair[0].image_bytes <= pair[1].image_bytes);
+            assert!(pair[0].finishing <= pair[1].finishing);
+        }
+        let last = seen.last().unwrap();
+        assert_eq!(last.image_bytes, summary.image_bytes);
+        assert_eq!(last.body_bytes, summary.body_bytes);
+        assert!(last.finishing && !seen[0].finishing);
+        let times = summary.times;
+        let mut sum = times.input + times.tables + times.writing + times.waiting;
+        if threads == 1 {
+            sum += times.compressing.busy;
+        }
+        assert!(sum <= times.total, "{times:?}");
+        assert!(!times.compressing.busy.is_zero(), "{times:?}");
     }
 }
 
