@@ -136,7 +136,11 @@ impl Inflated for Received {
                 self.end = Some(end?);
                 chunk.clear();
             }
-            Err(_) => return Err(Error::Source(gone()).into()),
+            // It says how it ended, unless it broke off.
+            Err(_) => {
+                let error = io::Error::other("internal error: the decompressing thread panicked");
+                return Err(Error::Source(error).into());
+            }
         }
         Ok(())
     }

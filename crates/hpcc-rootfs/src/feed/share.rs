@@ -4,6 +4,10 @@ use std::num::NonZeroUsize;
 
 use crate::layer::Chunk;
 
+/// What a layer under way takes at least: a chunk that waits, one that is filled, one that was read
+/// and comes back, the decoder with its input, and the stack of a thread.
+const LEAST: usize = 768 << 10;
+
 /// How many layers are under way at once, and the bytes that may wait for the reader.
 ///
 /// Every layer has the same share, fixed from the start, so that none can starve the one that is being
@@ -21,12 +25,13 @@ impl ReadAhead {
         Self { layers, bytes }
     }
 
+    /// No more than the bytes are enough for.
     pub(super) fn layers(self) -> usize {
-        self.layers.get()
+        self.layers.get().min((self.bytes / LEAST).max(1))
     }
 
     fn share(self) -> usize {
-        self.bytes / self.layers
+        self.bytes / self.layers()
     }
 
     /// Bytes from the network that may wait; at least one, or nothing would ever come.

@@ -1,6 +1,6 @@
 //! The rules: what each change does to the tree, in the order in which a file system would see it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sqfs_writer::{Kind, Metadata, NodeId, Tree};
 
@@ -9,7 +9,7 @@ use super::change::{Action, Changes, Content};
 use super::error::{EntryProblem, Problem};
 use super::marker::{opaque_name, split, whiteout_name};
 use super::options::{Options, Report};
-use super::resolve::{Place, Steps, depth, parent, resolve};
+use super::resolve::{Place, Spot, Steps, depth, parent, resolve};
 use super::waiting::{Waiting, WaitingLink};
 use crate::layer::Limits;
 
@@ -22,9 +22,11 @@ pub(super) struct Applier<H> {
     implied: Metadata,
     reserved: u64,
     data: u64,
-    /// Paths of hard links that were dropped because they led to what is ours. A link to one of
-    /// these is dropped as well.
-    dropped: HashSet<Box<[u8]>>,
+    /// Where hard links were dropped because they led to what is ours, and by which layer. A link to
+    /// one of these is dropped as well, as long as nothing else is there.
+    dropped: HashMap<Spot, u32>,
+    /// Layers applied so far, the one at hand included.
+    layers: u32,
     /// The newest node before the layer at hand; its own nodes come after this one.
     floor: NodeId,
     newest: NodeId,
@@ -56,7 +58,8 @@ impl<H> Applier<H> {
             implied,
             reserved: 0,
             data: 0,
-            dropped: HashSet::new(),
+            dropped: HashMap::new(),
+            layers: 0,
             floor: NodeId::ROOT,
             newest: NodeId::ROOT,
             touched: HashSet::new(),
@@ -69,6 +72,7 @@ impl<H> Applier<H> {
 
     /// Applies all changes of the next newer layer.
     pub(super) fn layer(&mut self, changes: Changes<H>) -> Result<(), Problem> {
+        self.layers = self.layers.saturating_add(1);
         self.floor = self.newest;
         self.touched.clear();
         self.relinked.clear();
@@ -142,10 +146,8 @@ impl<H> Applier<H> {
     }
 
     fn link(&mut self, path: &[u8], target: Box<[u8]>) -> Result<(), EntryProblem> {
-        if self.is_reserved(&target)? {
-            self.reserved += 1;
-            self.dropped.insert(path.into());
-            return Ok(());
+        if self.is_ours(&target)? {
+            return self.drop_link(path);
         }
         if path.is_empty() {
             return Err(EntryProblem::LinkToDirectory(target));
@@ -180,7 +182,16 @@ impl<H> Applier<H> {
         if place.is_reserved(name) {
             self.reserved += 1;
         } else if place.missing.is_empty() {
-            self.sweep(vec![(place.directory, name.into())])?;
+            // Of older layers, as everything that a whiteout removes.
+            let spot = (place.directory, Box::from(name));
+            if self
+                .dropped
+                .get(&spot)
+                .is_some_and(|layer| *layer < self.layers)
+            {
+                self.dropped.remove(&spot);
+            }
+            self.sweep(vec![spot])?;
         }
         Ok(())
     }
@@ -306,28 +317,52 @@ impl<H> Applier<H> {
     }
 
     /// The layer is through: its links whose targets came after them are made.
+    ///
+    /// A pass makes whole chains, whatever their order. Another one is needed only where a link was
+    /// made to a symlink that leads to the target of one before it; the limit on steps through
+    /// symlinks bounds that too.
     fn link_waiting(&mut self) -> Result<(), Problem> {
         self.last = None;
         let mut waiting = std::mem::take(&mut self.waiting).into_links();
-        for _ in 0..super::waiting::PASSES {
+        loop {
             let before = waiting.len();
-            let mut still = Vec::new();
-            for link in waiting {
-                if let Some(link) = self.try_link(link)? {
-                    still.push(link);
+            waiting = self.link_pass(waiting)?;
+            match waiting.first() {
+                None => return Ok(()),
+                Some(WaitingLink { path, target, .. }) if waiting.len() == before => {
+                    return Err(EntryProblem::LinkToNothing(target.clone()).of(path));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Tries each link once, and again when one that it waits for is made. Returns the others.
+    fn link_pass(&mut self, links: Vec<WaitingLink>) -> Result<Vec<WaitingLink>, Problem> {
+        let mut by_target: HashMap<Spot, Vec<usize>> = HashMap::new();
+        for (index, link) in links.iter().enumerate() {
+            let spot = self.spot(&link.target).map_err(|e| e.of(&link.path))?;
+            if let Some(spot) = spot {
+                by_target.entry(spot).or_default().push(index);
+            }
+        }
+        let mut links: Vec<_> = links.into_iter().map(Some).collect();
+        let mut ready = Vec::new();
+        for index in 0..links.len() {
+            ready.push(index);
+            while let Some(index) = ready.pop() {
+                let Some(slot) = links.get_mut(index) else {
+                    continue;
+                };
+                let Some(link) = slot.take() else { continue };
+                let spot = (link.directory, link.name.clone());
+                match self.try_link(link)? {
+                    Some(link) => *slot = Some(link),
+                    None => ready.extend(by_target.remove(&spot).unwrap_or_default()),
                 }
             }
-            waiting = still;
-            if waiting.len() == before {
-                break;
-            }
         }
-        match waiting.into_iter().next() {
-            Some(WaitingLink { path, target, .. }) => {
-                Err(EntryProblem::LinkToNothing(target).of(&path))
-            }
-            None => Ok(()),
-        }
+        Ok(links.into_iter().flatten().collect())
     }
 
     /// Makes a link that waited, or gives it back.
@@ -343,9 +378,8 @@ impl<H> Applier<H> {
                 }
             }
         }
-        if self.is_reserved(&link.target).map_err(blame)? || self.dropped.contains(&link.target) {
-            self.reserved += 1;
-            self.dropped.insert(link.path);
+        if self.is_ours(&link.target).map_err(blame)? {
+            self.drop_link(&link.path).map_err(blame)?;
             return Ok(None);
         }
         match self.find(&link.target).map_err(blame)? {
@@ -374,13 +408,41 @@ impl<H> Applier<H> {
         Ok(self.tree.lookup(place.directory, name)?)
     }
 
-    /// Whether a link's target is ours. A loop leads nowhere; whether that is an error is for
-    /// [`find`](Self::find) to say, once the link's own name is out of the way.
-    fn is_reserved(&mut self, path: &[u8]) -> Result<bool, EntryProblem> {
+    /// Whether a link's target is ours, or a link that was dropped because its target was.
+    fn is_ours(&mut self, target: &[u8]) -> Result<bool, EntryProblem> {
+        let (directory, name) = split(target);
+        let place = match resolve(&self.tree, directory, &mut self.steps) {
+            Ok(place) => place,
+            // It leads nowhere; whether that is an error is for `find` to say, once the link's own
+            // name is out of the way.
+            Err(EntryProblem::SymlinkLoop) => return Ok(false),
+            Err(other) => return Err(other),
+        };
+        if place.is_reserved(name) {
+            return Ok(true);
+        }
+        let there = match place.missing.is_empty() {
+            true => self.tree.lookup(place.directory, name)?,
+            false => None,
+        };
+        Ok(there.is_none() && self.dropped.contains_key(&place.spot(name)))
+    }
+
+    /// Leaves a link out, and remembers where it would be.
+    fn drop_link(&mut self, path: &[u8]) -> Result<(), EntryProblem> {
+        self.reserved += 1;
+        if let Some(spot) = self.spot(path)? {
+            self.dropped.insert(spot, self.layers);
+        }
+        Ok(())
+    }
+
+    /// What a path means, however it is spelled; `None` if it leads in circles.
+    fn spot(&mut self, path: &[u8]) -> Result<Option<Spot>, EntryProblem> {
         let (directory, name) = split(path);
         match resolve(&self.tree, directory, &mut self.steps) {
-            Ok(place) => Ok(place.is_reserved(name)),
-            Err(EntryProblem::SymlinkLoop) => Ok(false),
+            Ok(place) => Ok(Some(place.spot(name))),
+            Err(EntryProblem::SymlinkLoop) => Ok(None),
             Err(other) => Err(other),
         }
     }

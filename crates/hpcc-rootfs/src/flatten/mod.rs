@@ -20,6 +20,7 @@
 mod apply;
 mod change;
 mod error;
+mod lookup;
 mod marker;
 mod options;
 mod read;
@@ -31,16 +32,17 @@ mod waiting;
 use std::io::{self, Read};
 
 use ociget::{DiffId, Verified};
-use sqfs_writer::{NodeId, Tree};
+use sqfs_writer::Tree;
 
 use self::apply::Applier;
 use self::read::Reading;
-use self::resolve::Steps;
 use crate::layer::{self, Limits, Stream};
 
 pub use error::{EntryProblem, Error, LayerName};
 pub use options::{Options, Report};
 pub use sink::{Body, BodySink};
+
+pub(crate) use lookup::mount_target;
 
 /// The name in the root that belongs to the product. Whatever an image ships there is dropped.
 pub const RESERVED: &[u8] = b".hpcc";
@@ -155,11 +157,4 @@ pub fn flatten<S: BodySink>(
         proofs,
         report,
     })
-}
-
-/// The directory that `path` leads to, through symlinks if need be, or `None` if it leads to
-/// anything else or nowhere.
-pub(crate) fn resolve_directory<B>(tree: &Tree<B>, path: &[u8]) -> Option<NodeId> {
-    let place = resolve::resolve(tree, path, &mut Steps::new(u64::MAX)).ok()?;
-    place.missing.is_empty().then_some(place.directory)
 }

@@ -20,7 +20,17 @@ pub(super) struct Place {
     pub(super) followed: bool,
 }
 
+/// A place and a name in it, however they were spelled: the directory, and the path from there.
+pub(super) type Spot = (NodeId, Box<[u8]>);
+
 impl Place {
+    /// That name in this place.
+    pub(super) fn spot(&self, name: &[u8]) -> Spot {
+        let missing = self.missing.iter().map(|name| &**name);
+        let path: Vec<_> = missing.chain([name]).collect();
+        (self.directory, path.join(&b'/').into())
+    }
+
     /// Whether that name in this place is ours, or below what is ours.
     pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
         let first = self.missing.first().map_or(name, |first| first);

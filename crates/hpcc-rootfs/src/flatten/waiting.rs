@@ -8,10 +8,6 @@ use std::collections::HashMap;
 
 use sqfs_writer::NodeId;
 
-/// How often the waiting links of a layer are gone through. Each pass makes links that waited for
-/// links of the pass before; without a bound, a chain of them costs its length squared.
-pub(super) const PASSES: usize = 16;
-
 /// A link that waits. Its name is empty in the meantime; if something comes there, or its directory
 /// goes away, it is replaced like any other file.
 #[derive(Debug)]

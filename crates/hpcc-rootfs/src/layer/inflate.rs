@@ -46,13 +46,20 @@ impl<'a, R: Read> Inflater<'a, R> {
         self.verifier.update(&buffer[..count]);
         self.decompressed += count as u64;
         let total = self.decompressed;
-        Limit::check("decompressed size of the layer", total, self.max_bytes)?;
-        Limit::check(
-            "decompressed size of the layer for its compressed size",
-            total,
-            self.max_by_ratio,
-        )?;
-        Ok(count)
+        let within = Limit::check("decompressed size of the layer", total, self.max_bytes)
+            .and_then(|()| {
+                let what = "decompressed size of the layer for its compressed size";
+                Limit::check(what, total, self.max_by_ratio)
+            });
+        let Err(limit) = within else { return Ok(count) };
+        // What is within the limit is handed out: there the entry is whose body exceeds it.
+        let beyond = total - self.max_bytes.min(self.max_by_ratio);
+        let allowed = usize::try_from(beyond).map_or(0, |beyond| count.saturating_sub(beyond));
+        if allowed == 0 {
+            return Err(limit.into());
+        }
+        self.stopped = Some(limit.into());
+        Ok(allowed)
     }
 }
 
@@ -62,7 +69,7 @@ impl<R: Read> Inflated for Inflater<'_, R> {
         if let Some(stopped) = self.stopped.take() {
             return Err(stopped);
         }
-        while chunk.end < chunk.memory.len() {
+        while chunk.end < chunk.memory.len() && self.stopped.is_none() {
             match self.read(&mut chunk.memory[chunk.end..]) {
                 Ok(0) => break,
                 Ok(count) => chunk.end += count,

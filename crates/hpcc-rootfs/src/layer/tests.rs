@@ -171,9 +171,11 @@ fn a_layer_may_have_its_ratio_and_not_a_byte_more() {
     let needed = content.len().div_ceil(blob.len()) as u64;
     assert!(needed > 1);
     let read_with = |ratio| {
-        let mut limits = Limits::default();
-        limits.ratio_floor = 0;
-        limits.ratio = ratio;
+        let limits = Limits {
+            ratio,
+            ratio_floor: 0,
+            ..Limits::default()
+        };
         let id = DiffId(Digest::of(&content));
         Stream::open(&blob[..], blob.len() as u64, id, &limits)?.finish()
     };

@@ -47,7 +47,7 @@ fn declared_bytes_count_over_all_layers_replaced_ones_included() {
 fn a_layer_has_a_limit_of_its_own() {
     // Two blocks of entry, two of end.
     accepts(&["f=x"], |options| options.limits.layer_bytes = 2048);
-    let words = ["decompressed size", "2048", "2047"];
+    let words = ["decompressed size", "entry \"f\"", "2048", "2047"];
     refuses(
         &["f=x"],
         |options| options.limits.layer_bytes = 2047,
@@ -64,7 +64,24 @@ fn what_is_small_may_be_compressed_as_much_as_it_likes() {
         }
     };
     accepts(&["f=x"], set(2048));
-    refuses(&["f=x"], set(2047), &["for its compressed size", "2047"]);
+    refuses(
+        &["f=x"],
+        set(2047),
+        &["for its compressed size", "entry \"f\"", "2047"],
+    );
+}
+
+#[test]
+fn links_to_links_may_be_as_long_a_chain_as_they_like_in_any_order() {
+    let length = 3000;
+    for step in [1, length - 1, 7] {
+        let mut items: Vec<_> = (0..length)
+            .map(|n| n * step % length)
+            .map(|n| Item::parse(&format!("l{n}==l{}", n + 1)))
+            .collect();
+        items.push(Item::parse(&format!("l{length}=x")));
+        attempt(vec![items], |_| {}).unwrap();
+    }
 }
 
 #[test]

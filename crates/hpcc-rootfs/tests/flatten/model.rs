@@ -247,12 +247,16 @@ impl Model {
     }
 
     fn late_links(&mut self) -> Result<(), (usize, &'static str)> {
-        for _ in 0..16 {
+        loop {
+            let before = self.waiting.len();
             for (index, path, target) in std::mem::take(&mut self.waiting) {
                 match self.target(&target).map_err(|why| (index, why))? {
                     Some(inode) => self.put(&path, inode),
                     None => self.waiting.push((index, path, target)),
                 }
+            }
+            if self.waiting.len() == before {
+                break;
             }
         }
         match self.waiting.first() {

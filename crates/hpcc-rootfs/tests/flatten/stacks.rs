@@ -98,10 +98,29 @@ fn connect(layers: Vec<Vec<Draft>>) -> Vec<Vec<Item>> {
         .collect()
 }
 
-/// Whether the hard cases are in it: a hard link, or something below a symlink.
+/// Whether one of the hard cases is in it: a hard link to what only an older layer has put there, or
+/// something below a name that is a symlink at that moment.
 pub(crate) fn is_hard(layers: &[Vec<Item>]) -> bool {
-    let items = || layers.iter().flatten();
-    let links = items().any(|item| matches!(item.what, What::Link(_)));
-    let below = |link: &str| items().any(|item| item.path.starts_with(&format!("{link}/")));
-    links || items().any(|item| matches!(item.what, What::Symlink(_)) && below(&item.path))
+    let mut symlinks: Vec<&str> = Vec::new();
+    let mut older: Vec<&str> = Vec::new();
+    for layer in layers {
+        for item in layer {
+            let below = |link: &&str| item.path.starts_with(&format!("{link}/"));
+            if symlinks.iter().any(below) {
+                return true;
+            }
+            if let What::Link(target) = &item.what {
+                let own = layer.iter().any(|other| other.path == *target);
+                if !own && older.contains(&target.as_str()) {
+                    return true;
+                }
+            }
+            symlinks.retain(|link| *link != item.path);
+            if matches!(item.what, What::Symlink(_)) {
+                symlinks.push(&item.path);
+            }
+        }
+        older.extend(layer.iter().map(|item| item.path.as_str()));
+    }
+    false
 }

@@ -78,7 +78,6 @@ impl<'a> TarReader<'a> {
         }
         let mut pending = Pending::default();
         self.position = self.stream.position();
-        self.name.clear();
         loop {
             let Some(header) = self.header()? else {
                 self.ended = true;
@@ -174,21 +173,26 @@ impl<'a> TarReader<'a> {
 
     /// The next header; `None` at the end of the archive.
     fn header(&mut self) -> Result<Option<Header>, Error> {
-        let block = self.stream.peek::<BLOCK>()?;
+        // Until there is a header, the entry before is the one that led here.
+        let named = |error| name_limit(error, self.position, &self.name);
+        let block = self.stream.peek::<BLOCK>().map_err(named)?;
         if block.is_empty() {
             return Ok(None);
         }
         let Ok(block) = <[u8; BLOCK]>::try_from(block) else {
+            self.name.clear();
             return Err(self.fail(Malformed::Truncated));
         };
         self.stream.consume(BLOCK);
         if block[0] == 0 && block == [0; BLOCK] {
-            let second = self.stream.peek::<BLOCK>()?;
+            let second = self.stream.peek::<BLOCK>().map_err(named)?;
             if second.iter().any(|byte| *byte != 0) {
+                self.name.clear();
                 return Err(self.fail(Malformed::LoneZeroBlock));
             }
             return Ok(None);
         }
+        self.name.clear();
         Header::new(block)
             .map(Some)
             .map_err(|problem| self.fail(problem))
@@ -198,11 +202,15 @@ impl<'a> TarReader<'a> {
     fn read_long(&mut self, header: &Header) -> Result<(), Error> {
         let size = header.size().map_err(|problem| self.fail(problem))?;
         let max = self.budget.limits().header_bytes as u64;
+        if size > max {
+            self.take_name(header, None);
+        }
         Limit::check("size of an extended header", size, max).map_err(|limit| self.fail(limit))?;
         self.scratch.clear();
         let mut left = size;
         while left > 0 {
-            let bytes = self.stream.take(left)?;
+            let named = |error| name_limit(error, self.position, &self.name);
+            let bytes = self.stream.take(left).map_err(named)?;
             if bytes.is_empty() {
                 return Err(self.fail(Malformed::Truncated));
             }
@@ -380,7 +388,8 @@ impl<'a> TarReader<'a> {
     }
 
     fn skip(&mut self, count: u64) -> Result<(), Error> {
-        if self.stream.skip(count)? {
+        let named = |error| name_limit(error, self.position, &self.name);
+        if self.stream.skip(count).map_err(named)? {
             return Ok(());
         }
         Err(self.fail(Malformed::Truncated))
@@ -425,16 +434,25 @@ fn unreadable(error: Option<Error>, position: u64, name: &[u8]) -> Error {
     };
     match error {
         None => Fault::from(Malformed::Truncated).at(at),
-        // The stream knows that it is too long; only we know whose body makes it so.
-        Some(Error::Limit {
+        Some(error) => name_limit(error, position, name),
+    }
+}
+
+/// The stream knows that the layer is too long; only we know whose header or body makes it so.
+fn name_limit(error: Error, position: u64, name: &[u8]) -> Error {
+    match error {
+        Error::Limit {
             what, value, max, ..
-        }) => Error::Limit {
-            at,
+        } => Error::Limit {
+            at: At {
+                position,
+                entry: name.into(),
+            },
             what,
             value,
             max,
         },
-        Some(other) => other,
+        other => other,
     }
 }
 
