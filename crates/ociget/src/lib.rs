@@ -35,7 +35,9 @@
 //!
 //! # What there is
 //! [`SourceSpec`] says where an image is; [`Source`] is that place; [`resolve`] finds the image
-//! for a [`Platform`]; [`BlobStream`] brings its layers. [`Error`] says whose fault it is.
+//! for a [`Platform`]; [`BlobStream`] brings its layers. [`Options`] say how, and [`Progress`] who is
+//! told meanwhile. [`Error`] says whose fault it is. Who keeps images by their digest asks
+//! [`Source::identity`] first: it costs what a tag costs, and often that is all.
 //! Everything asynchronous runs on the caller's tokio runtime, and stops when its future is
 //! dropped.
 

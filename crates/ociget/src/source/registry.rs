@@ -191,7 +191,10 @@ impl Shared {
             let Some((origin, mirrors)) = places.split_last() else {
                 return Ok(None);
             };
-            for mirror in mirrors.iter().filter(|mirror| mirror.resolves) {
+            for mirror in mirrors {
+                if mirror.is_lost() || !mirror.resolves {
+                    continue;
+                }
                 match mirror.identify(tag).await {
                     Ok(Some(digest)) => return Ok(Some(digest)),
                     Ok(None) => {}
