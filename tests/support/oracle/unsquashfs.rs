@@ -17,6 +17,11 @@ pub fn superblock(image: &Path) -> Result<String> {
     run_text(Command::new("unsquashfs").arg("-stat").arg(image))
 }
 
+/// The content of one file.
+pub fn cat(image: &Path, path: &str) -> Result<Vec<u8>> {
+    run(Command::new("unsquashfs").arg("-cat").arg(image).arg(path))
+}
+
 /// Extracts everything; owners, devices and all xattrs only as root.
 pub fn extract(image: &Path) -> Result<Tree> {
     let tree = Tree::new("root")?;
