@@ -111,15 +111,15 @@ fn what_lies_behind_4_gib_is_read_by_the_kernel_and_by_unsquashfs() -> Result<()
         assert_eq!(fs::read(mount.root().join("behind"))?, behind);
         let mut large = File::open(mount.root().join("large"))?;
         assert_eq!(large.metadata()?.len(), BLOCKS * BLOCK as u64 + 8);
-        for n in 0..BLOCKS {
+        // To find a block the driver adds up the lengths of all before it: a few are enough, and the
+        // last ones, which begin behind 4 GiB.
+        for n in (0..BLOCKS).filter(|n| n % 61 == 0 || *n > BLOCKS - 9) {
+            large.seek(SeekFrom::Start(n * BLOCK as u64))?;
             large.read_exact(&mut block)?;
             assert_eq!(block[..8], mark(n));
-            // The whole block at a few places; every page of the others was read all the same.
-            assert!(
-                n % 64 != 0 || block[8..].iter().all(|&byte| byte == 0),
-                "{n}"
-            );
+            assert!(block[8..] == zeros[8..], "{n}");
         }
+        large.seek(SeekFrom::Start(BLOCKS * BLOCK as u64))?;
         let mut tail = Vec::new();
         large.read_to_end(&mut tail)?;
         assert_eq!(tail, b"the tail");

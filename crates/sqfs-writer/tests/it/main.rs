@@ -11,9 +11,11 @@
     reason = "a test that truncates finds other bytes than it wrote"
 )]
 
+mod dump;
 mod duplicates;
 mod expected;
 mod faults;
+mod golden;
 mod limits;
 mod memory;
 mod reader;
