@@ -399,10 +399,12 @@ proptest! {
         steps in prop::collection::vec(step(), 1..120),
         gzip: bool,
         tails: bool,
+        duplicates: bool,
         threads in 1..4usize,
     ) {
         let mut options = options(4096, if gzip { GZIP } else { ZSTD }, threads);
         options.tails = tails;
+        options.duplicates = duplicates;
         options.exportable = !gzip;
         let mut bodies = Bodies::new(&options);
         let mut tree = tree();
