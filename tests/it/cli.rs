@@ -83,13 +83,15 @@ impl Place {
         self.path("cache")
     }
 
-    /// Names in the cache directory, sorted; none if it is not there.
+    /// Names in the cache directory, sorted; none if it is not there. Locks and notes, which stay
+    /// beside artifacts, are left out.
     pub(crate) fn cached(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.cache()) else {
             return Vec::new();
         };
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.starts_with(".lock-") && !name.starts_with(".note-"))
             .collect();
         names.sort();
         names

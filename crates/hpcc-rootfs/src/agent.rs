@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use ociget::{Algorithm, Digest, Verifier};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
@@ -41,20 +45,164 @@ impl Agents {
         self.0.keys().map(String::as_str)
     }
 
-    /// Opens and hashes the agent for an architecture.
+    /// Opens the agent for an architecture. It is not hashed yet.
     ///
     /// # Errors
     /// [`Error::NoAgent`] if none was configured, [`Error::Agent`] if the file can't be read or is
     /// an ELF program for another machine: a VM would only find that out when it panics at boot.
-    pub(crate) fn open(&self, architecture: &str) -> Result<Agent, Error> {
+    pub(crate) fn open(&self, architecture: &str) -> Result<OpenAgent, Error> {
         let path = self.path(architecture).ok_or_else(|| Error::NoAgent {
             architecture: architecture.to_owned(),
             available: self.architectures().map(str::to_owned).collect(),
         })?;
-        Agent::open(path, architecture).map_err(|source| Error::Agent {
-            path: path.to_owned(),
-            source,
+        OpenAgent::open(path, architecture).map_err(|source| failed(path, source))
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::Agent {
+        path: path.to_owned(),
+        source: Arc::new(source),
+    }
+}
+
+/// How a file is recognized without reading it: the file itself, its length, and when it was last
+/// written and last changed in any way.
+///
+/// Every write moves the last of them, and nothing but setting the system's clock moves it back, so
+/// it can be trusted as far as the clock of the file system ticks: see [`OpenAgent::memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sight {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds since 1970.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Sight {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
+    }
+
+    /// Whether the last change is at least two seconds ago, more than any file system's clock takes
+    /// for a tick. A younger file may change once more without looking different.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let (Ok(seconds), Ok(now)) = (
+            u64::try_from(self.changed.0),
+            now.duration_since(SystemTime::UNIX_EPOCH),
+        ) else {
+            return false;
+        };
+        seconds + 2 < now.as_secs()
+    }
+}
+
+/// An agent that was hashed once, and how to recognize it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentMemory {
+    sight: Sight,
+    digest: String,
+}
+
+/// One agent, open.
+#[derive(Debug)]
+pub(crate) struct OpenAgent {
+    path: PathBuf,
+    file: File,
+    sight: Sight,
+    digest: OnceLock<Digest>,
+}
+
+impl OpenAgent {
+    fn open(path: &Path, architecture: &str) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        let mut head = Vec::new();
+        (&file).take(20).read_to_end(&mut head)?;
+        if head.is_empty() {
+            return Err(io::Error::other("it is empty"));
+        }
+        check_machine(&head, architecture)?;
+        Ok(Self {
+            path: path.to_owned(),
+            sight: Sight::of(&file)?,
+            file,
+            digest: OnceLock::new(),
+        })
+    }
+
+    /// The digest that was remembered, if this is still that file.
+    pub(crate) fn recall(&self, memory: &AgentMemory) -> Option<Digest> {
+        if memory.sight != self.sight {
+            return None;
+        }
+        memory.digest.parse().ok()
+    }
+
+    /// SHA-256 of the content. It is read once.
+    ///
+    /// # Errors
+    /// [`Error::Agent`] if it can't be read.
+    pub(crate) fn digest(&self) -> Result<&Digest, Error> {
+        if let Some(digest) = self.digest.get() {
+            return Ok(digest);
+        }
+        let digest = hash(&self.file).map_err(|source| failed(&self.path, source))?;
+        Ok(self.digest.get_or_init(|| digest))
+    }
+
+    /// What to remember, if it was hashed, and if a later change is sure to be seen: the file is the
+    /// same before and after, and its last change is not so young that the clock of the file system
+    /// could give another one the same time.
+    pub(crate) fn memory(&self) -> Option<AgentMemory> {
+        let digest = self.digest.get()?;
+        let same = Sight::of(&self.file).is_ok_and(|now| now == self.sight);
+        (same && self.sight.is_settled(SystemTime::now())).then(|| AgentMemory {
+            sight: self.sight,
+            digest: digest.to_string(),
+        })
+    }
+
+    /// Ready to be put into an image.
+    ///
+    /// # Errors
+    /// [`Error::Agent`] if it can't be read.
+    pub(crate) fn hashed(self) -> Result<Agent, Error> {
+        let digest = self.digest()?.clone();
+        Ok(Agent {
+            path: self.path,
+            file: self.file,
+            digest,
+        })
+    }
+}
+
+/// Reads by offset, so that nobody minds where the file's position is.
+fn hash(file: &File) -> io::Result<Digest> {
+    let mut hasher = Algorithm::Sha256.hasher();
+    let mut buffer = vec![0; 128 * 1024];
+    let mut offset = 0;
+    loop {
+        match file.read_at(&mut buffer, offset)? {
+            0 => return Ok(hasher.finish()),
+            length => {
+                hasher.update(buffer.get(..length).unwrap_or_default());
+                offset += length as u64;
+            }
+        }
     }
 }
 
@@ -67,33 +215,6 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    fn open(path: &Path, architecture: &str) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let mut head = Vec::new();
-        file.by_ref().take(20).read_to_end(&mut head)?;
-        if head.is_empty() {
-            return Err(io::Error::other("it is empty"));
-        }
-        check_machine(&head, architecture)?;
-        let mut hasher = Algorithm::Sha256.hasher();
-        hasher.update(&head);
-        let mut buffer = vec![0; 128 * 1024];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                length => hasher.update(buffer.get(..length).unwrap_or_default()),
-            }
-        }
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            digest: hasher.finish(),
-        })
-    }
-
     /// SHA-256 of the file as it was when it was opened.
     pub(crate) fn digest(&self) -> &Digest {
         &self.digest
@@ -190,7 +311,7 @@ mod tests {
         ] {
             std::fs::write(&path, &content).unwrap();
             let agents = Agents::default().with(architecture, &path);
-            let opened = agents.open(architecture);
+            let opened = agents.open(architecture).and_then(OpenAgent::hashed);
             assert_eq!(opened.is_ok(), accepted, "{architecture}: {content:?}");
             if let Ok(mut agent) = opened {
                 assert_eq!(*agent.digest(), Digest::of(&content));
@@ -209,9 +330,62 @@ mod tests {
         let mut agent = Agents::default()
             .with("amd64", &path)
             .open("amd64")
+            .and_then(OpenAgent::hashed)
             .unwrap();
         std::fs::write(&path, b"two").unwrap();
         let error = agent.body().unwrap().read_to_end(&mut Vec::new());
         assert!(error.is_err());
+    }
+
+    #[test]
+    fn a_remembered_agent_is_recalled_until_anything_about_it_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent");
+        std::fs::write(&path, b"one").unwrap();
+        let open = || {
+            Agents::default()
+                .with("amd64", &path)
+                .open("amd64")
+                .unwrap()
+        };
+        let agent = open();
+        assert_eq!(agent.memory(), None, "it was not hashed");
+        agent.digest().unwrap();
+        assert_eq!(agent.memory(), None, "it is too young");
+        let memory = AgentMemory {
+            sight: agent.sight,
+            digest: agent.digest().unwrap().to_string(),
+        };
+        assert_eq!(open().recall(&memory), Some(Digest::of(b"one")));
+
+        // The same size and the same time of writing: only the time of change is left to tell.
+        let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, b"two").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(written).unwrap();
+        assert_eq!(open().recall(&memory), None);
+    }
+
+    #[test]
+    fn a_young_file_is_not_remembered() {
+        let sight = |changed| Sight {
+            device: 1,
+            inode: 2,
+            size: 3,
+            modified: (0, 0),
+            changed: (changed, 0),
+        };
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+        for (changed, settled) in [
+            (900, true),
+            (997, true),
+            (998, false),
+            (1000, false),
+            (2000, false),
+            (-5, false),
+        ] {
+            assert_eq!(sight(changed).is_settled(now), settled, "{changed}");
+        }
     }
 }

@@ -7,7 +7,7 @@ use ociget::Digest;
 use crate::error::Error;
 use crate::options::Options;
 use crate::pull::{self, Destination};
-use crate::store::Record;
+use crate::store::{Record, Staging};
 use crate::summary::Summary;
 
 /// An artifact that was written.
@@ -55,6 +55,7 @@ pub async fn build(
     let destination = Destination {
         directory: directory.to_owned(),
         name: name.to_owned(),
+        staging: Staging::new(options.store.min_free, None),
     };
     let (record, summary) = pull::pull(&*source, image, agent, options, destination).await?;
     Ok(Built {

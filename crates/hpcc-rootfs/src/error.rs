@@ -2,21 +2,58 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ociget::Digest;
+use ociget::{Digest, Mismatch};
+use rustix::io::Errno;
 
-use crate::flatten;
 use crate::store::RecordError;
+use crate::{flatten, layer};
 
 /// Why an image did not become an artifact. Whatever it was, nothing was published and nothing is
 /// left behind.
-#[derive(Debug, thiserror::Error)]
+///
+/// It can be cloned, because one build answers many callers.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The registry, the network, or what was fetched: not found, not allowed, not what its digest
     /// says. The caller's reference may be at fault, too; the error says.
     #[error(transparent)]
-    Source(#[from] ociget::Error),
+    Source(Arc<ociget::Error>),
+    /// Content that is not what its digest says: a manifest, a blob, or the tar in a layer. The copy
+    /// at the registry is damaged or was tampered with.
+    #[error("{at}: {mismatch}")]
+    DigestMismatch {
+        /// What it was, and where it came from.
+        at: String,
+        /// Both digests.
+        mismatch: Mismatch,
+    },
+    /// The layers have more entries together than
+    /// [`Limits::entries`](crate::layer::Limits::entries) allows.
+    #[error(
+        "{layer}: the image has more than {max} entries; raise the limit if it is to be trusted"
+    )]
+    TarEntryCountExceeded {
+        /// The layer in which the limit was reached.
+        layer: flatten::LayerName,
+        /// The limit.
+        max: u64,
+    },
+    /// The files of all layers declare more bytes together than
+    /// [`Limits::logical_bytes`](crate::layer::Limits::logical_bytes) allows.
+    #[error(
+        "{layer}: the files of the image have {value} bytes and more, the limit is {max}; raise it if the image is to be trusted"
+    )]
+    TarTotalBytesExceeded {
+        /// The layer in which the limit was reached.
+        layer: flatten::LayerName,
+        /// The bytes counted up to there.
+        value: u64,
+        /// The limit.
+        max: u64,
+    },
     /// The image is for another operating system.
     #[error("image {image} is for {os}; only linux images can be booted")]
     NotLinux {
@@ -43,17 +80,17 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// A layer is broken, or asks for more than the limits allow.
     #[error(transparent)]
-    Image(#[from] flatten::Error),
+    Image(Arc<flatten::Error>),
     /// An option is out of range.
     #[error(transparent)]
-    Options(sqfs_writer::Error),
+    Options(Arc<sqfs_writer::Error>),
     /// The image has something that squashfs can't hold, or the file could not be written.
     #[error(transparent)]
-    Writer(#[from] sqfs_writer::Error),
+    Writer(Arc<sqfs_writer::Error>),
     /// The local disk: permissions, space, errors.
     #[error("cannot {operation} {}", .path.display())]
     Store {
@@ -63,7 +100,19 @@ pub enum Error {
         path: PathBuf,
         /// What the system said.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
+    },
+    /// The disk is full, or would have been left with less than
+    /// [`StoreOptions::min_free`](crate::StoreOptions::min_free). Make room, then try again.
+    #[error("not enough room to {operation} {}", .path.display())]
+    NoSpace {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: Arc<io::Error>,
     },
     /// A file under an artifact's name that is damaged or none of ours.
     #[error("{} is not a usable artifact", .path.display())]
@@ -72,7 +121,7 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: RecordError,
+        source: Arc<RecordError>,
     },
     /// A build ended without proof for each of its layers. A fault of this program.
     #[error("internal error: a layer was not verified to its end; nothing was published")]
@@ -84,7 +133,7 @@ pub enum Error {
         what: &'static str,
         /// What is known about it.
         #[source]
-        source: io::Error,
+        source: Arc<io::Error>,
     },
 }
 
@@ -93,22 +142,65 @@ impl Error {
     /// succeed.
     #[must_use]
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
-            Self::Options(_)
-                | Self::Source(
-                    ociget::Error::Usage(_)
-                        | ociget::Error::Reference { .. }
-                        | ociget::Error::PlatformName(_)
-                )
-        )
+        match self {
+            Self::Options(_) => true,
+            Self::Source(error) => matches!(
+                **error,
+                ociget::Error::Usage(_)
+                    | ociget::Error::Reference { .. }
+                    | ociget::Error::PlatformName(_)
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything: the network, a
+    /// registry that is busy, descriptors or memory that others use at the moment.
+    ///
+    /// A full disk is not among them: [`Error::NoSpace`] asks for [`Store::gc`](crate::Store::gc).
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Source(error) => error.is_transient(),
+            Self::Store { source, .. } | Self::Agent { source, .. } => {
+                let code = source.raw_os_error();
+                [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN]
+                    .iter()
+                    .any(|errno| code == Some(errno.raw_os_error()))
+            }
+            _ => false,
+        }
     }
 
     pub(crate) fn store(operation: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Store {
-            operation,
-            path: path.to_owned(),
-            source,
+        let (path, full) = (path.to_owned(), is_full(&source));
+        let source = Arc::new(source);
+        if full {
+            Self::NoSpace {
+                operation,
+                path,
+                source,
+            }
+        } else {
+            Self::Store {
+                operation,
+                path,
+                source,
+            }
+        }
+    }
+
+    /// The same, with what the sink of the image said made an error of the directory it is in: the
+    /// encoder and the flattener only know that some sink failed.
+    pub(crate) fn of_sink(self, directory: &Path) -> Self {
+        let failed = match &self {
+            Self::Image(error) => sink_error(&**error),
+            Self::Writer(error) => sink_error(&**error),
+            _ => None,
+        };
+        match failed {
+            Some(error) => Self::store("write to", directory, error),
+            None => self,
         }
     }
 
@@ -116,9 +208,74 @@ impl Error {
     pub(crate) fn worker(error: tokio::task::JoinError) -> Self {
         Self::Internal {
             what: "the build thread",
-            source: io::Error::other(error),
+            source: Arc::new(io::Error::other(error)),
         }
     }
+}
+
+impl From<ociget::Error> for Error {
+    fn from(error: ociget::Error) -> Self {
+        match error {
+            ociget::Error::Digest { at, mismatch } => Self::DigestMismatch { at, mismatch },
+            error => Self::Source(Arc::new(error)),
+        }
+    }
+}
+
+impl From<flatten::Error> for Error {
+    fn from(error: flatten::Error) -> Self {
+        let (layer, source) = match error {
+            flatten::Error::Layer { layer, source } => (layer, source),
+            error => return Self::Image(Arc::new(error)),
+        };
+        match source {
+            layer::Error::DiffId(mismatch) => Self::DigestMismatch {
+                at: layer.to_string(),
+                mismatch,
+            },
+            layer::Error::Limit {
+                what: "number of entries in the image",
+                max,
+                ..
+            } => Self::TarEntryCountExceeded { layer, max },
+            layer::Error::Limit {
+                what: "size of all files of the image",
+                value,
+                max,
+                ..
+            } => Self::TarTotalBytesExceeded { layer, value, max },
+            source => Self::Image(Arc::new(flatten::Error::Layer { layer, source })),
+        }
+    }
+}
+
+impl From<sqfs_writer::Error> for Error {
+    fn from(error: sqfs_writer::Error) -> Self {
+        Self::Writer(Arc::new(error))
+    }
+}
+
+/// What the writer's sink said, somewhere down the chain of causes. An [`io::Error`] can't be
+/// cloned; its code says all there is to the system's own.
+fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(sqfs_writer::Error::Sink(error)) = error.downcast_ref() {
+            return Some(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            });
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn others(architectures: &[String]) -> String {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use ociget::Image;
 use serde::Serialize;
@@ -81,14 +82,17 @@ fn ensure_mount_points<B>(tree: &mut Tree<B>, time: u32) -> Result<Vec<String>, 
 
 fn copy_agent<W: Write>(data: &mut DataWriter<W>, agent: &mut Agent) -> Result<FileData, Error> {
     let path = agent.path().to_owned();
-    let failed = |source: io::Error| Error::Agent { path, source };
+    let failed = |source: io::Error| Error::Agent {
+        path,
+        source: Arc::new(source),
+    };
     let body = match agent.body() {
         Ok(body) => body,
         Err(error) => return Err(failed(error)),
     };
     data.add(body).map_err(|error| match error {
         sqfs_writer::Error::Body(source) => failed(source),
-        other => Error::Writer(other),
+        other => other.into(),
     })
 }
 
@@ -157,7 +161,7 @@ impl<'a> Description<'a> {
     fn to_json(&self) -> Result<Vec<u8>, Error> {
         let mut json = serde_json::to_vec_pretty(self).map_err(|error| Error::Internal {
             what: "image.json",
-            source: error.into(),
+            source: Arc::new(error.into()),
         })?;
         json.push(b'\n');
         Ok(json)

@@ -51,5 +51,8 @@ pub use guest::BOOT_ARGS;
 pub use options::{ImageOptions, Options};
 pub use progress::{Event, Progress};
 pub use sqfs_writer::Compressor;
-pub use store::{CHUNK, FORMAT, Key, Pulled, Record, RecordError, Store, read_record};
+pub use store::{
+    Artifact, Bounds, CHUNK, Collected, Damage, FORMAT, ImageStore, Key, Lease, Pulled, Pulling,
+    Record, RecordError, Store, StoreOptions, read_record, verify_file,
+};
 pub use summary::Summary;

@@ -1,6 +1,7 @@
 //! What a store or a build can be told, in plain structs with defaults.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use ociget::Platform;
 use sqfs_writer::Compressor;
@@ -10,6 +11,7 @@ use crate::error::Error;
 use crate::flatten;
 use crate::layer::Limits;
 use crate::progress::Progress;
+use crate::store::StoreOptions;
 
 /// Everything a [`Store`](crate::Store) or a [`build`](crate::build()) can be told.
 ///
@@ -40,6 +42,8 @@ pub struct Options {
     /// Bytes of all layers together that may wait, fetched or decompressed, until it is their turn:
     /// 16 MiB by default. Divided evenly; never changes a byte.
     pub read_ahead: usize,
+    /// How much of the disk the store may use.
+    pub store: StoreOptions,
     /// How registries are talked to.
     pub network: ociget::Options,
     /// Told what happens; nobody by default.
@@ -56,6 +60,7 @@ impl Default for Options {
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             parallel_layers: const { NonZeroUsize::new(3).unwrap() },
             read_ahead: 16 << 20,
+            store: StoreOptions::default(),
             network: ociget::Options::default(),
             progress: Progress::default(),
         }
@@ -68,7 +73,7 @@ impl Options {
         self.image
             .writer(self.threads)
             .check()
-            .map_err(Error::Options)
+            .map_err(|error| Error::Options(Arc::new(error)))
     }
 }
 

@@ -21,6 +21,11 @@ pub enum Event<'a> {
         /// What is wrong with it, for people.
         because: &'a str,
     },
+    /// Another process builds or removes the artifact; this one waits for it.
+    Waiting {
+        /// Whose artifact.
+        digest: &'a Digest,
+    },
     /// A layer's blob is being fetched: the first time, or again from its beginning.
     LayerStarted {
         /// Which one.

@@ -20,7 +20,7 @@ use crate::flatten::{self, LayerSpec};
 use crate::guest;
 use crate::options::Options;
 use crate::progress::{Event, Progress};
-use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile};
+use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging};
 use crate::summary::Summary;
 
 /// Where an artifact goes: a directory, and a name in it.
@@ -28,6 +28,8 @@ use crate::summary::Summary;
 pub(crate) struct Destination {
     pub(crate) directory: PathBuf,
     pub(crate) name: OsString,
+    /// How the file is staged.
+    pub(crate) staging: Staging,
 }
 
 /// What is done with an image, apart from where it comes from.
@@ -44,7 +46,7 @@ struct Recipe {
 pub(crate) async fn agent(options: &Options) -> Result<Agent, Error> {
     let agents = options.agents.clone();
     let architecture = options.platform.architecture().to_owned();
-    tokio::task::spawn_blocking(move || agents.open(&architecture))
+    tokio::task::spawn_blocking(move || agents.open(&architecture)?.hashed())
         .await
         .map_err(Error::worker)?
 }
@@ -81,8 +83,15 @@ pub(crate) async fn pull(
 ) -> Result<(Record, Summary), Error> {
     let started = Instant::now();
     let recipe = Recipe::new(&image, agent, options);
-    let staged = StagedFile::create(&destination.directory)
-        .map_err(|error| Error::store("write to", &destination.directory, error))?;
+    let Destination {
+        directory,
+        name,
+        staging,
+    } = destination;
+    // The threads below outlive this future if it is dropped; then they are to stop.
+    let _stop = staging.stop.on_drop();
+    let staged = StagedFile::create(&directory, staging)
+        .map_err(|error| Error::store("write to", &directory, error))?;
 
     let read_ahead = ReadAhead::new(options.parallel_layers, options.read_ahead);
     let (feed, requests) = feed::feed(read_ahead);
@@ -94,7 +103,9 @@ pub(crate) async fn pull(
     let (blobs, assembled) = tokio::join!(downloads, assembly);
     // A broken download also fails the assembly; the download knows why.
     let blobs = blobs?;
-    let assembled = assembled.map_err(Error::worker)??;
+    let assembled = assembled
+        .map_err(Error::worker)?
+        .map_err(|error| error.of_sink(&directory))?;
 
     let proofs = Proofs::collect(&image, blobs, assembled.diff_ids)?;
     options.progress.tell(&Event::Publishing);
@@ -103,9 +114,9 @@ pub(crate) async fn pull(
         let publishing = Instant::now();
         assembled
             .artifact
-            .publish(&destination.name, &proofs)
+            .publish(&name, &proofs)
             .map(|record| (record, publishing.elapsed()))
-            .map_err(|error| Error::store("publish to", &destination.directory, error))
+            .map_err(|error| Error::store("publish to", &directory, error))
     });
     let (record, publishing) = record.await.map_err(Error::worker)??;
     summary.publishing = publishing;
@@ -166,7 +177,7 @@ fn assemble(
     let artifact = sealed
         .sink
         .seal(sealed.superblock, recipe.key)
-        .map_err(|error| Error::Writer(sqfs_writer::Error::Sink(error)))?;
+        .map_err(sqfs_writer::Error::Sink)?;
     Ok(Assembled {
         artifact,
         diff_ids: flattened.proofs,

@@ -2,15 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt as _;
 
 use super::key::Key;
-use super::record::{CHUNK, Record};
+use super::record::{CHUNK, Record, SUPERBLOCK};
 use super::staging::StagedFile;
 use crate::pull::Proofs;
-
-/// Length of the superblock, which belongs in front but is known last.
-const SUPERBLOCK: usize = 96;
 
 /// A sink for an image: takes its bytes from offset 96 on, and the superblock when they are all
 /// there.
@@ -56,15 +52,15 @@ impl ArtifactWriter {
         if let Some(digest) = self.chunks.first_mut() {
             *digest = *blake3::hash(&first).as_bytes();
         }
-        self.staged.file().write_all_at(&first, 0)?;
+        self.staged.write_all_at(&first, 0)?;
         let record = Record {
             key,
             image_length: self.offset,
+            superblock: *blake3::hash(&superblock).as_bytes(),
             chunks: self.chunks,
         };
-        self.staged
-            .file()
-            .write_all_at(&record.encode()?, self.offset)?;
+        let offset = self.offset;
+        self.staged.write_all_at(&record.encode()?, offset)?;
         Ok(SealedArtifact {
             staged: self.staged,
             record,
@@ -83,9 +79,7 @@ impl ArtifactWriter {
             return Ok(());
         }
         self.chunks.push(*blake3::hash(&self.pending).as_bytes());
-        self.staged
-            .file()
-            .write_all_at(&self.pending, self.offset)?;
+        self.staged.write_all_at(&self.pending, self.offset)?;
         self.offset += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
@@ -131,6 +125,7 @@ mod tests {
 
     use ociget::Digest;
 
+    use super::super::staging::Staging;
     use super::*;
     use crate::options::ImageOptions;
 
@@ -138,7 +133,7 @@ mod tests {
     fn chunk_digests_cover_the_file_with_its_superblock() {
         let directory = tempfile::tempdir().unwrap();
         for length in [4096, CHUNK, CHUNK + 4096, 2 * CHUNK, 2 * CHUNK + 8192] {
-            let staged = StagedFile::create(directory.path()).unwrap();
+            let staged = StagedFile::create(directory.path(), Staging::new(0, None)).unwrap();
             let mut writer = ArtifactWriter::new(staged);
             let body: Vec<u8> = (0..length - SUPERBLOCK)
                 .map(|at| u8::try_from(at % 251).unwrap())

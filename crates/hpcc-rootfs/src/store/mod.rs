@@ -4,31 +4,55 @@
 //! complete, or it is not there.
 
 mod artifact;
+mod files;
+mod gc;
+mod image_store;
+mod inventory;
 mod key;
+mod lease;
+mod lock;
 mod name;
+mod note;
+mod options;
 mod record;
+mod shared_build;
 mod staging;
+mod stop;
+mod sweep;
+mod tables;
+mod verify;
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ociget::{Digest, SourceSpec};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps};
+use tracing::Instrument as _;
 
 pub(crate) use artifact::{ArtifactWriter, SealedArtifact};
-pub(crate) use staging::StagedFile;
+pub(crate) use staging::{StagedFile, Staging};
 
+pub use gc::{Bounds, Collected};
+pub use image_store::{ImageStore, Pulling};
+pub use inventory::Artifact;
 pub use key::{FORMAT, Key};
+pub use lease::Lease;
+pub use options::StoreOptions;
 pub use record::{CHUNK, Record, RecordError};
+pub use verify::Damage;
 
-use crate::agent::Agent;
+use crate::agent::OpenAgent;
 use crate::error::Error;
 use crate::options::Options;
 use crate::progress::Event;
 use crate::pull::{self, Destination};
 use crate::summary::Summary;
+use lock::BuildLock;
+use note::Note;
+use shared_build::SharedBuilds;
 
 /// A directory of images that are ready to boot.
 ///
@@ -46,6 +70,7 @@ pub struct Store {
 struct Inner {
     directory: PathBuf,
     options: Options,
+    builds: SharedBuilds,
 }
 
 /// An artifact that is in the store.
@@ -82,7 +107,11 @@ impl Store {
             Err(error) => return Err(failed(error)),
         }
         Ok(Self {
-            inner: Arc::new(Inner { directory, options }),
+            inner: Arc::new(Inner {
+                directory,
+                options,
+                builds: SharedBuilds::default(),
+            }),
         })
     }
 
@@ -104,27 +133,26 @@ impl Store {
     /// # Errors
     /// [`Error::Store`] if the directory can't be read.
     pub fn existing_images(&self) -> Result<Vec<Digest>, Error> {
+        inventory::digests(self.directory())
+            .map_err(|source| Error::store("list the store", self.directory(), source))
+    }
+
+    /// Everything about all artifacts, sorted by digest; a missing directory is an empty list.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory can't be read. What is wrong with a single artifact is in
+    /// its [`Artifact::record`].
+    pub fn artifacts(&self) -> Result<Vec<Artifact>, Error> {
         let failed = |source| Error::store("list the store", self.directory(), source);
-        let entries = match fs::read_dir(self.directory()) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(failed(error)),
-        };
-        let mut digests = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(failed)?;
-            let digest = entry.file_name().to_str().and_then(name::digest);
-            let Some(digest) = digest else { continue };
-            match entry.file_type() {
-                Ok(kind) if kind.is_file() => digests.push(digest),
-                Ok(_) => {}
-                // Removed since it was listed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-        digests.sort();
-        Ok(digests)
+        let digests = self.existing_images()?;
+        let artifacts = digests
+            .into_iter()
+            .map(|digest| inventory::artifact(self.directory(), digest));
+        // One that was removed since it was listed is left out.
+        artifacts
+            .filter_map(Result::transpose)
+            .collect::<io::Result<_>>()
+            .map_err(failed)
     }
 
     /// The absolute path of the artifact of an image, whether it is built or not.
@@ -140,11 +168,11 @@ impl Store {
     /// [`Error::Store`] if the file can't be removed.
     pub fn untag_image(&self, digest: &Digest) -> Result<bool, Error> {
         let path = self.path_for(digest);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(Error::store("remove the artifact", &path, error)),
-        }
+        let removed = sweep::remove(&path)
+            .map_err(|error| Error::store("remove the artifact", &path, error))?;
+        // Without an artifact a note says nothing; what stays of it is swept.
+        let _ = sweep::remove(&self.directory().join(name::note(digest)));
+        Ok(removed)
     }
 
     /// The record of an artifact, or `None` if the artifact is not there.
@@ -153,15 +181,108 @@ impl Store {
     /// [`Error::Artifact`] if the file is damaged or none of ours.
     pub fn record(&self, digest: &Digest) -> Result<Option<Record>, Error> {
         let path = self.path_for(digest);
-        match read(&path) {
-            Ok(record) if record.key.identity == *digest => Ok(Some(record)),
-            Ok(_) => Err(Error::Artifact {
-                path,
-                source: RecordError::Damaged("it belongs to another image"),
-            }),
+        match read(&path, Some(digest)) {
+            Ok(record) => Ok(Some(record)),
             Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Artifact { path, source }),
+            Err(source) => Err(artifact_error(&path, source)),
         }
+    }
+
+    /// Pins an artifact against [`gc`](Self::gc), or says `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the file can't be opened or locked.
+    pub fn lease(&self, digest: &Digest) -> Result<Option<Lease>, Error> {
+        let path = self.path_for(digest);
+        Lease::take(path.clone(), digest)
+            .map_err(|source| Error::store("pin the artifact", &path, source))
+    }
+
+    /// Reads all of an artifact and compares it with its record. A damaged one is set aside: it
+    /// loses its name, and the next pull builds it anew. Nothing of it is set aside while a build
+    /// is about to replace it.
+    ///
+    /// It reads the whole file, so an asynchronous caller has it done by a blocking thread. `None`
+    /// says that the artifact is not there, an empty list that it is sound.
+    ///
+    /// # Errors
+    /// [`Error::Artifact`] if the record itself can't be believed; the file is set aside then as
+    /// well. [`Error::Store`] if it can't be read or renamed.
+    pub fn verify(&self, digest: &Digest) -> Result<Option<Vec<Damage>>, Error> {
+        let path = self.path_for(digest);
+        let failed = |source| Error::store("verify", &path, source);
+        let Some(file) = lease::open(&path).map_err(failed)? else {
+            return Ok(None);
+        };
+        let file = File::from(file);
+        let verdict = match Record::read(&file).and_then(|record| record.of(digest)) {
+            Ok(record) => Ok(verify::verify(&file, &record).map_err(failed)?),
+            Err(RecordError::Io(error)) => return Err(failed(error)),
+            Err(source) => Err(artifact_error(&path, source)),
+        };
+        if verdict.as_ref().map_or(true, |damage| !damage.is_empty()) {
+            self.set_aside(digest, &file.into()).map_err(failed)?;
+        }
+        verdict.map(Some)
+    }
+
+    fn set_aside(&self, digest: &Digest, bad: &std::os::fd::OwnedFd) -> io::Result<()> {
+        let path = self.path_for(digest);
+        let Some(_lock) = BuildLock::try_take(self.directory(), digest)? else {
+            return Ok(());
+        };
+        if lock::has_name(bad, &path)? {
+            fs::rename(&path, self.directory().join(name::bad(digest)))?;
+            tracing::warn!(%digest, "a damaged artifact was set aside");
+        }
+        Ok(())
+    }
+
+    /// Removes artifacts until the bounds are kept, least recently used first, and everything that
+    /// belongs to no artifact. What is pinned by a [`Lease`] or being built stays. A missing
+    /// directory is fine.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory can't be read or a file not removed.
+    pub fn gc(&self, bounds: &Bounds) -> Result<Collected, Error> {
+        let directory = self.directory();
+        match gc::collect(directory, bounds, SystemTime::now()) {
+            Ok(collected) => Ok(collected),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Collected::default()),
+            Err(error) => Err(Error::store("collect the garbage of", directory, error)),
+        }
+    }
+
+    /// Removes what dead builds left behind; a worker does that when it starts. Every build does it,
+    /// too. Returns how many files. A missing directory is fine.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory can't be read or a file not removed.
+    pub fn sweep(&self) -> Result<u64, Error> {
+        match sweep::sweep(self.directory()) {
+            Ok(removed) => Ok(removed),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(Error::store("sweep", self.directory(), error)),
+        }
+    }
+
+    /// Finds out what would keep every pull from succeeding: options out of range, an agent that
+    /// can't be read, a directory that can't be written or has no room. Makes the directory.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<(), Error> {
+        let options = self.options();
+        options.check()?;
+        let agent = options.agents.open(options.platform.architecture())?;
+        agent.digest()?;
+        let directory = self.directory();
+        fs::create_dir_all(directory)
+            .map_err(|error| Error::store("create the store", directory, error))?;
+        // A file that is locked, and vanishes.
+        StagedFile::create(directory, Staging::new(options.store.min_free, None))
+            .and_then(|mut staged| staged.write_all_at(&[0; 4096], 0))
+            .map_err(|error| Error::store("write to", directory, error))
     }
 
     /// Makes sure that the artifact of an image is in the store, and says where.
@@ -171,7 +292,11 @@ impl Store {
     /// reference does the same. If the artifact is there with the same key, this returns at once,
     /// without network. A damaged artifact, or one with another key, is replaced.
     ///
-    /// Dropping the future stops the build and leaves nothing behind.
+    /// Callers that ask for the same at the same time share one build, in a process and across
+    /// processes. Dropping the future leaves the build to the others; if there are none, it stops
+    /// and leaves nothing behind.
+    ///
+    /// It needs a Tokio runtime with its timer and its I/O enabled.
     ///
     /// # Errors
     /// Every [`Error`]; nothing was published then, and nothing is left behind.
@@ -180,86 +305,192 @@ impl Store {
         image: &str,
         expected: Option<&Digest>,
     ) -> Result<Pulled, Error> {
-        let options = self.options();
-        options.check()?;
-        let agent = pull::agent(options).await?;
+        self.options().check()?;
         let spec: SourceSpec = image.parse()?;
-        let pinned = pinned(&spec, expected);
-        if let Some(identity) = pinned
-            && let Some(there) = self.up_to_date(identity, &agent)
-        {
+        let pinned = pinned(&spec, expected).cloned();
+        let store = self.clone();
+        let there = blocking(move || {
+            let agent = store.open_agent()?;
+            match &pinned {
+                Some(identity) => store.up_to_date(identity, &agent, false),
+                None => Ok(None),
+            }
+        });
+        if let Some(there) = there.await? {
             return Ok(there);
         }
-        let source = pull::source(&spec, options)?;
-        // What a tag stands for costs less than what it leads to; where that is here, it was all.
-        let held = match pinned {
-            Some(_) => None,
-            None => source.identity().await?,
+        let ask = (image.to_owned(), expected.cloned());
+        let start = || {
+            let (image, expected) = ask.clone();
+            let span = tracing::info_span!("pull", image, digest = tracing::field::Empty);
+            self.clone().build(image, expected).instrument(span)
         };
-        if let Some(identity) = &held
-            && let Some(there) = self.up_to_date(identity, &agent)
-        {
+        self.inner.builds.join(ask.clone(), start).await
+    }
+
+    /// Builds what was asked for, unless somebody else has done so meanwhile.
+    async fn build(self, reference: String, expected: Option<Digest>) -> Result<Pulled, Error> {
+        let spec: SourceSpec = reference.parse()?;
+        let source = pull::source(&spec, self.options())?;
+        let agent = self.open_agent()?;
+        // Nothing is asked of the registry before it is clear that nobody else is asking. Without a
+        // digest, only the registry knows what to wait for.
+        let (mut resolved, identity) = match pinned(&spec, expected.as_ref()) {
+            Some(identity) => (None, identity.clone()),
+            None => {
+                let image = pull::resolve(&*source, expected.as_ref(), self.options()).await?;
+                let identity = image.identity.get().clone();
+                (Some(image), identity)
+            }
+        };
+        tracing::Span::current().record("digest", tracing::field::display(&identity));
+        let store = self.clone();
+        let (digest, agent) = (identity.clone(), Arc::new(agent));
+        let opened = Arc::clone(&agent);
+        // Tags mostly lead to what is there already: that takes no lock.
+        let there = blocking(move || store.up_to_date(&digest, &opened, false)).await?;
+        if let Some(there) = there {
             return Ok(there);
         }
-        let image = pull::resolve(&*source, expected, options).await?;
-        if pinned.is_none()
-            && held.is_none()
-            && let Some(there) = self.up_to_date(image.identity.get(), &agent)
-        {
+
+        let lock = self.lock(&identity).await?;
+        let store = self.clone();
+        let (digest, opened) = (identity.clone(), Arc::clone(&agent));
+        let there = blocking(move || {
+            opened.digest()?;
+            store.sweep()?;
+            store.up_to_date(&digest, &opened, true)
+        });
+        if let Some(there) = there.await? {
             return Ok(there);
         }
-        let directory = self.directory();
-        fs::create_dir_all(directory)
-            .map_err(|error| Error::store("create the store", directory, error))?;
+        let image = match resolved.take() {
+            Some(image) => image,
+            None => pull::resolve(&*source, expected.as_ref(), self.options()).await?,
+        };
+        let note = Note {
+            source: Some(reference),
+            agent: agent.memory(),
+        };
+        let agent = Arc::into_inner(agent).ok_or_else(|| Error::Internal {
+            what: "the agent's file",
+            source: Arc::new(io::Error::other("it is still in use")),
+        })?;
         let destination = Destination {
-            directory: directory.to_owned(),
-            name: name::artifact(image.identity.get()).into(),
+            directory: self.directory().to_owned(),
+            name: name::artifact(&identity).into(),
+            staging: Staging::new(self.options().store.min_free, Some(lock)),
         };
-        let digest = image.identity.get().clone();
+        let agent = Some(agent.hashed()?);
         let (record, summary) =
-            pull::pull(&*source, image, Some(agent), options, destination).await?;
+            pull::pull(&*source, image, agent, self.options(), destination).await?;
+        note.write(self.directory(), &identity);
         Ok(Pulled {
-            path: self.path_for(&digest),
-            digest,
+            path: self.path_for(&identity),
+            digest: identity,
             record,
             built: Some(summary),
         })
     }
 
-    /// The artifact, if it is there and its key says that a build would write the same bytes.
-    fn up_to_date(&self, identity: &Digest, agent: &Agent) -> Option<Pulled> {
+    fn open_agent(&self) -> Result<OpenAgent, Error> {
+        let options = self.options();
+        options.agents.open(options.platform.architecture())
+    }
+
+    /// Waits until nobody else builds or removes the artifact.
+    async fn lock(&self, identity: &Digest) -> Result<BuildLock, Error> {
+        let directory = self.directory();
+        fs::create_dir_all(directory)
+            .map_err(|error| Error::store("create the store", directory, error))?;
+        let busy = || {
+            let event = Event::Waiting { digest: identity };
+            self.options().progress.tell(&event);
+        };
+        BuildLock::take(directory, identity, busy)
+            .instrument(tracing::debug_span!("lock", digest = %identity))
+            .await
+            .map_err(|error| Error::store("lock an artifact in", directory, error))
+    }
+
+    /// The artifact, if it is there and its key says that a build would write the same bytes. Then
+    /// its time of last use is now.
+    fn up_to_date(
+        &self,
+        identity: &Digest,
+        agent: &OpenAgent,
+        tell: bool,
+    ) -> Result<Option<Pulled>, Error> {
         let options = self.options();
         let outdated = |because: &str| {
-            options.progress.tell(&Event::Outdated {
-                digest: identity,
-                because,
-            });
-            None
+            if tell {
+                let digest = identity;
+                options.progress.tell(&Event::Outdated { digest, because });
+            }
+            Ok(None)
         };
-        let record = match self.record(identity) {
-            Ok(record) => record?,
-            Err(Error::Artifact { source, .. }) => return outdated(&source.to_string()),
+        let path = self.path_for(identity);
+        let record = match read(&path, Some(identity)) {
+            Ok(record) => record,
+            Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
             Err(error) => return outdated(&error.to_string()),
+        };
+        let mut note = Note::read(self.directory(), identity);
+        let recalled = note.agent.as_ref().and_then(|memory| agent.recall(memory));
+        let digest = match &recalled {
+            Some(digest) => digest,
+            None => agent.digest()?,
         };
         let key = Key::new(
             identity.clone(),
             // Identity and platform determine it; only the network could tell.
             record.key.manifest.clone(),
             options.platform.to_string(),
-            Some(agent.digest().clone()),
+            Some(digest.clone()),
             &options.image,
         );
         if record.key != key {
             let fields = record.key.difference(&key).join(", ");
             return outdated(&format!("built with another {fields}"));
         }
-        Some(Pulled {
+        // Not on a read-only file system, and not for who does not own it: then it is not known.
+        let _ = rustix::fs::utimensat(CWD, &path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
+        if recalled.is_none()
+            && let Some(memory) = agent.memory()
+        {
+            note.agent = Some(memory);
+            note.write(self.directory(), identity);
+        }
+        Ok(Some(Pulled {
             digest: identity.clone(),
-            path: self.path_for(identity),
+            path,
             record,
             built: None,
-        })
+        }))
     }
+}
+
+/// The time of last access is the time of last use; the time of writing stays.
+const USED_NOW: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_OMIT,
+    },
+};
+
+/// Does something on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Error::worker)?
 }
 
 /// The identity, where it is known without asking. Two digests that contradict each other are the
@@ -281,18 +512,39 @@ fn pinned<'a>(spec: &'a SourceSpec, expected: Option<&'a Digest>) -> Option<&'a 
 /// [`Error::Store`] if the file can't be read, [`Error::Artifact`] if it is damaged or none of ours.
 pub fn read_record(path: impl AsRef<Path>) -> Result<Record, Error> {
     let path = path.as_ref();
-    read(path).map_err(|source| match source {
+    read(path, None).map_err(|source| artifact_error(path, source))
+}
+
+/// Reads an artifact anywhere, in a store or not, and compares it with its record. An empty list
+/// says that it is sound. The file stays where it is.
+///
+/// # Errors
+/// [`Error::Store`] if the file can't be read, [`Error::Artifact`] if its record can't be believed.
+pub fn verify_file(path: impl AsRef<Path>) -> Result<Vec<Damage>, Error> {
+    let path = path.as_ref();
+    let failed = |source| Error::store("verify", path, source);
+    let file = File::open(path).map_err(failed)?;
+    let record = Record::read(&file).map_err(|source| artifact_error(path, source))?;
+    verify::verify(&file, &record).map_err(failed)
+}
+
+fn artifact_error(path: &Path, source: RecordError) -> Error {
+    match source {
         RecordError::Io(source) => Error::store("read", path, source),
         source => Error::Artifact {
             path: path.to_owned(),
-            source,
+            source: Arc::new(source),
         },
-    })
+    }
 }
 
 /// Opens without following a symlink in the last component: an artifact is a file.
-fn read(path: &Path) -> Result<Record, RecordError> {
+fn read(path: &Path, identity: Option<&Digest>) -> Result<Record, RecordError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
-    Record::read(&File::from(file))
+    let record = Record::read(&File::from(file))?;
+    match identity {
+        Some(identity) => record.of(identity),
+        None => Ok(record),
+    }
 }

@@ -1,13 +1,72 @@
-//! The one mapping between a digest and the name of its artifact: `sha256-<hex>.sqsh`.
+//! The one mapping between a digest and the names of its files: the artifact `sha256-<hex>.sqsh`,
+//! and beside it, with a dot and no say in what is finished, a lock, a note, and an artifact that was
+//! found damaged.
 
 use ociget::Digest;
 
 const SUFFIX: &str = ".sqsh";
+const LOCK: &str = ".lock-";
+const NOTE: &str = ".note-";
+const BAD: &str = ".bad-";
+const STAGED: &str = ".staged-";
 
 /// The file name of the artifact of an image. A [`Digest`] holds nothing but a known algorithm and
 /// lower-case hex digits, so the name has no room for a path.
 pub(crate) fn artifact(digest: &Digest) -> String {
     format!("{}-{}{SUFFIX}", digest.algorithm().as_str(), digest.hex())
+}
+
+/// The file whose lock says that somebody builds or removes the artifact.
+pub(crate) fn lock(digest: &Digest) -> String {
+    beside(LOCK, digest)
+}
+
+/// The file with what is known locally and in no artifact.
+pub(crate) fn note(digest: &Digest) -> String {
+    beside(NOTE, digest)
+}
+
+/// What an artifact is called once it was found damaged.
+pub(crate) fn bad(digest: &Digest) -> String {
+    beside(BAD, digest)
+}
+
+/// What a file beside an artifact is, and whose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Lock(Digest),
+    Note(Digest),
+    Bad(Digest),
+    /// On its way to a name; whose it is only its owner knows.
+    Staged,
+}
+
+/// What a file name with a dot stands for, or `None` if it is not one of ours.
+pub(crate) fn classify(name: &str) -> Option<Beside> {
+    let digest = |rest: &str| {
+        let (algorithm, hex) = rest.split_once('-')?;
+        format!("{algorithm}:{hex}").parse().ok()
+    };
+    if let Some(rest) = name.strip_prefix(LOCK) {
+        digest(rest).map(Beside::Lock)
+    } else if let Some(rest) = name.strip_prefix(NOTE) {
+        digest(rest).map(Beside::Note)
+    } else if let Some(rest) = name.strip_prefix(BAD) {
+        digest(rest).map(Beside::Bad)
+    } else {
+        let (process, serial) = name.strip_prefix(STAGED)?.split_once('-')?;
+        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        (number(process) && number(serial)).then_some(Beside::Staged)
+    }
+}
+
+/// A name for a file on its way to its own, unique as long as this process lives.
+pub(crate) fn staged(serial: u64) -> String {
+    format!("{STAGED}{}-{serial}", std::process::id())
+}
+
+fn beside(prefix: &str, digest: &Digest) -> String {
+    format!("{prefix}{}-{}", digest.algorithm().as_str(), digest.hex())
 }
 
 /// The digest a file name stands for, or `None` for every other name.
@@ -24,6 +83,25 @@ mod tests {
     fn the_mapping_reverses() {
         let image = Digest::of(b"image");
         assert_eq!(digest(&artifact(&image)), Some(image));
+    }
+
+    #[test]
+    fn files_beside_an_artifact_are_told_apart() {
+        let image = Digest::of(b"image");
+        for (name, expected) in [
+            (lock(&image), Some(Beside::Lock(image.clone()))),
+            (note(&image), Some(Beside::Note(image.clone()))),
+            (bad(&image), Some(Beside::Bad(image.clone()))),
+            (staged(7), Some(Beside::Staged)),
+            (".staged-".into(), None),
+            (".staged-1-".into(), None),
+            (".staged-1-2-3".into(), None),
+            (".staged-x-1".into(), None),
+            (".lock-sha256-../x".into(), None),
+            (artifact(&image), None),
+        ] {
+            assert_eq!(classify(&name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -27,13 +27,13 @@ pub const CHUNK: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"HPCCROOT";
 const VERSION: u32 = 1;
+/// Bytes of a squashfs superblock.
+pub(crate) const SUPERBLOCK: usize = 96;
 const FOOTER: usize = 64;
 const CHECKSUM: usize = 32;
 /// Facts are a few hundred bytes; what claims to be more is not a record.
 const FACTS_MAX: usize = 64 * 1024;
 const SECTOR: u64 = 4096;
-
-type Hash = [u8; CHECKSUM];
 
 /// The record of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +43,10 @@ pub struct Record {
     pub key: Key,
     /// Bytes of the squashfs image, its padding included; a multiple of 4096.
     pub image_length: u64,
+    /// BLAKE3 of the superblock, the first 96 bytes: what can be checked without reading more.
+    pub superblock: [u8; 32],
     /// BLAKE3 of each [`CHUNK`] of the image.
-    pub chunks: Vec<Hash>,
+    pub chunks: Vec<[u8; 32]>,
 }
 
 /// The readable part of the record.
@@ -53,6 +55,8 @@ pub struct Record {
 struct Facts {
     key: Key,
     chunk_size: u64,
+    /// BLAKE3 of the superblock.
+    superblock: String,
     /// BLAKE3 over the chunk digests: one value that stands for the content of the image.
     root: String,
 }
@@ -66,12 +70,23 @@ impl Record {
             .to_string()
     }
 
+    /// The same, if it is the record of that image.
+    pub(crate) fn of(self, identity: &ociget::Digest) -> Result<Self, RecordError> {
+        if self.key.identity == *identity {
+            return Ok(self);
+        }
+        Err(RecordError::Damaged("it belongs to another image"))
+    }
+
     /// The bytes to append at `image_length`; with them the file ends on a 4 KiB boundary.
     pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
         let mut bytes = self.chunks.as_flattened().to_vec();
         let facts = serde_json::to_vec(&Facts {
             key: self.key.clone(),
             chunk_size: CHUNK as u64,
+            superblock: blake3::Hash::from_bytes(self.superblock)
+                .to_hex()
+                .to_string(),
             root: self.root(),
         })?;
         let facts_length = u32::try_from(facts.len()).map_err(io::Error::other)?;
@@ -88,7 +103,8 @@ impl Record {
         Ok(bytes)
     }
 
-    /// Reads the record of an open file, whose length it also checks.
+    /// Reads the record of an open file. It also checks the length of the file, and its superblock;
+    /// [`Store::verify`](crate::Store::verify) checks the rest.
     ///
     /// # Errors
     /// [`RecordError`] says in which way it is not one of ours, or damaged.
@@ -110,7 +126,15 @@ impl Record {
             ))?;
         let mut bytes = vec![0; record_length];
         file.read_exact_at(&mut bytes, footer.image_length)?;
-        footer.open(&bytes)
+        let record = footer.open(&bytes)?;
+        let mut superblock = [0; SUPERBLOCK];
+        file.read_exact_at(&mut superblock, 0)?;
+        if blake3::hash(&superblock) != record.superblock {
+            return Err(RecordError::Damaged(
+                "the superblock in front is not the one that was written",
+            ));
+        }
+        Ok(record)
     }
 }
 
@@ -172,9 +196,12 @@ impl Footer {
             .ok_or(RecordError::Damaged("its facts are cut short"))?;
         let facts: Facts = serde_json::from_slice(facts)
             .map_err(|_| RecordError::Damaged("its facts don't read as such"))?;
+        let superblock = blake3::Hash::from_hex(&facts.superblock)
+            .map_err(|_| RecordError::Damaged("its facts don't read as such"))?;
         let record = Record {
             key: facts.key,
             image_length: self.image_length,
+            superblock: *superblock.as_bytes(),
             chunks: chunks.as_chunks().0.to_vec(),
         };
         if facts.chunk_size != CHUNK as u64 || facts.root != record.root() {
@@ -228,6 +255,7 @@ mod tests {
                 &ImageOptions::default(),
             ),
             image_length: 3 << 20 | 4096,
+            superblock: *blake3::hash(&[7; SUPERBLOCK]).as_bytes(),
             chunks: vec![[1; 32], [2; 32], [3; 32], [4; 32]],
         }
     }

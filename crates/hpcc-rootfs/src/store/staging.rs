@@ -1,8 +1,8 @@
 //! A file that does not exist until it is complete.
 //!
 //! ```text
-//!  O_TMPFILE ──write──► sync ──link──► .NAME.PID-N ──rename──► NAME ──► sync directory
-//!   no name: a crash, a kill or an error up to here         atomic, replaces what was there
+//!  O_TMPFILE ──write──► sync ──link──► .staged-PID-N ──rename──► NAME ──► sync directory
+//!   no name: a crash, a kill or an error up to here          atomic, replaces what was there
 //!   leaves nothing behind
 //! ```
 //!
@@ -10,24 +10,60 @@
 //! of the dot-name between the two. Where the file system has no `O_TMPFILE`, or `/proc` is not
 //! there to link from, the file is made under the dot-name from the start and removed on drop.
 //!
+//! Whoever stages a file holds a `flock` on it from before it has a name until it is closed. A
+//! dot-name whose file can be locked has no living owner, whatever process ids say;
+//! [`sweep`](super::sweep) goes by that.
+//!
 //! Everything happens relative to the directory's own descriptor: moving the directory meanwhile,
 //! or planting symlinks in it, leads nowhere else.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Permissions of a finished file, before the umask.
-const MODE: Mode = Mode::from_raw_mode(0o644);
+use super::files::{Files, Kernel};
+use super::lock::BuildLock;
+use super::name;
+use super::stop::Stop;
+
+/// Bytes written between two looks at the free space.
+const SPACE_EVERY: u64 = 16 << 20;
 
 /// Distinguishes the dot-names of one process.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+/// What a file is staged with.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    /// Bytes of the file system to leave free; 0 does not look.
+    pub(crate) min_free: u64,
+    /// Ends the build at its next write.
+    pub(crate) stop: Stop,
+    /// The right to publish, kept for as long as the file is open.
+    #[expect(dead_code, reason = "held, and given back on drop")]
+    pub(crate) lock: Option<BuildLock>,
+    /// The system calls.
+    pub(crate) files: Arc<dyn Files>,
+}
+
+impl Staging {
+    /// For a build.
+    pub(crate) fn new(min_free: u64, lock: Option<BuildLock>) -> Self {
+        Self {
+            min_free,
+            stop: Stop::default(),
+            lock,
+            files: Arc::new(Kernel),
+        }
+    }
+}
 
 /// A file being written that nobody can see yet.
 #[derive(Debug)]
@@ -36,111 +72,165 @@ pub(crate) struct StagedFile {
     file: File,
     /// Set where the file has a dot-name that has to go if it is never published.
     dot_name: Option<String>,
+    /// Bytes until the next look at the free space.
+    until_look: u64,
+    staging: Staging,
 }
 
 impl StagedFile {
     /// Starts a file that may one day have a name in `directory`.
-    pub(crate) fn create(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn create(directory: &Path, staging: Staging) -> io::Result<Self> {
         let directory = rustix::fs::open(
             directory,
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        if Path::new("/proc/self/fd").exists() {
-            let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-            match rustix::fs::openat(&directory, ".", flags, MODE) {
-                Ok(file) => {
-                    return Ok(Self {
-                        directory,
-                        file: file.into(),
-                        dot_name: None,
-                    });
-                }
-                // What kernels and file systems answer that don't have it.
-                Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
-                Err(error) => return Err(error.into()),
+        let unnamed = match staging.files.open_unnamed(&directory) {
+            Ok(file) => Some(File::from(file)),
+            // What kernels and file systems answer that don't have it.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let (file, dot_name) = match unnamed {
+            Some(file) => {
+                staging.files.lock(&file)?;
+                (file, None)
             }
-        }
-        Self::create_named(directory)
+            None => create_named(&*staging.files, &directory)
+                .map(|(file, dot_name)| (file, Some(dot_name)))?,
+        };
+        let staged = Self {
+            directory,
+            file,
+            dot_name,
+            until_look: SPACE_EVERY,
+            staging,
+        };
+        staged.look_at_space()?;
+        Ok(staged)
     }
 
-    fn create_named(directory: OwnedFd) -> io::Result<Self> {
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        loop {
-            let name = dot_name();
-            match rustix::fs::openat(&directory, &name, flags, MODE) {
-                Ok(file) => {
-                    return Ok(Self {
-                        directory,
-                        file: file.into(),
-                        dot_name: Some(name),
-                    });
-                }
-                Err(Errno::EXIST) => {}
+    /// Writes all of `bytes` at an offset.
+    pub(crate) fn write_all_at(&mut self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        self.staging.stop.check()?;
+        while !bytes.is_empty() {
+            let written = match self.staging.files.write(&self.file, bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
-            }
+            };
+            bytes = bytes.get(written..).unwrap_or_default();
+            offset += written as u64;
+            self.until_look = self.until_look.saturating_sub(written as u64);
         }
+        if self.until_look == 0 {
+            self.until_look = SPACE_EVERY;
+            self.look_at_space()?;
+        }
+        Ok(())
     }
 
-    /// The open file.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
+    fn look_at_space(&self) -> io::Result<()> {
+        let min_free = self.staging.min_free;
+        if min_free == 0 {
+            return Ok(());
+        }
+        let free = self.staging.files.available(&self.directory)?;
+        if free < min_free {
+            let message = format!("{free} bytes are free, and {min_free} are to be left free");
+            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+        }
+        Ok(())
     }
 
     /// Makes the file durable, then gives it its name, replacing what had it, then makes the name
     /// durable.
+    ///
+    /// # Errors
+    /// Whatever the system says. Unless it was the last step, the name is what it was before. If it
+    /// was, the file is there and complete, and might be gone after a power cut.
     pub(crate) fn publish(mut self, name: &OsStr) -> io::Result<()> {
-        self.file.sync_all()?;
-        let from = match self.dot_name.take() {
-            Some(dot_name) => dot_name,
-            None => self.link()?,
-        };
-        if let Err(error) = rustix::fs::renameat(&self.directory, &from, &self.directory, name) {
-            self.dot_name = Some(from);
-            return Err(error.into());
-        }
-        rustix::fs::fsync(&self.directory)?;
+        self.staging.files.sync(&self.file)?;
+        self.rename(name)?;
+        self.staging.files.sync_directory(&self.directory)?;
         Ok(())
     }
 
-    fn link(&self) -> io::Result<String> {
-        let open_file = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        loop {
-            let name = dot_name();
-            match rustix::fs::linkat(
-                CWD,
-                &open_file,
-                &self.directory,
-                &name,
-                AtFlags::SYMLINK_FOLLOW,
-            ) {
-                Ok(()) => return Ok(name),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// The same for what may be lost in a crash, and is recognized if it is torn.
+    pub(crate) fn publish_carelessly(mut self, name: &OsStr) -> io::Result<()> {
+        self.rename(name)
+    }
+
+    fn rename(&mut self, name: &OsStr) -> io::Result<()> {
+        self.staging.stop.check()?;
+        let files = &self.staging.files;
+        let from = match self.dot_name.take() {
+            Some(dot_name) => dot_name,
+            None => unique(|dot_name| files.link(&self.file, &self.directory, dot_name))?.1,
+        };
+        if let Err(error) = files.rename(&self.directory, &from, name) {
+            self.dot_name = Some(from);
+            return Err(error.into());
         }
+        Ok(())
     }
 }
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
         if let Some(name) = &self.dot_name {
-            // Nothing to be done about a failure here; a name with a dot is never listed.
-            let _ = rustix::fs::unlinkat(&self.directory, name, AtFlags::empty());
+            // Nothing to be done about a failure here; the next sweep takes it.
+            let _ = self.staging.files.unlink(&self.directory, name);
         }
     }
 }
 
-fn dot_name() -> String {
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    format!(".staged-{}-{serial}", std::process::id())
+/// A locked file under a dot-name.
+fn create_named(files: &dyn Files, directory: &OwnedFd) -> io::Result<(File, String)> {
+    loop {
+        let (file, name) = unique(|name| files.create(directory, name))?;
+        let file = File::from(file);
+        // A sweep may come between the two, lock it first and remove it. Then it is another's.
+        let locked = files.lock(&file);
+        let ours = match locked {
+            Ok(()) => named(directory, &name, &file)?,
+            Err(Errno::WOULDBLOCK) => false,
+            Err(error) => {
+                let _ = files.unlink(directory, &name);
+                return Err(error.into());
+            }
+        };
+        if ours {
+            return Ok((file, name));
+        }
+    }
+}
+
+fn named(directory: &OwnedFd, name: &str, file: &File) -> io::Result<bool> {
+    let open = rustix::fs::fstat(file)?;
+    match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok((found.st_dev, found.st_ino) == (open.st_dev, open.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Does something with a dot-name that nobody has.
+fn unique<T>(act: impl Fn(&str) -> Result<T, Errno>) -> io::Result<(T, String)> {
+    loop {
+        let name = name::staged(SERIAL.fetch_add(1, Ordering::Relaxed));
+        match act(&name) {
+            Ok(made) => return Ok((made, name)),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::io::Write as _;
 
     use super::*;
 
@@ -153,15 +243,31 @@ mod tests {
         names
     }
 
+    /// A kernel, or a file system, without `O_TMPFILE`.
+    #[derive(Debug)]
+    struct NoUnnamed;
+
+    impl Files for NoUnnamed {
+        fn open_unnamed(&self, _: &OwnedFd) -> Result<OwnedFd, Errno> {
+            Err(Errno::OPNOTSUPP)
+        }
+    }
+
+    fn unnamed(directory: &Path) -> StagedFile {
+        StagedFile::create(directory, Staging::new(0, None)).unwrap()
+    }
+
     fn named(directory: &Path) -> StagedFile {
-        StagedFile::create_named(File::open(directory).unwrap().into()).unwrap()
+        let mut staging = Staging::new(0, None);
+        staging.files = Arc::new(NoUnnamed);
+        StagedFile::create(directory, staging).unwrap()
     }
 
     #[test]
     fn nothing_has_a_name_before_it_is_published() {
         let directory = tempfile::tempdir().unwrap();
-        let staged = StagedFile::create(directory.path()).unwrap();
-        staged.file().write_all(b"content").unwrap();
+        let mut staged = unnamed(directory.path());
+        staged.write_all_at(b"content", 0).unwrap();
         assert_eq!(names(directory.path()), [""; 0]);
         staged.publish("name".as_ref()).unwrap();
         assert_eq!(names(directory.path()), ["name"]);
@@ -174,11 +280,8 @@ mod tests {
         let path = directory.path().join("name");
         fs::write(&path, b"old").unwrap();
         let old = File::open(&path).unwrap();
-        for staged in [
-            StagedFile::create(directory.path()).unwrap(),
-            named(directory.path()),
-        ] {
-            staged.file().write_all(b"new").unwrap();
+        for mut staged in [unnamed(directory.path()), named(directory.path())] {
+            staged.write_all_at(b"new", 0).unwrap();
             staged.publish("name".as_ref()).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"new");
         }
@@ -189,7 +292,7 @@ mod tests {
     #[test]
     fn a_dropped_file_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        drop(StagedFile::create(directory.path()).unwrap());
+        drop(unnamed(directory.path()));
         let fallback = named(directory.path());
         assert_eq!(names(directory.path()).len(), 1);
         drop(fallback);
@@ -200,7 +303,7 @@ mod tests {
     fn a_failed_rename_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("taken")).unwrap();
-        let staged = StagedFile::create(directory.path()).unwrap();
+        let staged = unnamed(directory.path());
         assert!(staged.publish("taken".as_ref()).is_err());
         assert_eq!(names(directory.path()), ["taken"]);
     }
@@ -211,8 +314,8 @@ mod tests {
         let victim = directory.path().join("victim");
         fs::write(&victim, b"precious").unwrap();
         std::os::unix::fs::symlink(&victim, directory.path().join("name")).unwrap();
-        let staged = StagedFile::create(directory.path()).unwrap();
-        staged.file().write_all(b"new").unwrap();
+        let mut staged = unnamed(directory.path());
+        staged.write_all_at(b"new", 0).unwrap();
         staged.publish("name".as_ref()).unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
         assert_eq!(fs::read(directory.path().join("name")).unwrap(), b"new");

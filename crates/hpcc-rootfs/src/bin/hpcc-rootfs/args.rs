@@ -51,11 +51,33 @@ pub(crate) enum Command {
     },
     /// Show what an artifact was made from
     Inspect(Inspect),
+    /// Read artifacts whole and compare them with their records; exit 1 if one is not sound
+    Verify(Verify),
     /// Remove an artifact from the store; a missing one is fine
     Untag {
         /// Digest of the image: sha256:<64 hex digits>
         digest: Digest,
     },
+    /// Make room: remove artifacts least recently used first, and what belongs to none
+    Gc(Gc),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Verify {
+    /// Digests of images in the store, which are set aside if damaged, or paths of artifacts
+    /// [default: all in the store]
+    #[arg(value_name = "DIGEST-OR-FILE")]
+    pub(crate) subjects: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Gc {
+    /// Bytes that all artifacts may have together
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) max_size: Option<u64>,
+    /// How long ago an artifact may have been used last: a number of s, m, h or d
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) max_age: Option<Duration>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -73,6 +95,12 @@ pub(crate) struct Pull {
     /// Agent for arm64 images
     #[arg(long, value_name = "FILE", conflicts_with = "agent")]
     agent_arm64: Option<PathBuf>,
+    /// Read an artifact that is there already whole, and build it anew if it is damaged
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Bytes to leave free on the file system of the store [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    min_free: Option<u64>,
     #[command(flatten)]
     image_options: ImageArgs,
     #[command(flatten)]
@@ -225,6 +253,9 @@ impl Pull {
                 options.agents = options.agents.with(architecture, file);
             }
         }
+        if let Some(bytes) = self.min_free {
+            options.store.min_free = bytes;
+        }
         Ok(options)
     }
 }
@@ -323,6 +354,23 @@ fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "a size is a number, with K, M, G or T after it".into())
 }
 
+/// A time span, with s, m, h or d after it; without, it is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        "d" => Some(86_400),
+        _ => None,
+    };
+    let seconds = digits.parse::<u64>().ok().zip(unit);
+    seconds
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .map(Duration::from_secs)
+        .ok_or_else(|| "a time span is a number with s, m, h or d after it".into())
+}
+
 fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "yes" => Ok(true),
@@ -339,6 +387,28 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn time_spans_have_suffixes() {
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("90s", Some(90)),
+            ("15m", Some(900)),
+            ("2h", Some(7200)),
+            ("30d", Some(2_592_000)),
+            ("", None),
+            ("d", None),
+            ("1w", None),
+            ("-1d", None),
+            ("999999999999999999d", None),
+        ] {
+            assert_eq!(
+                duration(text).ok().map(|span| span.as_secs()),
+                seconds,
+                "{text}"
+            );
+        }
     }
 
     #[test]

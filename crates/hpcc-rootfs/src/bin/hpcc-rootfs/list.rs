@@ -1,60 +1,108 @@
 //! `hpcc-rootfs list`.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hpcc_rootfs::Artifact;
+use ociget::Digest;
 use serde_json::{Value, json};
 
-use hpcc_rootfs::Store;
-use ociget::Digest;
-
 use crate::args::Global;
-use crate::render;
+use crate::{render, terminal};
 
 pub(crate) fn run(global: &Global) -> anyhow::Result<()> {
-    let store = global.store()?;
-    let rows = store
-        .existing_images()?
-        .into_iter()
-        .map(|digest| row(&store, &digest))
-        .collect::<Vec<_>>();
-    let lines: Vec<_> = rows.iter().map(|(text, _)| text.as_str()).collect();
-    let values: Vec<_> = rows.iter().map(|(_, value)| value).collect();
+    let now = SystemTime::now();
+    let artifacts = global.store()?.artifacts()?;
+    let lines: Vec<_> = artifacts
+        .iter()
+        .map(|artifact| line(artifact, now))
+        .collect();
+    let values: Vec<_> = artifacts.iter().map(value).collect();
     render::print(global, &json!(values), &lines.join("\n"))
 }
 
-/// One artifact: digest, size, platform, agent. A damaged one is listed as what it is.
-fn row(store: &Store, digest: &Digest) -> (String, Value) {
-    let path = store.path_for(digest);
-    let common = json!({
-        "digest": digest.to_string(),
-        "path": path.display().to_string(),
-    });
-    match store.record(digest) {
-        Ok(Some(record)) => {
-            let agent = record
-                .key
-                .agent
-                .as_ref()
-                .map_or("-", |agent| agent.hex().get(..12).unwrap_or_default());
-            let size = indicatif::HumanBytes(record.image_length);
-            let text = format!(
-                "{digest}  {size:>10}  {}  agent {agent}",
-                record.key.platform
-            );
-            (text, merge(common, "record", render::record(&record)))
+/// One artifact: digest, size, age, last use, platform, agent, source. A damaged one is listed as
+/// what it is.
+fn line(artifact: &Artifact, now: SystemTime) -> String {
+    let digest = &artifact.digest;
+    let record = match &artifact.record {
+        Ok(record) => record,
+        Err(error) => {
+            let error = terminal::one_line(&error.clone().into());
+            return format!("{digest}  unusable: {error}");
         }
-        Ok(None) => (
-            format!("{digest}  removed meanwhile"),
-            merge(common, "error", "removed meanwhile".into()),
-        ),
-        Err(error) => (
-            format!("{digest}  unusable: {error}"),
-            merge(common, "error", error.to_string().into()),
-        ),
+    };
+    let agent = record.key.agent.as_ref();
+    format!(
+        "{digest}  {:>10}  built {:>4} ago  used {:>4} ago  {}  agent {}  from {}",
+        indicatif::HumanBytes(artifact.size),
+        age(artifact.built, now),
+        age(artifact.last_used, now),
+        record.key.platform,
+        agent.map_or("-", |agent| agent.hex().get(..12).unwrap_or_default()),
+        artifact.source.as_deref().unwrap_or("-"),
+    )
+}
+
+fn value(artifact: &Artifact) -> Value {
+    let mut value = json!({
+        "digest": artifact.digest.to_string(),
+        "path": artifact.path.display().to_string(),
+        "size": artifact.size,
+        "built": seconds(artifact.built),
+        "last_used": seconds(artifact.last_used),
+        "source": artifact.source,
+        "agent": null,
+    });
+    let (name, more) = match &artifact.record {
+        Ok(record) => {
+            let agent = record.key.agent.as_ref();
+            if let Some(place) = value.get_mut("agent") {
+                *place = json!(agent.map(Digest::to_string));
+            }
+            ("record", render::record(record))
+        }
+        Err(error) => ("error", terminal::one_line(&error.clone().into()).into()),
+    };
+    if let Value::Object(map) = &mut value {
+        map.insert(name.to_owned(), more);
+    }
+    value
+}
+
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
+/// The largest unit that fits: `5m`, `3d`. A time in the future is now.
+fn age(time: SystemTime, now: SystemTime) -> String {
+    let seconds = now.duration_since(time).unwrap_or(Duration::ZERO).as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
     }
 }
 
-fn merge(mut object: Value, name: &str, value: Value) -> Value {
-    if let Value::Object(map) = &mut object {
-        map.insert(name.to_owned(), value);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_for_people() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (7200, "2h"),
+            (900_000, "10d"),
+        ] {
+            assert_eq!(age(at(1), at(1 + seconds)), text);
+        }
+        assert_eq!(age(at(100), at(0)), "0s");
     }
-    object
 }

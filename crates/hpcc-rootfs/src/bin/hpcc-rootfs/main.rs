@@ -5,11 +5,13 @@
 
 mod args;
 mod build;
+mod gc;
 mod inspect;
 mod list;
 mod pull;
 mod render;
 mod terminal;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -51,6 +53,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
             render::path(global, &path)
         }
         Command::Inspect(command) => inspect::run(global, command),
+        Command::Verify(command) => verify::run(global, command),
+        Command::Gc(command) => gc::run(global, command),
         Command::Untag { digest } => {
             let removed = global.store()?.untag_image(digest)?;
             render::untagged(global, digest, removed)

@@ -9,7 +9,28 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     let mut options = command.options()?;
     options.progress = terminal::progress(global);
     let store = command.store(global, options)?;
-    let pulled = terminal::block_on(store.pull_image(&command.image, command.digest.as_ref()))?;
+    let pulled = terminal::block_on(async {
+        let pull = || store.pull_image(&command.image, command.digest.as_ref());
+        let pulled = pull().await?;
+        // What was just built was just written.
+        if !command.verify || pulled.built.is_some() {
+            return Ok(pulled);
+        }
+        match store.verify(&pulled.digest)? {
+            Some(damage) if damage.is_empty() => Ok(pulled),
+            Some(damage) => {
+                let damage: Vec<_> = damage.iter().map(ToString::to_string).collect();
+                terminal::say(&format!(
+                    "rebuilding {}: damaged in {}",
+                    pulled.digest,
+                    damage.join("; ")
+                ));
+                pull().await
+            }
+            // Removed meanwhile.
+            None => pull().await,
+        }
+    })?;
     if let Some(summary) = &pulled.built {
         terminal::summary(global, summary);
     } else if global.verbose {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, bail};
 use hpcc_rootfs::{Event, Progress, Summary};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ociget::Image;
+use ociget::{Digest, Image};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Global;
@@ -17,7 +17,7 @@ pub(crate) fn error(error: &anyhow::Error) {
 }
 
 /// The chain of causes, without repeating a cause that the message before already holds.
-fn one_line(error: &anyhow::Error) -> String {
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
         let cause = cause.to_string().replace('\n', " ");
@@ -84,6 +84,7 @@ fn plain(event: &Event<'_>, verbose: bool) {
         Event::Outdated { digest, because } => {
             say(&format!("rebuilding {digest}: {because}"));
         }
+        Event::Waiting { digest } => say(&waiting(digest)),
         Event::LayerStarted { layer, descriptor } if verbose => say(&format!(
             "layer {layer}: fetching {} ({})",
             descriptor.digest,
@@ -94,6 +95,10 @@ fn plain(event: &Event<'_>, verbose: bool) {
         Event::Publishing if verbose => say("syncing and publishing"),
         _ => {}
     }
+}
+
+fn waiting(digest: &Digest) -> String {
+    format!("waiting for another process that works on {digest}")
 }
 
 fn resolved(image: &Image) -> String {
@@ -155,6 +160,9 @@ impl Bars {
             }
             Event::Outdated { digest, because } => {
                 let _ = self.all.println(format!("rebuilding {digest}: {because}"));
+            }
+            Event::Waiting { digest } => {
+                let _ = self.all.println(waiting(digest));
             }
             Event::LayerStarted { layer, .. } => with(&layers, *layer, ProgressBar::reset),
             Event::LayerBytes { layer, bytes } => with(&layers, *layer, |bar| bar.inc(*bytes)),

@@ -1,0 +1,84 @@
+//! `hpcc-rootfs verify`.
+
+use std::path::Path;
+
+use anyhow::bail;
+use hpcc_rootfs::{Damage, Error, Store};
+use ociget::Digest;
+use serde_json::{Value, json};
+
+use crate::args::{Global, Verify};
+use crate::{render, terminal};
+
+pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
+    let store = global.store()?;
+    let subjects = if command.subjects.is_empty() {
+        let digests = store.existing_images()?;
+        digests.iter().map(Digest::to_string).collect()
+    } else {
+        command.subjects.clone()
+    };
+    let mut bad = 0;
+    let (mut lines, mut values) = (Vec::new(), Vec::new());
+    for subject in &subjects {
+        let (sound, text, value) = outcome(subject, check(&store, subject));
+        bad += usize::from(!sound);
+        lines.push(text);
+        values.push(value);
+    }
+    render::print(global, &json!(values), &lines.join("\n"))?;
+    if bad > 0 {
+        bail!("{bad} of {} artifacts are not sound", subjects.len());
+    }
+    Ok(())
+}
+
+/// A digest names an artifact in the store, which is set aside if it is damaged; anything else is a
+/// path, which stays.
+fn check(store: &Store, subject: &str) -> Result<Option<Vec<Damage>>, Error> {
+    match subject.parse::<Digest>() {
+        Ok(digest) => store.verify(&digest),
+        Err(_) => hpcc_rootfs::verify_file(Path::new(subject)).map(Some),
+    }
+}
+
+fn outcome(subject: &str, checked: Result<Option<Vec<Damage>>, Error>) -> (bool, String, Value) {
+    match checked {
+        Ok(Some(damage)) if damage.is_empty() => (
+            true,
+            format!("{subject}  sound"),
+            json!({ "subject": subject, "sound": true }),
+        ),
+        Ok(Some(damage)) => {
+            let lines: Vec<_> = damage.iter().map(ToString::to_string).collect();
+            let ranges: Vec<_> = damage
+                .iter()
+                .map(|damage| {
+                    json!({
+                        "start": damage.range.start,
+                        "end": damage.range.end,
+                        "parts": damage.parts,
+                    })
+                })
+                .collect();
+            (
+                false,
+                format!("{subject}  damaged in {}", lines.join("; ")),
+                json!({ "subject": subject, "sound": false, "damage": ranges }),
+            )
+        }
+        Ok(None) => (
+            false,
+            format!("{subject}  not in the store"),
+            json!({ "subject": subject, "sound": false, "error": "not in the store" }),
+        ),
+        Err(error) => {
+            let line = terminal::one_line(&error.into());
+            (
+                false,
+                format!("{subject}  {line}"),
+                json!({ "subject": subject, "sound": false, "error": line }),
+            )
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The system calls that publishing is made of, in one place: what can fail here can be made to
+//! fail.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Permissions of a finished file, before the umask.
+const MODE: Mode = Mode::from_raw_mode(0o644);
+
+/// One method a system call, each the kernel's own unless a test says otherwise.
+pub(crate) trait Files: fmt::Debug + Send + Sync {
+    /// A file without a name in `directory`.
+    fn open_unnamed(&self, directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+        // Without /proc there would be no way to name it later.
+        if rustix::fs::stat("/proc/self/fd").is_err() {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        rustix::fs::openat(directory, ".", flags, MODE)
+    }
+
+    /// A new file with a name. Neither an existing file nor a symlink is opened.
+    fn create(&self, directory: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(directory, name, flags, MODE)
+    }
+
+    /// Marks the file as one with a living owner.
+    fn lock(&self, file: &File) -> Result<(), Errno> {
+        rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// Writes at an offset; may write less.
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
+        rustix::io::pwrite(file, bytes, offset)
+    }
+
+    /// Makes the content durable.
+    fn sync(&self, file: &File) -> Result<(), Errno> {
+        rustix::fs::fsync(file)
+    }
+
+    /// Gives a file without a name its first one, which must be free.
+    fn link(&self, file: &File, directory: &OwnedFd, name: &str) -> Result<(), Errno> {
+        let open_file = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::linkat(CWD, open_file, directory, name, AtFlags::SYMLINK_FOLLOW)
+    }
+
+    /// Moves a name over another one, atomically.
+    fn rename(&self, directory: &OwnedFd, from: &str, to: &OsStr) -> Result<(), Errno> {
+        rustix::fs::renameat(directory, from, directory, to)
+    }
+
+    /// Makes the names in the directory durable.
+    fn sync_directory(&self, directory: &OwnedFd) -> Result<(), Errno> {
+        rustix::fs::fsync(directory)
+    }
+
+    /// Removes a name.
+    fn unlink(&self, directory: &OwnedFd, name: &str) -> Result<(), Errno> {
+        rustix::fs::unlinkat(directory, name, AtFlags::empty())
+    }
+
+    /// Bytes of the file system that this user may still write.
+    fn available(&self, directory: &OwnedFd) -> Result<u64, Errno> {
+        let status = rustix::fs::fstatvfs(directory)?;
+        Ok(status.f_bavail.saturating_mul(status.f_frsize))
+    }
+}
+
+/// The kernel's.
+#[derive(Debug)]
+pub(crate) struct Kernel;
+
+impl Files for Kernel {}

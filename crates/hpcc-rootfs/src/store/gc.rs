@@ -1,0 +1,114 @@
+//! Makes room: least recently used first, never what is pinned.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use ociget::Digest;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::inventory::{self, Artifact};
+use super::lock::{BuildLock, has_name};
+use super::name::{self, Beside};
+use super::{lease, sweep};
+
+/// What may stay. Without a bound, only leftovers and damaged artifacts that were set aside go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bounds {
+    /// Bytes that all artifacts may have together.
+    pub max_size: Option<u64>,
+    /// How long ago an artifact may have been used last.
+    pub max_age: Option<Duration>,
+}
+
+/// What a collection did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Collected {
+    /// What was removed, least recently used first.
+    pub removed: Vec<Artifact>,
+    /// What had to go by the bounds and is pinned, or being built at this moment.
+    pub pinned: Vec<Digest>,
+    /// Bytes of the artifacts that are left.
+    pub remaining_bytes: u64,
+    /// Other files that were removed: leftovers of dead builds, artifacts set aside, locks and notes
+    /// of what is no longer there.
+    pub leftovers: u64,
+}
+
+/// Removes what the bounds don't allow, and all that belongs to nothing.
+pub(crate) fn collect(directory: &Path, bounds: &Bounds, now: SystemTime) -> io::Result<Collected> {
+    let mut artifacts = Vec::new();
+    for digest in inventory::digests(directory)? {
+        artifacts.extend(inventory::artifact(directory, digest)?);
+    }
+    artifacts.sort_by(|a, b| (a.last_used, &a.digest).cmp(&(b.last_used, &b.digest)));
+    let mut collected = Collected {
+        remaining_bytes: artifacts.iter().map(|artifact| artifact.size).sum(),
+        ..Collected::default()
+    };
+    for artifact in artifacts {
+        let too_much = bounds
+            .max_size
+            .is_some_and(|max| collected.remaining_bytes > max);
+        // A time of last use in the future is no age.
+        let age = now.duration_since(artifact.last_used).unwrap_or_default();
+        if !too_much && bounds.max_age.is_none_or(|max| age <= max) {
+            continue;
+        }
+        if remove(directory, &artifact)? {
+            collected.remaining_bytes -= artifact.size;
+            collected.removed.push(artifact);
+        } else {
+            collected.pinned.push(artifact.digest);
+        }
+    }
+    collected.leftovers = leftovers(directory)?;
+    Ok(collected)
+}
+
+/// Removes an artifact unless it is pinned. Its lock makes sure that nothing new takes its name
+/// between the look and the removal.
+fn remove(directory: &Path, artifact: &Artifact) -> io::Result<bool> {
+    let Some(_lock) = BuildLock::try_take(directory, &artifact.digest)? else {
+        return Ok(false);
+    };
+    let Some(file) = lease::open(&artifact.path)? else {
+        return Ok(true);
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Replaced since it was looked at: that one is new, and stays.
+        Ok(()) if !has_name(&file, &artifact.path)? => Ok(false),
+        Ok(()) => sweep::remove(&artifact.path),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes what belongs to no artifact. Returns how many files.
+fn leftovers(directory: &Path) -> io::Result<u64> {
+    let mut removed = sweep::sweep(directory)?;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        removed += u64::from(match entry.file_name().to_str().and_then(name::classify) {
+            Some(Beside::Bad(_)) => sweep::remove(&entry.path())?,
+            Some(Beside::Lock(digest))
+                if sweep::gone(&directory.join(name::artifact(&digest)))? =>
+            {
+                remove_lock(directory, &digest)?
+            }
+            _ => false,
+        });
+    }
+    Ok(removed)
+}
+
+/// Whoever opened the file and has not locked it yet will see that it has lost its name.
+fn remove_lock(directory: &Path, digest: &Digest) -> io::Result<bool> {
+    match BuildLock::try_take(directory, digest)? {
+        Some(lock) => lock.remove(directory, digest).map(|()| true),
+        None => Ok(false),
+    }
+}

@@ -1,0 +1,82 @@
+//! Pins an artifact for as long as a VM may need it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use ociget::Digest;
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::lock::has_name;
+
+/// An artifact that `gc` leaves alone as long as this lives.
+///
+/// It is a shared `flock` on the artifact itself, given back on drop or when the process dies. A VM
+/// that is another program can hold one of its own: `flock --shared FILE firecracker …`.
+///
+/// [`Store::untag_image`](crate::Store::untag_image) and a rebuild with another key do not ask for
+/// leases: the name goes, the open file stays.
+#[derive(Debug)]
+pub struct Lease {
+    file: OwnedFd,
+    digest: Digest,
+    path: PathBuf,
+}
+
+impl Lease {
+    /// Which image.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The absolute path of the artifact.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Pins the file at `path`, or says `None` if there is none.
+    pub(crate) fn take(path: PathBuf, digest: &Digest) -> io::Result<Option<Self>> {
+        loop {
+            let Some(file) = open(&path)? else {
+                return Ok(None);
+            };
+            // Held exclusively for a moment by whoever just published or collects it.
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            // What was collected or replaced meanwhile pins nothing.
+            if has_name(&file, &path)? {
+                return Ok(Some(Self {
+                    file,
+                    digest: digest.clone(),
+                    path,
+                }));
+            }
+        }
+    }
+}
+
+/// The artifact's descriptor, open for reading: it stays the same file even if the name goes.
+impl AsFd for Lease {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Opens an artifact without following a symlink in its place.
+pub(crate) fn open(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,59 @@
+//! What is known locally and belongs in no artifact: where it came from, and how the agent in it is
+//! recognized without hashing it again.
+//!
+//! A note is a convenience. It may be missing, torn or stale; then something is unknown or takes
+//! longer, and nothing is wrong.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use ociget::Digest;
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::name;
+use super::staging::{StagedFile, Staging};
+use crate::agent::AgentMemory;
+
+/// What claims to be longer is no note.
+const LENGTH_MAX: u64 = 64 * 1024;
+
+/// The note beside an artifact.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Note {
+    /// The reference that was pulled last.
+    pub(crate) source: Option<String>,
+    /// The agent that is in it.
+    pub(crate) agent: Option<AgentMemory>,
+}
+
+impl Note {
+    /// The note, or an empty one.
+    pub(crate) fn read(directory: &Path, digest: &Digest) -> Self {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let path = directory.join(name::note(digest));
+        let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) else {
+            return Self::default();
+        };
+        let mut text = Vec::new();
+        match File::from(file).take(LENGTH_MAX).read_to_end(&mut text) {
+            Ok(_) => serde_json::from_slice(&text).unwrap_or_default(),
+            Err(_) => Self::default(),
+        }
+    }
+
+    /// Writes the note, or leaves it: nobody has to fail for want of a convenience.
+    pub(crate) fn write(&self, directory: &Path, digest: &Digest) {
+        let written = serde_json::to_vec(self)
+            .map_err(std::io::Error::from)
+            .and_then(|text| {
+                let mut staged = StagedFile::create(directory, Staging::new(0, None))?;
+                staged.write_all_at(&text, 0)?;
+                staged.publish_carelessly(name::note(digest).as_ref())
+            });
+        if let Err(error) = written {
+            tracing::debug!(%digest, %error, "no note was written");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Removes what dead builds left behind, and nothing that has a living owner.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::lock::has_name;
+use super::name::{self, Beside};
+
+/// Removes staged files whose owner is gone, and notes whose artifact is. Returns how many.
+///
+/// A staged file has a living owner exactly if its lock is held: see [`staging`](super::staging).
+pub(crate) fn sweep(directory: &Path) -> io::Result<u64> {
+    let mut removed = 0;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let kind = entry.file_name().to_str().and_then(name::classify);
+        removed += u64::from(match kind {
+            Some(Beside::Staged) => remove_staged(&entry.path())?,
+            Some(Beside::Note(digest)) => {
+                let artifact = directory.join(name::artifact(&digest));
+                gone(&artifact)? && remove(&entry.path())?
+            }
+            _ => false,
+        });
+    }
+    Ok(removed)
+}
+
+fn remove_staged(path: &Path) -> io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => file,
+        // Published or removed since it was listed, or a symlink somebody planted.
+        Err(Errno::NOENT | Errno::LOOP) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) if has_name(&file, path)? => remove(path),
+        Ok(()) | Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a file; a missing one is fine. Returns whether it was there.
+pub(crate) fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn gone(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ociget::Digest;
+
+    use super::super::staging::{StagedFile, Staging};
+    use super::*;
+
+    #[test]
+    fn only_what_has_no_living_owner_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let digest = Digest::of(b"image");
+        let alive = at(".staged-1-0");
+        fs::write(&alive, b"").unwrap();
+        let owner = fs::File::open(&alive).unwrap();
+        rustix::fs::flock(&owner, FlockOperation::LockExclusive).unwrap();
+        for name in [
+            ".staged-1-1",
+            ".staged-foreign",
+            "sha256-x.sqsh",
+            &name::note(&digest),
+            &name::lock(&digest),
+            &name::bad(&digest),
+        ] {
+            fs::write(at(name), b"").unwrap();
+        }
+        std::os::unix::fs::symlink(at("victim"), at(".staged-1-2")).unwrap();
+
+        assert_eq!(sweep(directory.path()).unwrap(), 2);
+        assert!(!at(".staged-1-1").exists());
+        assert!(!at(&name::note(&digest)).exists());
+        assert!(alive.exists());
+        assert!(at(".staged-foreign").exists());
+        drop(owner);
+        assert_eq!(sweep(directory.path()).unwrap(), 1);
+        assert!(!alive.exists());
+    }
+
+    #[test]
+    fn a_file_on_its_way_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut staged = StagedFile::create(directory.path(), Staging::new(0, None)).unwrap();
+        staged.write_all_at(b"content", 0).unwrap();
+        assert_eq!(sweep(directory.path()).unwrap(), 0);
+        staged.publish("name".as_ref()).unwrap();
+        assert_eq!(fs::read(directory.path().join("name")).unwrap(), b"content");
+    }
+}
