@@ -23,7 +23,7 @@ pub enum Error {
     Source(Arc<ociget::Error>),
     /// Content that is not what its digest says: a manifest, a blob, or the tar in a layer. The copy
     /// at the registry is damaged or was tampered with.
-    #[error("{at}: {mismatch}")]
+    #[error("{at}: {mismatch}; the copy there is damaged or was replaced")]
     DigestMismatch {
         /// What it was, and where it came from.
         at: String,
@@ -33,22 +33,26 @@ pub enum Error {
     /// The layers have more entries together than
     /// [`Limits::entries`](crate::layer::Limits::entries) allows.
     #[error(
-        "{layer}: the image has more than {max} entries; raise the limit if it is to be trusted"
+        "cannot read {layer}: {at}: the number of entries in the image is over the limit of {max}; raise it if this image is to be trusted"
     )]
     TarEntryCountExceeded {
         /// The layer in which the limit was reached.
         layer: flatten::LayerName,
+        /// The first entry too many.
+        at: layer::At,
         /// The limit.
         max: u64,
     },
     /// The files of all layers declare more bytes together than
     /// [`Limits::logical_bytes`](crate::layer::Limits::logical_bytes) allows.
     #[error(
-        "{layer}: the files of the image have {value} bytes and more, the limit is {max}; raise it if the image is to be trusted"
+        "cannot read {layer}: {at}: the size of all files of the image is {value} and more, the limit is {max}; raise it if this image is to be trusted"
     )]
     TarTotalBytesExceeded {
         /// The layer in which the limit was reached.
         layer: flatten::LayerName,
+        /// The first file too many.
+        at: layer::At,
         /// The bytes counted up to there.
         value: u64,
         /// The limit.
@@ -230,20 +234,26 @@ impl From<flatten::Error> for Error {
         };
         match source {
             layer::Error::DiffId(mismatch) => Self::DigestMismatch {
-                at: layer.to_string(),
+                at: format!("{layer} is not what the image config promises"),
                 mismatch,
             },
             layer::Error::Limit {
+                at,
                 what: "number of entries in the image",
                 max,
                 ..
-            } => Self::TarEntryCountExceeded { layer, max },
+            } => Self::TarEntryCountExceeded { layer, at, max },
             layer::Error::Limit {
+                at,
                 what: "size of all files of the image",
                 value,
                 max,
-                ..
-            } => Self::TarTotalBytesExceeded { layer, value, max },
+            } => Self::TarTotalBytesExceeded {
+                layer,
+                at,
+                value,
+                max,
+            },
             source => Self::Image(Arc::new(flatten::Error::Layer { layer, source })),
         }
     }

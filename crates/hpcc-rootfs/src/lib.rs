@@ -23,7 +23,8 @@
 //! # }
 //! ```
 //!
-//! - [`Store`]: the prepared images of a worker; [`build()`]: one image to one file.
+//! - [`Store`]: the prepared images of a worker, [`ImageStore`] its four calls as a trait, [`Lease`] what
+//!   keeps one from being collected; [`build()`]: one image to one file.
 //! - [`Options`], [`ImageOptions`], [`Agents`], [`layer::Limits`]: what can be chosen.
 //! - [`Record`], [`Key`]: what an artifact says about itself.
 //! - [`layer`], [`flatten`]: the pure rooms, for those with layers from elsewhere.

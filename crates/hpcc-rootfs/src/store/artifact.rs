@@ -101,6 +101,12 @@ impl SealedArtifact {
         self.staged.publish(name)?;
         Ok(self.record)
     }
+
+    /// The file alone, for tests of publishing that have no image and so no proofs.
+    #[cfg(test)]
+    pub(super) fn into_staged(self) -> StagedFile {
+        self.staged
+    }
 }
 
 impl Write for ArtifactWriter {

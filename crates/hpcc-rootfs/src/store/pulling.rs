@@ -1,0 +1,246 @@
+//! How a store comes to hold an image: what is there is looked at first, then whoever gets the lock
+//! builds.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use ociget::{Digest, SourceSpec};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use tracing::Instrument as _;
+
+use super::key::Key;
+use super::lock::BuildLock;
+use super::note::Note;
+use super::record::RecordError;
+use super::staging::Staging;
+use super::{Pulled, Store, name, read};
+use crate::agent::OpenAgent;
+use crate::error::Error;
+use crate::progress::Event;
+use crate::pull::{self, Destination};
+
+impl Store {
+    /// Makes sure that the artifact of an image is in the store, and says where.
+    ///
+    /// `image` is a reference (`debian:12`, `ghcr.io/org/name@sha256:…`) or, with a prefix, another
+    /// source. `expected` pins it to the digest of a manifest or of an index; a digest in the
+    /// reference does the same. If the artifact is there with the same key, this returns at once,
+    /// without network. A damaged artifact, or one with another key, is replaced.
+    ///
+    /// Callers that ask for the same at the same time share one build, in a process and across
+    /// processes. Dropping the future leaves the build to the others; if there are none, it stops
+    /// and leaves nothing behind.
+    ///
+    /// It needs a Tokio runtime with its timer and its I/O enabled.
+    ///
+    /// # Errors
+    /// Every [`Error`]; nothing was published then, and nothing is left behind.
+    pub async fn pull_image(
+        &self,
+        image: &str,
+        expected: Option<&Digest>,
+    ) -> Result<Pulled, Error> {
+        self.options().check()?;
+        let spec: SourceSpec = image.parse()?;
+        let pinned = pinned(&spec, expected).cloned();
+        let store = self.clone();
+        let there = blocking(move || {
+            let agent = store.open_agent()?;
+            match &pinned {
+                Some(identity) => store.up_to_date(identity, &agent, false),
+                None => Ok(None),
+            }
+        });
+        if let Some(there) = there.await? {
+            return Ok(there);
+        }
+        let ask = (image.to_owned(), expected.cloned());
+        let start = || {
+            let (image, expected) = ask.clone();
+            let span = tracing::info_span!("pull", image, digest = tracing::field::Empty);
+            self.clone().build(image, expected).instrument(span)
+        };
+        self.inner.builds.join(ask.clone(), start).await
+    }
+
+    /// Builds what was asked for, unless somebody else has done so meanwhile.
+    async fn build(self, reference: String, expected: Option<Digest>) -> Result<Pulled, Error> {
+        let spec: SourceSpec = reference.parse()?;
+        let source = pull::source(&spec, self.options())?;
+        let agent = self.open_agent()?;
+        // Nothing is asked of the registry before it is clear that nobody else is asking. Without a
+        // digest, only the registry knows what to wait for.
+        let (mut resolved, identity) = match pinned(&spec, expected.as_ref()) {
+            Some(identity) => (None, identity.clone()),
+            None => {
+                let image = pull::resolve(&*source, expected.as_ref(), self.options()).await?;
+                let identity = image.identity.get().clone();
+                (Some(image), identity)
+            }
+        };
+        tracing::Span::current().record("digest", tracing::field::display(&identity));
+        let store = self.clone();
+        let (digest, agent) = (identity.clone(), Arc::new(agent));
+        let opened = Arc::clone(&agent);
+        // Tags mostly lead to what is there already: that takes no lock.
+        let there = blocking(move || store.up_to_date(&digest, &opened, false)).await?;
+        if let Some(there) = there {
+            return Ok(there);
+        }
+
+        let lock = self.lock(&identity).await?;
+        let store = self.clone();
+        let (digest, opened) = (identity.clone(), Arc::clone(&agent));
+        let there = blocking(move || {
+            opened.digest()?;
+            // Another user's leftovers are no reason not to build.
+            if let Err(error) = store.sweep() {
+                tracing::debug!(%error, "leftovers stay");
+            }
+            store.up_to_date(&digest, &opened, true)
+        });
+        if let Some(there) = there.await? {
+            return Ok(there);
+        }
+        let image = match resolved.take() {
+            Some(image) => image,
+            None => pull::resolve(&*source, expected.as_ref(), self.options()).await?,
+        };
+        let note = Note {
+            source: Some(reference),
+            agent: agent.memory(),
+        };
+        let agent = Arc::into_inner(agent).ok_or_else(|| Error::Internal {
+            what: "the agent's file",
+            source: Arc::new(io::Error::other("it is still in use")),
+        })?;
+        let destination = Destination {
+            directory: self.directory().to_owned(),
+            name: name::artifact(&identity).into(),
+            staging: Staging::new(self.options().store.min_free, Some(lock)),
+        };
+        let agent = Some(agent.hashed()?);
+        let (record, summary) =
+            pull::pull(&*source, image, agent, self.options(), destination).await?;
+        note.write(self.directory(), &identity);
+        Ok(Pulled {
+            path: self.path_for(&identity),
+            digest: identity,
+            record,
+            built: Some(summary),
+        })
+    }
+
+    fn open_agent(&self) -> Result<OpenAgent, Error> {
+        let options = self.options();
+        options.agents.open(options.platform.architecture())
+    }
+
+    /// Waits until nobody else builds or removes the artifact.
+    async fn lock(&self, identity: &Digest) -> Result<BuildLock, Error> {
+        let directory = self.directory();
+        fs::create_dir_all(directory)
+            .map_err(|error| Error::store("create the store", directory, error))?;
+        let busy = || {
+            let event = Event::Waiting { digest: identity };
+            self.options().progress.tell(&event);
+        };
+        BuildLock::take(directory, identity, busy)
+            .instrument(tracing::debug_span!("lock", digest = %identity))
+            .await
+            .map_err(|error| Error::store("lock an artifact in", directory, error))
+    }
+
+    /// The artifact, if it is there and its key says that a build would write the same bytes. Then
+    /// its time of last use is now.
+    fn up_to_date(
+        &self,
+        identity: &Digest,
+        agent: &OpenAgent,
+        tell: bool,
+    ) -> Result<Option<Pulled>, Error> {
+        let options = self.options();
+        let outdated = |because: &str| {
+            if tell {
+                let digest = identity;
+                options.progress.tell(&Event::Outdated { digest, because });
+            }
+            Ok(None)
+        };
+        let path = self.path_for(identity);
+        let record = match read(&path, Some(identity)) {
+            Ok(record) => record,
+            Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return outdated(&error.to_string()),
+        };
+        let mut note = Note::read(self.directory(), identity);
+        let recalled = note.agent.as_ref().and_then(|memory| agent.recall(memory));
+        let digest = match &recalled {
+            Some(digest) => digest,
+            None => agent.digest()?,
+        };
+        let key = Key::new(
+            identity.clone(),
+            // Identity and platform determine it; only the network could tell.
+            record.key.manifest.clone(),
+            options.platform.to_string(),
+            Some(digest.clone()),
+            &options.image,
+        );
+        if record.key != key {
+            let fields = record.key.difference(&key).join(", ");
+            return outdated(&format!("built with another {fields}"));
+        }
+        // Not on a read-only file system, and not for who does not own it: then it is not known.
+        let _ = rustix::fs::utimensat(CWD, &path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
+        if recalled.is_none()
+            && let Some(memory) = agent.memory()
+        {
+            note.agent = Some(memory);
+            note.write(self.directory(), identity);
+        }
+        Ok(Some(Pulled {
+            digest: identity.clone(),
+            path,
+            record,
+            built: None,
+        }))
+    }
+}
+
+/// The time of last access is the time of last use; the time of writing stays.
+const USED_NOW: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_OMIT,
+    },
+};
+
+/// Does something on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Error::worker)?
+}
+
+/// The identity, where it is known without asking. Two digests that contradict each other are the
+/// source's to complain about.
+fn pinned<'a>(spec: &'a SourceSpec, expected: Option<&'a Digest>) -> Option<&'a Digest> {
+    let own = match spec {
+        SourceSpec::Registry(reference) => reference.digest(),
+        _ => None,
+    };
+    match (own, expected) {
+        (Some(own), Some(expected)) => (own == expected).then_some(own),
+        (own, expected) => own.or(expected),
+    }
+}
