@@ -1,0 +1,191 @@
+//! What is wrong with an artifact is noticed, said, and built anew; what is pinned stays.
+
+use std::fs::{self, File};
+
+use rustix::fs::FlockOperation;
+use test_support::image::{Image, Layer, Store};
+use test_support::registry::Registry;
+
+use crate::cli::Place;
+
+/// A registry with one image of some megabytes that don't shrink, and its pinned reference.
+pub(crate) fn serve(seed: u64) -> (Registry, String, String) {
+    let mut store = Store::new();
+    let image = Image::new()
+        .layer(Layer::new().file("noise", noise(seed, 3 << 20)))
+        .layer(Layer::new().dir("etc").file("etc/hostname", "guest\n"))
+        .add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/image@{}", registry.addr(), image.digest);
+    (registry, reference, image.digest)
+}
+
+pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    })
+    .take(length)
+    .collect()
+}
+
+#[test]
+fn the_fast_path_notices_all_but_the_body() {
+    let (_registry, reference, _) = serve(1);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let good = fs::read(&path).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    let footer = good.len() - 64;
+    for (what, bad) in [
+        ("cut short", good[..good.len() - 4096].to_vec()),
+        ("superblock", flipped(40)),
+        ("superblock's inode count", flipped(4)),
+        ("record", flipped(footer - 100)),
+        ("version", flipped(footer + 8)),
+        ("empty", Vec::new()),
+    ] {
+        fs::write(&path, bad).unwrap();
+        let outcome = place.pull(&reference, &[]);
+        assert_eq!(outcome.line(), path);
+        assert!(
+            outcome.stderr.contains("rebuilding"),
+            "{what}: {outcome:#?}"
+        );
+        assert!(fs::read(&path).unwrap() == good, "{what}");
+    }
+}
+
+#[test]
+fn verify_finds_a_flipped_bit_and_sets_the_artifact_aside() {
+    let (_registry, reference, digest) = serve(2);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let good = fs::read(&path).unwrap();
+    assert_eq!(place.run(["verify", &digest]).status, Some(0));
+    assert_eq!(place.run(["verify", &path]).status, Some(0));
+
+    let mut bad = good.clone();
+    bad[1_500_000] ^= 1;
+    fs::write(&path, &bad).unwrap();
+    let range = "bytes 1048576 to 2097152: data";
+    // By path it is only looked at; the fast path does not see it either.
+    let outcome = place.run(["verify", &path]);
+    assert_eq!(outcome.status, Some(1));
+    assert!(outcome.stdout.contains(range), "{outcome:#?}");
+    assert_eq!(place.pull(&reference, &[]).line(), path);
+    assert!(fs::read(&path).unwrap() == bad);
+
+    let outcome = place.run(["verify", "--json"]);
+    assert_eq!(outcome.status, Some(1));
+    let said: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(said[0]["damage"][0]["start"], 1_048_576);
+    assert_eq!(
+        place.cached(),
+        [format!(".bad-{}", digest.replace(':', "-"))]
+    );
+    assert_eq!(place.pull(&reference, &[]).line(), path);
+    assert!(fs::read(&path).unwrap() == good);
+
+    fs::write(&path, &bad).unwrap();
+    let outcome = place.pull(&reference, &["--verify"]);
+    assert_eq!(outcome.line(), path);
+    assert!(outcome.stderr.contains(range), "{outcome:#?}");
+    assert!(fs::read(&path).unwrap() == good);
+    place.run(["gc"]);
+    assert_eq!(place.cached().len(), 1, "what was set aside is collected");
+}
+
+#[test]
+fn gc_takes_the_least_recently_used_and_nothing_that_is_pinned() {
+    let place = Place::new();
+    let served: Vec<_> = (10..13).map(serve).collect();
+    let paths: Vec<_> = served
+        .iter()
+        .map(|(_, reference, _)| place.pull(reference, &[]).line().to_owned())
+        .collect();
+    // The first one becomes the last one used.
+    assert_eq!(place.pull(&served[0].1, &[]).line(), paths[0]);
+    let pin = File::open(&paths[1]).unwrap();
+    rustix::fs::flock(&pin, FlockOperation::LockShared).unwrap();
+
+    let listed = place.run(["list", "--json"]).json();
+    let entry = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["digest"] == served[0].2);
+    let entry = entry.unwrap();
+    assert_eq!(entry["source"], served[0].1);
+    assert_eq!(entry["size"], fs::metadata(&paths[0]).unwrap().len());
+    assert!(entry["agent"].as_str().unwrap().starts_with("sha256:"));
+    assert!(entry["last_used"].as_u64() >= entry["built"].as_u64());
+
+    let collected = place.run(["gc", "--max-size", "4M", "--json"]).json();
+    assert_eq!(collected["pinned"], serde_json::json!([served[1].2]));
+    assert_eq!(collected["removed"][0]["digest"], served[2].2);
+    assert!(!fs::exists(&paths[2]).unwrap());
+    assert!(fs::exists(&paths[1]).unwrap());
+    drop(pin);
+    place.run(["gc", "--max-age", "0s", "--max-size", "0"]);
+    assert_eq!(place.cached(), [""; 0]);
+    let left = fs::read_dir(place.cache()).unwrap().count();
+    assert_eq!(left, 0, "neither locks nor notes");
+}
+
+#[test]
+fn a_full_disk_leaves_nothing() {
+    if !test_support::oracle::may_be_root("mounting a small tmpfs") {
+        return;
+    }
+    let (_registry, reference, _) = serve(20);
+    let place = Place::new();
+    fs::create_dir(place.cache()).unwrap();
+    let cache = place.cache();
+    let mounted = Mounted::tmpfs(&cache, "2m");
+    let full = place.pull(&reference, &["--min-free", "0"]);
+    assert_eq!(full.status, Some(1));
+    assert!(
+        full.stderr.contains("not enough room to write to"),
+        "{full:#?}"
+    );
+    assert_eq!(place.cached(), [""; 0]);
+    let refused = place.pull(&reference, &["--min-free", "1G"]);
+    assert!(
+        refused.stderr.contains("are to be left free"),
+        "{refused:#?}"
+    );
+    assert_eq!(place.cached(), [""; 0]);
+    drop(mounted);
+}
+
+/// Unmounts on drop.
+struct Mounted<'a>(&'a std::path::Path);
+
+impl<'a> Mounted<'a> {
+    fn tmpfs(at: &'a std::path::Path, size: &str) -> Self {
+        let status = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o"])
+            .arg(format!("size={size}"))
+            .arg("tmpfs")
+            .arg(at)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        Self(at)
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        drop(std::process::Command::new("umount").arg(self.0).status());
+    }
+}

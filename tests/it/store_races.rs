@@ -1,0 +1,202 @@
+//! Many callers, one build; nobody's end is anybody else's.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hpcc_rootfs::{Agents, Options, Store};
+use rustix::process::{Pid, Signal, kill_process};
+use test_support::registry::{Action, Fault, Registry};
+
+use crate::cli::{self, Place};
+use crate::store_damage::serve;
+
+/// How many times a path with this text was asked for.
+fn asked(registry: &Registry, text: &str) -> usize {
+    let requests = registry.requests();
+    requests.iter().filter(|r| r.path.contains(text)).count()
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap().block_on(work)
+}
+
+fn store(place: &Place) -> Store {
+    let mut options = Options::default();
+    options.agents = Agents::default().with(options.platform.architecture(), place.agent());
+    Store::open(place.cache(), options).unwrap()
+}
+
+const CHILD: &str = "HPCC_TEST_PULL";
+
+/// One of the processes of the test below: pulls eight times at once, and prints what it got.
+#[test]
+#[ignore = "is run by the test below, as a process of its own"]
+fn eight_pulls() {
+    let Some(reference) = std::env::var_os(CHILD) else {
+        return;
+    };
+    let reference = reference.into_string().unwrap();
+    let directory = std::env::var_os("HPCC_CACHE_DIR").unwrap();
+    let agent = std::env::current_dir().unwrap().join("agent");
+    let mut options = Options::default();
+    options.agents = Agents::default().with(options.platform.architecture(), agent);
+    let store = Store::open(directory, options).unwrap();
+    block_on(async {
+        let pulls: Vec<_> = (0..8)
+            .map(|_| {
+                let (store, reference) = (store.clone(), reference.clone());
+                tokio::spawn(async move { store.pull_image(&reference, None).await })
+            })
+            .collect();
+        for pull in pulls {
+            println!("pulled {}", pull.await.unwrap().unwrap().path.display());
+        }
+    });
+}
+
+#[test]
+fn thirty_two_pulls_in_four_processes_are_one_build() {
+    let (registry, reference, digest) = serve(30);
+    let place = Place::new();
+    let start = || -> Child {
+        let mut command: Command = place.command(std::env::current_exe().unwrap());
+        command
+            .args([
+                "--exact",
+                "store_races::eight_pulls",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(CHILD, &reference)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let children: Vec<_> = (0..4).map(|_| start()).collect();
+    let mut answers = 0;
+    for child in children {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        answers += said.matches(place.cache().to_str().unwrap()).count();
+    }
+    assert_eq!(answers, 32);
+    assert_eq!(asked(&registry, "/manifests/"), 1);
+    // The config and two layers.
+    assert_eq!(asked(&registry, "/blobs/"), 3);
+    assert_eq!(
+        place.cached(),
+        [format!("{}.sqsh", digest.replace(':', "-"))]
+    );
+}
+
+#[test]
+fn a_waiter_goes_on_when_the_building_process_dies() {
+    let (registry, reference, _) = serve(31);
+    let stall = Action::Stall {
+        at: 10,
+        time: Duration::from_secs(600),
+    };
+    registry.inject(Fault::on("/blobs/", stall).times(1));
+    let place = Place::new();
+    let pull = || {
+        let mut command = place.command(cli::program());
+        command
+            .args(["pull", &reference, "--agent", "agent"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let mut builder = pull();
+    wait_until(|| asked(&registry, "/blobs/") > 0);
+    let waiter = pull();
+    std::thread::sleep(Duration::from_millis(200));
+    kill_process(
+        Pid::from_raw(builder.id().try_into().unwrap()).unwrap(),
+        Signal::KILL,
+    )
+    .unwrap();
+    builder.wait().unwrap();
+    let output = waiter.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("waiting for another")
+    );
+    assert_eq!(place.cached().len(), 1);
+}
+
+#[test]
+fn cancelling_one_leaves_the_others_and_cancelling_all_leaves_nothing() {
+    let (registry, reference, _) = serve(32);
+    let place = Place::new();
+    let store = store(&place);
+    block_on(async {
+        let stall = Action::Stall {
+            at: 10,
+            time: Duration::from_millis(500),
+        };
+        registry.inject(Fault::on("/blobs/", stall).times(1));
+        let pull = || {
+            let (store, reference) = (store.clone(), reference.clone());
+            tokio::spawn(async move { store.pull_image(&reference, None).await })
+        };
+        let (first, second) = (pull(), pull());
+        while asked(&registry, "/blobs/") == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        first.abort();
+        assert!(second.await.unwrap().is_ok());
+        assert_eq!(asked(&registry, "/manifests/"), 1);
+    });
+
+    let (registry, reference, digest) = serve(33);
+    block_on(async {
+        let stall = Action::Stall {
+            at: 1000,
+            time: Duration::from_secs(600),
+        };
+        registry.inject(Fault::on("/blobs/", stall));
+        let pull = || {
+            let (store, reference) = (store.clone(), reference.clone());
+            tokio::spawn(async move { store.pull_image(&reference, None).await })
+        };
+        let pulls = [pull(), pull()];
+        // The config, the small layer, and the big one, which stops.
+        while asked(&registry, "/blobs/") < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        pulls.each_ref().map(tokio::task::JoinHandle::abort);
+        // The open files of this process say when the last of the build is gone.
+        let start = Instant::now();
+        while open_in(&place) > 0 {
+            assert!(start.elapsed() < Duration::from_secs(30), "still open");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert_eq!(store.existing_images().unwrap().len(), 1);
+    assert!(!store.path_for(&digest.parse().unwrap()).exists());
+}
+
+/// How many descriptors of this process are files in the cache.
+fn open_in(place: &Place) -> usize {
+    let cache = place.cache();
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    descriptors
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .filter(|target| target.starts_with(&cache))
+        .count()
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "never came to be"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
