@@ -168,7 +168,9 @@ fn cancelling_one_leaves_the_others_and_cancelling_all_leaves_nothing() {
         while asked(&registry, "/blobs/") < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        pulls.each_ref().map(tokio::task::JoinHandle::abort);
+        for pull in &pulls {
+            pull.abort();
+        }
         // The open files of this process say when the last of the build is gone.
         let start = Instant::now();
         while open_in(&place) > 0 {
