@@ -73,11 +73,15 @@ impl Store {
         // digest, only the registry knows what to wait for.
         let (mut resolved, identity) = match pinned(&spec, expected.as_ref()) {
             Some(identity) => (None, identity.clone()),
-            None => {
-                let image = pull::resolve(&*source, expected.as_ref(), self.options()).await?;
-                let identity = image.identity.get().clone();
-                (Some(image), identity)
-            }
+            // What a tag stands for costs less than what it leads to; if that is here, it was all.
+            None => match source.identity().await? {
+                Some(identity) => (None, identity),
+                None => {
+                    let image = pull::resolve(&*source, expected.as_ref(), self.options()).await?;
+                    let identity = image.identity.get().clone();
+                    (Some(image), identity)
+                }
+            },
         };
         tracing::Span::current().record("digest", tracing::field::display(&identity));
         let store = self.clone();
@@ -105,7 +109,11 @@ impl Store {
         }
         let image = match resolved.take() {
             Some(image) => image,
-            None => pull::resolve(&*source, expected.as_ref(), self.options()).await?,
+            // By the digest that was locked: a tag may mean something else by now.
+            None => {
+                let expected = expected.as_ref().unwrap_or(&identity);
+                pull::resolve(&*source, Some(expected), self.options()).await?
+            }
         };
         let note = Note {
             source: Some(reference),
