@@ -96,6 +96,12 @@ impl DockerRegistry {
         self.addr
     }
 
+    /// The process, for those who measure it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it printed so far: one line a request, among others.
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.directory.path().join("log"))?)

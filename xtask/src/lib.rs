@@ -3,6 +3,7 @@
 //! - [`verify`](mod@verify): boots a kernel with an image as its root, and compares what the guest sees with what an
 //!   oracle says. Tests call it as a function, people as `cargo xtask verify`.
 //! - [`demo`]: a tour for newcomers, as `cargo xtask demo`.
+//! - [`bench`](mod@bench): ours and its peers, measured in one run, as `cargo xtask bench`.
 //! - [`test`](mod@test): all that has to hold before a change is merged, as `cargo xtask test`.
 //!
 //! What they stand on: [`guest`] builds the programs that run inside, [`kernel`] unpacks Debian's kernel,
@@ -14,6 +15,7 @@
     reason = "a program for a terminal; its output is what it is for"
 )]
 
+pub mod bench;
 pub mod demo;
 pub mod guest;
 pub mod initramfs;

@@ -14,10 +14,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tree_listing::{DiffOptions, Listing};
+use xtask::bench::BenchOptions;
 use xtask::qemu::Accel;
 use xtask::test::TestOptions;
 use xtask::verify::{VerifyOptions, verify};
-use xtask::{demo, guest, packages, test};
+use xtask::{bench, demo, guest, packages, test};
 
 #[derive(Parser)]
 #[command(
@@ -43,6 +44,8 @@ enum Task {
         /// The directory
         directory: PathBuf,
     },
+    /// Measures ours and its peers on this machine, in one run
+    Bench(BenchOptions),
     /// Prints the path of the agent that images to verify must have
     Probe,
     /// Installs the programs that the tests call
@@ -89,6 +92,7 @@ fn run(task: Task) -> Result<()> {
             println!("{}", guest::build()?.probe.display());
             Ok(())
         }
+        Task::Bench(options) => bench::bench(&options),
         Task::Packages => packages::install(),
     }
 }

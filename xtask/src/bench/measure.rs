@@ -1,0 +1,98 @@
+//! What one run took.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::command;
+
+/// One run of a contender: the sum of its steps.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample {
+    pub(super) wall: Duration,
+    /// User and system time of all its processes.
+    pub(super) cpu: Duration,
+    /// The largest process's, in bytes.
+    pub(super) peak: u64,
+    /// CPU of the registry meanwhile.
+    pub(super) registry: Duration,
+    /// Bytes of the image.
+    pub(super) size: u64,
+    /// Writing such an image with one fsync takes this long.
+    pub(super) sync: Duration,
+}
+
+impl Sample {
+    pub(super) fn add(&mut self, step: &Self) {
+        self.wall += step.wall;
+        self.cpu += step.cpu;
+        self.peak = self.peak.max(step.peak);
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.2} s, {:.2} s of CPU, {} MB, {} bytes",
+            self.wall.as_secs_f64(),
+            self.cpu.as_secs_f64(),
+            self.peak / 1_000_000,
+            self.size
+        )
+    }
+}
+
+/// Runs a command under `time`, which knows what its processes used.
+pub(super) fn run(command: &mut Command) -> Result<Sample> {
+    let report = tempfile::NamedTempFile::new()?;
+    let mut timed = Command::new("/usr/bin/time");
+    timed.args(["-f", "%U %S %M", "-o"]).arg(report.path());
+    timed.arg(command.get_program()).args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        timed.current_dir(directory);
+    }
+    let start = Instant::now();
+    command::output(&mut timed)?;
+    let wall = start.elapsed();
+    let report = fs::read_to_string(report.path())?;
+    let fields: Vec<_> = report.split_whitespace().collect();
+    let [user, system, kilobytes] = fields[..] else {
+        anyhow::bail!("time printed {report:?}");
+    };
+    Ok(Sample {
+        wall,
+        cpu: Duration::from_secs_f64(user.parse::<f64>()? + system.parse::<f64>()?),
+        peak: kilobytes.parse::<u64>()? << 10,
+        ..Sample::default()
+    })
+}
+
+/// User and system time of a process so far.
+pub(super) fn cpu_of(process: u32) -> Result<Duration> {
+    const TICKS_A_SECOND: u64 = 100;
+    let path = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The name in parentheses may hold anything; fields 14 and 15 are the times.
+    let rest = stat.rsplit_once(") ").context("no process name")?.1;
+    let mut fields = rest.split(' ').skip(11);
+    let mut next = || -> Result<u64> { Ok(fields.next().context("too short")?.parse()?) };
+    let ticks = next()? + next()?;
+    Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
+}
+
+/// How long it takes to write a file once, with one fsync.
+pub(super) fn sync_copy(from: &Path, to: &Path) -> Result<Duration> {
+    let bytes = fs::read(from)?;
+    let start = Instant::now();
+    let file = File::create(to)?;
+    std::io::Write::write_all(&mut &file, &bytes)?;
+    file.sync_all()?;
+    let took = start.elapsed();
+    fs::remove_file(to)?;
+    Ok(took)
+}

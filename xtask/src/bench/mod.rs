@@ -1,0 +1,206 @@
+//! `cargo xtask bench`: ours and its peers on one machine, in one run, each output read back.
+//!
+//! Two tables. *From the registry to a finished squashfs* pulls a real image from a real registry on
+//! loopback; its floor is the computing that nobody can leave out. *A flat tar to squashfs* is the writer
+//! alone. Contenders run in turn, A B C A B C, because machines drift: ratios hold where seconds don't.
+//! A timing is never a test.
+
+mod contender;
+mod measure;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Error, Result, bail};
+use test_support::docker_registry::DockerRegistry;
+use test_support::oracle::{Mount, umoci};
+use test_support::real_image::{self, RealImage};
+use test_support::skopeo::{self, Format};
+use tree_listing::{DiffOptions, Listing, diff};
+
+use self::contender::Contender;
+use self::measure::Sample;
+use self::report::{Report, Row, Table};
+use crate::{command, workspace};
+
+/// What is measured, and how often.
+#[derive(clap::Args, Debug)]
+pub struct BenchOptions {
+    /// How often each contender runs; medians are printed
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    rounds: usize,
+    /// Writes everything as JSON to this file too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Leaves reading back to an earlier run
+    #[arg(long)]
+    unchecked: bool,
+}
+
+/// Where the material is, and which programs of ours run.
+struct Course {
+    directory: PathBuf,
+    registry: DockerRegistry,
+    reference: String,
+    digest: String,
+    /// The image flattened by umoci, as a tar.
+    tar: PathBuf,
+    expected: Listing,
+    program: PathBuf,
+    tar2sqfs: PathBuf,
+    floor: PathBuf,
+}
+
+/// Runs everything and prints the tables.
+///
+/// # Errors
+/// What prevents the preparation, a contender that fails, or an output that is not what was put in.
+pub fn bench(options: &BenchOptions) -> Result<()> {
+    let course = Course::prepare()?;
+    let report = Report {
+        machine: report::machine()?,
+        tables: vec![
+            course.table(
+                "From the registry to a finished squashfs, zstd 3, 128 KiB",
+                contender::PULLS,
+                options,
+            )?,
+            course.table(
+                "A flat tar to squashfs, zstd 3, 128 KiB",
+                contender::WRITERS,
+                options,
+            )?,
+        ],
+    };
+    println!("{report}");
+    if let Some(path) = &options.json {
+        std::fs::write(path, report.to_json())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+impl Course {
+    fn prepare() -> Result<Self> {
+        let directory = workspace::target("bench")?;
+        let image = real_image::big()
+            .map_err(Error::msg)?
+            .context("the image is built as root")?;
+        let registry = DockerRegistry::start().map_err(Error::msg)?;
+        let reference = format!("{}/bench/image:latest", registry.addr());
+        skopeo::push_layout(image.layout(), RealImage::TAG, &reference, Format::Oci)
+            .map_err(Error::msg)?;
+        let digest = skopeo::digest(&reference).map_err(Error::msg)?;
+        let tree = umoci::unpack(image.layout(), RealImage::TAG)
+            .map_err(Error::msg)?
+            .context("umoci unpacks as root")?;
+        let expected = Listing::walk(&tree.root())?;
+        let tar = directory.join("flat.tar");
+        command::output(
+            Command::new("tar")
+                .args([
+                    "--numeric-owner",
+                    "--xattrs",
+                    "--xattrs-include=*",
+                    "--sort=name",
+                    "-C",
+                ])
+                .arg(tree.root())
+                .arg("-cf")
+                .arg(&tar)
+                .arg("."),
+        )?;
+        let built = workspace::target("release")?;
+        for arguments in [
+            ["-p", "hpcc-rootfs", "--bin", "hpcc-rootfs"],
+            ["-p", "hpcc-rootfs", "--example", "floor"],
+            ["-p", "sqfs-writer", "--example", "tar2sqfs"],
+        ] {
+            let mut cargo = workspace::cargo();
+            cargo
+                .args(["build", "--release", "--quiet"])
+                .args(arguments);
+            command::output(&mut cargo)?;
+        }
+        Ok(Self {
+            directory,
+            registry,
+            reference,
+            digest,
+            tar,
+            expected,
+            program: built.join("hpcc-rootfs"),
+            tar2sqfs: built.join("examples/tar2sqfs"),
+            floor: built.join("examples/floor"),
+        })
+    }
+
+    /// Runs the contenders in turn.
+    fn table(
+        &self,
+        title: &'static str,
+        contenders: &'static [Contender],
+        options: &BenchOptions,
+    ) -> Result<Table> {
+        let mut rows: Vec<_> = contenders.iter().map(Row::new).collect();
+        for round in 0..options.rounds {
+            for (contender, row) in contenders.iter().zip(&mut rows) {
+                let output = self.directory.join("output.sqsh");
+                let _ = std::fs::remove_file(&output);
+                let sample = self.run(contender, &output)?;
+                println!("{}: {sample}", contender.name);
+                row.samples.push(sample);
+                if round == 0 && contender.makes_image && !options.unchecked {
+                    self.check(&output, contender)
+                        .with_context(|| format!("{} got it wrong", contender.name))?;
+                }
+            }
+        }
+        Ok(Table { title, rows })
+    }
+
+    fn run(&self, contender: &Contender, output: &Path) -> Result<Sample> {
+        let scratch = tempfile::tempdir_in(&self.directory)?;
+        let registry = self.registry.pid();
+        let before = measure::cpu_of(registry)?;
+        let mut sample = Sample::default();
+        for mut step in (contender.steps)(self, scratch.path(), output) {
+            sample.add(&measure::run(&mut step)?);
+        }
+        sample.registry = measure::cpu_of(registry)? - before;
+        if contender.makes_image {
+            let image = (contender.image)(self, scratch.path(), output);
+            sample.size = std::fs::metadata(&image)?.len();
+            if image != output {
+                std::fs::rename(&image, output)?;
+            }
+            sample.sync = measure::sync_copy(output, &scratch.path().join("copy"))?;
+        }
+        Ok(sample)
+    }
+
+    /// The kernel's mount shows what umoci unpacked.
+    fn check(&self, image: &Path, contender: &Contender) -> Result<()> {
+        let mount = Mount::squashfs(image)
+            .map_err(Error::msg)?
+            .context("mounting needs root")?;
+        let found = Listing::walk(mount.root())?;
+        let options = DiffOptions {
+            // Made for the guest, or with the time of unpacking; both are ours to say, not the image's.
+            ignore: contender
+                .own
+                .iter()
+                .map(|path| path.as_bytes().to_vec())
+                .collect(),
+            ignore_mtime: self.expected.entries.keys().cloned().collect(),
+            directory_links: tree_listing::DirectoryLinks::Ignore,
+            ..DiffOptions::default()
+        };
+        let differences = diff(&self.expected, &found, &options);
+        match differences.first() {
+            None => Ok(()),
+            Some(first) => bail!("{} differences, the first: {first}", differences.len()),
+        }
+    }
+}
