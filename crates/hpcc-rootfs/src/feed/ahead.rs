@@ -165,3 +165,44 @@ impl Drop for Thread {
 fn gone() -> io::Error {
     io::Error::other("the other end of a decompressing thread is gone")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(window: u64) -> (Sender<()>, Turn) {
+        let (sender, comes) = channel();
+        let turn = Turn {
+            comes,
+            came: false,
+            window,
+        };
+        (sender, turn)
+    }
+
+    #[test]
+    fn a_window_beyond_the_share_waits_for_its_turn_and_then_for_nothing() {
+        let (sender, mut waits) = turn(100);
+        waits.wait(100).unwrap();
+        let (told, tell) = channel();
+        let thread = thread::spawn(move || {
+            waits.wait(101).unwrap();
+            told.send("mine").unwrap();
+            // The sender is gone by now, and it is still this layer's turn.
+            waits.wait(1 << 27).unwrap();
+        });
+        assert!(tell.try_recv().is_err());
+        sender.send(()).unwrap();
+        drop(sender);
+        assert_eq!(tell.recv().unwrap(), "mine");
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_layer_that_nobody_will_read_stops_waiting() {
+        let (sender, mut waits) = turn(100);
+        drop(sender);
+        waits.wait(100).unwrap();
+        assert!(waits.wait(101).is_err());
+    }
+}

@@ -49,3 +49,28 @@ impl ReadAhead {
         self.share() as u64 / 2
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_shares_together_are_within_the_budget() {
+        for bytes in [0, 1 << 20, 16 << 20, 1 << 30] {
+            for layers in [1, 3, 20, 1000] {
+                let read_ahead = ReadAhead::new(NonZeroUsize::new(layers).unwrap(), bytes);
+                let under_way = read_ahead.layers();
+                assert!((1..=layers).contains(&under_way));
+                let window = usize::try_from(read_ahead.window()).unwrap();
+                let compressed = usize::try_from(read_ahead.compressed()).unwrap();
+                let each = compressed + read_ahead.chunks() * Chunk::SIZE + window;
+                // One layer has to go on whatever the budget.
+                assert!(
+                    under_way == 1 || each * under_way <= bytes,
+                    "{layers} {bytes}"
+                );
+                assert!(under_way < 2 || bytes / under_way >= LEAST);
+            }
+        }
+    }
+}

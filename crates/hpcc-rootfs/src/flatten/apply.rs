@@ -1,6 +1,6 @@
 //! The rules: what each change does to the tree, in the order in which a file system would see it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqfs_writer::{Kind, Metadata, NodeId, Tree};
 
@@ -316,29 +316,28 @@ impl<H> Applier<H> {
         Ok(())
     }
 
-    /// The layer is through: its links whose targets came after them are made.
-    ///
-    /// A pass makes whole chains, whatever their order. Another one is needed only where a link was
-    /// made to a symlink that leads to the target of one before it; the limit on steps through
-    /// symlinks bounds that too.
+    /// The layer is through: its links whose targets came after them are made, in the order in which
+    /// going through all of them again and again would make them.
     fn link_waiting(&mut self) -> Result<(), Problem> {
         self.last = None;
         let mut waiting = std::mem::take(&mut self.waiting).into_links();
         loop {
             let before = waiting.len();
-            waiting = self.link_pass(waiting)?;
+            waiting = self.link_all(waiting)?;
             match waiting.first() {
                 None => return Ok(()),
                 Some(WaitingLink { path, target, .. }) if waiting.len() == before => {
                     return Err(EntryProblem::LinkToNothing(target.clone()).of(path));
                 }
+                // Only a link to a symlink on the way to another one's target makes this go round
+                // again; the limit on steps through symlinks bounds that too.
                 Some(_) => {}
             }
         }
     }
 
-    /// Tries each link once, and again when one that it waits for is made. Returns the others.
-    fn link_pass(&mut self, links: Vec<WaitingLink>) -> Result<Vec<WaitingLink>, Problem> {
+    /// Tries each link, and again when one that it waits for is made. Returns those that are left.
+    fn link_all(&mut self, links: Vec<WaitingLink>) -> Result<Vec<WaitingLink>, Problem> {
         let mut by_target: HashMap<Spot, Vec<usize>> = HashMap::new();
         for (index, link) in links.iter().enumerate() {
             let spot = self.spot(&link.target).map_err(|e| e.of(&link.path))?;
@@ -347,10 +346,10 @@ impl<H> Applier<H> {
             }
         }
         let mut links: Vec<_> = links.into_iter().map(Some).collect();
-        let mut ready = Vec::new();
-        for index in 0..links.len() {
-            ready.push(index);
-            while let Some(index) = ready.pop() {
+        let mut pass: BTreeSet<usize> = (0..links.len()).collect();
+        let mut next = BTreeSet::new();
+        loop {
+            while let Some(index) = pass.pop_first() {
                 let Some(slot) = links.get_mut(index) else {
                     continue;
                 };
@@ -358,11 +357,19 @@ impl<H> Applier<H> {
                 let spot = (link.directory, link.name.clone());
                 match self.try_link(link)? {
                     Some(link) => *slot = Some(link),
-                    None => ready.extend(by_target.remove(&spot).unwrap_or_default()),
+                    None => {
+                        for waits in by_target.remove(&spot).unwrap_or_default() {
+                            let turn = if waits > index { &mut pass } else { &mut next };
+                            turn.insert(waits);
+                        }
+                    }
                 }
             }
+            if next.is_empty() {
+                return Ok(links.into_iter().flatten().collect());
+            }
+            pass = std::mem::take(&mut next);
         }
-        Ok(links.into_iter().flatten().collect())
     }
 
     /// Makes a link that waited, or gives it back.

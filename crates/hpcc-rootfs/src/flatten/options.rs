@@ -17,7 +17,7 @@ pub struct Options {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Tar entries of all layers.
+    /// Tar headers of all layers, those of long names and the like included.
     pub entries: u64,
     /// Bytes of all regular files of all layers, holes included.
     pub logical_bytes: u64,

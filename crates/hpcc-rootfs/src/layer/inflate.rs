@@ -46,11 +46,12 @@ impl<'a, R: Read> Inflater<'a, R> {
         self.verifier.update(&buffer[..count]);
         self.decompressed += count as u64;
         let total = self.decompressed;
-        let within = Limit::check("decompressed size of the layer", total, self.max_bytes)
-            .and_then(|()| {
-                let what = "decompressed size of the layer for its compressed size";
-                Limit::check(what, total, self.max_by_ratio)
-            });
+        // Told as one too many, however much was decompressed at once.
+        let check = |what, max: u64| Limit::check(what, total.min(max.saturating_add(1)), max);
+        let within = check("decompressed size of the layer", self.max_bytes).and_then(|()| {
+            let what = "decompressed size of the layer for its compressed size";
+            check(what, self.max_by_ratio)
+        });
         let Err(limit) = within else { return Ok(count) };
         // What is within the limit is handed out: there the entry is whose body exceeds it.
         let beyond = total - self.max_bytes.min(self.max_by_ratio);

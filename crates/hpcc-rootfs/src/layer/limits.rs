@@ -13,7 +13,8 @@ use super::error::Limit;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Tar entries of all layers, whiteouts and replaced files included: 1 048 576.
+    /// Tar headers of all layers, those of whiteouts, of replaced files and of long names included:
+    /// 1 048 576.
     pub entries: u64,
     /// Declared sizes of the regular files of all layers in bytes, holes included: 16 GiB.
     pub logical_bytes: u64,
@@ -96,7 +97,7 @@ impl Budget {
         &self.limits
     }
 
-    /// Entries seen so far.
+    /// Tar headers seen so far.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.entries

@@ -36,6 +36,15 @@ fn entries_count_over_all_layers_markers_and_replaced_ones_included() {
 }
 
 #[test]
+fn headers_of_long_names_count_as_entries() {
+    let long = "n".repeat(200);
+    let layers = [long.as_str()];
+    accepts(&layers, |options| options.limits.entries = 2);
+    let words = ["number of entries", "2", "limit is 1"];
+    refuses(&layers, |options| options.limits.entries = 1, &words);
+}
+
+#[test]
 fn declared_bytes_count_over_all_layers_replaced_ones_included() {
     let layers = ["f=1234567890", "f=12345"];
     accepts(&layers, |options| options.limits.logical_bytes = 15);

@@ -97,7 +97,6 @@ impl<'a> TarReader<'a> {
                 }
                 // Nobody who applies container layers lets one entry change all that follow.
                 b'g' => {
-                    self.budget.take_entry().map_err(|limit| self.fail(limit))?;
                     self.read_long(&header)?;
                     let parsed = Extended::parse(&self.scratch, self.budget.limits());
                     parsed.map_err(|fault| self.fail(fault))?;
@@ -193,9 +192,12 @@ impl<'a> TarReader<'a> {
             return Ok(None);
         }
         self.name.clear();
-        Header::new(block)
-            .map(Some)
-            .map_err(|problem| self.fail(problem))
+        let header = Header::new(block).map_err(|problem| self.fail(problem))?;
+        if let Err(limit) = self.budget.take_entry() {
+            self.take_name(&header, None);
+            return Err(self.fail(limit));
+        }
+        Ok(Some(header))
     }
 
     /// The body of an extended header, into `scratch`.
@@ -237,7 +239,6 @@ impl<'a> TarReader<'a> {
         let sparse_name = pax.sparse.name.take();
         let name = one_name("name", pax.path.take(), long_name).map_err(|e| self.fail(e))?;
         self.take_name(header, sparse_name.or(name));
-        self.budget.take_entry().map_err(|limit| self.fail(limit))?;
         let link = one_name("link target", pax.linkpath.take(), long_link);
         let link = link.map_err(|e| self.fail(e))?;
         let link = link.as_deref().unwrap_or(header.linkname());
