@@ -83,7 +83,10 @@ pub enum Error {
         reason: String,
     },
     /// No answer: no such host, no connection, no TLS, no progress.
-    #[error("cannot reach {url}: {reason}{}", tries(*.attempts))]
+    #[error(
+        "cannot reach {url}: {reason}{}; check the address, the network and the proxy",
+        tries(*.attempts)
+    )]
     Unreachable {
         /// Where.
         url: String,

@@ -397,7 +397,8 @@ async fn nobody_there_is_said_plainly() {
         "{text}"
     );
     assert!(
-        text.contains("Connection refused") && text.ends_with("(2 attempts)"),
+        text.contains("Connection refused")
+            && text.ends_with("(2 attempts); check the address, the network and the proxy"),
         "{text}"
     );
 }
