@@ -84,7 +84,7 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
 impl Course {
     fn prepare() -> Result<Self> {
         let directory = workspace::target("bench")?;
-        let image = real_image::big()
+        let image = real_image::compilers()
             .map_err(Error::msg)?
             .context("the image is built as root")?;
         let registry = DockerRegistry::start().map_err(Error::msg)?;
