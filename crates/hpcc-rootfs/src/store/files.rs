@@ -4,9 +4,10 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Permissions of a finished file, before the umask.
@@ -39,6 +40,14 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Writes at an offset; may write less.
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
         rustix::io::pwrite(file, bytes, offset)
+    }
+
+    /// Has the kernel begin to write that part of the file to the disk. A hint: nothing is promised, and
+    /// nothing is waited for.
+    fn write_back(&self, file: &File, offset: u64, length: NonZeroU64) {
+        // Of pages that are dirty it drops none, it starts writing them. `sync_file_range` says that more plainly, but
+        // nobody offers it without unsafe code.
+        let _ = rustix::fs::fadvise(file, offset, Some(length), Advice::DontNeed);
     }
 
     /// Makes the content durable.

@@ -20,6 +20,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,9 @@ use super::stop::Stop;
 
 /// Bytes written between two looks at the free space.
 const SPACE_EVERY: u64 = 16 << 20;
+
+/// Bytes written between two hints to the disk.
+const WRITE_BACK_EVERY: u64 = 8 << 20;
 
 /// Distinguishes the dot-names of one process.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
@@ -74,6 +78,8 @@ pub(crate) struct StagedFile {
     dot_name: Option<String>,
     /// Bytes until the next look at the free space.
     until_look: u64,
+    /// What was written since the disk was last told to begin: from here on, so many bytes.
+    unwritten: (u64, u64),
     staging: Staging,
 }
 
@@ -104,6 +110,7 @@ impl StagedFile {
             file,
             dot_name,
             until_look: SPACE_EVERY,
+            unwritten: (0, 0),
             staging,
         };
         staged.look_at_space()?;
@@ -120,6 +127,7 @@ impl StagedFile {
                 Err(Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
+            self.write_back(offset, written as u64);
             bytes = bytes.get(written..).unwrap_or_default();
             offset += written as u64;
             self.until_look = self.until_look.saturating_sub(written as u64);
@@ -129,6 +137,23 @@ impl StagedFile {
             self.look_at_space()?;
         }
         Ok(())
+    }
+
+    /// Keeps the disk busy while there is more to come, so that the sync at the end has little left to wait for.
+    fn write_back(&mut self, offset: u64, length: u64) {
+        let (start, before) = self.unwritten;
+        self.unwritten = if start + before == offset {
+            (start, before + length)
+        } else {
+            (offset, length)
+        };
+        let (start, length) = self.unwritten;
+        if let Some(length) =
+            NonZeroU64::new(length).filter(|length| length.get() >= WRITE_BACK_EVERY)
+        {
+            self.staging.files.write_back(&self.file, start, length);
+            self.unwritten = (start + length.get(), 0);
+        }
     }
 
     fn look_at_space(&self) -> io::Result<()> {
