@@ -30,8 +30,8 @@ fn main() -> Result<()> {
     for entry in archive.entries()? {
         add(&mut image, entry?)?;
     }
-    let (file, summary) = image.finish()?;
-    file.sync_all()?;
+    // Like tar and gzip it leaves syncing to whoever needs it.
+    let (_file, summary) = image.finish()?;
     println!("{summary:#?}");
     Ok(())
 }

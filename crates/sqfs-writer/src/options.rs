@@ -53,8 +53,8 @@ pub struct Options {
     /// body that has blocks, 16 for each fragment, and while the image is finished 12 for each
     /// inode and the compressed directory and xattr tables. The tree is the caller's.
     pub memory: usize,
-    /// Threads that compress. With 1, the default, the calling thread does; with more it only
-    /// reads and writes, and the image is the same to the byte.
+    /// Threads that compress, from 1, the default, on. The calling thread is one of them: it reads and writes, and
+    /// compresses when it would have to wait for the others. The image is the same to the byte for any number.
     pub threads: NonZeroUsize,
     /// Whether there is a table from inode numbers to inodes, which NFS export and open by handle
     /// need. Default true.

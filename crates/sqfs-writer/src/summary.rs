@@ -61,7 +61,7 @@ pub struct Times {
     pub writing: Duration,
     /// The calling thread: asleep, until a block is compressed.
     pub waiting: Duration,
-    /// All threads that compress, together. With one thread that is the calling one.
+    /// All threads that compress, together. The calling thread is one of them, where it has nothing better to do.
     pub compressing: Stage,
 }
 
@@ -71,7 +71,7 @@ pub struct Times {
 pub struct Stage {
     /// They worked.
     pub busy: Duration,
-    /// They had nothing to do.
+    /// They had nothing to do; of the calling thread that is counted elsewhere.
     pub waiting: Duration,
 }
 

@@ -14,7 +14,7 @@ use crate::format::{
 use crate::meta::{MetadataBlocks, MetadataQueue, Tables, XattrTables};
 use crate::options::{Options, Resolved};
 use crate::output::Output;
-use crate::pool::{Effort, Pool};
+use crate::pool::{Effort, Pool, PoolTimes};
 use crate::summary::{Progress, Stage, Summary, Times};
 use crate::tree::{Kind, Tree};
 
@@ -240,17 +240,17 @@ struct Clocks {
 
 impl Clocks {
     fn read<W: Write>(started: Instant, image: &Output<W>, pool: &Pool) -> Self {
-        let (compressing, waiting) = pool.times();
+        let PoolTimes {
+            compressing,
+            own,
+            waited,
+        } = pool.times();
         Self {
             total: started.elapsed(),
             writing: image.busy(),
-            waiting,
+            waiting: waited,
             compressing,
-            own: if pool.threads() > 1 {
-                Duration::ZERO
-            } else {
-                compressing.busy
-            },
+            own,
         }
     }
 

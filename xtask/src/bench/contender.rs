@@ -155,7 +155,11 @@ pub(super) const WRITERS: &[Contender] = &[
     Contender {
         name: "mksquashfs -tar",
         steps: |course, _, output| {
-            let line = format!("mksquashfs - {} -tar {}", output.display(), PACK.join(" "));
+            let line = format!(
+                "mksquashfs - {} -tar -root-mode 0755 {}",
+                output.display(),
+                PACK.join(" ")
+            );
             vec![piped(&course.tar, &line)]
         },
         image: as_asked,

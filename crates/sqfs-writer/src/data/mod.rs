@@ -124,8 +124,9 @@ impl<W: Write> DataPlane<W> {
     pub(crate) fn new(output: Output<W>, options: &Resolved) -> Result<Self, Error> {
         let shares = &options.memory;
         let pool = Pool::new(options.threads.min(shares.blocks), &options.codecs)?;
-        // One block in each worker, one or two waiting for it, and one done behind a slower one.
-        let limit = shares.blocks.min(4 * options.threads);
+        // Enough for every thread to have something to do while another one is busy with a slow block, or has its
+        // core taken away for a while.
+        let limit = shares.blocks.min(16 * options.threads);
         let mut queue = Ordered::new(pool, options.block_size, limit);
         let effort = |stored, probe| match (stored, probe) {
             (true, _) => Effort::Store,
@@ -193,7 +194,7 @@ impl<W: Write> DataPlane<W> {
         let Waiting { block, word } = waiting;
         let [effort, _] = self.efforts;
         self.queue
-            .submit(Purpose::Block { word, end }, block, effort)?;
+            .submit(Purpose::Block { word, end }, block, effort);
         self.write_ready(Wait::OverBudget)
     }
 
@@ -236,7 +237,7 @@ impl<W: Write> DataPlane<W> {
         });
         let [_, effort] = self.efforts;
         self.queue
-            .submit(Purpose::Fragment(index), fragment, effort)?;
+            .submit(Purpose::Fragment(index), fragment, effort);
         self.write_ready(Wait::OverBudget)
     }
 

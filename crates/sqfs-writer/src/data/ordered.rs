@@ -64,11 +64,10 @@ impl<P> Ordered<P> {
     }
 
     /// Gives a block its place in the order, and starts on it.
-    pub(super) fn submit(&mut self, purpose: P, input: Block, effort: Effort) -> Result<(), Error> {
+    pub(super) fn submit(&mut self, purpose: P, input: Block, effort: Effort) {
         let ticket = self.first + self.slots.len() as u64;
-        self.pool.submit(ticket, input, effort)?;
+        self.pool.submit(ticket, input, effort);
         self.slots.push_back((purpose, None));
-        Ok(())
     }
 
     /// The oldest block, if it is done or has to be waited for. To be called until there is none,

@@ -297,7 +297,7 @@ impl MetadataQueue {
             }
             let ticket = (pending.table as u64) << 32 | u64::from(pending.number);
             let effort = self.state(pending.table).effort;
-            self.pool.submit(ticket, pending.block, effort)?;
+            self.pool.submit(ticket, pending.block, effort);
             self.in_flight += 1;
         }
         self.pending = waiting;

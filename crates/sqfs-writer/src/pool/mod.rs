@@ -4,6 +4,7 @@
 //! make of the order. Blocks of files, fragments and metadata blocks all pass through here.
 
 mod block;
+mod jobs;
 mod workers;
 
 use std::collections::VecDeque;
@@ -82,6 +83,8 @@ pub(crate) struct Pool {
     threads: usize,
     started: Instant,
     busy: Duration,
+    /// The part of it that was the calling thread's.
+    own: Duration,
     /// How long the calling thread has slept for answers.
     waited: Duration,
     spare_outputs: Vec<Vec<u8>>,
@@ -110,22 +113,18 @@ impl Pool {
             threads,
             started: Instant::now(),
             busy: Duration::ZERO,
+            own: Duration::ZERO,
             waited: Duration::ZERO,
             spare_outputs: Vec::new(),
         })
     }
 
-    /// How many threads compress; with one it is the calling thread.
+    /// How many threads compress, the calling one included.
     pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
-    pub(crate) fn submit(
-        &mut self,
-        ticket: u64,
-        input: Block,
-        effort: Effort,
-    ) -> Result<(), Error> {
+    pub(crate) fn submit(&mut self, ticket: u64, input: Block, effort: Effort) {
         let job = Job {
             ticket,
             input,
@@ -134,8 +133,9 @@ impl Pool {
         };
         match &mut self.engine {
             Engine::Caller { codec, answers } => {
-                answers.push_back(Answer::new(ticket, || run(&mut **codec, job)));
-                Ok(())
+                let answer = Answer::new(ticket, || run(&mut **codec, job));
+                self.own += answer.busy;
+                answers.push_back(answer);
             }
             Engine::Workers(workers) => workers.submit(job),
         }
@@ -151,10 +151,17 @@ impl Pool {
         Ok(answer)
     }
 
-    /// Sleeps until there is an answer. An error if nothing is on its way to wait for, as far as
-    /// that can be known.
+    /// An answer, if need be by compressing something that no other thread has taken yet, or by sleeping. An error if
+    /// nothing is on its way to wait for, as far as that can be known.
     pub(crate) fn wait(&mut self) -> Result<Answer, Error> {
         if let Some(answer) = self.poll()? {
+            return Ok(answer);
+        }
+        if let Engine::Workers(workers) = &mut self.engine
+            && let Some(answer) = workers.help()
+        {
+            self.busy += answer.busy;
+            self.own += answer.busy;
             return Ok(answer);
         }
         let start = Instant::now();
@@ -172,20 +179,29 @@ impl Pool {
         self.spare_outputs.push(output);
     }
 
-    /// What all threads together did so far, and how long the calling one slept for them.
-    pub(crate) fn times(&self) -> (Stage, Duration) {
-        let threads = u32::try_from(self.threads).unwrap_or(u32::MAX);
-        let there = if threads > 1 {
-            self.started.elapsed().saturating_mul(threads)
-        } else {
-            self.busy
-        };
-        let stage = Stage {
-            busy: self.busy,
-            waiting: there.saturating_sub(self.busy),
-        };
-        (stage, self.waited)
+    /// Where the time went so far.
+    pub(crate) fn times(&self) -> PoolTimes {
+        let others = u32::try_from(self.threads - 1).unwrap_or(u32::MAX);
+        let there = self.started.elapsed().saturating_mul(others) + self.own;
+        PoolTimes {
+            compressing: Stage {
+                busy: self.busy,
+                waiting: there.saturating_sub(self.busy),
+            },
+            own: self.own,
+            waited: self.waited,
+        }
     }
+}
+
+/// Where the time of a pool went.
+pub(crate) struct PoolTimes {
+    /// Of all threads together. The calling one is never counted as waiting.
+    pub(crate) compressing: Stage,
+    /// The calling thread has compressed for so long, which is a part of it.
+    pub(crate) own: Duration,
+    /// The calling thread has slept for answers for so long.
+    pub(crate) waited: Duration,
 }
 
 /// Compresses one block, wherever that happens.

@@ -2,39 +2,40 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use super::jobs::Jobs;
 use super::{Answer, Job, gone, run};
 use crate::compress::{Codec, Codecs};
 use crate::error::Error;
 
+/// All but one of the threads that compress; the last one is the caller's, where it would have to wait
+/// otherwise. So there are never more threads than cores were asked for, and none of them sleeps while another
+/// has too much to do.
 pub(super) struct Workers {
-    /// `None` only while it is being dropped.
-    jobs: Option<Sender<Job>>,
+    jobs: Arc<Jobs>,
     answers: Receiver<Answer>,
-    stop: Arc<AtomicBool>,
+    /// What the calling thread compresses with.
+    codec: Box<dyn Codec>,
     workers: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
+    /// For that many threads, the calling one included.
     pub(super) fn new(threads: usize, codecs: &Codecs) -> Result<Self, Error> {
-        let (jobs, queue) = mpsc::channel();
-        let queue = Arc::new(Mutex::new(queue));
         let (answer, answers) = mpsc::channel();
         let mut pool = Self {
-            jobs: Some(jobs),
+            jobs: Arc::default(),
             answers,
-            stop: Arc::default(),
-            workers: Vec::with_capacity(threads),
+            codec: codecs.make()?,
+            workers: Vec::new(),
         };
-        for _ in 0..threads {
+        for _ in 1..threads {
             let worker = Worker {
-                queue: Arc::clone(&queue),
+                jobs: Arc::clone(&pool.jobs),
                 answer: answer.clone(),
-                stop: Arc::clone(&pool.stop),
                 codec: codecs.make()?,
             };
             let handle = thread::Builder::new()
@@ -46,11 +47,8 @@ impl Workers {
         Ok(pool)
     }
 
-    pub(super) fn submit(&self, job: Job) -> Result<(), Error> {
-        self.jobs
-            .as_ref()
-            .and_then(|jobs| jobs.send(job).ok())
-            .ok_or_else(gone)
+    pub(super) fn submit(&self, job: Job) {
+        self.jobs.put(job);
     }
 
     /// An answer, if there is one already.
@@ -62,6 +60,12 @@ impl Workers {
         }
     }
 
+    /// Does a job that nobody has taken yet, if there is one.
+    pub(super) fn help(&mut self) -> Option<Answer> {
+        let job = self.jobs.try_take()?;
+        Some(answer(&mut *self.codec, job).0)
+    }
+
     /// Sleeps until there is an answer.
     pub(super) fn wait(&self) -> Result<Answer, Error> {
         self.answers.recv().map_err(|_| gone())
@@ -70,9 +74,8 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // What is still queued is not wanted any more. Without a sender the workers' `recv` ends.
-        self.stop.store(true, Ordering::Relaxed);
-        self.jobs = None;
+        // What is still there is not wanted any more.
+        self.jobs.close();
         for worker in self.workers.drain(..) {
             // A panic was caught and reported where it happened.
             let _ = worker.join();
@@ -81,39 +84,35 @@ impl Drop for Workers {
 }
 
 struct Worker {
-    queue: Arc<Mutex<Receiver<Job>>>,
+    jobs: Arc<Jobs>,
     answer: Sender<Answer>,
-    stop: Arc<AtomicBool>,
     codec: Box<dyn Codec>,
 }
 
 impl Worker {
     fn run(mut self) {
-        while let Some(job) = self.next() {
-            let ticket = job.ticket;
-            let mut panicked = false;
-            // A ticket without an answer would make the writer wait for ever.
-            let answer = Answer::new(ticket, || {
-                let result = catch_unwind(AssertUnwindSafe(|| run(&mut *self.codec, job)));
-                panicked = result.is_err();
-                result.unwrap_or_else(|_| {
-                    Err(Error::Codec {
-                        codec: self.codec.name(),
-                        source: io::Error::other("it panicked"),
-                    })
-                })
-            });
+        while let Some(job) = self.jobs.take() {
+            let (answer, panicked) = answer(&mut *self.codec, job);
             if self.answer.send(answer).is_err() || panicked {
                 return;
             }
         }
     }
+}
 
-    fn next(&self) -> Option<Job> {
-        // Held while waiting: the others wait for the lock instead of the channel. Nothing that
-        // can panic happens under it.
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let job = queue.recv().ok()?;
-        (!self.stop.load(Ordering::Relaxed)).then_some(job)
-    }
+/// What becomes of a job, and whether the codec panicked over it. A ticket without an answer would make the writer
+/// wait for ever.
+fn answer(codec: &mut dyn Codec, job: Job) -> (Answer, bool) {
+    let mut panicked = false;
+    let answer = Answer::new(job.ticket, || {
+        let result = catch_unwind(AssertUnwindSafe(|| run(codec, job)));
+        panicked = result.is_err();
+        result.unwrap_or_else(|_| {
+            Err(Error::Codec {
+                codec: codec.name(),
+                source: io::Error::other("it panicked"),
+            })
+        })
+    });
+    (answer, panicked)
 }
