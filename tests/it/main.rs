@@ -26,3 +26,4 @@ mod store_kill;
 mod store_races;
 mod streaming;
 mod support;
+mod timings;

@@ -44,6 +44,7 @@ mod progress;
 mod pull;
 mod store;
 mod summary;
+mod timings;
 
 pub use agent::Agents;
 pub use build::{Built, build};
@@ -57,3 +58,4 @@ pub use store::{
     Record, RecordError, Store, StoreOptions, read_record, verify_file,
 };
 pub use summary::Summary;
+pub use timings::{Stage, Timings};

@@ -8,20 +8,21 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ociget::{Client, DiffId, Digest, Image, Source, SourceSpec, Verified};
 use sqfs_writer::DataWriter;
 
 use crate::agent::Agent;
 use crate::error::Error;
-use crate::feed::{self, Feed, ReadAhead};
+use crate::feed::{self, Feed, Meters, ReadAhead};
 use crate::flatten::{self, LayerSpec};
 use crate::guest;
 use crate::options::Options;
 use crate::progress::{Event, Progress};
 use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging};
 use crate::summary::Summary;
+use crate::timings::{Stage, Timings};
 
 /// Where an artifact goes: a directory, and a name in it.
 #[derive(Debug)]
@@ -95,6 +96,7 @@ pub(crate) async fn pull(
 
     let read_ahead = ReadAhead::new(options.parallel_layers, options.read_ahead);
     let (feed, requests) = feed::feed(read_ahead);
+    let meters = feed.meters();
     let assembly = tokio::task::spawn_blocking({
         let image = image.clone();
         move || assemble(&image, recipe, feed, staged)
@@ -119,9 +121,48 @@ pub(crate) async fn pull(
             .map_err(|error| Error::store("publish to", &directory, error))
     });
     let (record, publishing) = record.await.map_err(Error::worker)??;
-    summary.publishing = publishing;
-    summary.total = started.elapsed();
+    summary.timings = timings(&meters, &summary.image, publishing, started.elapsed());
     Ok((record, summary))
+}
+
+/// Joins what the feed and the writer know of their time.
+fn timings(
+    meters: &Meters,
+    image: &sqfs_writer::Summary,
+    publishing: Duration,
+    total: Duration,
+) -> Timings {
+    let inflate = meters.inflate();
+    let times = image.times;
+    let starved = meters.reader_starved();
+    Timings {
+        download: meters.download(),
+        inflate,
+        read: Stage {
+            bytes: inflate.bytes,
+            // All that the calling thread did but sleep, write and compress; it also slept for layers.
+            busy: (times.input + times.tables).saturating_sub(starved),
+            starved,
+            blocked: times.waiting,
+        },
+        compress: Stage {
+            bytes: image.body_bytes,
+            busy: times.compressing.busy,
+            starved: times.compressing.waiting,
+            blocked: Duration::ZERO,
+        },
+        write: Stage {
+            bytes: image.image_bytes,
+            busy: times.writing,
+            ..Stage::default()
+        },
+        publish: Stage {
+            bytes: image.image_bytes,
+            busy: publishing,
+            ..Stage::default()
+        },
+        total,
+    }
 }
 
 impl Recipe {

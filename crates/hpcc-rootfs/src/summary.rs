@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::flatten;
+use crate::timings::Timings;
 
 /// What a build did, and how long it took.
 #[derive(Clone, Debug, Default)]
@@ -21,10 +22,8 @@ pub struct Summary {
     pub reading: Duration,
     /// Writing our own files and the tables.
     pub sealing: Duration,
-    /// Syncing and naming the file.
-    pub publishing: Duration,
-    /// From the resolved image to the published file.
-    pub total: Duration,
+    /// Where the time went, stage by stage.
+    pub timings: Timings,
 }
 
 /// Several lines for people; the numbers are the fields.
@@ -88,7 +87,7 @@ impl fmt::Display for Summary {
             "time:      {:.2} s reading layers, {:.2} s sealing, {:.2} s publishing",
             self.reading.as_secs_f32(),
             self.sealing.as_secs_f32(),
-            self.publishing.as_secs_f32(),
+            self.timings.publish.busy.as_secs_f32(),
         )
     }
 }

@@ -1,12 +1,14 @@
 //! A layer that is decompressed on a thread of its own, ahead of whoever reads it.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use ociget::{DiffId, Verified};
 
 use super::body::{BlobBody, Wanted};
+use super::meter::{Meters, Spent};
 use super::share::ReadAhead;
 use crate::flatten::LayerSpec;
 use crate::layer::{Chunk, Error, Inflated, Inflater, Limits, Stopped, Stream};
@@ -31,17 +33,25 @@ impl Ahead {
         spec: LayerSpec,
         limits: Limits,
         read_ahead: ReadAhead,
+        meters: Arc<Meters>,
     ) -> io::Result<Self> {
         let (turn, my_turn) = channel();
         let (sender, messages) = sync_channel(read_ahead.chunks());
         let (used, memory) = channel();
+        let meter = Arc::clone(&meters);
         let work = move || {
             let turn = Turn {
                 comes: my_turn,
                 came: false,
                 window: read_ahead.window(),
+                meters: Arc::clone(&meter),
             };
-            let end = inflate(body, spec, &limits, turn, &sender, &memory);
+            let output = Output {
+                messages: &sender,
+                memory: &memory,
+                meters: &meter,
+            };
+            let end = inflate(body, spec, &limits, turn, output);
             // Whoever went away needs no answer.
             let _ = sender.send(Message::End(end));
         };
@@ -55,6 +65,7 @@ impl Ahead {
                 messages,
                 used,
                 end: None,
+                meters,
                 _thread: Thread(Some(thread)),
             },
         })
@@ -74,16 +85,28 @@ struct Turn {
     came: bool,
     /// What it may have before.
     window: u64,
+    meters: Arc<Meters>,
 }
 
 impl Turn {
     fn wait(&mut self, window: u64) -> io::Result<()> {
         if window > self.window && !self.came {
-            self.comes.recv().map_err(|_| gone())?;
+            let comes = &self.comes;
+            let meter = &self.meters.turn;
+            meter
+                .time(Spent::Blocked, || comes.recv())
+                .map_err(|_| gone())?;
             self.came = true;
         }
         Ok(())
     }
+}
+
+/// Where decompressed bytes go, and the memory they leave in comes back.
+struct Output<'a> {
+    messages: &'a SyncSender<Message>,
+    memory: &'a Receiver<Chunk>,
+    meters: &'a Meters,
 }
 
 fn inflate(
@@ -91,19 +114,22 @@ fn inflate(
     spec: LayerSpec,
     limits: &Limits,
     mut turn: Turn,
-    messages: &SyncSender<Message>,
-    memory: &Receiver<Chunk>,
+    output: Output<'_>,
 ) -> Result<Verified<DiffId>, Stopped> {
     let LayerSpec { size, diff_id } = spec;
+    let meter = &output.meters.inflate;
     let admit = Box::new(move |window| turn.wait(window));
     let mut inflater = Inflater::open(body, size, diff_id, limits, admit)?;
     loop {
-        let mut chunk = memory.try_recv().unwrap_or_else(|_| Chunk::new());
-        inflater.next(&mut chunk)?;
+        let memory = output.memory.try_recv();
+        let mut chunk = memory.unwrap_or_else(|_| Chunk::new());
+        meter.time(Spent::Busy, || inflater.next(&mut chunk))?;
+        meter.bytes(chunk.len());
         if chunk.is_empty() {
             return Ok(Box::new(inflater).finish()?);
         }
-        if messages.send(Message::Chunk(chunk)).is_err() {
+        let sent = || output.messages.send(Message::Chunk(chunk));
+        if meter.time(Spent::Blocked, sent).is_err() {
             return Err(Error::Source(gone()).into());
         }
     }
@@ -117,6 +143,7 @@ struct Received {
     messages: Receiver<Message>,
     used: Sender<Chunk>,
     end: Option<Verified<DiffId>>,
+    meters: Arc<Meters>,
     _thread: Thread,
 }
 
@@ -126,7 +153,9 @@ impl Inflated for Received {
             chunk.clear();
             return Ok(());
         }
-        match self.messages.recv() {
+        let messages = &self.messages;
+        let message = self.meters.reader.time(Spent::Starved, || messages.recv());
+        match message {
             Ok(Message::Chunk(next)) => {
                 let used = std::mem::replace(chunk, next);
                 // At the end of a layer nobody takes it any more.
@@ -176,6 +205,7 @@ mod tests {
             comes,
             came: false,
             window,
+            meters: Arc::default(),
         };
         (sender, turn)
     }

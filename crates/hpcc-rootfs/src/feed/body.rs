@@ -6,9 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::meter::{Meters, Spent};
+
 /// The two ends, between which so many bytes may be, and what has to be kept for as long as they are
 /// wanted.
-pub(super) fn channel(bytes: u32) -> (Sender, BlobBody, Wanted) {
+pub(super) fn channel(bytes: u32, meters: Arc<Meters>) -> (Sender, BlobBody, Wanted) {
     // The bytes are what is bounded, by permits that travel with them.
     let (messages, receiver) = mpsc::unbounded_channel();
     let (wanted, kept) = mpsc::channel(1);
@@ -23,6 +25,7 @@ pub(super) fn channel(bytes: u32) -> (Sender, BlobBody, Wanted) {
         current: Bytes::new(),
         permit: None,
         verified: false,
+        meters,
     };
     (sender, body, Wanted(kept))
 }
@@ -83,13 +86,19 @@ pub(super) struct BlobBody {
     current: Bytes,
     permit: Option<OwnedSemaphorePermit>,
     verified: bool,
+    meters: Arc<Meters>,
 }
 
 impl Read for BlobBody {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() && !self.verified {
             self.permit = None;
-            match self.messages.blocking_recv() {
+            let messages = &mut self.messages;
+            let message = self
+                .meters
+                .inflate
+                .time(Spent::Starved, || messages.blocking_recv());
+            match message {
                 Some(Message::Data(bytes, permit)) => {
                     self.current = bytes;
                     self.permit = Some(permit);
@@ -117,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_bytes_wait_than_there_is_room_for() {
-        let (sender, mut body, _wanted) = channel(10);
+        let (sender, mut body, _wanted) = channel(10, Arc::default());
         assert!(sender.data(Bytes::from_static(b"12345678")).await);
         let more = sender.data(Bytes::from_static(b"abc"));
         tokio::pin!(more);
@@ -140,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_channel_that_closes_is_never_the_end_of_a_layer() {
-        let (sender, mut body, _wanted) = channel(10);
+        let (sender, mut body, _wanted) = channel(10, Arc::default());
         assert!(sender.data(Bytes::from_static(b"half")).await);
         drop(sender);
         let read = tokio::task::spawn_blocking(move || body.read_to_end(&mut Vec::new()));
@@ -150,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_went_away_ends_the_waiting_for_room() {
-        let (sender, body, _wanted) = channel(4);
+        let (sender, body, _wanted) = channel(4, Arc::default());
         assert!(sender.data(Bytes::from_static(b"full")).await);
         let more = sender.data(Bytes::from_static(b"more"));
         drop(body);
@@ -159,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_wanted_any_more_ends_the_waiting_on_both_sides() {
-        let (sender, mut body, wanted) = channel(4);
+        let (sender, mut body, wanted) = channel(4, Arc::default());
         let reader = tokio::task::spawn_blocking(move || body.read(&mut [0; 8]));
         drop(wanted);
         sender.closed().await;

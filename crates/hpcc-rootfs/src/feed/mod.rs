@@ -17,6 +17,7 @@
 
 mod ahead;
 mod body;
+mod meter;
 mod serve;
 mod share;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -31,24 +33,28 @@ use self::ahead::Ahead;
 use crate::flatten::{LayerSource, Layers};
 use crate::layer::{Error, Stream};
 
+pub(crate) use meter::Meters;
 pub(crate) use serve::{Requests, serve};
 pub(crate) use share::ReadAhead;
 
 /// Makes the two ends of the bridge.
 pub(crate) fn feed(read_ahead: ReadAhead) -> (Feed, Requests) {
     let (requests, receiver) = mpsc::channel(1);
+    let meters = Arc::<Meters>::default();
     let feed = Feed {
         requests,
+        meters: Arc::clone(&meters),
         read_ahead,
         started: None,
         ahead: VecDeque::new(),
     };
-    (feed, Requests(receiver))
+    (feed, Requests { receiver, meters })
 }
 
 /// The blocking end: opens layers, and has the next ones fetched.
 pub(crate) struct Feed {
     requests: mpsc::Sender<Request>,
+    meters: Arc<Meters>,
     read_ahead: ReadAhead,
     /// The oldest layer that was started so far.
     started: Option<usize>,
@@ -63,11 +69,16 @@ struct Request {
 }
 
 impl Feed {
+    /// Where the time goes.
+    pub(crate) fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
+    }
+
     fn start(&mut self, layer: usize, layers: Layers<'_>) -> Result<Ahead, Error> {
         let Some(spec) = layers.specs.get(layer) else {
             return Err(Error::Source(io::ErrorKind::NotFound.into()));
         };
-        let (chunks, body, wanted) = body::channel(self.read_ahead.compressed());
+        let (chunks, body, wanted) = body::channel(self.read_ahead.compressed(), self.meters());
         let request = Request { layer, chunks };
         self.requests
             .blocking_send(request)
@@ -78,6 +89,7 @@ impl Feed {
             spec.clone(),
             layers.limits.clone(),
             self.read_ahead,
+            self.meters(),
         )
         .map_err(Error::Source)
     }

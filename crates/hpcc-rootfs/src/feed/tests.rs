@@ -69,7 +69,7 @@ fn read_ahead(layers: usize, bytes: usize) -> ReadAhead {
 /// Sends the blobs that are asked for, in pieces; of a blob that is `None` nothing ever comes.
 async fn send(mut requests: Requests, blobs: Vec<Option<Vec<u8>>>) {
     let mut downloads = tokio::task::JoinSet::new();
-    while let Some(Request { layer, chunks }) = requests.0.recv().await {
+    while let Some(Request { layer, chunks }) = requests.receiver.recv().await {
         let blob = blobs[layer].clone();
         downloads.spawn(async move {
             let Some(blob) = blob else {

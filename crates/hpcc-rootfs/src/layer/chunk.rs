@@ -36,7 +36,7 @@ impl Chunk {
         self.len() == 0
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.end - HEADROOM
     }
 }

@@ -147,7 +147,7 @@ struct ImageArgs {
     /// Codec of the image [default: zstd]
     #[arg(long)]
     compressor: Option<Codec>,
-    /// Level of the codec [default: 3 for zstd, 9 for gzip]
+    /// Level of the codec: zstd 1 to 22, gzip 1 to 9, xz 0 to 9 [default: 3, 9, 6]
     #[arg(long, allow_negative_numbers = true)]
     level: Option<i32>,
     /// Size of a data block, 4K to 1M, a power of two [default: 128K]
@@ -168,6 +168,9 @@ struct ImageArgs {
     /// Entries that all layers may have together [default: 1048576]
     #[arg(long, value_name = "N")]
     max_entries: Option<u64>,
+    /// Print where the time went, stage by stage
+    #[arg(long)]
+    timings: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -209,6 +212,10 @@ struct NetworkArgs {
 enum Codec {
     Zstd,
     Gzip,
+    Xz,
+    Lz4,
+    /// Every block as it is
+    None,
 }
 
 /// A mistake in the arguments that only became apparent after parsing; exit code 2.
@@ -246,6 +253,11 @@ impl Pull {
         global.store_with(options)
     }
 
+    /// Whether to say where the time went.
+    pub(crate) fn timings(&self) -> bool {
+        self.image_options.timings
+    }
+
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
         let mut options = resolve(&self.target, &self.image_options, &self.network)?;
         for (architecture, file) in [("amd64", &self.agent_amd64), ("arm64", &self.agent_arm64)] {
@@ -261,6 +273,11 @@ impl Pull {
 }
 
 impl Build {
+    /// Whether to say where the time went.
+    pub(crate) fn timings(&self) -> bool {
+        self.image_options.timings
+    }
+
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
         resolve(&self.target, &self.image_options, &self.network)
     }
@@ -303,15 +320,28 @@ fn resolve(target: &Target, image: &ImageArgs, network: &NetworkArgs) -> anyhow:
 
 fn compressor(image: &ImageArgs) -> Result<Compressor, UsageError> {
     let level = image.level;
-    Ok(match image.compressor.unwrap_or(Codec::Zstd) {
+    let from_zero = |default, message: &str| {
+        u32::try_from(level.unwrap_or(default)).map_err(|_| UsageError(message.into()))
+    };
+    let compressor = match image.compressor.unwrap_or(Codec::Zstd) {
         Codec::Zstd => Compressor::Zstd {
             level: level.unwrap_or(3),
         },
         Codec::Gzip => Compressor::Gzip {
-            level: u32::try_from(level.unwrap_or(9))
-                .map_err(|_| UsageError("gzip levels go from 1 to 9".into()))?,
+            level: from_zero(9, "gzip levels go from 1 to 9")?,
         },
-    })
+        Codec::Xz => Compressor::Xz {
+            level: from_zero(6, "xz levels go from 0 to 9")?,
+        },
+        Codec::Lz4 => Compressor::Lz4 { high: false },
+        Codec::None => Compressor::None,
+    };
+    match (compressor, level) {
+        (Compressor::Lz4 { .. } | Compressor::None, Some(_)) => Err(UsageError(format!(
+            "--compressor {compressor} has no levels"
+        ))),
+        _ => Ok(compressor),
+    }
 }
 
 impl NetworkArgs {

@@ -14,7 +14,7 @@ pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {
         &command.output,
         &options,
     ))?;
-    terminal::summary(global, &built.summary);
+    terminal::summary(global, &built.summary, command.timings());
     render::print(
         global,
         &json!({

@@ -32,8 +32,8 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
         }
     })?;
     if let Some(summary) = &pulled.built {
-        terminal::summary(global, summary);
-    } else if global.verbose {
+        terminal::summary(global, summary, command.timings());
+    } else if global.verbose || command.timings() {
         terminal::say("already there");
     }
     render::print(

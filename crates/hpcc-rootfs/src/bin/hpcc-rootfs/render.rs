@@ -55,6 +55,15 @@ pub(crate) fn record(record: &Record) -> Value {
 pub(crate) fn summary(summary: &Summary) -> Value {
     let layers = &summary.flattened;
     let image = &summary.image;
+    let stages = summary.timings.stages().into_iter().map(|(name, stage)| {
+        let stage = json!({
+            "bytes": stage.bytes,
+            "busy_seconds": stage.busy.as_secs_f64(),
+            "waits_for_input_seconds": stage.starved.as_secs_f64(),
+            "waits_for_room_seconds": stage.blocked.as_secs_f64(),
+        });
+        (name.to_owned(), stage)
+    });
     json!({
         "layers": {
             "entries": layers.entries,
@@ -82,8 +91,9 @@ pub(crate) fn summary(summary: &Summary) -> Value {
         "seconds": {
             "reading": summary.reading.as_secs_f64(),
             "sealing": summary.sealing.as_secs_f64(),
-            "publishing": summary.publishing.as_secs_f64(),
-            "total": summary.total.as_secs_f64(),
+            "publishing": summary.timings.publish.busy.as_secs_f64(),
+            "total": summary.timings.total.as_secs_f64(),
         },
+        "timings": stages.collect::<serde_json::Map<_, _>>(),
     })
 }

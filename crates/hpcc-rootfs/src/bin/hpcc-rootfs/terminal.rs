@@ -58,9 +58,13 @@ pub(crate) fn block_on<T>(
 }
 
 /// What a build did, for people.
-pub(crate) fn summary(global: &Global, summary: &Summary) {
+pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
     if !global.quiet {
         say(&summary.to_string());
+    }
+    // Asked for by name, so said even where little else is.
+    if timings {
+        say(&summary.timings.to_string());
     }
 }
 
