@@ -149,18 +149,23 @@ fn id(text: &[u8], what: &'static str) -> Result<i128, Malformed> {
 }
 
 /// A number that may be negative and may have a fraction, which is dropped towards the past, as
-/// a clock does.
+/// a clock does. However many digits it has: what is beyond 128 bits is as far away as can be said.
 fn seconds(text: &[u8], what: &'static str) -> Result<i128, Malformed> {
     let (negative, text) = match text.strip_prefix(b"-") {
         Some(text) => (true, text),
         None => (false, text),
     };
     let mut parts = text.splitn(2, |byte| *byte == b'.');
-    let whole = i128::from(decimal(parts.next().unwrap_or_default(), what)?);
+    let whole = parts.next().unwrap_or_default();
     let fraction = parts.next().unwrap_or_default();
-    if !fraction.iter().all(u8::is_ascii_digit) {
+    if whole.is_empty() || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
         return Err(Malformed::Number(what));
     }
+    let whole = whole.iter().fold(0i128, |value, digit| {
+        value
+            .saturating_mul(10)
+            .saturating_add(i128::from(digit - b'0'))
+    });
     let behind = fraction.iter().any(|digit| *digit != b'0');
     Ok(match negative {
         true => -whole - i128::from(behind),

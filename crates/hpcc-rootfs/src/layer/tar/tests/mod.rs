@@ -253,9 +253,18 @@ fn times_stay_within_what_can_be_stored() {
     };
     assert_eq!(of(b"12.999"), 12);
     assert_eq!(of(b"-0.5"), 0);
-    assert_eq!(of(b"99999999999"), u32::MAX);
-    let bad = refused(&[pax(&[("mtime", b"1e9")]), file(b"f", b"")]);
-    assert_eq!(bad, Malformed::Number("mtime"));
+    assert_eq!(of(b"4294967294.9"), u32::MAX - 1);
+    for far in [&b"99999999999"[..], b"18446744073709551616", &[b'9'; 60]] {
+        let fraction = [far, b".999"].concat();
+        for future in [far, &fraction] {
+            assert_eq!(of(future), u32::MAX);
+            assert_eq!(of(&[b"-", future].concat()), 0);
+        }
+    }
+    for text in [&b"1e9"[..], b"-", b".5", b"--1", b"1.5.5", b"1,5"] {
+        let bad = refused(&[pax(&[("mtime", text)]), file(b"f", b"")]);
+        assert_eq!(bad, Malformed::Number("mtime"), "{}", text.escape_ascii());
+    }
 }
 
 #[test]
