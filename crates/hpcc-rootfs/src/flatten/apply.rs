@@ -9,7 +9,7 @@ use super::change::{Action, Changes, Content};
 use super::error::{EntryProblem, Problem};
 use super::marker::{opaque_name, split, whiteout_name};
 use super::options::{Options, Report};
-use super::resolve::{Place, Spot, Steps, depth, parent, resolve};
+use super::resolve::{Place, Spot, Steps, parent, resolve};
 use super::waiting::{Waiting, WaitingLink};
 use crate::layer::Limits;
 
@@ -263,6 +263,9 @@ impl<H> Applier<H> {
             return Ok(None);
         }
         let followed = place.followed;
+        if followed {
+            self.check_limits(&place, name)?;
+        }
         let directory = self.make(place)?;
         self.touch(directory);
         let mut kept = self.last.take().map_or_else(Vec::new, |last| last.path);
@@ -275,16 +278,22 @@ impl<H> Applier<H> {
         Ok(Some(directory))
     }
 
+    /// The limits on what a path is once symlinks are followed. As it is spelled it was within them.
+    fn check_limits(&self, place: &Place, name: &[u8]) -> Result<(), EntryProblem> {
+        let (depth, max) = (place.depth(), self.limits.depth);
+        if depth > max {
+            return Err(EntryProblem::Depth { depth, max });
+        }
+        let (length, max) = (place.length(name), self.limits.path);
+        if length > max {
+            return Err(EntryProblem::Length { length, max });
+        }
+        Ok(())
+    }
+
     /// Makes the directories that are missing. Something else in their place is replaced.
     fn make(&mut self, place: Place) -> Result<NodeId, EntryProblem> {
         let mut directory = place.directory;
-        if place.followed {
-            let depth = depth(&self.tree, directory) + place.missing.len() + 1;
-            let max = self.limits.depth;
-            if depth > max {
-                return Err(EntryProblem::Depth { depth, max });
-            }
-        }
         for name in &place.missing {
             let metadata = self.implied.clone();
             directory = self.insert(directory, name, metadata, Kind::directory())?;

@@ -108,6 +108,14 @@ pub enum EntryProblem {
         /// The limit.
         max: usize,
     },
+    /// Symlinks make its path longer than paths may be.
+    #[error("has a path of {length} bytes once symlinks are followed, the limit is {max}")]
+    Length {
+        /// How long it would be.
+        length: usize,
+        /// The limit.
+        max: usize,
+    },
     /// The tree itself refuses.
     #[error("is refused: {0}")]
     Tree(String),

@@ -16,8 +16,10 @@ pub(super) struct Place {
     /// What would have to be made below it. The first of these may exist as something else than a
     /// directory.
     pub(super) missing: Vec<Box<[u8]>>,
-    /// Whether a symlink was on the way, so that the path does not tell the depth.
+    /// Whether a symlink was on the way, so that the path tells neither depth nor length.
     pub(super) followed: bool,
+    /// Lengths of the names of all directories on the way, the missing ones included.
+    names: Vec<usize>,
 }
 
 /// A place and a name in it, however they were spelled: the directory, and the path from there.
@@ -29,6 +31,17 @@ impl Place {
         let missing = self.missing.iter().map(|name| &**name);
         let path: Vec<_> = missing.chain([name]).collect();
         (self.directory, path.join(&b'/').into())
+    }
+
+    /// How many directories that name would be in, and one for itself.
+    pub(super) fn depth(&self) -> usize {
+        self.names.len() + 1
+    }
+
+    /// Bytes of the path that leads there without any symlink, down to that name.
+    pub(super) fn length(&self, name: &[u8]) -> usize {
+        let directories = self.names.iter().map(|length| length + 1);
+        directories.sum::<usize>() + name.len()
     }
 
     /// Whether that name in this place is ours, or below what is ours.
@@ -72,6 +85,7 @@ pub(super) fn resolve<B>(
         directory: NodeId::ROOT,
         missing: Vec::new(),
         followed: false,
+        names: Vec::new(),
     };
     let mut links = 0;
     // What is still to be walked: the innermost target last.
@@ -89,6 +103,7 @@ pub(super) fn resolve<B>(
         match name {
             b"" | b"." => continue,
             b".." => {
+                place.names.pop();
                 if place.missing.pop().is_none() {
                     place.directory = parent(tree, place.directory);
                 }
@@ -101,7 +116,10 @@ pub(super) fn resolve<B>(
             false => None,
         };
         match next.and_then(|id| Some((id, tree.get(id)?.kind()))) {
-            Some((id, Kind::Directory(_))) => place.directory = id,
+            Some((id, Kind::Directory(_))) => {
+                place.directory = id;
+                place.names.push(name.len());
+            }
             Some((_, Kind::Symlink(target))) => {
                 links += 1;
                 if links > MAX_LINKS {
@@ -110,23 +128,17 @@ pub(super) fn resolve<B>(
                 place.followed = true;
                 if target.starts_with(b"/") {
                     place.directory = NodeId::ROOT;
+                    place.names.clear();
                 }
                 rests.push(target);
             }
-            _ => place.missing.push(name.into()),
+            _ => {
+                place.missing.push(name.into());
+                place.names.push(name.len());
+            }
         }
     }
     Ok(place)
-}
-
-/// How many directories are above it.
-pub(super) fn depth<B>(tree: &Tree<B>, mut directory: NodeId) -> usize {
-    let mut depth = 0;
-    while directory != NodeId::ROOT {
-        directory = parent(tree, directory);
-        depth += 1;
-    }
-    depth
 }
 
 /// The directory that a directory is in.

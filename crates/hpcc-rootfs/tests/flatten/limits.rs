@@ -150,6 +150,56 @@ fn depth_through_symlinks_counts() {
 }
 
 #[test]
+fn the_length_of_a_path_through_symlinks_counts() {
+    let old = "abc/def/ghi/ abc/n";
+    for (link, path, length) in [
+        ("s->abc/def/ghi", "s/x", 13),
+        ("s->abc/def/ghi", "s/new/x", 17),
+        ("abc/s->/abc/def/../def/ghi/", "abc/s/x", 13),
+        ("abc/s->../../../abc/no/../def/more", "abc/s/x", 14),
+        ("s->abc/def/ghi", "s/x/", 13),
+        ("s->abc/def/ghi", "s/x==abc/n", 13),
+        ("s->abc/def/ghi", "s/x==later", 13),
+    ] {
+        let newer = format!("{path} later");
+        let layers = [old, link, &newer];
+        accepts(&layers, |options| options.limits.path = length);
+        let name = path.split("==").next().unwrap().trim_matches('/');
+        let entry = format!("\"{name}\"");
+        let bytes = format!("a path of {length} bytes");
+        let limit = format!("limit is {}", length - 1);
+        refuses(
+            &layers,
+            |options| options.limits.path = length - 1,
+            &["layer 3", &entry, &bytes, &limit],
+        );
+    }
+    // No link makes a path longer than it may be, however many there are on the way.
+    let name = "d".repeat(250);
+    let mut layer = format!("0/{name}/");
+    for n in 1..=16 {
+        layer += &format!(" {n}->{}/{name} {n}/{name}/", n - 1);
+    }
+    refuses(
+        &[&layer],
+        |_| (),
+        &["a path of 4268 bytes", "limit is 4096"],
+    );
+    layer.truncate(layer.rfind(" 16->").unwrap());
+    accepts(&[&layer], |_| ());
+}
+
+#[test]
+fn a_parent_may_lead_through_255_symlinks() {
+    let chain = |length| {
+        let links: Vec<_> = (0..length).map(|n| format!("l{n}->l{}", n + 1)).collect();
+        format!("l{length}/ {} l0/f", links.join(" "))
+    };
+    accepts(&[&chain(255)], |_| ());
+    refuses(&[&chain(256)], |_| (), &["\"l0/f\"", "255 symlinks"]);
+}
+
+#[test]
 fn steps_through_symlinks_count_over_the_image() {
     let layers = ["d/ s->d", "s/a s/b s/c"];
     accepts(&layers, |options| options.limits.link_steps = 10);
@@ -168,6 +218,8 @@ fn layers() {
         |options| options.limits.layers = 1,
         &["2 layers", "1"],
     );
+    accepts(&[""; 1024], |_| ());
+    refuses(&[""; 1025], |_| (), &["1025 layers", "limit is 1024"]);
 }
 
 #[test]
@@ -181,6 +233,13 @@ fn xattrs_count_names_and_values() {
         error.contains("size of the extended attributes is 10") && error.contains("\"f\""),
         "{error}"
     );
+    let mut item = Item::new("f", What::File("x".into()));
+    item.xattrs.push(("user.a".into(), vec![1; 40_000]));
+    item.xattrs.push(("user.b".into(), vec![1; 25_524]));
+    attempt(vec![vec![item.clone()]], |_| {}).unwrap();
+    item.xattrs[1].1.push(1);
+    let error = attempt(vec![vec![item]], |_| {}).unwrap_err();
+    assert!(error.contains("is 65537, the limit is 65536"), "{error}");
 }
 
 #[test]
