@@ -8,6 +8,7 @@ use std::io::{self, Read};
 
 use flate2::bufread::GzDecoder;
 
+use super::chunk::Stopped;
 use super::encoding::{Encoding, sniff};
 use super::error::Error;
 use super::input::Input;
@@ -37,6 +38,7 @@ impl<'a, R: Read> Decoder<'a, R> {
     pub(super) fn open(
         source: R,
         is_tar_header: impl Fn(&[u8]) -> bool,
+        window_max: u64,
         admit: Admit<'a>,
     ) -> Result<Self, Error> {
         let mut input = Input::new(source);
@@ -45,20 +47,23 @@ impl<'a, R: Read> Decoder<'a, R> {
         let codec = match encoding {
             Encoding::Plain => Codec::Plain(input),
             Encoding::Gzip => Codec::Gzip(Box::new(GzDecoder::new(input))),
-            Encoding::Zstd => Codec::Zstd(ZstdDecoder::new(input, admit)?),
+            Encoding::Zstd => Codec::Zstd(ZstdDecoder::new(input, window_max, admit)?),
         };
         Ok(Self { codec })
     }
 
     /// Some more decompressed bytes; 0 at the end of the blob.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stopped> {
         loop {
             match &mut self.codec {
-                Codec::Plain(input) => return input.read_direct(buffer).map_err(Error::Source),
+                Codec::Plain(input) => {
+                    let read = input.read_direct(buffer);
+                    return read.map_err(|error| Error::Source(error).into());
+                }
                 Codec::Gzip(decoder) => match decoder.read(buffer) {
                     Ok(0) => self.next_member()?,
                     Ok(count) => return Ok(count),
-                    Err(error) => return Err(decoder.get_mut().blame("gzip", error)),
+                    Err(error) => return Err(decoder.get_mut().blame("gzip", error).into()),
                 },
                 Codec::GzipEnd(input) => {
                     input.only_zeros()?;
@@ -67,7 +72,7 @@ impl<'a, R: Read> Decoder<'a, R> {
                 Codec::Zstd(decoder) => return decoder.read(buffer),
                 Codec::Broken => {
                     let error = io::Error::other("an earlier read of this blob failed");
-                    return Err(Error::Source(error));
+                    return Err(Error::Source(error).into());
                 }
             }
         }

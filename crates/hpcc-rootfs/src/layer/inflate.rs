@@ -32,7 +32,7 @@ impl<'a, R: Read> Inflater<'a, R> {
         admit: Admit<'a>,
     ) -> Result<Self, Error> {
         Ok(Self {
-            decoder: Decoder::open(blob, is_header, admit)?,
+            decoder: Decoder::open(blob, is_header, limits.zstd_window, admit)?,
             decompressed: 0,
             max_bytes: limits.layer_bytes,
             max_by_ratio: size.saturating_mul(limits.ratio).max(limits.ratio_floor),

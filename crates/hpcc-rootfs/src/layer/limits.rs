@@ -25,11 +25,14 @@ pub struct Limits {
     pub ratio: u64,
     /// How many decompressed bytes a layer may have whatever its ratio: 16 MiB.
     pub ratio_floor: u64,
-    /// Bytes of a path, after normalisation: 4096.
+    /// Bytes of the window of a zstd frame: 128 MiB. A decoder holds as much in memory. The format
+    /// has no windows beyond 2 GiB that a decoder would read.
+    pub zstd_window: u64,
+    /// Bytes of a path, after normalisation, and once symlinks among the parents are followed: 4096.
     pub path: usize,
     /// Bytes of one component of a path: 255, which is also the most that squashfs can hold.
     pub name: usize,
-    /// Components of a path: 1024.
+    /// Components of a path, and once symlinks among the parents are followed: 1024.
     pub depth: usize,
     /// Bytes of all names and values of one entry's extended attributes: 64 KiB.
     pub xattr_bytes: usize,
@@ -56,6 +59,7 @@ impl Default for Limits {
             layer_bytes: 32 << 30,
             ratio: 1100,
             ratio_floor: 16 << 20,
+            zstd_window: 128 << 20,
             path: 4096,
             name: 255,
             depth: 1024,
@@ -134,5 +138,33 @@ impl Budget {
             self.metadata_bytes,
             self.limits.metadata_bytes,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is promised to those who set none: no default changes in silence.
+    #[test]
+    fn the_defaults() {
+        let defaults = Limits {
+            entries: 1_048_576,
+            logical_bytes: 17_179_869_184,
+            layer_bytes: 34_359_738_368,
+            ratio: 1100,
+            ratio_floor: 16_777_216,
+            zstd_window: 134_217_728,
+            path: 4096,
+            name: 255,
+            depth: 1024,
+            xattr_bytes: 65_536,
+            metadata_bytes: 268_435_456,
+            header_bytes: 1_048_576,
+            sparse_segments: 262_144,
+            layers: 1024,
+            link_steps: 67_108_864,
+        };
+        assert_eq!(Limits::default(), defaults);
     }
 }

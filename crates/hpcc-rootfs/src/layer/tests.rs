@@ -152,16 +152,29 @@ fn what_follows_is_hashed_too() {
 
 #[test]
 fn a_bomb_stops_at_its_ratio() {
-    let blob = zstd(&vec![0; 64 << 20]);
-    let limits = Limits::default();
-    let id = DiffId(Digest::of(b""));
-    let stream = Stream::open(&blob[..], blob.len() as u64, id, &limits).unwrap();
-    let error = stream.finish().unwrap_err();
-    let Error::Limit { value, max, .. } = error else {
-        panic!("{error}");
-    };
-    assert_eq!(max, 16 << 20);
-    assert!(value <= max + (256 << 10));
+    let floor = 16 << 20;
+    decode(&zstd(&vec![0; floor]), &vec![0; floor]).unwrap();
+    for more in [1, 48 << 20] {
+        let blob = zstd(&vec![0; floor + more]);
+        let limits = Limits::default();
+        let id = DiffId(Digest::of(b""));
+        let stream = Stream::open(&blob[..], blob.len() as u64, id, &limits).unwrap();
+        let error = stream.finish().unwrap_err();
+        let Error::Limit { value, max, .. } = error else {
+            panic!("{error}");
+        };
+        assert_eq!((value, max), ((16 << 20) + 1, 16 << 20));
+    }
+}
+
+#[test]
+fn nothing_that_gzip_can_do_is_beyond_the_ratio() {
+    let content = vec![0; 40 << 20];
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&content).unwrap();
+    let blob = encoder.finish().unwrap();
+    assert!(content.len() / blob.len() > 1000);
+    decode(&blob, &content).unwrap();
 }
 
 #[test]
@@ -197,9 +210,30 @@ fn a_window_at_the_cap_is_read_and_one_beyond_is_refused() {
         encoder.finish().unwrap()
     };
     decode(&with_window(27), &content()).unwrap();
-    let error = decode(&with_window(28), &content()).unwrap_err();
-    assert!(
-        matches!(error, Error::Compression { codec: "zstd", .. }),
-        "{error}"
-    );
+    let read_with = |log, zstd_window| {
+        let blob = with_window(log);
+        let limits = Limits {
+            zstd_window,
+            ..Limits::default()
+        };
+        let id = DiffId(Digest::of(&content()));
+        Stream::open(&blob[..], blob.len() as u64, id, &limits)?.finish()
+    };
+    let _proof = read_with(12, 4096).unwrap();
+    let _proof = read_with(28, 1 << 28).unwrap();
+    for (log, allowed) in [(28, 128 << 20), (12, 4095), (28, (1 << 28) - 1)] {
+        let error = read_with(log, allowed).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Limit {
+                    what: "window of a zstd frame",
+                    value,
+                    max,
+                    ..
+                } if value == 1 << log && max == allowed
+            ),
+            "{error}"
+        );
+    }
 }

@@ -1,15 +1,18 @@
 //! The frames of a zstd blob, one after the other.
 
 use std::io::{self, BufRead, Read};
+use std::ops::RangeInclusive;
 
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
+use super::chunk::Stopped;
 use super::decompress::Admit;
-use super::error::Error;
+use super::error::{Error, Limit};
 use super::input::Input;
 
-/// Frames with a window beyond 128 MiB are refused: the window is memory that the image chooses.
-const WINDOW_LOG_MAX: u32 = 27;
+/// The least and the most that the decoder can be told to allow (`ZSTD_WINDOWLOG_ABSOLUTEMIN`, and
+/// `ZSTD_WINDOWLOG_MAX` on 64 bits).
+const WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
 
 /// Bytes of the longest frame header, magic included (RFC 8878, section 3.1.1).
 const HEADER_MAX: usize = 18;
@@ -19,14 +22,22 @@ pub(super) struct ZstdDecoder<'a, R: Read> {
     input: Input<R>,
     decoder: Decoder<'static>,
     admit: Admit<'a>,
+    /// The window is memory that the image chooses.
+    window_max: u64,
     between_frames: bool,
 }
 
 impl<'a, R: Read> ZstdDecoder<'a, R> {
-    pub(super) fn new(input: Input<R>, admit: Admit<'a>) -> Result<Self, Error> {
+    /// Refuses frames with windows of more than `window_max` bytes, and asks `admit` for the others.
+    pub(super) fn new(input: Input<R>, window_max: u64, admit: Admit<'a>) -> Result<Self, Error> {
+        // The decoder only knows powers of two; what is between is for us to refuse.
+        let log = window_max
+            .checked_next_power_of_two()
+            .map_or(u32::MAX, u64::ilog2);
+        let log = log.clamp(*WINDOW_LOGS.start(), *WINDOW_LOGS.end());
         let with_parameters = || {
             let mut decoder = Decoder::new()?;
-            decoder.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+            decoder.set_parameter(DParameter::WindowLogMax(log))?;
             Ok(decoder)
         };
         let decoder = with_parameters().map_err(|source| Error::Compression {
@@ -38,12 +49,13 @@ impl<'a, R: Read> ZstdDecoder<'a, R> {
             input,
             decoder,
             admit,
+            window_max,
             between_frames: true,
         })
     }
 
     /// Some more decompressed bytes; 0 at the end of the blob.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stopped> {
         loop {
             if self.between_frames {
                 let head = self.input.head(HEADER_MAX).map_err(Error::Source)?;
@@ -51,6 +63,7 @@ impl<'a, R: Read> ZstdDecoder<'a, R> {
                     return Ok(0);
                 }
                 if let Some(window) = window(head) {
+                    Limit::check("window of a zstd frame", window, self.window_max)?;
                     (self.admit)(window).map_err(Error::Source)?;
                 }
                 self.between_frames = false;
@@ -60,7 +73,7 @@ impl<'a, R: Read> ZstdDecoder<'a, R> {
             let mut target = OutBuffer::around(&mut *buffer);
             let left = match self.decoder.run(&mut source, &mut target) {
                 Ok(left) => left,
-                Err(error) => return Err(self.input.blame("zstd", error)),
+                Err(error) => return Err(self.input.blame("zstd", error).into()),
             };
             let (consumed, decoded) = (source.pos(), target.pos());
             let at_end = self.input.available().is_empty();
@@ -71,7 +84,7 @@ impl<'a, R: Read> ZstdDecoder<'a, R> {
             }
             if at_end && !self.between_frames {
                 let error = io::Error::new(io::ErrorKind::UnexpectedEof, "incomplete frame");
-                return Err(self.input.blame("zstd", error));
+                return Err(self.input.blame("zstd", error).into());
             }
         }
     }
