@@ -9,6 +9,8 @@ pub(crate) struct Item {
     pub(crate) uid: u32,
     pub(crate) mtime: u32,
     pub(crate) xattrs: Vec<(String, Vec<u8>)>,
+    /// Access control lists as text: the ends of their keys, and the lists.
+    pub(crate) acls: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,7 @@ impl Item {
             uid: 0,
             mtime: 1,
             xattrs: Vec::new(),
+            acls: Vec::new(),
         }
     }
 
@@ -86,6 +89,9 @@ pub(crate) fn tar(items: &[Item]) -> Vec<u8> {
         }
         for (name, value) in &item.xattrs {
             record(&mut records, &format!("SCHILY.xattr.{name}"), value);
+        }
+        for (name, text) in &item.acls {
+            record(&mut records, &format!("SCHILY.acl.{name}"), text.as_bytes());
         }
         if !records.is_empty() {
             let header = Header {

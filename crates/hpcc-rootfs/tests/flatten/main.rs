@@ -16,7 +16,7 @@ mod listing;
 mod metadata;
 mod model;
 mod repair;
-mod reserved;
+mod report;
 mod run;
 mod squashfs;
 mod stacks;

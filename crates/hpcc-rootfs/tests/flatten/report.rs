@@ -1,19 +1,64 @@
-//! How often an image tried to get at what is ours.
+//! What is counted: what is left out of an image is not left out in silence.
+
+use hpcc_rootfs::flatten::Report;
 
 use crate::archive::layer;
 use crate::run::flatten_items;
 
+fn report(layers: &[&str]) -> Report {
+    let layers: Vec<_> = layers.iter().map(|text| layer(text)).collect();
+    flatten_items(&layers).unwrap().report
+}
+
 #[test]
-fn every_attempt_is_counted_once() {
+fn every_attempt_at_what_is_ours_is_counted_once() {
     for (text, count) in [
         (".hpcc/ .hpcc/agent ./.hpcc//x", 3),
         (".hpcc->/etc .hpcc", 2),
         ("n==.hpcc/agent m==n", 2),
+        ("m==n n==.hpcc/agent", 2),
         ("s->.hpcc s/agent s/.wh.x s/.wh..wh..opq n==s/agent", 4),
         (".wh..hpcc .hpcc/.wh..wh..opq", 2),
         ("a .wh..wh..opq d/.hpcc", 0),
     ] {
-        let flattened = flatten_items(&[layer(text)]).unwrap();
-        assert_eq!(flattened.report.reserved, count, "{text}");
+        assert_eq!(report(&[text]).reserved, count, "{text}");
     }
+}
+
+#[test]
+fn markers_and_what_is_hidden_by_them_are_counted_apart() {
+    for (text, whiteouts, hidden) in [
+        ("a b/ b/c", 0, 0),
+        (".wh.a b/.wh.c b/.wh..wh..opq .wh..wh..opqX", 4, 0),
+        (".wh.a/ .wh.a/x .wh.a/x/.wh.y", 1, 2),
+        ("b/.wh.a/x/y", 0, 1),
+        (
+            ".wh..wh.aufs .wh..wh.orph/ .wh..wh.orph/x .wh..wh.plnk/1",
+            0,
+            4,
+        ),
+    ] {
+        let report = report(&["a b/", text]);
+        let counted = (report.whiteouts, report.hidden);
+        assert_eq!(counted, (whiteouts, hidden), "{text}");
+    }
+}
+
+#[test]
+fn access_control_lists_are_left_out_and_counted_over_all_layers() {
+    let with = |text, kinds: &[&str]| {
+        let mut items = layer(text);
+        for kind in kinds {
+            items[0].acls.push(((*kind).into(), "user::rw-".into()));
+        }
+        items
+    };
+    let layers = [
+        with("d/ d/f", &["access", "default"]),
+        with("g", &["access"]),
+    ];
+    let flattened = flatten_items(&layers).unwrap();
+    assert_eq!(flattened.report.acls, 3);
+    let mut nodes = flattened.tree.nodes();
+    assert!(nodes.all(|(_, node)| node.metadata().xattrs.is_empty()));
 }

@@ -234,6 +234,51 @@ fn numbers_in_every_way_they_are_written() {
 }
 
 #[test]
+fn a_mode_keeps_its_low_twelve_bits() {
+    for (field, mode) in [
+        (&b"0107777\0"[..], 0o7777),
+        (b"0100644\0", 0o644),
+        (b"07776000", 0o6000),
+        (&[0xFF; 8], 0o7777),
+        (&[0; 8], 0),
+    ] {
+        let seen = one(&[raw(b'0', b"f").put(100, field).done()]);
+        assert_eq!(seen.entry.metadata.mode, mode);
+    }
+}
+
+#[test]
+fn the_size_of_all_files_is_checked_by_what_their_headers_declare() {
+    let octal = |n: u64| format!("{n:012o}").into_bytes();
+    // A hole and nothing else; the last one has a byte that is not there.
+    let hole = |name, size| raw(b'S', name).gnu().put(483, &octal(size)).done();
+    let (half, rest) = (8 << 30, (8 << 30) - 3);
+    let layer = [hole(b"a", half), hole(b"b", rest), file(b"c", b"123")].concat();
+    let within = read_headers(&layer, Limits::default()).unwrap();
+    assert_eq!(within, 16 << 30);
+    let beyond = [layer, raw(b'0', b"d").size(1).done()].concat();
+    let error = read_headers(&beyond, Limits::default()).unwrap_err();
+    let Error::Limit { at, value, max, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        (&*at.entry, value, max),
+        (&b"d"[..], (16 << 30) + 1, 16 << 30)
+    );
+}
+
+/// What its files declare.
+fn read_headers(archive: &[u8], limits: Limits) -> Result<u64, Error> {
+    let mut budget = Budget::new(limits);
+    let id = DiffId(Digest::of(archive));
+    let stream = Stream::open(archive, archive.len() as u64, id, budget.limits())?;
+    let mut tar = TarReader::new(stream, &mut budget);
+    while tar.read_entry(&mut Entry::default())? {}
+    drop(tar);
+    Ok(budget.logical_bytes())
+}
+
+#[test]
 fn times_stay_within_what_can_be_stored() {
     let base256 = |value: i128| value.to_be_bytes()[4..].to_vec();
     let mtime = |bytes: &[u8]| {
