@@ -1,85 +1,17 @@
 //! Archives made by hand, header by header, for what writers of today no longer write or should
 //! never have written.
 
+mod raw;
 mod sparse;
 
 use ociget::{DiffId, Digest};
 use sqfs_writer::Device;
 
+use self::raw::{Raw, file, long, pax, raw};
 use super::{Entry, EntryKind, Segment, TarReader};
 use crate::layer::error::{Error, Malformed};
 use crate::layer::limits::{Budget, Limits};
 use crate::layer::stream::Stream;
-
-/// A header under construction.
-struct Raw([u8; 512]);
-
-fn raw(flag: u8, name: &[u8]) -> Raw {
-    let raw = Raw([0; 512]);
-    let raw = raw.put(0, name).put(100, b"0000644\0").put(156, &[flag]);
-    raw.put(257, b"ustar\x0000").size(0)
-}
-
-impl Raw {
-    fn put(mut self, at: usize, bytes: &[u8]) -> Self {
-        self.0[at..at + bytes.len()].copy_from_slice(bytes);
-        self
-    }
-
-    fn size(self, size: usize) -> Self {
-        self.put(124, format!("{size:011o}\0").as_bytes())
-    }
-
-    fn link(self, target: &[u8]) -> Self {
-        self.put(157, target)
-    }
-
-    fn gnu(self) -> Self {
-        self.put(257, b"ustar  \0")
-    }
-
-    fn sum(&self) -> i64 {
-        self.0.iter().map(|byte| i64::from(*byte)).sum()
-    }
-
-    /// The header with its checksum, and the body, padded.
-    fn with(self, body: &[u8]) -> Vec<u8> {
-        let raw = self.put(148, b"        ");
-        let sum = format!("{:06o}\0 ", raw.sum());
-        let mut bytes = raw.put(148, sum.as_bytes()).0.to_vec();
-        bytes.extend(body);
-        bytes.resize(bytes.len().next_multiple_of(512), 0);
-        bytes
-    }
-
-    fn done(self) -> Vec<u8> {
-        self.with(b"")
-    }
-}
-
-fn file(name: &[u8], body: &[u8]) -> Vec<u8> {
-    raw(b'0', name).size(body.len()).with(body)
-}
-
-fn pax(records: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut body = Vec::new();
-    for (key, value) in records {
-        let rest = key.len() + value.len() + 3;
-        let length = (rest + 1..).find(|n| *n == rest + n.to_string().len());
-        body.extend(format!("{} {key}=", length.unwrap()).bytes());
-        body.extend(*value);
-        body.push(b'\n');
-    }
-    raw(b'x', b"pax").size(body.len()).with(&body)
-}
-
-fn long(flag: u8, name: &[u8]) -> Vec<u8> {
-    let body = [name, b"\0"].concat();
-    raw(flag, b"././@LongLink")
-        .gnu()
-        .size(body.len())
-        .with(&body)
-}
 
 /// An entry, its body with zeros for holes, and the lengths of the holes.
 #[derive(Debug)]

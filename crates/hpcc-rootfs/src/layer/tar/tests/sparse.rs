@@ -1,6 +1,7 @@
 //! Sparse files, in all four ways to write them.
 
-use super::{file, one, pax, raw, read, read_within, refused};
+use super::raw::{file, pax, raw};
+use super::{one, read, read_within, refused};
 use crate::layer::Limits;
 use crate::layer::error::{Error, Malformed};
 
