@@ -262,6 +262,7 @@ const DIFFERENT: &[&str] = &[
     "something else gets the name later",
     "something else gets the name later in the same layer",
     "something else has the name by then",
+    "the link's own layer removes it, which means older ones",
     "a link that waits until its parent leads there",
     "a hard link named so",
     "a parent that leads there",
