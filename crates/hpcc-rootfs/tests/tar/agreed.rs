@@ -178,6 +178,15 @@ fn names() -> Vec<(&'static str, Parts)> {
             ],
         ),
         (
+            "a size ahead of a long name",
+            vec![
+                pax(&[("size", b"700")]),
+                long(b'L', b"name"),
+                raw(b'0', b"n").gnu().size(3).with(BODY),
+                file(b"next", b"1"),
+            ],
+        ),
+        (
             "symlinks are data",
             vec![
                 raw(b'2', b"s").link(b"../..//x/./").done(),

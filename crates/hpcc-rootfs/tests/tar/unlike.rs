@@ -1,8 +1,8 @@
 //! Archives that we list, and somebody else otherwise.
 
-use crate::by_hand::{BODY, Parts, global, write};
+use crate::by_hand::{Parts, global, write};
 use crate::listing::{as_gnu_tar_says, gnu_tar, ours, python};
-use crate::raw::{file, long, pax, raw};
+use crate::raw::{file, pax};
 
 /// Who lists it otherwise.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,16 +23,6 @@ fn unlike() -> Vec<(&'static str, Parts, &'static [Other])> {
             "a global owner",
             vec![global(&[("uid", b"7")]), file(b"f", b"1")],
             &[Other::Python, Other::GnuTar],
-        ),
-        (
-            "a size ahead of a long name",
-            vec![
-                pax(&[("size", b"700")]),
-                long(b'L', b"name"),
-                raw(b'0', b"n").gnu().size(3).with(BODY),
-                file(b"next", b"1"),
-            ],
-            &[],
         ),
         (
             "records taken back",
@@ -56,6 +46,7 @@ fn what_readers_disagree_about_and_is_listed_is_known() {
     );
     for (((name, _, others), path), python) in cases.iter().zip(&paths).zip(python(&paths)) {
         let (ours, _) = ours(&std::fs::read(path).unwrap()).unwrap();
+        assert!(!others.is_empty(), "{name}");
         let mut found = Vec::new();
         if python.as_ref() != Ok(&ours) {
             found.push(Other::Python);
