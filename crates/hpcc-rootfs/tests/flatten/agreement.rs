@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::archive::tar;
+use crate::corpus::seeds;
+use crate::fuzzed;
 use crate::listing::listing;
 use crate::repair::repair;
 use crate::run::{chain, flatten_blobs};
@@ -50,4 +52,12 @@ fn generated_stacks_become_what_the_model_says() {
     // Otherwise the hard half of the code was never run.
     let (again, skipped) = (again.get(), skipped.get());
     assert!(again > 20 && skipped > 400, "{again} {skipped}");
+}
+
+#[test]
+fn every_seed_of_the_fuzzer_becomes_what_the_model_says() {
+    for (name, seed) in seeds("flatten_model") {
+        eprintln!("{name}");
+        fuzzed::check(&seed);
+    }
 }

@@ -9,7 +9,9 @@
 
 mod agreement;
 mod archive;
+mod corpus;
 mod documented;
+mod fuzzed;
 mod hints;
 mod limits;
 mod listing;

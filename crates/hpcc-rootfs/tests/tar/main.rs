@@ -6,9 +6,13 @@
 
 mod agreed;
 mod by_hand;
+#[path = "../flatten/corpus.rs"]
+mod corpus;
+mod hostile;
 mod listing;
 #[path = "../../src/layer/tar/tests/raw.rs"]
 mod raw;
 mod refused;
+mod replay;
 mod unlike;
 mod writers;
