@@ -1,5 +1,9 @@
 //! The cases of `docs/flattening.md`, taken from that file: it cannot say what is not so.
 
+use std::collections::BTreeMap;
+
+use hpcc_rootfs::layer::Limits;
+
 use crate::archive::layer;
 use crate::listing::{listing, notation};
 use crate::run::{chain, flatten_items};
@@ -84,4 +88,31 @@ fn every_documented_case_is_what_happens() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_limit_is_documented_with_its_default() {
+    let section = DOCUMENT.split("\n## Limits\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let documented: BTreeMap<String, String> = rows
+        .map(|row| {
+            let mut cells = row
+                .split('|')
+                .skip(1)
+                .map(|cell| cell.replace([' ', '`'], ""));
+            (cells.next().unwrap(), cells.next().unwrap())
+        })
+        .collect();
+    let defaults = format!("{:?}", Limits::default());
+    let fields = defaults
+        .trim_start_matches("Limits {")
+        .trim_end_matches('}');
+    let defaults: BTreeMap<String, String> = fields
+        .split(',')
+        .filter_map(|field| field.split_once(':'))
+        .map(|(name, value)| (name.trim().into(), value.trim().into()))
+        .collect();
+    assert!(defaults.len() > 10, "{defaults:?}");
+    assert_eq!(documented, defaults);
 }
