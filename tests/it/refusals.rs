@@ -1,6 +1,6 @@
 //! What can go wrong with a pull: one clear line each, exit 1, and nothing left behind.
 
-use test_support::image::{Image, Index, Layer, Store};
+use test_support::image::{Compression, Image, Index, Layer, Store, sha256};
 use test_support::registry::{Action, Auth, Fault, Registry};
 
 use crate::cli::{Outcome, Place};
@@ -216,6 +216,40 @@ fn a_blob_with_one_wrong_bit() {
     let place = Place::new();
     let outcome = place.pull(&reference(&registry), &[]);
     assert_refused(&place, &outcome, &["sha256:"]);
+}
+
+/// Each is found long before the download is at its end.
+#[test]
+fn a_damaged_copy_is_told_by_its_digest_however_early_it_makes_no_sense() {
+    let layer = |compression| {
+        let layer = Layer::new().dir("etc").file("etc/noise", noise(8_000_000));
+        layer.compressed(compression)
+    };
+    for (compression, position, sense) in [
+        (Compression::Gzip, 0, "no layer"),
+        (Compression::Zstd, 2, "no layer"),
+        (Compression::None, 512, "checksum"),
+        (Compression::None, 512 + 156, "checksum"),
+    ] {
+        let (registry, _) = registry_with(Image::new().layer(layer(compression)), Auth::Anonymous);
+        let mut blob = layer(compression).blob();
+        registry.inject(Fault::on(&sha256(&blob), Action::Corrupt(position)));
+        let place = Place::new();
+        let outcome = place.pull(&reference(&registry), &[]);
+        assert_refused(
+            &place,
+            &outcome,
+            &["digest mismatch", "damaged or was replaced"],
+        );
+
+        // The same bytes under their own digest are the maker's.
+        blob[usize::try_from(position).unwrap()] ^= 1;
+        let media_type = "application/vnd.oci.image.layer.v1.tar";
+        let image = Image::new().layer(Layer::of_blob(media_type, blob));
+        let (registry, _) = registry_with(image, Auth::Anonymous);
+        let outcome = place.pull(&reference(&registry), &[]);
+        assert_refused(&place, &outcome, &[sense]);
+    }
 }
 
 #[test]

@@ -208,6 +208,22 @@ impl Error {
         }
     }
 
+    /// The index of the layer whose bytes cannot be right, or those of its maker if they are.
+    pub(crate) fn layer_without_sense(&self) -> Option<usize> {
+        let Self::Image(error) = self else {
+            return None;
+        };
+        match &**error {
+            flatten::Error::Layer {
+                layer,
+                source:
+                    layer::Error::Encoding | layer::Error::Compression { .. } | layer::Error::Tar { .. },
+            }
+            | flatten::Error::Entry { layer, .. } => Some(layer.index),
+            _ => None,
+        }
+    }
+
     /// A blocking task did not come back: it panicked, or the runtime is shutting down.
     pub(crate) fn worker(error: tokio::task::JoinError) -> Self {
         Self::Internal {

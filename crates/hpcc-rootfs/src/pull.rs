@@ -102,14 +102,21 @@ pub(crate) async fn pull(
         move || assemble(&image, recipe, feed, staged)
     });
     let downloads = feed::serve(requests, source, &image, &options.progress);
-    let (blobs, assembled) = tokio::join!(downloads, assembly);
+    let (served, assembled) = tokio::join!(downloads, assembly);
     // A broken download also fails the assembly; the download knows why.
-    let blobs = blobs?;
-    let assembled = assembled
-        .map_err(Error::worker)?
-        .map_err(|error| error.of_sink(&directory))?;
+    let served = served?;
+    let assembled = match assembled.map_err(Error::worker)? {
+        Ok(assembled) => assembled,
+        Err(error) => {
+            // A damaged copy is told as that, whether its download or its reader came first.
+            if let Some(layer) = error.layer_without_sense() {
+                served.check_copy(layer).await?;
+            }
+            return Err(error.of_sink(&directory));
+        }
+    };
 
-    let proofs = Proofs::collect(&image, blobs, assembled.diff_ids)?;
+    let proofs = Proofs::collect(&image, served.proofs, assembled.diff_ids)?;
     options.progress.tell(&Event::Publishing);
     let mut summary = assembled.summary;
     let record = tokio::task::spawn_blocking(move || {

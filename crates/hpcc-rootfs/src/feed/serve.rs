@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use ociget::{Digest, Image, Source, Verified};
+use ociget::{BlobStream, Digest, Error, Image, Source, Verified};
 use tokio::sync::mpsc;
 
 use super::Request;
@@ -17,19 +17,46 @@ pub(crate) struct Requests {
     pub(super) meters: Arc<Meters>,
 }
 
-/// Serves the blocking end until it goes away. Returns the proof for each layer, by its index;
-/// layers that were never asked for, or not read to their end, have none.
+/// What became of the blobs.
+pub(crate) struct Served {
+    /// The proof for each layer, by its index; layers that were never asked for, or not read to
+    /// their end, have none.
+    pub(crate) proofs: Vec<Option<Verified<Digest>>>,
+    /// Blobs that nobody wanted any more before they were at their end, each with its layer.
+    unfinished: Vec<(usize, BlobStream)>,
+}
+
+impl Served {
+    /// For a layer whose bytes made no sense: reads what is left of its blob, to know whether they
+    /// are those that were meant.
+    ///
+    /// # Errors
+    /// [`Error::Digest`] and [`Error::Size`]. If the rest cannot be had, nothing more is known.
+    pub(crate) async fn check_copy(self, layer: usize) -> Result<(), Error> {
+        let mut unfinished = self.unfinished.into_iter();
+        let Some((_, blob)) = unfinished.find(|(of, _)| *of == layer) else {
+            return Ok(());
+        };
+        match blob.finish().await {
+            Err(error @ (Error::Digest { .. } | Error::Size { .. })) => Err(error),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Serves the blocking end until it goes away.
 pub(crate) async fn serve(
     requests: Requests,
     source: &dyn Source,
     image: &Image,
     progress: &Progress,
-) -> Result<Vec<Option<Verified<Digest>>>, ociget::Error> {
+) -> Result<Served, Error> {
     let Requests {
         mut receiver,
         meters,
     } = requests;
     let mut proofs = vec![None; image.layers.len()];
+    let mut unfinished = Vec::new();
     let mut downloads = FuturesUnordered::new();
     let mut open = true;
     while open || !downloads.is_empty() {
@@ -39,28 +66,41 @@ pub(crate) async fn serve(
                 None => open = false,
             },
             Some(done) = downloads.next(), if !downloads.is_empty() => {
-                let (layer, proof) = done?;
-                if let Some(place) = proofs.get_mut(layer)
-                    && proof.is_some()
-                {
-                    *place = proof;
+                let (layer, end) = done?;
+                match end {
+                    End::Verified(proof) => {
+                        if let Some(place) = proofs.get_mut(layer) {
+                            *place = Some(proof);
+                        }
+                    }
+                    End::Unfinished(blob) => unfinished.push((layer, blob)),
+                    End::Unwanted => {}
                 }
             }
         }
     }
-    Ok(proofs)
+    Ok(Served { proofs, unfinished })
 }
 
-/// One layer, from its first byte to its proof; without one if nobody wanted it to its end.
+/// How a download ended that did not fail.
+enum End {
+    Verified(Verified<Digest>),
+    /// Nobody wanted it to its end.
+    Unfinished(BlobStream),
+    /// Nobody wanted any of it.
+    Unwanted,
+}
+
+/// One layer, from its first byte to its end.
 async fn download(
     request: Request,
     source: &dyn Source,
     image: &Image,
     progress: &Progress,
     meter: &Meter,
-) -> Result<(usize, Option<Verified<Digest>>), ociget::Error> {
+) -> Result<(usize, End), Error> {
     let Request { layer, chunks } = request;
-    let unwanted = Ok((layer, None));
+    let unwanted = Ok((layer, End::Unwanted));
     let Some(descriptor) = image.layers.get(layer).map(|layer| &layer.descriptor) else {
         return unwanted;
     };
@@ -74,7 +114,7 @@ async fn download(
         let chunk = tokio::select! {
             chunk = blob.chunk() => chunk?,
             // The reader failed or was cancelled; a silent server must not keep us from noticing.
-            () = chunks.closed() => return unwanted,
+            () = chunks.closed() => return Ok((layer, End::Unfinished(blob))),
         };
         meter.add(Spent::Busy, asked.elapsed());
         let Some(bytes) = chunk else { break };
@@ -85,12 +125,12 @@ async fn download(
         });
         let offered = Instant::now();
         if !chunks.data(bytes).await {
-            return unwanted;
+            return Ok((layer, End::Unfinished(blob)));
         }
         meter.add(Spent::Blocked, offered.elapsed());
     }
     let proof = blob.finish().await?;
     chunks.verified();
     progress.tell(&Event::LayerDone { layer });
-    Ok((layer, Some(proof)))
+    Ok((layer, End::Verified(proof)))
 }
