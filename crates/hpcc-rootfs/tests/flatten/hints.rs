@@ -59,6 +59,14 @@ fn ordinary_images_write_nothing_dead_and_read_nothing_twice() {
         ("three times", &["f=1", "f=2", "f=3"]),
         ("link in the middle", &["t=old", "n==t", "t=new"]),
         ("replaced, then linked", &["t=1", "t=2", "n==t"]),
+        (
+            "an empty file that lives on under a second name",
+            &["t= n==t", "t=new"],
+        ),
+        (
+            "removed, then linked ahead of a new one",
+            &["t=1", ".wh.t", "n==t t=2"],
+        ),
     ] {
         let (report, _) = report(layers);
         assert_eq!(report.dead_bytes, 0, "{what}");
