@@ -70,6 +70,18 @@ fn the_bytes_decide_how_it_is_compressed() {
 }
 
 #[test]
+fn an_archive_may_begin_with_a_name_that_looks_compressed() {
+    for name in [&b"\x1F\x8B"[..], b"\x28\xB5\x2F\xFD", b"\x50\x2A\x4D\x18"] {
+        let mut header = [0; 512];
+        header[..name.len()].copy_from_slice(name);
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        decode(&header, &header).unwrap();
+    }
+}
+
+#[test]
 fn every_member_of_a_gzip_file_counts() {
     let content = content();
     let mut blob = Vec::new();

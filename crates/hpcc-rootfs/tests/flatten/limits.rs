@@ -116,6 +116,12 @@ fn names_paths_and_depth() {
     let long = "x".repeat(256);
     accepts(&[&long[1..]], |_| ());
     refuses(&[&long], |_| (), &["length of a name", "256", "255"]);
+    // squashfs has no room for more, whatever is asked for.
+    refuses(
+        &[&long],
+        |options| options.limits.name = 300,
+        &["length of a name", "256", "255"],
+    );
     let path = vec!["x".repeat(240); 17].join("/");
     assert_eq!(path.len(), 4096);
     accepts(&[&path], |_| ());
@@ -132,6 +138,8 @@ fn names_paths_and_depth() {
     let deep = vec!["d"; 1024].join("/");
     accepts(&[&deep], |_| ());
     refuses(&[&format!("{deep}/d")], |_| (), &["depth", "1025"]);
+    let link = format!("a=={deep}/d");
+    refuses(&[&link], |_| (), &["\"a\"", "depth", "1025"]);
     let target = "t".repeat(4095);
     accepts(&[&format!("s->{target}")], |_| ());
     refuses(
@@ -258,4 +266,10 @@ fn names_targets_and_xattrs_count_over_the_image() {
     accepts(&layers, |options| options.limits.metadata_bytes = 8);
     let words = ["names, link targets and xattrs", "is 8, the limit is 7"];
     refuses(&layers, |options| options.limits.metadata_bytes = 7, &words);
+    let mut item = Item::new("f", What::File("x".into()));
+    item.xattrs.push(("user.a".into(), vec![1; 4]));
+    let with = |max| move |options: &mut Options| options.limits.metadata_bytes = max;
+    attempt(vec![vec![item.clone()]], with(11)).unwrap();
+    let error = attempt(vec![vec![item]], with(10)).unwrap_err();
+    assert!(error.contains("is 11, the limit is 10"), "{error}");
 }

@@ -106,6 +106,11 @@ fn names_come_out_in_one_spelling_and_to_the_byte() {
     }
     let nul = refused(&[pax(&[("path", b"a\0b")]), file(b"x", b"")]);
     assert_eq!(nul, Malformed::Nul("name"));
+    for (flag, what) in [(b'1', "hard link's target"), (b'2', "symlink's target")] {
+        let link = |target| refused(&[pax(&[("linkpath", target)]), raw(flag, b"n").done()]);
+        assert_eq!(link(b"a\0b"), Malformed::Nul(what));
+        assert_eq!(link(b""), Malformed::Empty(what));
+    }
 }
 
 #[test]
@@ -365,6 +370,28 @@ fn records_that_cannot_be_taken_apart_are_errors() {
 }
 
 #[test]
+fn xattrs_that_cannot_be_decoded_are_errors() {
+    for (key, value) in [
+        ("SCHILY.xattr.", &b"x"[..]),
+        ("SCHILY.xattr.user.\0", b"x"),
+        ("LIBARCHIVE.xattr.user.%00", b"AAAA"),
+        ("LIBARCHIVE.xattr.user.%4", b"AAAA"),
+        ("LIBARCHIVE.xattr.user.%4G", b"AAAA"),
+        ("LIBARCHIVE.xattr.user.a", b"A"),
+        ("LIBARCHIVE.xattr.user.a", b"AAAAA"),
+        ("LIBARCHIVE.xattr.user.a", b"AA!A"),
+        ("LIBARCHIVE.xattr.user.a", b"A==="),
+    ] {
+        let problem = refused(&[pax(&[(key, value)]), file(b"f", b"")]);
+        assert!(matches!(problem, Malformed::Xattr(_)), "{key}: {problem}");
+    }
+    for (text, value) in [(&b"AAEC/w=="[..], &b"\0\x01\x02\xFF"[..]), (b"", b"")] {
+        let seen = one(&[pax(&[("LIBARCHIVE.xattr.user.a", text)]), file(b"f", b"")]);
+        assert_eq!(seen.entry.metadata.xattrs.get(b"user.a"), Some(value));
+    }
+}
+
+#[test]
 fn a_pax_size_is_for_the_file_and_not_for_the_long_name_before_it() {
     let body = vec![b'x'; 700];
     let seen = read(&[
@@ -387,6 +414,9 @@ fn global_headers_change_nothing() {
         + 8 * 32;
     global[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     assert_eq!(one(&[global, file(b"f", b"1")]).entry.metadata.uid, 0);
+    let broken = raw(b'g', b"g").size(5).with(b"9 a=b");
+    let problem = refused(&[broken, file(b"f", b"1")]);
+    assert!(matches!(problem, Malformed::Pax(_)), "{problem}");
 }
 
 #[test]
@@ -399,6 +429,11 @@ fn what_readers_disagree_about_is_refused() {
     let name = || long(b'L', b"b");
     let two = refused(&[name(), name(), file(b"f", b"")]);
     assert_eq!(two, Malformed::TwoHeaders("GNU long name"));
+    let target = || long(b'K', b"t");
+    let two = refused(&[target(), target(), raw(b'2', b"s").done()]);
+    assert_eq!(two, Malformed::TwoHeaders("GNU long link"));
+    let targets = [pax(&[("linkpath", b"u")]), target(), raw(b'2', b"s").done()];
+    assert_eq!(refused(&targets), Malformed::TwoNames("link target"));
     let two = refused(&[a(), name(), file(b"f", b"")]);
     assert_eq!(two, Malformed::TwoNames("name"));
     assert_eq!(refused(&[a()]), Malformed::NothingDescribed);

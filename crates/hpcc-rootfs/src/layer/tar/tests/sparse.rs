@@ -99,6 +99,7 @@ fn sparse_maps_that_do_not_fit_are_refused() {
     };
     for map in [
         &b"0,5,3,0"[..],
+        b"0,5,4,0",
         b"96,5",
         b"0,4",
         b"0,6",
@@ -128,6 +129,27 @@ fn sparse_maps_that_do_not_fit_are_refused() {
     let records = [("GNU.sparse.size", &b"5"[..]), ("GNU.sparse.map", b"0,5")];
     let parts = [pax(&records), raw(b'5', b"d").done()];
     assert!(matches!(refused(&parts), Malformed::Sparse(_)));
+}
+
+#[test]
+fn a_file_has_one_map_and_no_empty_block_in_it() {
+    let octal = |n: usize| format!("{n:011o}\0").into_bytes();
+    let old = || {
+        let slots = [octal(0), octal(5)].concat();
+        raw(b'S', b"f").gnu().put(386, &slots).put(483, &octal(5))
+    };
+    let records = [("GNU.sparse.size", &b"5"[..]), ("GNU.sparse.map", b"0,5")];
+    let two = [pax(&records), old().size(5).with(b"abcde")];
+    assert_eq!(refused(&two), Malformed::Sparse("it has two maps"));
+    let mut blocks = [0; 2 * 512];
+    blocks[504] = 1;
+    let endless = [
+        old().put(482, b"\x01").size(5).done(),
+        blocks.to_vec(),
+        b"abcde".to_vec(),
+    ];
+    let problem = refused(&endless);
+    assert_eq!(problem, Malformed::Sparse("an empty block in its map"));
 }
 
 #[test]
