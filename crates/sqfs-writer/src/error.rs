@@ -6,7 +6,7 @@ use std::io;
 /// Why an image could not be written.
 ///
 /// The variants say who has to act: the caller ([`Options`](Error::Options),
-/// [`Name`](Error::Name), [`Tree`](Error::Tree)), whoever supplied the content
+/// [`Memory`](Error::Memory), [`Name`](Error::Name), [`Tree`](Error::Tree)), whoever supplied the content
 /// ([`Body`](Error::Body), [`Limit`](Error::Limit)), or whoever owns the disk
 /// ([`Sink`](Error::Sink)).
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,18 @@ pub enum Error {
     EmptyTarget {
         /// The symlink's path.
         entry: String,
+    },
+    /// There are so many blocks that where they are does not fit the memory that
+    /// [`Options::memory`](crate::Options::memory) allows.
+    #[error(
+        "where all blocks are takes {needed} bytes of memory, and the memory option leaves {allowed} \
+         for it; allow more, or use larger blocks"
+    )]
+    Memory {
+        /// Bytes that are needed so far.
+        needed: usize,
+        /// Bytes that there are.
+        allowed: usize,
     },
     /// Reading a file's content failed. The body is discarded; the writer can go on without it.
     #[error("cannot read the content of a file")]

@@ -41,17 +41,25 @@ pub struct Options {
     /// What is stored as it is. Default: nothing.
     pub stored: Stored,
     /// Bytes of memory that the writer may use, from 8 blocks (and 1 MiB) on. Default 128 MiB, of
-    /// which little is touched where little is needed: at most a half for what is remembered of
-    /// earlier bodies to find duplicates, 52 bytes for each; a quarter for blocks on their way,
-    /// which limits how many threads have something to do; up to 4 MiB for a body that is held back.
+    /// which little is touched where little is needed.
     ///
-    /// A table that is full forgets the oldest body, so this is part of what the bytes of an image
-    /// are a function of; the number of threads is not.
+    /// | at most | for |
+    /// |---|---|
+    /// | a quarter | blocks on their way, two buffers for each; it limits how many threads have something to do |
+    /// | an eighth, and 4 MiB | a body that is held back, because it may turn out to be a duplicate |
+    /// | an eighth | where blocks are: 4 bytes for each stored block, 12 for each body that has any, 16 for each fragment |
+    /// | the rest | what is remembered of earlier bodies to find duplicates: some 50 bytes for each |
     ///
-    /// On top come the state of the codec, for each thread (about 1 MB for zstd 3), and what the
-    /// format does not let anybody write before the end: 4 bytes for each stored block, 12 for each
-    /// body that has blocks, 16 for each fragment, and while the image is finished 12 for each
-    /// inode and the compressed directory and xattr tables. The tree is the caller's.
+    /// What is remembered makes room for where blocks are, if need be, and the oldest of it for
+    /// newer ones: [`Summary::forgotten`](crate::Summary::forgotten) counts how often. When not even
+    /// that is enough the answer is [`Error::Memory`]; with 128 MiB and blocks of 128 KiB that is
+    /// beyond 2 TiB of data. As what is forgotten shows in the image, this is part of what its
+    /// bytes are a function of; the number of threads is not.
+    ///
+    /// On top come the state of the codec, for each thread (about 1 MB for zstd 3), and the tree,
+    /// which is the caller's. [`finish`](crate::DataWriter::finish) adds to the tree 12 bytes for
+    /// each inode, 4 for each directory, 20 for each set of extended attributes, and listings and
+    /// attributes in compressed form, because their tables stand behind that of the inodes.
     pub memory: usize,
     /// Threads that compress, from 1, the default, on. The calling thread is one of them: it reads and writes, and
     /// compresses when it would have to wait for the others. The image is the same to the byte for any number.
@@ -168,23 +176,36 @@ pub(crate) struct Resolved {
     pub(crate) exportable: bool,
 }
 
-/// What the memory is for. The rest of it is for the block and the fragment that are being filled.
+/// What the memory is for. When the tables are written, that of the blocks is for metadata blocks,
+/// and that of what is known for xattrs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shares {
     /// Bytes for what is remembered of earlier bodies.
     pub(crate) known: usize,
     /// Bytes for the compressed blocks of a body that may be a duplicate.
     pub(crate) held: usize,
+    /// Bytes for where blocks and fragments are. If that is not enough, `known` is given to it.
+    pub(crate) lists: usize,
     /// How many blocks may be on their way, each with a buffer for its result.
     pub(crate) blocks: usize,
 }
 
 impl Shares {
+    /// Blocks that are being filled: one of a body, the one before it, and a fragment.
+    const FILLED: usize = 3;
+
     fn of(memory: usize, block_size: usize) -> Self {
+        let held = (memory / 8).min(4 << 20);
+        let lists = memory / 8;
+        let blocks = (memory / 4 / (2 * block_size)).max(1);
+        // A buffer is a little larger than its block, a table than its entries.
+        let small = memory / 32;
+        let taken = (Self::FILLED + 2 * blocks) * block_size + held + lists + small;
         Self {
-            known: memory / 2,
-            held: (memory / 8).min(4 << 20),
-            blocks: (memory / 4 / (2 * block_size)).max(1),
+            known: memory.saturating_sub(taken),
+            held,
+            lists,
+            blocks,
         }
     }
 }
@@ -233,8 +254,13 @@ mod tests {
                 continue;
             };
             let block_size = block_size as usize;
-            let used = shares.known + shares.held + (2 * shares.blocks + 1) * block_size;
-            assert!(shares.blocks > 0 && used <= memory, "{memory} {block_size}");
+            let blocks = (Shares::FILLED + 2 * shares.blocks) * block_size;
+            let used = shares.known + shares.held + shares.lists + blocks;
+            assert!(used <= memory, "{memory} {block_size}");
+            assert!(
+                shares.blocks > 0 && shares.known > memory / 16,
+                "{shares:?}"
+            );
         }
     }
 }

@@ -35,9 +35,13 @@ pub struct Summary {
     /// Bodies whose blocks were there before and are stored again all the same: they were too large
     /// to wait for the end of the comparison.
     pub duplicates_kept: u64,
+    /// What had to be forgotten for want of [memory](crate::Options::memory): bodies and tails, sets
+    /// and long values of extended attributes. What is equal to one of them and came later was
+    /// stored again. 0 means that all of them were compared with all.
+    pub forgotten: u64,
     /// Different user and group ids.
     pub ids: u16,
-    /// Different sets of extended attributes.
+    /// Sets of extended attributes, equal ones counted once.
     pub xattr_sets: u32,
     /// Extended attributes left out because squashfs has no way to store their names: those that
     /// begin with neither `user.`, `trusted.` nor `security.`, or have nothing behind that.

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::format::{
     ABSENT, DEVICE_BLOCK, Field, Flags, MetadataHeader, Superblock, XattrTableHeader,
 };
-use crate::meta::{MetadataBlocks, MetadataQueue, Tables, XattrTables};
+use crate::meta::{MetadataBlocks, MetadataQueue, Tables, XattrTables, XattrWriter};
 use crate::options::{Options, Resolved};
 use crate::output::Output;
 use crate::pool::{Effort, Pool, PoolTimes};
@@ -141,23 +141,28 @@ impl<W: Write> DataWriter<W> {
         let data_time = Clocks::read(self.started, &image, &pool);
         image.progress_mut().finishing = true;
         let stored = options.stored;
-        let mut queue = MetadataQueue::new(pool, effort(stored.inodes), effort(stored.xattrs));
+        // The blocks of files have had theirs.
+        let memory = options.memory.blocks * 2 * options.block_size;
+        let xattr_effort = effort(stored.xattrs);
+        let mut queue = MetadataQueue::new(pool, memory, effort(stored.inodes), xattr_effort);
 
         let inode_table_start = image.position();
-        let xattr_effort = effort(stored.xattrs);
+        let xattrs = XattrWriter::new(options.memory.known, xattr_effort);
         let Tables {
             directories,
             xattrs,
             refs,
             ids,
             root,
-        } = Tables::build(tree, &lists, &mut queue, xattr_effort, &mut image)?;
+        } = Tables::build(tree, &lists, &mut queue, xattrs, &mut image)?;
         let fragment_count = count(fragments.len(), "number of fragments")?;
         let inode_count = count(refs.len(), "number of inodes")?;
         let id_count = u16::try_from(ids.len()).unwrap_or(u16::MAX);
 
         let directory_table_start = image.write(&directories.bytes)?;
-        let entries = fragments.iter().map(|fragment| Ok(fragment.to_bytes()));
+        let entries = fragments
+            .iter_from(0)
+            .map(|fragment| Ok(fragment.to_bytes()));
         let table = queue.entries("the fragment table", effort(stored.fragments), entries)?;
         let fragment_table_start = write_table(&mut image, &table)?;
         let lookup_table_start = if options.exportable {
@@ -204,6 +209,7 @@ impl<W: Write> DataWriter<W> {
             ids: id_count,
             xattr_sets: xattrs.count,
             dropped_xattrs: xattrs.dropped,
+            forgotten: counts.forgotten + xattrs.forgotten,
             body_bytes: counts.body_bytes,
             hole_bytes: counts.hole_bytes,
             data_bytes: counts.data_bytes,

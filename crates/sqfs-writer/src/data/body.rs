@@ -3,11 +3,11 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
-use super::duplicate::Fingerprint;
 use super::handle::{BlockList, FileData, Tail};
 use super::{DataPlane, Duplicate, End, Waiting};
 use crate::error::Error;
 use crate::format::{FragmentIndex, INODE_BLOCKS_MAX};
+use crate::known::{Fingerprint, Of};
 use crate::pool::Block;
 
 /// A body that is being written, in pieces of any size; see [`DataWriter::begin`].
@@ -134,6 +134,7 @@ impl<'w, W: Write> Body<'w, W> {
         };
         let count = len.div_ceil(self.plane.block_size as u64);
         self.plane.lists.close(list, count);
+        self.plane.guard(DataPlane::check_memory)?;
         let fingerprint = self
             .plane
             .known
@@ -300,7 +301,7 @@ impl<W: Write> DataPlane<W> {
         let Some(known) = &self.known else {
             return (None, None);
         };
-        let fingerprint = Fingerprint::of_tail(tail);
+        let fingerprint = Fingerprint::new(blake3::hash(tail), Of::Tail);
         let place = known.get(&fingerprint);
         (
             Some(fingerprint),

@@ -9,36 +9,8 @@
 //! full block share all blocks, and a tail is shared with whatever ends like it.
 
 use blake3::Hasher;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 
-/// The hash of everything that decides which blocks, or which tail, a body becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Fingerprint([u8; blake3::OUT_LEN]);
-
-impl Fingerprint {
-    /// Of a tail.
-    pub(super) fn of_tail(bytes: &[u8]) -> Self {
-        Self::tagged(blake3::hash(bytes), 1)
-    }
-
-    /// The last byte says what was hashed, so that blocks are never taken for a tail. What is left
-    /// is 248 bits.
-    fn tagged(hash: blake3::Hash, tag: u8) -> Self {
-        let mut bytes: [u8; blake3::OUT_LEN] = hash.into();
-        if let Some(last) = bytes.last_mut() {
-            *last = tag;
-        }
-        Self(bytes)
-    }
-
-    /// What is uniform needs no hash function.
-    fn hash(&self) -> u64 {
-        self.0
-            .first_chunk()
-            .map_or(0, |first| u64::from_le_bytes(*first))
-    }
-}
+use crate::known::{Fingerprint, Of};
 
 /// The fingerprint of the blocks of a body, while it is being taken. One is used for all bodies: a
 /// hasher is large, and most bodies are small.
@@ -105,91 +77,7 @@ impl Taking {
         // in the content can stand for.
         self.content.update(self.holes.finalize().as_bytes());
         self.content.update(&len.to_le_bytes());
-        Fingerprint::tagged(self.content.finalize(), 0)
-    }
-}
-
-/// What is remembered of earlier bodies: fingerprints, and where what has them is.
-///
-/// There can be more bodies than there is memory, so it forgets: who comes first goes first. That
-/// depends on nothing but the order in which bodies come.
-///
-/// The table holds no more than places in the vectors behind it: half the room of a map, which
-/// keeps a good part of its slots free and would have whole entries in them.
-pub(super) struct Known {
-    /// Looked up, never walked: its order reaches nothing.
-    places: HashTable<u32>,
-    fingerprints: Vec<Fingerprint>,
-    values: Vec<[u32; 2]>,
-    capacity: usize,
-    /// Once it is full: the entry that has to go next.
-    oldest: usize,
-}
-
-impl Known {
-    /// Bytes that an entry takes at most: fingerprint, value, and up to 2.3 slots of 5 bytes.
-    pub(super) const ENTRY: usize = blake3::OUT_LEN + 8 + 12;
-
-    pub(super) fn new(bytes: usize) -> Self {
-        Self {
-            places: HashTable::new(),
-            fingerprints: Vec::new(),
-            values: Vec::new(),
-            capacity: bytes / Self::ENTRY,
-            oldest: 0,
-        }
-    }
-
-    pub(super) fn get(&self, fingerprint: &Fingerprint) -> Option<[u32; 2]> {
-        let same = |&place: &u32| self.fingerprints.get(place as usize) == Some(fingerprint);
-        let &place = self.places.find(fingerprint.hash(), same)?;
-        self.values.get(place as usize).copied()
-    }
-
-    /// Remembers something that [`get`](Self::get) does not know.
-    pub(super) fn insert(&mut self, fingerprint: Fingerprint, value: [u32; 2]) {
-        let full = self.fingerprints.len() >= self.capacity;
-        let place = if full {
-            self.oldest
-        } else {
-            self.fingerprints.len()
-        };
-        // A capacity of 0, or beyond what an index can say: nothing is remembered any more.
-        let Ok(index) = u32::try_from(place) else {
-            return;
-        };
-        if full {
-            let Some(old) = self.fingerprints.get(place) else {
-                return;
-            };
-            let entry = self.places.find_entry(old.hash(), |&other| other == index);
-            if let Ok(entry) = entry {
-                entry.remove();
-            }
-            self.oldest = (place + 1) % self.capacity;
-        }
-        let fingerprints = &self.fingerprints;
-        let entry = self.places.entry(
-            fingerprint.hash(),
-            |&other| fingerprints.get(other as usize) == Some(&fingerprint),
-            |&other| {
-                fingerprints
-                    .get(other as usize)
-                    .map_or(0, Fingerprint::hash)
-            },
-        );
-        let Entry::Vacant(vacant) = entry else { return };
-        vacant.insert(index);
-        match (self.fingerprints.get_mut(place), self.values.get_mut(place)) {
-            (Some(old), Some(old_value)) => {
-                *old = fingerprint;
-                *old_value = value;
-            }
-            _ => {
-                self.fingerprints.push(fingerprint);
-                self.values.push(value);
-            }
-        }
+        Fingerprint::new(self.content.finalize(), Of::Blocks)
     }
 }
 
@@ -261,28 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_forgets_what_came_first_and_nothing_else() {
-        let fingerprint = |n: u32| Fingerprint::of_tail(&n.to_le_bytes());
-        let mut known = Known::new(100 * Known::ENTRY);
-        for n in 0..1050 {
-            assert_eq!(known.get(&fingerprint(n)), None);
-            known.insert(fingerprint(n), [n, !n]);
-            for back in 0..200.min(n + 1) {
-                let expected = (back < 100).then_some([n - back, !(n - back)]);
-                assert_eq!(known.get(&fingerprint(n - back)), expected);
-            }
-        }
-        assert!(known.places.len() == 100 && known.values.len() == 100);
-        let mut none = Known::new(0);
-        none.insert(fingerprint(1), [1, 1]);
-        assert_eq!(none.get(&fingerprint(1)), None);
-    }
-
-    #[test]
     fn blocks_are_never_taken_for_a_tail() {
         let mut taking = Taking::new();
         let shape = taking.holes.finalize();
         let same = [shape.as_bytes(), &0u64.to_le_bytes()[..]].concat();
-        assert_ne!(taking.finish(0), Fingerprint::of_tail(&same));
+        assert_ne!(
+            taking.finish(0),
+            Fingerprint::new(blake3::hash(&same), Of::Tail)
+        );
     }
 }

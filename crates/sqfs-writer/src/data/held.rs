@@ -46,6 +46,11 @@ impl Held {
         self.sizes.bytes += stored.len() as u64;
         if self.start.is_none() {
             if self.bytes.len() + stored.len() <= self.budget {
+                if self.bytes.capacity() == 0 {
+                    // Once and for all: growing would take twice the budget. What is not used is
+                    // not touched.
+                    self.bytes.reserve_exact(self.budget);
+                }
                 self.bytes.extend_from_slice(stored);
                 return Ok(());
             }

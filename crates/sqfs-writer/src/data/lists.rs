@@ -1,16 +1,18 @@
 //! Block lists: where the blocks of each body are.
 //!
 //! ```text
-//!  count │ start, 2 × │ word │ word │ …     one behind the other, all in one vector
+//!  count │ start, 2 × │ word │ word │ …     one behind the other, all in one row
 //! ```
 //!
-//! This is what has to be kept until the inodes are written, and it is all that grows with the
-//! data: 4 bytes for a block, and 12 for a body that has any. A run of holes takes one word,
-//! whatever its length: a sparse file of terabytes costs nothing here.
+//! This is what has to be kept until the inodes are written, and with the table of fragments it is
+//! all that grows with the data: 4 bytes for a block, and 12 for a body that has any. It counts
+//! against the budget; see [`DataPlane::check_memory`](super::DataPlane). A run of holes takes one
+//! word, whatever its length: a sparse file of terabytes costs nothing here.
 
 use super::handle::{BlockList, FileData};
 use crate::error::{Error, TreeError};
 use crate::format::{BlockWord, FragmentIndex};
+use crate::pieces::Pieces;
 
 /// Bit 24 is the highest that a block word uses; with this one, the rest counts holes.
 const HOLES: u32 = 1 << 31;
@@ -23,7 +25,7 @@ const HEADER: usize = 3;
 
 /// All block lists, in order of arrival.
 pub(crate) struct Lists {
-    words: Vec<u32>,
+    words: Pieces<u32>,
     block_size: u64,
     /// How many fragments there are, once all are there.
     fragments: usize,
@@ -48,7 +50,7 @@ pub(crate) struct Content {
 impl Lists {
     pub(super) fn new(block_size: usize) -> Self {
         Self {
-            words: Vec::new(),
+            words: Pieces::new(),
             block_size: block_size as u64,
             fragments: 0,
         }
@@ -57,7 +59,9 @@ impl Lists {
     /// Begins a list.
     pub(super) fn open(&mut self) -> Result<BlockList, Error> {
         let list = BlockList(self.end()?);
-        self.words.extend([0; HEADER]);
+        for _ in 0..HEADER {
+            self.words.push(0);
+        }
         Ok(list)
     }
 
@@ -72,7 +76,8 @@ impl Lists {
     /// of a file does.
     pub(super) fn add_holes(&mut self, list: BlockList, count: u32) {
         let own = self.words.len() > list.0 as usize + HEADER;
-        match self.words.last_mut() {
+        let last = self.words.len().saturating_sub(1);
+        match self.words.get_mut(last) {
             Some(run) if own && *run & HOLES != 0 && (*run & !HOLES) + count < HOLES => {
                 *run += count;
             }
@@ -83,9 +88,7 @@ impl Lists {
     /// Ends a list of `count` blocks, holes included: at most 2³¹ - 1.
     pub(super) fn close(&mut self, list: BlockList, count: u64) {
         let count = u32::try_from(count).unwrap_or(u32::MAX) & !CLAIMED;
-        if let Some([slot, ..]) = self.header_mut(list) {
-            *slot = count;
-        }
+        self.set(list.0, count);
     }
 
     /// Takes back the list that was opened last, none of whose blocks is on its way.
@@ -95,10 +98,8 @@ impl Lists {
 
     pub(super) fn set_start(&mut self, list: BlockList, start: u64) {
         let [a, b, c, d, e, f, g, h] = start.to_le_bytes();
-        if let Some([_, low, high]) = self.header_mut(list) {
-            *low = u32::from_le_bytes([a, b, c, d]);
-            *high = u32::from_le_bytes([e, f, g, h]);
-        }
+        self.set(list.0.saturating_add(1), u32::from_le_bytes([a, b, c, d]));
+        self.set(list.0.saturating_add(2), u32::from_le_bytes([e, f, g, h]));
     }
 
     pub(super) fn start(&self, list: BlockList) -> u64 {
@@ -107,9 +108,12 @@ impl Lists {
     }
 
     pub(super) fn set_word(&mut self, index: WordIndex, word: BlockWord) {
-        if let Some(slot) = self.words.get_mut(index.0 as usize) {
-            *slot = word.0;
-        }
+        self.set(index.0, word.0);
+    }
+
+    /// Bytes of memory that all lists take.
+    pub(super) fn bytes(&self) -> usize {
+        self.words.bytes()
     }
 
     /// All fragments are there, this many of them.
@@ -139,7 +143,7 @@ impl Lists {
             None => (0, (left == 0).then_some(0)),
         };
         let start = start.ok_or(TreeError::ForeignContent)?;
-        let mut words = self.words.get(list..).unwrap_or_default().iter();
+        let mut words = self.words.iter_from(list);
         let runs = std::iter::from_fn(move || {
             if left == 0 {
                 return None;
@@ -166,7 +170,8 @@ impl Lists {
     pub(crate) fn claim(&mut self, data: FileData) -> Result<u64, Error> {
         let (_, runs) = self.content(data)?;
         let stored = runs.map(|(word, _)| u64::from(word.stored())).sum();
-        let Some([count, ..]) = data.list().and_then(|list| self.header_mut(list)) else {
+        let list = data.list().map(|list| list.0 as usize);
+        let Some(count) = list.and_then(|list| self.words.get_mut(list)) else {
             return Ok(0);
         };
         let first = *count & CLAIMED == 0;
@@ -208,13 +213,14 @@ impl Lists {
     }
 
     fn header(&self, list: BlockList) -> Option<[u32; HEADER]> {
-        let words = self.words.get(list.0 as usize..)?;
-        words.first_chunk().copied()
+        let at = |n| self.words.get(list.0 as usize + n).copied();
+        Some([at(0)?, at(1)?, at(2)?])
     }
 
-    fn header_mut(&mut self, list: BlockList) -> Option<&mut [u32; HEADER]> {
-        let words = self.words.get_mut(list.0 as usize..)?;
-        words.first_chunk_mut()
+    fn set(&mut self, index: u32, word: u32) {
+        if let Some(slot) = self.words.get_mut(index as usize) {
+            *slot = word;
+        }
     }
 
     /// Where the next word goes.

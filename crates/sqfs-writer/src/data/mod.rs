@@ -31,10 +31,12 @@ pub(crate) use lists::{Content, Lists};
 
 use crate::error::Error;
 use crate::format::{BlockWord, FragmentEntry, FragmentIndex};
-use crate::options::Resolved;
+use crate::known::Known;
+use crate::options::{Resolved, Shares};
 use crate::output::{Listener, Output};
+use crate::pieces::Pieces;
 use crate::pool::{Block, Effort, Pool};
-use duplicate::{Known, Taking};
+use duplicate::Taking;
 use handle::{BlockList, Tail};
 use held::Held;
 use lists::WordIndex;
@@ -79,16 +81,17 @@ pub(crate) struct DataPlane<W> {
     output: Output<W>,
     queue: Ordered<Purpose>,
     lists: Lists,
-    fragments: Vec<FragmentEntry>,
+    fragments: Pieces<FragmentEntry>,
     /// The fragment that tails go to; its index is the length of `fragments`.
     tails: Block,
     held: Held,
-    /// `None` if duplicates are not looked for.
+    /// `None` if duplicates are not looked for, or not any more.
     known: Option<Known>,
     taking: Taking,
     /// The last block of a body that was dropped. Its other blocks may be on their way.
     orphan: Option<Waiting>,
     block_size: usize,
+    memory: Shares,
     share_tails: bool,
     /// What is tried on blocks, and on fragments.
     efforts: [Effort; 2],
@@ -109,13 +112,14 @@ pub(crate) struct Counts {
     pub(crate) duplicates: u64,
     pub(crate) duplicate_bytes: u64,
     pub(crate) duplicates_kept: u64,
+    pub(crate) forgotten: u64,
 }
 
 /// What is left when all bodies are in.
 pub(crate) struct Written<W> {
     pub(crate) output: Output<W>,
     pub(crate) lists: Lists,
-    pub(crate) fragments: Vec<FragmentEntry>,
+    pub(crate) fragments: Pieces<FragmentEntry>,
     pub(crate) counts: Counts,
     pub(crate) pool: Pool,
 }
@@ -125,8 +129,8 @@ impl<W: Write> DataPlane<W> {
         let shares = &options.memory;
         let pool = Pool::new(options.threads.min(shares.blocks), &options.codecs)?;
         // Enough for every thread to have something to do while another one is busy with a slow block, or has its
-        // core taken away for a while.
-        let limit = shares.blocks.min(16 * options.threads);
+        // core taken away for a while. One more is on its way for a moment, before the oldest is waited for.
+        let limit = (shares.blocks - 1).min(16 * options.threads);
         let mut queue = Ordered::new(pool, options.block_size, limit);
         let effort = |stored, probe| match (stored, probe) {
             (true, _) => Effort::Store,
@@ -138,12 +142,13 @@ impl<W: Write> DataPlane<W> {
             tails: queue.block(),
             queue,
             lists: Lists::new(options.block_size),
-            fragments: Vec::new(),
+            fragments: Pieces::new(),
             held: Held::new(if options.duplicates { shares.held } else { 0 }),
             known: options.duplicates.then(|| Known::new(shares.known)),
             taking: Taking::new(),
             orphan: None,
             block_size: options.block_size,
+            memory: options.memory,
             share_tails: options.tails,
             efforts: [
                 effort(options.stored.data, options.probe),
@@ -172,6 +177,7 @@ impl<W: Write> DataPlane<W> {
             plane.write_ready(Wait::Always)
         })?;
         self.lists.seal(self.fragments.len());
+        self.counts.forgotten += self.known.map_or(0, |known| known.forgotten());
         Ok(Written {
             output: self.output,
             lists: self.lists,
@@ -189,7 +195,26 @@ impl<W: Write> DataPlane<W> {
         step(self).inspect_err(|_| self.failed = true)
     }
 
+    /// Keeps what grows with the data within the budget: where blocks and fragments are has to be
+    /// kept, what is remembered to find duplicates has not. Depends on nothing but the order in
+    /// which bodies come, as the bytes of the image must.
+    fn check_memory(&mut self) -> Result<(), Error> {
+        let needed = self.lists.bytes() + self.fragments.bytes();
+        if needed <= self.memory.lists {
+            return Ok(());
+        }
+        if let Some(known) = self.known.take() {
+            self.counts.forgotten += known.forget();
+        }
+        let allowed = self.memory.lists + self.memory.known;
+        if needed > allowed {
+            return Err(Error::Memory { needed, allowed });
+        }
+        Ok(())
+    }
+
     fn submit_block(&mut self, waiting: Waiting, end: Option<End>) -> Result<(), Error> {
+        self.check_memory()?;
         self.discard_orphan()?;
         let Waiting { block, word } = waiting;
         let [effort, _] = self.efforts;
@@ -227,6 +252,7 @@ impl<W: Write> DataPlane<W> {
     }
 
     fn submit_fragment(&mut self) -> Result<(), Error> {
+        self.check_memory()?;
         self.discard_orphan()?;
         let fragment = std::mem::replace(&mut self.tails, self.queue.block());
         let index = self.fragments.len();

@@ -106,7 +106,9 @@ impl<P> Ordered<P> {
     }
 
     /// The threads, for whoever has more for them to do. Nothing may be on its way.
-    pub(super) fn into_pool(self) -> Pool {
+    pub(super) fn into_pool(mut self) -> Pool {
+        // Their blocks may be much smaller.
+        self.pool.drop_buffers();
         self.pool
     }
 }

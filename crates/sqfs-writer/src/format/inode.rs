@@ -3,7 +3,7 @@
 //! Every type has a basic form and an extended one (`L` for long). The extended form is used where
 //! the basic one has no room for a value: an xattr index, a link count, 64-bit sizes.
 
-use super::{FragmentIndex, IdIndex, XattrIndex, layout, newtype};
+use super::{BlockStart, FragmentIndex, IdIndex, XattrIndex, layout, newtype};
 
 /// The kernel's limit for a symlink target: a page, with the NUL it puts behind it
 /// (`squashfs_read_inode`).
@@ -21,6 +21,13 @@ newtype! {
     /// A place in a metadata table: start of the block in *stored* bytes, 16 bits of offset in its
     /// uncompressed ones.
     InodeRef(u64)
+}
+
+impl InodeRef {
+    /// `offset` is in the block's uncompressed bytes.
+    pub(crate) fn new(block: BlockStart, offset: u16) -> Self {
+        Self(u64::from(block.0) << 16 | u64::from(offset))
+    }
 }
 
 newtype! {

@@ -12,6 +12,19 @@ use super::newtype;
 pub(crate) const METADATA_SIZE: usize = 8192;
 
 newtype! {
+    /// Where a metadata block begins, from the start of its table. Listings, inodes of directories
+    /// and references to inodes have 32 bits for it, so what they lead to begins below 4 GiB.
+    BlockStart(u32)
+}
+
+impl BlockStart {
+    /// `None` for a position that 32 bits can't hold.
+    pub(crate) fn new(position: u64) -> Option<Self> {
+        u32::try_from(position).ok().map(Self)
+    }
+}
+
+newtype! {
     /// Stored length; bit 15 says that the bytes are not compressed.
     MetadataHeader(u16)
 }

@@ -28,7 +28,7 @@ pub(crate) use inode::{
     BlockWord, DevInode, DirInode, FileInode, INODE_BLOCKS_MAX, InodeHeader, InodeNumber, InodeRef,
     InodeType, IpcInode, LDirInode, LFileInode, SYMLINK_MAX, SymlinkInode, device_number,
 };
-pub(crate) use metadata::{METADATA_SIZE, MetadataHeader};
+pub(crate) use metadata::{BlockStart, METADATA_SIZE, MetadataHeader};
 pub(crate) use options::{Compression, GzipOptions, Lz4Options, ZstdOptions};
 pub(crate) use superblock::{ABSENT, Flags, Superblock};
 pub(crate) use xattr::{

@@ -53,13 +53,13 @@ pub(crate) struct InodeWriter<'r> {
 }
 
 impl<'r> InodeWriter<'r> {
-    pub(crate) fn new(lists: &'r Lists) -> Self {
+    pub(crate) fn new(lists: &'r Lists, xattrs: XattrWriter) -> Self {
         Self {
             scratch: Vec::new(),
             links: Vec::new(),
             lists,
             ids: Ids::default(),
-            xattrs: XattrWriter::default(),
+            xattrs,
         }
     }
 

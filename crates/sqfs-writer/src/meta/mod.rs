@@ -11,7 +11,7 @@ mod queue;
 mod xattrs;
 
 pub(crate) use queue::{MetadataBlocks, MetadataQueue};
-pub(crate) use xattrs::XattrTables;
+pub(crate) use xattrs::{XattrTables, XattrWriter};
 
 use crate::data::{FileData, Lists};
 use std::io::Write;
@@ -19,7 +19,6 @@ use std::io::Write;
 use crate::error::{Error, TreeError};
 use crate::format::{InodeNumber, InodeRef};
 use crate::output::Output;
-use crate::pool::Effort;
 use crate::tree::{Directory, Node, NodeId, Tree};
 use inode::{Common, InodeWriter, inode_type};
 use listing::{Line, Listing, ListingWriter};
@@ -51,7 +50,7 @@ impl Tables {
         tree: &Tree<FileData>,
         lists: &Lists,
         queue: &mut MetadataQueue,
-        xattrs: Effort,
+        xattrs: XattrWriter,
         image: &mut Output<W>,
     ) -> Result<Self, Error> {
         let order = post_order(tree);
@@ -59,7 +58,7 @@ impl Tables {
         let mut builder = Builder {
             tree,
             places: Places::new(numbers),
-            inodes: InodeWriter::new(lists),
+            inodes: InodeWriter::new(lists, xattrs),
             listings: ListingWriter::default(),
             pending: Vec::new(),
         };
@@ -72,15 +71,16 @@ impl Tables {
         let root = builder.add_root(queue)?;
         builder.listings.finish(queue)?;
         queue.end(&[Table::Inodes, Table::Listings, Table::Xattrs])?;
-        image.write(&queue.take(Table::Inodes))?;
-        let resolve = |place| queue.resolve(Table::Inodes, place);
-        let root = resolve(root)?;
+        let inodes = queue.finish(Table::Inodes);
+        image.write(&inodes.bytes)?;
+        let root = inodes.resolve(root)?;
         let places = builder.places.places.into_iter();
-        let refs = places.map(resolve).collect::<Result<_, _>>()?;
+        let places = places.map(|place| inodes.resolve(place));
+        let refs = places.collect::<Result<_, _>>()?;
         let (ids, sets) = builder.inodes.finish();
         Ok(Self {
             directories: queue.finish(Table::Listings),
-            xattrs: sets.finish(queue, xattrs)?,
+            xattrs: sets.finish(queue)?,
             refs,
             ids: ids.into_vec(),
             root,

@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::error::Error;
-use crate::format::{Field, InodeRef, METADATA_SIZE, MetadataHeader};
+use crate::format::{BlockStart, Field, InodeRef, METADATA_SIZE, MetadataHeader};
 use crate::pool::{Answer, Block, Compressed, Effort, Pool};
 
 /// The tables that grow at the same time, and one for those that come afterwards.
@@ -64,10 +64,20 @@ struct Patch {
 
 /// A metadata table whose blocks are all compressed.
 pub(crate) struct MetadataBlocks {
+    name: &'static str,
     /// All blocks with their headers, without gaps, but for what was taken before.
     pub(crate) bytes: Vec<u8>,
     /// Where each block begins in the table.
     pub(crate) starts: Vec<u64>,
+}
+
+impl MetadataBlocks {
+    /// Where something is in the stored table.
+    pub(crate) fn resolve(&self, place: Place) -> Result<InodeRef, Error> {
+        let start = self.starts.get(place.block as usize);
+        let start = block_start(self.name, *start.ok_or_else(stuck)?)?;
+        Ok(InodeRef::new(start, place.offset))
+    }
 }
 
 pub(crate) struct MetadataQueue {
@@ -105,8 +115,9 @@ struct Pending {
 }
 
 impl MetadataQueue {
-    /// A queue of empty tables, and what is tried on inodes and listings, and on xattrs.
-    pub(crate) fn new(pool: Pool, inodes: Effort, xattrs: Effort) -> Self {
+    /// A queue of empty tables whose blocks may take `memory` bytes on their way, and what is tried
+    /// on inodes and listings, and on xattrs.
+    pub(crate) fn new(pool: Pool, memory: usize, inodes: Effort, xattrs: Effort) -> Self {
         let state = |name, effort| State {
             name,
             effort,
@@ -126,8 +137,9 @@ impl MetadataQueue {
             ],
             pending: VecDeque::new(),
             in_flight: 0,
-            // Small blocks, some of which wait for others: enough that all threads find one.
-            limit: 16 + 8 * pool.threads(),
+            // Small blocks, some of which wait for others: enough that all threads find one. Each
+            // has a buffer for its result.
+            limit: (16 + 8 * pool.threads()).min(memory / (2 * METADATA_SIZE)),
             spare: Vec::new(),
             pool,
         }
@@ -209,12 +221,6 @@ impl MetadataQueue {
         Ok(())
     }
 
-    /// Where something is in the stored table, once that is [ended](Self::end).
-    pub(crate) fn resolve(&self, table: Table, place: Place) -> Result<InodeRef, Error> {
-        let start = self.start(table, place.block)?.ok_or_else(stuck)?;
-        Ok(InodeRef(u64::from(start) << 16 | u64::from(place.offset)))
-    }
-
     /// A table that is [ended](Self::end); afterwards it is a new one.
     pub(crate) fn finish(&mut self, table: Table) -> MetadataBlocks {
         let state = self.state_mut(table);
@@ -223,6 +229,7 @@ impl MetadataQueue {
         starts.pop();
         state.ended = 0;
         MetadataBlocks {
+            name: state.name,
             bytes: std::mem::take(&mut state.bytes),
             starts,
         }
@@ -291,7 +298,7 @@ impl MetadataQueue {
             }
             for patch in &pending.patches {
                 let start = self.start(patch.table, patch.block)?.ok_or_else(stuck)?;
-                let bytes = start.to_le_bytes();
+                let bytes = start.0.to_le_bytes();
                 let bytes = bytes.get(patch.skip..).unwrap_or_default();
                 pending.block.patch(patch.at, bytes);
             }
@@ -344,13 +351,12 @@ impl MetadataQueue {
         Ok(())
     }
 
-    /// Where a block begins, if that is known. A table in which 32 bits can't say that is an error,
-    /// never a wrap.
-    fn start(&self, table: Table, block: u32) -> Result<Option<u32>, Error> {
+    /// Where a block begins, if that is known.
+    fn start(&self, table: Table, block: u32) -> Result<Option<BlockStart>, Error> {
         let state = self.state(table);
         let start = state.starts.get(block as usize);
         start
-            .map(|&start| u32::try_from(start).map_err(|_| state.too_large()))
+            .map(|&start| block_start(state.name, start))
             .transpose()
     }
 
@@ -393,12 +399,21 @@ impl State {
     }
 
     fn too_large(&self) -> Error {
-        Error::Limit {
-            what: "size",
-            entry: self.name.into(),
-            value: self.starts.last().copied().unwrap_or(u64::MAX),
-            max: u32::MAX.into(),
-        }
+        too_large(self.name, self.starts.last().copied().unwrap_or(u64::MAX))
+    }
+}
+
+/// A table in which 32 bits can't say where a block begins is an error, never a wrap.
+fn block_start(table: &'static str, start: u64) -> Result<BlockStart, Error> {
+    BlockStart::new(start).ok_or_else(|| too_large(table, start))
+}
+
+fn too_large(table: &'static str, size: u64) -> Error {
+    Error::Limit {
+        what: "size",
+        entry: table.into(),
+        value: size,
+        max: u32::MAX.into(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Extended attributes: sets that are equal are stored once, and so are long values.
 
-use std::collections::HashMap;
-
 use super::queue::{Link, MetadataBlocks, MetadataQueue, Place, Table};
 use crate::error::Error;
 use crate::format::{
     Field, XATTR_PREFIXES, XattrEntry, XattrId, XattrIndex, XattrType, XattrValue,
 };
+use crate::known::{Fingerprint, Known, Of};
 use crate::metadata::Xattrs;
+use crate::pieces::Pieces;
 use crate::pool::Effort;
 
 /// Linux's limits (`XATTR_NAME_MAX`, `XATTR_SIZE_MAX`): what is over them can't be read back.
@@ -24,26 +24,32 @@ pub(crate) struct XattrTables {
     pub(crate) count: u32,
     /// Attributes that could not be stored.
     pub(crate) dropped: u64,
+    /// Sets and values of which nobody knew any more that they are stored.
+    pub(crate) forgotten: u64,
 }
 
-#[derive(Default)]
 pub(crate) struct XattrWriter {
-    sets: Vec<Set>,
-    /// Sets that are stored. Looked up, never walked: its order reaches nothing.
-    known_sets: HashMap<Xattrs, XattrIndex>,
-    /// Where long values are stored.
-    known_values: HashMap<Box<[u8]>, Place>,
+    /// With the number of the metadata block where its position will be.
+    sets: Pieces<XattrId>,
+    /// Sets that are stored, by index, and where long values are. A set that was forgotten is
+    /// stored again, nothing worse.
+    known: Known,
     dropped: u64,
-}
-
-/// A set that is stored.
-struct Set {
-    place: Place,
-    count: u32,
-    size: u32,
+    /// What is tried on the table of sets.
+    effort: Effort,
 }
 
 impl XattrWriter {
+    /// Remembers what has been stored in `memory` bytes.
+    pub(crate) fn new(memory: usize, effort: Effort) -> Self {
+        Self {
+            effort,
+            sets: Pieces::new(),
+            known: Known::new(memory),
+            dropped: 0,
+        }
+    }
+
     /// The index of a set, which is stored if it is new. `entry` names the inode for messages.
     pub(crate) fn add(
         &mut self,
@@ -54,13 +60,14 @@ impl XattrWriter {
         if xattrs.is_empty() {
             return Ok(XattrIndex::NONE);
         }
-        if let Some(&index) = self.known_sets.get(xattrs) {
+        let fingerprint = fingerprint(xattrs);
+        if let Some([index, _]) = self.known.get(&fingerprint) {
             self.dropped += unsupported(xattrs);
-            return Ok(index);
+            return Ok(XattrIndex(index));
         }
         let index = self.add_set(queue, xattrs, entry)?;
         self.dropped += unsupported(xattrs);
-        self.known_sets.insert(xattrs.clone(), index);
+        self.known.insert(fingerprint, [index.0, 0]);
         Ok(index)
     }
 
@@ -77,8 +84,7 @@ impl XattrWriter {
             for (name, value) in xattrs.iter().filter(|(name, _)| split(name).is_some()) {
                 rest.insert(name, value);
             }
-            let index = self.add(queue, &rest, entry);
-            return index;
+            return self.add(queue, &rest, entry);
         }
         let limit = |what, value: usize, max: usize| Error::Limit {
             what,
@@ -114,7 +120,11 @@ impl XattrWriter {
         let (Ok(count), Ok(size)) = (count, size) else {
             return Err(limit("xattr count", xattrs.len(), u32::MAX as usize));
         };
-        self.sets.push(Set { place, count, size });
+        self.sets.push(XattrId {
+            xattr: u64::from(place.block) << 16 | u64::from(place.offset),
+            count,
+            size,
+        });
         Ok(index)
     }
 
@@ -128,9 +138,9 @@ impl XattrWriter {
         let Some((prefix, name)) = split(name) else {
             return Ok(0);
         };
-        let known = (value.len() > INLINE_MAX)
-            .then(|| self.known_values.get(value).copied())
-            .flatten();
+        let fingerprint = (value.len() > INLINE_MAX)
+            .then(|| Fingerprint::new(blake3::hash(value), Of::XattrValue));
+        let known = fingerprint.and_then(|fingerprint| self.known.get(&fingerprint));
         let flag = known.map_or(0, |_| XattrType::OUT_OF_LINE);
         let entry = XattrEntry {
             xattr_type: XattrType(prefix | flag),
@@ -138,9 +148,9 @@ impl XattrWriter {
         };
         queue.write(Table::Xattrs, &entry.to_bytes(), &[])?;
         queue.write(Table::Xattrs, name, &[])?;
-        if known.is_none() && value.len() > INLINE_MAX {
-            let place = queue.place(Table::Xattrs);
-            self.known_values.insert(value.into(), place);
+        if let (None, Some(fingerprint)) = (known, fingerprint) {
+            let Place { block, offset } = queue.place(Table::Xattrs);
+            self.known.insert(fingerprint, [block, offset.into()]);
         }
         let len = known.map_or(value.len(), |_| INLINE_MAX);
         let header = XattrValue {
@@ -149,7 +159,7 @@ impl XattrWriter {
         queue.write(Table::Xattrs, &header.to_bytes(), &[])?;
         match known {
             // 16 bits of offset, and where the block is.
-            Some(Place { block, offset }) => {
+            Some([block, offset]) => {
                 let bytes = u64::from(offset).to_le_bytes();
                 let link = Link {
                     at: 2,
@@ -164,27 +174,39 @@ impl XattrWriter {
     }
 
     /// Takes the tables out of a queue that has [ended](MetadataQueue::end) theirs.
-    pub(crate) fn finish(
-        self,
-        queue: &mut MetadataQueue,
-        effort: Effort,
-    ) -> Result<XattrTables, Error> {
-        let mut ids = Vec::with_capacity(self.sets.len());
-        for Set { place, count, size } in &self.sets {
-            let id = XattrId {
-                xattr: queue.resolve(Table::Xattrs, *place)?.0,
-                count: *count,
-                size: *size,
-            };
-            ids.push(id.to_bytes());
-        }
+    pub(crate) fn finish(self, queue: &mut MetadataQueue) -> Result<XattrTables, Error> {
+        let values = queue.finish(Table::Xattrs);
+        let sets = self.sets.iter_from(0).map(|set| {
+            let xattr = values.resolve(place_of(set))?.0;
+            Ok(XattrId { xattr, ..*set }.to_bytes())
+        });
         Ok(XattrTables {
-            values: queue.finish(Table::Xattrs),
-            count: u32::try_from(ids.len()).unwrap_or(u32::MAX),
-            sets: queue.entries("the table of xattr sets", effort, ids.into_iter().map(Ok))?,
+            sets: queue.entries("the table of xattr sets", self.effort, sets)?,
+            values,
+            count: u32::try_from(self.sets.len()).unwrap_or(u32::MAX),
             dropped: self.dropped,
+            forgotten: self.known.forgotten(),
         })
     }
+}
+
+/// Where a set is whose block has no position yet.
+fn place_of(set: &XattrId) -> Place {
+    Place {
+        block: u32::try_from(set.xattr >> 16).unwrap_or(u32::MAX),
+        offset: u16::try_from(set.xattr & 0xFFFF).unwrap_or(u16::MAX),
+    }
+}
+
+/// The hash of everything in a set.
+fn fingerprint(xattrs: &Xattrs) -> Fingerprint {
+    let mut hasher = blake3::Hasher::new();
+    for part in xattrs.iter().flat_map(|(name, value)| [name, value]) {
+        // Lengths tell where one ends and the next begins.
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    Fingerprint::new(hasher.finalize(), Of::XattrSet)
 }
 
 /// Number of the prefix, and the rest of the name; `None` for names the format can't express.
@@ -212,7 +234,7 @@ mod tests {
     fn queue() -> MetadataQueue {
         let codecs = Compressor::default().resolve(131_072, None).unwrap();
         let pool = Pool::new(1, &codecs).unwrap();
-        MetadataQueue::new(pool, Effort::Compress, Effort::Compress)
+        MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress)
     }
 
     fn set(pairs: &[(&str, &[u8])]) -> Xattrs {
@@ -226,7 +248,7 @@ mod tests {
     #[test]
     fn equal_sets_share_an_index_also_after_dropping_what_cannot_be_stored() {
         let mut queue = queue();
-        let mut writer = XattrWriter::default();
+        let mut writer = XattrWriter::new(1 << 20, Effort::Compress);
         let cases = [
             (set(&[]), XattrIndex::NONE, 0),
             (set(&[("user.a", b"1")]), XattrIndex(0), 0),
@@ -257,14 +279,14 @@ mod tests {
             assert_eq!(writer.dropped, dropped, "{xattrs:?}");
         }
         queue.end(&[Table::Xattrs]).unwrap();
-        let tables = writer.finish(&mut queue, Effort::Compress).unwrap();
+        let tables = writer.finish(&mut queue).unwrap();
         assert_eq!(tables.count, 2);
     }
 
     #[test]
     fn a_long_value_is_stored_once_and_a_short_one_every_time() {
         let mut queue = queue();
-        let mut writer = XattrWriter::default();
+        let mut writer = XattrWriter::new(1 << 20, Effort::Compress);
         for pairs in [
             [("user.a", &b"12345678"[..]), ("user.b", b"123456789")],
             [("user.c", b"12345678"), ("user.d", b"123456789")],
@@ -272,16 +294,48 @@ mod tests {
             writer.add(&mut queue, &set(&pairs), String::new).unwrap();
         }
         // entry 4 + name 1 + value header 4 + value; the last value is a reference of 8.
-        let sizes: Vec<u32> = writer.sets.iter().map(|set| set.size).collect();
+        let sizes: Vec<u32> = writer.sets.iter_from(0).map(|set| set.size).collect();
         assert_eq!(sizes, [2 * 9 + 8 + 9, 2 * 9 + 8 + 8]);
-        let offset = writer.sets.last().map(|set| set.place.offset);
+        let offset = writer.sets.get(1).map(|set| place_of(set).offset);
         assert_eq!(offset, Some(2 * 9 + 8 + 9));
+    }
+
+    #[test]
+    fn sets_whose_names_and_values_run_into_each_other_are_told_apart() {
+        let sets = [
+            set(&[("user.ab", b"c")]),
+            set(&[("user.a", b"bc")]),
+            set(&[("user.a", b""), ("user.b", b"c")]),
+            set(&[("user.a", b"c")]),
+        ];
+        for (n, one) in sets.iter().enumerate() {
+            for (m, other) in sets.iter().enumerate() {
+                assert_eq!(fingerprint(one) == fingerprint(other), n == m, "{n} {m}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_is_stored_again_and_counted() {
+        let sets: Vec<_> = (0..40u8)
+            .map(|n| set(&[("user.n", &[n; 4]), ("user.long", &[n / 2; 100])]))
+            .collect();
+        for (memory, count, forgotten) in [(1 << 20, 40, 0), (0, 80, 160)] {
+            let mut queue = queue();
+            let mut writer = XattrWriter::new(memory, Effort::Store);
+            for xattrs in sets.iter().chain(&sets) {
+                writer.add(&mut queue, xattrs, String::new).unwrap();
+            }
+            queue.end(&[Table::Xattrs]).unwrap();
+            let tables = writer.finish(&mut queue).unwrap();
+            assert_eq!((tables.count, tables.forgotten), (count, forgotten));
+        }
     }
 
     #[test]
     fn what_linux_cannot_read_back_is_an_error_that_names_the_entry() {
         let mut queue = queue();
-        let mut writer = XattrWriter::default();
+        let mut writer = XattrWriter::new(1 << 20, Effort::Compress);
         let name = format!("user.{}", "n".repeat(251));
         let value = vec![0; VALUE_MAX + 1];
         for xattrs in [set(&[(&name, b"")]), set(&[("user.v", &value)])] {

@@ -179,6 +179,11 @@ impl Pool {
         self.spare_outputs.push(output);
     }
 
+    /// Gives the memory of used buffers back.
+    pub(crate) fn drop_buffers(&mut self) {
+        self.spare_outputs = Vec::new();
+    }
+
     /// Where the time went so far.
     pub(crate) fn times(&self) -> PoolTimes {
         let others = u32::try_from(self.threads - 1).unwrap_or(u32::MAX);

@@ -6,17 +6,18 @@ use sqfs_writer::{Compressor, DataWriter, Kind, Metadata, NodeId, Summary, Tree}
 
 use crate::expected::{noise, options};
 
-/// 30 000 small files, each of them twice; the second time directly behind the first or at the end.
-fn write(memory: usize, threads: usize, far: bool) -> (Vec<u8>, Summary) {
+/// 30 000 small files or 9000 of a block, each of them twice; the second time directly behind the first
+/// or at the end.
+fn write(memory: usize, threads: usize, len: usize, far: bool) -> (Vec<u8>, Summary) {
     let mut options = options(4096, Compressor::default(), threads);
     options.memory = memory;
     let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
     let mut tree = Tree::new(Metadata::new(0o755));
-    let count = 30_000u32;
+    let count = if len < 4096 { 30_000u32 } else { 9000 };
     for n in 0..2 * count {
         let content = if far { n % count } else { n / 2 };
         let mut body = writer.begin();
-        body.write_all(&noise(24, content.into())).unwrap();
+        body.write_all(&noise(len, content.into())).unwrap();
         let kind = Kind::File(body.finish().unwrap());
         tree.insert(
             NodeId::ROOT,
@@ -35,13 +36,21 @@ fn write(memory: usize, threads: usize, far: bool) -> (Vec<u8>, Summary) {
 
 #[test]
 fn with_little_memory_near_duplicates_are_found_and_far_ones_are_not() {
-    for (memory, far, found) in [
-        (128 << 20, true, 30_000),
-        (1 << 20, false, 30_000),
-        (1 << 20, true, 0),
+    const MIB: usize = 1 << 20;
+    for (memory, len, far, found, all_known) in [
+        (128 * MIB, 24, true, 30_000..=30_000, true),
+        (MIB, 24, false, 30_000..=30_000, false),
+        (MIB, 24, true, 0..=0, false),
+        (128 * MIB, 4096, true, 9000..=9000, true),
+        // Where a block is takes 16 bytes for each of these, and has an eighth. Then nothing is
+        // remembered any more.
+        (MIB, 4096, false, 7900..=8192, false),
     ] {
-        let (one, summary) = write(memory, 1, far);
-        assert_eq!(summary.duplicates, found, "{memory} {far}");
-        assert!(one == write(memory, 8, far).0, "{memory} {far}");
+        let case = format!("{memory} {len} {far}");
+        let (one, summary) = write(memory, 1, len, far);
+        let duplicates = summary.duplicates;
+        assert!(found.contains(&duplicates), "{case}: {duplicates}");
+        assert_eq!(summary.forgotten == 0, all_known, "{case}");
+        assert!(one == write(memory, 8, len, far).0, "{case}");
     }
 }

@@ -15,7 +15,7 @@ struct Header {
 fn queue() -> MetadataQueue {
     let codecs = Compressor::None.resolve(131_072, None).unwrap();
     let pool = Pool::new(1, &codecs).unwrap();
-    MetadataQueue::new(pool, Effort::Store, Effort::Store)
+    MetadataQueue::new(pool, usize::MAX, Effort::Store, Effort::Store)
 }
 
 const HERE: Place = Place {

@@ -6,7 +6,7 @@ use crate::compress::{Codec, Codecs, Compressor};
 fn queue(threads: usize) -> MetadataQueue {
     let codecs = Compressor::default().resolve(131_072, None).unwrap();
     let pool = Pool::new(threads, &codecs).unwrap();
-    MetadataQueue::new(pool, Effort::Compress, Effort::Compress)
+    MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress)
 }
 
 #[test]
@@ -61,7 +61,7 @@ impl Codec for Slow {
 fn write(threads: usize) -> (MetadataBlocks, MetadataBlocks) {
     let codecs = Codecs::for_tests(|| Ok(Box::new(Slow)));
     let pool = Pool::new(threads, &codecs).unwrap();
-    let mut queue = MetadataQueue::new(pool, Effort::Compress, Effort::Compress);
+    let mut queue = MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress);
     let mut last = queue.place(Table::Listings);
     for n in 0..8000u32 {
         let link = |table, block| Link {
@@ -100,9 +100,9 @@ fn links_hold_stored_positions_also_across_the_end_of_a_block() {
     let codecs = Compressor::None.resolve(131_072, None).unwrap();
     for before in METADATA_SIZE - 5..METADATA_SIZE + 1 {
         let pool = Pool::new(1, &codecs).unwrap();
-        let mut queue = MetadataQueue::new(pool, Effort::Store, Effort::Store);
+        let mut queue = MetadataQueue::new(pool, usize::MAX, Effort::Store, Effort::Store);
         queue
-            .write(Table::Listings, &[1; 3 * METADATA_SIZE], &[])
+            .write(Table::Listings, &[1; 3 * METADATA_SIZE + 6], &[])
             .unwrap();
         queue.write(Table::Inodes, &vec![2; before], &[]).unwrap();
         let link = Link {
@@ -116,7 +116,7 @@ fn links_hold_stored_positions_also_across_the_end_of_a_block() {
             block: 3,
             offset: 5,
         };
-        let resolved = queue.resolve(Table::Listings, place).unwrap();
+        let resolved = queue.finish(Table::Listings).resolve(place).unwrap();
         assert_eq!(resolved, InodeRef((3 * 8194) << 16 | 5));
         let blocks = queue.finish(Table::Inodes);
         let raw: Vec<u8> = blocks
@@ -126,5 +126,40 @@ fn links_hold_stored_positions_also_across_the_end_of_a_block() {
             .collect();
         let expected = [&[9][..], &(3 * 8194u32).to_le_bytes(), &[9]].concat();
         assert_eq!(raw[before..], expected, "{before}");
+    }
+}
+
+#[test]
+fn what_begins_below_4_gib_can_be_led_to_and_what_begins_there_is_an_error() {
+    let too_large = |error: Error| {
+        matches!(error, Error::Limit { what: "size", entry, value, .. }
+            if entry == "the inode table" && value == 1 << 32)
+    };
+    for (before, good) in [(0, true), (u64::from(u32::MAX), true), (1 << 32, false)] {
+        let place = Place {
+            block: 0,
+            offset: 7,
+        };
+        // As if there were a table of that size in front of it.
+        let mut by_place = queue(1);
+        by_place.state_mut(Table::Inodes).starts = vec![before];
+        by_place.write(Table::Inodes, &[1; 8], &[]).unwrap();
+        by_place.end(&[Table::Inodes]).unwrap();
+        match by_place.finish(Table::Inodes).resolve(place) {
+            Ok(found) => assert!(good && found.0 == before << 16 | 7),
+            Err(error) => assert!(!good && too_large(error)),
+        }
+        let mut by_link = queue(1);
+        by_link.state_mut(Table::Inodes).starts = vec![before];
+        let link = Link {
+            at: 0,
+            table: Table::Inodes,
+            block: 0,
+        };
+        by_link.write(Table::Listings, &[0; 4], &[link]).unwrap();
+        match by_link.end(&[Table::Listings]) {
+            Ok(()) => assert!(good),
+            Err(error) => assert!(!good && too_large(error)),
+        }
     }
 }

@@ -1,0 +1,210 @@
+//! What is remembered of what was stored, to find out what comes a second time.
+//!
+//! Blocks and tails of bodies, sets of xattrs and long values: of each there can be more than there
+//! is memory. So this forgets: who came first goes first. That depends on nothing but the order in
+//! which things come, and it costs space in the image, never correctness.
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+use crate::pieces::Pieces;
+
+/// A hash for which nobody can make two contents that agree: what has the same is the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Fingerprint([u8; blake3::OUT_LEN]);
+
+/// What a fingerprint is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// The blocks of a body.
+    Blocks,
+    /// The tail of a body.
+    Tail,
+    /// A set of xattrs.
+    XattrSet,
+    /// The value of an xattr.
+    XattrValue,
+}
+
+impl Fingerprint {
+    /// The last byte says what was hashed, so that blocks are never taken for a tail. What is left
+    /// is 248 bits.
+    pub(crate) fn new(hash: blake3::Hash, of: Of) -> Self {
+        let mut bytes: [u8; blake3::OUT_LEN] = hash.into();
+        if let Some(last) = bytes.last_mut() {
+            *last = of as u8;
+        }
+        Self(bytes)
+    }
+
+    /// What is uniform needs no hash function.
+    fn hash(&self) -> u64 {
+        self.0
+            .first_chunk()
+            .map_or(0, |first| u64::from_le_bytes(*first))
+    }
+}
+
+/// Where something is; what the two numbers mean depends on what it is.
+pub(crate) type Where = [u32; 2];
+
+/// Fingerprints, and where what has them is.
+///
+/// The table holds no more than places in the vector behind it: half the room of a map, which keeps
+/// a good part of its slots free and would have whole entries in them.
+pub(crate) struct Known {
+    /// Looked up, never walked: its order reaches nothing.
+    places: HashTable<u32>,
+    entries: Pieces<(Fingerprint, Where)>,
+    capacity: usize,
+    /// Once it is full: the entry that has to go next.
+    oldest: usize,
+    forgotten: u64,
+}
+
+impl Known {
+    /// Bytes that an entry takes at most: fingerprint and place, and up to 17 slots for 7 entries,
+    /// of 5 bytes each, half of that again while the table moves to a larger one.
+    pub(crate) const ENTRY: usize = blake3::OUT_LEN + 8 + 18;
+
+    /// Remembers as much as `bytes` have room for.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let entries = bytes / Self::ENTRY;
+        // The table has a power of two of slots, an eighth of which it keeps free. What is removed
+        // leaves traces that take more of them: three quarters are used.
+        let slots = (entries * 8).div_ceil(7).next_power_of_two();
+        Self {
+            places: HashTable::new(),
+            entries: Pieces::new(),
+            capacity: entries.min(slots * 3 / 4),
+            oldest: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// How many entries had to go to make room, so far.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// How many there are when all have to go.
+    pub(crate) fn forget(self) -> u64 {
+        self.forgotten + self.entries.len() as u64
+    }
+
+    pub(crate) fn get(&self, fingerprint: &Fingerprint) -> Option<Where> {
+        let same = |&place: &u32| {
+            let entry = self.entries.get(place as usize);
+            entry.is_some_and(|(known, _)| known == fingerprint)
+        };
+        let &place = self.places.find(fingerprint.hash(), same)?;
+        self.entries.get(place as usize).map(|(_, found)| *found)
+    }
+
+    /// Remembers something that [`get`](Self::get) does not know.
+    pub(crate) fn insert(&mut self, fingerprint: Fingerprint, found: Where) {
+        let full = self.entries.len() >= self.capacity;
+        let place = if full {
+            self.oldest
+        } else {
+            self.entries.len()
+        };
+        // Beyond what an index can say nothing is remembered any more.
+        let Ok(index) = u32::try_from(place) else {
+            return;
+        };
+        if full {
+            self.forgotten += 1;
+            // Not there with a capacity of 0.
+            let Some(entry) = self.entries.get_mut(place) else {
+                return;
+            };
+            let (old, _) = std::mem::replace(entry, (fingerprint, found));
+            let entry = self.places.find_entry(old.hash(), |&other| other == index);
+            if let Ok(entry) = entry {
+                entry.remove();
+            }
+            self.oldest = (place + 1) % self.capacity;
+            if self.places.len() == self.places.capacity() {
+                self.clean_up(index);
+            }
+        } else {
+            self.entries.push((fingerprint, found));
+        }
+        let entries = &self.entries;
+        let entry = self.places.entry(
+            fingerprint.hash(),
+            |&other| {
+                let entry = entries.get(other as usize);
+                entry.is_some_and(|(known, _)| *known == fingerprint)
+            },
+            |&other| hash_at(entries, other),
+        );
+        if let Entry::Vacant(vacant) = entry {
+            vacant.insert(index);
+        }
+    }
+
+    /// Fills the table anew, but for the entry at `new`. Traces of what was removed have filled it
+    /// up: left to itself it would take twice the room.
+    fn clean_up(&mut self, new: u32) {
+        self.places.clear();
+        for (place, (fingerprint, _)) in (0u32..).zip(self.entries.iter_from(0)) {
+            if place != new {
+                let entries = &self.entries;
+                self.places
+                    .insert_unique(fingerprint.hash(), place, |&other| hash_at(entries, other));
+            }
+        }
+    }
+}
+
+fn hash_at(entries: &Pieces<(Fingerprint, Where)>, place: u32) -> u64 {
+    let entry = entries.get(place as usize);
+    entry.map_or(0, |(fingerprint, _)| fingerprint.hash())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fingerprint(n: u32) -> Fingerprint {
+        Fingerprint::new(blake3::hash(&n.to_le_bytes()), Of::Tail)
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_came_first_and_nothing_else() {
+        for capacity in [1, 2, 3, 6, 12, 95, 96] {
+            let mut known = Known::new(capacity * Known::ENTRY);
+            assert_eq!(known.capacity, capacity);
+            let count = u32::try_from(capacity).unwrap();
+            for n in 0..1050 {
+                assert_eq!(known.get(&fingerprint(n)), None);
+                known.insert(fingerprint(n), [n, !n]);
+                for back in 0..(2 * count).min(n + 1) {
+                    let expected = (back < count).then_some([n - back, !(n - back)]);
+                    assert_eq!(known.get(&fingerprint(n - back)), expected);
+                }
+            }
+            assert!(known.places.len() == capacity && known.entries.len() == capacity);
+            assert_eq!(known.forgotten(), u64::from(1050 - count));
+            assert_eq!(known.forget(), 1050);
+        }
+        let mut none = Known::new(Known::ENTRY - 1);
+        none.insert(fingerprint(1), [1, 1]);
+        assert_eq!(none.get(&fingerprint(1)), None);
+        assert_eq!(none.forget(), 1);
+    }
+
+    #[test]
+    fn a_full_table_never_grows_however_much_is_forgotten() {
+        for bytes in [40 * 96, 100_000, 200_000, 300_000] {
+            let mut known = Known::new(bytes);
+            for n in 0..20_000 {
+                known.insert(fingerprint(n), [n, n]);
+                let used = known.places.allocation_size() + known.entries.len() * 40;
+                assert!(used <= bytes, "{n}: {used} of {bytes}");
+            }
+        }
+    }
+}

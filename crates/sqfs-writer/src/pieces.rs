@@ -1,0 +1,97 @@
+//! A vector for what grows with the image. It grows in pieces: nothing is copied when it does, and
+//! it never takes twice the room of what is in it.
+
+/// How many values are in each piece but the last.
+const PIECE: usize = 1024;
+
+#[derive(Clone)]
+pub(crate) struct Pieces<T> {
+    pieces: Vec<Vec<T>>,
+    len: usize,
+}
+
+impl<T> Pieces<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            pieces: Vec::new(),
+            len: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes that it takes at most.
+    pub(crate) fn bytes(&self) -> usize {
+        // The list of pieces is a vector like any other: twice its length, and half of that again
+        // while it grows.
+        self.pieces.len() * (PIECE * size_of::<T>() + 3 * size_of::<Vec<T>>())
+    }
+
+    pub(crate) fn push(&mut self, value: T) {
+        if self.len.is_multiple_of(PIECE) {
+            // Grows by itself up to a piece: most images are small.
+            self.pieces.push(Vec::new());
+        }
+        if let Some(piece) = self.pieces.last_mut() {
+            piece.push(value);
+            self.len += 1;
+        }
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<&T> {
+        self.pieces.get(index / PIECE)?.get(index % PIECE)
+    }
+
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
+        self.pieces.get_mut(index / PIECE)?.get_mut(index % PIECE)
+    }
+
+    /// Everything from `index` on.
+    pub(crate) fn iter_from(&self, index: usize) -> impl Iterator<Item = &T> + Clone {
+        let pieces = self.pieces.get(index / PIECE..).unwrap_or_default();
+        pieces.iter().flatten().skip(index % PIECE)
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        if len >= self.len {
+            return;
+        }
+        self.pieces.truncate(len.div_ceil(PIECE));
+        if let (Some(last), true) = (self.pieces.last_mut(), !len.is_multiple_of(PIECE)) {
+            last.truncate(len % PIECE);
+        }
+        self.len = len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_vector_also_around_the_ends_of_pieces() {
+        let mut pieces = Pieces::new();
+        let mut model = Vec::new();
+        for len in [
+            0, 1, 1023, 1024, 1025, 2047, 2048, 2049, 3000, 1024, 2048, 5, 0, 4000,
+        ] {
+            while model.len() < len {
+                pieces.push(model.len());
+                model.push(model.len());
+            }
+            model.truncate(len);
+            pieces.truncate(len);
+            assert_eq!(pieces.len(), len);
+            for from in [0, 1, 1023, 1024, 1025, 2048, 2500, 5000] {
+                let found: Vec<_> = pieces.iter_from(from).copied().collect();
+                assert_eq!(found, model.get(from..).unwrap_or_default(), "{len} {from}");
+                assert_eq!(pieces.get(from), model.get(from), "{len} {from}");
+                assert_eq!(pieces.get_mut(from), model.get_mut(from), "{len} {from}");
+            }
+            let full = pieces.pieces.iter().all(|piece| piece.capacity() <= PIECE);
+            assert!(full && pieces.bytes() >= len * size_of::<usize>(), "{len}");
+        }
+    }
+}
