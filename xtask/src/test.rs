@@ -19,7 +19,7 @@ pub struct TestOptions {
 type Step = fn(TestOptions) -> Result<Tally>;
 
 /// In an order that fails early and cheaply, but nothing is left out when something fails.
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 9] = [
     ("packages", |_| {
         packages::install().map(|()| Tally::default())
     }),
@@ -44,6 +44,7 @@ const STEPS: [(&str, Step); 8] = [
             "--no-default-features",
         ]))
     }),
+    ("encoder with each codec alone", |_| codecs()),
     ("tests", |_| tests()),
     ("documentation", |_| {
         check(
@@ -98,6 +99,23 @@ fn check(command: &mut Command) -> Result<Tally> {
     } else {
         Tally::of(false)
     })
+}
+
+/// The encoder has to build with any choice of codecs, and without one.
+fn codecs() -> Result<Tally> {
+    let mut tally = Tally::default();
+    for codec in ["", "gzip", "zstd", "xz", "lz4"] {
+        tally += check(workspace::cargo().args([
+            "check",
+            "--package",
+            "sqfs-writer",
+            "--all-targets",
+            "--no-default-features",
+            "--features",
+            codec,
+        ]))?;
+    }
+    Ok(tally)
 }
 
 fn tests() -> Result<Tally> {

@@ -22,6 +22,7 @@ use crate::writer::{DataWriter, Sealed};
 /// ```
 /// use std::io::Cursor;
 /// use sqfs_writer::{ImageWriter, Metadata, Options};
+/// # #[cfg(feature = "zstd")] {
 ///
 /// let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default())?;
 /// let sh = image.file("/usr/bin/sh", Metadata::new(0o755), &b"#!"[..])?;
@@ -30,6 +31,7 @@ use crate::writer::{DataWriter, Sealed};
 /// let (sink, summary) = image.finish()?;
 /// assert_eq!(summary.inodes, 5);
 /// assert_eq!(sink.into_inner().get(..4), Some(&b"hsqs"[..]));
+/// # }
 /// # Ok::<(), sqfs_writer::Error>(())
 /// ```
 pub struct ImageWriter<W: Write + Seek> {

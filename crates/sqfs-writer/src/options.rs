@@ -228,6 +228,7 @@ mod tests {
         for (block_size, good) in cases {
             let options = Options {
                 block_size,
+                compressor: Compressor::None,
                 ..Options::default()
             };
             assert_eq!(options.resolve(None).is_ok(), good, "{block_size}");
@@ -246,6 +247,7 @@ mod tests {
             let options = Options {
                 memory,
                 block_size,
+                compressor: Compressor::None,
                 ..Options::default()
             };
             let resolved = options.resolve(None);

@@ -27,6 +27,7 @@ use crate::tree::{Kind, Tree};
 ///
 /// ```
 /// use sqfs_writer::{DataWriter, Kind, Metadata, NodeId, Options, Tree};
+/// # #[cfg(feature = "zstd")] {
 ///
 /// let mut writer = DataWriter::new(Vec::new(), &Options::default())?;
 /// let body = writer.add(&b"Hello, world!\n"[..])?;
@@ -37,6 +38,7 @@ use crate::tree::{Kind, Tree};
 /// let sealed = writer.finish(&tree)?;
 /// let image = [&sealed.superblock[..], &sealed.sink].concat();
 /// assert_eq!(image.len(), 4096);
+/// # }
 /// # Ok::<(), sqfs_writer::Error>(())
 /// ```
 pub struct DataWriter<W: Write> {

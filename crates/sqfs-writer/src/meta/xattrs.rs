@@ -232,7 +232,7 @@ mod tests {
     use crate::pool::Pool;
 
     fn queue() -> MetadataQueue {
-        let codecs = Compressor::default().resolve(131_072, None).unwrap();
+        let codecs = Compressor::None.resolve(131_072, None).unwrap();
         let pool = Pool::new(1, &codecs).unwrap();
         MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress)
     }

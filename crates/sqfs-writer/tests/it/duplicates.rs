@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use sqfs_writer::{Compressor, DataWriter, Kind, Metadata, NodeId, Summary, Tree};
+use sqfs_writer::{DataWriter, Kind, Metadata, NodeId, Summary, Tree};
 
-use crate::expected::{Bodies, noise, options, text};
+use crate::expected::{Bodies, CODEC, noise, options, text};
 use crate::reader::{Content, Image};
 
 /// Writes the bodies under their numbers, and reads the image back.
 fn write(bodies: &[Vec<u8>], block_size: u32, duplicates: bool) -> (Image, Summary) {
-    let mut options = options(block_size, Compressor::default(), 2);
+    let mut options = options(block_size, CODEC, 2);
     options.duplicates = duplicates;
     let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
     let mut tree = Tree::new(Metadata::new(0o755));
@@ -138,7 +138,7 @@ fn a_duplicate_too_large_to_be_held_back_is_written_and_counted() {
 #[test]
 fn a_body_that_was_discarded_is_no_original() {
     for len in [100, 4096, 9000, 5 << 20] {
-        let mut bodies = Bodies::new(&options(4096, Compressor::default(), 2));
+        let mut bodies = Bodies::new(&options(4096, CODEC, 2));
         let content = noise(len, 1);
         let mut body = bodies.begin();
         body.write_all(&content).unwrap();

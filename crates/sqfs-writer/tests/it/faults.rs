@@ -2,9 +2,9 @@
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
-use sqfs_writer::{Compressor, DataWriter, Error, ImageWriter, Kind, Metadata, NodeId, Tree};
+use sqfs_writer::{DataWriter, Error, ImageWriter, Kind, Metadata, NodeId, Tree};
 
-use crate::expected::{noise, options, text};
+use crate::expected::{CODEC, noise, options, text};
 
 /// Takes `left` bytes, a few at a time, is interrupted now and then, and then fails.
 struct Failing {
@@ -57,7 +57,7 @@ fn image(left: usize, threads: usize) -> Result<usize, Error> {
         left,
         calls: 0,
     };
-    let mut image = ImageWriter::new(sink, &options(4096, Compressor::default(), threads))?;
+    let mut image = ImageWriter::new(sink, &options(4096, CODEC, threads))?;
     let metadata = Metadata::new(0o644);
     for n in 0..8 {
         let content = [noise(5000, n), text(3000, n)].concat();
@@ -91,7 +91,7 @@ fn a_sink_that_fails_at_any_byte_is_an_error_and_short_writes_are_not() {
 fn nothing_is_mountable_before_finish() {
     let mut bytes = Vec::new();
     let sink = Cursor::new(&mut bytes);
-    let mut image = ImageWriter::new(sink, &options(4096, Compressor::default(), 1)).unwrap();
+    let mut image = ImageWriter::new(sink, &options(4096, CODEC, 1)).unwrap();
     image
         .file("a", Metadata::new(0o644), &noise(50_000, 1)[..])
         .unwrap();
@@ -103,7 +103,7 @@ fn nothing_is_mountable_before_finish() {
 #[test]
 fn a_broken_body_is_discarded_and_the_writer_goes_on() {
     for threads in [1, 2] {
-        let options = options(4096, Compressor::default(), threads);
+        let options = options(4096, CODEC, threads);
         let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
         let mut tree = Tree::new(Metadata::new(0o755));
         for len in [0, 10, 4096, 10_000] {
@@ -132,7 +132,7 @@ fn after_a_failure_every_call_says_so() {
         left: 5000,
         calls: 0,
     };
-    let mut writer = DataWriter::new(sink, &options(4096, Compressor::default(), 1)).unwrap();
+    let mut writer = DataWriter::new(sink, &options(4096, CODEC, 1)).unwrap();
     let result = writer.add(&noise(9000, 1)[..]);
     assert!(matches!(result, Err(Error::Sink(_))), "{result:?}");
     let result = writer.add(&b"more"[..]);

@@ -3,14 +3,13 @@
 use std::io::Cursor;
 
 use sqfs_writer::{
-    Compressor, DataWriter, Device, Error, ImageWriter, Kind, Metadata, NodeId, Options, Tree,
-    TreeError,
+    DataWriter, Device, Error, ImageWriter, Kind, Metadata, NodeId, Tree, TreeError,
 };
 
-use crate::expected::options;
+use crate::expected::{CODEC, options};
 
 fn finish(edit: impl FnOnce(&mut ImageWriter<Cursor<Vec<u8>>>)) -> Error {
-    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default()).unwrap();
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options(131_072, CODEC, 1)).unwrap();
     edit(&mut image);
     image.finish().unwrap_err()
 }
@@ -93,7 +92,8 @@ fn an_empty_symlink_target_names_its_entry() {
 #[test]
 fn the_65536th_id_is_an_error_and_the_65535th_is_not() {
     for (count, good) in [(65_535u32, true), (65_536, false)] {
-        let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default()).unwrap();
+        let mut image =
+            ImageWriter::new(Cursor::new(Vec::new()), &options(131_072, CODEC, 1)).unwrap();
         for n in 0..count.div_ceil(2) {
             let metadata = Metadata::new(0).with_owner(2 * n, (2 * n + 1).min(count - 1));
             image.insert(format!("{n}"), metadata, Kind::Fifo).unwrap();
@@ -108,7 +108,7 @@ fn the_65536th_id_is_an_error_and_the_65535th_is_not() {
 
 #[test]
 fn a_hundred_thousand_links_and_subdirectories_are_counted() {
-    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default()).unwrap();
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options(131_072, CODEC, 1)).unwrap();
     let file = image.file("f", Metadata::new(0o644), &b"x"[..]).unwrap();
     for n in 0..100_000 {
         image.link(format!("links/{n}"), file).unwrap();
@@ -124,7 +124,7 @@ fn a_hundred_thousand_links_and_subdirectories_are_counted() {
 
 #[test]
 fn a_file_of_too_many_blocks_is_refused_before_it_is_written() {
-    let mut writer = DataWriter::new(Vec::new(), &options(4096, Compressor::default(), 1)).unwrap();
+    let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
     let max = 4096 * (u64::from(u32::MAX) >> 1);
     for len in [max + 1, u64::MAX] {
         let mut body = writer.begin();
@@ -137,7 +137,7 @@ fn a_file_of_too_many_blocks_is_refused_before_it_is_written() {
 
 #[test]
 fn bodies_of_another_writer_are_refused() {
-    let options = Options::default();
+    let options = options(131_072, CODEC, 1);
     let mut other = DataWriter::new(Vec::new(), &options).unwrap();
     let data = other.add(&b"x"[..]).unwrap();
     let writer = DataWriter::new(Vec::new(), &options).unwrap();
@@ -153,7 +153,7 @@ fn bodies_of_another_writer_are_refused() {
 
 #[test]
 fn paths_lead_through_directories_only() {
-    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default()).unwrap();
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options(131_072, CODEC, 1)).unwrap();
     let metadata = || Metadata::new(0o755);
     image.file("f", metadata(), &b""[..]).unwrap();
     let result = image.directory("f/below", metadata());

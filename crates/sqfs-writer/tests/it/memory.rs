@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use sqfs_writer::{Compressor, DataWriter, Kind, Metadata, NodeId, Summary, Tree};
+use sqfs_writer::{DataWriter, Kind, Metadata, NodeId, Summary, Tree};
 
-use crate::expected::{noise, options};
+use crate::expected::{CODEC, noise, options};
 
 /// 30 000 small files or 9000 of a block, each of them twice; the second time directly behind the first
 /// or at the end.
 fn write(memory: usize, threads: usize, len: usize, far: bool) -> (Vec<u8>, Summary) {
-    let mut options = options(4096, Compressor::default(), threads);
+    let mut options = options(4096, CODEC, threads);
     options.memory = memory;
     let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
     let mut tree = Tree::new(Metadata::new(0o755));

@@ -1,7 +1,6 @@
 //! What every table is made of: integers, metadata blocks, and the indexes that lead to them.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::ops::Range;
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> u16 {
@@ -32,14 +31,23 @@ impl Table {
 }
 
 pub(crate) fn decompress(compression: u16, stored: &[u8], limit: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let bytes = decoder(compression)(stored, limit);
+    assert!(bytes.len() <= limit);
+    assert!(stored.len() < bytes.len(), "compressed without shrinking");
+    bytes
+}
+
+fn decoder(compression: u16) -> fn(&[u8], usize) -> Vec<u8> {
     match compression {
-        1 => {
+        #[cfg(feature = "gzip")]
+        1 => |stored, _| {
             let mut decoder = flate2::read::ZlibDecoder::new(stored);
-            decoder.read_to_end(&mut bytes).unwrap();
-        }
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut decoder, &mut bytes).unwrap();
+            bytes
+        },
         #[cfg(feature = "xz")]
-        4 => {
+        4 => |stored, limit| {
             // CRC32 is the one check that the kernel's decoder knows.
             assert_eq!(stored[6..8], [0, 1], "stream flags");
             // Header of the block: no sizes, one filter, and that is LZMA2 with its dictionary.
@@ -49,23 +57,23 @@ pub(crate) fn decompress(compression: u16, stored: &[u8], limit: usize) -> Vec<u
             // Metadata may use the dictionary of a block.
             assert!(limit == 8192 || dictionary as usize <= limit, "dictionary");
             let mut decoder = xz2::read::XzDecoder::new(stored);
-            decoder.read_to_end(&mut bytes).unwrap();
-        }
+            let mut bytes = Vec::new();
+            std::io::Read::read_to_end(&mut decoder, &mut bytes).unwrap();
+            bytes
+        },
         #[cfg(feature = "lz4")]
-        5 => {
+        5 => |stored, limit| {
             let size = i32::try_from(limit).unwrap();
-            bytes = lz4::block::decompress(stored, Some(size)).unwrap();
-        }
-        6 => {
+            lz4::block::decompress(stored, Some(size)).unwrap()
+        },
+        #[cfg(feature = "zstd")]
+        6 => |stored, limit| {
             let frame = zstd::zstd_safe::get_frame_content_size(stored).unwrap();
             assert!(frame.is_some(), "a frame without its content size");
-            bytes = zstd::bulk::decompress(stored, limit).unwrap();
-        }
+            zstd::bulk::decompress(stored, limit).unwrap()
+        },
         other => panic!("compression {other}"),
     }
-    assert!(bytes.len() <= limit);
-    assert!(stored.len() < bytes.len(), "compressed without shrinking");
-    bytes
 }
 
 pub(crate) fn metadata_block(bytes: &[u8], compression: u16, at: u64) -> (Vec<u8>, u64) {

@@ -2,11 +2,9 @@
 
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
-use sqfs_writer::{
-    Codec, Compressor, DataWriter, FileData, ImageWriter, Kind, Metadata, NodeId, Options, Tree,
-};
+use sqfs_writer::{DataWriter, FileData, ImageWriter, Kind, Metadata, NodeId, Options, Tree};
 
-use crate::expected::{CODECS, noise, options, text};
+use crate::expected::{CODEC, CODECS, noise, options, text};
 
 /// Sizes that make blocks, fragments, holes, raw blocks and duplicates alternate.
 fn contents() -> Vec<Vec<u8>> {
@@ -82,6 +80,7 @@ fn the_number_of_threads_does_not_show() {
     }
 }
 
+#[cfg(feature = "zstd")]
 /// Real frames, after a delay that has nothing to do with the block: blocks come back in another
 /// order every time.
 struct Late {
@@ -89,7 +88,8 @@ struct Late {
     clock: std::time::Instant,
 }
 
-impl Codec for Late {
+#[cfg(feature = "zstd")]
+impl sqfs_writer::Codec for Late {
     fn name(&self) -> &'static str {
         "late"
     }
@@ -140,11 +140,12 @@ fn large_tree(writer: &mut DataWriter<impl Write>, chunk: usize) -> Tree<FileDat
     tree
 }
 
+#[cfg(feature = "zstd")]
 #[test]
 fn neither_threads_nor_their_delays_nor_chunks_nor_the_sink_show_in_a_whole_image() {
     let clock = std::time::Instant::now();
     let writer = |threads| {
-        let options = options(4096, Compressor::default(), threads);
+        let options = options(4096, CODEC, threads);
         DataWriter::with_codec(Vec::new(), &options, move || {
             let codec = zstd::bulk::Compressor::new(3)?;
             Ok(Box::new(Late { codec, clock }))
@@ -165,7 +166,7 @@ fn neither_threads_nor_their_delays_nor_chunks_nor_the_sink_show_in_a_whole_imag
         assert!(bytes == expected, "{threads} threads, chunks of {chunk}");
     }
     // The other door, and a sink that can seek.
-    let options = options(4096, Compressor::default(), 3);
+    let options = options(4096, CODEC, 3);
     let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
     *image.tree() = large_tree(image.data(), 777);
     assert!(image.finish().unwrap().0.into_inner() == expected);
@@ -175,7 +176,7 @@ fn neither_threads_nor_their_delays_nor_chunks_nor_the_sink_show_in_a_whole_imag
 fn progress_goes_forward_and_times_add_up() {
     use std::sync::{Arc, Mutex};
     for threads in [1, 3] {
-        let options = options(4096, Compressor::default(), threads);
+        let options = options(4096, CODEC, threads);
         let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let listener = Arc::clone(&seen);
@@ -205,7 +206,7 @@ fn progress_goes_forward_and_times_add_up() {
 
 #[test]
 fn the_chunking_of_the_input_does_not_show() {
-    let options = options(4096, Compressor::default(), 2);
+    let options = options(4096, CODEC, 2);
     let whole = write(&options, |writer, content| writer.add(content).unwrap());
     let pieces = write(&options, |writer, content| {
         writer.add(Pieces(content, 1)).unwrap()
@@ -223,7 +224,7 @@ fn the_chunking_of_the_input_does_not_show() {
 
 #[test]
 fn both_doors_give_the_same_bytes_and_the_image_may_begin_anywhere() {
-    let options = options(4096, Compressor::default(), 1);
+    let options = options(4096, CODEC, 1);
     let expected = write(&options, |writer, content| writer.add(content).unwrap());
     for base in [0u64, 1, 5000] {
         let mut sink = Cursor::new(vec![0xAA; base as usize]);
@@ -245,7 +246,7 @@ fn both_doors_give_the_same_bytes_and_the_image_may_begin_anywhere() {
 #[test]
 fn blocks_of_a_file_follow_each_other() {
     // Nothing is held back then: what is submitted between two blocks of a file lies between them.
-    let mut options = options(4096, Compressor::default(), 3);
+    let mut options = options(4096, CODEC, 3);
     options.duplicates = false;
     let bytes = write(&options, |writer, content| writer.add(content).unwrap());
     let image = crate::reader::read(&bytes);

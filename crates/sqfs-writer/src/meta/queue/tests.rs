@@ -4,7 +4,7 @@ use super::*;
 use crate::compress::{Codec, Codecs, Compressor};
 
 fn queue(threads: usize) -> MetadataQueue {
-    let codecs = Compressor::default().resolve(131_072, None).unwrap();
+    let codecs = Codecs::for_tests(|| Ok(Box::new(Slow)));
     let pool = Pool::new(threads, &codecs).unwrap();
     MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress)
 }
