@@ -86,7 +86,9 @@ pub(crate) struct MetadataQueue {
     /// Blocks that are full and not in the pool yet, oldest first.
     pending: VecDeque<Pending>,
     in_flight: usize,
-    /// How many blocks may be pending or in the pool.
+    /// How many are compressed, and wait for one in front of them that is not.
+    early: usize,
+    /// How many blocks may be pending, in the pool, or early.
     limit: usize,
     spare: Vec<Block>,
 }
@@ -137,6 +139,7 @@ impl MetadataQueue {
             ],
             pending: VecDeque::new(),
             in_flight: 0,
+            early: 0,
             // Small blocks, some of which wait for others: enough that all threads find one. Each
             // has a buffer for its result.
             limit: (16 + 8 * pool.threads()).min(memory / (2 * METADATA_SIZE)),
@@ -275,7 +278,7 @@ impl MetadataQueue {
         self.pending.push_back(pending);
         loop {
             self.submit_ready()?;
-            let answer = if self.pending.len() + self.in_flight > self.limit {
+            let answer = if self.pending.len() + self.in_flight + self.early > self.limit {
                 Some(self.wait()?)
             } else {
                 self.pool.poll()?
@@ -336,9 +339,11 @@ impl MetadataQueue {
         }
         if let Some(slot) = state.results.get_mut(slot) {
             *slot = Some(answer.result?);
+            self.early += 1;
         }
         while let Some(Some(_)) = state.results.front() {
             if let Some(Some(compressed)) = state.results.pop_front() {
+                self.early -= 1;
                 state.append(&compressed)?;
                 let Compressed {
                     mut input, output, ..

@@ -163,3 +163,35 @@ fn what_begins_below_4_gib_can_be_led_to_and_what_begins_there_is_an_error() {
         }
     }
 }
+
+/// Takes a while for blocks of ones.
+struct Hesitant;
+
+impl Codec for Hesitant {
+    fn name(&self) -> &'static str {
+        "hesitant"
+    }
+
+    fn compress(&mut self, input: &[u8], _: &mut Vec<u8>) -> io::Result<bool> {
+        if input.first() == Some(&1) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(false)
+    }
+}
+
+#[test]
+fn blocks_behind_a_slow_one_do_not_pile_up() {
+    let codecs = Codecs::for_tests(|| Ok(Box::new(Hesitant)));
+    let pool = Pool::new(2, &codecs).unwrap();
+    let memory = 8 * 2 * METADATA_SIZE;
+    let mut queue = MetadataQueue::new(pool, memory, Effort::Compress, Effort::Compress);
+    for n in 0..500 {
+        let block = [u8::from(n == 0); METADATA_SIZE];
+        queue.write(Table::Inodes, &block, &[]).unwrap();
+        let early = queue.state(Table::Inodes).results.len();
+        assert!(early <= 8, "{early} results wait at block {n}");
+    }
+    queue.end(&[Table::Inodes]).unwrap();
+    assert_eq!(queue.finish(Table::Inodes).starts.len(), 500);
+}
