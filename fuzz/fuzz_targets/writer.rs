@@ -48,7 +48,12 @@ fuzz_target!(|input: &[u8]| {
                     // Dropped half-way: nothing of it may be seen.
                     continue;
                 }
-                body.append(&content[content.len() / 2..]).unwrap();
+                let rest = &content[content.len() / 2..];
+                if what & 0x20 != 0 && rest.iter().all(|&byte| byte == 0) {
+                    body.hole(rest.len() as u64).unwrap();
+                } else {
+                    body.append(rest).unwrap();
+                }
                 let data = body.finish().unwrap();
                 let known = contents.entry(data).or_insert_with(|| content.clone());
                 assert!(*known == content, "two bodies with one handle");
@@ -111,6 +116,14 @@ fn options(first: u8, second: u8) -> Options {
     options.tails = second & 0x10 != 0;
     options.duplicates = second & 0x20 != 0;
     options.exportable = second & 0x40 != 0;
+    if second & 0x80 != 0 {
+        options.memory = 1 << 20;
+    }
+    options.stored.data = first & 0x10 != 0;
+    options.stored.fragments = first & 0x20 != 0;
+    options.stored.inodes = first & 0x40 != 0;
+    options.stored.xattrs = first & 0x80 != 0;
+    options.probe = second & 0x08 != 0;
     options
 }
 
