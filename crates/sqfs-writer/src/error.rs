@@ -7,7 +7,7 @@ use std::io;
 ///
 /// The variants say who has to act: the caller ([`Options`](Error::Options),
 /// [`Memory`](Error::Memory), [`Name`](Error::Name), [`Tree`](Error::Tree)), whoever supplied the content
-/// ([`Body`](Error::Body), [`Limit`](Error::Limit)), or whoever owns the disk
+/// ([`Body`](Error::Body), [`File`](Error::File), [`Limit`](Error::Limit)), or whoever owns the disk
 /// ([`Sink`](Error::Sink)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,6 +60,15 @@ pub enum Error {
     /// Reading a file's content failed. The body is discarded; the writer can go on without it.
     #[error("cannot read the content of a file")]
     Body(#[source] io::Error),
+    /// The same where the file's path is known. It is not in the tree, and the writer can go on.
+    #[error("cannot read the content of {path}")]
+    File {
+        /// The path as it was given, what is not printable escaped.
+        path: String,
+        /// What reading it said.
+        #[source]
+        source: io::Error,
+    },
     /// Writing the image failed.
     #[error("cannot write the image")]
     Sink(#[source] io::Error),

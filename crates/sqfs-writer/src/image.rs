@@ -64,14 +64,15 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// A regular file with everything that `body` gives until its end.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert) and [`DataWriter::add`].
+    /// As [`insert`](Self::insert) and [`DataWriter::add`], but [`Error::File`] if `body` fails.
     pub fn file(
         &mut self,
         path: impl AsRef<[u8]>,
         metadata: Metadata,
         body: impl Read,
     ) -> Result<NodeId, Error> {
-        let data = self.data.add(body)?;
+        let path = path.as_ref();
+        let data = self.data.add(body).map_err(|error| name(error, path))?;
         self.insert(path, metadata, Kind::File(data))
     }
 
@@ -198,6 +199,26 @@ impl<W: Write + Seek> fmt::Debug for ImageWriter<W> {
         f.debug_struct("ImageWriter")
             .field("inodes", &self.tree.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// Says which file it was: the data plane knows no names.
+fn name(error: Error, path: &[u8]) -> Error {
+    let path = path.escape_ascii().to_string();
+    match error {
+        Error::Body(source) => Error::File { path, source },
+        Error::Limit {
+            what: what @ "length",
+            value,
+            max,
+            ..
+        } => Error::Limit {
+            what,
+            entry: path,
+            value,
+            max,
+        },
+        other => other,
     }
 }
 

@@ -126,6 +126,23 @@ fn a_broken_body_is_discarded_and_the_writer_goes_on() {
 }
 
 #[test]
+fn a_broken_body_of_a_path_names_it_and_leaves_nothing_there() {
+    let sink = Cursor::new(Vec::new());
+    let mut image = ImageWriter::new(sink, &options(4096, CODEC, 1)).unwrap();
+    let metadata = Metadata::new(0o644);
+    let result = image.file("etc/\n", metadata.clone(), Broken(&noise(9000, 1)));
+    assert!(
+        matches!(&result, Err(Error::File { path, source })
+            if path == "etc/\\n" && source.to_string() == "connection lost"),
+        "{result:?}"
+    );
+    image.file("other", metadata, &b"whole"[..]).unwrap();
+    let (sink, _) = image.finish().unwrap();
+    let image = crate::reader::read(&sink.into_inner());
+    assert_eq!(image.entries.len(), 2);
+}
+
+#[test]
 fn after_a_failure_every_call_says_so() {
     let sink = Failing {
         taken: Cursor::new(Vec::new()),
