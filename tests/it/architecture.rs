@@ -169,6 +169,38 @@ fn documents_link_to_files_that_exist() {
     assert!(checked > 5, "only {checked} links found");
 }
 
+/// In tables with a column "test": a function of that name, or a file that is all about the rule.
+#[test]
+fn documents_name_tests_that_exist() {
+    let sources = files("rs");
+    let exists = |name: &str| {
+        let function = format!("fn {name}(");
+        let (file, room) = (format!("/{name}.rs"), format!("/{name}/"));
+        sources.iter().any(|(path, text)| {
+            text.contains(&function) || path.ends_with(&file) || path.contains(&room)
+        })
+    };
+    let mut checked = 0;
+    for (name, text) in files("md") {
+        let mut column = None;
+        for line in text.lines() {
+            let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+            if !line.starts_with('|') {
+                column = None;
+            } else if let Some(at) = cells.iter().position(|cell| *cell == "test") {
+                column = Some(at);
+            } else if let Some(cell) = column.and_then(|at| cells.get(at)) {
+                for word in cell.split('`').skip(1).step_by(2) {
+                    checked += 1;
+                    let word = word.trim_end_matches('/');
+                    assert!(exists(word), "{name}: there is no {word}");
+                }
+            }
+        }
+    }
+    assert!(checked > 50, "only {checked} names found");
+}
+
 #[test]
 fn the_readme_shows_the_boot_contract_that_is_tested() {
     assert_eq!(hpcc_rootfs::BOOT_ARGS, test_support::contract::BOOT);
