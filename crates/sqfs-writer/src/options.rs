@@ -24,8 +24,9 @@ pub struct Options {
     /// The codec for everything. Default zstd at level 3.
     pub compressor: Compressor,
     /// The time in the superblock, seconds since 1970, also taken for parent directories that
-    /// nobody described. Default 0: no clock and no environment reaches an image. Who wants
-    /// `SOURCE_DATE_EPOCH` reads it and puts it here; times of entries stay as they are given.
+    /// nobody described. Times of entries stay as they are given. Default 0: neither a clock nor the
+    /// environment reaches an image by itself. Who wants `SOURCE_DATE_EPOCH` puts it here: what a
+    /// user asks for comes first, then the variable, then 0.
     pub mkfs_time: u32,
     /// Whether the last, partial block of files larger than a block shares a fragment with other
     /// tails. Files smaller than a block always do. Default true: smaller images.

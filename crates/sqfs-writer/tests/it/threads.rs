@@ -259,3 +259,19 @@ fn blocks_of_a_file_follow_each_other() {
         assert!(pair[0].0 + pair[0].1 <= pair[1].0);
     }
 }
+
+#[test]
+fn writers_can_move_to_another_thread_with_all_they_have() {
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options(4096, CODEC, 2)).unwrap();
+    let metadata = Metadata::new(0o644);
+    image
+        .file("here", metadata.clone(), &text(9000, 1)[..])
+        .unwrap();
+    let there = std::thread::spawn(move || {
+        image.file("there", metadata, &text(9000, 2)[..]).unwrap();
+        image.finish().unwrap()
+    });
+    let (sink, _) = there.join().unwrap();
+    let image = crate::reader::read(&sink.into_inner());
+    assert_eq!(image.entries.len(), 3);
+}
