@@ -159,6 +159,23 @@ fn holes_declared_or_found_are_the_same() {
 }
 
 #[test]
+fn a_tail_of_zeros_is_a_hole_and_in_no_fragment() {
+    for len in [1, 100, 4095, 4096 + 1, 2 * 4096 - 1] {
+        let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
+        let data = writer.add(&vec![0; len][..]).unwrap();
+        let mut tree = tree();
+        put(&mut tree, "zeros", Kind::File(data));
+        let sealed = writer.finish(&tree).unwrap();
+        let summary = &sealed.summary;
+        assert_eq!(summary.hole_bytes, len as u64);
+        assert_eq!((summary.fragments, summary.data_bytes), (0, 0), "{len}");
+        let image = crate::reader::read(&[&sealed.superblock[..], &sealed.sink].concat());
+        let content = &image.entries[&b"/zeros"[..]].content;
+        assert_eq!(*content, Content::File(vec![0; len]));
+    }
+}
+
+#[test]
 fn a_sparse_file_of_a_terabyte_takes_neither_space_nor_time() {
     let mut writer = DataWriter::new(Vec::new(), &options(1 << 20, CODEC, 1)).unwrap();
     let mut body = writer.begin();

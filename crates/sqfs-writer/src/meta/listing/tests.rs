@@ -137,6 +137,15 @@ fn each_metadata_block_behind_the_first_has_a_header_that_the_index_leads_to() {
 }
 
 #[test]
+fn an_entry_that_begins_a_metadata_block_has_a_header_of_its_own() {
+    // A header and 256 entries of 16 bytes, another and 254: with 8 bytes in front the block ends there.
+    let (listing, headers) = write(8, &lines(3000));
+    assert!(headers.iter().any(|header| header.at == METADATA_SIZE));
+    let first = listing.index.first().unwrap();
+    assert_eq!((first.offset, first.block), (8192 - 8, 1));
+}
+
+#[test]
 fn a_listing_of_one_block_has_no_index_wherever_it_begins() {
     // 12 for the header, 16 an entry.
     let (listing, _) = write(8000, &lines(255));
