@@ -76,7 +76,7 @@ fn verify_finds_a_flipped_bit_and_sets_the_artifact_aside() {
     let mut bad = good.clone();
     bad[1_500_000] ^= 1;
     fs::write(&path, &bad).unwrap();
-    let range = "bytes 1048576 to 2097152: data";
+    let range = "bytes 1048576 to 2097152: data: file /noise";
     // By path it is only looked at; the fast path does not see it either.
     let outcome = place.run(["verify", &path]);
     assert_eq!(outcome.status, Some(1));
@@ -88,6 +88,8 @@ fn verify_finds_a_flipped_bit_and_sets_the_artifact_aside() {
     assert_eq!(outcome.status, Some(1));
     let said: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(said[0]["damage"][0]["start"], 1_048_576);
+    assert_eq!(said[0]["damage"][0]["files"], serde_json::json!(["/noise"]));
+    assert_eq!(said[0]["damage"][0]["files_complete"], true);
     assert_eq!(
         place.cached(),
         [format!(".bad-{}", digest.replace(':', "-"))]
@@ -102,6 +104,45 @@ fn verify_finds_a_flipped_bit_and_sets_the_artifact_aside() {
     assert!(fs::read(&path).unwrap() == good);
     place.run(["gc"]);
     assert_eq!(place.cached().len(), 1, "what was set aside is collected");
+}
+
+#[test]
+fn damage_names_the_files_that_it_hit_even_if_it_hit_the_tables() {
+    let mut store = Store::new();
+    let layer = Layer::new()
+        .file("first", noise(60, 2 << 20))
+        .file("second", noise(61, 2 << 20))
+        .file("etc/small", "small");
+    let image = Image::new().layer(layer).add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let place = Place::new();
+    let path = place.pull(&format!("{}/image:latest", registry.addr()), &[]);
+    let path = path.line().to_owned();
+    let good = fs::read(&path).unwrap();
+    let said = |flips: &[usize]| {
+        let mut bad = good.clone();
+        for at in flips {
+            bad[*at] ^= 1;
+        }
+        fs::write(&path, bad).unwrap();
+        let outcome = place.run(["verify", &path]);
+        assert_eq!(outcome.status, Some(1));
+        outcome.stdout
+    };
+    let first = said(&[2 << 20 | 1]);
+    assert!(first.contains("data: files /first, /second\n"), "{first}");
+    let both = said(&[200, 3 << 20 | 1]);
+    assert!(
+        both.contains("1048576: superblock, data: file /first; "),
+        "{both}"
+    );
+    assert!(both.contains("4194304: data: file /second"), "{both}");
+    // A bit of the only block of inodes, so that nothing leads anywhere any more.
+    let inodes = u64::from_le_bytes(*good[64..].first_chunk().unwrap());
+    let tables = said(&[usize::try_from(inodes).unwrap() + 1]);
+    assert!(tables.contains("the tables can't be read"), "{tables}");
+    assert!(tables.contains("inode table"), "{tables}");
 }
 
 #[test]

@@ -28,6 +28,7 @@
 //! - [`Options`], [`ImageOptions`], [`Agents`], [`layer::Limits`]: what can be chosen.
 //! - [`Record`], [`Key`]: what an artifact says about itself.
 //! - [`layer`], [`flatten`]: the pure rooms, for those with layers from elsewhere.
+//! - [`tables`]: which names an image has, and whose bytes lie where.
 //! - [`BOOT_ARGS`]: how a kernel is told to boot an artifact.
 //!
 //! The feature `cli`, on by default, is the program and what only a terminal needs.
@@ -44,6 +45,7 @@ mod progress;
 mod pull;
 mod store;
 mod summary;
+pub mod tables;
 mod timings;
 
 pub use agent::Agents;

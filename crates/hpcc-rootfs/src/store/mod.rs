@@ -22,7 +22,6 @@ mod shared_build;
 mod staging;
 mod stop;
 mod sweep;
-mod tables;
 mod verify;
 
 use std::fs::{self, File};

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use super::record::{CHUNK, Record, SUPERBLOCK};
-use super::tables::Map;
+use crate::tables::{Map, Owners};
 
 /// Bytes of an artifact that are not those that were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +17,16 @@ pub struct Damage {
     pub range: Range<u64>,
     /// The parts of the image that lie in it: `data`, `inode table`, …
     pub parts: Vec<&'static str>,
+    /// The files whose contents lie in it, by the image's tables. Where a table is among the parts,
+    /// it may be the damage itself that names them.
+    pub files: Owners,
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Range { start, end } = self.range;
-        write!(f, "bytes {start} to {end}: {}", self.parts.join(", "))
+        let (parts, files) = (self.parts.join(", "), &self.files);
+        write!(f, "bytes {start} to {end}: {parts}: {files}")
     }
 }
 
@@ -47,10 +51,13 @@ pub(crate) fn verify(file: &File, record: &Record) -> io::Result<Vec<Damage>> {
     let mut superblock = [0; SUPERBLOCK];
     file.read_exact_at(&mut superblock, 0)?;
     let map = Map::of(&superblock);
+    let files = Owners::find(file, &ranges);
     Ok(ranges
         .into_iter()
-        .map(|range| Damage {
+        .zip(files)
+        .map(|(range, files)| Damage {
             parts: map.parts_in(&range),
+            files,
             range,
         })
         .collect())

@@ -58,6 +58,11 @@ fn outcome(subject: &str, checked: Result<Option<Vec<Damage>>, Error>) -> (bool,
                         "start": damage.range.start,
                         "end": damage.range.end,
                         "parts": damage.parts,
+                        "files": damage.files.paths.iter()
+                            .map(|path| path.escape_ascii().to_string())
+                            .collect::<Vec<_>>(),
+                        "files_total": damage.files.total,
+                        "files_complete": damage.files.complete,
                     })
                 })
                 .collect();

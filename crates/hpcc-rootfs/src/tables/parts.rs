@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::record::SUPERBLOCK;
+use super::superblock::SIZE as SUPERBLOCK;
 
 /// The parts of an image in disk order, each from its first byte to where the next one starts.
 #[derive(Clone, Debug, PartialEq, Eq)]

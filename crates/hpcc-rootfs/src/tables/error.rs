@@ -1,0 +1,21 @@
+//! Why tables can't be read.
+
+use std::io;
+
+/// Why the tables of an image can't be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file could not be read, or ends too early.
+    #[error("the file can't be read")]
+    Io(#[from] io::Error),
+    /// They contradict themselves or the format.
+    #[error("damaged: {0}")]
+    Damaged(&'static str),
+    /// They are compressed with a codec that is not known here. The number is the superblock's.
+    #[error("compressed with codec {0}, which can't be read here")]
+    Codec(u16),
+    /// They lead on and on, which no sound image of ours does.
+    #[error("more than can be read in any reasonable time; most likely they lead in circles")]
+    TooMuch,
+}

@@ -1,0 +1,164 @@
+//! Metadata blocks by their places, the last few of them kept.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+
+use super::codec::{Codec, METADATA_SIZE};
+use super::{Error, ReadAt};
+
+/// Blocks that are kept: 8 MiB of them.
+const KEPT: usize = 1024;
+/// Bytes that may be read and decompressed for one pair of tables. A million inodes take some 60 MB.
+const WORK_MAX: u64 = 4 << 30;
+/// Set in a block's header where it is stored as it is.
+const RAW: u16 = 0x8000;
+
+/// The blocks of all tables of one image.
+#[derive(Debug)]
+pub(super) struct Metadata<'s> {
+    source: &'s dyn ReadAt,
+    codec: Codec,
+    blocks: HashMap<u64, Block>,
+    /// Bytes that may still be read.
+    work: u64,
+}
+
+#[derive(Debug)]
+struct Block {
+    bytes: Vec<u8>,
+    /// Where the next one is.
+    next: u64,
+}
+
+/// A place in a table, and where the table ends.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    block: u64,
+    offset: usize,
+    end: u64,
+}
+
+impl Cursor {
+    /// `block` is the place of a block in the table, `offset` one in what it decompresses to.
+    pub(super) fn new(table: &Range<u64>, block: u64, offset: u16) -> Self {
+        Self {
+            block: table.start.saturating_add(block),
+            offset: offset.into(),
+            end: table.end,
+        }
+    }
+
+    /// By a number that has both: a block's place in its upper bits, the offset in the lower 16.
+    pub(super) fn at(table: &Range<u64>, reference: u64) -> Self {
+        let [low, high, ..] = reference.to_le_bytes();
+        Self::new(table, reference >> 16, u16::from_le_bytes([low, high]))
+    }
+}
+
+impl<'s> Metadata<'s> {
+    pub(super) fn new(source: &'s dyn ReadAt, compression: u16) -> Result<Self, Error> {
+        Ok(Self {
+            source,
+            codec: Codec::new(compression)?,
+            blocks: HashMap::new(),
+            work: WORK_MAX,
+        })
+    }
+
+    /// The next `N` bytes.
+    pub(super) fn read<const N: usize>(&mut self, cursor: &mut Cursor) -> Result<[u8; N], Error> {
+        let mut bytes = [0; N];
+        self.fill(cursor, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Fills `buffer`, from several blocks if need be.
+    pub(super) fn fill(&mut self, cursor: &mut Cursor, buffer: &mut [u8]) -> Result<(), Error> {
+        self.charge(buffer.len())?;
+        let mut missing = buffer;
+        while !missing.is_empty() {
+            let block = self.block(cursor.block, cursor.end)?;
+            let there = block.bytes.get(cursor.offset..).unwrap_or_default();
+            let taken = there.len().min(missing.len());
+            let (now, later) = missing.split_at_mut(taken);
+            now.copy_from_slice(there.get(..taken).unwrap_or_default());
+            missing = later;
+            cursor.offset += taken;
+            if missing.is_empty() {
+                break;
+            }
+            // Only the last block of a table may be shorter, so a place behind its end is none.
+            if cursor.offset != METADATA_SIZE {
+                return Err(Error::Damaged(
+                    "a reference leads behind the end of a table",
+                ));
+            }
+            (cursor.block, cursor.offset) = (block.next, 0);
+        }
+        Ok(())
+    }
+
+    /// An element of a table that has an index: 64-bit places of blocks, each full of elements.
+    /// Nothing of it lies at `end` or behind.
+    pub(super) fn element<const N: usize>(
+        &mut self,
+        index: u64,
+        number: u64,
+        end: u64,
+    ) -> Result<[u8; N], Error> {
+        let per_block = (METADATA_SIZE / N) as u64;
+        let at = index.checked_add(number / per_block * 8);
+        let at = at.ok_or(Error::Damaged("a table is beyond the end of the image"))?;
+        let mut place = [0; 8];
+        self.charge(place.len())?;
+        self.source.read_exact_at(&mut place, at)?;
+        let offset = usize::try_from(number % per_block).unwrap_or_default() * N;
+        let mut cursor = Cursor {
+            block: u64::from_le_bytes(place),
+            offset,
+            end,
+        };
+        self.read(&mut cursor)
+    }
+
+    fn block(&mut self, at: u64, end: u64) -> Result<&Block, Error> {
+        if at >= end {
+            return Err(Error::Damaged("a reference leads out of its table"));
+        }
+        if self.blocks.len() >= KEPT && !self.blocks.contains_key(&at) {
+            self.blocks.clear();
+        }
+        if !self.blocks.contains_key(&at) {
+            self.charge(METADATA_SIZE)?;
+        }
+        match self.blocks.entry(at) {
+            Entry::Occupied(block) => Ok(block.into_mut()),
+            Entry::Vacant(place) => {
+                let mut header = [0; 2];
+                self.source.read_exact_at(&mut header, at)?;
+                let header = u16::from_le_bytes(header);
+                let length = usize::from(header & !RAW);
+                if length == 0 || length > METADATA_SIZE {
+                    return Err(Error::Damaged("a metadata block has no possible length"));
+                }
+                let mut stored = vec![0; length];
+                self.source.read_exact_at(&mut stored, at + 2)?;
+                let bytes = if header & RAW == 0 {
+                    self.codec.decompress(&stored)?
+                } else {
+                    stored
+                };
+                Ok(place.insert(Block {
+                    bytes,
+                    next: at + 2 + length as u64,
+                }))
+            }
+        }
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+        self.work = self.work.checked_sub(bytes as u64).ok_or(Error::TooMuch)?;
+        Ok(())
+    }
+}

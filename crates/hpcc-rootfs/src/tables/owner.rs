@@ -1,0 +1,109 @@
+//! Whose bytes lie in a range of an image.
+
+use std::fmt;
+use std::ops::Range;
+
+use super::inode::{Content, File};
+use super::{Error, ReadAt, Tables};
+
+/// Names that are kept for a range; the others are counted.
+const NAMES_KEPT: usize = 16;
+/// Bytes of all names that are kept.
+const BYTES_KEPT: usize = 1 << 20;
+
+/// The files that have content in a range of an image, by every name they have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Owners {
+    /// The first 16 paths in the order of the image, as `/usr/bin/env`; fewer where they would take
+    /// more than a MiB for all ranges together.
+    pub paths: Vec<Vec<u8>>,
+    /// How many there are.
+    pub total: u64,
+    /// Whether that is all: the tables could be read to their end. If not, there may be others.
+    pub complete: bool,
+}
+
+impl Owners {
+    /// Finds the owners of each range; the ranges are in order and apart. Tables that can't be read
+    /// to their end are no error: they may be what is damaged.
+    pub(crate) fn find(source: &dyn ReadAt, ranges: &[Range<u64>]) -> Vec<Self> {
+        let mut owners = vec![Self::default(); ranges.len()];
+        let read = Tables::open(source).and_then(|mut tables| tables.owners(ranges, &mut owners));
+        for owner in &mut owners {
+            owner.complete = read.is_ok();
+        }
+        owners
+    }
+
+    fn add(&mut self, path: &[u8], room: &mut usize) {
+        self.total += 1;
+        if self.paths.len() < NAMES_KEPT && path.len() <= *room {
+            *room -= path.len();
+            self.paths.push(path.to_vec());
+        }
+    }
+}
+
+/// `files /a, /b and 3 more`; names with anything but printable ASCII are escaped.
+impl fmt::Display for Owners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.total, self.complete) {
+            (0, true) => return f.write_str("no file's content"),
+            (0, false) => return f.write_str("the tables can't be read, so files are not known"),
+            (1, _) => "file ",
+            _ => "files ",
+        })?;
+        for (number, path) in self.paths.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", path.escape_ascii())?;
+        }
+        let more = self.total.saturating_sub(self.paths.len() as u64);
+        if more > 0 {
+            write!(f, " and {more} more")?;
+        }
+        if !self.complete {
+            f.write_str(", and perhaps others, because not all tables can be read")?;
+        }
+        Ok(())
+    }
+}
+
+impl Tables<'_> {
+    fn owners(&mut self, ranges: &[Range<u64>], owners: &mut [Owners]) -> Result<(), Error> {
+        let mut room = BYTES_KEPT;
+        self.inodes(|tables, path, inode| {
+            let Content::File(file) = &inode.content else {
+                return Ok(());
+            };
+            let [blocks, fragment] = tables.places(file)?;
+            let hit = |place: &Range<u64>| {
+                let start = ranges.partition_point(|range| range.end <= place.start);
+                let end = ranges.partition_point(|range| range.start < place.end);
+                start..if place.is_empty() { start } else { end }
+            };
+            let (blocks, fragment) = (hit(&blocks), hit(&fragment));
+            let also = fragment.filter(|index| !blocks.contains(index));
+            for index in blocks.clone().chain(also) {
+                if let Some(owners) = owners.get_mut(index) {
+                    owners.add(path, &mut room);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Where a file's blocks are, and the fragment with its tail. Either may be empty.
+    fn places(&mut self, file: &File) -> Result<[Range<u64>; 2], Error> {
+        let place = |start: u64, length: u64| start..start.saturating_add(length);
+        let blocks = place(file.start, self.stored(file)?);
+        let fragment = match file.fragment {
+            Some(index) => {
+                let (start, length) = self.fragment(index)?;
+                place(start, length)
+            }
+            None => 0..0,
+        };
+        Ok([blocks, fragment])
+    }
+}

@@ -1,0 +1,72 @@
+//! The superblock: where the tables are.
+
+use std::ops::Range;
+
+use super::Error;
+use super::fields::Fields;
+
+/// Bytes of `struct squashfs_super_block`.
+pub(super) const SIZE: usize = 96;
+const MAGIC: u32 = 0x7371_7368;
+const VERSION: (u16, u16) = (4, 0);
+/// What stands where a table would start that the image does not have.
+const ABSENT: u64 = u64::MAX;
+
+/// What of the superblock leads to names and contents.
+#[derive(Clone, Debug)]
+pub(super) struct Superblock {
+    pub(super) block_size: u32,
+    pub(super) fragments: u32,
+    pub(super) compression: u16,
+    pub(super) id_count: u16,
+    /// Where the root's inode is: the block's place in the table, and 16 bits of offset in it.
+    pub(super) root: u64,
+    pub(super) bytes_used: u64,
+    /// Of these three, the places of their indexes.
+    pub(super) id_table: u64,
+    pub(super) fragment_table: u64,
+    pub(super) inodes: Range<u64>,
+    pub(super) directories: Range<u64>,
+}
+
+impl Superblock {
+    pub(super) fn parse(bytes: &[u8; SIZE]) -> Result<Self, Error> {
+        let mut fields = Fields(bytes);
+        if fields.u32() != MAGIC {
+            return Err(Error::Damaged("there is no squashfs superblock"));
+        }
+        let (_inode_count, _time) = (fields.u32(), fields.u32());
+        let (block_size, fragments) = (fields.u32(), fields.u32());
+        let (compression, _block_log) = (fields.u16(), fields.u16());
+        let (_flags, id_count) = (fields.u16(), fields.u16());
+        if (fields.u16(), fields.u16()) != VERSION {
+            return Err(Error::Damaged("it is not squashfs 4.0"));
+        }
+        let (root, bytes_used, id_table) = (fields.u64(), fields.u64(), fields.u64());
+        let (_xattr_table, inode_table) = (fields.u64(), fields.u64());
+        let (directory_table, fragment_table) = (fields.u64(), fields.u64());
+        let export_table = fields.u64();
+        if !block_size.is_power_of_two() || !(4096..=1 << 20).contains(&block_size) {
+            return Err(Error::Damaged("the block size is out of range"));
+        }
+        // An index's blocks lie before the index itself; no listing lies behind any of them.
+        let behind = [fragment_table, export_table, id_table];
+        let end = behind.into_iter().filter(|table| *table != ABSENT).min();
+        let end = end.unwrap_or(bytes_used).min(bytes_used);
+        if !(inode_table < directory_table && directory_table < end) {
+            return Err(Error::Damaged("the tables are not in their order"));
+        }
+        Ok(Self {
+            block_size,
+            fragments,
+            compression,
+            id_count,
+            root,
+            bytes_used,
+            id_table,
+            fragment_table,
+            inodes: inode_table..directory_table,
+            directories: directory_table..end,
+        })
+    }
+}

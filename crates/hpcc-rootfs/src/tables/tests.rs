@@ -1,0 +1,236 @@
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use proptest::prelude::*;
+use sqfs_writer::{Compressor, Device, ImageWriter, Kind, Metadata, Options};
+
+use super::*;
+
+const BLOCK: usize = 4096;
+
+/// Bytes that don't shrink.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(2) + 0x9E37_79B9_7F4A_7C15;
+    let step = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(step).take(length).collect()
+}
+
+/// An image with every type of inode, both forms of some, and more names than one block holds.
+fn image(compressor: Compressor) -> Vec<u8> {
+    let mut options = Options::default();
+    options.compressor = compressor;
+    options.block_size = u32::try_from(BLOCK).unwrap();
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
+    let plain = || Metadata::new(0o644).with_owner(1000, 70_000).with_mtime(7);
+    let big = image.file("/big", plain(), &noise(10 * BLOCK, 1)[..]);
+    image.link("/a/link to big", big.unwrap()).unwrap();
+    let tailed = noise(2 * BLOCK + 100, 2);
+    image.file("/a/tailed", plain(), &tailed[..]).unwrap();
+    image.file("/a/tiny", plain(), &b"tiny"[..]).unwrap();
+    image
+        .file("/a/zeros", plain(), &vec![0; 3 * BLOCK][..])
+        .unwrap();
+    image.file("/empty", plain(), &b""[..]).unwrap();
+    image.symlink("/z", plain(), "a/tiny").unwrap();
+    for (name, kind) in [
+        (
+            "/dev/block",
+            Kind::BlockDevice(Device {
+                major: 8,
+                minor: 300,
+            }),
+        ),
+        (
+            "/dev/char",
+            Kind::CharDevice(Device {
+                major: 4095,
+                minor: 0xF_FFFF,
+            }),
+        ),
+        ("/dev/fifo", Kind::Fifo),
+        ("/dev/socket", Kind::Socket),
+    ] {
+        image.insert(name, plain(), kind).unwrap();
+    }
+    for n in 0..600 {
+        let name = format!("/many/a rather long name so that the listing fills blocks {n:04}");
+        image.file(name, plain(), &b"tiny"[..]).unwrap();
+    }
+    image.finish().unwrap().0.into_inner()
+}
+
+fn codecs() -> [Compressor; 3] {
+    [
+        Compressor::Zstd { level: 3 },
+        Compressor::Gzip { level: 9 },
+        Compressor::None,
+    ]
+}
+
+/// Everything that is said of every name.
+fn walk(image: &[u8]) -> Result<BTreeMap<String, String>, Error> {
+    let mut found = BTreeMap::new();
+    Tables::open(&image)?.walk(|entry| {
+        let path = entry.path.escape_ascii().to_string();
+        let Entry {
+            kind,
+            mode,
+            uid,
+            gid,
+            mtime,
+            ..
+        } = entry;
+        found.insert(path, format!("{mode:o} {uid}:{gid} {mtime} {kind:?}"));
+    })?;
+    Ok(found)
+}
+
+fn owners(image: &[u8], range: std::ops::Range<u64>) -> Owners {
+    Owners::find(&image, &[range]).remove(0)
+}
+
+#[test]
+fn every_name_is_found_with_what_it_leads_to() {
+    for compressor in codecs() {
+        let found = walk(&image(compressor)).unwrap();
+        assert_eq!(found.len(), 600 + 15, "{compressor}");
+        for (path, expected) in [
+            ("/", "755 0:0 0 Directory"),
+            ("/a", "755 0:0 0 Directory"),
+            ("/a/link to big", "644 1000:70000 7 File { size: 40960 }"),
+            ("/a/tailed", "644 1000:70000 7 File { size: 8292 }"),
+            ("/a/zeros", "644 1000:70000 7 File { size: 12288 }"),
+            ("/empty", "644 1000:70000 7 File { size: 0 }"),
+            (
+                "/dev/block",
+                "644 1000:70000 7 BlockDevice { major: 8, minor: 300 }",
+            ),
+            (
+                "/dev/char",
+                "644 1000:70000 7 CharDevice { major: 4095, minor: 1048575 }",
+            ),
+            ("/dev/fifo", "644 1000:70000 7 Fifo"),
+            ("/dev/socket", "644 1000:70000 7 Socket"),
+        ] {
+            assert_eq!(found[path], expected, "{compressor}: {path}");
+        }
+        assert!(found["/z"].contains("Symlink"), "{compressor}");
+    }
+}
+
+#[test]
+fn bytes_are_owned_by_those_whose_contents_they_are() {
+    for compressor in codecs() {
+        let image = image(compressor);
+        // Noise is stored as it is, so it shows where it lies.
+        let at = |content: &[u8]| {
+            let place = image.windows(64).position(|bytes| bytes == &content[..64]);
+            u64::try_from(place.unwrap()).unwrap()
+        };
+        let (big, tailed) = (at(&noise(BLOCK, 1)), at(&noise(BLOCK, 2)));
+        let (big_end, tailed_end) = (big + 10 * BLOCK as u64, tailed + 2 * BLOCK as u64);
+        for (range, paths) in [
+            (big..big + 1, vec!["/a/link to big", "/big"]),
+            (big_end - 1..big_end, vec!["/a/link to big", "/big"]),
+            (tailed..tailed + 1, vec!["/a/tailed"]),
+            (0..96, vec![]),
+            (
+                big_end - 1..tailed + 1,
+                vec!["/a/link to big", "/a/tailed", "/big"],
+            ),
+        ] {
+            let found = owners(&image, range.clone());
+            let found_paths: Vec<_> = found
+                .paths
+                .iter()
+                .map(|path| path.escape_ascii().to_string())
+                .collect();
+            assert_eq!(found_paths, paths, "{compressor}: {range:?}");
+            assert!(found.complete);
+        }
+        // The fragment behind the blocks: six hundred tiny files share it.
+        let found = owners(&image, tailed_end..tailed_end + 1);
+        assert_eq!((found.total, found.paths.len()), (602, 16), "{compressor}");
+        assert_eq!(found.paths[0], b"/a/tailed");
+        assert!(found.to_string().ends_with(" and 586 more"), "{found}");
+        // Several ranges at once, each with its own.
+        let both = Owners::find(&&image[..], &[big..big + 1, tailed..tailed + 1]);
+        assert_eq!((both[0].total, both[1].total), (2, 1));
+    }
+}
+
+#[test]
+fn a_directory_that_contains_itself_is_refused() {
+    let mut options = Options::default();
+    options.compressor = Compressor::None;
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
+    image.directory("/sub", Metadata::new(0o755)).unwrap();
+    let mut image = image.finish().unwrap().0.into_inner();
+    let number = |at: usize| u64::from_le_bytes(*image[at..].first_chunk().unwrap());
+    let (root, listing) = (number(32), usize::try_from(number(72)).unwrap());
+    // Behind the block's header and the run's: where the inode of the first entry is.
+    image[listing + 14..listing + 16].copy_from_slice(&root.to_le_bytes()[..2]);
+    let error = walk(&image).unwrap_err();
+    assert!(
+        matches!(error, Error::Damaged("a directory contains itself")),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn what_is_unknown_is_said_to_be() {
+    let mut image = image(Compressor::Gzip { level: 9 });
+    image[20] = 4;
+    assert!(matches!(walk(&image), Err(Error::Codec(4))));
+    let found = owners(&image, 200..201);
+    assert!(!found.complete);
+    let said = "the tables can't be read, so files are not known";
+    assert_eq!(found.to_string(), said);
+    image[0] = 0;
+    assert!(matches!(walk(&image), Err(Error::Damaged(_))));
+    assert!(matches!(walk(b""), Err(Error::Io(_))));
+}
+
+#[test]
+fn names_are_escaped_for_people() {
+    let owners = Owners {
+        paths: vec![b"/a".to_vec(), b"/b\n\xFF".to_vec()],
+        total: 2,
+        complete: false,
+    };
+    let said = "files /a, /b\\n\\xff, and perhaps others, because not all tables can be read";
+    assert_eq!(owners.to_string(), said);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 256 } else { 4096 }))]
+
+    /// Damage anywhere in the tables, which are stored as they are so that it gets through.
+    #[test]
+    fn no_damage_panics_or_goes_on_for_ever(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<Option<prop::sample::Index>>(),
+        whole in any::<bool>(),
+    ) {
+        let mut image = image(Compressor::None);
+        // The superblock as well, or the tables alone.
+        let start = if whole { 0 } else {
+            usize::try_from(u64::from_le_bytes(*image[64..].first_chunk().unwrap())).unwrap()
+        };
+        for (at, value) in changes {
+            let length = image.len() - start;
+            image[start + at.index(length)] = value;
+        }
+        if let Some(cut) = cut {
+            image.truncate(cut.index(image.len()));
+        }
+        let walked = walk(&image).is_ok();
+        // Owners need what names don't: block words and the table of fragments.
+        prop_assert!(walked || !owners(&image, 0..u64::MAX).complete);
+    }
+}

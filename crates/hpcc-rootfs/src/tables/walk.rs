@@ -1,0 +1,169 @@
+//! All names of an image, each directory before what is in it.
+
+use super::fields::Fields;
+use super::inode::{Content, Inode, Listing};
+use super::{Entry, EntryKind, Error, Tables};
+
+/// Directories inside each other. Those of an image are 1024 deep at most by default; what is
+/// deeper than this contains itself.
+const DEPTH_MAX: usize = 8192;
+/// Names of an image, and all that is read of circles which are not deep.
+const NAMES_MAX: u64 = 1 << 24;
+/// Entries behind one header of a listing.
+const RUN_MAX: u32 = 256;
+
+/// A directory that is being read.
+struct Open {
+    listing: Listing,
+    run: Run,
+    /// Bytes of the path up to this directory, without a slash at the end.
+    path: usize,
+}
+
+/// What the entries behind one header have in common.
+#[derive(Default)]
+struct Run {
+    left: u32,
+    block: u32,
+}
+
+impl Tables<'_> {
+    /// Calls `visit` for every name, each directory before its entries, which come in the order of
+    /// the image: by the bytes of their names.
+    ///
+    /// # Errors
+    /// [`Error`] if the tables can't be read to their end. What was visited until then may be wrong.
+    pub fn walk(&mut self, mut visit: impl FnMut(&Entry<'_>)) -> Result<(), Error> {
+        self.inodes(|_, path, inode| {
+            visit(&Entry {
+                path,
+                kind: kind(&inode.content),
+                mode: inode.mode,
+                uid: inode.uid,
+                gid: inode.gid,
+                mtime: inode.mtime,
+                inode: inode.number,
+            });
+            Ok(())
+        })
+    }
+
+    /// The same with the inodes themselves.
+    pub(super) fn inodes(
+        &mut self,
+        mut visit: impl FnMut(&mut Self, &[u8], &Inode) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let root = self.inode(self.superblock.root)?;
+        visit(self, b"/", &root)?;
+        let Content::Directory(listing) = root.content else {
+            return Err(Error::Damaged("the root is no directory"));
+        };
+        let (mut path, mut names) = (Vec::new(), 0);
+        let mut stack = vec![Open::new(listing, 0)];
+        while let Some(directory) = stack.last_mut() {
+            path.truncate(directory.path);
+            path.push(b'/');
+            let Some(reference) = self.next_name(directory, &mut path)? else {
+                stack.pop();
+                continue;
+            };
+            names += 1;
+            if names > NAMES_MAX {
+                return Err(Error::TooMuch);
+            }
+            let inode = self.inode(reference)?;
+            visit(self, &path, &inode)?;
+            if let Content::Directory(listing) = inode.content {
+                if stack.len() >= DEPTH_MAX {
+                    return Err(Error::Damaged("a directory contains itself"));
+                }
+                stack.push(Open::new(listing, path.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the next name of a directory to the path, and returns where its inode is.
+    fn next_name(&mut self, open: &mut Open, path: &mut Vec<u8>) -> Result<Option<u64>, Error> {
+        if open.run.left == 0 {
+            if open.listing.length == 0 {
+                return Ok(None);
+            }
+            let header: [u8; 12] = self.take(&mut open.listing)?;
+            let mut fields = Fields(&header);
+            // It is one less than their number.
+            let (count, block) = (fields.u32(), fields.u32());
+            if count >= RUN_MAX {
+                return Err(Error::Damaged("a listing has too many entries in a run"));
+            }
+            open.run = Run {
+                left: count + 1,
+                block,
+            };
+        }
+        open.run.left -= 1;
+        let entry: [u8; 8] = self.take(&mut open.listing)?;
+        let mut fields = Fields(&entry);
+        let (offset, _number, _kind) = (fields.u16(), fields.i16(), fields.u16());
+        let length = usize::from(fields.u16()) + 1;
+        let start = path.len();
+        path.resize(start + length, 0);
+        let name = path.get_mut(start..).unwrap_or_default();
+        open.listing.spend(length)?;
+        self.metadata.fill(&mut open.listing.cursor, name)?;
+        if name.contains(&b'/') || name.contains(&0) || matches!(&*name, b"." | b"..") {
+            return Err(Error::Damaged("a name is none that a file can have"));
+        }
+        Ok(Some(u64::from(open.run.block) << 16 | u64::from(offset)))
+    }
+
+    fn take<const N: usize>(&mut self, listing: &mut Listing) -> Result<[u8; N], Error> {
+        listing.spend(N)?;
+        self.metadata.read(&mut listing.cursor)
+    }
+}
+
+impl Open {
+    fn new(listing: Listing, path: usize) -> Self {
+        Self {
+            listing,
+            run: Run::default(),
+            path,
+        }
+    }
+}
+
+impl Listing {
+    fn spend(&mut self, bytes: usize) -> Result<(), Error> {
+        let left = u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| self.length.checked_sub(bytes));
+        self.length = left.ok_or(Error::Damaged("a listing ends inside an entry"))?;
+        Ok(())
+    }
+}
+
+fn kind(content: &Content) -> EntryKind<'_> {
+    // Linux's `new_decode_dev`.
+    let device = |device: u32| {
+        (
+            (device & 0xF_FF00) >> 8,
+            (device & 0xFF) | ((device >> 12) & 0xF_FF00),
+        )
+    };
+    match content {
+        Content::Directory(_) => EntryKind::Directory,
+        Content::File(file) => EntryKind::File { size: file.size },
+        Content::Symlink(target) => EntryKind::Symlink { target },
+        Content::Block(number) => {
+            let (major, minor) = device(*number);
+            EntryKind::BlockDevice { major, minor }
+        }
+        Content::Char(number) => {
+            let (major, minor) = device(*number);
+            EntryKind::CharDevice { major, minor }
+        }
+        Content::Fifo => EntryKind::Fifo,
+        Content::Socket => EntryKind::Socket,
+    }
+}
