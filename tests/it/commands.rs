@@ -1,7 +1,12 @@
 //! The commands beside `pull` and `build`, and what `--json` makes of them.
 
-use test_support::image::{Image, Index, Layer, Store};
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use test_support::image::{Entry, Image, Index, Layer, Store};
+use test_support::oracle::Mount;
 use test_support::registry::Registry;
+use tree_listing::{Kind, Listing};
 
 use crate::cli::Place;
 
@@ -78,6 +83,74 @@ fn list_path_inspect_and_untag_agree() {
     let missing = place.run(["inspect", &digest]);
     assert_eq!(missing.status, Some(1));
     assert!(missing.stderr.contains("not in the store"), "{missing:#?}");
+}
+
+#[test]
+fn the_tree_of_an_artifact_is_what_a_kernel_sees() {
+    let owned = |entry: Entry| entry.mode(0o4750).owner(1000, 70_000).mtime(1_000_000_007);
+    let layer = Layer::new()
+        .entry(owned(Entry::dir("dir")))
+        .entry(owned(Entry::file("dir/a file", vec![7; 300_000])))
+        .entry(Entry::hardlink("z", "dir/a file"))
+        .entry(owned(Entry::symlink(b"l\n\xFF", "dir/a file")))
+        .entry(owned(Entry::char_device("dir/char", 4095, 70_000)))
+        .entry(owned(Entry::block_device("dir/block", 8, 300)))
+        .entry(owned(Entry::fifo("dir/fifo")));
+    let layer = (0..500).fold(layer, |layer, n| layer.file(format!("many/{n}"), "many"));
+    let mut store = Store::new();
+    let image = Image::new().layer(layer).add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let place = Place::new();
+    let reference = format!("{}/image:latest", registry.addr());
+    let path = place.pull(&reference, &[]).line().to_owned();
+
+    let Some(mount) = Mount::squashfs(path.as_ref()).unwrap() else {
+        return;
+    };
+    let expected: BTreeMap<_, _> = Listing::walk(mount.root())
+        .unwrap()
+        .entries
+        .into_iter()
+        .map(|(path, entry)| {
+            let more = match &entry.kind {
+                Kind::File { .. } => json!(entry.size),
+                Kind::Symlink { target } => json!(target.escape_ascii().to_string()),
+                Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+                    json!([major, minor])
+                }
+                _ => json!(null),
+            };
+            let (kind, mode) = (entry.kind.name(), entry.mode);
+            let value = json!([kind, mode, entry.uid, entry.gid, entry.mtime, more]);
+            (path.escape_ascii().to_string(), value)
+        })
+        .collect();
+    let inspected = place.run(["inspect", &image.digest, "--tree", "--json"]);
+    let tree = inspected.json()["tree"].as_array().unwrap().clone();
+    let found: BTreeMap<_, _> = tree
+        .iter()
+        .map(|entry| {
+            let more = ["size", "target", "device"].map(|name| &entry[name]);
+            let more = more.into_iter().find(|value| !value.is_null());
+            let path = entry["path"].as_str().unwrap().to_owned();
+            let fields = ["type", "mode", "uid", "gid", "mtime"].map(|name| entry[name].clone());
+            let [kind, mode, uid, gid, mtime] = fields;
+            (path, json!([kind, mode, uid, gid, mtime, more]))
+        })
+        .collect();
+    assert_eq!(tree.len(), expected.len());
+    assert_eq!(found, expected);
+    let inode = |path: &str| {
+        let entry = tree.iter().find(|entry| entry["path"] == path);
+        entry.unwrap()["inode"].clone()
+    };
+    assert_eq!(inode("/z"), inode("/dir/a file"));
+
+    let text = place.run(["inspect", &path, "--tree"]).stdout;
+    let line = "-rwsr-x--- 1000:70000        300000 1000000007 /dir/a file";
+    assert!(text.lines().any(|found| found == line), "{text}");
+    assert!(text.contains(" /l\\n\\xff -> dir/a file\n"), "{text}");
 }
 
 #[test]

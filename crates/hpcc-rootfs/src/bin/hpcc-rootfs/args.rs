@@ -129,6 +129,9 @@ pub(crate) struct Build {
 pub(crate) struct Inspect {
     /// Digest of an image in the store, or path of an artifact
     pub(crate) subject: String,
+    /// List every name in it as well
+    #[arg(long)]
+    pub(crate) tree: bool,
 }
 
 #[derive(Debug, ClapArgs)]

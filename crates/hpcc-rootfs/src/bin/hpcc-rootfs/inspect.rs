@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use anyhow::bail;
 use hpcc_rootfs::Record;
 use ociget::Digest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{Global, Inspect};
 use crate::render;
+use crate::tree::Tree;
 
 pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     let (path, record) = find(global, &command.subject)?;
@@ -31,12 +32,22 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         ("length", record.image_length.to_string()),
         ("root", format!("blake3:{}", record.root())),
     ]
-    .map(|(name, value)| format!("{name:<11} {value}"))
-    .join("\n");
-    let value = json!({
+    .map(|(name, value)| format!("{name:<11} {value}"));
+    let mut text = text.join("\n");
+    let mut value = json!({
         "path": path.display().to_string(),
         "record": render::record(&record),
     });
+    if command.tree {
+        let tree = Tree::read(&path, global.json)?;
+        for line in tree.lines {
+            text.push('\n');
+            text.push_str(&line);
+        }
+        if let Value::Object(map) = &mut value {
+            map.insert("tree".to_owned(), tree.values.into());
+        }
+    }
     render::print(global, &value, &text)
 }
 

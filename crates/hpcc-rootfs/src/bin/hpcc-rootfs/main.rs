@@ -11,6 +11,7 @@ mod list;
 mod pull;
 mod render;
 mod terminal;
+mod tree;
 mod verify;
 
 use std::process::ExitCode;
