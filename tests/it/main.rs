@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod flatten_memory;
 mod flatten_real;
+mod inject;
 mod real;
 mod refusals;
 mod registry_archives;

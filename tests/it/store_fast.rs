@@ -14,16 +14,20 @@ fn what_is_there_takes_no_network_one_utimens_and_no_hashing() {
     let (registry, reference, _) = serve(50);
     let place = Place::new();
     std::fs::write(place.agent(), vec![b'#'; 20 << 20]).unwrap();
-    let path = place.pull(&reference, &[]).line().to_owned();
+    std::fs::write(place.path("tools"), vec![b'+'; 20 << 20]).unwrap();
+    let inject = ["--inject", "tools:/.hpcc/tools"];
+    let path = place.pull(&reference, &inject).line().to_owned();
     drop(registry);
-    // An agent that has just been written is not remembered. It is once it has settled.
+    // A file that has just been written is not remembered. It is once it has settled.
     std::thread::sleep(Duration::from_secs(4));
-    assert_eq!(place.pull(&reference, &[]).line(), path);
+    assert_eq!(place.pull(&reference, &inject).line(), path);
 
     let mut times: Vec<_> = (0..21)
         .map(|_| {
             let start = Instant::now();
-            assert_eq!(place.pull(&reference, &["--quiet"]).line(), path);
+            let [option, value] = inject;
+            let pulled = place.pull(&reference, &[option, value, "--quiet"]);
+            assert_eq!(pulled.line(), path);
             start.elapsed()
         })
         .collect();
@@ -37,11 +41,12 @@ fn what_is_there_takes_no_network_one_utimens_and_no_hashing() {
     let mut command = place.command("strace");
     command
         .args(["-f", "-qq", "-y", "-e"])
-        .arg(format!("trace=utimensat,openat,read,{NOT_NEEDED}"))
+        .arg(format!("trace=utimensat,openat,read,pread64,{NOT_NEEDED}"))
         .arg("-o")
         .arg(&log)
         .arg(cli::program())
-        .args(["pull", &reference, "--agent", "agent"]);
+        .args(["pull", &reference, "--agent", "agent"])
+        .args(inject);
     assert_eq!(cli::outcome(&mut command).line(), path);
     let log = std::fs::read_to_string(log).unwrap();
     let calls = |name: &str| -> Vec<&str> {
@@ -59,10 +64,11 @@ fn what_is_there_takes_no_network_one_utimens_and_no_hashing() {
         let found = opened.iter().find(|line| line.contains(writes));
         assert_eq!(found, None, "opened for writing");
     }
-    let agent = place.agent();
-    let agent = format!("<{}>", agent.display());
-    let of_agent = calls("read")
-        .into_iter()
-        .filter(|line| line.contains(&agent));
-    assert!(of_agent.count() <= 2, "only its head is read: {log}");
+    // Of the agent only its head is read, which says for which machine it is.
+    for (file, reads) in [(place.agent(), 2), (place.path("tools"), 0)] {
+        let file = format!("<{}>", file.display());
+        let of_file = [calls("read"), calls("pread64")].concat();
+        let of_file = of_file.into_iter().filter(|line| line.contains(&file));
+        assert!(of_file.count() <= reads, "{file}: {log}");
+    }
 }

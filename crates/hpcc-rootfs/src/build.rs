@@ -45,10 +45,7 @@ pub async fn build(
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     };
-    let agent = match options.agents.path(options.platform.architecture()) {
-        Some(_) => Some(pull::agent(options).await?),
-        None => None,
-    };
+    let supplies = pull::supplies(options).await?;
     let source = pull::source(&image.parse()?, options)?;
     let image = pull::resolve(&*source, expected, options).await?;
     let digest = image.identity.get().clone();
@@ -57,7 +54,7 @@ pub async fn build(
         name: name.to_owned(),
         staging: Staging::new(options.store.min_free, None),
     };
-    let (record, summary) = pull::pull(&*source, image, agent, options, destination).await?;
+    let (record, summary) = pull::pull(&*source, image, supplies, options, destination).await?;
     Ok(Built {
         digest,
         path,

@@ -86,6 +86,23 @@ pub enum Error {
         #[source]
         source: Arc<io::Error>,
     },
+    /// An [`Injection`](crate::Injection) that goes where nothing may be put.
+    #[error("cannot inject a file as {guest:?}: {problem}")]
+    Injection {
+        /// The place that was asked for.
+        guest: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The file of an [`Injection`](crate::Injection) is not usable.
+    #[error("cannot inject {}", .path.display())]
+    Inject {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// A layer is broken, or asks for more than the limits allow.
     #[error(transparent)]
     Image(Arc<flatten::Error>),
@@ -147,7 +164,7 @@ impl Error {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Options(_) => true,
+            Self::Options(_) | Self::Injection { .. } => true,
             Self::Source(error) => matches!(
                 **error,
                 ociget::Error::Usage(_)
@@ -166,7 +183,9 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Source(error) => error.is_transient(),
-            Self::Store { source, .. } | Self::Agent { source, .. } => {
+            Self::Store { source, .. }
+            | Self::Agent { source, .. }
+            | Self::Inject { source, .. } => {
                 let code = source.raw_os_error();
                 [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN]
                     .iter()

@@ -1,17 +1,20 @@
-//! What is ours inside the image: `/.hpcc` with the agent and the image's description, and the
-//! places where the agent mounts things.
+//! What is ours inside the image: `/.hpcc` with the agent, the files injected beside it and the
+//! image's description, and the places where the agent mounts things.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use ociget::Image;
 use serde::Serialize;
 use sqfs_writer::{DataWriter, FileData, Kind, Metadata, NodeId, Tree};
 
-use crate::agent::Agent;
+use crate::agent;
 use crate::error::Error;
 use crate::flatten;
+use crate::host_file::HashedFile;
+use crate::supplies::{self, HashedSupplies};
 
 /// The kernel command line that boots an artifact given to the VM as its first virtio block device.
 ///
@@ -31,13 +34,13 @@ const MOUNT_POINTS: [(&[u8], u16); 5] = [
 /// to be mounted over.
 ///
 /// # Errors
-/// [`Error::Agent`] if the agent can't be read or changed since it was hashed, otherwise what the
-/// writer says.
+/// [`Error::Agent`] and [`Error::Inject`] if a file can't be read or changed since it was hashed,
+/// otherwise what the writer says.
 pub(crate) fn furnish<W: Write>(
     tree: &mut Tree<FileData>,
     data: &mut DataWriter<W>,
     image: &Image,
-    agent: Option<&mut Agent>,
+    supplies: &mut HashedSupplies,
     time: u32,
 ) -> Result<Vec<String>, Error> {
     let metadata = |mode| Metadata::new(mode).with_mtime(time);
@@ -49,9 +52,24 @@ pub(crate) fn furnish<W: Write>(
         metadata(0o755),
         Kind::directory(),
     )?;
-    if let Some(agent) = agent {
-        let body = copy_agent(data, agent)?;
+    if let Some(agent) = supplies.agent() {
+        let body = copy(data, agent, agent::failed)?;
         tree.insert(ours, b"agent", metadata(0o755), Kind::File(body))?;
+    }
+    for (place, mode, file) in supplies.injected() {
+        let body = copy(data, file, supplies::failed)?;
+        let (way, name) = place.rsplit_once('/').unwrap_or(("", place));
+        let mut directory = ours;
+        for step in way.split('/').filter(|step| !step.is_empty()) {
+            directory = match tree.lookup(directory, step.as_bytes())? {
+                Some(there) => there,
+                None => {
+                    let made = Kind::directory();
+                    tree.insert(directory, step.as_bytes(), metadata(0o755), made)?
+                }
+            };
+        }
+        tree.insert(directory, name.as_bytes(), metadata(mode), Kind::File(body))?;
     }
     let description = Description::of(image).to_json()?;
     let body = data.add(description.as_slice())?;
@@ -80,18 +98,18 @@ fn ensure_mount_points<B>(tree: &mut Tree<B>, time: u32) -> Result<Vec<String>, 
     Ok(replaced)
 }
 
-fn copy_agent<W: Write>(data: &mut DataWriter<W>, agent: &mut Agent) -> Result<FileData, Error> {
-    let path = agent.path().to_owned();
-    let failed = |source: io::Error| Error::Agent {
-        path,
-        source: Arc::new(source),
-    };
-    let body = match agent.body() {
+fn copy<W: Write>(
+    data: &mut DataWriter<W>,
+    file: &mut HashedFile,
+    failed: fn(&Path, io::Error) -> Error,
+) -> Result<FileData, Error> {
+    let path = file.path().to_owned();
+    let body = match file.body() {
         Ok(body) => body,
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(failed(&path, error)),
     };
     data.add(body).map_err(|error| match error {
-        sqfs_writer::Error::Body(source) => failed(source),
+        sqfs_writer::Error::Body(source) => failed(&path, source),
         other => other.into(),
     })
 }

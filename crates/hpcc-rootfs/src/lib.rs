@@ -25,7 +25,7 @@
 //!
 //! - [`Store`]: the prepared images of a worker, [`ImageStore`] its four calls as a trait, [`Lease`] what
 //!   keeps one from being collected; [`build()`]: one image to one file.
-//! - [`Options`], [`ImageOptions`], [`Agents`], [`layer::Limits`]: what can be chosen.
+//! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`layer::Limits`]: what can be chosen.
 //! - [`Record`], [`Key`]: what an artifact says about itself.
 //! - [`layer`], [`flatten`]: the pure rooms, for those with layers from elsewhere.
 //! - [`tables`]: which names an image has, and whose bytes lie where.
@@ -39,12 +39,15 @@ mod error;
 mod feed;
 pub mod flatten;
 mod guest;
+mod host_file;
+mod injection;
 pub mod layer;
 mod options;
 mod progress;
 mod pull;
 mod store;
 mod summary;
+mod supplies;
 pub mod tables;
 mod timings;
 
@@ -52,12 +55,13 @@ pub use agent::Agents;
 pub use build::{Built, build};
 pub use error::Error;
 pub use guest::BOOT_ARGS;
+pub use injection::Injection;
 pub use options::{ImageOptions, Options};
 pub use progress::{Event, Progress};
 pub use sqfs_writer::Compressor;
 pub use store::{
-    Artifact, Bounds, CHUNK, Collected, Damage, FORMAT, ImageStore, Key, Lease, Pulled, Pulling,
-    Record, RecordError, Store, StoreOptions, read_record, verify_file,
+    Artifact, Bounds, CHUNK, Collected, Damage, FORMAT, ImageStore, Injected, Key, Lease, Pulled,
+    Pulling, Record, RecordError, Store, StoreOptions, read_record, verify_file,
 };
 pub use summary::Summary;
 pub use timings::{Stage, Timings};

@@ -9,6 +9,7 @@ use sqfs_writer::Compressor;
 use crate::agent::Agents;
 use crate::error::Error;
 use crate::flatten;
+use crate::injection::{self, Injection};
 use crate::layer::Limits;
 use crate::progress::Progress;
 use crate::store::StoreOptions;
@@ -29,6 +30,8 @@ pub struct Options {
     pub platform: Platform,
     /// The programs that become PID 1, by architecture.
     pub agents: Agents,
+    /// Further files for the guest, below `/.hpcc`; none by default.
+    pub injections: Vec<Injection>,
     /// What has a say in the bytes of an artifact.
     pub image: ImageOptions,
     /// Caps on what images may ask for.
@@ -55,6 +58,7 @@ impl Default for Options {
         Self {
             platform: Platform::host(),
             agents: Agents::default(),
+            injections: Vec::new(),
             image: ImageOptions::default(),
             limits: Limits::default(),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -73,7 +77,8 @@ impl Options {
         self.image
             .writer(self.threads)
             .check()
-            .map_err(|error| Error::Options(Arc::new(error)))
+            .map_err(|error| Error::Options(Arc::new(error)))?;
+        injection::places(&self.injections).map(drop)
     }
 }
 

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use ociget::{Client, DiffId, Digest, Image, Source, SourceSpec, Verified};
 use sqfs_writer::DataWriter;
 
-use crate::agent::Agent;
 use crate::error::Error;
 use crate::feed::{self, Feed, Meters, ReadAhead};
 use crate::flatten::{self, LayerSpec};
@@ -22,6 +21,7 @@ use crate::options::Options;
 use crate::progress::{Event, Progress};
 use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging};
 use crate::summary::Summary;
+use crate::supplies::{HashedSupplies, Supplies};
 use crate::timings::{Stage, Timings};
 
 /// Where an artifact goes: a directory, and a name in it.
@@ -37,17 +37,16 @@ pub(crate) struct Destination {
 #[derive(Debug)]
 struct Recipe {
     key: Key,
-    agent: Option<Agent>,
+    supplies: HashedSupplies,
     writer: sqfs_writer::Options,
     flatten: flatten::Options,
     progress: Progress,
 }
 
-/// The agent for the platform, opened and hashed off the runtime's thread.
-pub(crate) async fn agent(options: &Options) -> Result<Agent, Error> {
-    let agents = options.agents.clone();
-    let architecture = options.platform.architecture().to_owned();
-    tokio::task::spawn_blocking(move || agents.open(&architecture)?.hashed())
+/// The host's files, opened and hashed off the runtime's thread; without an agent if none was named.
+pub(crate) async fn supplies(options: &Options) -> Result<HashedSupplies, Error> {
+    let options = options.clone();
+    tokio::task::spawn_blocking(move || Supplies::open(&options, false)?.hashed())
         .await
         .map_err(Error::worker)?
 }
@@ -78,12 +77,12 @@ pub(crate) async fn resolve(
 pub(crate) async fn pull(
     source: &dyn Source,
     image: Image,
-    agent: Option<Agent>,
+    supplies: HashedSupplies,
     options: &Options,
     destination: Destination,
 ) -> Result<(Record, Summary), Error> {
     let started = Instant::now();
-    let recipe = Recipe::new(&image, agent, options);
+    let recipe = Recipe::new(&image, supplies, options);
     let Destination {
         directory,
         name,
@@ -173,17 +172,16 @@ fn timings(
 }
 
 impl Recipe {
-    fn new(image: &Image, agent: Option<Agent>, options: &Options) -> Self {
-        let digest = agent.as_ref().map(|agent| agent.digest().clone());
+    fn new(image: &Image, supplies: HashedSupplies, options: &Options) -> Self {
         Self {
             key: Key::new(
                 image.identity.get().clone(),
                 image.manifest.get().clone(),
                 options.platform.to_string(),
-                digest,
+                supplies.digests(),
                 &options.image,
             ),
-            agent,
+            supplies,
             writer: options.image.writer(options.threads),
             flatten: options.image.flatten(&options.limits),
             progress: options.progress.clone(),
@@ -218,7 +216,7 @@ fn assemble(
         &mut tree,
         &mut data,
         image,
-        recipe.agent.as_mut(),
+        &mut recipe.supplies,
         recipe.flatten.time,
     )?;
     let sealed = data.finish(&tree)?;

@@ -134,6 +134,7 @@ mod tests {
     use super::super::staging::Staging;
     use super::*;
     use crate::options::ImageOptions;
+    use crate::supplies::Digests;
 
     #[test]
     fn chunk_digests_cover_the_file_with_its_superblock() {
@@ -152,7 +153,7 @@ mod tests {
                 digest.clone(),
                 digest,
                 "linux/amd64".into(),
-                None,
+                Digests::default(),
                 &ImageOptions::default(),
             );
             let SealedArtifact { staged, record } = writer.seal([0xAB; SUPERBLOCK], key).unwrap();

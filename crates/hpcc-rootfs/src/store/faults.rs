@@ -18,6 +18,7 @@ use super::record::{CHUNK, Record, SUPERBLOCK};
 use super::staging::{StagedFile, Staging};
 use super::verify::verify;
 use crate::options::ImageOptions;
+use crate::supplies::Digests;
 
 const NAME: &str = "artifact";
 
@@ -29,7 +30,14 @@ fn publish(directory: &Path, files: Arc<dyn Files>) -> io::Result<()> {
     writer.write_all(&vec![7; CHUNK + 8192 - SUPERBLOCK])?;
     let digest = Digest::of(b"image");
     let options = ImageOptions::default();
-    let key = Key::new(digest.clone(), digest, "linux/amd64".into(), None, &options);
+    let platform = "linux/amd64".into();
+    let key = Key::new(
+        digest.clone(),
+        digest,
+        platform,
+        Digests::default(),
+        &options,
+    );
     writer
         .seal([0xAB; SUPERBLOCK], key)?
         .into_staged()

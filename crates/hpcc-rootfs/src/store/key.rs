@@ -6,6 +6,7 @@ use ociget::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::options::ImageOptions;
+use crate::supplies::Digests;
 
 /// Counts changes of the bytes that the same input gives. It moves when, and only when, the
 /// encoder, the flattening rules, the guest's files or the record change what is written.
@@ -32,6 +33,9 @@ pub struct Key {
     /// SHA-256 of the agent, or `None` for an image without one.
     #[serde(with = "optional_text")]
     pub agent: Option<Digest>,
+    /// The files beside the agent, sorted by their paths. Not in the record of an image without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub injected: Vec<Injected>,
     /// Codec and level, as [`sqfs_writer::Compressor`] displays itself.
     pub compressor: String,
     /// Bytes in a data block.
@@ -47,7 +51,7 @@ impl Key {
         identity: Digest,
         manifest: Digest,
         platform: String,
-        agent: Option<Digest>,
+        supplies: Digests,
         options: &ImageOptions,
     ) -> Self {
         Self {
@@ -55,7 +59,8 @@ impl Key {
             identity,
             manifest,
             platform,
-            agent,
+            agent: supplies.agent,
+            injected: supplies.injected,
             compressor: options.compressor.to_string(),
             block_size: options.block_size,
             tails: options.tails,
@@ -71,6 +76,7 @@ impl Key {
             ("manifest", self.manifest != other.manifest),
             ("platform", self.platform != other.platform),
             ("agent", self.agent != other.agent),
+            ("set of injected files", self.injected != other.injected),
             ("compressor", self.compressor != other.compressor),
             ("block size", self.block_size != other.block_size),
             ("tails", self.tails != other.tails),
@@ -81,6 +87,20 @@ impl Key {
             .filter_map(|(name, differs)| differs.then_some(name))
             .collect()
     }
+}
+
+/// A file that was put into an image beside the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Injected {
+    /// Where it is, from `/.hpcc` on: `secrets/token`.
+    pub path: String,
+    /// SHA-256 of its content.
+    #[serde(with = "text")]
+    pub digest: Digest,
+    /// Its permissions.
+    pub mode: u16,
 }
 
 /// Digests in JSON are their usual text.

@@ -39,7 +39,7 @@ pub(crate) use staging::{StagedFile, Staging};
 pub use gc::{Bounds, Collected};
 pub use image_store::{ImageStore, Pulling};
 pub use inventory::Artifact;
-pub use key::{FORMAT, Key};
+pub use key::{FORMAT, Injected, Key};
 pub use lease::Lease;
 pub use options::StoreOptions;
 pub use record::{CHUNK, Record, RecordError};
@@ -48,6 +48,7 @@ pub use verify::Damage;
 use crate::error::Error;
 use crate::options::Options;
 use crate::summary::Summary;
+use crate::supplies::{Memory, Supplies};
 use lock::BuildLock;
 use shared_build::SharedBuilds;
 
@@ -263,16 +264,15 @@ impl Store {
         }
     }
 
-    /// Finds out what would keep every pull from succeeding: options out of range, an agent that
-    /// can't be read, a directory that can't be written or has no room. Makes the directory.
+    /// Finds out what would keep every pull from succeeding: options out of range, an agent or an
+    /// injected file that can't be read, a directory that can't be written or has no room. Makes the directory.
     ///
     /// # Errors
     /// The first of them.
     pub fn check(&self) -> Result<(), Error> {
         let options = self.options();
         options.check()?;
-        let agent = options.agents.open(options.platform.architecture())?;
-        agent.digest()?;
+        Supplies::open(options, true)?.digests(&Memory::default())?;
         let directory = self.directory();
         fs::create_dir_all(directory)
             .map_err(|error| Error::store("create the store", directory, error))?;

@@ -1,5 +1,5 @@
-//! What is known locally and belongs in no artifact: where it came from, and how the agent in it is
-//! recognized without hashing it again.
+//! What is known locally and belongs in no artifact: where it came from, and how the files in it that are
+//! the host's are recognized without hashing them again.
 //!
 //! A note is a convenience. It may be missing, torn or stale; then something is unknown or takes
 //! longer, and nothing is wrong.
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name;
 use super::staging::{StagedFile, Staging};
-use crate::agent::AgentMemory;
+use crate::supplies::Memory;
 
 /// What claims to be longer is no note.
 const LENGTH_MAX: u64 = 64 * 1024;
@@ -24,8 +24,9 @@ const LENGTH_MAX: u64 = 64 * 1024;
 pub(crate) struct Note {
     /// The reference that was pulled last.
     pub(crate) source: Option<String>,
-    /// The agent that is in it.
-    pub(crate) agent: Option<AgentMemory>,
+    /// What in it is the host's.
+    #[serde(flatten)]
+    pub(crate) supplies: Memory,
 }
 
 impl Note {

@@ -15,10 +15,10 @@ use super::note::Note;
 use super::record::RecordError;
 use super::staging::Staging;
 use super::{Pulled, Store, name, read};
-use crate::agent::OpenAgent;
 use crate::error::Error;
 use crate::progress::Event;
 use crate::pull::{self, Destination};
+use crate::supplies::{Memory, Supplies};
 
 impl Store {
     /// Makes sure that the artifact of an image is in the store, and says where.
@@ -46,9 +46,9 @@ impl Store {
         let pinned = pinned(&spec, expected).cloned();
         let store = self.clone();
         let there = blocking(move || {
-            let agent = store.open_agent()?;
+            let supplies = store.open_supplies()?;
             match &pinned {
-                Some(identity) => store.up_to_date(identity, &agent, false),
+                Some(identity) => store.up_to_date(identity, &supplies, false),
                 None => Ok(None),
             }
         });
@@ -68,7 +68,7 @@ impl Store {
     async fn build(self, reference: String, expected: Option<Digest>) -> Result<Pulled, Error> {
         let spec: SourceSpec = reference.parse()?;
         let source = pull::source(&spec, self.options())?;
-        let agent = self.open_agent()?;
+        let supplies = self.open_supplies()?;
         // Nothing is asked of the registry before it is clear that nobody else is asking. Without a
         // digest, only the registry knows what to wait for.
         let (mut resolved, identity) = match pinned(&spec, expected.as_ref()) {
@@ -85,8 +85,8 @@ impl Store {
         };
         tracing::Span::current().record("digest", tracing::field::display(&identity));
         let store = self.clone();
-        let (digest, agent) = (identity.clone(), Arc::new(agent));
-        let opened = Arc::clone(&agent);
+        let (digest, supplies) = (identity.clone(), Arc::new(supplies));
+        let opened = Arc::clone(&supplies);
         // Tags mostly lead to what is there already: that takes no lock.
         let there = blocking(move || store.up_to_date(&digest, &opened, false)).await?;
         if let Some(there) = there {
@@ -95,9 +95,9 @@ impl Store {
 
         let lock = self.lock(&identity).await?;
         let store = self.clone();
-        let (digest, opened) = (identity.clone(), Arc::clone(&agent));
+        let (digest, opened) = (identity.clone(), Arc::clone(&supplies));
         let there = blocking(move || {
-            opened.digest()?;
+            opened.digests(&Memory::default())?;
             // Another user's leftovers are no reason not to build.
             if let Err(error) = store.sweep() {
                 tracing::debug!(%error, "leftovers stay");
@@ -117,10 +117,10 @@ impl Store {
         };
         let note = Note {
             source: Some(reference),
-            agent: agent.memory(),
+            supplies: supplies.memory(&Memory::default()),
         };
-        let agent = Arc::into_inner(agent).ok_or_else(|| Error::Internal {
-            what: "the agent's file",
+        let supplies = Arc::into_inner(supplies).ok_or_else(|| Error::Internal {
+            what: "opening the host's files",
             source: Arc::new(io::Error::other("it is still in use")),
         })?;
         let destination = Destination {
@@ -128,9 +128,9 @@ impl Store {
             name: name::artifact(&identity).into(),
             staging: Staging::new(self.options().store.min_free, Some(lock)),
         };
-        let agent = Some(agent.hashed()?);
+        let supplies = supplies.hashed()?;
         let (record, summary) =
-            pull::pull(&*source, image, agent, self.options(), destination).await?;
+            pull::pull(&*source, image, supplies, self.options(), destination).await?;
         note.write(self.directory(), &identity);
         Ok(Pulled {
             path: self.path_for(&identity),
@@ -140,9 +140,8 @@ impl Store {
         })
     }
 
-    fn open_agent(&self) -> Result<OpenAgent, Error> {
-        let options = self.options();
-        options.agents.open(options.platform.architecture())
+    fn open_supplies(&self) -> Result<Supplies, Error> {
+        Supplies::open(self.options(), true)
     }
 
     /// Waits until nobody else builds or removes the artifact.
@@ -165,7 +164,7 @@ impl Store {
     fn up_to_date(
         &self,
         identity: &Digest,
-        agent: &OpenAgent,
+        supplies: &Supplies,
         tell: bool,
     ) -> Result<Option<Pulled>, Error> {
         let options = self.options();
@@ -185,17 +184,13 @@ impl Store {
             Err(error) => return outdated(&error.to_string()),
         };
         let mut note = Note::read(self.directory(), identity);
-        let recalled = note.agent.as_ref().and_then(|memory| agent.recall(memory));
-        let digest = match &recalled {
-            Some(digest) => digest,
-            None => agent.digest()?,
-        };
+        let digests = supplies.digests(&note.supplies)?;
         let key = Key::new(
             identity.clone(),
             // Identity and platform determine it; only the network could tell.
             record.key.manifest.clone(),
             options.platform.to_string(),
-            Some(digest.clone()),
+            digests,
             &options.image,
         );
         if record.key != key {
@@ -204,10 +199,9 @@ impl Store {
         }
         // Not on a read-only file system, and not for who does not own it: then it is not known.
         let _ = rustix::fs::utimensat(CWD, &path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
-        if recalled.is_none()
-            && let Some(memory) = agent.memory()
-        {
-            note.agent = Some(memory);
+        let memory = supplies.memory(&note.supplies);
+        if memory != note.supplies {
+            note.supplies = memory;
             note.write(self.directory(), identity);
         }
         Ok(Some(Pulled {

@@ -242,8 +242,10 @@ mod tests {
 
     use ociget::Digest;
 
+    use super::super::key::Injected;
     use super::*;
     use crate::options::ImageOptions;
+    use crate::supplies::Digests;
 
     fn record() -> Record {
         Record {
@@ -251,7 +253,14 @@ mod tests {
                 Digest::of(b"index"),
                 Digest::of(b"manifest"),
                 "linux/amd64".into(),
-                Some(Digest::of(b"agent")),
+                Digests {
+                    agent: Some(Digest::of(b"agent")),
+                    injected: vec![Injected {
+                        path: "secrets/token".into(),
+                        digest: Digest::of(b"token"),
+                        mode: 0o400,
+                    }],
+                },
                 &ImageOptions::default(),
             ),
             image_length: 3 << 20 | 4096,
@@ -280,12 +289,13 @@ mod tests {
     fn no_changed_byte_is_believed() {
         let record = record();
         let good = record.encode().unwrap();
-        for at in 0..good.len() {
-            let mut bad = good.clone();
-            bad[at] ^= 1;
-            let file = file(record.image_length, &bad);
+        let file = file(record.image_length, &good);
+        for (at, byte) in (record.image_length..).zip(&good) {
+            file.write_all_at(&[byte ^ 1], at).unwrap();
             assert!(Record::read(&file).is_err(), "byte {at}");
+            file.write_all_at(&[*byte], at).unwrap();
         }
+        assert_eq!(Record::read(&file).unwrap(), record);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use hpcc_rootfs::{Agents, Compressor, Options, Store};
+use hpcc_rootfs::{Agents, Compressor, Injection, Options, Store};
 use ociget::{Digest, Platform};
+
+use crate::injection;
 
 /// Turn container images into squashfs root file systems that a microVM boots.
 #[derive(Debug, Parser)]
@@ -142,6 +144,10 @@ struct Target {
     /// Program that becomes PID 1, put into the image as /.hpcc/agent
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+    /// Further file for the guest, to a path below /.hpcc, with an octal mode [default: 644]; may be
+    /// repeated
+    #[arg(long, value_name = "HOST:GUEST[:MODE]", value_parser = injection::parse)]
+    inject: Vec<Injection>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -294,6 +300,7 @@ fn resolve(target: &Target, image: &ImageArgs, network: &NetworkArgs) -> anyhow:
     if let Some(agent) = &target.agent {
         options.agents = Agents::default().with(options.platform.architecture(), agent);
     }
+    options.injections.clone_from(&target.inject);
     options.image.compressor = compressor(image)?;
     if let Some(size) = image.block_size {
         options.image.block_size = u32::try_from(size)

@@ -34,6 +34,13 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     ]
     .map(|(name, value)| format!("{name:<11} {value}"));
     let mut text = text.join("\n");
+    for file in &key.injected {
+        let line = format!(
+            "\ninjected    /.hpcc/{} {:o} {}",
+            file.path, file.mode, file.digest
+        );
+        text.push_str(&line);
+    }
     let mut value = json!({
         "path": path.display().to_string(),
         "record": render::record(&record),

@@ -6,6 +6,7 @@
 mod args;
 mod build;
 mod gc;
+mod injection;
 mod inspect;
 mod list;
 mod pull;

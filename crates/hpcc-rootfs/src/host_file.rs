@@ -1,0 +1,273 @@
+//! Files of the host that go into images: the agent, and what is injected beside it.
+//!
+//! Their digests are part of an artifact's key, so they are hashed, and recognized afterwards without
+//! being read: see [`Sight`].
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use ociget::{Algorithm, Digest, Verifier};
+use serde::{Deserialize, Serialize};
+
+/// How a file is recognized without reading it: the file itself, its length, and when it was last
+/// written and last changed in any way.
+///
+/// Every write moves the last of them, and nothing but setting the system's clock moves it back, so
+/// it can be trusted as far as the clock of the file system ticks: see [`OpenFile::memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sight {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds since 1970.
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Sight {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+
+    /// Whether the last change is at least two seconds ago, more than any file system's clock takes
+    /// for a tick. A younger file may change once more without looking different.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let (Ok(seconds), Ok(now)) = (
+            u64::try_from(self.changed.0),
+            now.duration_since(SystemTime::UNIX_EPOCH),
+        ) else {
+            return false;
+        };
+        seconds + 2 < now.as_secs()
+    }
+}
+
+/// A file that was hashed once, and how to recognize it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileMemory {
+    sight: Sight,
+    digest: String,
+}
+
+/// One file, open.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    path: PathBuf,
+    file: File,
+    sight: Sight,
+    digest: OnceLock<Digest>,
+}
+
+impl OpenFile {
+    /// Opens a regular file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            sight: Sight::of(&file)?,
+            file,
+            digest: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The content, from where the last reader of it stopped.
+    pub(crate) fn content(&self) -> impl Read + '_ {
+        &self.file
+    }
+
+    /// The digest that was remembered, if this is still that file.
+    pub(crate) fn recall(&self, memory: &FileMemory) -> Option<Digest> {
+        if memory.sight != self.sight {
+            return None;
+        }
+        memory.digest.parse().ok()
+    }
+
+    /// SHA-256 of the content. It is read once.
+    pub(crate) fn digest(&self) -> io::Result<&Digest> {
+        if let Some(digest) = self.digest.get() {
+            return Ok(digest);
+        }
+        let digest = hash(&self.file)?;
+        Ok(self.digest.get_or_init(|| digest))
+    }
+
+    /// What to remember, if it was hashed, and if a later change is sure to be seen: the file is the
+    /// same before and after, and its last change is not so young that the clock of the file system
+    /// could give another one the same time.
+    pub(crate) fn memory(&self) -> Option<FileMemory> {
+        let digest = self.digest.get()?;
+        let same = Sight::of(&self.file).is_ok_and(|now| now == self.sight);
+        (same && self.sight.is_settled(SystemTime::now())).then(|| FileMemory {
+            sight: self.sight,
+            digest: digest.to_string(),
+        })
+    }
+
+    /// Ready to be put into an image.
+    pub(crate) fn hashed(self) -> io::Result<HashedFile> {
+        let digest = self.digest()?.clone();
+        Ok(HashedFile {
+            path: self.path,
+            file: self.file,
+            digest,
+        })
+    }
+}
+
+/// Reads by offset, so that nobody minds where the file's position is.
+fn hash(file: &File) -> io::Result<Digest> {
+    let mut hasher = Algorithm::Sha256.hasher();
+    let mut buffer = vec![0; 128 * 1024];
+    let mut offset = 0;
+    loop {
+        match file.read_at(&mut buffer, offset)? {
+            0 => return Ok(hasher.finish()),
+            length => {
+                hasher.update(buffer.get(..length).unwrap_or_default());
+                offset += length as u64;
+            }
+        }
+    }
+}
+
+/// One file, open and hashed.
+#[derive(Debug)]
+pub(crate) struct HashedFile {
+    path: PathBuf,
+    file: File,
+    digest: Digest,
+}
+
+impl HashedFile {
+    /// SHA-256 of the file as it was when it was opened.
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The content from its first byte on. Its end is an error unless it is still what was hashed:
+    /// the digest is part of the artifact's key, and a key must not lie.
+    pub(crate) fn body(&mut self) -> io::Result<Body<'_>> {
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(Body {
+            file: &self.file,
+            verifier: Some(Verifier::new(self.digest.clone())),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The content of a file, hashed a second time as it is read.
+#[derive(Debug)]
+pub(crate) struct Body<'a> {
+    file: &'a File,
+    /// Taken at the end of the file.
+    verifier: Option<Verifier<Digest>>,
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        let read = buffer.get(..length).unwrap_or_default();
+        match &mut self.verifier {
+            Some(verifier) if length > 0 => verifier.update(read),
+            verifier => {
+                if verifier.take().is_some_and(|v| v.finish().is_err()) {
+                    return Err(io::Error::other(
+                        "it changed while the image was built; pull again",
+                    ));
+                }
+            }
+        }
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_changes_during_a_build_fails_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"one").unwrap();
+        let mut file = OpenFile::open(&path).unwrap().hashed().unwrap();
+        let mut read = Vec::new();
+        file.body().unwrap().read_to_end(&mut read).unwrap();
+        assert_eq!(read, b"one");
+        std::fs::write(&path, b"two").unwrap();
+        let error = file.body().unwrap().read_to_end(&mut Vec::new());
+        assert!(error.is_err());
+    }
+
+    #[test]
+    fn a_remembered_file_is_recalled_until_anything_about_it_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"one").unwrap();
+        let open = || OpenFile::open(&path).unwrap();
+        let file = open();
+        assert_eq!(file.memory(), None, "it was not hashed");
+        file.digest().unwrap();
+        assert_eq!(file.memory(), None, "it is too young");
+        let memory = FileMemory {
+            sight: file.sight,
+            digest: file.digest().unwrap().to_string(),
+        };
+        assert_eq!(open().recall(&memory), Some(Digest::of(b"one")));
+
+        // The same size and the same time of writing: only the time of change is left to tell.
+        let written = std::fs::metadata(&path).unwrap().modified().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::fs::write(&path, b"two").unwrap();
+        let again = File::options().write(true).open(&path).unwrap();
+        again.set_modified(written).unwrap();
+        assert_eq!(open().recall(&memory), None);
+    }
+
+    #[test]
+    fn a_young_file_is_not_remembered() {
+        let sight = |changed| Sight {
+            device: 1,
+            inode: 2,
+            size: 3,
+            modified: (0, 0),
+            changed: (changed, 0),
+        };
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000);
+        for (changed, settled) in [
+            (900, true),
+            (997, true),
+            (998, false),
+            (1000, false),
+            (2000, false),
+            (-5, false),
+        ] {
+            assert_eq!(sight(changed).is_settled(now), settled, "{changed}");
+        }
+    }
+}
