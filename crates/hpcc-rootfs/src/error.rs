@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ociget::{Digest, Mismatch};
 use rustix::io::Errno;
 
+use crate::layer::Measure;
 use crate::store::RecordError;
 use crate::{flatten, layer};
 
@@ -274,13 +275,13 @@ impl From<flatten::Error> for Error {
             },
             layer::Error::Limit {
                 at,
-                what: "number of entries in the image",
+                what: Measure::Entries,
                 max,
                 ..
             } => Self::TarEntryCountExceeded { layer, at, max },
             layer::Error::Limit {
                 at,
-                what: "size of all files of the image",
+                what: Measure::LogicalBytes,
                 value,
                 max,
             } => Self::TarTotalBytesExceeded {
@@ -328,4 +329,70 @@ fn others(architectures: &[String]) -> String {
         return String::new();
     }
     format!(" (there is one for {})", architectures.join(" and "))
+}
+
+#[cfg(test)]
+mod tests {
+    use ociget::DiffId;
+
+    use super::*;
+
+    #[test]
+    fn caps_of_the_contract_are_found_by_type() {
+        let error = |what| {
+            let diff_id = DiffId(Digest::of(b"layer"));
+            let at = layer::At {
+                position: 512,
+                entry: b"file".as_slice().into(),
+            };
+            let (value, max) = (8, 7);
+            Error::from(flatten::Error::Layer {
+                layer: flatten::LayerName { index: 0, diff_id },
+                source: layer::Error::Limit {
+                    at,
+                    what,
+                    value,
+                    max,
+                },
+            })
+        };
+        let entries = error(Measure::Entries);
+        assert!(matches!(
+            entries,
+            Error::TarEntryCountExceeded { max: 7, .. }
+        ));
+        let bytes = error(Measure::LogicalBytes);
+        assert!(matches!(
+            bytes,
+            Error::TarTotalBytesExceeded {
+                value: 8,
+                max: 7,
+                ..
+            }
+        ));
+        let other = error(Measure::Depth);
+        assert!(matches!(other, Error::Image(_)));
+        for error in [entries, bytes, other] {
+            assert!(!error.is_transient() && !error.is_usage(), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        let store = |errno: Errno| Error::store("write to", Path::new("/x"), errno.into());
+        for (errno, transient) in [
+            (Errno::MFILE, true),
+            (Errno::NOMEM, true),
+            (Errno::ACCESS, false),
+            (Errno::ROFS, false),
+            (Errno::IO, false),
+            (Errno::NOSPC, false),
+        ] {
+            assert_eq!(store(errno).is_transient(), transient, "{errno:?}");
+        }
+        for full in [Errno::NOSPC, Errno::DQUOT] {
+            assert!(matches!(store(full), Error::NoSpace { .. }), "{full:?}");
+        }
+        assert!(matches!(store(Errno::IO), Error::Store { .. }));
+    }
 }

@@ -5,6 +5,8 @@ use std::io;
 
 use ociget::Mismatch;
 
+use super::measure::Measure;
+
 /// Why a layer could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,7 +44,7 @@ pub enum Error {
         /// Where.
         at: At,
         /// What was counted or measured.
-        what: &'static str,
+        what: Measure,
         /// How much there is; at least, where counting stopped at the limit.
         value: u64,
         /// The limit.
@@ -159,13 +161,13 @@ pub(super) enum Fault {
 /// A cap that was exceeded.
 #[derive(Debug)]
 pub(crate) struct Limit {
-    what: &'static str,
+    what: Measure,
     value: u64,
     max: u64,
 }
 
 impl Limit {
-    pub(super) fn check(what: &'static str, value: u64, max: u64) -> Result<(), Self> {
+    pub(super) fn check(what: Measure, value: u64, max: u64) -> Result<(), Self> {
         if value > max {
             return Err(Self { what, value, max });
         }

@@ -8,6 +8,7 @@ use super::chunk::{Chunk, Inflated, Stopped};
 use super::decompress::{Admit, Decoder};
 use super::error::{Error, Limit};
 use super::limits::Limits;
+use super::measure::Measure;
 use super::tar::is_header;
 
 /// Decompresses a layer. Every byte is hashed, whoever reads or skips it.
@@ -48,10 +49,8 @@ impl<'a, R: Read> Inflater<'a, R> {
         let total = self.decompressed;
         // Told as one too many, however much was decompressed at once.
         let check = |what, max: u64| Limit::check(what, total.min(max.saturating_add(1)), max);
-        let within = check("decompressed size of the layer", self.max_bytes).and_then(|()| {
-            let what = "decompressed size of the layer for its compressed size";
-            check(what, self.max_by_ratio)
-        });
+        let within = check(Measure::LayerBytes, self.max_bytes)
+            .and_then(|()| check(Measure::Ratio, self.max_by_ratio));
         let Err(limit) = within else { return Ok(count) };
         // What is within the limit is handed out: there the entry is whose body exceeds it.
         let beyond = total - self.max_bytes.min(self.max_by_ratio);

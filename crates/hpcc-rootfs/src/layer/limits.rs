@@ -1,6 +1,7 @@
 //! How much an image may ask for, and how much it has asked for so far.
 
 use super::error::Limit;
+use super::measure::Measure;
 
 /// Caps on what an image can make us do. Exceeding one is an error that names the entry.
 ///
@@ -115,17 +116,13 @@ impl Budget {
 
     pub(super) fn take_entry(&mut self) -> Result<(), Limit> {
         self.entries += 1;
-        Limit::check(
-            "number of entries in the image",
-            self.entries,
-            self.limits.entries,
-        )
+        Limit::check(Measure::Entries, self.entries, self.limits.entries)
     }
 
     pub(super) fn take_bytes(&mut self, size: u64) -> Result<(), Limit> {
         self.logical_bytes = self.logical_bytes.saturating_add(size);
         Limit::check(
-            "size of all files of the image",
+            Measure::LogicalBytes,
             self.logical_bytes,
             self.limits.logical_bytes,
         )
@@ -134,7 +131,7 @@ impl Budget {
     pub(super) fn take_metadata(&mut self, size: usize) -> Result<(), Limit> {
         self.metadata_bytes = self.metadata_bytes.saturating_add(size as u64);
         Limit::check(
-            "size of all names, link targets and xattrs of the image",
+            Measure::MetadataBytes,
             self.metadata_bytes,
             self.limits.metadata_bytes,
         )

@@ -42,6 +42,7 @@ mod error;
 mod inflate;
 mod input;
 mod limits;
+mod measure;
 mod stream;
 mod tar;
 #[cfg(test)]
@@ -53,5 +54,6 @@ pub(crate) use inflate::Inflater;
 
 pub use error::{At, Error, Malformed};
 pub use limits::{Budget, Limits};
+pub use measure::Measure;
 pub use stream::Stream;
 pub use tar::{Entry, EntryKind, Segment, TarReader};

@@ -2,6 +2,7 @@
 
 use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
+use crate::layer::measure::Measure;
 
 /// The longest symlink target that Linux can follow, and that squashfs can hold.
 pub(super) const SYMLINK_MAX: u64 = 4095;
@@ -31,8 +32,8 @@ pub(super) fn push_normalised(
         path.extend_from_slice(component);
         // squashfs has no room for longer names, whatever the option says.
         let name_max = limits.name.min(sqfs_writer::NAME_MAX);
-        Limit::check("length of a name", component.len() as u64, name_max as u64)?;
-        Limit::check("length of the path", path.len() as u64, limits.path as u64)?;
+        Limit::check(Measure::Name, component.len() as u64, name_max as u64)?;
+        Limit::check(Measure::Path, path.len() as u64, limits.path as u64)?;
     }
     Ok(())
 }
@@ -40,7 +41,7 @@ pub(super) fn push_normalised(
 /// How deep is too deep.
 pub(super) fn check_depth(path: &[u8], limits: &Limits) -> Result<(), Limit> {
     let depth = path.split(|byte| *byte == b'/').count();
-    Limit::check("depth of the path", depth as u64, limits.depth as u64)
+    Limit::check(Measure::Depth, depth as u64, limits.depth as u64)
 }
 
 /// Symlink targets are data; all that is asked of one is that the kernel could hold it.
@@ -52,10 +53,6 @@ pub(super) fn check_symlink(target: &[u8]) -> Result<(), Fault> {
     if target.contains(&0) {
         return Err(Malformed::Nul(what).into());
     }
-    Limit::check(
-        "length of the symlink's target",
-        target.len() as u64,
-        SYMLINK_MAX,
-    )?;
+    Limit::check(Measure::SymlinkTarget, target.len() as u64, SYMLINK_MAX)?;
     Ok(())
 }

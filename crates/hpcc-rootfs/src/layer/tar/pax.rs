@@ -7,6 +7,7 @@ use sqfs_writer::Xattrs;
 use super::sparse::PaxSparse;
 use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
+use crate::layer::measure::Measure;
 
 /// What one extended header overrides in the file header behind it.
 #[derive(Debug, Default)]
@@ -94,7 +95,7 @@ impl Extended {
             *bytes += length;
         }
         let max = limits.xattr_bytes as u64;
-        Limit::check("size of the extended attributes", *bytes, max)?;
+        Limit::check(Measure::XattrBytes, *bytes, max)?;
         self.xattrs.insert(name, value);
         Ok(())
     }

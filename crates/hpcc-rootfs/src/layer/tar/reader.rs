@@ -9,6 +9,7 @@ use super::pax::{Extended, decimal};
 use super::sparse::{self, MapAt, Run};
 use crate::layer::error::{At, Error, Fault, Limit, Malformed};
 use crate::layer::limits::Budget;
+use crate::layer::measure::Measure;
 use crate::layer::stream::Stream;
 
 /// Reads the entries of one layer, in order, each with its body.
@@ -207,7 +208,7 @@ impl<'a> TarReader<'a> {
         if size > max {
             self.take_name(header, None);
         }
-        Limit::check("size of an extended header", size, max).map_err(|limit| self.fail(limit))?;
+        Limit::check(Measure::HeaderBytes, size, max).map_err(|limit| self.fail(limit))?;
         self.scratch.clear();
         let mut left = size;
         while left > 0 {

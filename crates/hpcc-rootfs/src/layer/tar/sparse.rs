@@ -8,6 +8,7 @@ use super::header::unsigned;
 use super::pax::decimal;
 use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
+use crate::layer::measure::Measure;
 
 /// One run of stored data in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +125,7 @@ pub(super) fn push_gnu(map: &mut Vec<Run>, slots: &[u8], limits: &Limits) -> Res
 pub(super) fn push(map: &mut Vec<Run>, run: Run, limits: &Limits) -> Result<(), Fault> {
     map.push(run);
     let max = limits.sparse_segments as u64;
-    Limit::check("number of data runs", map.len() as u64, max)?;
+    Limit::check(Measure::SparseSegments, map.len() as u64, max)?;
     Ok(())
 }
 
