@@ -11,6 +11,7 @@ use hpcc_rootfs::{Agents, Compressor, Injection, Options, Store};
 use ociget::{Digest, Platform};
 
 use crate::injection;
+use crate::subject::Subject;
 
 /// Turn container images into squashfs root file systems that a microVM boots.
 #[derive(Debug, Parser)]
@@ -69,7 +70,7 @@ pub(crate) struct Verify {
     /// Digests of images in the store, which are set aside if damaged, or paths of artifacts
     /// [default: all in the store]
     #[arg(value_name = "DIGEST-OR-FILE")]
-    pub(crate) subjects: Vec<String>,
+    pub(crate) subjects: Vec<Subject>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -130,7 +131,8 @@ pub(crate) struct Build {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Inspect {
     /// Digest of an image in the store, or path of an artifact
-    pub(crate) subject: String,
+    #[arg(value_name = "DIGEST-OR-FILE")]
+    pub(crate) subject: Subject,
     /// List every name in it as well
     #[arg(long)]
     pub(crate) tree: bool,

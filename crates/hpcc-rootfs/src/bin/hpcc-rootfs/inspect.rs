@@ -1,6 +1,6 @@
 //! `hpcc-rootfs inspect`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::bail;
 use hpcc_rootfs::Record;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Global, Inspect};
 use crate::render;
+use crate::subject::Subject;
 use crate::tree::Tree;
 
 pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
@@ -59,18 +60,19 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
 }
 
 /// A digest names an artifact in the store; anything else is a path.
-fn find(global: &Global, subject: &str) -> anyhow::Result<(PathBuf, Record)> {
-    if let Ok(digest) = subject.parse::<Digest>() {
-        let store = global.store()?;
-        let path = store.path_for(&digest);
-        return match store.record(&digest)? {
-            Some(record) => Ok((path, record)),
-            None => bail!(
-                "{digest} is not in the store at {}; pull it first",
-                store.directory().display()
-            ),
-        };
+fn find(global: &Global, subject: &Subject) -> anyhow::Result<(PathBuf, Record)> {
+    let digest = match subject {
+        Subject::Digest(digest) => digest,
+        Subject::File(path) => {
+            return Ok((std::path::absolute(path)?, hpcc_rootfs::read_record(path)?));
+        }
+    };
+    let store = global.store()?;
+    match store.record(digest)? {
+        Some(record) => Ok((store.path_for(digest), record)),
+        None => bail!(
+            "{digest} is not in the store at {}; pull it first",
+            store.directory().display()
+        ),
     }
-    let path = Path::new(subject);
-    Ok((std::path::absolute(path)?, hpcc_rootfs::read_record(path)?))
 }

@@ -11,6 +11,7 @@ mod inspect;
 mod list;
 mod pull;
 mod render;
+mod subject;
 mod terminal;
 mod tree;
 mod verify;

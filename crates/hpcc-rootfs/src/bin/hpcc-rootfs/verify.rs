@@ -1,27 +1,25 @@
 //! `hpcc-rootfs verify`.
 
-use std::path::Path;
-
 use anyhow::bail;
 use hpcc_rootfs::{Damage, Error, Store};
-use ociget::Digest;
 use serde_json::{Value, json};
 
 use crate::args::{Global, Verify};
+use crate::subject::Subject;
 use crate::{render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     let store = global.store()?;
     let subjects = if command.subjects.is_empty() {
         let digests = store.existing_images()?;
-        digests.iter().map(Digest::to_string).collect()
+        digests.into_iter().map(Subject::Digest).collect()
     } else {
         command.subjects.clone()
     };
     let mut bad = 0;
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     for subject in &subjects {
-        let (sound, text, value) = outcome(subject, check(&store, subject));
+        let (sound, text, value) = outcome(&subject.to_string(), check(&store, subject));
         bad += usize::from(!sound);
         lines.push(text);
         values.push(value);
@@ -35,10 +33,10 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
 
 /// A digest names an artifact in the store, which is set aside if it is damaged; anything else is a
 /// path, which stays.
-fn check(store: &Store, subject: &str) -> Result<Option<Vec<Damage>>, Error> {
-    match subject.parse::<Digest>() {
-        Ok(digest) => store.verify(&digest),
-        Err(_) => hpcc_rootfs::verify_file(Path::new(subject)).map(Some),
+fn check(store: &Store, subject: &Subject) -> Result<Option<Vec<Damage>>, Error> {
+    match subject {
+        Subject::Digest(digest) => store.verify(digest),
+        Subject::File(path) => hpcc_rootfs::verify_file(path).map(Some),
     }
 }
 
