@@ -72,8 +72,12 @@ pub(crate) fn collect(directory: &Path, bounds: &Bounds, now: SystemTime) -> io:
 /// Removes an artifact unless it is pinned. Its lock makes sure that nothing new takes its name
 /// between the look and the removal.
 fn remove(directory: &Path, artifact: &Artifact) -> io::Result<bool> {
-    let Some(_lock) = BuildLock::try_take(directory, &artifact.digest)? else {
-        return Ok(false);
+    let _lock = match BuildLock::try_take(directory, &artifact.digest) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Ok(false),
+        // No build can lock that either, so the artifact may well be the last one for a while.
+        Err(error) if is_impostor(&error) => return Ok(false),
+        Err(error) => return Err(error),
     };
     let Some(file) = lease::open(&artifact.path)? else {
         return Ok(true);
@@ -107,8 +111,19 @@ fn leftovers(directory: &Path) -> io::Result<u64> {
 
 /// Whoever opened the file and has not locked it yet will see that it has lost its name.
 fn remove_lock(directory: &Path, digest: &Digest) -> io::Result<bool> {
-    match BuildLock::try_take(directory, digest)? {
-        Some(lock) => lock.remove(directory, digest).map(|()| true),
-        None => Ok(false),
+    match BuildLock::try_take(directory, digest) {
+        Ok(Some(lock)) => lock.remove(directory, digest).map(|()| true),
+        Ok(None) => Ok(false),
+        Err(error) if is_impostor(&error) => sweep::remove(&directory.join(name::lock(digest))),
+        Err(error) => Err(error),
     }
+}
+
+/// Whether a lock can't be opened because something else has its name: a symlink, a directory or a
+/// socket that somebody planted.
+fn is_impostor(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::LOOP, Errno::ISDIR, Errno::NXIO]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
 }

@@ -3,12 +3,19 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use ociget::Digest;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::lock::has_name;
+
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How long somebody may hold the artifact exclusively. Ours do so for moments only; a stranger who
+/// keeps it is no reason to wait for ever.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An artifact that `gc` leaves alone as long as this lives.
 ///
@@ -39,6 +46,7 @@ impl Lease {
 
     /// Pins the file at `path`, or says `None` if there is none.
     pub(crate) fn take(path: PathBuf, digest: &Digest) -> io::Result<Option<Self>> {
+        let start = Instant::now();
         loop {
             let Some(file) = open(&path)? else {
                 return Ok(None);
@@ -46,8 +54,8 @@ impl Lease {
             // Held exclusively for a moment by whoever just published or collects it.
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(PAUSE);
                     continue;
                 }
                 Err(error) => return Err(error.into()),

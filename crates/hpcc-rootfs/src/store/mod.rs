@@ -189,7 +189,8 @@ impl Store {
     /// Pins an artifact against [`gc`](Self::gc), or says `None` if it is not there.
     ///
     /// # Errors
-    /// [`Error::Store`] if the file can't be opened or locked.
+    /// [`Error::Store`] if the file can't be opened or locked; a transient one if a stranger has kept
+    /// it locked exclusively for five seconds.
     pub fn lease(&self, digest: &Digest) -> Result<Option<Lease>, Error> {
         let path = self.path_for(digest);
         Lease::take(path.clone(), digest)

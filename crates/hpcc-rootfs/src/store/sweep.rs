@@ -34,8 +34,10 @@ fn remove_staged(path: &Path) -> io::Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => file,
-        // Published or removed since it was listed, or a symlink somebody planted.
-        Err(Errno::NOENT | Errno::LOOP) => return Ok(false),
+        // Published or removed since it was listed.
+        Err(Errno::NOENT) => return Ok(false),
+        // A symlink or a socket, which nobody of us makes: the name is ours, and it has no owner.
+        Err(Errno::LOOP | Errno::NXIO) => return remove(path),
         Err(error) => return Err(error.into()),
     };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -45,11 +47,13 @@ fn remove_staged(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes a file; a missing one is fine. Returns whether it was there.
+/// Removes a file, or a symlink itself; a missing one is fine, and a directory is none of ours.
+/// Returns whether something was removed.
 pub(crate) fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -88,10 +92,18 @@ mod tests {
         ] {
             fs::write(at(name), b"").unwrap();
         }
+        fs::write(at("victim"), b"precious").unwrap();
         std::os::unix::fs::symlink(at("victim"), at(".staged-1-2")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at(".staged-1-3")).unwrap();
+        fs::create_dir(at(".staged-1-4")).unwrap();
+        fs::create_dir(at(&name::note(&Digest::of(b"other")))).unwrap();
 
-        assert_eq!(sweep(directory.path()).unwrap(), 2);
-        assert!(!at(".staged-1-1").exists());
+        assert_eq!(sweep(directory.path()).unwrap(), 4);
+        for gone in [".staged-1-1", ".staged-1-2", ".staged-1-3"] {
+            assert!(fs::symlink_metadata(at(gone)).is_err(), "{gone}");
+        }
+        assert_eq!(fs::read(at("victim")).unwrap(), b"precious");
+        assert!(at(".staged-1-4").exists());
         assert!(!at(&name::note(&digest)).exists());
         assert!(alive.exists());
         assert!(at(".staged-foreign").exists());
