@@ -1,6 +1,7 @@
 //! What is wrong with an artifact is noticed, said, and built anew; what is pinned stays.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use test_support::image::{Image, Layer, Store};
@@ -180,6 +181,37 @@ fn gc_takes_the_least_recently_used_and_nothing_that_is_pinned() {
     assert_eq!(place.cached(), [""; 0]);
     let left = fs::read_dir(place.cache()).unwrap().count();
     assert_eq!(left, 0, "neither locks nor notes");
+}
+
+#[test]
+fn looking_at_an_artifact_is_no_use_of_it_and_building_it_is_one_at_its_end() {
+    let (_registry, reference, digest) = serve(13);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let times = || {
+        let metadata = fs::metadata(&path).unwrap();
+        (metadata.accessed().unwrap(), metadata.modified().unwrap())
+    };
+    let (used, written) = times();
+    assert!(used > written, "it was opened before all that was written");
+
+    // So long ago that a kernel notes the next reading.
+    let long_ago = written - Duration::from_secs(1_000_000);
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_times(FileTimes::new().set_accessed(long_ago))
+        .unwrap();
+    for look in [
+        vec!["list"],
+        vec!["inspect", &digest],
+        vec!["verify", &digest],
+        vec!["verify"],
+        vec!["gc", "--max-age", "365d"],
+    ] {
+        assert_eq!(place.run(&look).status, Some(0));
+        assert_eq!(times().0, long_ago, "{look:?}");
+    }
+    place.pull(&reference, &[]).line();
+    assert!(times().0 >= used);
 }
 
 #[test]

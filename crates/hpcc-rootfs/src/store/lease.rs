@@ -79,10 +79,17 @@ impl AsFd for Lease {
     }
 }
 
-/// Opens an artifact without following a symlink in its place.
+/// Opens an artifact, or says `None` if there is none. A symlink in its place is not followed.
+///
+/// Reading it is no use of it: a list or a verification that moved the time of last access would
+/// change what is collected next. Only the owner may ask the kernel for that; others do without.
 pub(crate) fn open(path: &Path) -> io::Result<Option<OwnedFd>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags, Mode::empty()) {
+    let opened = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
+        opened => opened,
+    };
+    match opened {
         Ok(file) => Ok(Some(file)),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),

@@ -31,7 +31,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use ociget::Digest;
-use rustix::fs::{Mode, OFlags};
 
 pub(crate) use artifact::{ArtifactWriter, SealedArtifact};
 pub(crate) use staging::{StagedFile, Staging};
@@ -316,10 +315,8 @@ fn artifact_error(path: &Path, source: RecordError) -> Error {
     }
 }
 
-/// Opens without following a symlink in the last component: an artifact is a file.
 fn read(path: &Path, identity: Option<&Digest>) -> Result<Record, RecordError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
+    let file = lease::open(path)?.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
     let record = Record::read(&File::from(file))?;
     match identity {
         Some(identity) => record.of(identity),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use ociget::{Digest, SourceSpec};
@@ -155,6 +156,9 @@ impl Store {
         };
         BuildLock::take(directory, identity, busy)
             .instrument(tracing::debug_span!("lock", digest = %identity))
+        let path = self.path_for(&identity);
+        // Until now it is the time at which the build began, and much may have been used since.
+        use_now(&path);
             .await
             .map_err(|error| Error::store("lock an artifact in", directory, error))
     }
@@ -197,8 +201,7 @@ impl Store {
             let fields = record.key.difference(&key).join(", ");
             return outdated(&format!("built with another {fields}"));
         }
-        // Not on a read-only file system, and not for who does not own it: then it is not known.
-        let _ = rustix::fs::utimensat(CWD, &path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
+        use_now(&path);
         let memory = supplies.memory(&note.supplies);
         if memory != note.supplies {
             note.supplies = memory;
@@ -236,6 +239,12 @@ async fn blocking<T: Send + 'static>(
 
 /// The identity, where it is known without asking. Two digests that contradict each other are the
 /// source's to complain about.
+/// Sets an artifact's time of last use.
+fn use_now(path: &Path) {
+    // Not on a read-only file system, and not for who does not own it: then it is not known.
+    let _ = rustix::fs::utimensat(CWD, path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
+}
+
 fn pinned<'a>(spec: &'a SourceSpec, expected: Option<&'a Digest>) -> Option<&'a Digest> {
     let own = match spec {
         SourceSpec::Registry(reference) => reference.digest(),
