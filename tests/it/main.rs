@@ -25,6 +25,7 @@ mod store_damage;
 mod store_fast;
 mod store_kill;
 mod store_races;
+mod store_spans;
 mod store_strays;
 mod streaming;
 mod support;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ociget::Digest;
+use tracing::{Instrument as _, Span};
 
 use crate::error::Error;
 use crate::options::Options;
@@ -38,8 +39,19 @@ pub async fn build(
     output: impl AsRef<Path>,
     options: &Options,
 ) -> Result<Built, Error> {
+    let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
+    let build = in_span(image, expected, output.as_ref(), options, &span);
+    build.instrument(span.clone()).await
+}
+
+async fn in_span(
+    image: &str,
+    expected: Option<&Digest>,
+    output: &Path,
+    options: &Options,
+    span: &Span,
+) -> Result<Built, Error> {
     options.check()?;
-    let output = output.as_ref();
     let failed = |source| Error::store("write", output, source);
     let path = std::path::absolute(output).map_err(failed)?;
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
@@ -49,6 +61,7 @@ pub async fn build(
     let source = pull::source(&image.parse()?, options)?;
     let image = pull::resolve(&*source, expected, options).await?;
     let digest = image.identity.get().clone();
+    span.record("digest", tracing::field::display(&digest));
     let destination = Destination {
         directory: directory.to_owned(),
         name: name.to_owned(),

@@ -130,6 +130,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`] if the directory can't be read.
     pub fn existing_images(&self) -> Result<Vec<Digest>, Error> {
+        let _span = tracing::debug_span!("existing_images").entered();
         inventory::digests(self.directory())
             .map_err(|source| Error::store("list the store", self.directory(), source))
     }
@@ -155,6 +156,7 @@ impl Store {
     /// The absolute path of the artifact of an image, whether it is built or not.
     #[must_use]
     pub fn path_for(&self, digest: &Digest) -> PathBuf {
+        let _span = tracing::debug_span!("path_for", %digest).entered();
         self.directory().join(name::artifact(digest))
     }
 
@@ -164,6 +166,7 @@ impl Store {
     /// # Errors
     /// [`Error::Store`] if the file can't be removed.
     pub fn untag_image(&self, digest: &Digest) -> Result<bool, Error> {
+        let _span = tracing::info_span!("untag_image", %digest).entered();
         let path = self.path_for(digest);
         let removed = sweep::remove(&path)
             .map_err(|error| Error::store("remove the artifact", &path, error))?;
@@ -207,6 +210,7 @@ impl Store {
     /// [`Error::Artifact`] if the record itself can't be believed; the file is set aside then as
     /// well. [`Error::Store`] if it can't be read or renamed.
     pub fn verify(&self, digest: &Digest) -> Result<Option<Vec<Damage>>, Error> {
+        let _span = tracing::info_span!("verify", %digest).entered();
         let path = self.path_for(digest);
         let failed = |source| Error::store("verify", &path, source);
         let Some(file) = lease::open(&path).map_err(failed)? else {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ociget::{Digest, SourceSpec};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::key::Key;
 use super::lock::BuildLock;
@@ -42,13 +42,28 @@ impl Store {
         image: &str,
         expected: Option<&Digest>,
     ) -> Result<Pulled, Error> {
+        let span = tracing::info_span!("pull_image", image, digest = tracing::field::Empty);
+        let pull = self.pull(image, expected, &span);
+        pull.instrument(span.clone()).await
+    }
+
+    /// The same, in a span that gets the digest as soon as it is known.
+    async fn pull(
+        &self,
+        image: &str,
+        expected: Option<&Digest>,
+        span: &Span,
+    ) -> Result<Pulled, Error> {
         self.options().check()?;
         let spec: SourceSpec = image.parse()?;
         let pinned = pinned(&spec, expected).cloned();
-        let store = self.clone();
+        if let Some(digest) = &pinned {
+            span.record("digest", tracing::field::display(digest));
+        }
+        let (store, identity) = (self.clone(), pinned.clone());
         let there = blocking(move || {
             let supplies = store.open_supplies()?;
-            match &pinned {
+            match &identity {
                 Some(identity) => store.up_to_date(identity, &supplies, false),
                 None => Ok(None),
             }
@@ -59,14 +74,24 @@ impl Store {
         let ask = (image.to_owned(), expected.cloned());
         let start = || {
             let (image, expected) = ask.clone();
-            let span = tracing::info_span!("pull", image, digest = tracing::field::Empty);
-            self.clone().build(image, expected).instrument(span)
+            let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
+            let build = self.clone().build(image, expected, span.clone());
+            build.instrument(span)
         };
-        self.inner.builds.join(ask.clone(), start).await
+        let pulled = self.inner.builds.join(ask.clone(), start).await?;
+        if pinned.is_none() {
+            span.record("digest", tracing::field::display(&pulled.digest));
+        }
+        Ok(pulled)
     }
 
     /// Builds what was asked for, unless somebody else has done so meanwhile.
-    async fn build(self, reference: String, expected: Option<Digest>) -> Result<Pulled, Error> {
+    async fn build(
+        self,
+        reference: String,
+        expected: Option<Digest>,
+        span: Span,
+    ) -> Result<Pulled, Error> {
         let spec: SourceSpec = reference.parse()?;
         let source = pull::source(&spec, self.options())?;
         let supplies = self.open_supplies()?;
@@ -84,7 +109,7 @@ impl Store {
                 }
             },
         };
-        tracing::Span::current().record("digest", tracing::field::display(&identity));
+        span.record("digest", tracing::field::display(&identity));
         let store = self.clone();
         let (digest, supplies) = (identity.clone(), Arc::new(supplies));
         let opened = Arc::clone(&supplies);
@@ -133,8 +158,11 @@ impl Store {
         let (record, summary) =
             pull::pull(&*source, image, supplies, self.options(), destination).await?;
         note.write(self.directory(), &identity);
+        let path = self.path_for(&identity);
+        // Until now it is the time at which the build began, and much may have been used since.
+        use_now(&path);
         Ok(Pulled {
-            path: self.path_for(&identity),
+            path,
             digest: identity,
             record,
             built: Some(summary),
@@ -156,9 +184,6 @@ impl Store {
         };
         BuildLock::take(directory, identity, busy)
             .instrument(tracing::debug_span!("lock", digest = %identity))
-        let path = self.path_for(&identity);
-        // Until now it is the time at which the build began, and much may have been used since.
-        use_now(&path);
             .await
             .map_err(|error| Error::store("lock an artifact in", directory, error))
     }
@@ -216,6 +241,12 @@ impl Store {
     }
 }
 
+/// Sets an artifact's time of last use.
+fn use_now(path: &Path) {
+    // Not on a read-only file system, and not for who does not own it: then it is not known.
+    let _ = rustix::fs::utimensat(CWD, path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
+}
+
 /// The time of last access is the time of last use; the time of writing stays.
 const USED_NOW: Timestamps = Timestamps {
     last_access: Timespec {
@@ -239,12 +270,6 @@ async fn blocking<T: Send + 'static>(
 
 /// The identity, where it is known without asking. Two digests that contradict each other are the
 /// source's to complain about.
-/// Sets an artifact's time of last use.
-fn use_now(path: &Path) {
-    // Not on a read-only file system, and not for who does not own it: then it is not known.
-    let _ = rustix::fs::utimensat(CWD, path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
-}
-
 fn pinned<'a>(spec: &'a SourceSpec, expected: Option<&'a Digest>) -> Option<&'a Digest> {
     let own = match spec {
         SourceSpec::Registry(reference) => reference.digest(),
