@@ -153,6 +153,8 @@ fn cancelling_one_leaves_the_others_and_cancelling_all_leaves_nothing() {
     });
 
     let (registry, reference, digest) = serve(33);
+    let (threads_before, mut cancelled) = (threads(), Instant::now());
+    let inherited = inheritable();
     block_on(async {
         let stall = Action::Stall {
             at: 1000,
@@ -168,22 +170,64 @@ fn cancelling_one_leaves_the_others_and_cancelling_all_leaves_nothing() {
         while asked(&registry, "/blobs/") < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // A VM that is started meanwhile inherits nothing of it.
+        assert!(open_in(&place) > 0);
+        assert_eq!(inheritable(), inherited);
         for pull in &pulls {
             pull.abort();
         }
         // The open files of this process say when the last of the build is gone.
-        let start = Instant::now();
+        cancelled = Instant::now();
         while open_in(&place) > 0 {
-            assert!(start.elapsed() < Duration::from_secs(30), "still open");
+            assert!(cancelled.elapsed() < Duration::from_secs(1), "still open");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
+    // And the runtime, which waits for its blocking threads, has ended.
+    assert!(
+        cancelled.elapsed() < Duration::from_secs(1),
+        "threads go on"
+    );
+    assert_eq!(threads(), threads_before);
+    let left = std::fs::read_dir(place.cache()).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str().unwrap().starts_with(".staged-")
+    });
+    assert_eq!(left.count(), 0);
     assert_eq!(store.existing_images().unwrap().len(), 1);
     assert!(!store.path_for(&digest.parse().unwrap()).exists());
 }
 
+/// Threads of this process.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+/// Where the descriptors lead that a program started now would get.
+fn inheritable() -> Vec<String> {
+    const CLOSE_ON_EXEC: u32 = 0o2_000_000;
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = descriptors.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut found = Vec::new();
+    for number in numbers {
+        let Ok(target) = std::fs::read_link(format!("/proc/self/fd/{number}")) else {
+            continue;
+        };
+        let Ok(info) = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")) else {
+            continue;
+        };
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = u32::from_str_radix(flags.unwrap().trim(), 8).unwrap();
+        if flags & CLOSE_ON_EXEC == 0 {
+            found.push(target.display().to_string());
+        }
+    }
+    found.sort();
+    found
+}
+
 /// How many descriptors of this process are files in the cache.
-fn open_in(place: &Place) -> usize {
+pub(crate) fn open_in(place: &Place) -> usize {
     let cache = place.cache();
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
     descriptors
