@@ -1,10 +1,11 @@
-//! SIGKILL at every stage of a pull, with other pulls on the same cache.
+//! SIGKILL at every stage of a pull and at any moment of it, with other pulls on the same cache.
 //!
-//! strace delivers the signal at a system call of that stage, so that each one is hit as often as is
-//! wanted. `HPCC_KILLS=50` makes it 50 kills a stage instead of two.
+//! For stages, strace delivers the signal at a system call of that stage, so that each one is hit as
+//! often as is wanted. Moments are chosen by chance. `HPCC_KILLS=25` makes it 25 kills in each of the
+//! six stages and 150 at moments, 300 in all, instead of two and twelve.
 
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use crate::cli::{self, Place};
 use crate::store_damage::serve;
@@ -19,12 +20,9 @@ struct Stage {
 
 #[test]
 fn killed_anywhere_nothing_but_whole_artifacts_is_left() {
-    let kills: u32 = match std::env::var("HPCC_KILLS") {
-        Ok(number) => number.parse().unwrap(),
-        Err(_) => 2,
-    };
+    let kills = kills();
     let (_same, reference, digest) = serve(40);
-    let (_other, other, other_digest) = serve(41);
+    let (_other, other, _) = serve(41);
     let place = Place::new();
     let (writes, reads) = count_calls(&place, &reference);
     place.run(["untag", &digest]);
@@ -46,47 +44,117 @@ fn killed_anywhere_nothing_but_whole_artifacts_is_left() {
         stage("link", "linkat", 1, 1),
         stage("rename", "renameat", 1, 1),
     ];
+    let everything = [reference.as_str(), other.as_str()];
     for stage in &stages {
-        let mut killed = 0;
-        for round in 0..kills {
+        let (mut killed, mut rounds) = (0, 0);
+        while killed < kills {
+            assert!(
+                rounds < 10 * kills,
+                "{}: hit {killed} times only",
+                stage.name
+            );
             let span = stage.last - stage.first + 1;
             // Spread over the stage, not in order.
-            let at = stage.first + (round * 7 + 3) % span;
+            let at = stage.first + (rounds * 7 + 3) % span;
             let victim = start_to_kill(&place, &reference, stage.call, at);
             // Sometimes before the victim has the lock, sometimes while it works.
-            std::thread::sleep(Duration::from_millis(u64::from(round % 8) * 10));
-            let companion = match round % 3 {
-                0 => Some(start(&place, &reference)),
-                1 => Some(start(&place, &other)),
-                _ => None,
-            };
+            std::thread::sleep(Duration::from_millis(u64::from(rounds % 8) * 10));
+            let companions = companions(&place, rounds, &everything);
+            // Where a companion built it, there was nothing left to do.
             killed += u32::from(was_killed(victim));
-            if let Some(companion) = companion {
-                let output = companion.wait_with_output().unwrap();
-                assert!(output.status.success(), "{}: {output:?}", stage.name);
-            }
-            after_a_kill(&place, &reference, stage.name);
-            for digest in [&digest, &other_digest] {
-                assert_eq!(place.run(["untag", digest]).status, Some(0));
-            }
+            rounds += 1;
+            wait_for(companions, stage.name);
+            after_a_kill(&place, &everything, stage.name);
         }
-        println!("{}: {killed} of {kills} killed", stage.name);
-        // Where the companion built it, there was nothing left to do; some rounds have none.
-        assert!(killed > 0 || kills < 3, "{}: none was hit", stage.name);
+        println!("{}: {killed} killed in {rounds} rounds", stage.name);
     }
 }
 
-/// A fresh process lists only what verifies, the next pull succeeds, and no stray file is left.
-fn after_a_kill(place: &Place, reference: &str, stage: &str) {
+#[test]
+fn killed_at_any_moment_nothing_but_whole_artifacts_is_left() {
+    let kills = 6 * kills();
+    let (_same, reference, digest) = serve(42);
+    let (_other, other, _) = serve(43);
+    let everything = [reference.as_str(), other.as_str()];
+    let place = Place::new();
+    cli::program();
+    let start_of_one = Instant::now();
+    assert_eq!(place.pull(&reference, &[]).status, Some(0));
+    let usual = start_of_one.elapsed();
+    place.run(["untag", &digest]);
+
+    let seed = std::time::SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap();
+    let mut random = seed.as_nanos() & u128::from(u64::MAX) | 1;
+    println!("seed {random}");
+    let mut moment = || {
+        random ^= random << 13 & u128::from(u64::MAX);
+        random ^= random >> 7;
+        random ^= random << 17 & u128::from(u64::MAX);
+        usual.mul_f64((random % 1000) as f64 / 800.0)
+    };
+    let (mut killed, mut rounds) = (0, 0);
+    while killed < kills {
+        assert!(rounds < 10 * kills, "hit {killed} times only");
+        // Two victims, of the same image and of different ones in turn.
+        let second = everything[usize::from(rounds % 2 == 0)];
+        let (first, second) = (start(&place, &reference), start(&place, second));
+        let companions = companions(&place, rounds, &everything);
+        for mut victim in [first, second] {
+            std::thread::sleep(moment());
+            victim.kill().unwrap();
+            killed += u32::from(was_killed(victim));
+        }
+        rounds += 1;
+        wait_for(companions, "a moment");
+        after_a_kill(&place, &everything, "a moment");
+    }
+    println!("moments: {killed} killed in {rounds} rounds");
+}
+
+/// How many kills of each kind.
+fn kills() -> u32 {
+    match std::env::var("HPCC_KILLS") {
+        Ok(number) => number.parse().unwrap(),
+        Err(_) => 2,
+    }
+}
+
+/// Pulls of the same image, of another one, of both or none.
+fn companions(place: &Place, round: u32, references: &[&str]) -> Vec<Child> {
+    let chosen = references.iter().zip([1, 2]);
+    chosen
+        .filter(|(_, bit)| (round + 1) & bit != 0)
+        .map(|(reference, _)| start(place, reference))
+        .collect()
+}
+
+fn wait_for(companions: Vec<Child>, stage: &str) {
+    for companion in companions {
+        let output = companion.wait_with_output().unwrap();
+        assert!(output.status.success(), "{stage}: {output:?}");
+    }
+}
+
+/// A fresh process lists only what verifies, the next pulls succeed, and no stray file is left. Then
+/// everything is removed for the next round.
+fn after_a_kill(place: &Place, references: &[&str], stage: &str) {
     let listed = place.run(["list", "--json"]).json();
     for artifact in listed.as_array().unwrap() {
         assert!(artifact["error"].is_null(), "{stage}: {artifact}");
     }
     assert_eq!(place.run(["verify"]).status, Some(0), "{stage}");
-    assert_eq!(place.pull(reference, &[]).status, Some(0), "{stage}");
+    for reference in references {
+        assert_eq!(place.pull(reference, &[]).status, Some(0), "{stage}");
+    }
     assert_eq!(place.run(["gc"]).status, Some(0), "{stage}");
     for name in place.cached() {
         assert!(name.ends_with(".sqsh"), "{stage}: {name} is left");
+    }
+    for reference in references {
+        let (_, digest) = reference.split_once('@').unwrap();
+        assert_eq!(place.run(["untag", digest]).status, Some(0), "{stage}");
     }
 }
 
