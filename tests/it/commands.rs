@@ -282,20 +282,6 @@ fn an_index_gives_each_platform_its_own_image_and_agent() {
 }
 
 #[test]
-fn the_image_is_described_to_its_guest() {
-    let (registry, digest) = serve();
-    let place = Place::new();
-    let path = place.pull(&format!("{}/image:latest", registry.addr()), &[]);
-    let tree = test_support::oracle::unsquashfs::extract(path.line().as_ref()).unwrap();
-    let json = std::fs::read(tree.root().join(".hpcc/image.json")).unwrap();
-    let description: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(description["version"], 1);
-    assert_eq!(description["identity"], digest);
-    assert_eq!(description["config"]["env"][0], "GREETING=hello");
-    assert_eq!(description["config"]["entrypoint"][0], "/bin/build");
-}
-
-#[test]
 fn an_interrupted_pull_leaves_nothing() {
     use rustix::process::{Pid, Signal, kill_process};
     use std::time::{Duration, Instant};

@@ -3,6 +3,7 @@
 mod architecture;
 mod cli;
 mod commands;
+mod description;
 mod flatten_memory;
 mod flatten_real;
 mod inject;

@@ -2,9 +2,10 @@
 //!
 //! Two kinds. [`umoci`] says what tree an image of layers *should* become; all others say what a
 //! squashfs file *is*: [`Mount`] through the kernel, [`unsquashfs`], [`sqfs2tar`], [`squashfuse`], [`sevenzip`] and
-//! [`backhand`]. Trees are compared as [`Listing`](tree_listing::Listing)s.
+//! [`backhand`]. Trees are compared as [`Listing`](tree_listing::Listing)s. [`json_schema`] judges documents.
 
 pub mod backhand;
+pub mod json_schema;
 mod mount;
 pub mod sevenzip;
 pub mod sqfs2tar;
