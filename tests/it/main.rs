@@ -25,6 +25,7 @@ mod sqfs_sweep;
 mod store_damage;
 mod store_fast;
 mod store_kill;
+mod store_model;
 mod store_races;
 mod store_spans;
 mod store_strays;
