@@ -13,7 +13,11 @@ pub(super) const METADATA_SIZE: usize = 8192;
 pub(super) enum Codec {
     Zlib(Decompress),
     Zstd(Box<zstd::bulk::Decompressor<'static>>),
-    /// One that is not known here. Blocks that are stored as they are can be read all the same.
+    #[cfg(feature = "xz")]
+    Xz,
+    #[cfg(feature = "lz4")]
+    Lz4,
+    /// One that is not compiled in. Blocks that are stored as they are can be read all the same.
     Other(u16),
 }
 
@@ -22,6 +26,10 @@ impl Codec {
     pub(super) fn new(number: u16) -> Result<Self, Error> {
         Ok(match number {
             1 => Self::Zlib(Decompress::new(true)),
+            #[cfg(feature = "xz")]
+            4 => Self::Xz,
+            #[cfg(feature = "lz4")]
+            5 => Self::Lz4,
             6 => Self::Zstd(Box::new(zstd::bulk::Decompressor::new()?)),
             other => Self::Other(other),
         })
@@ -40,10 +48,31 @@ impl Codec {
                 }
             }
             Self::Zstd(decoder) => decoder.decompress_to_buffer(stored, &mut block[..]).ok(),
+            #[cfg(feature = "xz")]
+            Self::Xz => xz(stored, &mut block),
+            #[cfg(feature = "lz4")]
+            Self::Lz4 => {
+                let room = i32::try_from(block.len()).ok();
+                lz4::block::decompress_to_buffer(stored, room, &mut block).ok()
+            }
             Self::Other(number) => return Err(Error::Codec(*number)),
         };
         block.truncate(length.ok_or(damaged)?);
         Ok(block)
+    }
+}
+
+/// One stream, with a decoder of its own: xz2's can't be used again.
+#[cfg(feature = "xz")]
+fn xz(stored: &[u8], block: &mut [u8]) -> Option<usize> {
+    use xz2::stream::{Action, Status, Stream};
+    /// Bytes of memory that a stream may ask for; the largest dictionary that squashfs allows is a
+    /// MiB.
+    const MEMORY_MAX: u64 = 16 << 20;
+    let mut decoder = Stream::new_stream_decoder(MEMORY_MAX, 0).ok()?;
+    match decoder.process(stored, block, Action::Finish) {
+        Ok(Status::StreamEnd) => usize::try_from(decoder.total_out()).ok(),
+        _ => None,
     }
 }
 
@@ -52,6 +81,10 @@ impl fmt::Debug for Codec {
         f.write_str(match self {
             Self::Zlib(_) => "zlib",
             Self::Zstd(_) => "zstd",
+            #[cfg(feature = "xz")]
+            Self::Xz => "xz",
+            #[cfg(feature = "lz4")]
+            Self::Lz4 => "lz4",
             Self::Other(_) => "other",
         })
     }

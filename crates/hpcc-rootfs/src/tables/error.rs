@@ -12,7 +12,7 @@ pub enum Error {
     /// They contradict themselves or the format.
     #[error("damaged: {0}")]
     Damaged(&'static str),
-    /// They are compressed with a codec that is not known here. The number is the superblock's.
+    /// They are compressed with a codec that is not compiled in. The number is the superblock's.
     #[error("compressed with codec {0}, which can't be read here")]
     Codec(u16),
     /// They lead on and on, which no sound image of ours does.

@@ -64,10 +64,14 @@ fn image(compressor: Compressor) -> Vec<u8> {
     image.finish().unwrap().0.into_inner()
 }
 
-fn codecs() -> [Compressor; 3] {
-    [
+fn codecs() -> Vec<Compressor> {
+    vec![
         Compressor::Zstd { level: 3 },
         Compressor::Gzip { level: 9 },
+        #[cfg(feature = "xz")]
+        Compressor::Xz { level: 6 },
+        #[cfg(feature = "lz4")]
+        Compressor::Lz4 { high: false },
         Compressor::None,
     ]
 }
@@ -185,8 +189,8 @@ fn a_directory_that_contains_itself_is_refused() {
 #[test]
 fn what_is_unknown_is_said_to_be() {
     let mut image = image(Compressor::Gzip { level: 9 });
-    image[20] = 4;
-    assert!(matches!(walk(&image), Err(Error::Codec(4))));
+    image[20] = 2;
+    assert!(matches!(walk(&image), Err(Error::Codec(2))));
     let found = owners(&image, 200..201);
     assert!(!found.complete);
     let said = "the tables can't be read, so files are not known";
