@@ -14,6 +14,8 @@ pub enum Measure {
     LayerBytes,
     /// [`Limits::ratio`](super::Limits::ratio), as the bytes that it allows.
     Ratio,
+    /// [`Limits::zstd_window`](super::Limits::zstd_window).
+    ZstdWindow,
     /// [`Limits::path`](super::Limits::path).
     Path,
     /// [`Limits::name`](super::Limits::name), or what squashfs can hold.
@@ -40,6 +42,7 @@ impl fmt::Display for Measure {
             Self::LogicalBytes => "size of all files of the image",
             Self::LayerBytes => "decompressed size of the layer",
             Self::Ratio => "decompressed size of the layer for its compressed size",
+            Self::ZstdWindow => "window of a zstd frame",
             Self::Path => "length of the path",
             Self::Name => "length of a name",
             Self::Depth => "depth of the path",

@@ -8,6 +8,7 @@ use ociget::{DiffId, Digest};
 
 use super::error::Error;
 use super::limits::Limits;
+use super::measure::Measure;
 use super::stream::Stream;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -239,7 +240,7 @@ fn a_window_at_the_cap_is_read_and_one_beyond_is_refused() {
             matches!(
                 error,
                 Error::Limit {
-                    what: "window of a zstd frame",
+                    what: Measure::ZstdWindow,
                     value,
                     max,
                     ..

@@ -9,6 +9,7 @@ use super::chunk::Stopped;
 use super::decompress::Admit;
 use super::error::{Error, Limit};
 use super::input::Input;
+use super::measure::Measure;
 
 /// The least and the most that the decoder can be told to allow (`ZSTD_WINDOWLOG_ABSOLUTEMIN`, and
 /// `ZSTD_WINDOWLOG_MAX` on 64 bits).
@@ -63,7 +64,7 @@ impl<'a, R: Read> ZstdDecoder<'a, R> {
                     return Ok(0);
                 }
                 if let Some(window) = window(head) {
-                    Limit::check("window of a zstd frame", window, self.window_max)?;
+                    Limit::check(Measure::ZstdWindow, window, self.window_max)?;
                     (self.admit)(window).map_err(Error::Source)?;
                 }
                 self.between_frames = false;
