@@ -7,7 +7,9 @@
 
 mod entry;
 mod index;
+mod large;
 mod layer;
+mod pieces;
 mod store;
 
 use std::sync::Arc;
@@ -16,7 +18,9 @@ use serde_json::{Value, json};
 
 pub use entry::Entry;
 pub use index::Index;
+pub use large::{LargeLayer, Member};
 pub use layer::{Compression, Layer};
+pub use pieces::Pieces;
 pub use store::{Content, Descriptor, Store, sha256};
 
 /// Whose names a manifest uses for itself and for what it points to.
@@ -129,8 +133,7 @@ impl Image {
         let mut diff_ids = Vec::new();
         for layer in &self.layers {
             diff_ids.push(Value::from(layer.diff_id()));
-            let blob = store.add(&layer.media_type(self.flavour), layer.blob());
-            layers.push(blob.to_json());
+            layers.push(layer.add_to(store, self.flavour).to_json());
         }
         let mut config = self.config.clone();
         if config.get("rootfs").is_none() {

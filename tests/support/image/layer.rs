@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::write::GzEncoder;
 
 use super::store::sha256;
-use super::{Entry, Flavour};
+use super::{Content, Descriptor, Entry, Flavour, Store};
 
 /// How a layer's tar is wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +25,16 @@ pub struct Layer {
     end: bool,
     compression: Compression,
     /// Replaces tar and compression as a whole.
-    blob: Option<Vec<u8>>,
+    blob: Option<Blob>,
     media_type: Option<String>,
+}
+
+/// A layer's blob that is not made from its entries.
+#[derive(Clone)]
+struct Blob {
+    content: Content,
+    digest: String,
+    diff_id: String,
 }
 
 impl Default for Layer {
@@ -57,9 +65,21 @@ impl Layer {
     /// A layer that is no tar at all, or that was compressed elsewhere.
     #[must_use]
     pub fn of_blob(media_type: &str, blob: impl Into<Vec<u8>>) -> Self {
+        let blob = blob.into();
+        let digest = sha256(&blob);
+        Self::of_content(Content::Memory(blob.into()), digest.clone(), digest)
+            .media_type_as(media_type)
+    }
+
+    /// A layer whose digests are known already.
+    pub(super) fn of_content(content: Content, digest: String, diff_id: String) -> Self {
         Self {
-            blob: Some(blob.into()),
-            ..Self::new().media_type_as(media_type)
+            blob: Some(Blob {
+                content,
+                digest,
+                diff_id,
+            }),
+            ..Self::new()
         }
     }
 
@@ -152,10 +172,13 @@ impl Layer {
     }
 
     /// The blob as a registry holds it.
+    ///
+    /// # Panics
+    /// If it is in a file that can't be read.
     #[must_use]
     pub fn blob(&self) -> Vec<u8> {
         match (&self.blob, self.compression) {
-            (Some(blob), _) => blob.clone(),
+            (Some(blob), _) => blob.content.bytes().expect("what is served can be read"),
             (None, Compression::None) => self.tar(),
             (None, Compression::Gzip) => gzip(&self.tar()),
             (None, Compression::Zstd) => {
@@ -164,16 +187,34 @@ impl Layer {
         }
     }
 
+    /// Digest of the [`blob`](Self::blob).
+    #[must_use]
+    pub fn blob_digest(&self) -> String {
+        match &self.blob {
+            Some(blob) => blob.digest.clone(),
+            None => sha256(&self.blob()),
+        }
+    }
+
     /// Digest of the uncompressed tar; of the blob where there is no tar.
     #[must_use]
     pub fn diff_id(&self) -> String {
         match &self.blob {
-            Some(blob) => sha256(blob),
+            Some(blob) => blob.diff_id.clone(),
             None => sha256(&self.tar()),
         }
     }
 
-    pub(super) fn media_type(&self, flavour: Flavour) -> String {
+    /// Puts the blob into a store.
+    pub(super) fn add_to(&self, store: &mut Store, flavour: Flavour) -> Descriptor {
+        let media_type = self.media_type(flavour);
+        match &self.blob {
+            Some(blob) => store.insert(&media_type, blob.digest.clone(), blob.content.clone()),
+            None => store.add(&media_type, self.blob()),
+        }
+    }
+
+    fn media_type(&self, flavour: Flavour) -> String {
         let name = match (&self.media_type, flavour, self.compression) {
             (Some(name), ..) => name,
             (None, Flavour::Oci, Compression::None) => "application/vnd.oci.image.layer.v1.tar",
@@ -192,7 +233,7 @@ impl Layer {
     }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder
         .write_all(bytes)

@@ -10,13 +10,19 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::Pieces;
 use crate::{Failure, Result};
 
 /// `sha256:` and the digest of some bytes.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// A SHA-256 as it is written.
+pub(super) fn hex(hash: &[u8]) -> String {
     let mut digest = String::from("sha256:");
-    for byte in Sha256::digest(bytes) {
+    for byte in hash {
         digest.push_str(&format!("{byte:02x}"));
     }
     digest
@@ -68,13 +74,15 @@ impl Descriptor {
     }
 }
 
-/// The bytes of a blob: in memory, or in a file that is read as it is served.
+/// The bytes of a blob: in memory, in a file that is read as it is served, or in pieces.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// What the builder made.
     Memory(Arc<[u8]>),
     /// A file of an image layout, and its length.
     File(PathBuf, u64),
+    /// Pieces that may occur many times.
+    Pieces(Arc<Pieces>),
 }
 
 impl Content {
@@ -84,6 +92,7 @@ impl Content {
         match self {
             Self::Memory(bytes) => u64::try_from(bytes.len()).unwrap_or(u64::MAX),
             Self::File(_, size) => *size,
+            Self::Pieces(pieces) => pieces.size(),
         }
     }
 
@@ -103,6 +112,7 @@ impl Content {
                 buffer.truncate(read);
                 Ok(buffer)
             }
+            Self::Pieces(pieces) => Ok(pieces.read_at(offset, most).to_vec()),
         }
     }
 
@@ -111,6 +121,7 @@ impl Content {
         match self {
             Self::Memory(bytes) => Ok(bytes.to_vec()),
             Self::File(path, _) => fs::read(path),
+            Self::Pieces(pieces) => Ok(pieces.bytes()),
         }
     }
 }
@@ -224,7 +235,12 @@ impl Store {
         Ok(taken)
     }
 
-    fn insert(&mut self, media_type: &str, digest: String, content: Content) -> Descriptor {
+    pub(super) fn insert(
+        &mut self,
+        media_type: &str,
+        digest: String,
+        content: Content,
+    ) -> Descriptor {
         let size = content.size();
         self.blobs
             .insert(digest.clone(), (media_type.into(), content));
