@@ -28,6 +28,7 @@
 //! - [`skopeo`], [`buildah`]: the tools that fill it.
 //! - [`oracle`]: what others make of an image: the kernel, umoci, unsquashfs, backhand and more.
 //! - [`real_image`]: images made from Debian packages, built once and kept.
+//! - [`mod@text`]: bytes that compress as those of programs do.
 
 pub mod authority;
 pub mod buildah;
@@ -38,6 +39,7 @@ pub mod oracle;
 pub mod real_image;
 pub mod registry;
 pub mod skopeo;
+pub mod text;
 pub mod token_server;
 
 mod command;

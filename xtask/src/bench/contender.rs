@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::Course;
+use super::served::Served;
 
 /// A way to make an image.
 pub(super) struct Contender {
@@ -32,7 +33,7 @@ pub(super) const PULLS: &[Contender] = &[
             let mut floor = Command::new(&course.floor);
             floor.arg(course.registry.addr().to_string());
             floor
-                .args(["bench/image", &course.digest])
+                .args([Served::NAME, &course.digest])
                 .current_dir(scratch);
             vec![floor]
         },

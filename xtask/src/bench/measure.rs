@@ -47,6 +47,13 @@ impl fmt::Display for Sample {
     }
 }
 
+/// The one in the middle; of an even number of samples, the larger of the two.
+pub(super) fn median<T: Ord + Copy + Default>(samples: &[Sample], of: impl Fn(&Sample) -> T) -> T {
+    let mut values: Vec<_> = samples.iter().map(of).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
 /// Runs a command under `time`, which knows what its processes used.
 pub(super) fn run(command: &mut Command) -> Result<Sample> {
     let report = tempfile::NamedTempFile::new()?;

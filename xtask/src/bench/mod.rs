@@ -1,13 +1,21 @@
 //! `cargo xtask bench`: ours and its peers on one machine, in one run, each output read back.
 //!
-//! Two tables. *From the registry to a finished squashfs* pulls a real image from a real registry on
+//! [`growth`] and [`network`] measure ours alone: images that grow, and a network slower than the machine.
+//!
+//! *Peers* are two tables. *From the registry to a finished squashfs* pulls a real image from a real registry on
 //! loopback; its floor is the computing that nobody can leave out. *A flat tar to squashfs* is the writer
 //! alone. Contenders run in turn, A B C A B C, because machines drift: ratios hold where seconds don't.
 //! A timing is never a test.
 
 mod contender;
+mod growth;
 mod measure;
+mod network;
+mod plot;
+mod program;
 mod report;
+mod served;
+mod throttle;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,18 +23,40 @@ use std::process::Command;
 use anyhow::{Context, Error, Result, bail};
 use test_support::docker_registry::DockerRegistry;
 use test_support::oracle::{Mount, umoci};
-use test_support::real_image::{self, RealImage};
-use test_support::skopeo::{self, Format};
+use test_support::real_image::RealImage;
 use tree_listing::{DiffOptions, Listing, diff};
 
 use self::contender::Contender;
+use self::growth::GrowthOptions;
 use self::measure::Sample;
+use self::network::NetworkOptions;
 use self::report::{Report, Row, Table};
+use self::served::Served;
 use crate::{command, workspace};
 
-/// What is measured, and how often.
+/// What is measured.
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchOptions {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    peers: PeersOptions,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// Ours and its peers, which is what is measured unless said otherwise
+    Peers(PeersOptions),
+    /// Time and memory of pulls as images grow
+    Growth(GrowthOptions),
+    /// Pulls through a network that is slower than this machine
+    Network(NetworkOptions),
+}
+
+/// How often, and what becomes of it.
+#[derive(clap::Args, Debug)]
+struct PeersOptions {
     /// How often each contender runs; medians are printed
     #[arg(long, default_value_t = 3, value_name = "N")]
     rounds: usize,
@@ -52,11 +82,20 @@ struct Course {
     floor: PathBuf,
 }
 
-/// Runs everything and prints the tables.
+/// Measures and prints tables.
 ///
 /// # Errors
-/// What prevents the preparation, a contender that fails, or an output that is not what was put in.
+/// What prevents the preparation, a program that fails, or an output that is not what was put in.
 pub fn bench(options: &BenchOptions) -> Result<()> {
+    match &options.what {
+        None => peers(&options.peers),
+        Some(What::Peers(options)) => peers(options),
+        Some(What::Growth(options)) => growth::growth(options),
+        Some(What::Network(options)) => network::network(options),
+    }
+}
+
+fn peers(options: &PeersOptions) -> Result<()> {
     let course = Course::prepare()?;
     let report = Report {
         machine: report::machine()?,
@@ -84,14 +123,11 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
 impl Course {
     fn prepare() -> Result<Self> {
         let directory = workspace::target("bench")?;
-        let image = real_image::compilers()
-            .map_err(Error::msg)?
-            .context("the image is built as root")?;
-        let registry = DockerRegistry::start().map_err(Error::msg)?;
-        let reference = format!("{}/bench/image:latest", registry.addr());
-        skopeo::push_layout(image.layout(), RealImage::TAG, &reference, Format::Oci)
-            .map_err(Error::msg)?;
-        let digest = skopeo::digest(&reference).map_err(Error::msg)?;
+        let Served {
+            image,
+            registry,
+            digest,
+        } = Served::start()?;
         let tree = umoci::unpack(image.layout(), RealImage::TAG)
             .map_err(Error::msg)?
             .context("umoci unpacks as root")?;
@@ -111,28 +147,16 @@ impl Course {
                 .arg(&tar)
                 .arg("."),
         )?;
-        let built = workspace::target("release")?;
-        for arguments in [
-            ["-p", "hpcc-rootfs", "--bin", "hpcc-rootfs"],
-            ["-p", "hpcc-rootfs", "--example", "floor"],
-            ["-p", "sqfs-writer", "--example", "tar2sqfs"],
-        ] {
-            let mut cargo = workspace::cargo();
-            cargo
-                .args(["build", "--release", "--quiet"])
-                .args(arguments);
-            command::output(&mut cargo)?;
-        }
         Ok(Self {
             directory,
+            reference: format!("{}/{}:latest", registry.addr(), Served::NAME),
             registry,
-            reference,
             digest,
             tar,
             expected,
-            program: built.join("hpcc-rootfs"),
-            tar2sqfs: built.join("examples/tar2sqfs"),
-            floor: built.join("examples/floor"),
+            program: program::binary("hpcc-rootfs", "hpcc-rootfs")?,
+            tar2sqfs: program::example("sqfs-writer", "tar2sqfs")?,
+            floor: program::example("hpcc-rootfs", "floor")?,
         })
     }
 
@@ -141,7 +165,7 @@ impl Course {
         &self,
         title: &'static str,
         contenders: &'static [Contender],
-        options: &BenchOptions,
+        options: &PeersOptions,
     ) -> Result<Table> {
         let mut rows: Vec<_> = contenders.iter().map(Row::new).collect();
         for round in 0..options.rounds {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::contender::Contender;
-use super::measure::Sample;
+use super::measure::{self, Sample};
 
 /// All that was measured.
 pub(super) struct Report {
@@ -38,9 +38,7 @@ impl Row {
     }
 
     fn median<T: Ord + Copy + Default>(&self, of: impl Fn(&Sample) -> T) -> T {
-        let mut values: Vec<_> = self.samples.iter().map(of).collect();
-        values.sort_unstable();
-        values.get(values.len() / 2).copied().unwrap_or_default()
+        measure::median(&self.samples, of)
     }
 }
 
