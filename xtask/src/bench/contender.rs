@@ -53,7 +53,7 @@ pub(super) const PULLS: &[Contender] = &[
                 &course.digest,
             ])
             .arg("--agent")
-            .arg(&course.floor)
+            .arg(&course.agent)
             .arg("--cache-dir")
             .arg(scratch);
             vec![pull]

@@ -24,6 +24,8 @@ pub(super) struct Sample {
     pub(super) size: u64,
     /// Writing such an image with one fsync takes this long.
     pub(super) sync: Duration,
+    /// Reading it, in all three ways.
+    pub(super) reading: Duration,
 }
 
 impl Sample {
@@ -48,7 +50,7 @@ impl fmt::Display for Sample {
 }
 
 /// The one in the middle; of an even number of samples, the larger of the two.
-pub(super) fn median<T: Ord + Copy + Default>(samples: &[Sample], of: impl Fn(&Sample) -> T) -> T {
+pub(super) fn median<S, T: Ord + Copy + Default>(samples: &[S], of: impl Fn(&S) -> T) -> T {
     let mut values: Vec<_> = samples.iter().map(of).collect();
     values.sort_unstable();
     values.get(values.len() / 2).copied().unwrap_or_default()

@@ -1,18 +1,21 @@
 //! `cargo xtask bench`: ours and its peers on one machine, in one run, each output read back.
 //!
-//! [`growth`] and [`network`] measure ours alone: images that grow, and a network slower than the machine.
+//! [`choices`] is what the defaults were chosen from. [`growth`] and [`network`] measure ours alone: images that grow, and a network slower than the machine.
 //!
 //! *Peers* are two tables. *From the registry to a finished squashfs* pulls a real image from a real registry on
 //! loopback; its floor is the computing that nobody can leave out. *A flat tar to squashfs* is the writer
 //! alone. Contenders run in turn, A B C A B C, because machines drift: ratios hold where seconds don't.
 //! A timing is never a test.
 
+mod bars;
+mod choices;
 mod contender;
 mod growth;
 mod measure;
 mod network;
 mod plot;
 mod program;
+mod reading;
 mod report;
 mod served;
 mod throttle;
@@ -26,10 +29,12 @@ use test_support::oracle::{Mount, umoci};
 use test_support::real_image::RealImage;
 use tree_listing::{DiffOptions, Listing, diff};
 
+use self::choices::ChoicesOptions;
 use self::contender::Contender;
 use self::growth::GrowthOptions;
 use self::measure::Sample;
 use self::network::NetworkOptions;
+use self::reading::Reading;
 use self::report::{Report, Row, Table};
 use self::served::Served;
 use crate::{command, workspace};
@@ -48,6 +53,8 @@ pub struct BenchOptions {
 enum What {
     /// Ours and its peers, which is what is measured unless said otherwise
     Peers(PeersOptions),
+    /// What each choice of codec, level, block size and tails costs
+    Choices(ChoicesOptions),
     /// Time and memory of pulls as images grow
     Growth(GrowthOptions),
     /// Pulls through a network that is slower than this machine
@@ -63,7 +70,10 @@ struct PeersOptions {
     /// Writes everything as JSON to this file too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Leaves reading back to an earlier run
+    /// Draws the wall times of the first table into this file too
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Leaves comparing what was made with what was put in to an earlier run
     #[arg(long)]
     unchecked: bool,
 }
@@ -80,6 +90,8 @@ struct Course {
     program: PathBuf,
     tar2sqfs: PathBuf,
     floor: PathBuf,
+    /// As small as an agent gets, so that images of equal content are compared.
+    agent: PathBuf,
 }
 
 /// Measures and prints tables.
@@ -90,6 +102,7 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
     match &options.what {
         None => peers(&options.peers),
         Some(What::Peers(options)) => peers(options),
+        Some(What::Choices(options)) => choices::choices(options),
         Some(What::Growth(options)) => growth::growth(options),
         Some(What::Network(options)) => network::network(options),
     }
@@ -113,6 +126,10 @@ fn peers(options: &PeersOptions) -> Result<()> {
         ],
     };
     println!("{report}");
+    if let Some(path) = &options.svg {
+        std::fs::write(path, report.to_svg())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     if let Some(path) = &options.json {
         std::fs::write(path, report.to_json())
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -147,8 +164,11 @@ impl Course {
                 .arg(&tar)
                 .arg("."),
         )?;
+        let agent = directory.join("agent");
+        std::fs::write(&agent, "#!/bin/sh\n")?;
         Ok(Self {
             directory,
+            agent,
             reference: format!("{}/{}:latest", registry.addr(), Served::NAME),
             registry,
             digest,
@@ -200,6 +220,7 @@ impl Course {
                 std::fs::rename(&image, output)?;
             }
             sample.sync = measure::sync_copy(output, &scratch.path().join("copy"))?;
+            sample.reading = Reading::of(output)?.total();
         }
         Ok(sample)
     }

@@ -23,7 +23,8 @@ const CORNER: (f64, f64) = (60.0, 34.0);
 /// Of the caption, at the top.
 const CAPTION: f64 = 30.0;
 
-const STYLE: &str = "\
+/// Of all our drawings.
+pub(super) const STYLE: &str = "\
 text{font:12px sans-serif;fill:#1f2328}\
 .title{font-weight:bold}\
 .grid{stroke:#d0d7de}\
@@ -128,14 +129,14 @@ impl Scale {
     }
 }
 
-fn line(from: (f64, f64), to: (f64, f64), class: &str) -> String {
+pub(super) fn line(from: (f64, f64), to: (f64, f64), class: &str) -> String {
     format!(
         "<line class=\"{class}\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>\n",
         from.0, from.1, to.0, to.1
     )
 }
 
-fn text(at: (f64, f64), anchor: &str, class: &str, words: &str) -> String {
+pub(super) fn text(at: (f64, f64), anchor: &str, class: &str, words: &str) -> String {
     let words = words.replace('&', "&amp;").replace('<', "&lt;");
     format!(
         "<text class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{words}</text>\n",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::json;
 
+use super::bars::{self, Bar};
 use super::contender::Contender;
 use super::measure::{self, Sample};
 
@@ -63,7 +64,7 @@ impl fmt::Display for Report {
         for table in &self.tables {
             writeln!(
                 f,
-                "\n| {} | wall s | CPU s | peak MB | size MB |\n|---|---|---|---|---|",
+                "\n| {} | wall s | CPU s | peak MB | size MB | reading it s |\n|---|---|---|---|---|---|",
                 table.title
             )?;
             for row in &table.rows {
@@ -76,14 +77,20 @@ impl fmt::Display for Report {
                     row.median(|sample| sample.peak) / 1_000_000,
                 )?;
                 match row.median(|sample| sample.size) {
-                    0 => writeln!(f, " |")?,
-                    size => writeln!(f, " {}.{} |", size / 1_000_000, size / 100_000 % 10)?,
+                    0 => writeln!(f, " | |")?,
+                    size => writeln!(
+                        f,
+                        " {}.{} | {:.2} |",
+                        size / 1_000_000,
+                        size / 100_000 % 10,
+                        row.median(|sample| sample.reading).as_secs_f64()
+                    )?,
                 }
             }
             if let Some(floor) = table.floor() {
                 writeln!(
                     f,
-                    "| the floor, disk included | {:.2} | | | |",
+                    "| the floor, disk included | {:.2} | | | | |",
                     floor.as_secs_f64()
                 )?;
                 for row in table.rows.iter().filter(|row| row.makes_image) {
@@ -102,6 +109,28 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// The wall times of the first table, the floor first.
+    pub(super) fn to_svg(&self) -> String {
+        let Some(table) = self.tables.first() else {
+            return String::new();
+        };
+        let floor = table.floor().map(|floor| Bar {
+            name: "the floor, disk included".into(),
+            value: floor.as_secs_f64(),
+            ours: false,
+        });
+        let rows = table.rows.iter().filter(|row| row.makes_image);
+        let bars: Vec<_> = floor
+            .into_iter()
+            .chain(rows.map(|row| Bar {
+                name: row.name.into(),
+                value: row.median(|sample| sample.wall).as_secs_f64(),
+                ours: row.name.starts_with("hpcc-rootfs"),
+            }))
+            .collect();
+        bars::svg(&self.machine, table.title, &bars, "s")
+    }
+
     pub(super) fn to_json(&self) -> String {
         let tables = self.tables.iter().map(|table| {
             let rows = table.rows.iter().map(|row| {
@@ -113,6 +142,7 @@ impl Report {
                         "sync_seconds": sample.sync.as_secs_f64(),
                         "peak_bytes": sample.peak,
                         "image_bytes": sample.size,
+                        "reading_seconds": sample.reading.as_secs_f64(),
                     })
                 });
                 json!({ "name": row.name, "samples": samples.collect::<Vec<_>>() })

@@ -1,0 +1,147 @@
+//! What each choice of codec, level, block size and tails costs: to build, to keep, and to read.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Error, Result};
+use serde_json::json;
+use test_support::real_image::{self, RealImage};
+
+use super::measure::{self, Sample};
+use super::program;
+use super::reading::Reading;
+use super::report;
+use crate::workspace;
+
+/// What is measured how often.
+#[derive(clap::Args, Debug)]
+pub(super) struct ChoicesOptions {
+    /// How often each choice is built and read; medians are printed
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    rounds: usize,
+    /// Only choices in whose arguments this occurs
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+    /// Writes everything as JSON to this file too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Options of the program, the defaults first.
+const CHOICES: [&str; 14] = [
+    "",
+    "--level 1",
+    "--level 2",
+    "--level 6",
+    "--level 15",
+    "--compressor lz4",
+    "--compressor gzip --level 6",
+    "--compressor gzip",
+    "--compressor xz",
+    "--compressor none",
+    "--block-size 64K",
+    "--block-size 256K",
+    "--block-size 1M",
+    "--tails no",
+];
+
+struct Row {
+    arguments: &'static str,
+    samples: Vec<(Sample, Reading)>,
+}
+
+/// Builds the image of compilers with each choice and reads it back through this machine's kernel.
+pub(super) fn choices(options: &ChoicesOptions) -> Result<()> {
+    let image = real_image::compilers()
+        .map_err(Error::msg)?
+        .context("the image is built as root")?;
+    let source = format!("oci:{}:{}", image.layout().display(), RealImage::TAG);
+    let program = program::binary("hpcc-rootfs", "hpcc-rootfs")?;
+    let output = workspace::target("bench")?.join("choice.sqsh");
+    let wanted = CHOICES.into_iter().filter(|of| of.contains(&options.only));
+    let mut rows: Vec<_> = wanted
+        .map(|arguments| Row {
+            arguments,
+            samples: Vec::new(),
+        })
+        .collect();
+    for _ in 0..options.rounds {
+        for row in &mut rows {
+            let mut build = Command::new(&program);
+            build
+                .args(["build", "--quiet", &source, "--output"])
+                .arg(&output)
+                .args(row.arguments.split_whitespace());
+            let mut sample = measure::run(&mut build)?;
+            sample.size = std::fs::metadata(&output)?.len();
+            let reading = Reading::of(&output)
+                .with_context(|| format!("reading what {:?} made", row.arguments))?;
+            println!(
+                "{row}: {sample}, read in {:.2} s",
+                reading.total().as_secs_f64()
+            );
+            row.samples.push((sample, reading));
+        }
+    }
+    std::fs::remove_file(&output)?;
+    println!(
+        "\n{}\n\n| choice | build s | CPU s | MB | walk s | read all s | 1500 files s |\n|---|---|---|---|---|---|---|",
+        report::machine()?
+    );
+    for row in &rows {
+        println!("{}", row.line());
+    }
+    if let Some(path) = &options.json {
+        let rows: Vec<_> = rows.iter().map(Row::to_json).collect();
+        let report = json!({ "machine": report::machine()?, "rows": rows });
+        std::fs::write(path, report.to_string())
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+impl Row {
+    fn seconds(&self, of: impl Fn(&(Sample, Reading)) -> Duration) -> f64 {
+        measure::median(&self.samples, of).as_secs_f64()
+    }
+
+    fn size(&self) -> u64 {
+        measure::median(&self.samples, |(sample, _)| sample.size)
+    }
+
+    fn line(&self) -> String {
+        format!(
+            "| {self} | {:.2} | {:.2} | {}.{} | {:.2} | {:.2} | {:.2} |",
+            self.seconds(|(sample, _)| sample.wall),
+            self.seconds(|(sample, _)| sample.cpu),
+            self.size() / 1_000_000,
+            self.size() / 100_000 % 10,
+            self.seconds(|(_, reading)| reading.walk),
+            self.seconds(|(_, reading)| reading.everything),
+            self.seconds(|(_, reading)| reading.random),
+        )
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "arguments": self.arguments,
+            "build_seconds": self.seconds(|(sample, _)| sample.wall),
+            "cpu_seconds": self.seconds(|(sample, _)| sample.cpu),
+            "image_bytes": self.size(),
+            "walk_seconds": self.seconds(|(_, reading)| reading.walk),
+            "read_seconds": self.seconds(|(_, reading)| reading.everything),
+            "random_seconds": self.seconds(|(_, reading)| reading.random),
+        })
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.arguments {
+            "" => "the defaults",
+            arguments => arguments,
+        })
+    }
+}
