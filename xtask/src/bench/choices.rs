@@ -21,9 +21,9 @@ pub(super) struct ChoicesOptions {
     /// How often each choice is built and read; medians are printed
     #[arg(long, default_value_t = 3, value_name = "N")]
     rounds: usize,
-    /// Only choices in whose arguments this occurs
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    only: String,
+    /// Only this choice, as it stands in the table; may be repeated
+    #[arg(long, value_name = "CHOICE", allow_hyphen_values = true)]
+    only: Vec<String>,
     /// Writes everything as JSON to this file too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -47,6 +47,7 @@ const CHOICES: [&str; 14] = [
     "--tails no",
 ];
 
+#[derive(Clone)]
 struct Row {
     arguments: &'static str,
     samples: Vec<(Sample, Reading)>,
@@ -60,13 +61,10 @@ pub(super) fn choices(options: &ChoicesOptions) -> Result<()> {
     let source = format!("oci:{}:{}", image.layout().display(), RealImage::TAG);
     let program = program::binary("hpcc-rootfs", "hpcc-rootfs")?;
     let output = workspace::target("bench")?.join("choice.sqsh");
-    let wanted = CHOICES.into_iter().filter(|of| of.contains(&options.only));
-    let mut rows: Vec<_> = wanted
-        .map(|arguments| Row {
-            arguments,
-            samples: Vec::new(),
-        })
-        .collect();
+    let mut rows = CHOICES.map(Row::of).to_vec();
+    if !options.only.is_empty() {
+        rows.retain(|row| options.only.contains(&row.to_string()));
+    }
     for _ in 0..options.rounds {
         for row in &mut rows {
             let mut build = Command::new(&program);
@@ -103,6 +101,13 @@ pub(super) fn choices(options: &ChoicesOptions) -> Result<()> {
 }
 
 impl Row {
+    fn of(arguments: &'static str) -> Self {
+        Self {
+            arguments,
+            samples: Vec::new(),
+        }
+    }
+
     fn seconds(&self, of: impl Fn(&(Sample, Reading)) -> Duration) -> f64 {
         measure::median(&self.samples, of).as_secs_f64()
     }

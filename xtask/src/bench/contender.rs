@@ -102,12 +102,12 @@ const PACK: [&str; 9] = [
     "-quiet",
 ];
 
-/// Ours, on so many threads.
+/// Ours, on so many threads, and like the others by default without a table for exports.
 fn tar2sqfs(course: &Course, output: &Path, threads: &str) -> Vec<Command> {
     vec![piped(
         &course.tar,
         &format!(
-            "{} {} --compressor zstd --level 3 --threads {threads}",
+            "{} {} --compressor zstd --level 3 --no-export --threads {threads}",
             course.tar2sqfs.display(),
             output.display()
         ),

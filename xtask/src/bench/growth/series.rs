@@ -133,7 +133,7 @@ pub(super) const SERIES: &[Series] = &[
     },
     Series {
         name: "names",
-        title: "Empty files in one directory, in no order",
+        title: "Empty files in one directory",
         one: "name",
         many: "thousand names in one directory",
         each: 1e3,
