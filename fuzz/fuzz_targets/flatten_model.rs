@@ -8,14 +8,12 @@
 mod archive;
 #[path = "../../crates/hpcc-rootfs/tests/flatten/fuzzed.rs"]
 mod fuzzed;
-#[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../../crates/hpcc-rootfs/tests/flatten/listing.rs"]
 mod listing;
 #[path = "../../crates/hpcc-rootfs/tests/flatten/model.rs"]
 mod model;
 #[path = "../../crates/hpcc-rootfs/tests/flatten/repair.rs"]
 mod repair;
-#[expect(dead_code, reason = "the tests need more of it")]
 #[path = "../../crates/hpcc-rootfs/tests/flatten/run.rs"]
 mod run;
 
