@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: ours and its peers on one machine, in one run, each output read back.
 //!
-//! `choices` is what the defaults were chosen from. `growth` and `network` measure ours alone: images that grow, and a network slower than the machine.
+//! `choices` is what the defaults were chosen from. `growth` and `network` measure ours alone: images that grow, and a
+//! network slower than the machine.
 //!
 //! *Peers* are two tables. *From the registry to a finished squashfs* pulls a real image from a real registry on
 //! loopback; its floor is the computing that nobody can leave out. *A flat tar to squashfs* is the writer
