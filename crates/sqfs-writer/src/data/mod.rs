@@ -4,7 +4,7 @@
 //!  body ─► block ─► block ─► … ─► tail
 //!            │        │             │
 //!            ▼        ▼             ▼
-//!        compressed, in order    the open fragment ─► when full: compressed, in the same order
+//!        compressed, in order    an open fragment ─► when full: compressed, in the same order
 //!            └────────┴──────► sink ◄──────────────────┘
 //! ```
 //!
@@ -22,6 +22,7 @@ mod handle;
 mod held;
 mod lists;
 mod ordered;
+mod tails;
 
 use std::io::Write;
 
@@ -41,13 +42,15 @@ use handle::{BlockList, Tail};
 use held::Held;
 use lists::WordIndex;
 use ordered::{Ordered, Wait};
+pub(crate) use tails::Tails;
+use tails::{Fragment, Kind};
 
 /// What a compressed block is for.
 enum Purpose {
     /// A block of a body, and what becomes of the body if this is its last one.
     Block { word: WordIndex, end: Option<End> },
     /// The fragment of that index.
-    Fragment(usize),
+    Fragment(FragmentIndex),
 }
 
 /// What becomes of the blocks of a body.
@@ -82,8 +85,7 @@ pub(crate) struct DataPlane<W> {
     queue: Ordered<Purpose>,
     lists: Lists,
     fragments: Pieces<FragmentEntry>,
-    /// The fragment that tails go to; its index is the length of `fragments`.
-    tails: Block,
+    tails: Tails,
     held: Held,
     /// `None` if duplicates are not looked for, or not any more.
     known: Option<Known>,
@@ -131,7 +133,7 @@ impl<W: Write> DataPlane<W> {
         // Enough for every thread to have something to do while another one is busy with a slow block, or has its
         // core taken away for a while. One more is on its way for a moment, before the oldest is waited for.
         let limit = (shares.blocks - 1).min(16 * options.threads);
-        let mut queue = Ordered::new(pool, options.block_size, limit);
+        let queue = Ordered::new(pool, options.block_size, limit);
         let effort = |stored, probe| match (stored, probe) {
             (true, _) => Effort::Store,
             (false, true) => Effort::Probe,
@@ -139,7 +141,7 @@ impl<W: Write> DataPlane<W> {
         };
         Ok(Self {
             output,
-            tails: queue.block(),
+            tails: Tails::new(),
             queue,
             lists: Lists::new(options.block_size),
             fragments: Pieces::new(),
@@ -171,8 +173,8 @@ impl<W: Write> DataPlane<W> {
     pub(crate) fn finish(mut self) -> Result<Written<W>, Error> {
         self.guard(|plane| {
             plane.discard_orphan()?;
-            if !plane.tails.is_empty() {
-                plane.submit_fragment()?;
+            while let Some(fragment) = plane.tails.next() {
+                plane.submit_fragment(fragment)?;
             }
             plane.write_ready(Wait::Always)
         })?;
@@ -232,9 +234,21 @@ impl<W: Write> DataPlane<W> {
     }
 
     /// Puts a tail into a fragment, and says where.
-    fn add_tail(&mut self, tail: &[u8]) -> Result<Tail, Error> {
-        if self.tails.space().len() < tail.len() {
-            self.submit_fragment()?;
+    fn add_tail(&mut self, kind: Kind, tail: &[u8]) -> Result<Tail, Error> {
+        if self.tails.with_room(kind, tail.len()).is_none() {
+            self.open_fragment(kind)?;
+        }
+        let Some(Fragment { index, block }) = self.tails.with_room(kind, tail.len()) else {
+            return Err(too_long(tail));
+        };
+        let offset = stored_len(block.filled())?;
+        block.push(tail);
+        Ok((*index, offset))
+    }
+
+    fn open_fragment(&mut self, kind: Kind) -> Result<(), Error> {
+        if let Some(fragment) = self.tails.make_place(kind) {
+            self.submit_fragment(fragment)?;
         }
         let index = u32::try_from(self.fragments.len())
             .ok()
@@ -246,24 +260,20 @@ impl<W: Write> DataPlane<W> {
                 value: self.fragments.len() as u64,
                 max: u64::from(u32::MAX) - 1,
             })?;
-        let offset = stored_len(self.tails.filled())?;
-        self.tails.push(tail);
-        Ok((index, offset))
-    }
-
-    fn submit_fragment(&mut self) -> Result<(), Error> {
-        self.check_memory()?;
-        self.discard_orphan()?;
-        let fragment = std::mem::replace(&mut self.tails, self.queue.block());
-        let index = self.fragments.len();
         self.fragments.push(FragmentEntry {
             start_block: 0,
             size: BlockWord::HOLE,
             unused: 0,
         });
+        self.tails.open(kind, index, self.queue.block());
+        self.check_memory()
+    }
+
+    fn submit_fragment(&mut self, fragment: Fragment) -> Result<(), Error> {
+        self.discard_orphan()?;
         let [_, effort] = self.efforts;
         self.queue
-            .submit(Purpose::Fragment(index), fragment, effort);
+            .submit(Purpose::Fragment(fragment.index), fragment.block, effort);
         self.write_ready(Wait::OverBudget)
     }
 
@@ -286,7 +296,7 @@ impl<W: Write> DataPlane<W> {
                     let start_block = self.output.write(stored)?;
                     self.counts.data_bytes += u64::from(len);
                     self.counts.raw_blocks += u64::from(raw);
-                    if let Some(entry) = self.fragments.get_mut(index) {
+                    if let Some(entry) = self.fragments.get_mut(index.0 as usize) {
                         entry.start_block = start_block;
                         entry.size = word;
                     }
@@ -336,10 +346,14 @@ impl<W: Write> DataPlane<W> {
 
 /// Length of at most a block, which always fits.
 fn stored_len(bytes: &[u8]) -> Result<u32, Error> {
-    u32::try_from(bytes.len()).map_err(|_| Error::Limit {
+    u32::try_from(bytes.len()).map_err(|_| too_long(bytes))
+}
+
+fn too_long(bytes: &[u8]) -> Error {
+    Error::Limit {
         what: "length of a block",
         entry: "the image".into(),
         value: bytes.len() as u64,
         max: 1 << 20,
-    })
+    }
 }

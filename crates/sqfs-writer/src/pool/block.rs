@@ -34,6 +34,11 @@ impl Block {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 
+    /// How much more goes in, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        self.bytes.len() - self.filled
+    }
+
     /// The part that is free, with whatever was there before. [`advance`](Self::advance) says how
     /// much of it was filled.
     pub(crate) fn space(&mut self) -> &mut [u8] {

@@ -102,7 +102,7 @@ fn digests_of_larger_images() {
 
 /// Of [`digests_of_larger_images`].
 const DIGESTS: [&str; 3] = [
-    "b0ee24f763eca86e5f3875d2dcce7525ca13b93e56b9d1f5245eb705c2dc4c0e",
-    "5707c12227aa334093e383350e61de27a5ac51830cad0493a54fa34aad294402",
-    "56a115772bb59bd46df755337ef1535665d92763ff7b6b4860edda1ea557cef7",
+    "a75f5f11373bae24dbb1f52c4d7e36eab68a506b8378219b8198872abf4eb54a",
+    "5b735ebc3503cc632a436b48b07153341ab773900de13bbc0d523b2ec2136281",
+    "661e2c9867b0e16e6c143b6ef455383c76f82c1daa80ab2d4eafba38c21661d7",
 ];
