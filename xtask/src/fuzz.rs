@@ -36,12 +36,14 @@ pub(crate) fn run(seconds: u32) -> Result<Tally> {
         }
         run.args([target, "--", &format!("-max_total_time={seconds}")])
             .current_dir(workspace::root());
-        let passed = command::show(&mut run)?.success;
-        println!(
-            "fuzz target {target}: {}",
-            if passed { "ok" } else { "FAILED" }
-        );
-        tally += Tally::of(passed);
+        let shown = command::show(&mut run)?;
+        let word = if shown.success { "ok" } else { "FAILED" };
+        println!("fuzz target {target}: {word}");
+        tally += if shown.success {
+            Tally::passed()
+        } else {
+            Tally::failed(&shown.output)
+        };
     }
     if tally == Tally::default() {
         bail!("fuzz/ has no targets");

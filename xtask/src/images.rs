@@ -45,17 +45,21 @@ pub(crate) fn verify_all() -> Result<Tally> {
         let directory = tempfile::tempdir()?;
         let verified = make(directory.path())
             .and_then(|image| verify(&image.path, &image.expected, &image.options));
-        match &verified {
+        tally += match verified {
             Ok(verified) => {
                 let entries = verified.report.listing.entries.len();
                 println!(
                     "image ({name}): {entries} entries equal, {:.1} s",
                     verified.took.as_secs_f32()
                 );
+                Tally::passed()
             }
-            Err(error) => println!("image ({name}): FAILED: {error:?}"),
-        }
-        tally += Tally::of(verified.is_ok());
+            Err(error) => {
+                let text = format!("image ({name}): FAILED: {error:?}");
+                println!("{text}");
+                Tally::failed(&text)
+            }
+        };
     }
     Ok(tally)
 }

@@ -2,29 +2,55 @@
 
 use std::ops::AddAssign;
 
-/// How many tests passed and failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// How many lines of what failed are kept.
+const KEPT: usize = 100;
+
+/// How many tests passed and failed, and what is to be read again of those that failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    /// The last lines of each command that failed. What ran after it would hide them.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Tally {
-    /// One test that passed or did not.
-    pub(crate) fn of(passed: bool) -> Self {
+    /// One test that passed.
+    pub(crate) fn passed() -> Self {
         Self {
-            passed: passed.into(),
-            failed: (!passed).into(),
+            passed: 1,
+            ..Self::default()
         }
     }
 
-    /// The sum of all summaries in the output of `cargo test` or `cargo nextest run`.
-    pub(crate) fn in_output(output: &str) -> Self {
+    /// One test that failed, and what it wrote.
+    pub(crate) fn failed(output: &str) -> Self {
+        Self {
+            failed: 1,
+            ..Self::default()
+        }
+        .with_failure(output)
+    }
+
+    /// The sum of all summaries in the output of `cargo test` or `cargo nextest run`. If nothing failed by them and the
+    /// command did all the same, it did not even come to its tests.
+    pub(crate) fn in_output(output: &str, success: bool) -> Self {
         let mut tally = Self::default();
         for line in output.lines() {
             tally += summary(line).unwrap_or_default();
         }
-        tally
+        if success && tally.failed == 0 {
+            return tally;
+        }
+        tally.failed = tally.failed.max(1);
+        tally.with_failure(output)
+    }
+
+    fn with_failure(mut self, output: &str) -> Self {
+        let lines: Vec<&str> = output.lines().collect();
+        let (_, last) = lines.split_at(lines.len().saturating_sub(KEPT));
+        self.failures.push(last.join("\n"));
+        self
     }
 }
 
@@ -32,6 +58,7 @@ impl AddAssign for Tally {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
+        self.failures.extend(other.failures);
     }
 }
 
@@ -96,16 +123,43 @@ mod tests {
             ("test walk ... 3 passed", (0, 0)),
             ("error: 3 failed", (0, 0)),
         ];
-        for (line, (passed, failed)) in cases {
-            assert_eq!(Tally::in_output(line), Tally { passed, failed }, "{line}");
+        let counts = |line| {
+            let tally = Tally::in_output(line, true);
+            (tally.passed, tally.failed)
+        };
+        for (line, expected) in cases {
+            assert_eq!(counts(line), expected, "{line}");
         }
         let all = cases.map(|(line, _)| line).join("\n");
-        assert_eq!(
-            Tally::in_output(&all),
-            Tally {
-                passed: 39,
-                failed: 6
-            }
-        );
+        assert_eq!(counts(&all), (39, 6));
+    }
+
+    #[test]
+    fn what_failed_is_kept_to_be_read_again_and_nothing_else() {
+        let output = |last: &str| {
+            let first = (0..KEPT).map(|n| format!("line {n}\n"));
+            first.collect::<String>() + last
+        };
+        let tally = |text, success| Tally::in_output(&output(text), success);
+        let good = "     Summary [   0.2s] 1 test run: 1 passed, 0 skipped";
+        assert_eq!(tally(good, true), Tally::passed());
+        let mut sum = tally(good, true);
+        for (text, success, passed) in [
+            (
+                "     Summary [   0.2s] 2 tests run: 1 passed, 1 failed, 0 skipped",
+                false,
+                1,
+            ),
+            ("error: could not compile", false, 0),
+        ] {
+            let failed = tally(text, success);
+            assert_eq!((failed.passed, failed.failed), (passed, 1), "{text}");
+            sum += failed;
+        }
+        let kept: Vec<_> = sum.failures.iter().map(|text| text.lines()).collect();
+        assert_eq!(kept.len(), 2);
+        for mut lines in kept {
+            assert_eq!((lines.next(), lines.count()), (Some("line 1"), KEPT - 1));
+        }
     }
 }

@@ -57,8 +57,8 @@ const STEPS: [(&str, Step); 9] = [
     ("fuzzing", |options| fuzz::run(options.fuzz_seconds)),
 ];
 
-/// Runs every step, and ends in a line of its own that counts the tests of all of them. A step that fails in another way
-/// than by its tests counts as one that failed.
+/// Runs every step, and ends with what the failed ones wrote last and with a line of its own that counts the tests of all of
+/// them. A step that fails in another way than by its tests counts as one that failed.
 ///
 /// # Errors
 ///
@@ -71,7 +71,7 @@ pub fn test(options: TestOptions) -> Result<()> {
         let start = Instant::now();
         let tally = step(options).unwrap_or_else(|error| {
             println!("error: {error:#}");
-            Tally::of(false)
+            Tally::failed(&format!("error: {error:#}"))
         });
         let word = if tally.failed == 0 { "ok" } else { "FAILED" };
         println!(
@@ -83,6 +83,9 @@ pub fn test(options: TestOptions) -> Result<()> {
         }
         total += tally;
     }
+    for text in &total.failures {
+        println!("\n=== what failed, again: the last lines of it ===\n{text}");
+    }
     println!("\n{} passed, {} failed", total.passed, total.failed);
     if failed.is_empty() {
         Ok(())
@@ -93,11 +96,11 @@ pub fn test(options: TestOptions) -> Result<()> {
 
 /// A step that is no test: it counts only when it fails.
 fn check(command: &mut Command) -> Result<Tally> {
-    let success = command::show(command)?.success;
-    Ok(if success {
+    let shown = command::show(command)?;
+    Ok(if shown.success {
         Tally::default()
     } else {
-        Tally::of(false)
+        Tally::failed(&shown.output)
     })
 }
 
@@ -122,18 +125,20 @@ fn tests() -> Result<Tally> {
     if !command::succeeds(workspace::cargo().args(["nextest", "--version"])) {
         return counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]));
     }
-    let mut tally =
-        counted(workspace::cargo().args(["nextest", "run", "--workspace", "--no-fail-fast"]))?;
+    // What failed tests wrote stands at the end as well, where it is found.
+    let mut tally = counted(workspace::cargo().args([
+        "nextest",
+        "run",
+        "--workspace",
+        "--no-fail-fast",
+        "--failure-output",
+        "immediate-final",
+    ]))?;
     tally += counted(workspace::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))?;
     Ok(tally)
 }
 
 fn counted(command: &mut Command) -> Result<Tally> {
     let shown = command::show(command)?;
-    let mut tally = Tally::in_output(&shown.output);
-    if !shown.success && tally.failed == 0 {
-        // It did not even come to its tests.
-        tally += Tally::of(false);
-    }
-    Ok(tally)
+    Ok(Tally::in_output(&shown.output, shown.success))
 }

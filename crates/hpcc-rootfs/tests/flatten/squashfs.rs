@@ -51,7 +51,7 @@ impl<'a> Mount<'a> {
 impl Drop for Mount<'_> {
     fn drop(&mut self) {
         // A process that another thread is about to start holds what we had open until it starts.
-        for _ in 0..100 {
+        for _ in 0..1000 {
             let output = Command::new("umount").arg(self.0).output();
             if output.is_ok_and(|output| output.status.success()) {
                 return;

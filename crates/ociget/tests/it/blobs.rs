@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ociget::{Digest, Error};
 
-use crate::support::{Content, Delivery, Reply, Seen, Server, noise, pull, quick, ranged};
+use crate::support::{Content, Delivery, Reply, STALL, Seen, Server, noise, pull, quick, ranged};
 
 /// An image whose layer is answered by `answer`, given the number of the request for it.
 async fn layer_server(
@@ -196,7 +196,7 @@ async fn a_stalled_body_is_resumed_but_a_slow_reader_is_no_stall() {
         .unwrap();
     let mut blob = source.blob(&image.layers[0].descriptor).await.unwrap();
     let mut bytes = blob.chunk().await.unwrap().unwrap().to_vec();
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(STALL * 3 / 2).await;
     while let Some(chunk) = blob.chunk().await.unwrap() {
         bytes.extend_from_slice(&chunk);
     }

@@ -1,11 +1,10 @@
 //! Several ranges of one blob at once: the same bytes, whatever the server makes of it.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::time::Duration;
 
 use ociget::{Digest, Error, Options};
 
-use crate::support::{Content, Delivery, Reply, Seen, Server, noise, pull, quick, ranged};
+use crate::support::{Content, Delivery, Reply, STALL, Seen, Server, noise, pull, quick, ranged};
 
 const PIECE: usize = 256 << 10;
 const SIZE: usize = 10 * PIECE + 77;
@@ -156,9 +155,9 @@ async fn a_reader_that_waits_holds_no_more_than_its_ranges() {
         .unwrap();
     let mut blob = source.blob(&image.layers[0].descriptor).await.unwrap();
     assert!(blob.chunk().await.unwrap().is_some());
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(STALL / 2).await;
     assert_eq!(asked_ranges(&server, &layer).len(), 3, "and no more");
     // That it waited is no stall.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(STALL).await;
     assert_eq!(blob.finish().await.unwrap().get(), &Digest::of(&layer));
 }

@@ -391,12 +391,15 @@ fn descriptor(media_type: &str, bytes: &[u8], rest: &str) -> String {
     )
 }
 
-/// Options of a client that gives up soon and has no credentials.
+/// How long nothing may come before a client of [`quick`] takes it for a break.
+pub(crate) const STALL: Duration = Duration::from_secs(2);
+
+/// Options of a client that gives up soon and has no credentials. Not as soon as a busy machine may pause a process.
 pub(crate) fn quick() -> Options {
     let mut options = Options::default();
     options.credentials = Arc::new(Anonymous::default());
     options.retries = 1;
-    options.stall_timeout = Duration::from_millis(400);
+    options.stall_timeout = STALL;
     options
 }
 
