@@ -16,6 +16,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use smallvec::SmallVec;
+
 use crate::error::{Error, TreeError};
 use crate::metadata::Metadata;
 
@@ -79,6 +81,9 @@ impl<B> Kind<B> {
     }
 }
 
+/// A name in a directory.
+type Name = SmallVec<[u8; 16]>;
+
 /// The entries of a directory, in bytewise order of their names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Directory {
@@ -86,7 +91,7 @@ pub struct Directory {
         clippy::box_collection,
         reason = "most nodes are files, and would be as large as a map too"
     )]
-    entries: Box<BTreeMap<Box<[u8]>, NodeId>>,
+    entries: Box<BTreeMap<Name, NodeId>>,
     parent: u32,
 }
 
@@ -105,7 +110,7 @@ impl Directory {
 
     /// Names and nodes, in bytewise order of the names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], NodeId)> {
-        self.entries.iter().map(|(name, id)| (&**name, *id))
+        self.entries.iter().map(|(name, id)| (name.as_slice(), *id))
     }
 
     /// How many entries there are.
@@ -270,7 +275,7 @@ impl<B> Tree<B> {
         let old = self
             .directory_mut(directory)?
             .entries
-            .insert(name.into(), id);
+            .insert(Name::from_slice(name), id);
         self.nodes.push(Some(Node {
             metadata,
             kind,
@@ -304,7 +309,7 @@ impl<B> Tree<B> {
         let old = self
             .directory_mut(directory)?
             .entries
-            .insert(name.into(), target);
+            .insert(Name::from_slice(name), target);
         if let Some(old) = old {
             self.unlink(old);
         }
@@ -317,7 +322,7 @@ impl<B> Tree<B> {
     /// # Errors
     /// [`Error::Tree`] if `directory` is stale or not a directory.
     pub fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<bool, Error> {
-        match self.directory_mut(directory)?.entries.entry(name.into()) {
+        match self.directory_mut(directory)?.entries.entry(Name::from_slice(name)) {
             Entry::Vacant(_) => Ok(false),
             Entry::Occupied(entry) => {
                 let old = entry.remove();
