@@ -13,9 +13,11 @@ pub struct Guest {
     pub init: PathBuf,
     /// The `/.hpcc/agent` of every image that is verified.
     pub probe: PathBuf,
+    /// The agent of an image whose reading is measured.
+    pub reader: PathBuf,
 }
 
-/// Builds both programs, or finds that they are up to date.
+/// Builds the programs, or finds that they are up to date.
 ///
 /// # Errors
 ///
@@ -53,5 +55,6 @@ pub fn build() -> Result<Guest> {
     Ok(Guest {
         init: programs.join("hpcc-init"),
         probe: programs.join("hpcc-probe"),
+        reader: programs.join("hpcc-reader"),
     })
 }

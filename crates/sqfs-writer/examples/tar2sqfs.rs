@@ -14,7 +14,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{Read, stdin};
+use std::io::{Read, Write as _, stdin, stdout};
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -41,7 +41,8 @@ fn main() -> ExitCode {
     let (out, options) = match arguments() {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            println!("{USAGE}");
+            // Whoever has read enough of it may close the pipe.
+            let _ = writeln!(stdout(), "{USAGE}");
             return ExitCode::SUCCESS;
         }
         Err(error) => {

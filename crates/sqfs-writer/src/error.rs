@@ -25,8 +25,14 @@ pub enum Error {
     },
     /// An edit of the tree that has no meaning: a stale node, a child of a file, a hard link to a
     /// directory.
-    #[error("{0}")]
-    Tree(TreeError),
+    #[error("{}{reason}", .entry.as_ref().map(|entry| format!("{entry}: ")).unwrap_or_default())]
+    Tree {
+        /// The path or name that the edit was about, what is not printable escaped; `None` where a
+        /// node is all that is known.
+        entry: Option<String>,
+        /// What is wrong with it.
+        reason: TreeError,
+    },
     /// A value that the format has no room for.
     #[error("{what} of {entry} is {value}; squashfs allows at most {max}")]
     Limit {
@@ -121,7 +127,20 @@ impl fmt::Display for TreeError {
 }
 
 impl From<TreeError> for Error {
-    fn from(error: TreeError) -> Self {
-        Self::Tree(error)
+    fn from(reason: TreeError) -> Self {
+        Self::Tree {
+            entry: None,
+            reason,
+        }
+    }
+}
+
+impl TreeError {
+    /// With the name or path that it is about.
+    pub(crate) fn at(self, entry: &[u8]) -> Error {
+        Error::Tree {
+            entry: Some(entry.escape_ascii().to_string()),
+            reason: self,
+        }
     }
 }

@@ -86,16 +86,9 @@ impl<W: Write + Seek> ImageWriter<W> {
         path: impl AsRef<[u8]>,
         metadata: Metadata,
     ) -> Result<NodeId, Error> {
-        let Some((parent, name)) = self.parent(path.as_ref())? else {
-            self.tree.set_metadata(NodeId::ROOT, metadata)?;
-            return Ok(NodeId::ROOT);
-        };
-        let known = self.tree.lookup(parent, name)?;
-        if let Some(id) = known.filter(|&id| self.is_directory(id)) {
-            self.tree.set_metadata(id, metadata)?;
-            return Ok(id);
-        }
-        self.tree.insert(parent, name, metadata, Kind::directory())
+        let path = path.as_ref();
+        self.put_directory(path, metadata)
+            .map_err(|error| name(error, path))
     }
 
     /// A symbolic link. The target is stored as it is.
@@ -117,8 +110,11 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// # Errors
     /// [`Error::Tree`] if `target` is a directory or no longer there; [`Error::Name`].
     pub fn link(&mut self, path: impl AsRef<[u8]>, target: NodeId) -> Result<(), Error> {
-        let (parent, name) = self.parent(path.as_ref())?.ok_or(TreeError::Root)?;
-        self.tree.link(parent, name, target)
+        let path = path.as_ref();
+        let place = self.parent(path).and_then(not_root);
+        place
+            .and_then(|(parent, name)| self.tree.link(parent, name, target))
+            .map_err(|error| name(error, path))
     }
 
     /// Anything. What had the path before is replaced.
@@ -133,8 +129,11 @@ impl<W: Write + Seek> ImageWriter<W> {
         metadata: Metadata,
         kind: Kind<FileData>,
     ) -> Result<NodeId, Error> {
-        let (parent, name) = self.parent(path.as_ref())?.ok_or(TreeError::Root)?;
-        self.tree.insert(parent, name, metadata, kind)
+        let path = path.as_ref();
+        let place = self.parent(path).and_then(not_root);
+        place
+            .and_then(|(parent, name)| self.tree.insert(parent, name, metadata, kind))
+            .map_err(|error| name(error, path))
     }
 
     /// The tree so far, to look things up, remove them, or edit it by handle instead of by path.
@@ -187,6 +186,19 @@ impl<W: Write + Seek> ImageWriter<W> {
         Ok(Some((parent, name)))
     }
 
+    fn put_directory(&mut self, path: &[u8], metadata: Metadata) -> Result<NodeId, Error> {
+        let Some((parent, name)) = self.parent(path)? else {
+            self.tree.set_metadata(NodeId::ROOT, metadata)?;
+            return Ok(NodeId::ROOT);
+        };
+        let known = self.tree.lookup(parent, name)?;
+        if let Some(id) = known.filter(|&id| self.is_directory(id)) {
+            self.tree.set_metadata(id, metadata)?;
+            return Ok(id);
+        }
+        self.tree.insert(parent, name, metadata, Kind::directory())
+    }
+
     fn is_directory(&self, id: NodeId) -> bool {
         self.tree
             .get(id)
@@ -202,11 +214,20 @@ impl<W: Write + Seek> fmt::Debug for ImageWriter<W> {
     }
 }
 
-/// Says which file it was: the data plane knows no names.
+/// Only the root has no place in a directory.
+fn not_root<T>(place: Option<T>) -> Result<T, Error> {
+    place.ok_or_else(|| TreeError::Root.into())
+}
+
+/// Says which entry it was: the data plane knows no names, and the tree no paths.
 fn name(error: Error, path: &[u8]) -> Error {
     let path = path.escape_ascii().to_string();
     match error {
         Error::Body(source) => Error::File { path, source },
+        Error::Tree { reason, .. } => Error::Tree {
+            entry: Some(path),
+            reason,
+        },
         Error::Limit {
             what: what @ "length",
             value,

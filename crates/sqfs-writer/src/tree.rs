@@ -260,7 +260,7 @@ impl<B> Tree<B> {
         mut kind: Kind<B>,
     ) -> Result<NodeId, Error> {
         check_name(name)?;
-        check_mode(&metadata)?;
+        check_mode(&metadata).map_err(|error| error.at(name))?;
         let id = u32::try_from(self.nodes.len())
             .map(NodeId)
             .map_err(|_| Error::Limit {
@@ -273,7 +273,8 @@ impl<B> Tree<B> {
             new.parent = directory.0;
         }
         let old = self
-            .directory_mut(directory)?
+            .directory_mut(directory)
+            .map_err(|error| error.at(name))?
             .entries
             .insert(Name::from_slice(name), id);
         self.nodes.push(Some(Node {
@@ -295,10 +296,10 @@ impl<B> Tree<B> {
     /// As [`insert`](Self::insert), and [`Error::Tree`] if `target` is a directory or stale.
     pub fn link(&mut self, directory: NodeId, name: &[u8], target: NodeId) -> Result<(), Error> {
         check_name(name)?;
-        self.directory(directory)?;
-        let node = self.node_mut(target)?;
+        self.directory(directory).map_err(|error| error.at(name))?;
+        let node = self.node_mut(target).map_err(|error| error.at(name))?;
         if node.kind.is_directory() {
-            return Err(TreeError::LinkToDirectory.into());
+            return Err(TreeError::LinkToDirectory.at(name));
         }
         node.links = node.links.checked_add(1).ok_or(Error::Limit {
             what: "link count",
@@ -307,7 +308,8 @@ impl<B> Tree<B> {
             max: u32::MAX.into(),
         })?;
         let old = self
-            .directory_mut(directory)?
+            .directory_mut(directory)
+            .map_err(|error| error.at(name))?
             .entries
             .insert(Name::from_slice(name), target);
         if let Some(old) = old {
@@ -322,7 +324,10 @@ impl<B> Tree<B> {
     /// # Errors
     /// [`Error::Tree`] if `directory` is stale or not a directory.
     pub fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<bool, Error> {
-        match self.directory_mut(directory)?.entries.entry(Name::from_slice(name)) {
+        let directory = self
+            .directory_mut(directory)
+            .map_err(|error| error.at(name))?;
+        match directory.entries.entry(Name::from_slice(name)) {
             Entry::Vacant(_) => Ok(false),
             Entry::Occupied(entry) => {
                 let old = entry.remove();

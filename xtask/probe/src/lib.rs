@@ -1,15 +1,18 @@
 //! The guest side of `cargo xtask verify`.
 //!
-//! Two static programs run inside the microVM, both as PID 1:
+//! Three static programs run inside the microVM, both as PID 1:
 //! - `hpcc-init` is `/init` of the initramfs. It loads the kernel modules, mounts the root that the kernel command line
 //!   names, switches to it and runs the program that `init=` names.
 //! - `hpcc-probe` is that program: the `/.hpcc/agent` of the image that is verified. It walks the whole root and writes a
 //!   [`Report`] to a second disk.
+//! - `hpcc-reader` is that program when reading is measured: it says on the console how long it took.
 //!
-//! Both end in [`power_off`], whatever happens: a guest that hangs costs the person who waits for it a time-out.
+//! All end in [`power_off`], whatever happens: a guest that hangs costs the person who waits for it a time-out.
 
+mod reading;
 mod report;
 
+pub use reading::Reading;
 pub use report::{DamagedReport, Evidence, Report};
 
 use std::convert::Infallible;

@@ -6,14 +6,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
+use hpcc_probe::Reading;
 use serde_json::json;
 use test_support::real_image::{self, RealImage};
 
 use super::measure::{self, Sample};
-use super::program;
-use super::reading::Reading;
-use super::report;
-use crate::workspace;
+use super::{program, reading, report};
+use crate::{guest, workspace};
 
 /// What is measured how often.
 #[derive(clap::Args, Debug)]
@@ -21,6 +20,9 @@ pub(super) struct ChoicesOptions {
     /// How often each choice is built and read; medians are printed
     #[arg(long, default_value_t = 3, value_name = "N")]
     rounds: usize,
+    /// Reads each in a guest too, once; emulated, that takes minutes
+    #[arg(long)]
+    guest: bool,
     /// Only this choice, as it stands in the table; may be repeated
     #[arg(long, value_name = "CHOICE", allow_hyphen_values = true)]
     only: Vec<String>,
@@ -51,6 +53,7 @@ const CHOICES: [&str; 14] = [
 struct Row {
     arguments: &'static str,
     samples: Vec<(Sample, Reading)>,
+    guest: Option<Reading>,
 }
 
 /// Builds the image of compilers with each choice and reads it back through this machine's kernel.
@@ -60,6 +63,7 @@ pub(super) fn choices(options: &ChoicesOptions) -> Result<()> {
         .context("the image is built as root")?;
     let source = format!("oci:{}:{}", image.layout().display(), RealImage::TAG);
     let program = program::binary("hpcc-rootfs", "hpcc-rootfs")?;
+    let agent = guest::build()?.reader;
     let output = workspace::target("bench")?.join("choice.sqsh");
     let mut rows = CHOICES.map(Row::of).to_vec();
     if !options.only.is_empty() {
@@ -71,11 +75,18 @@ pub(super) fn choices(options: &ChoicesOptions) -> Result<()> {
             build
                 .args(["build", "--quiet", &source, "--output"])
                 .arg(&output)
+                .arg("--agent")
+                .arg(&agent)
                 .args(row.arguments.split_whitespace());
             let mut sample = measure::run(&mut build)?;
-            sample.size = std::fs::metadata(&output)?.len();
-            let reading = Reading::of(&output)
+            sample.size = measure::bytes_used(&output)?;
+            let reading = reading::here(&output)
                 .with_context(|| format!("reading what {:?} made", row.arguments))?;
+            if options.guest && row.guest.is_none() {
+                let reading = reading::in_guest(&output)?;
+                println!("{row}, in a guest: {reading:.2?}");
+                row.guest = Some(reading);
+            }
             println!(
                 "{row}: {sample}, read in {:.2} s",
                 reading.total().as_secs_f64()
@@ -85,11 +96,12 @@ pub(super) fn choices(options: &ChoicesOptions) -> Result<()> {
     }
     std::fs::remove_file(&output)?;
     println!(
-        "\n{}\n\n| choice | build s | CPU s | MB | walk s | read all s | 1500 files s |\n|---|---|---|---|---|---|---|",
+        "\n{}\n\n| choice | build s | CPU s | MB | walk s | read all s | 1500 files s | in a guest |\n|---|---|---|---|---|---|---|---|",
         report::machine()?
     );
+    let first = rows.first().and_then(|row| row.guest);
     for row in &rows {
-        println!("{}", row.line());
+        println!("{}", row.line(first));
     }
     if let Some(path) = &options.json {
         let rows: Vec<_> = rows.iter().map(Row::to_json).collect();
@@ -105,6 +117,7 @@ impl Row {
         Self {
             arguments,
             samples: Vec::new(),
+            guest: None,
         }
     }
 
@@ -116,9 +129,23 @@ impl Row {
         measure::median(&self.samples, |(sample, _)| sample.size)
     }
 
-    fn line(&self) -> String {
+    /// What the guest took is told as a multiple of the first row's: it has seconds of its own.
+    fn line(&self, first: Option<Reading>) -> String {
+        let guest = self
+            .guest
+            .zip(first)
+            .map_or_else(String::new, |(own, first)| {
+                let ratio =
+                    |of: fn(Reading) -> Duration| of(own).as_secs_f64() / of(first).as_secs_f64();
+                format!(
+                    "{:.2}, {:.2}, {:.2}",
+                    ratio(|reading| reading.walk),
+                    ratio(|reading| reading.everything),
+                    ratio(|reading| reading.random)
+                )
+            });
         format!(
-            "| {self} | {:.2} | {:.2} | {}.{} | {:.2} | {:.2} | {:.2} |",
+            "| {self} | {:.2} | {:.2} | {}.{} | {:.2} | {:.2} | {:.2} | {guest} |",
             self.seconds(|(sample, _)| sample.wall),
             self.seconds(|(sample, _)| sample.cpu),
             self.size() / 1_000_000,
@@ -138,6 +165,9 @@ impl Row {
             "walk_seconds": self.seconds(|(_, reading)| reading.walk),
             "read_seconds": self.seconds(|(_, reading)| reading.everything),
             "random_seconds": self.seconds(|(_, reading)| reading.random),
+            "guest_seconds": self.guest.map(|reading| {
+                [reading.walk, reading.everything, reading.random].map(|time| time.as_secs_f64())
+            }),
         })
     }
 }

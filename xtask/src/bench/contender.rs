@@ -16,6 +16,8 @@ pub(super) struct Contender {
     pub(super) image: fn(&Course, &Path, &Path) -> PathBuf,
     /// The floor makes none.
     pub(super) makes_image: bool,
+    /// Whether its image holds all that was put in, which is checked then.
+    pub(super) complete: bool,
     /// Paths in its image that are not the container image's.
     pub(super) own: &'static [&'static str],
 }
@@ -39,6 +41,7 @@ pub(super) const PULLS: &[Contender] = &[
         },
         image: as_asked,
         makes_image: false,
+        complete: false,
         own: &[],
     },
     Contender {
@@ -62,6 +65,7 @@ pub(super) const PULLS: &[Contender] = &[
             scratch.join(format!("{}.sqsh", course.digest.replace(':', "-")))
         },
         makes_image: true,
+        complete: true,
         own: &["/.hpcc"],
     },
     Contender {
@@ -85,6 +89,7 @@ pub(super) const PULLS: &[Contender] = &[
         },
         image: as_asked,
         makes_image: true,
+        complete: true,
         own: &[],
     },
 ];
@@ -131,6 +136,7 @@ pub(super) const WRITERS: &[Contender] = &[
         steps: |course, _, output| tar2sqfs(course, output, "1"),
         image: as_asked,
         makes_image: true,
+        complete: true,
         own: &[],
     },
     Contender {
@@ -138,6 +144,7 @@ pub(super) const WRITERS: &[Contender] = &[
         steps: |course, _, output| tar2sqfs(course, output, "2"),
         image: as_asked,
         makes_image: true,
+        complete: true,
         own: &[],
     },
     Contender {
@@ -151,6 +158,7 @@ pub(super) const WRITERS: &[Contender] = &[
         },
         image: as_asked,
         makes_image: true,
+        complete: true,
         own: &[],
     },
     Contender {
@@ -165,6 +173,19 @@ pub(super) const WRITERS: &[Contender] = &[
         },
         image: as_asked,
         makes_image: true,
+        complete: true,
+        own: &[],
+    },
+    Contender {
+        name: "backhand (no xattrs, no hard links)",
+        steps: |course, _, output| {
+            let mut backhand = Command::new(&course.backhand);
+            backhand.arg(&course.tar).arg(output);
+            vec![backhand]
+        },
+        image: as_asked,
+        makes_image: true,
+        complete: false,
         own: &[],
     },
 ];

@@ -20,7 +20,7 @@ pub(super) struct Sample {
     pub(super) peak: u64,
     /// CPU of the registry meanwhile.
     pub(super) registry: Duration,
-    /// Bytes of the image.
+    /// Bytes of the image that are used: without the padding, which is another thing for each program.
     pub(super) size: u64,
     /// Writing such an image with one fsync takes this long.
     pub(super) sync: Duration,
@@ -92,6 +92,15 @@ pub(super) fn cpu_of(process: u32) -> Result<Duration> {
     let mut next = || -> Result<u64> { Ok(fields.next().context("too short")?.parse()?) };
     let ticks = next()? + next()?;
     Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
+}
+
+/// What the superblock of an image says of its length.
+pub(super) fn bytes_used(image: &Path) -> Result<u64> {
+    let mut field = [0; 8];
+    let file = File::open(image).with_context(|| format!("cannot open {}", image.display()))?;
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut field, 40)
+        .with_context(|| format!("cannot read the superblock of {}", image.display()))?;
+    Ok(u64::from_le_bytes(field))
 }
 
 /// How long it takes to write a file once, with one fsync.

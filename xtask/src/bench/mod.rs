@@ -35,7 +35,6 @@ use self::contender::Contender;
 use self::growth::GrowthOptions;
 use self::measure::Sample;
 use self::network::NetworkOptions;
-use self::reading::Reading;
 use self::report::{Report, Row, Table};
 use self::served::Served;
 use crate::{command, workspace};
@@ -90,6 +89,7 @@ struct Course {
     expected: Listing,
     program: PathBuf,
     tar2sqfs: PathBuf,
+    backhand: PathBuf,
     floor: PathBuf,
     /// As small as an agent gets, so that images of equal content are compared.
     agent: PathBuf,
@@ -177,6 +177,7 @@ impl Course {
             expected,
             program: program::binary("hpcc-rootfs", "hpcc-rootfs")?,
             tar2sqfs: program::example("sqfs-writer", "tar2sqfs")?,
+            backhand: program::example("xtask", "backhand")?,
             floor: program::example("hpcc-rootfs", "floor")?,
         })
     }
@@ -196,7 +197,7 @@ impl Course {
                 let sample = self.run(contender, &output)?;
                 println!("{}: {sample}", contender.name);
                 row.samples.push(sample);
-                if round == 0 && contender.makes_image && !options.unchecked {
+                if round == 0 && contender.complete && !options.unchecked {
                     self.check(&output, contender)
                         .with_context(|| format!("{} got it wrong", contender.name))?;
                 }
@@ -216,12 +217,12 @@ impl Course {
         sample.registry = measure::cpu_of(registry)? - before;
         if contender.makes_image {
             let image = (contender.image)(self, scratch.path(), output);
-            sample.size = std::fs::metadata(&image)?.len();
+            sample.size = measure::bytes_used(&image)?;
             if image != output {
                 std::fs::rename(&image, output)?;
             }
             sample.sync = measure::sync_copy(output, &scratch.path().join("copy"))?;
-            sample.reading = Reading::of(output)?.total();
+            sample.reading = reading::here(output)?.total();
         }
         Ok(sample)
     }

@@ -1,87 +1,59 @@
-//! How long it takes the kernel to read an image.
+//! Reading images back: through this machine's kernel, and through a guest's.
 
-use std::fs::{self, File};
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Error, Result};
+use hpcc_probe::Reading;
+use test_support::contract;
 use test_support::oracle::Mount;
 
-use crate::command;
+use crate::kernel::Kernel;
+use crate::qemu::{Accel, Machine};
+use crate::{command, guest, initramfs};
 
-/// Of so many files some are read in an order that has nothing to do with that of the image.
-const RANDOM_FILES: usize = 1500;
+/// Emulated, and some images are slow to read without that.
+const PATIENCE: Duration = Duration::from_secs(1800);
 
-/// Three ways through an image, each from a cold cache.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Reading {
-    /// Mounting it, and asking for the metadata of every name.
-    pub(super) walk: Duration,
-    /// Reading every file, in the order of names.
-    pub(super) everything: Duration,
-    /// Opening and reading 1500 files, here and there.
-    pub(super) random: Duration,
-}
-
-impl Reading {
-    /// Mounts an image and reads it. As root; the page cache of the machine is emptied.
-    pub(super) fn of(image: &Path) -> Result<Self> {
-        empty_caches()?;
-        let start = Instant::now();
-        let mount = Mount::squashfs(image)
-            .map_err(Error::msg)?
-            .context("mounting needs root")?;
-        let mut files = Vec::new();
-        walk(mount.root(), &mut files)?;
-        let walk = start.elapsed();
-        let everything = read(&mount, &files)?;
-        // Every file once, as far apart as a step that has no divisor in common with their number takes them.
-        files.sort();
-        let random: Vec<_> = (0..files.len().min(RANDOM_FILES))
-            .filter_map(|at| files.get(at * 7_919 % files.len()).cloned())
-            .collect();
-        let random = read(&mount, &random)?;
-        Ok(Self {
-            walk,
-            everything,
-            random,
-        })
-    }
-
-    pub(super) fn total(self) -> Duration {
-        self.walk + self.everything + self.random
-    }
-}
-
-fn walk(directory: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let metadata = entry.metadata()?;
-        if metadata.is_dir() {
-            walk(&entry.path(), files)?;
-        } else if metadata.is_file() {
-            files.push(entry.path());
-        }
-    }
-    Ok(())
-}
-
-fn read(mount: &Mount, files: &[PathBuf]) -> Result<Duration> {
+/// Mounts an image and reads it. As root; the page cache of the machine is emptied.
+pub(super) fn here(image: &Path) -> Result<Reading> {
     empty_caches()?;
     let start = Instant::now();
-    let mut buffer = vec![0; 1 << 20];
-    for path in files {
-        let name = path.strip_prefix(mount.root()).unwrap_or(path).display();
-        let mut file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-        while file
-            .read(&mut buffer)
-            .with_context(|| format!("cannot read {name}"))?
-            > 0
-        {}
-    }
-    Ok(start.elapsed())
+    let mount = Mount::squashfs(image)
+        .map_err(Error::msg)?
+        .context("mounting needs root")?;
+    let mounting = start.elapsed();
+    let mut reading = Reading::of(mount.root(), || {
+        empty_caches().map_err(std::io::Error::other)
+    })?;
+    reading.walk += mounting;
+    Ok(reading)
+}
+
+/// Boots an image, whose agent has to be the reader, under emulation: its times are to be compared
+/// with each other and with nothing else.
+pub(super) fn in_guest(image: &Path) -> Result<Reading> {
+    let kernel = Kernel::get()?;
+    let initramfs = initramfs::build(&kernel, &guest::build()?.init)?;
+    let accel = Accel::Tcg;
+    let machine = Machine {
+        kernel: &kernel.image,
+        initramfs: &initramfs,
+        command_line: &format!(
+            "{} console=ttyS0 panic=-1{}",
+            contract::BOOT,
+            accel.kernel_options()
+        ),
+        root: image,
+        report_size: 1 << 20,
+        accel,
+        timeout: PATIENCE,
+    };
+    let run = machine.run()?;
+    Reading::in_log(&run.log)
+        .with_context(|| format!("the guest did not read it all:\n{}", run.log))
 }
 
 fn empty_caches() -> Result<()> {

@@ -80,9 +80,9 @@ impl fmt::Display for Report {
                     0 => writeln!(f, " | |")?,
                     size => writeln!(
                         f,
-                        " {}.{} | {:.2} |",
+                        " {}.{:03} | {:.2} |",
                         size / 1_000_000,
-                        size / 100_000 % 10,
+                        size / 1000 % 1000,
                         row.median(|sample| sample.reading).as_secs_f64()
                     )?,
                 }

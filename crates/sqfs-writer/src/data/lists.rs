@@ -129,7 +129,7 @@ impl Lists {
     pub(crate) fn content(
         &self,
         data: FileData,
-    ) -> Result<(Content, impl Iterator<Item = (BlockWord, u64)> + Clone), Error> {
+    ) -> Result<(Content, impl Iterator<Item = (BlockWord, u64)> + Clone), TreeError> {
         let (fragment, offset) = self.tail(data)?;
         let mut left = self.block_count(data);
         let (list, start) = match data.list() {
@@ -187,14 +187,14 @@ impl Lists {
         }
     }
 
-    fn tail(&self, data: FileData) -> Result<(FragmentIndex, u32), Error> {
+    fn tail(&self, data: FileData) -> Result<(FragmentIndex, u32), TreeError> {
         let (fragment, offset) = data.tail();
         let len = data.len() % self.block_size;
         let fits = (fragment.0 as usize) < self.fragments
             && len > 0
             && u64::from(offset) + len <= self.block_size;
         if fragment != FragmentIndex::NONE && !fits {
-            return Err(TreeError::ForeignContent.into());
+            return Err(TreeError::ForeignContent);
         }
         Ok((fragment, offset))
     }

@@ -157,7 +157,11 @@ impl<'r> InodeWriter<'r> {
         let xattr = self
             .xattrs
             .add(queue, &common.metadata.xattrs, common.path)?;
-        let (content, words) = self.lists.content(data)?;
+        let content = self.lists.content(data);
+        let (content, words) = content.map_err(|reason| Error::Tree {
+            entry: Some((common.path)()),
+            reason,
+        })?;
         let Content {
             start,
             sparse,

@@ -38,7 +38,13 @@ fn a_stale_directory_takes_no_children() {
     let gone = directory(&mut tree, NodeId::ROOT, b"d");
     file(&mut tree, NodeId::ROOT, b"d");
     let result = tree.insert(gone, b"x", Metadata::new(0o644), Kind::File(1));
-    assert!(matches!(result, Err(Error::Tree(TreeError::Stale))));
+    assert!(matches!(
+        result,
+        Err(Error::Tree {
+            reason: TreeError::Stale,
+            ..
+        })
+    ));
     assert_eq!(tree.len(), 2);
 }
 

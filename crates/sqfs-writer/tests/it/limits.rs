@@ -145,10 +145,11 @@ fn bodies_of_another_writer_are_refused() {
     tree.insert(NodeId::ROOT, b"f", Metadata::new(0), Kind::File(data))
         .unwrap();
     let result = writer.finish(&tree);
-    assert!(matches!(
-        result,
-        Err(Error::Tree(TreeError::ForeignContent))
-    ));
+    let error = result.err().unwrap();
+    assert_eq!(
+        error.to_string(),
+        "/f: the content of a file was not written by this writer"
+    );
 }
 
 #[test]
@@ -157,10 +158,22 @@ fn paths_lead_through_directories_only() {
     let metadata = || Metadata::new(0o755);
     image.file("f", metadata(), &b""[..]).unwrap();
     let result = image.directory("f/below", metadata());
-    assert!(matches!(result, Err(Error::Tree(TreeError::NotADirectory))));
+    let error = result.unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Tree {
+            reason: TreeError::NotADirectory,
+            ..
+        }
+    ));
+    assert_eq!(error.to_string(), "f/below: the parent is not a directory");
+    let linked = image.link("f/linked", NodeId::ROOT).unwrap_err();
+    assert!(linked.to_string().starts_with("f/linked: "), "{linked}");
     for path in ["", "/", "//"] {
         let result = image.symlink(path, metadata(), "x");
-        assert!(matches!(result, Err(Error::Tree(TreeError::Root))));
+        let error = result.unwrap_err().to_string();
+        let expected = format!("{path}: the root directory cannot be replaced or removed");
+        assert_eq!(error, expected);
         assert_eq!(image.directory(path, metadata()).unwrap(), NodeId::ROOT);
     }
     for path in ["a/../b", "./a", ".."] {
