@@ -42,12 +42,12 @@ pub struct Options {
     pub probe: bool,
     /// What is stored as it is. Default: nothing.
     pub stored: Stored,
-    /// Bytes of memory that the writer may use, from 20 blocks (and 1 MiB) on. Default 128 MiB, of
+    /// Bytes of memory that the writer may use, from 10 blocks (and 1 MiB) on. Default 128 MiB, of
     /// which little is touched where little is needed.
     ///
     /// | at most | for |
     /// |---|---|
-    /// | 8 blocks | a body and the one before it, and the fragments that are being filled |
+    /// | 4 blocks | a body and the block before it, and the two fragments that are being filled |
     /// | a quarter | blocks on their way, two buffers for each; it limits how many threads have something to do |
     /// | an eighth, and 4 MiB | a body that is held back, because it may turn out to be a duplicate |
     /// | an eighth | where blocks are: 4 bytes for each stored block, 12 for each body that has any, 16 for each fragment |
@@ -139,7 +139,7 @@ impl Options {
                 "block size {block_size} is not a power of two from 4096 to 1048576"
             )));
         }
-        let least = (20 * block_size as usize).max(1 << 20);
+        let least = (10 * block_size as usize).max(1 << 20);
         if self.memory < least {
             return Err(Error::Options(format!(
                 "{} bytes of memory; blocks of {block_size} need at least {least}",
@@ -195,7 +195,7 @@ pub(crate) struct Shares {
 
 impl Shares {
     /// Blocks that are being filled: one of a body, the one before it, and fragments.
-    const FILLED: usize = 2 + Tails::ALL_OPEN;
+    const FILLED: usize = 2 + Tails::OPEN;
 
     fn of(memory: usize, block_size: usize) -> Self {
         let held = (memory / 8).min(4 << 20);
@@ -243,10 +243,10 @@ mod tests {
         for (memory, block_size, good) in [
             (1 << 20, 4096, true),
             ((1 << 20) - 1, 4096, false),
-            (20 << 17, 1 << 17, true),
-            ((20 << 17) - 1, 1 << 17, false),
-            (20 << 20, 1 << 20, true),
-            ((20 << 20) - 1, 1 << 20, false),
+            (10 << 17, 1 << 17, true),
+            ((10 << 17) - 1, 1 << 17, false),
+            (10 << 20, 1 << 20, true),
+            ((10 << 20) - 1, 1 << 20, false),
         ] {
             let options = Options {
                 memory,

@@ -104,8 +104,8 @@ fn data() {
         (MIB, 4096, 3, 9000, 100 * MIB, true),
         (MIB, 4096, 1, 4096, 300 * MIB, false),
         // One body, of more than can be held back.
-        (3 * MIB, 128 << 10, 8, 50 * MIB, 50 * MIB, true),
-        (20 * MIB, 1 << 20, 1, 50 * MIB, 50 * MIB, true),
+        (2 * MIB, 128 << 10, 8, 50 * MIB, 50 * MIB, true),
+        (10 * MIB, 1 << 20, 1, 50 * MIB, 50 * MIB, true),
         (128 * MIB, 1 << 20, 64, 300 * MIB, 300 * MIB, true),
         (MIB, 4096, 8, 600 * MIB, 600 * MIB, false),
     ] {

@@ -234,22 +234,24 @@ impl<W: Write> DataPlane<W> {
     }
 
     /// Puts a tail into a fragment, and says where.
-    fn add_tail(&mut self, kind: Kind, tail: &[u8]) -> Result<Tail, Error> {
-        if self.tails.with_room(kind, tail.len()).is_none() {
-            self.open_fragment(kind)?;
-        }
-        let Some(Fragment { index, block }) = self.tails.with_room(kind, tail.len()) else {
-            return Err(too_long(tail));
-        };
-        let offset = stored_len(block.filled())?;
-        block.push(tail);
-        Ok((*index, offset))
-    }
-
-    fn open_fragment(&mut self, kind: Kind) -> Result<(), Error> {
-        if let Some(fragment) = self.tails.make_place(kind) {
+    fn add_tail(&mut self, tail: &[u8]) -> Result<Tail, Error> {
+        let kind = Kind::of(tail);
+        let full = |open: &mut Fragment| open.block.room() < tail.len();
+        if let Some(fragment) = self.tails.of(kind).take_if(full) {
             self.submit_fragment(fragment)?;
         }
+        let mut fragment = match self.tails.of(kind).take() {
+            Some(fragment) => fragment,
+            None => self.new_fragment()?,
+        };
+        let offset = stored_len(fragment.block.filled())?;
+        fragment.block.push(tail);
+        let place = (fragment.index, offset);
+        *self.tails.of(kind) = Some(fragment);
+        Ok(place)
+    }
+
+    fn new_fragment(&mut self) -> Result<Fragment, Error> {
         let index = u32::try_from(self.fragments.len())
             .ok()
             .map(FragmentIndex)
@@ -265,8 +267,11 @@ impl<W: Write> DataPlane<W> {
             size: BlockWord::HOLE,
             unused: 0,
         });
-        self.tails.open(kind, index, self.queue.block());
-        self.check_memory()
+        self.check_memory()?;
+        Ok(Fragment {
+            index,
+            block: self.queue.block(),
+        })
     }
 
     fn submit_fragment(&mut self, fragment: Fragment) -> Result<(), Error> {
@@ -346,14 +351,10 @@ impl<W: Write> DataPlane<W> {
 
 /// Length of at most a block, which always fits.
 fn stored_len(bytes: &[u8]) -> Result<u32, Error> {
-    u32::try_from(bytes.len()).map_err(|_| too_long(bytes))
-}
-
-fn too_long(bytes: &[u8]) -> Error {
-    Error::Limit {
+    u32::try_from(bytes.len()).map_err(|_| Error::Limit {
         what: "length of a block",
         entry: "the image".into(),
         value: bytes.len() as u64,
         max: 1 << 20,
-    }
+    })
 }
