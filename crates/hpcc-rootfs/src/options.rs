@@ -90,7 +90,7 @@ pub struct ImageOptions {
     pub compressor: Compressor,
     /// Bytes in a data block: a power of two from 4096 to 1 048 576; 131 072 by default.
     pub block_size: u32,
-    /// Whether the tails of files larger than a block share fragments with small files.
+    /// Whether the ends of files larger than a block go into fragments; true by default.
     pub tails: bool,
     /// The time, in seconds since 1970, of the superblock, of `/.hpcc` and of directories that no
     /// layer describes; 0 by default. Entries of the image keep theirs.

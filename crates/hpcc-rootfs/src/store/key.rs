@@ -40,7 +40,7 @@ pub struct Key {
     pub compressor: String,
     /// Bytes in a data block.
     pub block_size: u32,
-    /// Whether the tails of files larger than a block share fragments.
+    /// Whether the ends of files larger than a block go into fragments.
     pub tails: bool,
     /// The time of what is ours in the image, in seconds since 1970.
     pub time: u32,

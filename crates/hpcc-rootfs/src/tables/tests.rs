@@ -157,11 +157,22 @@ fn bytes_are_owned_by_those_whose_contents_they_are() {
             assert_eq!(found_paths, paths, "{compressor}: {range:?}");
             assert!(found.complete);
         }
-        // The fragment behind the blocks: six hundred tiny files share it.
-        let found = owners(&image, tailed_end..tailed_end + 1);
-        assert_eq!((found.total, found.paths.len()), (602, 16), "{compressor}");
-        assert_eq!(found.paths[0], b"/a/tailed");
-        assert!(found.to_string().ends_with(" and 586 more"), "{found}");
+        // The fragments behind the blocks: one has the end of a file, six hundred tiny ones share the other.
+        let end = tailed_end + 100;
+        for (range, total, first) in [
+            (end - 1..end, 1, "/a/tailed"),
+            (end..end + 1, 601, "/a/tiny"),
+            (end - 1..end + 1, 602, "/a/tailed"),
+        ] {
+            let found = owners(&image, range);
+            let shown = u64::try_from(found.paths.len()).unwrap();
+            assert_eq!((found.total, shown), (total, total.min(16)), "{compressor}");
+            assert_eq!(found.paths[0], first.as_bytes());
+            if total > shown {
+                let more = format!(" and {} more", total - shown);
+                assert!(found.to_string().ends_with(&more), "{found}");
+            }
+        }
         // Several ranges at once, each with its own.
         let both = Owners::find(&&image[..], &[big..big + 1, tailed..tailed + 1]);
         assert_eq!((both[0].total, both[1].total), (2, 1));

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use super::handle::{BlockList, FileData, Tail};
+use super::tails::Kind;
 use super::{DataPlane, Duplicate, End, Waiting};
 use crate::error::Error;
 use crate::format::{FragmentIndex, INODE_BLOCKS_MAX};
@@ -111,10 +112,12 @@ impl<'w, W: Write> Body<'w, W> {
         // Blocks before the tail: a fragment that is full now must not come in between.
         let list = self.finish_blocks(self.len - tail_len as u64, shared)?;
         let place = match (&tail, known) {
-            (Some(tail), Some((fingerprint, place))) => Some(
-                self.plane
-                    .guard(|plane| plane.place_tail(tail.filled(), fingerprint, place))?,
-            ),
+            (Some(tail), Some((fingerprint, place))) => {
+                let (tail, kind) = (tail.filled(), Kind::of(list));
+                let place =
+                    |plane: &mut DataPlane<W>| plane.place_tail(kind, tail, fingerprint, place);
+                Some(self.plane.guard(place)?)
+            }
             _ => None,
         };
         if let Some(tail) = tail {
@@ -312,6 +315,7 @@ impl<W: Write> DataPlane<W> {
     /// Puts a tail into a fragment, unless it is in one already, and says where it is.
     fn place_tail(
         &mut self,
+        kind: Kind,
         tail: &[u8],
         fingerprint: Option<Fingerprint>,
         known: Option<Tail>,
@@ -320,7 +324,7 @@ impl<W: Write> DataPlane<W> {
             self.counts.duplicate_bytes += tail.len() as u64;
             return Ok(place);
         }
-        let place = self.add_tail(tail)?;
+        let place = self.add_tail(kind, tail)?;
         if let (Some(known), Some(fingerprint)) = (&mut self.known, fingerprint) {
             known.insert(fingerprint, [place.0.0, place.1]);
         }

@@ -234,8 +234,7 @@ impl<W: Write> DataPlane<W> {
     }
 
     /// Puts a tail into a fragment, and says where.
-    fn add_tail(&mut self, tail: &[u8]) -> Result<Tail, Error> {
-        let kind = Kind::of(tail);
+    fn add_tail(&mut self, kind: Kind, tail: &[u8]) -> Result<Tail, Error> {
         let full = |open: &mut Fragment| open.block.room() < tail.len();
         if let Some(fragment) = self.tails.of(kind).take_if(full) {
             self.submit_fragment(fragment)?;

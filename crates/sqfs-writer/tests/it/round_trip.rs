@@ -112,6 +112,31 @@ impl sqfs_writer::Codec for Stored {
 
 #[cfg(feature = "gzip")]
 #[test]
+fn small_files_and_ends_of_longer_ones_are_in_fragments_of_their_own() {
+    let mut bodies = Bodies::new(&options(4096, Compressor::None, 1));
+    let mut tree = tree();
+    let (small, long) = (
+        [noise(70, 1), noise(90, 2)],
+        [noise(4196, 3), noise(8202, 4)],
+    );
+    for (n, content) in [&small[0], &long[0], &small[1], &long[1]]
+        .into_iter()
+        .enumerate()
+    {
+        put(&mut tree, &n.to_string(), Kind::File(bodies.add(content)));
+    }
+    let (bytes, image) = bodies.check(&tree);
+    assert_eq!(image.fragments, 2);
+    for fragment in [
+        small.concat(),
+        [&long[0][4096..], &long[1][8192..]].concat(),
+    ] {
+        let mut places = bytes.windows(fragment.len());
+        assert!(places.any(|bytes| bytes == fragment));
+    }
+}
+
+#[test]
 fn a_codec_of_the_callers_own() {
     let options = options(4096, Compressor::Gzip { level: 9 }, 2);
     let mut writer = DataWriter::with_codec(Vec::new(), &options, || Ok(Box::new(Stored))).unwrap();

@@ -164,7 +164,7 @@ struct ImageArgs {
     /// Size of a data block, 4K to 1M, a power of two [default: 128K]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     block_size: Option<u64>,
-    /// Whether the tails of files larger than a block share fragments
+    /// Whether the ends of files larger than a block go into fragments
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     tails: Option<bool>,
     /// Time of what is not the image's own, in seconds since 1970 [default: 0]
