@@ -38,7 +38,7 @@ const STEPS: [(&str, Step); 9] = [
     }),
     ("library without the command line", |_| {
         check(workspace::cargo().args([
-            "build",
+            "check",
             "--package",
             "hpcc-rootfs",
             "--no-default-features",

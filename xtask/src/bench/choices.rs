@@ -78,6 +78,7 @@ pub(super) fn choices(options: &ChoicesOptions) -> Result<()> {
                 .arg("--agent")
                 .arg(&agent)
                 .args(row.arguments.split_whitespace());
+            measure::warm(image.layout())?;
             let mut sample = measure::run(&mut build)?;
             sample.size = measure::bytes_used(&output)?;
             let reading = reading::here(&output)

@@ -94,6 +94,19 @@ pub(super) fn cpu_of(process: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
 }
 
+/// Reads a file, or all files below a directory, so that whoever reads them next does not wait for a disk.
+pub(super) fn warm(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        for entry in fs::read_dir(path)? {
+            warm(&entry?.path())?;
+        }
+        return Ok(());
+    }
+    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    std::io::copy(&mut file, &mut std::io::sink())?;
+    Ok(())
+}
+
 /// What the superblock of an image says of its length.
 pub(super) fn bytes_used(image: &Path) -> Result<u64> {
     let mut field = [0; 8];

@@ -46,6 +46,10 @@ impl Lease {
 
     /// Pins the file at `path`, or says `None` if there is none.
     pub(crate) fn take(path: PathBuf, digest: &Digest) -> io::Result<Option<Self>> {
+        Self::take_within(PATIENCE, path, digest)
+    }
+
+    fn take_within(patience: Duration, path: PathBuf, digest: &Digest) -> io::Result<Option<Self>> {
         let start = Instant::now();
         loop {
             let Some(file) = open(&path)? else {
@@ -54,7 +58,7 @@ impl Lease {
             // Held exclusively for a moment by whoever just published or collects it.
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
                 Ok(()) => {}
-                Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
+                Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
                     std::thread::sleep(PAUSE);
                     continue;
                 }
@@ -93,5 +97,29 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<OwnedFd>> {
         Ok(file) => Ok(Some(file)),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_holds_an_artifact_exclusively_is_waited_for_but_not_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("artifact");
+        std::fs::write(&path, "content").unwrap();
+        let digest = Digest::of(b"content");
+        let held = std::fs::File::open(&path).unwrap();
+        held.lock().unwrap();
+        let take = |patience| Lease::take_within(patience, path.clone(), &digest);
+        let error = take(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| take(Duration::from_secs(600)));
+            std::thread::sleep(Duration::from_millis(20));
+            held.unlock().unwrap();
+            assert!(waits.join().unwrap().unwrap().is_some());
+        });
     }
 }

@@ -256,6 +256,7 @@ fn unique<T>(act: impl Fn(&str) -> Result<T, Errno>) -> io::Result<(T, String)> 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -312,6 +313,38 @@ mod tests {
         }
         assert_eq!(io::read_to_string(old).unwrap(), "old");
         assert_eq!(names(directory.path()), ["name"]);
+    }
+
+    /// Asks for nothing, and remembers what it was to ask for.
+    #[derive(Debug, Default)]
+    struct WrittenBack(Mutex<Vec<(u64, u64)>>);
+
+    impl Files for WrittenBack {
+        fn write_back(&self, _: &File, offset: u64, length: NonZeroU64) {
+            self.0.lock().unwrap().push((offset, length.get()));
+        }
+    }
+
+    #[test]
+    fn what_was_written_in_a_row_is_written_back_once_there_is_enough_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let seen = Arc::new(WrittenBack::default());
+        let mut staging = Staging::new(0, None);
+        staging.files = Arc::clone(&seen) as Arc<dyn Files>;
+        let mut staged = StagedFile::create(directory.path(), staging).unwrap();
+        let half = vec![7; usize::try_from(WRITE_BACK_EVERY / 2).unwrap()];
+        let at = |halves: u64| halves * WRITE_BACK_EVERY / 2;
+        // Two in a row; one, then a jump that leaves it to the sync; two more, and the start anew.
+        for place in [at(0), at(1), at(2), at(10), at(11), at(0)] {
+            staged.write_all_at(&half, place).unwrap();
+        }
+        let expected = [(at(0), WRITE_BACK_EVERY), (at(10), WRITE_BACK_EVERY)];
+        assert_eq!(*seen.0.lock().unwrap(), expected);
+        staged.publish("name".as_ref()).unwrap();
+        assert_eq!(
+            fs::metadata(directory.path().join("name")).unwrap().len(),
+            at(12)
+        );
     }
 
     #[test]
