@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -94,6 +95,12 @@ impl DockerRegistry {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it keeps its blobs.
+    #[must_use]
+    pub fn storage(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The process, for those who measure it.

@@ -56,7 +56,8 @@ pub(super) fn in_guest(image: &Path) -> Result<Reading> {
         .with_context(|| format!("the guest did not read it all:\n{}", run.log))
 }
 
-fn empty_caches() -> Result<()> {
+/// As root.
+pub(super) fn empty_caches() -> Result<()> {
     command::output(&mut Command::new("sync"))?;
     fs::write("/proc/sys/vm/drop_caches", "3").context("cannot empty the page cache")
 }
