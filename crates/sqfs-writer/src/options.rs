@@ -3,7 +3,6 @@
 use std::num::NonZeroUsize;
 
 use crate::compress::{Codecs, Compressor, Make};
-use crate::data::Tails;
 use crate::error::Error;
 
 /// How an image is to be written. Everything but [`threads`](Self::threads) is part of what its
@@ -194,8 +193,8 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Blocks that are being filled: one of a body, the one before it, and fragments.
-    const FILLED: usize = 2 + Tails::OPEN;
+    /// Blocks that are being filled: one of a body, the one before it, and two fragments.
+    const FILLED: usize = 4;
 
     fn of(memory: usize, block_size: usize) -> Self {
         let held = (memory / 8).min(4 << 20);

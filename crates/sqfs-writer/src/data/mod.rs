@@ -42,8 +42,7 @@ use handle::{BlockList, Tail};
 use held::Held;
 use lists::WordIndex;
 use ordered::{Ordered, Wait};
-pub(crate) use tails::Tails;
-use tails::{Fragment, Kind};
+use tails::{Fragment, Kind, Tails};
 
 /// What a compressed block is for.
 enum Purpose {

@@ -29,7 +29,7 @@ impl Kind {
 }
 
 /// Fragments that are being filled.
-pub(crate) struct Tails {
+pub(super) struct Tails {
     wholes: Option<Fragment>,
     ends: Option<Fragment>,
 }
@@ -42,9 +42,6 @@ pub(super) struct Fragment {
 }
 
 impl Tails {
-    /// How many are open at most.
-    pub(crate) const OPEN: usize = 2;
-
     pub(super) fn new() -> Self {
         Self {
             wholes: None,
