@@ -18,6 +18,7 @@ mod faults;
 mod golden;
 mod limits;
 mod memory;
+mod random_trees;
 mod reader;
 mod round_trip;
 mod tables;
