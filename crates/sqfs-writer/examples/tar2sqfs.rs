@@ -69,7 +69,8 @@ fn convert(out: &str, options: &Options) -> Result<()> {
     let mut image = ImageWriter::new(file, options)?;
     let mut archive = Archive::new(stdin().lock());
     for entry in archive.entries()? {
-        add(&mut image, entry?)?;
+        let entry = entry.map_err(|error| format!("cannot read the archive: {error}"))?;
+        add(&mut image, entry)?;
     }
     // Like tar and gzip it leaves syncing to whoever needs it.
     let (_file, summary) = image.finish()?;
