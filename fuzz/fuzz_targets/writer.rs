@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 
 use backhand::{FilesystemReader, InnerNode};
+use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use sqfs_writer::{
     Compressor, DataWriter, Device, FileData, Kind, Metadata, NodeId, Options, Tree,
@@ -43,7 +44,13 @@ fuzz_target!(|input: &[u8]| {
                     break;
                 }
                 let mut body = writer.begin();
-                body.write_all(&content[..content.len() / 2]).unwrap();
+                let lends = what & 0x08 != 0;
+                let half = &content[..content.len() / 2];
+                if lends {
+                    body.append_bytes(Bytes::copy_from_slice(half)).unwrap();
+                } else {
+                    body.write_all(half).unwrap();
+                }
                 if what & 0x80 != 0 {
                     // Dropped half-way: nothing of it may be seen.
                     continue;
@@ -51,6 +58,8 @@ fuzz_target!(|input: &[u8]| {
                 let rest = &content[content.len() / 2..];
                 if what & 0x20 != 0 && rest.iter().all(|&byte| byte == 0) {
                     body.hole(rest.len() as u64).unwrap();
+                } else if lends {
+                    body.append_bytes(Bytes::copy_from_slice(rest)).unwrap();
                 } else {
                     body.append(rest).unwrap();
                 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
+use bytes::{Buf, Bytes};
+
 use super::handle::{BlockList, FileData, Tail};
 use super::tails::Kind;
 use super::{DataPlane, Duplicate, End, Waiting};
@@ -13,8 +15,8 @@ use crate::pool::Block;
 
 /// A body that is being written, in pieces of any size; see [`DataWriter::begin`].
 ///
-/// Bytes come in by [`append`](Self::append) or by [`Write`]; both split into the same blocks. If
-/// it is dropped without [`finish`](Self::finish) the body is discarded: no file can have it, and
+/// Bytes come in by [`append`](Self::append), by [`append_bytes`](Self::append_bytes) or by [`Write`]; all of them
+/// split into the same blocks. If it is dropped without [`finish`](Self::finish) the body is discarded: no file can have it, and
 /// the writer goes on. What was already written of it, if it is a large one, stays in the image as
 /// dead bytes.
 ///
@@ -71,6 +73,38 @@ impl<'w, W: Write> Body<'w, W> {
             }
             self.flush_full()?;
         }
+    }
+
+    /// As [`append`](Self::append), but a block that lies in `bytes` as a whole is compressed where it is, and a
+    /// body that lies there as a whole goes into a fragment from there. The rest is copied.
+    ///
+    /// The memory behind `bytes`, all of it, is kept until the last such block is compressed. It does not count
+    /// against [`Options::memory`](crate::Options::memory), which bounds how many of them there are: the blocks
+    /// on their way.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append), without [`Error::Body`].
+    pub fn append_bytes(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        self.grow(bytes.len() as u64)?;
+        while !bytes.is_empty() {
+            if self.block.as_ref().is_none_or(Block::is_empty) {
+                // All that is left may be all that comes, and then it is a tail as it is.
+                let len = bytes.len().min(self.plane.block_size);
+                let lent = Block::lent(bytes.split_to(len));
+                if len == self.plane.block_size {
+                    self.push(lent)?;
+                } else if let Some(unused) = self.block.replace(lent) {
+                    self.plane.queue.recycle(unused);
+                }
+                continue;
+            }
+            let mut block = self.block()?;
+            let len = block.push(&bytes);
+            bytes.advance(len);
+            self.block = Some(block);
+            self.flush_full()?;
+        }
+        Ok(())
     }
 
     /// Appends `len` zeros without looking at them. Whole blocks of them cost nothing, neither in
@@ -190,15 +224,20 @@ impl<'w, W: Write> Body<'w, W> {
         Ok(Some(block))
     }
 
-    /// The block that is being filled, which is never full. The caller puts it back.
+    /// The block that is being filled, which is never full and never lent. The caller puts it back.
     fn block(&mut self) -> Result<Block, Error> {
         if self.plane.failed {
             return Err(Error::Poisoned);
         }
-        Ok(self
-            .block
-            .take()
-            .unwrap_or_else(|| self.plane.queue.block()))
+        match self.block.take() {
+            Some(lent) if lent.is_lent() => {
+                let mut block = self.plane.queue.block();
+                block.push(lent.filled());
+                Ok(block)
+            }
+            Some(block) => Ok(block),
+            None => Ok(self.plane.queue.block()),
+        }
     }
 
     fn list(&mut self) -> Result<BlockList, Error> {

@@ -57,10 +57,12 @@ impl<P> Ordered<P> {
             .unwrap_or_else(|| Block::new(self.block_size))
     }
 
-    /// Takes a block back.
+    /// Takes a block back. One that was lent goes to whoever lent it.
     pub(super) fn recycle(&mut self, mut block: Block) {
-        block.clear();
-        self.spare_blocks.push(block);
+        if !block.is_lent() {
+            block.clear();
+            self.spare_blocks.push(block);
+        }
     }
 
     /// Gives a block its place in the order, and starts on it.

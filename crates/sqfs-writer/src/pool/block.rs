@@ -1,20 +1,40 @@
-//! A block of a file while it is being filled, and the buffer it lives in.
+//! A block of a file, and the memory it lives in.
 
 use std::io::Write;
 
-/// Up to a block of bytes in a buffer of exactly a block, which is allocated and zeroed once and
-/// then used again and again.
+use bytes::Bytes;
+
+/// Up to a block of bytes: in a buffer of exactly a block, which is allocated and zeroed once and
+/// then used again and again, or where whoever brought them has them.
 pub(crate) struct Block {
-    bytes: Box<[u8]>,
+    memory: Memory,
     filled: usize,
+}
+
+enum Memory {
+    Own(Box<[u8]>),
+    /// Nothing more goes in.
+    Lent(Bytes),
 }
 
 impl Block {
     pub(crate) fn new(block_size: usize) -> Self {
         Self {
-            bytes: vec![0; block_size].into(),
+            memory: Memory::Own(vec![0; block_size].into()),
             filled: 0,
         }
+    }
+
+    /// These bytes as they are, and no room for more.
+    pub(crate) fn lent(bytes: Bytes) -> Self {
+        Self {
+            filled: bytes.len(),
+            memory: Memory::Lent(bytes),
+        }
+    }
+
+    pub(crate) fn is_lent(&self) -> bool {
+        matches!(self.memory, Memory::Lent(_))
     }
 
     pub(crate) fn clear(&mut self) {
@@ -26,27 +46,37 @@ impl Block {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.filled == self.bytes.len()
+        self.room() == 0
     }
 
     /// What is in it.
     pub(crate) fn filled(&self) -> &[u8] {
-        self.bytes.get(..self.filled).unwrap_or_default()
+        let bytes = match &self.memory {
+            Memory::Own(buffer) => buffer,
+            Memory::Lent(bytes) => &bytes[..],
+        };
+        bytes.get(..self.filled).unwrap_or_default()
     }
 
     /// How much more goes in, in bytes.
     pub(crate) fn room(&self) -> usize {
-        self.bytes.len() - self.filled
+        match &self.memory {
+            Memory::Own(buffer) => buffer.len() - self.filled,
+            Memory::Lent(_) => 0,
+        }
     }
 
     /// The part that is free, with whatever was there before. [`advance`](Self::advance) says how
     /// much of it was filled.
     pub(crate) fn space(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.filled..).unwrap_or_default()
+        match &mut self.memory {
+            Memory::Own(buffer) => buffer.get_mut(self.filled..).unwrap_or_default(),
+            Memory::Lent(_) => &mut [],
+        }
     }
 
     pub(crate) fn advance(&mut self, len: usize) {
-        self.filled = self.filled.saturating_add(len).min(self.bytes.len());
+        self.filled += len.min(self.room());
     }
 
     /// Takes as much of `bytes` as there is space for.
@@ -66,10 +96,13 @@ impl Block {
         len
     }
 
-    /// Changes what is in it, as far as `bytes` lie within.
+    /// Changes what is in its buffer, as far as `bytes` lie within.
     pub(crate) fn patch(&mut self, at: usize, bytes: &[u8]) {
         let end = at.saturating_add(bytes.len()).min(self.filled);
-        if let Some(space) = self.bytes.get_mut(at..end) {
+        let Memory::Own(buffer) = &mut self.memory else {
+            return;
+        };
+        if let Some(space) = buffer.get_mut(at..end) {
             space
                 .iter_mut()
                 .zip(bytes)

@@ -16,6 +16,7 @@ mod duplicates;
 mod expected;
 mod faults;
 mod golden;
+mod lent;
 mod limits;
 mod memory;
 mod random_trees;

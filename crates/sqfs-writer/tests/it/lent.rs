@@ -1,0 +1,173 @@
+//! Bodies whose bytes are lent instead of copied.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use sqfs_writer::{Body, Codec, DataWriter, Kind, Metadata, NodeId, Tree};
+
+use crate::expected::{Bodies, CODEC, noise, options, text};
+
+const BLOCK: usize = 4096;
+
+/// Memory that says whether anybody has any of it.
+struct Lent {
+    bytes: Vec<u8>,
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    held: Arc<()>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Notes where what it is given lies.
+struct Noting(Arc<Mutex<Vec<usize>>>);
+
+impl Codec for Noting {
+    fn name(&self) -> &'static str {
+        "noting"
+    }
+
+    fn compress(&mut self, input: &[u8], _output: &mut Vec<u8>) -> io::Result<bool> {
+        self.0.lock().unwrap().push(input.as_ptr().addr());
+        Ok(false)
+    }
+}
+
+#[test]
+fn a_block_that_was_lent_as_a_whole_is_compressed_where_it_is() {
+    let seen = Arc::default();
+    let codec = Arc::clone(&seen);
+    let make = move || -> io::Result<Box<dyn Codec>> { Ok(Box::new(Noting(Arc::clone(&codec)))) };
+    let options = options(BLOCK as u32, CODEC, 1);
+    let mut writer = DataWriter::with_codec(Vec::new(), &options, make).unwrap();
+    let content = Bytes::from(noise(3 * BLOCK + 100, 1));
+    let mut body = writer.begin();
+    // A whole one, one in two pieces, another whole one, and a tail.
+    body.append_bytes(content.slice(..BLOCK + 10)).unwrap();
+    body.append_bytes(content.slice(BLOCK + 10..)).unwrap();
+    body.finish().unwrap();
+    let start = content.as_ptr().addr();
+    let blocks = [0, BLOCK, 2 * BLOCK].map(|at| start + at);
+    let seen = seen.lock().unwrap();
+    let lent: Vec<bool> = blocks.iter().map(|at| seen.contains(at)).collect();
+    assert_eq!(seen.len(), 3);
+    assert_eq!(lent, [true, false, true]);
+}
+
+#[test]
+fn what_was_lent_is_given_back() {
+    for threads in [1, 3] {
+        let options = options(BLOCK as u32, CODEC, threads);
+        let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+        let held = Arc::new(());
+        let lend = |len| {
+            Bytes::from_owner(Lent {
+                bytes: noise(len, 1),
+                held: Arc::clone(&held),
+            })
+        };
+        for len in [0, 1, BLOCK - 1, BLOCK, 9 * BLOCK + 1] {
+            // Finished; given up; and once more, which is a duplicate.
+            for finishes in [true, false, true] {
+                let mut body = writer.begin();
+                body.append_bytes(lend(len)).unwrap();
+                if finishes {
+                    body.finish().unwrap();
+                }
+            }
+        }
+        // A tail is copied to where it stays, and threads are joined at the end.
+        let _image = writer.finish(&Tree::new(Metadata::new(0o755))).unwrap();
+        assert_eq!(Arc::strong_count(&held), 1, "{threads}");
+    }
+}
+
+/// A door into a body.
+#[derive(Clone, Copy, Debug)]
+enum Door {
+    Append,
+    Write,
+    Lend,
+    /// Zeros instead of the bytes.
+    Hole,
+}
+
+fn put(body: &mut Body<'_, Vec<u8>>, door: Door, bytes: &[u8]) {
+    match door {
+        Door::Append => assert_eq!(body.append(bytes).unwrap(), bytes.len() as u64),
+        Door::Write => body.write_all(bytes).unwrap(),
+        Door::Lend => body.append_bytes(Bytes::copy_from_slice(bytes)).unwrap(),
+        Door::Hole => body.hole(bytes.len() as u64).unwrap(),
+    }
+}
+
+fn pieces() -> impl Strategy<Value = Vec<(Door, usize)>> {
+    let door = prop_oneof![
+        1 => Just(Door::Append),
+        1 => Just(Door::Write),
+        4 => Just(Door::Lend),
+        1 => Just(Door::Hole),
+    ];
+    let len = prop_oneof![
+        0..5usize,
+        BLOCK - 2..BLOCK + 3,
+        0..BLOCK,
+        Just(2 * BLOCK),
+        0..4 * BLOCK
+    ];
+    prop::collection::vec((door, len), 0..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_door_gives_the_same_image(
+        bodies in prop::collection::vec((pieces(), any::<bool>(), 0..3u64), 1..8),
+        threads in 1..4usize,
+        tails: bool,
+    ) {
+        let mut options = options(BLOCK as u32, CODEC, threads);
+        options.tails = tails;
+        let [mut tree, mut other] = [(); 2].map(|()| Tree::new(Metadata::new(0o755)));
+        let mut whole = Bodies::new(&options);
+        let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+        for (n, (pieces, finishes, seed)) in (0..).zip(bodies) {
+            let mut content = Vec::new();
+            let mut body = writer.begin();
+            for (door, len) in pieces {
+                let piece = match door {
+                    Door::Hole => vec![0; len],
+                    _ => text(len, seed),
+                };
+                put(&mut body, door, &piece);
+                content.extend(piece);
+            }
+            if !finishes {
+                drop(body);
+                let mut body = whole.begin();
+                body.write_all(&content).unwrap();
+                drop(body);
+                continue;
+            }
+            let name = format!("{n}").into_bytes();
+            let metadata = Metadata::new(0o644);
+            let data = Kind::File(body.finish().unwrap());
+            other.insert(NodeId::ROOT, &name, metadata.clone(), data).unwrap();
+            let data = Kind::File(whole.add(&content));
+            tree.insert(NodeId::ROOT, &name, metadata, data).unwrap();
+        }
+        let (bytes, _) = whole.check(&tree);
+        let sealed = writer.finish(&other).unwrap();
+        prop_assert!(bytes == [&sealed.superblock[..], &sealed.sink].concat());
+    }
+}
