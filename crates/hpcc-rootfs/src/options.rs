@@ -43,7 +43,7 @@ pub struct Options {
     /// byte.
     pub parallel_layers: NonZeroUsize,
     /// Bytes of all layers together that may wait, fetched or decompressed, until it is their turn:
-    /// 16 MiB by default. Divided evenly; never changes a byte.
+    /// 24 MiB by default. Divided evenly; never changes a byte.
     pub read_ahead: usize,
     /// How much of the disk the store may use.
     pub store: StoreOptions,
@@ -63,7 +63,7 @@ impl Default for Options {
             limits: Limits::default(),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             parallel_layers: const { NonZeroUsize::new(3).unwrap() },
-            read_ahead: 16 << 20,
+            read_ahead: 24 << 20,
             store: StoreOptions::default(),
             network: ociget::Options::default(),
             progress: Progress::default(),

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use ociget::{DiffId, Verified};
 
 use super::body::{BlobBody, Wanted};
 use super::meter::{Meters, Spent};
+use super::queue::{self, queue};
 use super::share::ReadAhead;
 use crate::flatten::LayerSpec;
 use crate::layer::{Chunk, Error, Inflated, Inflater, Limits, Stopped, Stream};
@@ -36,8 +37,7 @@ impl Ahead {
         meters: Arc<Meters>,
     ) -> io::Result<Self> {
         let (turn, my_turn) = channel();
-        let (sender, messages) = sync_channel(read_ahead.chunks());
-        let (used, memory) = channel();
+        let (sender, messages) = queue(read_ahead.chunks());
         let meter = Arc::clone(&meters);
         let work = move || {
             let turn = Turn {
@@ -48,10 +48,9 @@ impl Ahead {
             };
             let output = Output {
                 messages: &sender,
-                memory: &memory,
                 meters: &meter,
             };
-            let end = inflate(body, spec, &limits, turn, output);
+            let end = inflate(body, spec, &limits, turn, read_ahead.chunk(), output);
             // Whoever went away needs no answer.
             let _ = sender.send(Message::End(end));
         };
@@ -63,7 +62,6 @@ impl Ahead {
             received: Received {
                 _wanted: wanted,
                 messages,
-                used,
                 end: None,
                 meters,
                 _thread: Thread(Some(thread)),
@@ -102,10 +100,9 @@ impl Turn {
     }
 }
 
-/// Where decompressed bytes go, and the memory they leave in comes back.
+/// Where decompressed bytes go.
 struct Output<'a> {
-    messages: &'a SyncSender<Message>,
-    memory: &'a Receiver<Chunk>,
+    messages: &'a queue::Sender<Message>,
     meters: &'a Meters,
 }
 
@@ -114,22 +111,20 @@ fn inflate(
     spec: LayerSpec,
     limits: &Limits,
     mut turn: Turn,
+    chunk: usize,
     output: Output<'_>,
 ) -> Result<Verified<DiffId>, Stopped> {
     let LayerSpec { size, diff_id } = spec;
     let meter = &output.meters.inflate;
     let admit = Box::new(move |window| turn.wait(window));
-    let mut inflater = Inflater::open(body, size, diff_id, limits, admit)?;
+    let mut inflater = Inflater::open(body, size, diff_id, limits, admit, chunk)?;
     loop {
-        let memory = output.memory.try_recv();
-        let mut chunk = memory.unwrap_or_else(|_| Chunk::new());
-        meter.time(Spent::Busy, || inflater.next(&mut chunk))?;
-        meter.bytes(chunk.len());
-        if chunk.is_empty() {
+        let Some(chunk) = meter.time(Spent::Busy, || inflater.next())? else {
             return Ok(Box::new(inflater).finish()?);
-        }
+        };
+        meter.bytes(chunk.len());
         let sent = || output.messages.send(Message::Chunk(chunk));
-        if meter.time(Spent::Blocked, sent).is_err() {
+        if !meter.time(Spent::Blocked, sent) {
             return Err(Error::Source(gone()).into());
         }
     }
@@ -140,38 +135,31 @@ struct Received {
     // In the order in which they have to go: the thread is joined last, when nothing that it could
     // be waiting for is left.
     _wanted: Wanted,
-    messages: Receiver<Message>,
-    used: Sender<Chunk>,
+    messages: queue::Receiver<Message>,
     end: Option<Verified<DiffId>>,
     meters: Arc<Meters>,
     _thread: Thread,
 }
 
 impl Inflated for Received {
-    fn next(&mut self, chunk: &mut Chunk) -> Result<(), Stopped> {
+    fn next(&mut self) -> Result<Option<Chunk>, Stopped> {
         if self.end.is_some() {
-            chunk.clear();
-            return Ok(());
+            return Ok(None);
         }
         let messages = &self.messages;
         let message = self.meters.reader.time(Spent::Starved, || messages.recv());
         match message {
-            Ok(Message::Chunk(next)) => {
-                let used = std::mem::replace(chunk, next);
-                // At the end of a layer nobody takes it any more.
-                let _ = self.used.send(used);
-            }
-            Ok(Message::End(end)) => {
+            Some(Message::Chunk(chunk)) => Ok(Some(chunk)),
+            Some(Message::End(end)) => {
                 self.end = Some(end?);
-                chunk.clear();
+                Ok(None)
             }
             // It says how it ended, unless it broke off.
-            Err(_) => {
+            None => {
                 let error = io::Error::other("internal error: the decompressing thread panicked");
-                return Err(Error::Source(error).into());
+                Err(Error::Source(error).into())
             }
         }
-        Ok(())
     }
 
     fn finish(self: Box<Self>) -> Result<Verified<DiffId>, Error> {

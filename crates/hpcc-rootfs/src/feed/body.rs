@@ -1,12 +1,13 @@
 //! The compressed bytes of one layer, from the asynchronous side to a thread that reads them.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::meter::{Meters, Spent};
+use crate::layer::Pieces;
 
 /// The two ends, between which so many bytes may be, and what has to be kept for as long as they are
 /// wanted.
@@ -22,8 +23,8 @@ pub(super) fn channel(bytes: u32, meters: Arc<Meters>) -> (Sender, BlobBody, Wan
     };
     let body = BlobBody {
         messages: receiver,
-        current: Bytes::new(),
-        permit: None,
+        used: None,
+        half: bytes as usize / 2,
         verified: false,
         meters,
     };
@@ -83,36 +84,49 @@ pub(super) struct Wanted(
 /// The blocking end.
 pub(super) struct BlobBody {
     messages: mpsc::UnboundedReceiver<Message>,
-    current: Bytes,
-    permit: Option<OwnedSemaphorePermit>,
+    /// The room of what was taken. It is given back half of all at a time: that wakes the other end.
+    used: Option<OwnedSemaphorePermit>,
+    half: usize,
     verified: bool,
     meters: Arc<Meters>,
 }
 
-impl Read for BlobBody {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() && !self.verified {
-            self.permit = None;
-            let messages = &mut self.messages;
-            let message = self
-                .meters
-                .inflate
-                .time(Spent::Starved, || messages.blocking_recv());
-            match message {
+impl Pieces for BlobBody {
+    fn next(&mut self) -> io::Result<Bytes> {
+        while !self.verified {
+            match self.message() {
                 Some(Message::Data(bytes, permit)) => {
-                    self.current = bytes;
-                    self.permit = Some(permit);
+                    match &mut self.used {
+                        Some(used) => used.merge(permit),
+                        None => self.used = Some(permit),
+                    }
+                    // An empty piece would be the end.
+                    if !bytes.is_empty() {
+                        return Ok(bytes);
+                    }
                 }
                 Some(Message::Verified) => self.verified = true,
                 None => return Err(stopped()),
             }
         }
-        let length = buffer.len().min(self.current.len());
-        let piece = self.current.split_to(length);
-        if let Some(place) = buffer.get_mut(..length) {
-            place.copy_from_slice(&piece);
+        Ok(Bytes::new())
+    }
+}
+
+impl BlobBody {
+    fn message(&mut self) -> Option<Message> {
+        let used = self.used.as_ref();
+        if used.is_some_and(|used| used.num_permits() >= self.half) {
+            self.used = None;
         }
-        Ok(length)
+        if let Ok(message) = self.messages.try_recv() {
+            return Some(message);
+        }
+        // Whoever sleeps now must not leave the other end without room.
+        self.used = None;
+        let messages = &mut self.messages;
+        let meter = &self.meters.inflate;
+        meter.time(Spent::Starved, || messages.blocking_recv())
     }
 }
 
@@ -123,6 +137,39 @@ pub(super) fn stopped() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all(body: &mut BlobBody) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let piece = body.next()?;
+            if piece.is_empty() {
+                return Ok(bytes);
+            }
+            bytes.extend_from_slice(&piece);
+        }
+    }
+
+    #[tokio::test]
+    async fn room_is_given_back_by_half_and_before_anybody_sleeps() {
+        let (sender, mut body, _wanted) = channel(10, Arc::default());
+        for piece in [&b"1234"[..], b"56", b"7", b""] {
+            assert!(sender.data(Bytes::from_static(piece)).await);
+        }
+        let room = || sender.room.available_permits();
+        assert_eq!(room(), 3);
+        assert_eq!(body.next().unwrap(), "1234");
+        assert_eq!(body.next().unwrap(), "56");
+        assert_eq!(room(), 3, "four are less than half");
+        assert_eq!(body.next().unwrap(), "7");
+        assert_eq!(room(), 9);
+        // An empty piece is not the end; behind it there is nothing yet.
+        let reader = tokio::task::spawn_blocking(move || body.next());
+        while room() < 10 {
+            tokio::task::yield_now().await;
+        }
+        sender.verified();
+        assert_eq!(reader.await.unwrap().unwrap(), "");
+    }
 
     #[tokio::test]
     async fn no_more_bytes_wait_than_there_is_room_for() {
@@ -135,10 +182,7 @@ mod tests {
             _ = &mut more => panic!("eleven bytes where ten have room"),
             () = tokio::task::yield_now() => {}
         }
-        let reader = tokio::task::spawn_blocking(move || {
-            let mut bytes = Vec::new();
-            body.read_to_end(&mut bytes).map(|_| bytes)
-        });
+        let reader = tokio::task::spawn_blocking(move || all(&mut body));
         assert!(more.await);
         // A piece larger than all the room passes too, alone.
         assert!(sender.data(Bytes::from(vec![b'z'; 100])).await);
@@ -152,7 +196,7 @@ mod tests {
         let (sender, mut body, _wanted) = channel(10, Arc::default());
         assert!(sender.data(Bytes::from_static(b"half")).await);
         drop(sender);
-        let read = tokio::task::spawn_blocking(move || body.read_to_end(&mut Vec::new()));
+        let read = tokio::task::spawn_blocking(move || all(&mut body));
         let error = read.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     }
@@ -169,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_wanted_any_more_ends_the_waiting_on_both_sides() {
         let (sender, mut body, wanted) = channel(4, Arc::default());
-        let reader = tokio::task::spawn_blocking(move || body.read(&mut [0; 8]));
+        let reader = tokio::task::spawn_blocking(move || body.next());
         drop(wanted);
         sender.closed().await;
         drop(sender);

@@ -18,6 +18,7 @@
 mod ahead;
 mod body;
 mod meter;
+mod queue;
 mod serve;
 mod share;
 #[cfg(test)]

@@ -8,6 +8,9 @@ use crate::layer::Chunk;
 /// and comes back, the decoder with its input, and the stack of a thread.
 const LEAST: usize = 768 << 10;
 
+/// The largest chunk. A processor's own cache has to hold one that is being filled and one that is being read.
+const CHUNK_MAX: usize = 256 << 10;
+
 /// How many layers are under way at once, and the bytes that may wait for the reader.
 ///
 /// Every layer has the same share, fixed from the start, so that none can starve the one that is being
@@ -41,7 +44,12 @@ impl ReadAhead {
 
     /// Decompressed chunks that may wait.
     pub(super) fn chunks(self) -> usize {
-        (self.share() / 4 / Chunk::SIZE).max(1)
+        (self.share() / 4 / self.chunk()).max(1)
+    }
+
+    /// The most bytes in a chunk. Blocks of files that lie in one as a whole are not copied.
+    pub(super) fn chunk(self) -> usize {
+        (self.share() / 32).clamp(Chunk::SIZE, CHUNK_MAX)
     }
 
     /// The largest window that may be allocated before it is the layer's turn.
@@ -63,7 +71,7 @@ mod tests {
                 assert!((1..=layers).contains(&under_way));
                 let window = usize::try_from(read_ahead.window()).unwrap();
                 let compressed = usize::try_from(read_ahead.compressed()).unwrap();
-                let each = compressed + read_ahead.chunks() * Chunk::SIZE + window;
+                let each = compressed + read_ahead.chunks() * read_ahead.chunk() + window;
                 // One layer has to go on whatever the budget.
                 assert!(
                     under_way == 1 || each * under_way <= bytes,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use bytes::Bytes;
 use sqfs_writer::{DataWriter, FileData};
 
 /// Takes the content of files and gives handles for it.
@@ -33,7 +34,7 @@ pub trait Body {
     ///
     /// # Errors
     /// The sink's own.
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
+    fn data(&mut self, bytes: Bytes) -> Result<(), Self::Error>;
 
     /// That many zeros that were not stored; never none.
     ///
@@ -66,8 +67,8 @@ impl<W: Write> Body for sqfs_writer::Body<'_, W> {
     type Handle = FileData;
     type Error = sqfs_writer::Error;
 
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
-        self.append(bytes).map(|_| ())
+    fn data(&mut self, bytes: Bytes) -> Result<(), Self::Error> {
+        self.append_bytes(bytes)
     }
 
     fn hole(&mut self, length: u64) -> Result<(), Self::Error> {

@@ -11,7 +11,7 @@ use flate2::bufread::GzDecoder;
 use super::chunk::Stopped;
 use super::encoding::{Encoding, sniff};
 use super::error::Error;
-use super::input::Input;
+use super::input::{Input, Pieces};
 use super::zstd::ZstdDecoder;
 
 /// Asked before memory is taken that the image chooses the size of: so many bytes for the window of
@@ -19,24 +19,24 @@ use super::zstd::ZstdDecoder;
 pub(crate) type Admit<'a> = Box<dyn FnMut(u64) -> io::Result<()> + Send + 'a>;
 
 /// The decompressed bytes of a blob.
-pub(super) struct Decoder<'a, R: Read> {
-    codec: Codec<'a, R>,
+pub(super) struct Decoder<'a, P: Pieces> {
+    codec: Codec<'a, P>,
 }
 
-enum Codec<'a, R: Read> {
-    Plain(Input<R>),
-    Gzip(Box<GzDecoder<Input<R>>>),
+enum Codec<'a, P: Pieces> {
+    Plain(Input<P>),
+    Gzip(Box<GzDecoder<Input<P>>>),
     /// Nothing but zeros may follow.
-    GzipEnd(Input<R>),
-    Zstd(ZstdDecoder<'a, R>),
+    GzipEnd(Input<P>),
+    Zstd(ZstdDecoder<'a, P>),
     /// It failed, and keeps failing.
     Broken,
 }
 
-impl<'a, R: Read> Decoder<'a, R> {
+impl<'a, P: Pieces> Decoder<'a, P> {
     /// Looks at the first bytes.
     pub(super) fn open(
-        source: R,
+        source: P,
         is_tar_header: impl Fn(&[u8]) -> bool,
         window_max: u64,
         admit: Admit<'a>,
@@ -57,8 +57,9 @@ impl<'a, R: Read> Decoder<'a, R> {
         loop {
             match &mut self.codec {
                 Codec::Plain(input) => {
-                    let read = input.read_direct(buffer);
-                    return read.map_err(|error| Error::Source(error).into());
+                    return input
+                        .read(buffer)
+                        .map_err(|error| Error::Source(error).into());
                 }
                 Codec::Gzip(decoder) => match decoder.read(buffer) {
                     Ok(0) => self.next_member()?,

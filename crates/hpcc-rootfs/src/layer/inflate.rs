@@ -1,36 +1,37 @@
 //! A blob decompressed, counted and hashed.
 
-use std::io::Read;
-
 use ociget::{DiffId, Verified, Verifier};
 
-use super::chunk::{Chunk, Inflated, Stopped};
+use super::chunk::{Chunk, Chunks, Inflated, Stopped};
 use super::decompress::{Admit, Decoder};
 use super::error::{Error, Limit};
+use super::input::Pieces;
 use super::limits::Limits;
 use super::measure::Measure;
 use super::tar::is_header;
 
 /// Decompresses a layer. Every byte is hashed, whoever reads or skips it.
-pub(crate) struct Inflater<'a, R: Read> {
-    decoder: Decoder<'a, R>,
+pub(crate) struct Inflater<'a, P: Pieces> {
+    decoder: Decoder<'a, P>,
     decompressed: u64,
     max_bytes: u64,
     max_by_ratio: u64,
     verifier: Verifier<DiffId>,
+    chunks: Chunks,
     /// What went wrong behind the bytes that were handed out last.
     stopped: Option<Stopped>,
 }
 
-impl<'a, R: Read> Inflater<'a, R> {
+impl<'a, P: Pieces> Inflater<'a, P> {
     /// A layer of this compressed size, which should decompress to `diff_id`. How it is compressed
-    /// is seen from its first bytes.
+    /// is seen from its first bytes. It comes in chunks of so many bytes.
     pub(crate) fn open(
-        blob: R,
+        blob: P,
         size: u64,
         diff_id: DiffId,
         limits: &Limits,
         admit: Admit<'a>,
+        chunk: usize,
     ) -> Result<Self, Error> {
         Ok(Self {
             decoder: Decoder::open(blob, is_header, limits.zstd_window, admit)?,
@@ -38,6 +39,7 @@ impl<'a, R: Read> Inflater<'a, R> {
             max_bytes: limits.layer_bytes,
             max_by_ratio: size.saturating_mul(limits.ratio).max(limits.ratio_floor),
             verifier: Verifier::new(diff_id),
+            chunks: Chunks::new(chunk),
             stopped: None,
         })
     }
@@ -63,16 +65,16 @@ impl<'a, R: Read> Inflater<'a, R> {
     }
 }
 
-impl<R: Read> Inflated for Inflater<'_, R> {
-    fn next(&mut self, chunk: &mut Chunk) -> Result<(), Stopped> {
-        chunk.clear();
+impl<P: Pieces> Inflated for Inflater<'_, P> {
+    fn next(&mut self) -> Result<Option<Chunk>, Stopped> {
         if let Some(stopped) = self.stopped.take() {
             return Err(stopped);
         }
-        while chunk.end < chunk.memory.len() && self.stopped.is_none() {
-            match self.read(&mut chunk.memory[chunk.end..]) {
+        let mut chunk = self.chunks.take();
+        while !chunk.space().is_empty() && self.stopped.is_none() {
+            match self.read(chunk.space()) {
                 Ok(0) => break,
-                Ok(count) => chunk.end += count,
+                Ok(count) => chunk.advance(count),
                 // What came before it is told first: the archive may be wrong in there.
                 Err(stopped) if !chunk.is_empty() => {
                     self.stopped = Some(stopped);
@@ -81,7 +83,7 @@ impl<R: Read> Inflated for Inflater<'_, R> {
                 Err(stopped) => return Err(stopped),
             }
         }
-        Ok(())
+        Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
     }
 
     fn finish(self: Box<Self>) -> Result<Verified<DiffId>, Error> {

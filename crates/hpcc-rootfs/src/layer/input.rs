@@ -1,80 +1,107 @@
-//! The compressed bytes, buffered.
+//! The compressed bytes, in the pieces that they come in.
 
 use std::io::{self, BufRead, Read};
 
+use bytes::{Buf, Bytes, BytesMut};
+
 use super::error::Error;
 
-/// Compressed bytes read at once.
+/// Compressed bytes read at once, where they are read.
 const BUFFER: usize = 64 << 10;
 
-/// A buffered blob that remembers its own errors, so that a network that failed is never taken for
-/// data that is damaged.
-pub(super) struct Input<R> {
+/// Where compressed bytes come from.
+pub(crate) trait Pieces {
+    /// The next piece; empty at the end of the blob.
+    fn next(&mut self) -> io::Result<Bytes>;
+}
+
+/// Of a blob that is read.
+pub(super) struct Reader<R> {
     source: R,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
+    buffer: BytesMut,
+}
+
+impl<R: Read> Reader<R> {
+    pub(super) fn new(source: R) -> Self {
+        Self {
+            source,
+            buffer: BytesMut::new(),
+        }
+    }
+}
+
+impl<R: Read> Pieces for Reader<R> {
+    fn next(&mut self) -> io::Result<Bytes> {
+        self.buffer.resize(BUFFER, 0);
+        let count = loop {
+            match self.source.read(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        self.buffer.truncate(count);
+        Ok(self.buffer.split().freeze())
+    }
+}
+
+/// A blob that remembers its own errors, so that a network that failed is never taken for data that
+/// is damaged.
+pub(super) struct Input<P> {
+    source: P,
+    /// What comes next, unless it is empty.
+    piece: Bytes,
+    /// What comes behind it, unless it is empty.
+    behind: Bytes,
     position: u64,
     error: Option<io::Error>,
 }
 
-impl<R: Read> Input<R> {
-    pub(super) fn new(source: R) -> Self {
+impl<P: Pieces> Input<P> {
+    pub(super) fn new(source: P) -> Self {
         Self {
             source,
-            buffer: vec![0; BUFFER].into(),
-            start: 0,
-            end: 0,
+            piece: Bytes::new(),
+            behind: Bytes::new(),
             position: 0,
             error: None,
         }
     }
 
+    fn next(&mut self) -> io::Result<Bytes> {
+        if self.behind.is_empty() {
+            return self.source.next();
+        }
+        Ok(std::mem::take(&mut self.behind))
+    }
+
     /// The next `count` bytes, or fewer if the blob ends before. Consumes nothing.
     pub(super) fn head(&mut self, count: usize) -> io::Result<&[u8]> {
-        if self.available().len() < count {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
-        while self.end < count {
-            let read = retry(|| self.source.read(&mut self.buffer[self.end..]))?;
-            if read == 0 {
-                break;
+        if self.piece.len() < count {
+            // Of the piece behind it no more than is asked for is copied.
+            let mut head = BytesMut::from(&self.piece[..]);
+            while head.len() < count {
+                let mut next = self.next()?;
+                if next.is_empty() {
+                    break;
+                }
+                head.extend_from_slice(&next.split_to(next.len().min(count - head.len())));
+                self.behind = next;
             }
-            self.end = (self.end + read).min(self.buffer.len());
+            self.piece = head.freeze();
         }
-        let end = self.end.min(self.start + count);
-        Ok(&self.buffer[self.start..end])
+        Ok(&self.piece[..count.min(self.piece.len())])
     }
 
     pub(super) fn available(&self) -> &[u8] {
-        &self.buffer[self.start..self.end]
+        &self.piece
     }
 
     /// Makes sure that there is something available, unless the blob is at its end.
     pub(super) fn fill(&mut self) -> io::Result<()> {
-        if self.start == self.end {
-            self.start = 0;
-            self.end = 0;
-            let count = retry(|| self.source.read(&mut self.buffer))?;
-            self.end = count.min(self.buffer.len());
+        if self.piece.is_empty() {
+            self.piece = self.next()?;
         }
         Ok(())
-    }
-
-    /// Past the buffer where that saves a copy.
-    pub(super) fn read_direct(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.start == self.end && out.len() >= self.buffer.len() {
-            let count = retry(|| self.source.read(out))?.min(out.len());
-            self.position += count as u64;
-            return Ok(count);
-        }
-        self.fill()?;
-        let count = self.available().len().min(out.len());
-        out[..count].copy_from_slice(&self.available()[..count]);
-        self.consume(count);
-        Ok(count)
     }
 
     pub(super) fn only_zeros(&mut self) -> Result<(), Error> {
@@ -109,7 +136,7 @@ impl<R: Read> Input<R> {
 }
 
 /// What the decoders read from. They get a stand-in for an error; `blame` has the original.
-impl<R: Read> BufRead for Input<R> {
+impl<P: Pieces> BufRead for Input<P> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if let Err(error) = self.fill() {
             let stand_in = io::Error::from(error.kind());
@@ -120,27 +147,18 @@ impl<R: Read> BufRead for Input<R> {
     }
 
     fn consume(&mut self, count: usize) {
-        let count = count.min(self.end - self.start);
-        self.start += count;
+        let count = count.min(self.piece.len());
+        self.piece.advance(count);
         self.position += count as u64;
     }
 }
 
-impl<R: Read> Read for Input<R> {
+impl<P: Pieces> Read for Input<P> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let count = available.len().min(out.len());
         out[..count].copy_from_slice(&available[..count]);
         self.consume(count);
         Ok(count)
-    }
-}
-
-fn retry(mut read: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
     }
 }

@@ -51,6 +51,7 @@ mod zstd;
 
 pub(crate) use chunk::{Chunk, Inflated, Stopped};
 pub(crate) use inflate::Inflater;
+pub(crate) use input::Pieces;
 
 pub use error::{At, Error, Malformed};
 pub use limits::{Budget, Limits};

@@ -2,20 +2,21 @@
 
 use std::io::Read;
 
+use bytes::{Buf, Bytes};
 use ociget::{DiffId, Verified};
 
 use super::chunk::{Chunk, HEADROOM, Inflated, Stopped};
 use super::error::{At, Error};
 use super::inflate::Inflater;
+use super::input::Reader;
 use super::limits::Limits;
 
 /// The decompressed bytes of one layer.
 pub struct Stream<'a> {
     source: Box<dyn Inflated + 'a>,
-    chunk: Chunk,
-    /// Where the first byte not yet taken is in the chunk's memory.
-    start: usize,
-    /// Where the chunk's end is in the layer.
+    /// What was not yet taken of the chunk that came last.
+    rest: Bytes,
+    /// Where that chunk's end is in the layer.
     reached: u64,
 }
 
@@ -32,7 +33,9 @@ impl<'a> Stream<'a> {
         diff_id: DiffId,
         limits: &Limits,
     ) -> Result<Self, Error> {
-        let inflater = Inflater::open(blob, size, diff_id, limits, Box::new(|_| Ok(())))?;
+        let admit = Box::new(|_| Ok(()));
+        let inflater =
+            Inflater::open(Reader::new(blob), size, diff_id, limits, admit, Chunk::SIZE)?;
         Ok(Self::new(Box::new(inflater)))
     }
 
@@ -40,51 +43,43 @@ impl<'a> Stream<'a> {
     pub(crate) fn new(source: Box<dyn Inflated + 'a>) -> Self {
         Self {
             source,
-            chunk: Chunk::new(),
-            start: HEADROOM,
+            rest: Bytes::new(),
             reached: 0,
         }
     }
 
     /// How many bytes were taken so far.
     pub(super) fn position(&self) -> u64 {
-        self.reached - (self.chunk.end - self.start) as u64
+        self.reached - self.rest.len() as u64
     }
 
     /// The next `N` bytes, or fewer if the layer ends before. Takes nothing.
     pub(super) fn peek<const N: usize>(&mut self) -> Result<&[u8], Error> {
         const { assert!(N <= HEADROOM) };
-        while self.chunk.end - self.start < N && self.fill()? {}
-        let end = self.chunk.end.min(self.start + N);
-        Ok(&self.chunk.memory[self.start..end])
+        while self.rest.len() < N && self.fill()? {}
+        Ok(&self.rest[..N.min(self.rest.len())])
     }
 
     /// Takes bytes that were peeked at.
     pub(super) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.chunk.end);
+        self.rest.advance(count.min(self.rest.len()));
     }
 
     /// Takes between 1 and `max` bytes, or none at the end of the layer.
-    pub(super) fn take(&mut self, max: u64) -> Result<&[u8], Error> {
-        if max == 0 {
-            return Ok(&[]);
-        }
-        if self.start == self.chunk.end {
-            self.fill()?;
-        }
-        let available = self.chunk.end - self.start;
-        let count = usize::try_from(max).map_or(available, |max| available.min(max));
-        let start = self.start;
-        self.start += count;
-        Ok(&self.chunk.memory[start..self.start])
+    pub(super) fn take(&mut self, max: u64) -> Result<Bytes, Error> {
+        let count = self.available(max)?;
+        Ok(self.rest.split_to(count))
     }
 
     /// Takes that many bytes and forgets them. `false` if the layer ends before.
     pub(super) fn skip(&mut self, mut count: u64) -> Result<bool, Error> {
         while count > 0 {
-            match self.take(count)?.len() as u64 {
+            match self.available(count)? {
                 0 => return Ok(false),
-                taken => count -= taken,
+                available => {
+                    self.consume(available);
+                    count -= available as u64;
+                }
             }
         }
         Ok(true)
@@ -97,27 +92,30 @@ impl<'a> Stream<'a> {
         self.source.finish()
     }
 
+    /// How many of at most `max` bytes are there, none only if `max` is or at the end of the layer.
+    fn available(&mut self, max: u64) -> Result<usize, Error> {
+        if max > 0 && self.rest.is_empty() {
+            self.fill()?;
+        }
+        let available = self.rest.len();
+        Ok(usize::try_from(max).map_or(available, |max| available.min(max)))
+    }
+
     /// Gets the next chunk, with what is left of this one, less than [`HEADROOM`], in front of it.
     /// `false` at the end of the layer.
     fn fill(&mut self) -> Result<bool, Error> {
-        let mut rest = [0; HEADROOM];
-        let left = self.chunk.end - self.start;
-        rest[..left].copy_from_slice(&self.chunk.memory[self.start..self.chunk.end]);
-        let outcome = self.source.next(&mut self.chunk);
-        if outcome.is_err() {
-            self.chunk.clear();
-        }
-        self.start = HEADROOM - left;
-        self.chunk.memory[self.start..HEADROOM].copy_from_slice(&rest[..left]);
-        outcome.map_err(|stopped| match stopped {
-            Stopped::Layer(error) => error,
-            Stopped::Limit(limit) => limit.at(At {
+        match self.source.next() {
+            Ok(None) => Ok(false),
+            Ok(Some(chunk)) => {
+                self.reached += chunk.len() as u64;
+                self.rest = chunk.into_bytes(&self.rest);
+                Ok(true)
+            }
+            Err(Stopped::Layer(error)) => Err(error),
+            Err(Stopped::Limit(limit)) => Err(limit.at(At {
                 position: self.position(),
                 entry: Box::default(),
-            }),
-        })?;
-        let more = self.chunk.len();
-        self.reached += more as u64;
-        Ok(more > 0)
+            })),
+        }
     }
 }

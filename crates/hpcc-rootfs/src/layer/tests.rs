@@ -53,7 +53,7 @@ fn decode_from(blob: impl Read, size: usize, expected: &[u8]) -> Result<(), Erro
         if bytes.is_empty() {
             break;
         }
-        decoded.extend_from_slice(bytes);
+        decoded.extend_from_slice(&bytes);
     }
     assert!(decoded == expected);
     let _proof = stream.finish()?;

@@ -1,6 +1,6 @@
 //! The frames of a zstd blob, one after the other.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 use std::ops::RangeInclusive;
 
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
@@ -8,7 +8,7 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use super::chunk::Stopped;
 use super::decompress::Admit;
 use super::error::{Error, Limit};
-use super::input::Input;
+use super::input::{Input, Pieces};
 use super::measure::Measure;
 
 /// The least and the most that the decoder can be told to allow (`ZSTD_WINDOWLOG_ABSOLUTEMIN`, and
@@ -19,8 +19,8 @@ const WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
 const HEADER_MAX: usize = 18;
 
 /// Decodes every frame, and asks before each for the memory that it needs.
-pub(super) struct ZstdDecoder<'a, R: Read> {
-    input: Input<R>,
+pub(super) struct ZstdDecoder<'a, P: Pieces> {
+    input: Input<P>,
     decoder: Decoder<'static>,
     admit: Admit<'a>,
     /// The window is memory that the image chooses.
@@ -28,9 +28,9 @@ pub(super) struct ZstdDecoder<'a, R: Read> {
     between_frames: bool,
 }
 
-impl<'a, R: Read> ZstdDecoder<'a, R> {
+impl<'a, P: Pieces> ZstdDecoder<'a, P> {
     /// Refuses frames with windows of more than `window_max` bytes, and asks `admit` for the others.
-    pub(super) fn new(input: Input<R>, window_max: u64, admit: Admit<'a>) -> Result<Self, Error> {
+    pub(super) fn new(input: Input<P>, window_max: u64, admit: Admit<'a>) -> Result<Self, Error> {
         // The decoder only knows powers of two; what is between is for us to refuse.
         let log = window_max
             .checked_next_power_of_two()

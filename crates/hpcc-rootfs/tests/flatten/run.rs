@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use bytes::Bytes;
 use hpcc_rootfs::flatten::{
     Body, BodySink, Error, Flattened, LayerSource, LayerSpec, Layers, Options, flatten,
 };
@@ -52,7 +53,7 @@ impl Body for Collected<'_> {
     type Handle = Vec<u8>;
     type Error = Infallible;
 
-    fn data(&mut self, bytes: &[u8]) -> Result<(), Infallible> {
+    fn data(&mut self, bytes: Bytes) -> Result<(), Infallible> {
         assert!(!bytes.is_empty());
         self.sink.written += bytes.len() as u64;
         self.body.extend(bytes);

@@ -1,5 +1,6 @@
 //! What a tar archive says about one file.
 
+use bytes::Bytes;
 use sqfs_writer::{Device, Metadata};
 
 /// One file, as its headers describe it.
@@ -62,10 +63,11 @@ impl Default for EntryKind {
 }
 
 /// The next piece of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Segment<'a> {
-    /// These bytes; never none.
-    Data(&'a [u8]),
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// These bytes; never none. They are a part of a buffer of some hundred KiB, which is used again once nobody
+    /// has anything of it.
+    Data(Bytes),
     /// That many zeros which the archive does not store; never none.
     Hole(u64),
 }

@@ -126,7 +126,7 @@ impl<'a> TarReader<'a> {
     ///
     /// # Errors
     /// As [`read_entry`](Self::read_entry).
-    pub fn segment(&mut self) -> Result<Option<Segment<'_>>, Error> {
+    pub fn segment(&mut self) -> Result<Option<Segment>, Error> {
         let body = &mut self.body;
         let next = loop {
             match body.runs.last() {
@@ -218,7 +218,7 @@ impl<'a> TarReader<'a> {
                 return Err(self.fail(Malformed::Truncated));
             }
             left -= bytes.len() as u64;
-            self.scratch.extend_from_slice(bytes);
+            self.scratch.extend_from_slice(&bytes);
         }
         self.skip(padding(size))
     }
@@ -378,7 +378,7 @@ impl<'a> TarReader<'a> {
             *stored = stored
                 .checked_sub(1)
                 .ok_or_else(|| self.fail(Malformed::Sparse("its map is longer than its body")))?;
-            match (self.stream.take(1)?, line.get_mut(length)) {
+            match (&self.stream.take(1)?[..], line.get_mut(length)) {
                 (&[b'\n'], _) => break,
                 (&[digit], Some(slot)) => *slot = digit,
                 ([], _) => return Err(self.fail(Malformed::Truncated)),

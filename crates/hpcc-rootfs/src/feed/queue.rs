@@ -1,0 +1,234 @@
+//! A bounded queue between two threads that does not wake them for every single item.
+//!
+//! A thread that fell asleep because the queue was empty is woken when it is half full, and one that slept because it was
+//! full when it is half empty. If each item woke somebody, two threads would take turns on a core thousands of times a
+//! second, each with cold caches.
+//!
+//! So an item may lie there while its receiver sleeps. It must not be one that the sender waits for an answer to; the end
+//! of the sender wakes the receiver whatever there is.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The two ends of a queue for so many items, at least one.
+pub(super) fn queue<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State {
+            items: VecDeque::new(),
+            open: true,
+            sender_asleep: false,
+            receiver_asleep: false,
+        }),
+        capacity: capacity.max(1),
+        room: Condvar::new(),
+        items: Condvar::new(),
+    });
+    (Sender(Arc::clone(&shared)), Receiver(shared))
+}
+
+/// The end that puts in. When it goes, the receiver gets what is there and then nothing.
+pub(super) struct Sender<T>(Arc<Shared<T>>);
+
+/// The end that takes out. When it goes, nothing can be sent any more.
+pub(super) struct Receiver<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    capacity: usize,
+    /// The sender may go on.
+    room: Condvar,
+    /// The receiver may go on.
+    items: Condvar,
+}
+
+struct State<T> {
+    items: VecDeque<T>,
+    /// Both ends are there.
+    open: bool,
+    sender_asleep: bool,
+    receiver_asleep: bool,
+}
+
+impl<T> Shared<T> {
+    /// Nothing that can panic happens under the lock.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// So many items wake a receiver.
+    fn most(&self) -> usize {
+        self.capacity.div_ceil(2)
+    }
+
+    /// So few items wake a sender.
+    fn least(&self) -> usize {
+        self.capacity / 2
+    }
+
+    /// One end goes: whoever sleeps at the other has nothing more to wait for.
+    fn close(&self) {
+        self.lock().open = false;
+        self.room.notify_one();
+        self.items.notify_one();
+    }
+}
+
+impl<T> Sender<T> {
+    /// Waits for room and puts it in. `false` if nobody takes it any more.
+    pub(super) fn send(&self, item: T) -> bool {
+        let Self(shared) = self;
+        let mut state = shared.lock();
+        if state.items.len() >= shared.capacity {
+            state.sender_asleep = true;
+            let full = |state: &mut State<T>| state.open && state.items.len() > shared.least();
+            state = shared
+                .room
+                .wait_while(state, full)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.sender_asleep = false;
+        }
+        if !state.open {
+            return false;
+        }
+        state.items.push_back(item);
+        let wake = state.receiver_asleep && state.items.len() >= shared.most();
+        drop(state);
+        if wake {
+            shared.items.notify_one();
+        }
+        true
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The oldest item, waited for. `None` once the sender is gone and everything was taken.
+    pub(super) fn recv(&self) -> Option<T> {
+        let Self(shared) = self;
+        let mut state = shared.lock();
+        if state.items.is_empty() {
+            state.receiver_asleep = true;
+            let empty = |state: &mut State<T>| state.open && state.items.len() < shared.most();
+            state = shared
+                .items
+                .wait_while(state, empty)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.receiver_asleep = false;
+        }
+        let item = state.items.pop_front();
+        let wake = state.sender_asleep && state.items.len() <= shared.least();
+        drop(state);
+        if wake {
+            shared.room.notify_one();
+        }
+        item
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.0.close();
+        // What is there may keep something of the sender's.
+        self.0.lock().items.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// Until the other end is asleep.
+    fn until<T>(shared: &Shared<T>, asleep: impl Fn(&State<T>) -> bool) {
+        while !asleep(&shared.lock()) {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn everything_arrives_in_order_through_queues_of_any_size() {
+        for capacity in [0, 1, 2, 3, 7, 1000] {
+            let (sender, receiver) = queue(capacity);
+            let sending = thread::spawn(move || (0..500).all(|item| sender.send(item)));
+            let mut received = Vec::new();
+            while let Some(item) = receiver.recv() {
+                received.push(item);
+                assert!(receiver.0.lock().items.len() <= capacity.max(1));
+            }
+            assert!(sending.join().unwrap());
+            assert_eq!(received, Vec::from_iter(0..500), "{capacity}");
+            assert_eq!(receiver.recv(), None);
+        }
+    }
+
+    #[test]
+    fn a_receiver_sleeps_until_it_is_half_full() {
+        let (sender, receiver) = queue(4);
+        let shared = Arc::clone(&receiver.0);
+        let receiving = thread::spawn(move || receiver.recv());
+        until(&shared, |state| state.receiver_asleep);
+        assert!(sender.send('a'));
+        until(&shared, |state| state.receiver_asleep);
+        assert_eq!(shared.lock().items, ['a']);
+        assert!(sender.send('b'));
+        assert_eq!(receiving.join().unwrap(), Some('a'));
+    }
+
+    #[test]
+    fn a_receiver_that_need_not_sleep_takes_what_is_there() {
+        let (sender, receiver) = queue(4);
+        assert!(sender.send('a'));
+        assert_eq!(receiver.recv(), Some('a'));
+    }
+
+    #[test]
+    fn a_sender_sleeps_until_it_is_half_empty() {
+        let (sender, receiver) = queue(4);
+        assert!((0..4).all(|item| sender.send(item)));
+        let shared = Arc::clone(&sender.0);
+        let sending = thread::spawn(move || sender.send(4));
+        until(&shared, |state| state.sender_asleep);
+        assert_eq!(receiver.recv(), Some(0));
+        assert!(shared.lock().sender_asleep);
+        assert_eq!(shared.lock().items, [1, 2, 3]);
+        assert_eq!(receiver.recv(), Some(1));
+        assert!(sending.join().unwrap());
+        assert_eq!(receiver.recv(), Some(2));
+    }
+
+    #[test]
+    fn an_end_that_goes_wakes_the_other_one() {
+        let (sender, receiver) = queue(100);
+        let shared = Arc::clone(&receiver.0);
+        let receiving = thread::spawn(move || [receiver.recv(), receiver.recv()]);
+        until(&shared, |state| state.receiver_asleep);
+        assert!(sender.send('a'));
+        drop(sender);
+        assert_eq!(receiving.join().unwrap(), [Some('a'), None]);
+
+        let (sender, receiver) = queue(1);
+        assert!(sender.send('a'));
+        let shared = Arc::clone(&sender.0);
+        let sending = thread::spawn(move || sender.send('b'));
+        until(&shared, |state| state.sender_asleep);
+        drop(receiver);
+        assert!(!sending.join().unwrap());
+    }
+
+    #[test]
+    fn what_nobody_will_take_is_dropped_with_the_receiver() {
+        let (sender, receiver) = queue(2);
+        let item = Arc::new(());
+        assert!(sender.send(Arc::clone(&item)));
+        drop(receiver);
+        assert_eq!(Arc::strong_count(&item), 1);
+        assert!(!sender.send(Arc::clone(&item)));
+        assert_eq!(Arc::strong_count(&item), 1);
+    }
+}
