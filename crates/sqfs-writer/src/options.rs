@@ -59,7 +59,7 @@ pub struct Options {
     /// bytes are a function of; the number of threads is not.
     ///
     /// On top come the state of the codec, for each thread (about 1 MB for zstd 3), and the tree,
-    /// which is the caller's. [`finish`](crate::DataWriter::finish) adds to the tree 12 bytes for
+    /// which is the caller's, and what [`Body::append_bytes`](crate::Body::append_bytes) was lent. [`finish`](crate::DataWriter::finish) adds to the tree 12 bytes for
     /// each inode, 4 for each directory, 20 for each set of extended attributes, and listings and
     /// attributes in compressed form, because their tables stand behind that of the inodes.
     pub memory: usize,

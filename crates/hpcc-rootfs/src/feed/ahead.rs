@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
+use bytes::Bytes;
 use ociget::{DiffId, Verified};
 
 use super::body::{BlobBody, Wanted};
@@ -12,7 +13,7 @@ use super::meter::{Meters, Spent};
 use super::queue::{self, queue};
 use super::share::ReadAhead;
 use crate::flatten::LayerSpec;
-use crate::layer::{Chunk, Error, Inflated, Inflater, Limits, Stopped, Stream};
+use crate::layer::{Chunk, Error, Inflated, Inflater, Limits, Pieces, Stopped, Stream};
 
 /// A layer under way.
 pub(super) struct Ahead {
@@ -106,6 +107,21 @@ struct Output<'a> {
     meters: &'a Meters,
 }
 
+/// Compressed bytes for a thread that may wait for the next ones for long.
+struct Flushing<'a> {
+    body: BlobBody,
+    messages: &'a queue::Sender<Message>,
+}
+
+impl Pieces for Flushing<'_> {
+    fn next(&mut self) -> io::Result<Bytes> {
+        if self.body.would_wait() {
+            self.messages.flush();
+        }
+        self.body.next()
+    }
+}
+
 fn inflate(
     body: BlobBody,
     spec: LayerSpec,
@@ -117,6 +133,8 @@ fn inflate(
     let LayerSpec { size, diff_id } = spec;
     let meter = &output.meters.inflate;
     let admit = Box::new(move |window| turn.wait(window));
+    let messages = output.messages;
+    let body = Flushing { body, messages };
     let mut inflater = Inflater::open(body, size, diff_id, limits, admit, chunk)?;
     loop {
         let Some(chunk) = meter.time(Spent::Busy, || inflater.next())? else {

@@ -9,6 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::meter::{Meters, Spent};
 use crate::layer::Pieces;
 
+/// Pieces of fewer bytes are copied out of the buffer that they came in.
+const SMALL: usize = 4 << 10;
+
+/// What a piece takes at least, in bytes: its message and its allocation.
+const LEAST: usize = 128;
+
 /// The two ends, between which so many bytes may be, and what has to be kept for as long as they are
 /// wanted.
 pub(super) fn channel(bytes: u32, meters: Arc<Meters>) -> (Sender, BlobBody, Wanted) {
@@ -47,9 +53,14 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Waits for room and sends. `false` if nobody reads any more.
-    pub(super) async fn data(&self, bytes: Bytes) -> bool {
+    pub(super) async fn data(&self, mut bytes: Bytes) -> bool {
+        if bytes.len() < SMALL {
+            // It may be a byte of a large buffer, one of which would be kept for each piece.
+            bytes = Bytes::copy_from_slice(&bytes);
+        }
         // One piece may be larger than all the room; it then has it alone.
-        let length = u32::try_from(bytes.len()).map_or(self.bytes, |length| length.min(self.bytes));
+        let length = bytes.len().max(LEAST);
+        let length = u32::try_from(length).map_or(self.bytes, |length| length.min(self.bytes));
         let room = Arc::clone(&self.room).acquire_many_owned(length);
         tokio::select! {
             permit = room => match permit {
@@ -114,6 +125,11 @@ impl Pieces for BlobBody {
 }
 
 impl BlobBody {
+    /// Whether the next piece is not there yet.
+    pub(super) fn would_wait(&self) -> bool {
+        !self.verified && self.messages.is_empty()
+    }
+
     fn message(&mut self) -> Option<Message> {
         let used = self.used.as_ref();
         if used.is_some_and(|used| used.num_permits() >= self.half) {
@@ -151,24 +167,38 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_given_back_by_half_and_before_anybody_sleeps() {
-        let (sender, mut body, _wanted) = channel(10, Arc::default());
-        for piece in [&b"1234"[..], b"56", b"7", b""] {
-            assert!(sender.data(Bytes::from_static(piece)).await);
+        let (sender, mut body, _wanted) = channel(10_000, Arc::default());
+        for length in [4000, 2000, 1000, 0] {
+            assert!(sender.data(Bytes::from(vec![1; length])).await);
         }
         let room = || sender.room.available_permits();
-        assert_eq!(room(), 3);
-        assert_eq!(body.next().unwrap(), "1234");
-        assert_eq!(body.next().unwrap(), "56");
-        assert_eq!(room(), 3, "four are less than half");
-        assert_eq!(body.next().unwrap(), "7");
-        assert_eq!(room(), 9);
+        let left = 3000 - LEAST;
+        assert_eq!(room(), left);
+        assert_eq!(body.next().unwrap().len(), 4000);
+        assert_eq!(body.next().unwrap().len(), 2000);
+        assert_eq!(room(), left, "4000 are less than half");
+        assert_eq!(body.next().unwrap().len(), 1000);
+        assert_eq!(room(), left + 6000);
         // An empty piece is not the end; behind it there is nothing yet.
+        assert!(!body.would_wait());
         let reader = tokio::task::spawn_blocking(move || body.next());
-        while room() < 10 {
+        while room() < 10_000 {
             tokio::task::yield_now().await;
         }
         sender.verified();
         assert_eq!(reader.await.unwrap().unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn small_pieces_take_what_they_cost_and_do_not_keep_their_buffer() {
+        let (sender, mut body, _wanted) = channel(10 * 128, Arc::default());
+        let buffer = Bytes::from(vec![1; 1 << 20]);
+        for at in 0..10 {
+            assert!(sender.data(buffer.slice(at..=at)).await);
+        }
+        assert_eq!(sender.room.available_permits(), 0);
+        assert!(buffer.is_unique());
+        assert_eq!(body.next().unwrap().len(), 1);
     }
 
     #[tokio::test]

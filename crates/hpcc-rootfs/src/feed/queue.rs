@@ -4,8 +4,7 @@
 //! full when it is half empty. If each item woke somebody, two threads would take turns on a core thousands of times a
 //! second, each with cold caches.
 //!
-//! So an item may lie there while its receiver sleeps. It must not be one that the sender waits for an answer to; the end
-//! of the sender wakes the receiver whatever there is.
+//! So an item may lie there while its receiver sleeps, until the sender has more, goes, or says that it may take long.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -45,6 +44,7 @@ struct State<T> {
     items: VecDeque<T>,
     /// Both ends are there.
     open: bool,
+    /// Asleep, and nobody has told it to wake up yet.
     sender_asleep: bool,
     receiver_asleep: bool,
 }
@@ -55,16 +55,6 @@ impl<T> Shared<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// So many items wake a receiver.
-    fn most(&self) -> usize {
-        self.capacity.div_ceil(2)
-    }
-
-    /// So few items wake a sender.
-    fn least(&self) -> usize {
-        self.capacity / 2
-    }
-
     /// One end goes: whoever sleeps at the other has nothing more to wait for.
     fn close(&self) {
         self.lock().open = false;
@@ -73,30 +63,50 @@ impl<T> Shared<T> {
     }
 }
 
+/// Sleeps until it is told to wake up, or the other end is gone.
+fn sleep<'a, T>(
+    mut state: MutexGuard<'a, State<T>>,
+    until: &Condvar,
+    asleep: fn(&mut State<T>) -> &mut bool,
+) -> MutexGuard<'a, State<T>> {
+    *asleep(&mut state) = true;
+    state = until
+        .wait_while(state, |state| state.open && *asleep(state))
+        .unwrap_or_else(PoisonError::into_inner);
+    *asleep(&mut state) = false;
+    state
+}
+
 impl<T> Sender<T> {
     /// Waits for room and puts it in. `false` if nobody takes it any more.
     pub(super) fn send(&self, item: T) -> bool {
         let Self(shared) = self;
         let mut state = shared.lock();
         if state.items.len() >= shared.capacity {
-            state.sender_asleep = true;
-            let full = |state: &mut State<T>| state.open && state.items.len() > shared.least();
-            state = shared
-                .room
-                .wait_while(state, full)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.sender_asleep = false;
+            state = sleep(state, &shared.room, |state| &mut state.sender_asleep);
         }
         if !state.open {
             return false;
         }
         state.items.push_back(item);
-        let wake = state.receiver_asleep && state.items.len() >= shared.most();
+        let half_full = state.items.len() >= shared.capacity.div_ceil(2);
+        let wake = half_full && std::mem::take(&mut state.receiver_asleep);
         drop(state);
         if wake {
             shared.items.notify_one();
         }
         true
+    }
+
+    /// Has the receiver take what is there, however little. For a sender that may not come back for long.
+    pub(super) fn flush(&self) {
+        let Self(shared) = self;
+        let mut state = shared.lock();
+        let wake = !state.items.is_empty() && std::mem::take(&mut state.receiver_asleep);
+        drop(state);
+        if wake {
+            shared.items.notify_one();
+        }
     }
 }
 
@@ -105,17 +115,12 @@ impl<T> Receiver<T> {
     pub(super) fn recv(&self) -> Option<T> {
         let Self(shared) = self;
         let mut state = shared.lock();
-        if state.items.is_empty() {
-            state.receiver_asleep = true;
-            let empty = |state: &mut State<T>| state.open && state.items.len() < shared.most();
-            state = shared
-                .items
-                .wait_while(state, empty)
-                .unwrap_or_else(PoisonError::into_inner);
-            state.receiver_asleep = false;
+        if state.items.is_empty() && state.open {
+            state = sleep(state, &shared.items, |state| &mut state.receiver_asleep);
         }
         let item = state.items.pop_front();
-        let wake = state.sender_asleep && state.items.len() <= shared.least();
+        let half_empty = state.items.len() <= shared.capacity / 2;
+        let wake = half_empty && std::mem::take(&mut state.sender_asleep);
         drop(state);
         if wake {
             shared.room.notify_one();
@@ -133,8 +138,9 @@ impl<T> Drop for Sender<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.0.close();
-        // What is there may keep something of the sender's.
-        self.0.lock().items.clear();
+        // What is there may keep something of the sender's. It is dropped when nobody waits for the lock.
+        let items = std::mem::take(&mut self.0.lock().items);
+        drop(items);
     }
 }
 
@@ -174,9 +180,22 @@ mod tests {
         let receiving = thread::spawn(move || receiver.recv());
         until(&shared, |state| state.receiver_asleep);
         assert!(sender.send('a'));
-        until(&shared, |state| state.receiver_asleep);
-        assert_eq!(shared.lock().items, ['a']);
+        assert!(shared.lock().receiver_asleep);
         assert!(sender.send('b'));
+        assert_eq!(receiving.join().unwrap(), Some('a'));
+        assert!(!shared.lock().receiver_asleep);
+    }
+
+    #[test]
+    fn a_receiver_takes_less_when_it_is_told_to() {
+        let (sender, receiver) = queue(100);
+        let shared = Arc::clone(&receiver.0);
+        let receiving = thread::spawn(move || receiver.recv());
+        until(&shared, |state| state.receiver_asleep);
+        sender.flush();
+        assert!(shared.lock().receiver_asleep, "there is nothing to take");
+        assert!(sender.send('a'));
+        sender.flush();
         assert_eq!(receiving.join().unwrap(), Some('a'));
     }
 

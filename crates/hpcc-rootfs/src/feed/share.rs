@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use crate::layer::Chunk;
 
 /// What a layer under way takes at least: a chunk that waits, one that is filled, one that was read
-/// and comes back, the decoder with its input, and the stack of a thread.
+/// and comes back, the decoder with its input, and the stack of a thread. Chunks of which the writer has blocks are the
+/// writer's.
 const LEAST: usize = 768 << 10;
 
 /// The largest chunk. A processor's own cache has to hold one that is being filled and one that is being read.
@@ -47,9 +48,14 @@ impl ReadAhead {
         (self.share() / 4 / self.chunk()).max(1)
     }
 
-    /// The most bytes in a chunk. Blocks of files that lie in one as a whole are not copied.
+    /// The most bytes in a chunk. The larger it is, the more blocks of files lie in one as a whole, which are then
+    /// not copied: of blocks of 128 KiB half, if it is twice as large.
     pub(super) fn chunk(self) -> usize {
-        (self.share() / 32).clamp(Chunk::SIZE, CHUNK_MAX)
+        if self.share() / 32 < CHUNK_MAX {
+            Chunk::SIZE
+        } else {
+            CHUNK_MAX
+        }
     }
 
     /// The largest window that may be allocated before it is the layer's turn.
@@ -64,7 +70,7 @@ mod tests {
 
     #[test]
     fn all_shares_together_are_within_the_budget() {
-        for bytes in [0, 1 << 20, 16 << 20, 1 << 30] {
+        for bytes in [0, 1 << 20, 16 << 20, 24 << 20, 1 << 30] {
             for layers in [1, 3, 20, 1000] {
                 let read_ahead = ReadAhead::new(NonZeroUsize::new(layers).unwrap(), bytes);
                 let under_way = read_ahead.layers();

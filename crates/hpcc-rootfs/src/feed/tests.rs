@@ -116,7 +116,7 @@ async fn however_much_is_read_ahead_the_layers_are_the_same() {
     // Newest first, and two of them once more.
     let order = [6, 5, 4, 3, 2, 1, 0, 4, 1];
     let expected: Vec<_> = order.iter().map(|n| format!("from-{n}")).collect();
-    for (layers, bytes) in [(1, 16 << 20), (3, 16 << 20), (7, 100), (100, 0)] {
+    for (layers, bytes) in [(1, 24 << 20), (3, 24 << 20), (7, 100), (100, 0)] {
         let (mut feed, requests) = feed(read_ahead(layers, bytes));
         let specs = specs.clone();
         let reader = tokio::task::spawn_blocking(move || names(&mut feed, &specs, &order));

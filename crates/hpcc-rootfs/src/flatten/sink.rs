@@ -30,7 +30,7 @@ pub trait Body {
     /// As [`BodySink::Error`].
     type Error;
 
-    /// The next bytes; never none.
+    /// The next bytes; never none. Whoever keeps them keeps the chunk of some hundred KiB that they are a part of.
     ///
     /// # Errors
     /// The sink's own.

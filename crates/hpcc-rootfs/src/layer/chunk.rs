@@ -1,7 +1,7 @@
 //! Decompressed bytes, some at a time, on their way from the decoder to whoever reads the archive, and on to whoever
-//! compresses them again: nobody copies them.
+//! compresses them again.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use ociget::{DiffId, Verified};
@@ -11,12 +11,15 @@ use super::error::{Error, Limit};
 /// Room in front of a chunk's bytes, for what the reader had not taken of the one before.
 pub(super) const HEADROOM: usize = 512;
 
+/// How much memory of chunks is kept for the next ones, in chunks. At times the writer has many, and seldom.
+const FREE_MAX: usize = 8;
+
 /// Some decompressed bytes. When it is dropped its memory goes back to where it came from.
 pub(crate) struct Chunk {
     /// `[HEADROOM..end]` are the bytes.
     memory: Box<[u8]>,
     end: usize,
-    home: Sender<Box<[u8]>>,
+    home: Chunks,
 }
 
 impl Chunk {
@@ -40,9 +43,10 @@ impl Chunk {
         self.end = (self.end + count).min(self.memory.len());
     }
 
-    /// Its bytes behind those of `rest`, of which at most [`HEADROOM`] are kept. Whoever has a part of them
+    /// Its bytes behind those of `rest`, which are at most [`HEADROOM`]. Whoever has a part of them
     /// has the memory of all of them.
     pub(super) fn into_bytes(mut self, rest: &[u8]) -> Bytes {
+        debug_assert!(rest.len() <= HEADROOM);
         let start = HEADROOM - rest.len().min(HEADROOM);
         self.memory[start..HEADROOM].copy_from_slice(&rest[..HEADROOM - start]);
         let end = self.end;
@@ -58,37 +62,46 @@ impl AsRef<[u8]> for Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        // At the end of a layer nobody takes it any more.
-        let _ = self.home.send(std::mem::take(&mut self.memory));
+        self.home.put(std::mem::take(&mut self.memory));
     }
 }
 
-/// Where the memory of chunks comes from: those that were dropped, and new one while they are in use.
+/// Where the memory of chunks comes from: what was used last and is free again, or new one.
+#[derive(Clone)]
 pub(super) struct Chunks {
     size: usize,
-    home: Sender<Box<[u8]>>,
-    returned: Receiver<Box<[u8]>>,
+    free: Arc<Mutex<Vec<Box<[u8]>>>>,
 }
 
 impl Chunks {
     /// For so many bytes in each.
     pub(super) fn new(size: usize) -> Self {
-        let (home, returned) = channel();
         Self {
             size,
-            home,
-            returned,
+            free: Arc::default(),
         }
     }
 
     /// An empty one.
     pub(super) fn take(&self) -> Chunk {
-        let memory = self.returned.try_recv();
+        let free = self.free().pop();
         Chunk {
-            memory: memory.unwrap_or_else(|_| vec![0; HEADROOM + self.size].into()),
+            memory: free.unwrap_or_else(|| vec![0; HEADROOM + self.size].into()),
             end: HEADROOM,
-            home: self.home.clone(),
+            home: self.clone(),
         }
+    }
+
+    fn put(&self, memory: Box<[u8]>) {
+        let mut free = self.free();
+        if free.len() < FREE_MAX {
+            free.push(memory);
+        }
+    }
+
+    /// Nothing that can panic happens under the lock.
+    fn free(&self) -> MutexGuard<'_, Vec<Box<[u8]>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -42,8 +42,9 @@ impl<'a, P: Pieces> Decoder<'a, P> {
         admit: Admit<'a>,
     ) -> Result<Self, Error> {
         let mut input = Input::new(source);
-        let head = input.head(512).map_err(Error::Source)?;
-        let encoding = sniff(head, is_tar_header).ok_or(Error::Encoding)?;
+        let mut head = [0; 512];
+        let count = input.head(&mut head).map_err(Error::Source)?;
+        let encoding = sniff(&head[..count], is_tar_header).ok_or(Error::Encoding)?;
         let codec = match encoding {
             Encoding::Plain => Codec::Plain(input),
             Encoding::Gzip => Codec::Gzip(Box::new(GzDecoder::new(input))),
@@ -58,7 +59,7 @@ impl<'a, P: Pieces> Decoder<'a, P> {
             match &mut self.codec {
                 Codec::Plain(input) => {
                     return input
-                        .read(buffer)
+                        .take(buffer)
                         .map_err(|error| Error::Source(error).into());
                 }
                 Codec::Gzip(decoder) => match decoder.read(buffer) {

@@ -23,8 +23,8 @@ pub enum Error {
     Compression {
         /// `gzip` or `zstd`.
         codec: &'static str,
-        /// How many bytes of the blob were taken in when it was found; the fault is at most one
-        /// read-ahead buffer before it.
+        /// How many bytes of the blob were decoded before; the fault is in the piece that begins there, which
+        /// is what the network gave at once.
         position: u64,
         /// What the decoder said.
         #[source]

@@ -1,8 +1,9 @@
 //! The compressed bytes, in the pieces that they come in.
 
+use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 use super::error::Error;
 
@@ -18,29 +19,30 @@ pub(crate) trait Pieces {
 /// Of a blob that is read.
 pub(super) struct Reader<R> {
     source: R,
-    buffer: BytesMut,
+    buffer: Box<[u8]>,
 }
 
 impl<R: Read> Reader<R> {
     pub(super) fn new(source: R) -> Self {
         Self {
             source,
-            buffer: BytesMut::new(),
+            buffer: vec![0; BUFFER].into(),
         }
     }
 }
 
 impl<R: Read> Pieces for Reader<R> {
     fn next(&mut self) -> io::Result<Bytes> {
-        self.buffer.resize(BUFFER, 0);
-        let count = loop {
+        loop {
             match self.source.read(&mut self.buffer) {
+                Ok(count) => {
+                    let read = self.buffer.get(..count).unwrap_or(&self.buffer);
+                    return Ok(Bytes::copy_from_slice(read));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
+                Err(error) => return Err(error),
             }
-        };
-        self.buffer.truncate(count);
-        Ok(self.buffer.split().freeze())
+        }
     }
 }
 
@@ -48,10 +50,8 @@ impl<R: Read> Pieces for Reader<R> {
 /// is damaged.
 pub(super) struct Input<P> {
     source: P,
-    /// What comes next, unless it is empty.
-    piece: Bytes,
-    /// What comes behind it, unless it is empty.
-    behind: Bytes,
+    /// What has come and was not yet consumed, none of it empty. Seldom more than one.
+    pieces: VecDeque<Bytes>,
     position: u64,
     error: Option<io::Error>,
 }
@@ -60,48 +60,49 @@ impl<P: Pieces> Input<P> {
     pub(super) fn new(source: P) -> Self {
         Self {
             source,
-            piece: Bytes::new(),
-            behind: Bytes::new(),
+            pieces: VecDeque::new(),
             position: 0,
             error: None,
         }
     }
 
-    fn next(&mut self) -> io::Result<Bytes> {
-        if self.behind.is_empty() {
-            return self.source.next();
+    /// Gets one more piece. `false` at the end of the blob.
+    fn more(&mut self) -> io::Result<bool> {
+        let piece = self.source.next()?;
+        let is_one = !piece.is_empty();
+        if is_one {
+            self.pieces.push_back(piece);
         }
-        Ok(std::mem::take(&mut self.behind))
+        Ok(is_one)
     }
 
-    /// The next `count` bytes, or fewer if the blob ends before. Consumes nothing.
-    pub(super) fn head(&mut self, count: usize) -> io::Result<&[u8]> {
-        if self.piece.len() < count {
-            // Of the piece behind it no more than is asked for is copied.
-            let mut head = BytesMut::from(&self.piece[..]);
-            while head.len() < count {
-                let mut next = self.next()?;
-                if next.is_empty() {
-                    break;
-                }
-                head.extend_from_slice(&next.split_to(next.len().min(count - head.len())));
-                self.behind = next;
-            }
-            self.piece = head.freeze();
-        }
-        Ok(&self.piece[..count.min(self.piece.len())])
+    /// Copies the next bytes, fewer if the blob ends before, and says how many. Consumes nothing.
+    pub(super) fn head(&mut self, head: &mut [u8]) -> io::Result<usize> {
+        while self.pieces.iter().map(Bytes::len).sum::<usize>() < head.len() && self.more()? {}
+        let bytes = self.pieces.iter().flatten();
+        let copied = head.iter_mut().zip(bytes).map(|(to, from)| *to = *from);
+        Ok(copied.count())
     }
 
     pub(super) fn available(&self) -> &[u8] {
-        &self.piece
+        self.pieces.front().map_or(&[], |piece| piece)
     }
 
     /// Makes sure that there is something available, unless the blob is at its end.
     pub(super) fn fill(&mut self) -> io::Result<()> {
-        if self.piece.is_empty() {
-            self.piece = self.next()?;
+        if self.pieces.is_empty() {
+            self.more()?;
         }
         Ok(())
+    }
+
+    /// Moves bytes out. 0 at the end of the blob.
+    pub(super) fn take(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.fill()?;
+        let count = self.available().len().min(out.len());
+        out[..count].copy_from_slice(&self.available()[..count]);
+        self.consume(count);
+        Ok(count)
     }
 
     pub(super) fn only_zeros(&mut self) -> Result<(), Error> {
@@ -147,18 +148,22 @@ impl<P: Pieces> BufRead for Input<P> {
     }
 
     fn consume(&mut self, count: usize) {
-        let count = count.min(self.piece.len());
-        self.piece.advance(count);
+        let Some(piece) = self.pieces.front_mut() else {
+            return;
+        };
+        let count = count.min(piece.len());
+        piece.advance(count);
+        if piece.is_empty() {
+            // It must not keep its memory while the next one is waited for.
+            self.pieces.pop_front();
+        }
         self.position += count as u64;
     }
 }
 
 impl<P: Pieces> Read for Input<P> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let count = available.len().min(out.len());
-        out[..count].copy_from_slice(&available[..count]);
-        self.consume(count);
-        Ok(count)
+        self.fill_buf()?;
+        self.take(out)
     }
 }

@@ -1,8 +1,8 @@
-//! The decompressed bytes of a layer, in one buffer that slices are lent from.
+//! The decompressed bytes of a layer, in chunks that parts are lent from.
 
 use std::io::Read;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use ociget::{DiffId, Verified};
 
 use super::chunk::{Chunk, HEADROOM, Inflated, Stopped};
@@ -62,7 +62,8 @@ impl<'a> Stream<'a> {
 
     /// Takes bytes that were peeked at.
     pub(super) fn consume(&mut self, count: usize) {
-        self.rest.advance(count.min(self.rest.len()));
+        // Taken and forgotten, because what is split off to its end keeps nothing of the chunk.
+        let _taken = self.rest.split_to(count.min(self.rest.len()));
     }
 
     /// Takes between 1 and `max` bytes, or none at the end of the layer.

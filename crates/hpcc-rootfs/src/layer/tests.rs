@@ -2,11 +2,13 @@
 
 use std::io::{self, Read, Write};
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ociget::{DiffId, Digest};
 
 use super::error::Error;
+use super::input::{Input, Pieces};
 use super::limits::Limits;
 use super::measure::Measure;
 use super::stream::Stream;
@@ -29,24 +31,31 @@ fn content() -> Vec<u8> {
     bytes
 }
 
-fn decode(blob: &[u8], expected: &[u8]) -> Result<(), Error> {
-    decode_from(blob, blob.len(), expected)
-}
+/// In pieces of odd sizes, as networks deliver.
+struct InPieces<R>(R, usize);
 
-/// In odd pieces, as networks deliver.
-struct Pieces<R>(R);
-
-impl<R: Read> Read for Pieces<R> {
+impl<R: Read> Read for InPieces<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = buffer.len().min(8191);
+        let length = buffer.len().min(self.1);
         self.0.read(&mut buffer[..length])
     }
 }
 
-fn decode_from(blob: impl Read, size: usize, expected: &[u8]) -> Result<(), Error> {
+/// However it is cut.
+fn decode(blob: &[u8], expected: &[u8]) -> Result<(), Error> {
+    // Around the header of a zstd frame, which is looked at as a whole.
+    let small = blob.len() < 50_000;
+    for piece in [1, 7, 17, 18, 19].iter().filter(|_| small) {
+        decode_from(blob, *piece, blob.len(), expected)?;
+    }
+    decode_from(blob, 8191, blob.len(), expected)
+}
+
+fn decode_from(blob: impl Read, piece: usize, size: usize, expected: &[u8]) -> Result<(), Error> {
     let diff_id = DiffId(Digest::of(expected));
     let limits = Limits::default();
-    let mut stream = Stream::open(Pieces(blob), size as u64, diff_id, &limits)?;
+    let blob = InPieces(blob, piece);
+    let mut stream = Stream::open(blob, size as u64, diff_id, &limits)?;
     let mut decoded = Vec::new();
     loop {
         let bytes = stream.take(10_000)?;
@@ -107,6 +116,50 @@ fn every_frame_of_a_zstd_file_counts_but_those_to_skip() {
 }
 
 #[test]
+fn members_and_frames_may_be_cut_anywhere_and_small() {
+    let content = &content()[..5000];
+    let (mut members, mut frames) = (Vec::new(), Vec::new());
+    for piece in content.chunks(700) {
+        members.extend(gzip(piece));
+        frames.extend(zstd(piece));
+        // Frames of eight bytes, more than one of which lie within the length of a header.
+        frames.extend([0x50, 0x2A, 0x4D, 0x18, 0, 0, 0, 0].repeat(3));
+    }
+    decode(&members, content).unwrap();
+    decode(&frames, content).unwrap();
+    decode(&content[..600], &content[..600]).unwrap();
+}
+
+#[test]
+fn what_came_before_a_source_failed_is_still_there() {
+    let mut input = Input::new(Failures(vec![Some(b"ab"), Some(b"cd"), None, Some(b"ef")]));
+    let mut head = [0; 5];
+    assert!(input.head(&mut head).is_err());
+    assert_eq!(input.available(), b"ab");
+    assert_eq!(input.head(&mut head).unwrap(), 5);
+    assert_eq!(&head, b"abcde");
+    let mut all = Vec::new();
+    input.read_to_end(&mut all).unwrap();
+    assert_eq!(all, b"abcdef");
+    assert_eq!(input.head(&mut head).unwrap(), 0);
+}
+
+/// Fails where there is none.
+struct Failures(Vec<Option<&'static [u8]>>);
+
+impl Pieces for Failures {
+    fn next(&mut self) -> io::Result<Bytes> {
+        if self.0.is_empty() {
+            return Ok(Bytes::new());
+        }
+        self.0
+            .remove(0)
+            .map(Bytes::from_static)
+            .ok_or_else(|| io::ErrorKind::TimedOut.into())
+    }
+}
+
+#[test]
 fn damage_is_told_from_a_source_that_failed() {
     let content = content();
     for (codec, blob) in [("gzip", gzip(&content)), ("zstd", zstd(&content))] {
@@ -117,7 +170,7 @@ fn damage_is_told_from_a_source_that_failed() {
                 "{error}"
             );
             let failing = blob[..cut].chain(Failing);
-            let error = decode_from(failing, blob.len(), &content).unwrap_err();
+            let error = decode_from(failing, 8191, blob.len(), &content).unwrap_err();
             let Error::Source(cause) = error else {
                 panic!("{error}");
             };
@@ -140,8 +193,11 @@ fn damage_is_told_from_a_source_that_failed() {
             assert!(matches!(error, Error::Compression { .. }), "{error}");
         }
     }
-    let error = decode_from(content.chain(Failing), 0, &content).unwrap_err();
-    assert!(matches!(error, Error::Source(_)), "{error}");
+    let error = decode_from(content.chain(Failing), 8191, 0, &content).unwrap_err();
+    let Error::Source(cause) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(cause.to_string(), "the cable is out");
 }
 
 struct Failing;

@@ -59,11 +59,12 @@ impl<'a, P: Pieces> ZstdDecoder<'a, P> {
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stopped> {
         loop {
             if self.between_frames {
-                let head = self.input.head(HEADER_MAX).map_err(Error::Source)?;
-                if head.is_empty() {
+                let mut head = [0; HEADER_MAX];
+                let count = self.input.head(&mut head).map_err(Error::Source)?;
+                if count == 0 {
                     return Ok(0);
                 }
-                if let Some(window) = window(head) {
+                if let Some(window) = window(&head[..count]) {
                     Limit::check(Measure::ZstdWindow, window, self.window_max)?;
                     (self.admit)(window).map_err(Error::Source)?;
                 }

@@ -13,6 +13,10 @@ use crate::format::{FragmentIndex, INODE_BLOCKS_MAX};
 use crate::known::{Fingerprint, Of};
 use crate::pool::Block;
 
+/// The smallest blocks that are compressed where they were lent: for small ones a copy costs little, and what lies behind
+/// them may be much larger than they are.
+const LENT_MIN: usize = 128 << 10;
+
 /// A body that is being written, in pieces of any size; see [`DataWriter::begin`].
 ///
 /// Bytes come in by [`append`](Self::append), by [`append_bytes`](Self::append_bytes) or by [`Write`]; all of them
@@ -75,34 +79,35 @@ impl<'w, W: Write> Body<'w, W> {
         }
     }
 
-    /// As [`append`](Self::append), but a block that lies in `bytes` as a whole is compressed where it is, and a
-    /// body that lies there as a whole goes into a fragment from there. The rest is copied.
+    /// As [`append`](Self::append), but a block of 128 KiB or more that lies in `bytes` as a whole is compressed where it
+    /// is, and a body shorter than a block goes into its fragment from there. The rest is copied.
     ///
-    /// The memory behind `bytes`, all of it, is kept until the last such block is compressed. It does not count
-    /// against [`Options::memory`](crate::Options::memory), which bounds how many of them there are: the blocks
-    /// on their way.
+    /// The memory behind `bytes`, all of it, is kept until such a block is compressed; if it does not shrink, until it
+    /// is written; and the last piece until the next call. This does not count against
+    /// [`Options::memory`](crate::Options::memory), which bounds how many blocks that are: those on their way.
     ///
     /// # Errors
     /// As [`append`](Self::append), without [`Error::Body`].
     pub fn append_bytes(&mut self, mut bytes: Bytes) -> Result<(), Error> {
+        self.plane.guard(|_| Ok(()))?;
         self.grow(bytes.len() as u64)?;
+        let block_size = self.plane.block_size;
         while !bytes.is_empty() {
-            if self.block.as_ref().is_none_or(Block::is_empty) {
-                // All that is left may be all that comes, and then it is a tail as it is.
-                let len = bytes.len().min(self.plane.block_size);
-                let lent = Block::lent(bytes.split_to(len));
-                if len == self.plane.block_size {
-                    self.push(lent)?;
-                } else if let Some(unused) = self.block.replace(lent) {
+            let begins = self.block.as_ref().is_none_or(Block::is_empty);
+            if begins && bytes.len() >= block_size && block_size >= LENT_MIN {
+                self.push(Block::lent(bytes.split_to(block_size)))?;
+            } else if begins && bytes.len() < block_size {
+                // It may be all that comes, and then it is a tail as it is.
+                let lent = Block::lent(std::mem::take(&mut bytes));
+                if let Some(unused) = self.block.replace(lent) {
                     self.plane.queue.recycle(unused);
                 }
-                continue;
+            } else {
+                let mut block = self.block()?;
+                bytes.advance(block.push(&bytes));
+                self.block = Some(block);
+                self.flush_full()?;
             }
-            let mut block = self.block()?;
-            let len = block.push(&bytes);
-            bytes.advance(len);
-            self.block = Some(block);
-            self.flush_full()?;
         }
         Ok(())
     }

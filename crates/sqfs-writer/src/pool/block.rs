@@ -25,7 +25,7 @@ impl Block {
         }
     }
 
-    /// These bytes as they are, and no room for more.
+    /// These bytes as they are, with no room for more.
     pub(crate) fn lent(bytes: Bytes) -> Self {
         Self {
             filled: bytes.len(),
@@ -45,8 +45,9 @@ impl Block {
         self.filled == 0
     }
 
+    /// Whether its buffer is full; one that was lent has none.
     pub(crate) fn is_full(&self) -> bool {
-        self.room() == 0
+        !self.is_lent() && self.room() == 0
     }
 
     /// What is in it.
@@ -100,6 +101,7 @@ impl Block {
     pub(crate) fn patch(&mut self, at: usize, bytes: &[u8]) {
         let end = at.saturating_add(bytes.len()).min(self.filled);
         let Memory::Own(buffer) = &mut self.memory else {
+            debug_assert!(false, "nothing of ours is in a block that was lent");
             return;
         };
         if let Some(space) = buffer.get_mut(at..end) {

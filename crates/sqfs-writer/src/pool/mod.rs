@@ -12,6 +12,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 pub(crate) use block::Block;
+use bytes::Bytes;
 
 use crate::compress::{Codec, Codecs, compress, is_worth_trying};
 use crate::error::Error;
@@ -40,6 +41,7 @@ pub(crate) enum Effort {
 
 /// A block that was.
 pub(crate) struct Compressed {
+    /// Given back already if it was lent and is not needed any more.
     pub(crate) input: Block,
     pub(crate) output: Vec<u8>,
     /// Whether `output` is shorter; if not, it is of no use.
@@ -212,7 +214,7 @@ pub(crate) struct PoolTimes {
 /// Compresses one block, wherever that happens.
 fn run(codec: &mut dyn Codec, job: Job) -> Result<Compressed, Error> {
     let Job {
-        input,
+        mut input,
         mut output,
         effort,
         ..
@@ -222,6 +224,10 @@ fn run(codec: &mut dyn Codec, job: Job) -> Result<Compressed, Error> {
         Effort::Probe if !is_worth_trying(input.filled()) => false,
         Effort::Probe | Effort::Compress => compress(codec, input.filled(), &mut output)?,
     };
+    if shrank && input.is_lent() {
+        // It may be long until it is this block's turn to be written.
+        input = Block::lent(Bytes::new());
+    }
     Ok(Compressed {
         input,
         output,

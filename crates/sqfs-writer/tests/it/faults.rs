@@ -157,6 +157,10 @@ fn after_a_failure_every_call_says_so() {
     let result = writer.begin().write(b"more").unwrap_err();
     let inner = result.into_inner().unwrap().downcast::<Error>().unwrap();
     assert!(matches!(*inner, Error::Poisoned));
+    let result = writer
+        .begin()
+        .append_bytes(bytes::Bytes::from_static(b"more"));
+    assert!(matches!(result, Err(Error::Poisoned)), "{result:?}");
     let result = writer.finish(&Tree::new(Metadata::new(0o755)));
     assert!(matches!(result, Err(Error::Poisoned)));
 }

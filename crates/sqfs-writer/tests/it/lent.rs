@@ -9,7 +9,8 @@ use sqfs_writer::{Body, Codec, DataWriter, Kind, Metadata, NodeId, Tree};
 
 use crate::expected::{Bodies, CODEC, noise, options, text};
 
-const BLOCK: usize = 4096;
+/// The smallest that are lent.
+const BLOCK: usize = 128 << 10;
 
 /// Memory that says whether anybody has any of it.
 struct Lent {
@@ -40,50 +41,68 @@ impl Codec for Noting {
 
 #[test]
 fn a_block_that_was_lent_as_a_whole_is_compressed_where_it_is() {
-    let seen = Arc::default();
-    let codec = Arc::clone(&seen);
-    let make = move || -> io::Result<Box<dyn Codec>> { Ok(Box::new(Noting(Arc::clone(&codec)))) };
-    let options = options(BLOCK as u32, CODEC, 1);
-    let mut writer = DataWriter::with_codec(Vec::new(), &options, make).unwrap();
-    let content = Bytes::from(noise(3 * BLOCK + 100, 1));
-    let mut body = writer.begin();
-    // A whole one, one in two pieces, another whole one, and a tail.
-    body.append_bytes(content.slice(..BLOCK + 10)).unwrap();
-    body.append_bytes(content.slice(BLOCK + 10..)).unwrap();
-    body.finish().unwrap();
-    let start = content.as_ptr().addr();
-    let blocks = [0, BLOCK, 2 * BLOCK].map(|at| start + at);
-    let seen = seen.lock().unwrap();
-    let lent: Vec<bool> = blocks.iter().map(|at| seen.contains(at)).collect();
-    assert_eq!(seen.len(), 3);
-    assert_eq!(lent, [true, false, true]);
+    // Small ones are not: what lies behind them may be large.
+    for (block, where_they_are) in [(BLOCK, true), (4096, false)] {
+        let seen = Arc::default();
+        let codec = Arc::clone(&seen);
+        let make =
+            move || -> io::Result<Box<dyn Codec>> { Ok(Box::new(Noting(Arc::clone(&codec)))) };
+        let options = options(block as u32, CODEC, 1);
+        let mut writer = DataWriter::with_codec(Vec::new(), &options, make).unwrap();
+        let content = Bytes::from(noise(3 * block + 100, 1));
+        let mut body = writer.begin();
+        // A whole one, one in two pieces, another whole one, and a tail.
+        body.append_bytes(content.slice(..block + 10)).unwrap();
+        body.append_bytes(content.slice(block + 10..)).unwrap();
+        body.finish().unwrap();
+        let start = content.as_ptr().addr();
+        let blocks = [0, block, 2 * block].map(|at| start + at);
+        let seen = seen.lock().unwrap();
+        let lent: Vec<bool> = blocks.iter().map(|at| seen.contains(at)).collect();
+        assert_eq!(seen.len(), 3);
+        assert_eq!(lent, [where_they_are, false, where_they_are]);
+    }
 }
 
 #[test]
-fn what_was_lent_is_given_back() {
+fn what_was_lent_is_given_back_as_soon_as_it_is_compressed() {
     for threads in [1, 3] {
         let options = options(BLOCK as u32, CODEC, threads);
         let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
         let held = Arc::new(());
-        let lend = |len| {
+        let lend = |bytes| {
             Bytes::from_owner(Lent {
-                bytes: noise(len, 1),
+                bytes,
                 held: Arc::clone(&held),
             })
         };
         for len in [0, 1, BLOCK - 1, BLOCK, 9 * BLOCK + 1] {
-            // Finished; given up; and once more, which is a duplicate.
-            for finishes in [true, false, true] {
-                let mut body = writer.begin();
-                body.append_bytes(lend(len)).unwrap();
-                if finishes {
-                    body.finish().unwrap();
+            for content in [vec![0; len], text(len, 1), noise(len, 1)] {
+                // Finished; given up; and once more, which is a duplicate.
+                for finishes in [true, false, true] {
+                    let mut body = writer.begin();
+                    body.append_bytes(lend(content.clone())).unwrap();
+                    if finishes {
+                        body.finish().unwrap();
+                        if threads == 1 {
+                            assert_eq!(Arc::strong_count(&held), 1, "{len}");
+                        }
+                    }
                 }
             }
         }
-        // A tail is copied to where it stays, and threads are joined at the end.
         let _image = writer.finish(&Tree::new(Metadata::new(0o755))).unwrap();
         assert_eq!(Arc::strong_count(&held), 1, "{threads}");
+
+        // What shrank is not kept until it is written.
+        let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+        let mut body = writer.begin();
+        body.append_bytes(lend(text(3 * BLOCK, 9))).unwrap();
+        body.finish().unwrap();
+        while Arc::strong_count(&held) > 1 {
+            assert!(threads > 1);
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -106,7 +125,8 @@ fn put(body: &mut Body<'_, Vec<u8>>, door: Door, bytes: &[u8]) {
     }
 }
 
-fn pieces() -> impl Strategy<Value = Vec<(Door, usize)>> {
+/// Of blocks of that many bytes.
+fn pieces(block: usize) -> impl Strategy<Value = Vec<(Door, usize)>> {
     let door = prop_oneof![
         1 => Just(Door::Append),
         1 => Just(Door::Write),
@@ -115,12 +135,23 @@ fn pieces() -> impl Strategy<Value = Vec<(Door, usize)>> {
     ];
     let len = prop_oneof![
         0..5usize,
-        BLOCK - 2..BLOCK + 3,
-        0..BLOCK,
-        Just(2 * BLOCK),
-        0..4 * BLOCK
+        block - 2..block + 3,
+        0..block,
+        Just(2 * block),
+        0..4 * block
     ];
     prop::collection::vec((door, len), 0..8)
+}
+
+/// Bodies in pieces, whether each is finished, and a seed of its content.
+type Written = Vec<(Vec<(Door, usize)>, bool, u64)>;
+
+fn bodies() -> impl Strategy<Value = (usize, Written)> {
+    let of = |block, most| {
+        let body = (pieces(block), any::<bool>(), 0..3u64);
+        (Just(block), prop::collection::vec(body, 1..most))
+    };
+    prop_oneof![3 => of(4096, 8), 1 => of(BLOCK, 4)]
 }
 
 proptest! {
@@ -132,11 +163,11 @@ proptest! {
 
     #[test]
     fn every_door_gives_the_same_image(
-        bodies in prop::collection::vec((pieces(), any::<bool>(), 0..3u64), 1..8),
+        (block, bodies) in bodies(),
         threads in 1..4usize,
         tails: bool,
     ) {
-        let mut options = options(BLOCK as u32, CODEC, threads);
+        let mut options = options(block as u32, CODEC, threads);
         options.tails = tails;
         let [mut tree, mut other] = [(); 2].map(|()| Tree::new(Metadata::new(0o755)));
         let mut whole = Bodies::new(&options);

@@ -149,10 +149,11 @@ impl<'a> TarReader<'a> {
             }
             return Ok(None);
         };
-        let data = match self.stream.take(run.length) {
-            Ok(data) if !data.is_empty() => data,
-            other => return Err(unreadable(other.err(), self.position, &self.name)),
-        };
+        let named = |error| name_limit(error, self.position, &self.name);
+        let data = self.stream.take(run.length).map_err(named)?;
+        if data.is_empty() {
+            return Err(self.fail(Malformed::Truncated));
+        }
         let length = data.len() as u64;
         self.body.position += length;
         if let Some(run) = self.body.runs.last_mut() {
@@ -424,19 +425,6 @@ impl<'a> TarReader<'a> {
 impl Pending {
     fn is_empty(&self) -> bool {
         self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none()
-    }
-}
-
-/// Why the current body has no next piece. A free function because the piece that there is would
-/// still be borrowed.
-fn unreadable(error: Option<Error>, position: u64, name: &[u8]) -> Error {
-    let at = At {
-        position,
-        entry: name.into(),
-    };
-    match error {
-        None => Fault::from(Malformed::Truncated).at(at),
-        Some(error) => name_limit(error, position, name),
     }
 }
 
