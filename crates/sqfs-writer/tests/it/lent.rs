@@ -106,6 +106,30 @@ fn what_was_lent_is_given_back_as_soon_as_it_is_compressed() {
     }
 }
 
+#[test]
+fn no_more_is_kept_than_blocks_are_on_their_way() {
+    let options = options(BLOCK as u32, CODEC, 2);
+    let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+    let held = Arc::new(());
+    let mut most = 0;
+    for seed in 0..30 {
+        let mut body = writer.begin();
+        for _ in 0..10 {
+            // Each keeps as much again, and is kept until it is written, as it does not shrink.
+            let bytes = Bytes::from_owner(Lent {
+                bytes: noise(2 * BLOCK, seed),
+                held: Arc::clone(&held),
+            });
+            body.append_bytes(bytes.slice(..BLOCK)).unwrap();
+            drop(bytes);
+            most = most.max(Arc::strong_count(&held) - 1);
+        }
+        body.finish().unwrap();
+    }
+    // Sixteen for each thread, one that is submitted before the oldest is waited for, and the body's last one.
+    assert!((3..=34).contains(&most), "{most}");
+}
+
 /// A door into a body.
 #[derive(Clone, Copy, Debug)]
 enum Door {
