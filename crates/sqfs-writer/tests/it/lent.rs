@@ -25,6 +25,21 @@ impl AsRef<[u8]> for Lent {
     }
 }
 
+/// Makes next to nothing of everything.
+struct Shrinking;
+
+impl Codec for Shrinking {
+    fn name(&self) -> &'static str {
+        "shrinking"
+    }
+
+    fn compress(&mut self, _input: &[u8], output: &mut Vec<u8>) -> io::Result<bool> {
+        output.clear();
+        output.push(0);
+        Ok(true)
+    }
+}
+
 /// Notes where what it is given lies.
 struct Noting(Arc<Mutex<Vec<usize>>>);
 
@@ -95,7 +110,8 @@ fn what_was_lent_is_given_back_as_soon_as_it_is_compressed() {
         assert_eq!(Arc::strong_count(&held), 1, "{threads}");
 
         // What shrank is not kept until it is written.
-        let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+        let make = || -> io::Result<Box<dyn Codec>> { Ok(Box::new(Shrinking)) };
+        let mut writer = DataWriter::with_codec(Vec::new(), &options, make).unwrap();
         let mut body = writer.begin();
         body.append_bytes(lend(text(3 * BLOCK, 9))).unwrap();
         body.finish().unwrap();
