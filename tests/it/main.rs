@@ -21,6 +21,7 @@ mod sqfs_fixture;
 mod sqfs_large;
 mod sqfs_patched;
 mod sqfs_random;
+mod sqfs_special;
 mod sqfs_sweep;
 mod store_damage;
 mod store_fast;

@@ -1,15 +1,15 @@
 //! An image and, entry by entry, what a reader has to find in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 use sqfs_writer::{Compressor, ImageWriter, Kind, Metadata, Options, Summary};
 use tempfile::TempDir;
 use test_support::Result;
-use test_support::oracle::{Mount, backhand, sevenzip, sqfs2tar, squashfuse, unsquashfs};
+use test_support::oracle::{Mount, backhand, grub, sevenzip, sqfs2tar, squashfuse, unsquashfs};
 use tree_listing::{DiffOptions, DirectoryLinks, Entry, Listing, diff};
 
 /// An image that is being written.
@@ -169,6 +169,9 @@ impl Written {
         let all = DiffOptions::default();
         let extracted = unsquashfs::extract(&image)?;
         self.same(what, "unsquashfs", &Listing::walk(&extracted.root())?, &all);
+        if !matches!(compressor, Compressor::Lz4 { .. } | Compressor::Zstd { .. }) {
+            self.grub(what, &extracted.root())?;
+        }
         // Its tar has no entry for the root, and no tar has sockets.
         let no_root = DiffOptions {
             ignore: [b"/socket".to_vec()].into(),
@@ -214,6 +217,35 @@ impl Written {
             let seen = backhand::visible(&self.expected);
             let found = diff(&seen, &backhand::list(&image)?, &options);
             assert_eq!(found, [], "{what}: backhand");
+        }
+        Ok(())
+    }
+
+    /// GRUB lists every directory and reads every file as they are in `extracted`.
+    fn grub(&self, what: &str, extracted: &Path) -> Result<()> {
+        let image = self.path();
+        let mut listings: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for (path, entry) in &self.expected.entries {
+            let path = std::str::from_utf8(path).expect("fixtures have names in UTF-8");
+            let slash = match entry.kind {
+                tree_listing::Kind::Directory => {
+                    listings.entry(path.trim_end_matches('/')).or_default();
+                    "/"
+                }
+                tree_listing::Kind::File { .. } => {
+                    grub::compare(&image, path, &extracted.join(&path[1..]))?;
+                    ""
+                }
+                _ => "",
+            };
+            if let Some((directory, name)) = path.rsplit_once('/').filter(|_| path != "/") {
+                let names = listings.entry(directory).or_default();
+                names.insert(format!("{name}{slash}"));
+            }
+        }
+        for (directory, expected) in listings {
+            let found = grub::names(&image, directory)?;
+            assert_eq!(found, expected, "{what}: grub: {directory}/");
         }
         Ok(())
     }

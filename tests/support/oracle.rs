@@ -1,10 +1,11 @@
 //! What others make of an image: programs and drivers nobody here wrote.
 //!
 //! Two kinds. [`umoci`] says what tree an image of layers *should* become; all others say what a
-//! squashfs file *is*: [`Mount`] through the kernel, [`unsquashfs`], [`sqfs2tar`], [`squashfuse`], [`sevenzip`] and
-//! [`backhand`]. Trees are compared as [`Listing`](tree_listing::Listing)s. [`json_schema`] judges documents.
+//! squashfs file *is*: [`Mount`] through the kernel, [`unsquashfs`], [`sqfs2tar`], [`squashfuse`], [`sevenzip`],
+//! [`grub`] and [`backhand`]. Trees are compared as [`Listing`](tree_listing::Listing)s. [`json_schema`] judges documents.
 
 pub mod backhand;
+pub mod grub;
 pub mod json_schema;
 mod mount;
 pub mod sevenzip;

@@ -8,13 +8,14 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 27] = [
+const PROGRAMS: [(&str, &str); 28] = [
     // Oracles for images: other writers and readers.
     ("mksquashfs", "squashfs-tools"),
     ("unsquashfs", "squashfs-tools"),
     ("sqfs2tar", "squashfs-tools-ng"),
     ("squashfuse", "squashfuse"),
     ("7z", "p7zip-full"),
+    ("grub-fstest", "grub-common"),
     // And for documents.
     ("jsonschema", "python3-jsonschema"),
     // Real images, and a real registry to pull them from.

@@ -29,8 +29,14 @@ pub struct Options {
     /// user asks for comes first, then the variable, then 0.
     pub mkfs_time: u32,
     /// Whether the last, partial block of files larger than a block shares a fragment with other
-    /// tails. Files smaller than a block always do. Default true: smaller images.
+    /// tails. Files smaller than a block always do, unless [`fragments`](Self::fragments) is false.
+    /// Default true: smaller images.
     pub tails: bool,
+    /// Whether the image has fragments at all. If false, every file has blocks of its own, the last
+    /// one shorter, and [`tails`](Self::tails) has no effect. Default true: reading a small file from
+    /// a fragment decompresses its neighbors too, and without fragments an image of small files is
+    /// about twice as large.
+    pub fragments: bool,
     /// Whether bodies that are equal share their blocks, and tails that are equal their place.
     /// Default true: smaller images, for a fortieth more work. A body whose compressed blocks
     /// exceed 4 MiB is written before it is known to be a duplicate, and stays.
@@ -109,6 +115,7 @@ impl Default for Options {
             compressor: Compressor::default(),
             mkfs_time: 0,
             tails: true,
+            fragments: true,
             duplicates: true,
             probe: false,
             stored: Stored::default(),
@@ -149,7 +156,11 @@ impl Options {
             block_size: block_size as usize,
             codecs: self.compressor.resolve(block_size, codec)?,
             mkfs_time: self.mkfs_time,
-            tails: self.tails,
+            tails: match (self.fragments, self.tails) {
+                (false, _) => TailPolicy::Never,
+                (true, false) => TailPolicy::ShortFiles,
+                (true, true) => TailPolicy::Always,
+            },
             duplicates: self.duplicates,
             probe: self.probe,
             stored: match self.compressor {
@@ -169,13 +180,24 @@ pub(crate) struct Resolved {
     pub(crate) block_size: usize,
     pub(crate) codecs: Codecs,
     pub(crate) mkfs_time: u32,
-    pub(crate) tails: bool,
+    pub(crate) tails: TailPolicy,
     pub(crate) duplicates: bool,
     pub(crate) probe: bool,
     pub(crate) stored: Stored,
     pub(crate) memory: Shares,
     pub(crate) threads: usize,
     pub(crate) exportable: bool,
+}
+
+/// Which files end in a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TailPolicy {
+    /// None.
+    Never,
+    /// Files that are shorter than a block.
+    ShortFiles,
+    /// Every file whose length is not a multiple of the block size.
+    Always,
 }
 
 /// What the memory is for. When the tables are written, that of the blocks is for metadata blocks,

@@ -12,7 +12,7 @@ use crate::format::{
     ABSENT, DEVICE_BLOCK, Field, Flags, MetadataHeader, Superblock, XattrTableHeader,
 };
 use crate::meta::{MetadataBlocks, MetadataQueue, Tables, XattrTables, XattrWriter};
-use crate::options::{Options, Resolved};
+use crate::options::{Options, Resolved, TailPolicy};
 use crate::output::Output;
 use crate::pool::{Effort, Pool, PoolTimes};
 use crate::summary::{Progress, Stage, Summary, Times};
@@ -297,7 +297,8 @@ fn flags(options: &Resolved) -> Flags {
         (stored.fragments, Flags::UNCOMPRESSED_FRAGMENTS),
         (stored.xattrs, Flags::UNCOMPRESSED_XATTRS),
         (stored.ids, Flags::UNCOMPRESSED_IDS),
-        (options.tails, Flags::ALWAYS_FRAGMENTS),
+        (options.tails == TailPolicy::Never, Flags::NO_FRAGMENTS),
+        (options.tails == TailPolicy::Always, Flags::ALWAYS_FRAGMENTS),
         (options.duplicates, Flags::DUPLICATES),
         (options.exportable, Flags::EXPORTABLE),
         (options.codecs.options.is_some(), Flags::COMPRESSOR_OPTIONS),
@@ -306,12 +307,12 @@ fn flags(options: &Resolved) -> Flags {
     Flags(set.fold(0, |all, (_, flag)| all | flag))
 }
 
-/// Writes a table and, behind it, where its blocks are; the superblock points to the latter. A
-/// table without entries is absent.
+/// Writes a table and, after it, the index of its blocks. Returns the position of the index, for the
+/// superblock.
+///
+/// Only the fragment table can be empty. It then starts where the directory table ends, because GRUB,
+/// U-Boot, 7-Zip and go-diskfs compute the size of the directory table from it, as mksquashfs has it.
 fn write_table<W: Write>(image: &mut Output<W>, table: &MetadataBlocks) -> Result<u64, Error> {
-    if table.starts.is_empty() {
-        return Ok(ABSENT);
-    }
     let start = image.write(&table.bytes)?;
     image.write(&block_index(start, table))
 }

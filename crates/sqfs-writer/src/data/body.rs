@@ -11,6 +11,7 @@ use super::{DataPlane, Duplicate, End, Waiting};
 use crate::error::Error;
 use crate::format::{FragmentIndex, INODE_BLOCKS_MAX};
 use crate::known::{Fingerprint, Of};
+use crate::options::TailPolicy;
 use crate::pool::Block;
 
 /// The smallest blocks that are compressed where they were lent: for small ones a copy costs little, and what lies behind
@@ -220,8 +221,12 @@ impl<'w, W: Write> Body<'w, W> {
             self.plane.queue.recycle(block);
             return Ok(None);
         }
-        // A short file, or one whose tail may leave it; a tail of zeros is a hole all the same.
-        let shares = self.len < self.plane.block_size as u64 || self.plane.share_tails;
+        // A tail of zeros is a hole all the same.
+        let shares = match self.plane.tail_policy {
+            TailPolicy::Never => false,
+            TailPolicy::ShortFiles => self.len < self.plane.block_size as u64,
+            TailPolicy::Always => true,
+        };
         if !shares || block.is_zero() {
             self.push(block)?;
             return Ok(None);

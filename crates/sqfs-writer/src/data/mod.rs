@@ -33,7 +33,7 @@ pub(crate) use lists::{Content, Lists};
 use crate::error::Error;
 use crate::format::{BlockWord, FragmentEntry, FragmentIndex};
 use crate::known::Known;
-use crate::options::{Resolved, Shares};
+use crate::options::{Resolved, Shares, TailPolicy};
 use crate::output::{Listener, Output};
 use crate::pieces::Pieces;
 use crate::pool::{Block, Effort, Pool};
@@ -93,7 +93,7 @@ pub(crate) struct DataPlane<W> {
     orphan: Option<Waiting>,
     block_size: usize,
     memory: Shares,
-    share_tails: bool,
+    tail_policy: TailPolicy,
     /// What is tried on blocks, and on fragments.
     efforts: [Effort; 2],
     /// Something failed: what is in the sink is not an image and can't become one.
@@ -150,7 +150,7 @@ impl<W: Write> DataPlane<W> {
             orphan: None,
             block_size: options.block_size,
             memory: options.memory,
-            share_tails: options.tails,
+            tail_policy: options.tails,
             efforts: [
                 effort(options.stored.data, options.probe),
                 effort(options.stored.fragments, options.probe),

@@ -3,7 +3,8 @@
 use super::{InodeRef, layout, newtype};
 use crate::format::Compression;
 
-/// Where a table would start that the image does not have.
+/// The start of an export or xattr table that the image does not have. The fragment table always has a
+/// start.
 pub(crate) const ABSENT: u64 = u64::MAX;
 
 newtype! {
@@ -18,6 +19,8 @@ impl Flags {
     pub(crate) const UNCOMPRESSED_DATA: u16 = 0x0002;
     /// Fragments are.
     pub(crate) const UNCOMPRESSED_FRAGMENTS: u16 = 0x0008;
+    /// No file has a fragment.
+    pub(crate) const NO_FRAGMENTS: u16 = 0x0010;
     /// Equal files share their blocks.
     pub(crate) const DUPLICATES: u16 = 0x0040;
     /// Xattrs are stored as they are.

@@ -135,6 +135,10 @@ pub(crate) fn read(bytes: &[u8]) -> Image {
         end = start;
     }
     let fragment_count = u32_at(bytes, 16);
+    assert!(
+        fragment_count == 0 || u16_at(bytes, 24) & 0x10 == 0,
+        "fragments in an image that claims to have none"
+    );
     let mut fragments = Vec::new();
     if fragment_count > 0 {
         let count = fragment_count as usize;
@@ -145,7 +149,8 @@ pub(crate) fn read(bytes: &[u8]) -> Image {
             .collect();
         end = start;
     } else {
-        assert_eq!(fragment, NONE);
+        // GRUB, U-Boot, 7-Zip and go-diskfs take the end of the directory table from it.
+        assert_eq!(fragment, end, "an empty fragment table starts elsewhere");
     }
     assert!(directory < end, "no directory table");
     let mut reader = Reader {

@@ -64,12 +64,12 @@ fn every_type_basic_and_extended() {
 }
 
 #[test]
-fn sizes_around_a_block_with_both_settings_for_tails() {
+fn sizes_around_a_block_with_all_settings_for_tails() {
     for &compressor in CODECS {
         for block_size in [4096, 131_072] {
-            for tails in [true, false] {
+            for (fragments, tails) in [(true, true), (true, false), (false, true), (false, false)] {
                 let mut options = options(block_size, compressor, 2);
-                options.tails = tails;
+                (options.fragments, options.tails) = (fragments, tails);
                 let mut bodies = Bodies::new(&options);
                 let mut tree = tree();
                 let bs = block_size as usize;
@@ -83,10 +83,29 @@ fn sizes_around_a_block_with_both_settings_for_tails() {
                         put(&mut tree, &format!("{kind}-{len}"), Kind::File(data));
                     }
                 }
-                bodies.check(&tree);
+                let (_, image) = bodies.check(&tree);
+                assert_eq!(image.fragments > 0, fragments);
             }
         }
     }
+}
+
+#[test]
+fn equal_short_files_without_fragments_share_one_block() {
+    let mut options = options(4096, CODEC, 1);
+    options.fragments = false;
+    let mut bodies = Bodies::new(&options);
+    let mut tree = tree();
+    let content = noise(1000, 1);
+    for name in ["a", "b"] {
+        let data = bodies.add(&content);
+        put(&mut tree, name, Kind::File(data));
+    }
+    let (_, image) = bodies.check(&tree);
+    assert_eq!(image.fragments, 0);
+    let blocks = &image.blocks[&b"/a"[..]];
+    assert_eq!(blocks.len(), 1);
+    assert_eq!(blocks, &image.blocks[&b"/b"[..]]);
 }
 
 #[cfg(feature = "gzip")]
