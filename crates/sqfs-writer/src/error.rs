@@ -87,8 +87,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// The threads that compress could not be started, or are gone.
-    #[error("cannot compress on several threads")]
+    /// The threads that compress have ended, which only a panicking codec can cause.
+    #[error("cannot compress: the compression threads have ended")]
     Thread(#[source] io::Error),
     /// The writer was used after it had failed. The first error is the one to look at.
     #[error("the image cannot be written any further: an earlier error ended it")]

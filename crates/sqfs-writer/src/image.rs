@@ -34,6 +34,35 @@ use crate::writer::{DataWriter, Sealed};
 /// # }
 /// # Ok::<(), sqfs_writer::Error>(())
 /// ```
+///
+/// # Order of contents
+///
+/// File contents lie in the image in the order of the calls to [`file`](Self::file), and names do not affect it. This
+/// takes the place of a sort file: a caller that adds the files of a boot first has them next to each other, and short
+/// ones in the same fragments.
+///
+/// ```
+/// use std::io::Cursor;
+/// use sqfs_writer::{ImageWriter, Metadata, Options};
+/// # #[cfg(feature = "zstd")] {
+///
+/// let mut files = vec![
+///     ("/usr/share/doc/readme", "read by nobody"),
+///     ("/sbin/init", "first"),
+///     ("/lib/libc.so", "second"),
+/// ];
+/// let boot_order = ["/sbin/init", "/lib/libc.so"];
+/// // Files that the boot does not read follow in their own order, because the sort is stable.
+/// files.sort_by_key(|(path, _)| boot_order.iter().position(|p| p == path).unwrap_or(usize::MAX));
+///
+/// let mut image = ImageWriter::new(Cursor::new(Vec::new()), &Options::default())?;
+/// for (path, contents) in files {
+///     image.file(path, Metadata::new(0o644), contents.as_bytes())?;
+/// }
+/// image.finish()?;
+/// # }
+/// # Ok::<(), sqfs_writer::Error>(())
+/// ```
 pub struct ImageWriter<W: Write + Seek> {
     data: DataWriter<W>,
     tree: Tree<FileData>,

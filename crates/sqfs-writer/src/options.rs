@@ -71,6 +71,7 @@ pub struct Options {
     pub memory: usize,
     /// Threads that compress, from 1, the default, on. The calling thread is one of them: it reads and writes, and
     /// compresses when it would have to wait for the others. The image is the same to the byte for any number.
+    /// The writer goes on with fewer threads if the system refuses to start one.
     pub threads: NonZeroUsize,
     /// Whether there is a table from inode numbers to inodes, which NFS export and open by handle
     /// need. Default true.

@@ -65,8 +65,8 @@ impl<W: Write> DataWriter<W> {
     /// needs no buffer around it.
     ///
     /// # Errors
-    /// [`Error::Options`] for values out of range; [`Error::Sink`]; [`Error::Thread`] if a thread
-    /// can't be started.
+    /// Returns [`Error::Options`] for a value out of range, [`Error::Sink`] if the sink fails, and [`Error::Codec`] if
+    /// the codec cannot be made. A thread that cannot be started costs speed and is no error.
     pub fn new(sink: W, options: &Options) -> Result<Self, Error> {
         Self::resolved(sink, options.resolve(None)?)
     }

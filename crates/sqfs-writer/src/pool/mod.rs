@@ -5,10 +5,13 @@
 
 mod block;
 mod jobs;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::collections::VecDeque;
 use std::io;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub(crate) use block::Block;
@@ -17,7 +20,7 @@ use bytes::Bytes;
 use crate::compress::{Codec, Codecs, compress, is_worth_trying};
 use crate::error::Error;
 use crate::summary::Stage;
-use workers::Workers;
+use workers::{Work, Workers};
 
 /// A block to be compressed.
 pub(crate) struct Job {
@@ -102,17 +105,29 @@ enum Engine {
 }
 
 impl Pool {
+    /// Compresses on up to `threads` threads, and on fewer if the system does not give that many.
     pub(crate) fn new(threads: usize, codecs: &Codecs) -> Result<Self, Error> {
+        Self::with_spawn(threads, codecs, workers::spawn)
+    }
+
+    fn with_spawn(
+        threads: usize,
+        codecs: &Codecs,
+        spawn: impl FnMut(Work) -> io::Result<JoinHandle<()>>,
+    ) -> Result<Self, Error> {
+        let workers = match threads {
+            0 | 1 => None,
+            _ => Workers::new(threads, codecs, spawn)?,
+        };
         Ok(Self {
-            engine: if threads > 1 {
-                Engine::Workers(Workers::new(threads, codecs)?)
-            } else {
-                Engine::Caller {
+            threads: workers.as_ref().map_or(1, Workers::threads),
+            engine: match workers {
+                Some(workers) => Engine::Workers(workers),
+                None => Engine::Caller {
                     codec: codecs.make()?,
                     answers: VecDeque::new(),
-                }
+                },
             },
-            threads,
             started: Instant::now(),
             busy: Duration::ZERO,
             own: Duration::ZERO,

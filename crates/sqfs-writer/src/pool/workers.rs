@@ -11,6 +11,15 @@ use super::{Answer, Job, gone, run};
 use crate::compress::{Codec, Codecs};
 use crate::error::Error;
 
+/// What a thread does from its start to its end.
+pub(super) type Work = Box<dyn FnOnce() + Send>;
+
+/// Starts a thread.
+pub(super) fn spawn(work: Work) -> io::Result<JoinHandle<()>> {
+    let thread = thread::Builder::new().name("sqfs-compress".into());
+    thread.spawn(work)
+}
+
 /// All but one of the threads that compress; the last one is the caller's, where it would have to wait
 /// otherwise. So there are never more threads than cores were asked for, and none of them sleeps while another
 /// has too much to do.
@@ -23,8 +32,16 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    /// For that many threads, the calling one included.
-    pub(super) fn new(threads: usize, codecs: &Codecs) -> Result<Self, Error> {
+    /// Starts up to `threads - 1` threads with `spawn`; the calling thread is the last one. A thread that cannot be
+    /// started is left out, and so are those after it. Returns `None` if there is none at all.
+    ///
+    /// # Errors
+    /// Returns [`Error::Codec`] if a codec cannot be made.
+    pub(super) fn new(
+        threads: usize,
+        codecs: &Codecs,
+        mut spawn: impl FnMut(Work) -> io::Result<JoinHandle<()>>,
+    ) -> Result<Option<Self>, Error> {
         let (answer, answers) = mpsc::channel();
         let mut pool = Self {
             jobs: Arc::default(),
@@ -38,13 +55,19 @@ impl Workers {
                 answer: answer.clone(),
                 codec: codecs.make()?,
             };
-            let handle = thread::Builder::new()
-                .name("sqfs-compress".into())
-                .spawn(move || worker.run())
-                .map_err(Error::Thread)?;
+            // A limit on processes or memory was reached. It costs speed, and must not cost the image.
+            let Ok(handle) = spawn(Box::new(move || worker.run())) else {
+                break;
+            };
             pool.workers.push(handle);
         }
-        Ok(pool)
+        // Without a worker nobody would hold the other end of `answers`.
+        Ok((!pool.workers.is_empty()).then_some(pool))
+    }
+
+    /// Returns how many threads compress, the calling one included.
+    pub(super) fn threads(&self) -> usize {
+        self.workers.len() + 1
     }
 
     pub(super) fn submit(&self, job: Job) {
