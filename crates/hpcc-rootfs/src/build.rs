@@ -39,7 +39,8 @@ pub async fn build(
     output: impl AsRef<Path>,
     options: &Options,
 ) -> Result<Built, Error> {
-    let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
+    let shown = ociget::printable::redacted(image);
+    let span = tracing::info_span!("build", image = shown, digest = tracing::field::Empty);
     let build = in_span(image, expected, output.as_ref(), options, &span);
     build.instrument(span.clone()).await
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ociget::printable::{self, text};
 use ociget::{Digest, Mismatch};
 use rustix::io::Errno;
 
@@ -24,7 +25,7 @@ pub enum Error {
     Source(Arc<ociget::Error>),
     /// Content that is not what its digest says: a manifest, a blob, or the tar in a layer. The copy
     /// at the registry is damaged or was tampered with.
-    #[error("{at}: {mismatch}; the copy there is damaged or was replaced")]
+    #[error("{}: {mismatch}; the copy there is damaged or was replaced", text(.at))]
     DigestMismatch {
         /// What it was, and where it came from.
         at: String,
@@ -60,7 +61,7 @@ pub enum Error {
         max: u64,
     },
     /// The image is for another operating system.
-    #[error("image {image} is for {os}; only linux images can be booted")]
+    #[error("image {image} is for {}; only linux images can be booted", text(.os))]
     NotLinux {
         /// Digest of its manifest.
         image: Digest,
@@ -69,7 +70,8 @@ pub enum Error {
     },
     /// No agent was configured for the architecture of the image.
     #[error(
-        "no agent for {architecture}{}; name one with --agent or Options::agents",
+        "no agent for {}{}; name one with --agent or Options::agents",
+        text(.architecture),
         others(.available)
     )]
     NoAgent {
@@ -79,7 +81,7 @@ pub enum Error {
         available: Vec<String>,
     },
     /// The agent's file is not usable.
-    #[error("cannot use the agent {}", .path.display())]
+    #[error("cannot use the agent {}", printable::path(.path))]
     Agent {
         /// The file.
         path: PathBuf,
@@ -96,7 +98,7 @@ pub enum Error {
         problem: &'static str,
     },
     /// The file of an [`Injection`](crate::Injection) is not usable.
-    #[error("cannot inject {}", .path.display())]
+    #[error("cannot inject {}", printable::path(.path))]
     Inject {
         /// The file.
         path: PathBuf,
@@ -114,7 +116,7 @@ pub enum Error {
     #[error(transparent)]
     Writer(Arc<sqfs_writer::Error>),
     /// The local disk: permissions, space, errors.
-    #[error("cannot {operation} {}", .path.display())]
+    #[error("cannot {operation} {}", printable::path(.path))]
     Store {
         /// What was tried, as a verb: "list".
         operation: &'static str,
@@ -126,7 +128,7 @@ pub enum Error {
     },
     /// The disk is full, or would have been left with less than
     /// [`StoreOptions::min_free`](crate::StoreOptions::min_free). Make room, then try again.
-    #[error("not enough room to {operation} {}", .path.display())]
+    #[error("not enough room to {operation} {}", printable::path(.path))]
     NoSpace {
         /// What was tried, as a verb.
         operation: &'static str,
@@ -137,7 +139,7 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// A file under an artifact's name that is damaged or none of ours.
-    #[error("{} is not a usable artifact", .path.display())]
+    #[error("{} is not a usable artifact", printable::path(.path))]
     Artifact {
         /// The file.
         path: PathBuf,
@@ -328,7 +330,7 @@ fn others(architectures: &[String]) -> String {
     if architectures.is_empty() {
         return String::new();
     }
-    format!(" (there is one for {})", architectures.join(" and "))
+    format!(" (there is one for {})", text(architectures.join(" and ")))
 }
 
 #[cfg(test)]

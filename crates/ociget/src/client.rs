@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::auth::{Credentials, Keychain};
 use crate::error::Error;
+use crate::printable;
 use crate::progress::Progress;
 use crate::tls::ClientCertificate;
 use crate::transport::Transport;
@@ -123,14 +124,17 @@ impl Client {
     /// # Errors
     /// [`Error::Usage`] for an option that makes no sense.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let odd = |host: &&String| host.is_empty() || host.contains("//") || host.ends_with('/');
+        let odd = |host: &&String| {
+            host.is_empty() || host.contains("//") || host.contains('@') || host.ends_with('/')
+        };
         for (hosts, what) in [
             (&options.plain_http, "plain-http registry"),
             (&options.allow_private_realms, "private realm"),
         ] {
             if let Some(host) = hosts.iter().find(odd) {
                 return Err(Error::Usage(format!(
-                    "{host:?} does not name a {what}; write HOST or HOST:PORT"
+                    "{:?} does not name a {what}; write HOST or HOST:PORT",
+                    printable::redacted(host)
                 )));
             }
         }
@@ -204,7 +208,7 @@ mod tests {
 
     #[test]
     fn options_without_sense_are_refused() {
-        for host in ["", "http://reg.lan", "reg.lan/"] {
+        for host in ["", "http://reg.lan", "reg.lan/", "u:pw@reg.lan"] {
             let options = Options {
                 plain_http: vec![host.to_owned()],
                 ..Options::default()

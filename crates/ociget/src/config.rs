@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::digest::{DiffId, Digest};
-use crate::manifest::{ManifestError, null_is_empty};
-use crate::platform::Platform;
+use crate::json::null_is_empty;
+use crate::manifest::ManifestError;
+use crate::platform::{Platform, RawPlatform};
 
 /// An image config, as far as a rootfs needs it, and the bytes for whoever needs more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ impl ImageConfig {
     pub fn parse(raw: Bytes) -> Result<Self, ManifestError> {
         let document: RawConfig =
             crate::json::parse(&raw).map_err(|error| ManifestError::Config(error.to_string()))?;
+        let platform: RawPlatform = serde_json::from_slice(&raw)
+            .map_err(|error| ManifestError::Config(error.to_string()))?;
         if document.rootfs.kind != "layers" {
             return Err(ManifestError::Config(format!(
                 "rootfs.type is {:?}, not \"layers\"",
@@ -71,15 +74,8 @@ impl ImageConfig {
                 reason,
             }),
         };
-        let named = !document.os.is_empty() && !document.architecture.is_empty();
         Ok(Self {
-            platform: named.then(|| {
-                Platform::new(
-                    &document.os,
-                    &document.architecture,
-                    document.variant.as_deref(),
-                )
-            }),
+            platform: platform.config()?,
             diff_ids: document
                 .rootfs
                 .diff_ids
@@ -94,11 +90,6 @@ impl ImageConfig {
 
 #[derive(Deserialize)]
 struct RawConfig {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-    variant: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
     config: RuntimeConfig,
     rootfs: RawRootfs,
@@ -157,6 +148,10 @@ mod tests {
             (
                 r#"{"os":"linux","os":"plan9","rootfs":{"type":"layers"}}"#,
                 "twice",
+            ),
+            (
+                r#"{"os":"linux","architecture":"amd64","variant":"\u001b[31m","rootfs":{"type":"layers"}}"#,
+                "variant is \"\\u{1b}[31m\"",
             ),
             (
                 r#"{"config":{"Env":"A=b"},"rootfs":{"type":"layers"}}"#,

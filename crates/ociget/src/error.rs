@@ -6,19 +6,21 @@ use std::path::PathBuf;
 use crate::digest::{Digest, Mismatch};
 use crate::manifest::ManifestError;
 use crate::platform::{Platform, PlatformError};
+use crate::printable::{self, text};
 use crate::reference::ReferenceError;
 
 /// A pull failed.
 ///
 /// Every variant says what failed and where: an URL without its query, or a path. None carries a
-/// password, a token or a signed URL.
+/// password, a token or a signed URL. The text of each is one line, with what a terminal would obey
+/// escaped as [`printable`](crate::printable) does; the fields are as they were found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The caller's: an image reference that is not one.
-    #[error("cannot use {text:?} as an image reference: {reason}")]
+    #[error("cannot use {} as an image reference: {reason}", quoted(.text))]
     Reference {
-        /// As given.
+        /// As given, without credentials.
         text: String,
         /// What is wrong with it.
         reason: ReferenceError,
@@ -27,10 +29,10 @@ pub enum Error {
     #[error(transparent)]
     PlatformName(#[from] PlatformError),
     /// The caller's: an option, a source or a call that makes no sense.
-    #[error("{0}")]
+    #[error("{}", text(.0))]
     Usage(String),
     /// Credentials were configured and cannot be used.
-    #[error("cannot take credentials from {origin}: {reason}")]
+    #[error("cannot take credentials from {}: {}", text(.origin), text(.reason))]
     Credentials {
         /// The file.
         origin: String,
@@ -41,7 +43,7 @@ pub enum Error {
     #[error("not found: {0}; check the name and the tag or digest")]
     NotFound(Box<Refusal>),
     /// A directory does not hold it.
-    #[error("{at} does not hold {what}; it holds {available}")]
+    #[error("{} does not hold {}; it holds {}", text(.at), text(.what), text(.available))]
     Absent {
         /// Which directory.
         at: String,
@@ -65,7 +67,7 @@ pub enum Error {
     #[error("the registry failed: {0}")]
     Registry(Box<Refusal>),
     /// The registry, or whoever answers in its place, breaks the protocol.
-    #[error("{url} misbehaves: {reason}")]
+    #[error("{} misbehaves: {}", text(.url), text(.reason))]
     Protocol {
         /// Where.
         url: String,
@@ -73,7 +75,7 @@ pub enum Error {
         reason: String,
     },
     /// Somebody sent us to a place where we do not go.
-    #[error("refused to go to {target} as {url} asks: {reason}")]
+    #[error("refused to go to {} as {} asks: {}", text(.target), text(.url), text(.reason))]
     Forbidden {
         /// Who asked.
         url: String,
@@ -84,7 +86,9 @@ pub enum Error {
     },
     /// No answer: no such host, no connection, no TLS, no progress.
     #[error(
-        "cannot reach {url}: {reason}{}; check the address, the network and the proxy",
+        "cannot reach {}: {}{}; check the address, the network and the proxy",
+        text(.url),
+        text(.reason),
         tries(*.attempts)
     )]
     Unreachable {
@@ -96,7 +100,12 @@ pub enum Error {
         attempts: u32,
     },
     /// A body broke off, and going on from there failed as well.
-    #[error("{url} broke off after {received} of {size} bytes: {reason}{}", tries(*.attempts))]
+    #[error(
+        "{} broke off after {received} of {size} bytes: {}{}",
+        text(.url),
+        text(.reason),
+        tries(*.attempts)
+    )]
     Interrupted {
         /// Where.
         url: String,
@@ -111,7 +120,9 @@ pub enum Error {
     },
     /// Content with the wrong number of bytes.
     #[error(
-        "wrong size: {at} has {found}, its descriptor says {expected} bytes; the copy there is damaged or was replaced"
+        "wrong size: {} has {}, its descriptor says {expected} bytes; the copy there is damaged or was replaced",
+        text(.at),
+        text(.found)
     )]
     Size {
         /// Where.
@@ -122,7 +133,7 @@ pub enum Error {
         found: String,
     },
     /// Content with the wrong hash.
-    #[error("{at}: {mismatch}; the copy there is damaged or was replaced")]
+    #[error("{}: {mismatch}; the copy there is damaged or was replaced", text(.at))]
     Digest {
         /// Where.
         at: String,
@@ -130,7 +141,7 @@ pub enum Error {
         mismatch: Mismatch,
     },
     /// A manifest, index or config that is broken.
-    #[error("{at}: {reason}")]
+    #[error("{}: {reason}", text(.at))]
     Document {
         /// Where.
         at: String,
@@ -138,7 +149,7 @@ pub enum Error {
         reason: ManifestError,
     },
     /// Well formed, and nothing that this client pulls.
-    #[error("{at}: not supported: {what}")]
+    #[error("{}: not supported: {}", text(.at), text(.what))]
     Unsupported {
         /// Where.
         at: String,
@@ -146,7 +157,7 @@ pub enum Error {
         what: String,
     },
     /// The image contradicts itself.
-    #[error("{at}: {reason}")]
+    #[error("{}: {}", text(.at), text(.reason))]
     Inconsistent {
         /// Where.
         at: String,
@@ -154,17 +165,24 @@ pub enum Error {
         reason: String,
     },
     /// There is no image for the platform.
-    #[error("{at} has no image for {wanted}; it has {}", list(.available))]
+    #[error(
+        "{} has no image for {wanted}; it has {}{}",
+        text(.at),
+        list(.available),
+        skipped(.unusable)
+    )]
     Platform {
         /// Where.
         at: String,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         available: Vec<Platform>,
+        /// Why entries of an index were not considered: their platforms are not valid.
+        unusable: Vec<PlatformError>,
     },
     /// A file or directory on this machine.
-    #[error("cannot read {}: {source}", .path.display())]
+    #[error("cannot read {}: {}", printable::path(.path), text(.source))]
     Io {
         /// Which.
         path: PathBuf,
@@ -183,7 +201,7 @@ pub struct Refusal {
     pub status: u16,
     /// The registry's own code, such as `MANIFEST_UNKNOWN`.
     pub code: Option<String>,
-    /// The registry's own words, cut at 200 bytes, control characters removed.
+    /// The registry's own words, cut at 200 characters, control characters removed.
     pub message: Option<String>,
     /// Whose credentials were sent, or why none were; empty if that played no part.
     pub credentials: String,
@@ -262,20 +280,25 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} answered {}", self.url, self.status)?;
+        write!(f, "{} answered {}", text(&self.url), self.status)?;
         match (&self.code, &self.message) {
-            (Some(code), Some(message)) => write!(f, " ({code}: {message})")?,
-            (Some(text), None) | (None, Some(text)) => write!(f, " ({text})")?,
+            (Some(code), Some(message)) => write!(f, " ({}: {})", text(code), text(message))?,
+            (Some(word), None) | (None, Some(word)) => write!(f, " ({})", text(word))?,
             (None, None) => {}
         }
         if self.attempts > 1 {
             write!(f, " {} times", self.attempts)?;
         }
         if !self.credentials.is_empty() {
-            write!(f, " to {}", self.credentials)?;
+            write!(f, " to {}", text(&self.credentials))?;
         }
         Ok(())
     }
+}
+
+/// The reference between quotation marks. Its field may come from anywhere, so it is redacted again.
+fn quoted(reference: &str) -> String {
+    format!("\"{}\"", text(printable::redacted(reference)))
 }
 
 fn tries(attempts: u32) -> String {
@@ -291,6 +314,16 @@ fn list(platforms: &[Platform]) -> String {
     }
     let names: Vec<String> = platforms.iter().map(ToString::to_string).collect();
     names.join(", ")
+}
+
+/// Says how many entries of an index were skipped, and why the first was.
+fn skipped(unusable: &[PlatformError]) -> String {
+    let Some(first) = unusable.first() else {
+        return String::new();
+    };
+    let count = unusable.len();
+    let noun = if count == 1 { "entry" } else { "entries" };
+    format!("; {count} {noun} skipped: {first}")
 }
 
 /// A digest mismatch at `at`.

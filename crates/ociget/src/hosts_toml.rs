@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::printable::{self, redacted};
 use crate::target;
 use crate::tls::{self, ClientCertificate};
 
@@ -76,12 +77,24 @@ impl Hosts {
 
     fn parse(text: &str, path: &Path, options: &Options) -> Result<Self, Error> {
         // The parser's own words quote the file, in which headers may be secrets.
-        let damaged = |what: &str| wrong(path, format!("{what} is not as it should be"));
+        let damaged =
+            |what: &str| wrong(path, format!("{} is not as it should be", redacted(what)));
+        let host = |what: &str, text: &str, override_path: bool| match base(text, override_path) {
+            Some(base) => Ok(base),
+            None if printable::has_credentials(text) => Err(wrong(
+                path,
+                format!(
+                    "{} holds credentials; put them into the authfile",
+                    redacted(what)
+                ),
+            )),
+            None => Err(damaged(what)),
+        };
         let table: toml::Table = text.parse().map_err(|_| damaged("its TOML"))?;
         let mut hosts = Self::default();
         if let Some(server) = table.get("server") {
             let server = server.as_str().ok_or_else(|| damaged("server"))?;
-            let base = base(server, false).ok_or_else(|| damaged("server"))?;
+            let base = host("server", server, false)?;
             let tls = tls::Profile {
                 authorities: options.ca_files.clone(),
                 client: options.client_certificate.clone(),
@@ -101,7 +114,7 @@ impl Hosts {
             if !capable("pull") {
                 continue;
             }
-            let base = base(name, raw.override_path).ok_or_else(|| damaged(name))?;
+            let base = host(name, name, raw.override_path)?;
             let resolves = capable("resolve");
             let headers = raw.headers().ok_or_else(|| damaged(name))?;
             let tls = raw.tls(path.parent().unwrap_or(path), options);
@@ -220,7 +233,7 @@ fn base(text: &str, override_path: bool) -> Option<Url> {
 }
 
 fn wrong(path: &Path, reason: String) -> Error {
-    Error::Usage(format!("cannot use {}: {reason}", path.display()))
+    Error::Usage(format!("cannot use {}: {reason}", printable::path(path)))
 }
 
 #[cfg(test)]

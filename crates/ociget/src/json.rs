@@ -16,6 +16,15 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::
     serde_json::from_slice(bytes)
 }
 
+/// Go writes `null` for a map or a list that is empty.
+pub(crate) fn null_is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// Anything, nothing of which is kept.
 struct NoDuplicates;
 

@@ -38,6 +38,7 @@
 //! for a [`Platform`]; [`BlobStream`] brings its layers. [`Options`] say how, and [`Progress`] who is
 //! told meanwhile. [`Error`] says whose fault it is. Who keeps images by their digest asks
 //! [`Source::identity`] first: it costs what a tag costs, and often that is all.
+//! [`printable`] makes text that others chose safe to print.
 //! Everything asynchronous runs on the caller's tokio runtime, and stops when its future is
 //! dropped.
 
@@ -56,6 +57,7 @@ mod manifest;
 mod media_type;
 mod platform;
 mod pool;
+pub mod printable;
 mod progress;
 mod reference;
 mod resolve;

@@ -4,8 +4,10 @@
 use serde::Deserialize;
 
 use crate::digest::{Digest, DigestError};
+use crate::json::null_is_empty;
 use crate::media_type::MediaType;
-use crate::platform::Platform;
+use crate::platform::{Platform, PlatformError, RawPlatform};
+use crate::printable::text;
 
 /// Most bytes a manifest, an index or a config may have: 4 MiB, what registries accept.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
@@ -65,6 +67,9 @@ pub struct IndexEntry {
     pub descriptor: Descriptor,
     /// What it runs on, where the index says so.
     pub platform: Option<Platform>,
+    /// Why the platform that the index gives it is not one. Such an entry is not chosen, and does not
+    /// cost the others.
+    pub unusable: Option<PlatformError>,
     /// The annotation `org.opencontainers.image.ref.name`: the tag, in a layout's `index.json`.
     pub ref_name: Option<String>,
 }
@@ -74,7 +79,7 @@ pub struct IndexEntry {
 #[non_exhaustive]
 pub enum ManifestError {
     /// Not JSON, a field missing or of the wrong type, a negative size, a key twice.
-    #[error("not a valid manifest: {0}")]
+    #[error("not a valid manifest: {}", text(.0))]
     Json(#[from] serde_json::Error),
     /// A digest in it is not one.
     #[error("its {field} has no valid digest: {reason}")]
@@ -95,14 +100,17 @@ pub enum ManifestError {
         max: u64,
     },
     /// It can be read in two ways (CVE-2021-41190).
-    #[error("ambiguous: {0}")]
+    #[error("ambiguous: {}", text(.0))]
     Ambiguous(String),
     /// Well formed, and nothing that this client unpacks.
-    #[error("not supported: {0}")]
+    #[error("not supported: {}", text(.0))]
     Unsupported(String),
     /// An image config breaks a rule.
-    #[error("not a valid image config: {0}")]
+    #[error("not a valid image config: {}", text(.0))]
     Config(String),
+    /// What it is for cannot be the name of a platform.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
 }
 
 impl Manifest {
@@ -172,28 +180,25 @@ impl ImageManifest {
 impl Index {
     fn from_raw(media_type: MediaType, raw: RawManifest) -> Result<Self, ManifestError> {
         let mut entries = Vec::new();
-        for raw in raw.manifests.unwrap_or_default() {
+        for mut raw in raw.manifests.unwrap_or_default() {
             let is_manifest = MediaType::parse(&raw.media_type)
                 .is_some_and(|kind| kind.is_index() || kind.is_manifest());
-            let platform = raw.platform.as_ref().map(|platform| {
-                Platform::new(
-                    &platform.os,
-                    &platform.architecture,
-                    platform.variant.as_deref(),
-                )
-            });
             let attestation = raw.annotations.contains_key("vnd.docker.reference.type");
-            if !is_manifest
-                || attestation
-                || raw.artifact_type.is_some()
-                || platform.as_ref().is_some_and(Platform::is_unknown)
-            {
+            if !is_manifest || attestation || raw.artifact_type.is_some() {
+                continue;
+            }
+            let (platform, unusable) = match RawPlatform::entry(raw.platform.take()) {
+                Ok(platform) => (platform, None),
+                Err(reason) => (None, Some(reason)),
+            };
+            if platform.as_ref().is_some_and(Platform::is_unknown) {
                 continue;
             }
             let ref_name = raw.annotations.get("org.opencontainers.image.ref.name");
             entries.push(IndexEntry {
                 ref_name: ref_name.cloned().flatten(),
                 platform,
+                unusable,
                 descriptor: raw.check("manifest entry", MAX_DOCUMENT)?,
             });
         }
@@ -229,18 +234,10 @@ struct RawDescriptor {
     artifact_type: Option<String>,
     #[serde(default, deserialize_with = "null_is_empty")]
     urls: Vec<String>,
-    platform: Option<RawPlatform>,
+    #[serde(default)]
+    platform: serde_json::Value,
     #[serde(default, deserialize_with = "null_is_empty")]
     annotations: std::collections::BTreeMap<String, Option<String>>,
-}
-
-#[derive(Deserialize)]
-struct RawPlatform {
-    #[serde(default)]
-    os: String,
-    #[serde(default)]
-    architecture: String,
-    variant: Option<String>,
 }
 
 impl RawDescriptor {
@@ -287,15 +284,6 @@ impl RawDescriptor {
             },
         })
     }
-}
-
-/// Go writes `null` for a map or a list that is empty.
-pub(crate) fn null_is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de> + Default,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Settles what the document is, from what it says, what it was sent as, and which fields it has.

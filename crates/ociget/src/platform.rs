@@ -3,6 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
+use crate::json::null_is_empty;
+
 /// An operating system, a processor architecture, and optionally which generation of it.
 ///
 /// Names are Go's, as in every manifest; `x86_64`, `x86-64` and `aarch64` are taken for `amd64`
@@ -33,8 +37,29 @@ impl Platform {
         Self::new("linux", std::env::consts::ARCH, None)
     }
 
-    /// From the three fields of a manifest or config; aliases are resolved, an empty variant is none.
-    pub(crate) fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+    /// From the fields of a manifest or config, if each has characters and a length that a platform may
+    /// have: those that containerd takes. Aliases are resolved, an empty variant is none.
+    pub(crate) fn checked(
+        os: &str,
+        architecture: &str,
+        variant: Option<&str>,
+    ) -> Result<Self, PlatformError> {
+        let variant = variant.filter(|variant| !variant.is_empty());
+        let parts = [
+            ("os", Some(os)),
+            ("architecture", Some(architecture)),
+            ("variant", variant),
+        ];
+        for (field, part) in parts {
+            if let Some(part) = part.filter(|part| !is_part(part)) {
+                return Err(PlatformError::part(field, part));
+            }
+        }
+        Ok(Self::new(os, architecture, variant))
+    }
+
+    /// Of parts that were checked, or are this program's own.
+    fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let variant = variant.filter(|variant| !variant.is_empty());
         let (architecture, variant) = match architecture.to_ascii_lowercase().as_str() {
             "x86_64" | "x86-64" => ("amd64".to_owned(), variant),
@@ -135,20 +160,15 @@ impl FromStr for Platform {
     type Err = PlatformError;
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let word = |part: &&str| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-        };
+        let wrong = || PlatformError::Text(shortened(text));
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(word) {
-            return Err(PlatformError(text.to_owned()));
+        if !parts.iter().all(|part| is_part(part)) {
+            return Err(wrong());
         }
         match parts[..] {
             [os, architecture] => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
-            _ => Err(PlatformError(text.to_owned())),
+            _ => Err(wrong()),
         }
     }
 }
@@ -163,15 +183,124 @@ impl fmt::Display for Platform {
     }
 }
 
-/// A text is not a platform.
+/// Why something is not a platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is not a platform; write os/architecture or os/architecture/variant, such as linux/amd64"
-)]
-pub struct PlatformError(String);
+#[non_exhaustive]
+pub enum PlatformError {
+    /// A text that is not of the form `os/architecture[/variant]`.
+    #[error(
+        "{0:?} is not a platform; write os/architecture or os/architecture/variant, such as linux/amd64"
+    )]
+    Text(String),
+    /// A field of a document that no platform has.
+    #[error(
+        "the platform's {field} is {found:?}, expected 1 to {MAX_PART} letters, digits, dots, dashes and underscores"
+    )]
+    Part {
+        /// Its name in the document.
+        field: &'static str,
+        /// Its start.
+        found: String,
+    },
+    /// A version or feature of an operating system with other characters than printable ASCII, or too
+    /// many of them.
+    #[error(
+        "the platform's {field} is {found:?}, expected at most {MAX_VERSION} characters of printable ASCII"
+    )]
+    Version {
+        /// Its name in the document.
+        field: &'static str,
+        /// Its start.
+        found: String,
+    },
+    /// A field of the wrong JSON type.
+    #[error("the platform is not an object with text in its fields")]
+    Type,
+}
+
+impl PlatformError {
+    fn part(field: &'static str, found: &str) -> Self {
+        Self::Part {
+            field,
+            found: shortened(found),
+        }
+    }
+}
+
+/// Longest operating system, architecture or variant, in bytes.
+const MAX_PART: usize = 64;
+/// Longest version or feature of an operating system, in bytes.
+const MAX_VERSION: usize = 128;
+
+/// Whether a text can be an operating system, an architecture or a variant.
+fn is_part(text: &str) -> bool {
+    (1..=MAX_PART).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// The start of a text, for a message.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_PART) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// The `platform` object of an index entry, and the same fields of a config. Versions and features of
+/// the operating system decide nothing here and are only checked.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct RawPlatform {
+    #[serde(default, deserialize_with = "null_is_empty")]
+    os: String,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    architecture: String,
+    variant: Option<String>,
+    #[serde(rename = "os.version")]
+    os_version: Option<String>,
+    #[serde(default, rename = "os.features", deserialize_with = "null_is_empty")]
+    os_features: Vec<String>,
+}
+
+impl RawPlatform {
+    /// Reads the `platform` of an index entry. What is not one is an error of this entry alone.
+    pub(crate) fn entry(value: serde_json::Value) -> Result<Option<Platform>, PlatformError> {
+        let raw: Option<Self> = serde_json::from_value(value).map_err(|_| PlatformError::Type)?;
+        match raw {
+            // Tools that do not know the platform write the object with empty fields.
+            Some(raw) if !raw.os.is_empty() || !raw.architecture.is_empty() => {
+                raw.check().map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The platform of a config; `None` if it leaves system or architecture out.
+    pub(crate) fn config(&self) -> Result<Option<Platform>, PlatformError> {
+        match self.os.is_empty() || self.architecture.is_empty() {
+            true => Ok(None),
+            false => self.check().map(Some),
+        }
+    }
+
+    fn check(&self) -> Result<Platform, PlatformError> {
+        let versions = self.os_version.iter().map(|text| ("os.version", text));
+        let features = self.os_features.iter().map(|text| ("os.features", text));
+        for (field, text) in versions.chain(features) {
+            if text.len() > MAX_VERSION || !text.bytes().all(|b| matches!(b, b' '..=b'~')) {
+                let found = shortened(text);
+                return Err(PlatformError::Version { field, found });
+            }
+        }
+        Platform::checked(&self.os, &self.architecture, self.variant.as_deref())
+    }
+}
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn platform(text: &str) -> Platform {
@@ -200,10 +329,84 @@ mod tests {
             "a/b/c/d",
             "linux/amd 64",
             "linux//v8",
+            "linux/\u{1b}[31m",
+            "linux/amd64/v1\n",
         ] {
             assert!(text.parse::<Platform>().is_err(), "{text}");
         }
         assert_eq!(Platform::host().os(), "linux");
+    }
+
+    fn entry(value: serde_json::Value) -> Result<Option<String>, PlatformError> {
+        Ok(RawPlatform::entry(value)?.map(|platform| platform.to_string()))
+    }
+
+    #[test]
+    fn odd_but_honest_platforms_of_documents_are_kept() {
+        for (value, expected) in [
+            (json!(null), None),
+            (json!({}), None),
+            (json!({"os": "", "architecture": null}), None),
+            (
+                json!({"os": "linux", "architecture": "arm64", "variant": ""}),
+                Some("linux/arm64"),
+            ),
+            (
+                json!({"os": "linux", "architecture": "arm64", "variant": "v8.0", "features": ["x"]}),
+                Some("linux/arm64/v8.0"),
+            ),
+            (
+                json!({"os": "windows", "architecture": "amd64", "os.version": "10.0.17763.1",
+                    "os.features": ["win32k"]}),
+                Some("windows/amd64"),
+            ),
+            (
+                json!({"os": "linux", "architecture": "x86_64", "os.version": "24.04 LTS",
+                    "os.features": null}),
+                Some("linux/amd64"),
+            ),
+            (
+                json!({"os": "unknown", "architecture": "unknown"}),
+                Some("unknown/unknown"),
+            ),
+        ] {
+            let found = entry(value.clone()).unwrap();
+            assert_eq!(found.as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn platforms_of_documents_with_foreign_characters_are_refused() {
+        for bad in [
+            "a b",
+            "a/b",
+            "\u{1b}[31mv8",
+            "v8\u{202e}",
+            "v8\n",
+            "ü",
+            &"v".repeat(65),
+        ] {
+            for field in ["os", "architecture", "variant"] {
+                let mut value = json!({"os": "linux", "architecture": "amd64"});
+                value[field] = json!(bad);
+                let error = entry(value).unwrap_err().to_string();
+                let says = format!("the platform's {field} is ");
+                assert!(error.starts_with(&says), "{error}");
+                assert!(error.chars().all(crate::printable::is_printable), "{error}");
+            }
+        }
+        for value in [
+            json!("linux/amd64"),
+            json!(["linux"]),
+            json!({"os": 5, "architecture": "amd64"}),
+            json!({"os": "linux", "architecture": "amd64", "os.version": 10}),
+            json!({"os": "linux", "architecture": "amd64", "os.version": "\u{9b}31m"}),
+            json!({"os": "linux", "architecture": "amd64", "os.features": ["a\nb"]}),
+            json!({"os": "linux", "architecture": ""}),
+            json!({"os": "", "architecture": "amd64"}),
+        ] {
+            assert!(entry(value.clone()).is_err(), "{value}");
+        }
     }
 
     #[test]

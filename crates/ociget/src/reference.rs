@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use crate::printable;
 use crate::{Digest, DigestError};
 
 /// Longest name (host and repository together) that the reference grammar allows, in bytes.
@@ -88,6 +89,9 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if printable::has_credentials(text) {
+            return Err(ReferenceError::Credentials);
+        }
         if text.contains("://") {
             return Err(ReferenceError::Url);
         }
@@ -157,6 +161,12 @@ pub enum ReferenceError {
     /// Somebody pasted an URL.
     #[error("an image reference is HOST/NAME:TAG, without a scheme such as https://")]
     Url,
+    /// A user name and a password before the host, or something that may be one.
+    #[error(
+        "an @ is followed by a digest, and credentials are not part of a reference; \
+         log in to the registry (docker login, skopeo login) or name a file with --authfile"
+    )]
+    Credentials,
     /// Nothing before the tag or digest.
     #[error("the name is missing")]
     NoName,

@@ -6,7 +6,7 @@ use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest, Verified};
 use crate::error::Error;
 use crate::manifest::{Descriptor, ImageManifest, Index, IndexEntry, Manifest};
-use crate::platform::Platform;
+use crate::platform::{Platform, PlatformError};
 use crate::source::{Document, Source};
 
 /// How deep indexes may nest.
@@ -62,12 +62,14 @@ pub async fn resolve(
         platform,
         fetches: 0,
         available: Vec::new(),
+        unusable: Vec::new(),
     };
     let Some(found) = search.document(root.clone(), None, 0).await? else {
         return Err(Error::Platform {
             at: root.at,
-            wanted: platform.clone(),
+            wanted: Box::new(platform.clone()),
             available: search.available,
+            unusable: search.unusable,
         });
     };
     let (config_digest, config) = fetch_config(source, &found.manifest.config).await?;
@@ -75,8 +77,9 @@ pub async fn resolve(
     if !platform.accepts(&image_platform) {
         return Err(Error::Platform {
             at: root.at,
-            wanted: platform.clone(),
+            wanted: Box::new(platform.clone()),
             available: vec![image_platform],
+            unusable: search.unusable,
         });
     }
     let layers = pair_layers(&found, &config)?;
@@ -102,6 +105,7 @@ struct Search<'a> {
     platform: &'a Platform,
     fetches: u32,
     available: Vec<Platform>,
+    unusable: Vec<PlatformError>,
 }
 
 impl Search<'_> {
@@ -147,6 +151,11 @@ impl Search<'_> {
             {
                 self.available.push(platform.clone());
             }
+            if let Some(reason) = &entry.unusable {
+                let digest = &entry.descriptor.digest;
+                tracing::warn!(%digest, %reason, "an entry of the index is skipped");
+                self.unusable.push(reason.clone());
+            }
         }
         // The best of those that name their platform; of equals the first, as it stands first.
         let mut best: Option<((u32, u32), &IndexEntry)> = None;
@@ -169,7 +178,7 @@ impl Search<'_> {
             index
                 .entries
                 .iter()
-                .filter(|entry| entry.platform.is_none())
+                .filter(|entry| entry.platform.is_none() && entry.unusable.is_none())
         };
         for entry in unnamed().filter(|entry| entry.descriptor.media_type.is_index()) {
             if let Some(found) = self.entry(entry, depth).await? {

@@ -8,6 +8,7 @@ use reqwest::header;
 
 use crate::clock;
 use crate::error::{Error, Refusal};
+use crate::printable;
 use crate::progress::{Event, Progress};
 use crate::target;
 use crate::transport::{Answer, Failure, Request, Transport};
@@ -56,6 +57,7 @@ impl Retry {
         }
         let pause = asked.unwrap_or_else(|| jittered(own_pause(self.used)));
         self.used += 1;
+        let reason = &printable::text(reason);
         tracing::info!(attempt = self.used, ?pause, url, reason, "trying again");
         self.progress.tell(&Event::Retry {
             url,
@@ -176,7 +178,9 @@ fn own_words(body: &[u8]) -> (Option<String>, Option<String>) {
         .unwrap_or(&json);
     let word = |name: &str| {
         let text = first.get(name)?.as_str()?;
-        let clean: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
+        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
+        // Secrets are recognized in whole URLs alone, so they go before the text is cut.
+        let clean: String = printable::text(clean).chars().take(200).collect();
         (!clean.is_empty()).then_some(clean)
     };
     (
@@ -237,6 +241,11 @@ mod tests {
                 r#"{"errors":[{"code":"X","message":"a\u001b[31mb\n"}]}"#,
                 Some("X"),
                 Some("a[31mb"),
+            ),
+            (
+                r#"{"errors":[{"code":"X","message":"a\u202eb https://u:p@h/?sig=s"}]}"#,
+                Some("X"),
+                Some("a\\u{202e}b https://***@h/?***"),
             ),
             (
                 r#"{"error":"invalid_grant","error_description":"no"}"#,

@@ -42,7 +42,8 @@ impl Store {
         image: &str,
         expected: Option<&Digest>,
     ) -> Result<Pulled, Error> {
-        let span = tracing::info_span!("pull_image", image, digest = tracing::field::Empty);
+        let shown = ociget::printable::redacted(image);
+        let span = tracing::info_span!("pull_image", image = shown, digest = tracing::field::Empty);
         let pull = self.pull(image, expected, &span);
         pull.instrument(span.clone()).await
     }

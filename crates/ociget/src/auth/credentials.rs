@@ -10,7 +10,8 @@ use serde::Deserialize;
 use crate::BoxFuture;
 use crate::auth::helper;
 use crate::error::Error;
-use crate::manifest::null_is_empty;
+use crate::json::null_is_empty;
+use crate::printable::text;
 
 /// Where credentials come from. Asked when a registry wants some, once for each repository.
 pub trait Credentials: Send + Sync + fmt::Debug {
@@ -79,9 +80,9 @@ impl Login {
 impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.secret {
-            Secret::None => write!(f, "an anonymous client ({})", self.origin),
+            Secret::None => write!(f, "an anonymous client ({})", text(&self.origin)),
             Secret::Password { .. } | Secret::Identity(_) | Secret::Registry(_) => {
-                write!(f, "the credentials from {}", self.origin)
+                write!(f, "the credentials from {}", text(&self.origin))
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::auth::credentials::{Login, Secret};
 use crate::error::Error;
+use crate::printable;
 
 /// How long a helper may take. Some of them ask the user, or the cloud.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -60,6 +61,7 @@ async fn run(program: &str, registry: &str, origin: &str, patience: Duration) ->
     match outcome {
         Ok(secret) => Login::new(secret, format!("{program}, named in {origin}")),
         Err(reason) => {
+            let reason = printable::text(reason);
             tracing::warn!(
                 program,
                 registry,

@@ -64,11 +64,20 @@ fn damaged_files_are_named_and_not_quoted() {
         "server = 1",
         "[host.'ftp://secret']",
         "[host.'https://u:secret@h.io']",
+        "[host.'u:secret@h.io']",
+        "[host.'ftp://u:secret@h.io?secret']",
+        "server = 'https://u:secret@h.io'",
         "[host.'https://h.io']\ncapabilities = 'secret'",
         "[host.'https://h.io'.header]\n'x y' = 'secret'",
         "[host.'https://h.io'.header]\nx = \"se\\ncret\"",
     ] {
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains("/d/r.io/hosts.toml"), "{error}");
+        assert!(!error.contains("u:secret"), "{error}");
     }
+    let error = parse("[host.'https://u:secret@h.io']")
+        .unwrap_err()
+        .to_string();
+    let says = "https://***@h.io holds credentials; put them into the authfile";
+    assert!(error.contains(says), "{error}");
 }

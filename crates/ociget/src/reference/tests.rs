@@ -99,6 +99,23 @@ fn what_is_filled_in_counts_towards_the_longest_name() {
 }
 
 #[test]
+fn credentials_in_a_reference_are_refused_without_repeating_them() {
+    for text in [
+        "bob:s3cret@reg.io/app",
+        "bob:s3@cret@reg.io/app",
+        "https://bob:s3cret@reg.io/app",
+        "https://reg.io/app@bob:s3cret@reg.io",
+        "s3cret@reg.io/app",
+        "bob%3As3cret%40reg.io/app",
+        &format!("bob:s3cret@reg.io/app@sha256:{HEX}"),
+    ] {
+        let error = text.parse::<Reference>().unwrap_err();
+        assert_eq!(error, ReferenceError::Credentials, "{text}");
+        assert!(error.to_string().contains("--authfile"), "{error}");
+    }
+}
+
+#[test]
 fn what_is_not_a_reference_is_refused() {
     let long_name = format!("reg.io/{}", "a".repeat(MAX_NAME));
     let long_tag = format!("app:{}", "t".repeat(MAX_TAG + 1));

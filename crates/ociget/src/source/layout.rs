@@ -137,7 +137,17 @@ impl LayoutSource {
 
     fn choose<'a>(&self, index: &'a Index) -> Result<&'a IndexEntry, Error> {
         let fits = |entry: &&IndexEntry| self.tag.is_none() || entry.ref_name == self.tag;
-        let mut found = index.entries.iter().filter(fits);
+        let (mut found, unusable): (Vec<_>, Vec<_>) = index
+            .entries
+            .iter()
+            .filter(fits)
+            .partition(|entry| entry.unusable.is_none());
+        let reason = unusable.iter().find_map(|entry| entry.unusable.clone());
+        if let (true, Some(reason)) = (found.is_empty(), reason) {
+            let at = self.shown(&["index.json".to_owned()]);
+            return Err(Error::document(&at, reason.into()));
+        }
+        let mut found = found.drain(..);
         let at = self.root_path().display().to_string();
         match (found.next(), &self.tag) {
             (Some(entry), _) => {

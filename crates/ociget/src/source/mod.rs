@@ -19,7 +19,8 @@ use crate::client::Client;
 use crate::digest::{Digest, Verified, Verifier};
 use crate::error::{Error, mismatch};
 use crate::manifest::Descriptor;
-use crate::reference::Reference;
+use crate::printable;
+use crate::reference::{Reference, ReferenceError};
 pub use crate::source::docker_archive::DockerArchiveSource;
 pub use crate::source::layout::LayoutSource;
 pub use crate::source::registry::RegistrySource;
@@ -149,6 +150,14 @@ impl FromStr for SourceSpec {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
+        let reference_error = |reason| Error::Reference {
+            text: printable::redacted(text),
+            reason,
+        };
+        // Helm writes references so; a path with two slashes in front is not worth a leaked password.
+        if text.starts_with("oci://") && printable::has_credentials(text) {
+            return Err(reference_error(ReferenceError::Credentials));
+        }
         if let Some((kind, path)) = text.split_once(':')
             && let "oci" | "oci-archive" | "docker-archive" = kind
         {
@@ -174,16 +183,14 @@ impl FromStr for SourceSpec {
         if let Some(transport) = unknown.iter().find(|prefix| text.starts_with(**prefix)) {
             return Err(Error::Usage(format!(
                 "{transport} is not supported; copy the image to a registry or with \
-                 `skopeo copy {text} oci:DIR:TAG`"
+                 `skopeo copy {} oci:DIR:TAG`",
+                printable::redacted(text)
             )));
         }
         let reference = text.strip_prefix("docker://").unwrap_or(text);
         match reference.parse() {
             Ok(reference) => Ok(Self::Registry(reference)),
-            Err(reason) => Err(Error::Reference {
-                text: text.to_owned(),
-                reason,
-            }),
+            Err(reason) => Err(reference_error(reason)),
         }
     }
 }
@@ -207,9 +214,9 @@ fn write_place(
     path: &Path,
     tag: Option<&str>,
 ) -> fmt::Result {
-    write!(f, "{kind}:{}", path.display())?;
+    write!(f, "{kind}:{}", printable::path(path))?;
     match tag {
-        Some(tag) => write!(f, ":{tag}"),
+        Some(tag) => write!(f, ":{}", printable::text(tag)),
         None => Ok(()),
     }
 }
@@ -256,6 +263,21 @@ mod tests {
         ] {
             let error = text.parse::<SourceSpec>().unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sources_with_credentials_are_refused_without_repeating_them() {
+        for text in [
+            "docker://bob:s3cret@h/x",
+            "https://bob:s3cret@h/x",
+            "oci://bob:s3cret@h/x",
+            "docker-daemon:bob:s3cret@h/x",
+            "bob:s3cret@h/x",
+        ] {
+            let error = text.parse::<SourceSpec>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+            assert!(error.to_string().contains("***@h/x"), "{error}");
         }
     }
 }

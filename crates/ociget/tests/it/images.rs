@@ -101,6 +101,29 @@ async fn no_image_for_a_platform_says_which_there_are() {
     }
 }
 
+/// Such an entry is neither chosen nor taken for one that leaves its platform open.
+#[tokio::test]
+async fn an_index_entry_with_an_invalid_platform_is_skipped() {
+    let mut content = Content::default();
+    let amd64 = content.add_image("linux", "amd64", &[b"a"]);
+    let other = content.add_image("linux", "amd64", &[b"b"]);
+    let bad = ("linux/\\u001b[31marm64\\u202e", &other);
+    let both = content.add_index(&[bad, ("linux/amd64", &amd64)]);
+    let lone = content.add_index(&[bad]);
+    let server = Server::start(&content, |_| None).await;
+    let named = |digest: &Digest| server.named(&format!("app@{digest}"), quick());
+    let image = resolve(&*named(&both), "linux/amd64").await.unwrap();
+    assert_eq!(image.manifest.get(), &amd64);
+    for (index, has) in [(&both, "linux/amd64"), (&lone, "none")] {
+        let error = resolve(&*named(index), "linux/arm64").await.unwrap_err();
+        let text = error.to_string();
+        let says =
+            "; 1 entry skipped: the platform's architecture is \"\\u{1b}[31marm64\\u{202e}\"";
+        assert!(text.contains(says), "{text}");
+        assert!(text.contains(&format!("it has {has}")), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn documents_that_contradict_each_other_are_refused() {
     let mut content = Content::default();

@@ -15,7 +15,8 @@ use crate::subject::Subject;
 
 /// Turn container images into squashfs root file systems that a microVM boots.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+// By name, because `clap` would repeat whatever the program was called as.
+#[command(version, bin_name = "hpcc-rootfs", max_term_width = 100)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -26,7 +27,13 @@ pub(crate) struct Args {
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Global {
     /// Directory of the store [default: hpcc-rootfs under the user's cache directory]
-    #[arg(long, global = true, env = "HPCC_CACHE_DIR", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "HPCC_CACHE_DIR",
+        hide_env_values = true,
+        value_name = "DIR"
+    )]
     cache_dir: Option<PathBuf>,
     /// Print results as JSON
     #[arg(long, global = true)]
@@ -168,7 +175,12 @@ struct ImageArgs {
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     tails: Option<bool>,
     /// Time of what is not the image's own, in seconds since 1970 [default: 0]
-    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
+    #[arg(
+        long,
+        env = "SOURCE_DATE_EPOCH",
+        hide_env_values = true,
+        value_name = "SECONDS"
+    )]
     time: Option<u32>,
     /// Threads that compress [default: the CPUs this process may use]
     #[arg(long, value_name = "N")]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::args::{Build, Global};
-use crate::{render, terminal};
+use crate::{output, render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {
     let mut options = command.options()?;
@@ -19,10 +19,10 @@ pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {
         global,
         &json!({
             "digest": built.digest.to_string(),
-            "path": built.path.display().to_string(),
+            "path": output::path(&built.path),
             "record": render::record(&built.record),
             "built": render::summary(&built.summary),
         }),
-        "",
+        &[],
     )
 }

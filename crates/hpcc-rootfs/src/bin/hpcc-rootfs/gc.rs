@@ -37,5 +37,5 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
         "remaining_bytes": collected.remaining_bytes,
         "leftovers": collected.leftovers,
     });
-    render::print(global, &value, &lines.join("\n"))
+    render::print(global, &value, &lines)
 }

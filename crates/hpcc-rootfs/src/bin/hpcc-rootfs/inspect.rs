@@ -8,9 +8,9 @@ use ociget::Digest;
 use serde_json::{Value, json};
 
 use crate::args::{Global, Inspect};
-use crate::render;
 use crate::subject::Subject;
 use crate::tree::Tree;
+use crate::{output, render};
 
 pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     let (path, record) = find(global, &command.subject)?;
@@ -20,7 +20,7 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         .as_ref()
         .map_or_else(|| "none".into(), Digest::to_string);
     let text = [
-        ("path", path.display().to_string()),
+        ("path", output::path(&path)),
         ("identity", key.identity.to_string()),
         ("manifest", key.manifest.to_string()),
         ("platform", key.platform.clone()),
@@ -34,29 +34,26 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         ("root", format!("blake3:{}", record.root())),
     ]
     .map(|(name, value)| format!("{name:<11} {value}"));
-    let mut text = text.join("\n");
+    let mut lines = Vec::from(text);
     for file in &key.injected {
         let line = format!(
-            "\ninjected    /.hpcc/{} {:o} {}",
+            "injected    /.hpcc/{} {:o} {}",
             file.path, file.mode, file.digest
         );
-        text.push_str(&line);
+        lines.push(line);
     }
     let mut value = json!({
-        "path": path.display().to_string(),
+        "path": output::path(&path),
         "record": render::record(&record),
     });
     if command.tree {
         let tree = Tree::read(&path, global.json)?;
-        for line in tree.lines {
-            text.push('\n');
-            text.push_str(&line);
-        }
+        lines.extend(tree.lines);
         if let Value::Object(map) = &mut value {
             map.insert("tree".to_owned(), tree.values.into());
         }
     }
-    render::print(global, &value, &text)
+    render::print(global, &value, &lines)
 }
 
 /// A digest names an artifact in the store; anything else is a path.
@@ -72,7 +69,7 @@ fn find(global: &Global, subject: &Subject) -> anyhow::Result<(PathBuf, Record)>
         Some(record) => Ok((store.path_for(digest), record)),
         None => bail!(
             "{digest} is not in the store at {}; pull it first",
-            store.directory().display()
+            output::path(store.directory())
         ),
     }
 }

@@ -7,7 +7,7 @@ use ociget::Digest;
 use serde_json::{Value, json};
 
 use crate::args::Global;
-use crate::{render, terminal};
+use crate::{output, render, terminal};
 
 pub(crate) fn run(global: &Global) -> anyhow::Result<()> {
     let now = SystemTime::now();
@@ -17,7 +17,7 @@ pub(crate) fn run(global: &Global) -> anyhow::Result<()> {
         .map(|artifact| line(artifact, now))
         .collect();
     let values: Vec<_> = artifacts.iter().map(value).collect();
-    render::print(global, &json!(values), &lines.join("\n"))
+    render::print(global, &json!(values), &lines)
 }
 
 /// One artifact: digest, size, age, last use, platform, agent, source. A damaged one is listed as
@@ -46,7 +46,7 @@ fn line(artifact: &Artifact, now: SystemTime) -> String {
 fn value(artifact: &Artifact) -> Value {
     let mut value = json!({
         "digest": artifact.digest.to_string(),
-        "path": artifact.path.display().to_string(),
+        "path": output::path(&artifact.path),
         "size": artifact.size,
         "built": seconds(artifact.built),
         "last_used": seconds(artifact.last_used),

@@ -1,7 +1,7 @@
 //! `hpcc-rootfs`: container images in, bootable squashfs files out.
 //!
 //! Arguments become a resolved configuration, the library does the work, the outcome is rendered:
-//! results on stdout, everything else on stderr.
+//! results on stdout, everything else on stderr. All of it passes through `output`.
 
 mod args;
 mod build;
@@ -9,11 +9,13 @@ mod gc;
 mod injection;
 mod inspect;
 mod list;
+mod output;
 mod pull;
 mod render;
 mod subject;
 mod terminal;
 mod tree;
+mod usage;
 mod verify;
 
 use std::process::ExitCode;
@@ -23,8 +25,12 @@ use clap::Parser as _;
 use args::{Args, Command};
 
 fn main() -> ExitCode {
-    // Usage errors end here, with exit code 2.
-    let args = Args::parse();
+    std::panic::set_hook(Box::new(terminal::panicked));
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // Help, the version, and usage errors, which have exit code 2.
+        Err(error) => return usage::print(error),
+    };
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_usage(&error) => {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::args::{Global, Pull};
-use crate::{render, terminal};
+use crate::{output, render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     let mut options = command.options()?;
@@ -36,14 +36,15 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     } else if global.verbose || command.timings() {
         terminal::say("already there");
     }
+    let path = output::path(&pulled.path);
     render::print(
         global,
         &json!({
             "digest": pulled.digest.to_string(),
-            "path": pulled.path.display().to_string(),
+            "path": path,
             "record": render::record(&pulled.record),
             "built": pulled.built.as_ref().map(render::summary),
         }),
-        &pulled.path.display().to_string(),
+        std::slice::from_ref(&path),
     )
 }

@@ -9,27 +9,30 @@ use ociget::Digest;
 use serde_json::{Value, json};
 
 use crate::args::Global;
+use crate::output::{self, Notation};
 
-/// Prints JSON or text, whichever was asked for.
-pub(crate) fn print(global: &Global, json: &Value, text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
+/// Prints JSON or lines, as configured.
+pub(crate) fn print(global: &Global, json: &Value, lines: &[String]) -> anyhow::Result<()> {
     if global.json {
+        let mut stdout = output::stdout(Notation::Json);
         serde_json::to_writer_pretty(&mut stdout, json)?;
-        writeln!(stdout)
-    } else if text.is_empty() {
-        Ok(())
+        writeln!(stdout).and_then(|()| stdout.flush())
     } else {
-        writeln!(stdout, "{text}")
+        let mut stdout = output::stdout(Notation::Text);
+        lines
+            .iter()
+            .try_for_each(|line| output::write_line(&mut stdout, line))
+            .and_then(|()| stdout.flush())
     }
-    .and_then(|()| stdout.flush())
     .context("cannot write to stdout")
 }
 
 pub(crate) fn path(global: &Global, path: &Path) -> anyhow::Result<()> {
+    let path = output::path(path);
     print(
         global,
-        &json!({ "path": path.display().to_string() }),
-        &path.display().to_string(),
+        &json!({ "path": path }),
+        std::slice::from_ref(&path),
     )
 }
 
@@ -37,7 +40,7 @@ pub(crate) fn untagged(global: &Global, digest: &Digest, removed: bool) -> anyho
     print(
         global,
         &json!({ "digest": digest.to_string(), "removed": removed }),
-        "",
+        &[],
     )
 }
 

@@ -1,26 +1,47 @@
 //! stderr: errors in one line, progress as bars on a terminal and as plain lines elsewhere.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::PanicHookInfo;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 use hpcc_rootfs::{Event, Progress, Summary};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ociget::printable;
 use ociget::{Digest, Image};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Global;
+use crate::output;
+pub(crate) use crate::output::say;
 
 /// Prints an error with its causes, in one line.
 pub(crate) fn error(error: &anyhow::Error) {
     say(&format!("error: {}", one_line(error)));
 }
 
-/// The chain of causes, without repeating a cause that the message before already holds.
+/// Reports a panic in one line, because its message may hold text of others. A backtrace follows if the
+/// environment asks for one, as with the standard hook.
+pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    let panic = info.to_string().replacen(":\n", ": ", 1);
+    say(&format!(
+        "internal error: thread {name} {panic}; this is a bug, please report it"
+    ));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        for line in backtrace.to_string().lines() {
+            say(line);
+        }
+    }
+}
+
+/// The chain of causes, in printable text, without repeating a cause that the message before already holds.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
-        let cause = cause.to_string().replace('\n', " ");
+        let cause = printable::text(cause.to_string().replace('\n', " "));
         if line.ends_with(&cause) {
             continue;
         }
@@ -30,11 +51,6 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
         line.push_str(&cause);
     }
     line
-}
-
-/// One line on stderr. A closed stderr is no reason to fail.
-pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Runs the library's work, until it ends or a signal asks to stop. Then the work is dropped, which
@@ -59,12 +75,13 @@ pub(crate) fn block_on<T>(
 
 /// What a build did, for people.
 pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
+    let say_all = |text: String| text.lines().for_each(say);
     if !global.quiet {
-        say(&summary.to_string());
+        say_all(summary.to_string());
     }
     // Asked for by name, so said even where little else is.
     if timings {
-        say(&summary.timings.to_string());
+        say_all(summary.timings.to_string());
     }
 }
 
@@ -73,8 +90,7 @@ pub(crate) fn progress(global: &Global) -> Progress {
     if global.quiet {
         return Progress::default();
     }
-    let stderr = std::io::stderr();
-    if stderr.is_terminal() {
+    if output::is_terminal() {
         let bars = Bars::new(std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()));
         return Progress::new(move |event| bars.event(event));
     }
@@ -145,11 +161,16 @@ impl Bars {
         }
     }
 
+    /// One line above the bars.
+    fn say(&self, line: String) {
+        let _ = self.all.println(printable::text(line));
+    }
+
     fn event(&self, event: &Event<'_>) {
         let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Resolved { image } => {
-                let _ = self.all.println(resolved(image));
+                self.say(resolved(image));
                 *layers = image
                     .layers
                     .iter()
@@ -163,10 +184,10 @@ impl Bars {
                     .collect();
             }
             Event::Outdated { digest, because } => {
-                let _ = self.all.println(format!("rebuilding {digest}: {because}"));
+                self.say(format!("rebuilding {digest}: {because}"));
             }
             Event::Waiting { digest } => {
-                let _ = self.all.println(waiting(digest));
+                self.say(waiting(digest));
             }
             Event::LayerStarted { layer, .. } => with(&layers, *layer, ProgressBar::reset),
             Event::LayerBytes { layer, bytes } => with(&layers, *layer, |bar| bar.inc(*bytes)),
@@ -204,6 +225,15 @@ mod tests {
         assert_eq!(
             one_line(&error),
             "the build failed: cannot write: disk full"
+        );
+    }
+
+    #[test]
+    fn an_error_holds_nothing_that_a_terminal_obeys() {
+        let error = anyhow!("\u{1b}[31mno\u{202e}").context("https://bob:s3cret@h/x failed");
+        assert_eq!(
+            one_line(&error),
+            "https://***@h/x failed: \\u{1b}[31mno\\u{202e}"
         );
     }
 }

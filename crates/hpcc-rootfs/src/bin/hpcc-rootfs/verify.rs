@@ -24,7 +24,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         lines.push(text);
         values.push(value);
     }
-    render::print(global, &json!(values), &lines.join("\n"))?;
+    render::print(global, &json!(values), &lines)?;
     if bad > 0 {
         bail!("{bad} of {} artifacts are not sound", subjects.len());
     }

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::hosts_toml::Hosts;
 use crate::manifest::MAX_DOCUMENT;
 use crate::media_type::ACCEPT_MANIFESTS;
+use crate::printable;
 use crate::progress::Event;
 use crate::reference::Reference;
 use crate::retry::{self, Retry};
@@ -160,6 +161,7 @@ impl Place {
     /// Tells that another place is asked from here on.
     pub(crate) fn left(&self, reason: &str) {
         let host = self.endpoint.host();
+        let reason = &printable::text(reason);
         tracing::warn!(host, reason, "asking the next host");
         let progress = &self.client.options().progress;
         progress.tell(&Event::NextHost {

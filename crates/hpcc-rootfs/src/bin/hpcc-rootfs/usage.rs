@@ -1,0 +1,81 @@
+//! Errors of the command line, and its help, as text that is safe to print: `clap` repeats arguments.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue};
+use ociget::printable;
+
+use crate::output::{self, Notation};
+
+/// Prints what `clap` returned instead of arguments: an error, the help, or the version.
+pub(crate) fn print(mut error: clap::Error) -> ExitCode {
+    let context: Vec<_> = error
+        .context()
+        .filter(|(kind, _)| *kind != ContextKind::Usage)
+        .map(|(kind, value)| (kind, clean(value)))
+        .collect();
+    for (kind, value) in context {
+        error.insert(kind, value);
+    }
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        for line in text.lines() {
+            output::say(line);
+        }
+    } else {
+        // Help that cannot be written, as to a pager that has exited, is no failure.
+        let _ = output::stdout(Notation::Text).write_all(text.as_bytes());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// One line, without credentials.
+fn clean(value: &ContextValue) -> ContextValue {
+    let word = |text: &str| printable::text(printable::redacted(text));
+    match value {
+        ContextValue::String(text) => ContextValue::String(word(text)),
+        ContextValue::Strings(all) => ContextValue::Strings(all.iter().map(|t| word(t)).collect()),
+        ContextValue::StyledStr(text) => {
+            ContextValue::StyledStr(printable::text(text.to_string()).into())
+        }
+        ContextValue::StyledStrs(all) => ContextValue::StyledStrs(
+            all.iter()
+                .map(|text| printable::text(text.to_string()).into())
+                .collect(),
+        ),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::args::Args;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_repeated_without_credentials_or_newlines() {
+        for arguments in [
+            &["pull", "a", "docker://bob:s3cret@h/x\nfake"][..],
+            &["build", "a", "-o", "b", "bob:s3cret@h/x\nfake"],
+            &["--s3cret\nfake"],
+            &["pull", "a", "--level", "https://bob:s3cret@h/\nfake"],
+            &["pull", "a", "--platform", "https://bob:s3cret@h/\nfake"],
+            &["inspect", "sha256:s\nfake"],
+            &["bob:s3cret@h\nfake"],
+        ] {
+            let arguments = ["hpcc-rootfs"].iter().chain(arguments);
+            let error = Args::try_parse_from(arguments).unwrap_err();
+            let all: Vec<_> = error.context().map(|(_, value)| clean(value)).collect();
+            for value in all {
+                let text = value.to_string();
+                assert!(!text.contains("bob:s3cret"), "{text}");
+                let is_ours = text.starts_with("Usage:");
+                assert!(is_ours || !text.contains("\nfake"), "{text}");
+            }
+        }
+    }
+}
