@@ -153,6 +153,52 @@ fn rooms_import_only_what_the_architecture_allows() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// What else may reach a terminal would reach it unescaped. The lints `print_stdout` and `print_stderr`
+/// forbid the macros, and may be allowed nowhere either.
+#[test]
+fn output_module_is_the_only_writer_to_terminals() {
+    const WORDS: &[&str] = &[
+        "stdout()",
+        "stderr()",
+        "print!(",
+        "println!(",
+        "dbg!(",
+        "print_stdout",
+        "print_stderr",
+        "error.exit()",
+        "Args::parse()",
+        "\"/dev/stdout\"",
+        "\"/dev/stderr\"",
+        "\"/dev/tty\"",
+    ];
+    // The draw target of the progress bars, whose lines are made printable before, and the streams of a
+    // credential helper.
+    let allowed = [
+        "ProgressDrawTarget::stderr()",
+        ".stderr(Stdio::null())",
+        ".use_stderr()",
+    ];
+    let mut broken = Vec::new();
+    let mut checked = 0;
+    for (name, text) in files("rs") {
+        let is_product = name.starts_with("crates/") && name.contains("/src/");
+        if !is_product || name.ends_with("/bin/hpcc-rootfs/output.rs") {
+            continue;
+        }
+        checked += 1;
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in code.lines().enumerate() {
+            let line = line.split("//").next().unwrap();
+            let is_allowed = allowed.iter().any(|words| line.contains(words));
+            if !is_allowed && WORDS.iter().any(|word| line.contains(word)) {
+                broken.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(checked > 100, "only {checked} files found");
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 #[test]
 fn no_source_file_is_too_long() {
     let long: Vec<_> = files("rs")

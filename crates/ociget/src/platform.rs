@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use crate::json::null_is_empty;
+use crate::printable;
 
 /// An operating system, a processor architecture, and optionally which generation of it.
 ///
@@ -160,7 +161,7 @@ impl FromStr for Platform {
     type Err = PlatformError;
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
-        let wrong = || PlatformError::Text(shortened(text));
+        let wrong = || PlatformError::Text(shortened(&printable::redacted(text)));
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(|part| is_part(part)) {
             return Err(wrong());
