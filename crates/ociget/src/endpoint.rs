@@ -2,11 +2,10 @@
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use tokio::sync::OnceCell;
 
 use crate::client::Options;
 use crate::error::Error;
-use crate::pool::{Reach, Way};
+use crate::pool::{Pools, Reach, Way};
 use crate::target;
 use crate::tls;
 
@@ -23,7 +22,6 @@ pub(crate) struct Endpoint {
     /// Hosts that may be internal although this one is not.
     allowed: Vec<String>,
     authorities: tls::Profile,
-    is_internal: OnceCell<bool>,
 }
 
 impl Endpoint {
@@ -52,7 +50,6 @@ impl Endpoint {
             headers: HeaderMap::new(),
             allowed: options.allow_private_realms.clone(),
             authorities: Self::others(options),
-            is_internal: OnceCell::new(),
         }
     }
 
@@ -66,7 +63,7 @@ impl Endpoint {
     }
 
     /// How to connect to `url`, which this host may have sent us to.
-    pub(crate) async fn way(&self, url: &Url) -> Way {
+    pub(crate) fn way(&self, url: &Url, pools: &Pools) -> Way {
         let at_home = url.origin() == self.base.origin();
         let tls = if at_home {
             &self.tls
@@ -76,8 +73,13 @@ impl Endpoint {
         Way {
             tls: (url.scheme() == "https").then(|| tls.clone()),
             direct: target::is_loopback(url),
-            reach: self.reach(url).await,
+            reach: self.reach(url, pools),
         }
+    }
+
+    /// Whether `url` is at this very host, on whatever port.
+    pub(crate) fn is_own_host(&self, url: &Url) -> bool {
+        url.host() == self.base.host()
     }
 
     /// Whether `asker` may send us to `target` in the name of this host.
@@ -85,15 +87,11 @@ impl Endpoint {
         target::check(target, asker, &self.base, &self.allowed)
     }
 
-    async fn reach(&self, url: &Url) -> Reach {
-        if url.host() == self.base.host() || target::is_named(url, &self.allowed) {
-            return Reach::Anywhere;
-        }
+    fn reach(&self, url: &Url, pools: &Pools) -> Reach {
         // Behind a company's wall registry, token server and storage all have private addresses.
-        let is_internal = self
-            .is_internal
-            .get_or_init(|| target::resolves_to_internal(&self.base));
-        if *is_internal.await {
+        let is_behind_our_wall =
+            || target::has_usual_port(url, &self.base) && pools.is_internal(&self.base);
+        if self.is_own_host(url) || target::is_named(url, &self.allowed) || is_behind_our_wall() {
             Reach::Anywhere
         } else {
             Reach::Public

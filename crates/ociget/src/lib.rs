@@ -42,6 +42,7 @@
 //! Everything asynchronous runs on the caller's tokio runtime, and stops when its future is
 //! dropped.
 
+mod address;
 mod auth;
 mod blob;
 mod client;

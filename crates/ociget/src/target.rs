@@ -1,13 +1,32 @@
-//! Where a registry may send us: redirects, and realms of token servers.
+//! Where a registry may send us: redirects, realms of token servers, URLs of foreign layers.
 //!
-//! Both are URLs that the other side chooses. Followed blindly they make this client a way into
+//! All are URLs that the other side chooses. Followed blindly they make this client a way into
 //! whatever network it runs in, so they are checked here, in one place.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use reqwest::Url;
 
+use crate::address;
 use crate::error::Error;
+
+/// The first port that needs no privilege to listen on. Below it are the services of an operating
+/// system (SSH, mail, SMB), to which no registry has a reason to send anybody.
+const FIRST_FREE_PORT: u16 = 1024;
+/// Endings of names that mean something within one network alone (RFC 6761, 6762 with its appendix G,
+/// 8375, and ICANN's `internal`).
+const LOCAL_ENDINGS: &[&str] = &[
+    "localhost",
+    "localdomain",
+    "local",
+    "internal",
+    "intranet",
+    "private",
+    "corp",
+    "home",
+    "home.arpa",
+    "lan",
+];
 
 /// An URL that may be printed: no user, no query (signed URLs carry their signature there).
 pub(crate) fn shown(url: &Url) -> String {
@@ -37,13 +56,18 @@ pub(crate) fn check(
         _ => Some("it is neither https nor http"),
     };
     let reason = reason.or_else(|| {
+        let is_own = target.host() == home.host();
         if !target.username().is_empty() || target.password().is_some() {
             Some("it carries a user name")
-        } else if is_internal(target)
-            && target.host() != home.host()
-            && (is_link_local_literal(target) || !is_named(target, allowed))
-        {
+        } else if !is_own && is_off_limits(target) {
+            Some("it is the internal address of a machine's own link or of its cloud")
+        } else if !is_own && is_internal(target) && !is_named(target, allowed) {
             Some("it is an internal address, and not the registry's own")
+        } else if is_own && !has_usual_port(target, home) && !is_named_with_port(target, allowed) {
+            Some(
+                "it is a port below 1024 of the registry's own host, and neither 80, 443 nor the \
+                 registry's own",
+            )
         } else {
             None
         }
@@ -67,97 +91,69 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// An address that only the own link can reach.
-pub(crate) fn is_link_local(address: IpAddr) -> bool {
-    match unmapped(address) {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
-}
-
-/// An address that means something else to everybody.
-pub(crate) fn is_internal_address(address: IpAddr) -> bool {
-    match unmapped(address) {
-        IpAddr::V4(v4) => is_internal_v4(v4),
-        IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_unique_local()
-                || v6.is_unicast_link_local()
-                || v6.is_multicast()
-        }
-    }
-}
-
 /// Whether the caller has named the host of `url`, with its port or without.
 pub(crate) fn is_named(url: &Url, named: &[String]) -> bool {
-    let Some(host) = url.host_str() else {
-        return false;
-    };
-    let with_port = url
-        .port_or_known_default()
-        .map(|port| format!("{host}:{port}"));
-    named.iter().any(|name| {
-        name.eq_ignore_ascii_case(host)
-            || with_port
-                .as_ref()
-                .is_some_and(|host| name.eq_ignore_ascii_case(host))
-    })
+    let host = url.host_str().unwrap_or_default();
+    named.iter().any(|name| name.eq_ignore_ascii_case(host)) || is_named_with_port(url, named)
 }
 
-/// Whether the host of `url` is an internal address, or a name for one. What cannot be resolved
-/// here, as behind a proxy, is not.
-pub(crate) async fn resolves_to_internal(url: &Url) -> bool {
-    match host(url) {
-        Some(Host::Address(address)) => is_internal_address(address),
-        Some(Host::Name(name)) => match tokio::net::lookup_host((name, 0)).await {
-            Ok(mut found) => found.any(|address| is_internal_address(address.ip())),
-            Err(_) => false,
-        },
-        None => false,
+/// Whether the caller has named the very port of the host of `url`.
+fn is_named_with_port(url: &Url, named: &[String]) -> bool {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return false;
+    };
+    let with_port = format!("{host}:{port}");
+    named
+        .iter()
+        .any(|name| name.eq_ignore_ascii_case(&with_port))
+}
+
+/// Whether `target` is at a port where one may expect a registry, its storage or its token server:
+/// 80, 443, that of `home`, and those that need no privilege.
+pub(crate) fn has_usual_port(target: &Url, home: &Url) -> bool {
+    let port = target.port_or_known_default();
+    port == home.port_or_known_default()
+        || port.is_some_and(|port| matches!(port, 80 | 443) || port >= FIRST_FREE_PORT)
+}
+
+/// The host of `url` if it is a name and not an address.
+pub(crate) fn name(url: &Url) -> Option<String> {
+    match host(url)? {
+        Host::Name(_) => url.host_str().map(str::to_owned),
+        Host::Address(_) => None,
     }
+}
+
+/// The host of `url` if it is an address.
+pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
+    match host(url)? {
+        Host::Name(_) => None,
+        Host::Address(address) => Some(address),
+    }
+}
+
+/// Whether `name` can only mean something within one network: it has no dot, or an ending that is
+/// reserved for such names.
+pub(crate) fn is_local_name(name: &str) -> bool {
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let has_ending = |ending: &&str| {
+        let rest = name.strip_suffix(*ending);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    !name.contains('.') || LOCAL_ENDINGS.iter().any(has_ending)
 }
 
 /// A literal address that is internal, or a name that always stands for one.
 fn is_internal(url: &Url) -> bool {
     match host(url) {
         Some(Host::Name(name)) => is_localhost(&name),
-        Some(Host::Address(address)) => is_internal_address(address),
+        Some(Host::Address(address)) => address::is_internal(address),
         None => true,
     }
 }
 
-fn is_link_local_literal(url: &Url) -> bool {
-    matches!(host(url), Some(Host::Address(address)) if is_link_local(address))
-}
-
-fn is_internal_v4(address: Ipv4Addr) -> bool {
-    let [a, b, ..] = address.octets();
-    // 100.64.0.0/10 is shared by carriers (RFC 6598); 0.0.0.0/8 reaches the own host on Linux.
-    let shared = a == 100 && (64..128).contains(&b);
-    address.is_loopback()
-        || address.is_private()
-        || address.is_link_local()
-        || address.is_broadcast()
-        || address.is_multicast()
-        || a == 0
-        || shared
-}
-
-/// The IPv4 address that an IPv6 address wraps, as `::ffff:a.b.c.d` or for NAT64.
-fn unmapped(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else {
-        return address;
-    };
-    if let Some(v4) = v6.to_ipv4_mapped() {
-        return v4.into();
-    }
-    match v6.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)).into()
-        }
-        _ => address,
-    }
+fn is_off_limits(url: &Url) -> bool {
+    literal(url).is_some_and(address::is_off_limits)
 }
 
 enum Host {
@@ -230,7 +226,7 @@ mod tests {
                 false,
             ),
             (
-                "http://127.0.0.1:9/x",
+                "http://127.0.0.1:9000/x",
                 "http://127.0.0.1:5000/",
                 "http://127.0.0.1:5000/",
                 true,
@@ -345,20 +341,118 @@ mod tests {
     }
 
     #[test]
-    fn link_local_hides_behind_no_notation() {
-        for (address, expected) in [
-            ("169.254.169.254", true),
-            ("::ffff:169.254.169.254", true),
-            ("64:ff9b::a9fe:a9fe", true),
-            ("fe80::1", true),
-            ("10.0.0.1", false),
-            ("::1", false),
+    fn a_literal_is_recognized_however_it_is_spelled() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let home = url("https://reg.example/");
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1.",
+            "127.1",
+            "0x7f.1",
+            "0x7F000001",
+            "017700000001",
+            "0177.0.0.1",
+            "2130706433",
+            "0x7f.0.0x1",
+            "127.0.1",
+            "0",
+            "1\u{ff12}7.0.0.1",
+            "\u{2460}\u{2461}\u{2466}.0.0.1",
+            "127%2e0%2e0%2e1",
+            "%31%32%37.0.0.1",
+            "127\u{3002}0\u{3002}0\u{3002}1",
+            "LOCALHOST",
+            "localhost.",
+            "loc%61lhost",
+            "a.localhost",
+            "\u{24db}ocalhost",
+            "192.0.0.192",
+            "168.63.129.16",
+            "198.18.0.1",
+            "240.0.0.1",
+            "224.0.0.1",
+            "[64:ff9b:1::a9fe:a9fe]",
+            "[2002:7f00:1::]",
+            "[::127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[0:0:0:0:0:ffff:127.0.0.1]",
+            "[fec0::1]",
+            "[fe80::1]",
+            "[ff02::1]",
         ] {
-            assert_eq!(
-                is_link_local(address.parse().unwrap()),
-                expected,
-                "{address}"
-            );
+            for scheme in ["https", "http"] {
+                let target = url(&format!("{scheme}://{host}:8080/x"));
+                let asker = url(&format!("{scheme}://reg.example/"));
+                let outcome = check(&target, &asker, &home, &[]);
+                assert!(outcome.is_err(), "{target}");
+            }
+        }
+        // A zone is no part of a URL's host: such a literal is no URL at all.
+        for text in ["http://[fe80::1%25eth0]/", "http://[fe80::1%eth0]/"] {
+            assert!(home.join(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_low_port_of_the_own_host_is_refused_unless_it_is_named() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let named = ["reg.example:636".to_owned(), "10.0.0.1".to_owned()];
+        for (target, home, allowed) in [
+            ("http://reg.example/", "http://reg.example:5000/", true),
+            ("http://reg.example:443/", "http://reg.example:5000/", true),
+            ("https://reg.example/", "http://reg.example:5000/", true),
+            ("http://reg.example:22/", "http://reg.example:5000/", false),
+            ("http://reg.example:1023/", "http://reg.example/", false),
+            ("http://reg.example:1024/", "http://reg.example/", true),
+            ("http://reg.example:65535/", "http://reg.example/", true),
+            ("http://reg.example:0/", "http://reg.example/", false),
+            ("http://reg.example:636/", "http://reg.example/", true),
+            ("http://reg.example:900/", "http://reg.example:900/", true),
+            ("http://10.0.0.1:25/", "http://10.0.0.1:5000/", false),
+            ("http://10.0.0.1:5001/", "http://10.0.0.1:5000/", true),
+            ("http://[::1]:111/", "http://[::1]:5000/", false),
+        ] {
+            let home = url(home);
+            let verdict = check(&url(target), &home, &home, &named);
+            assert_eq!(verdict.is_ok(), allowed, "{target} from {home}");
+        }
+    }
+
+    #[test]
+    fn what_is_off_limits_cannot_be_named() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let home = url("http://reg.example/");
+        for (host, allowed) in [
+            ("10.0.0.1", true),
+            ("[fd00::1]", true),
+            ("169.254.169.254", false),
+            ("168.63.129.16", false),
+            ("[fd00:ec2::254]", false),
+            ("[2002:a9fe:a9fe::]", false),
+        ] {
+            let target = url(&format!("http://{host}/"));
+            let verdict = check(&target, &home, &home, &[host.to_owned()]);
+            assert_eq!(verdict.is_ok(), allowed, "{host}");
+        }
+    }
+
+    #[test]
+    fn names_of_one_network_are_known_by_their_endings() {
+        for (name, local) in [
+            ("storage", true),
+            ("storage.", true),
+            ("metadata.google.internal", true),
+            ("Metadata.Google.INTERNAL.", true),
+            ("printer.local", true),
+            ("a.b.home.arpa", true),
+            ("reg.corp", true),
+            ("internal", true),
+            ("notinternal.example.com", false),
+            ("internal.example.com", false),
+            ("x.mylocal", false),
+            ("cdn.example.com", false),
+        ] {
+            assert_eq!(is_local_name(name), local, "{name}");
         }
     }
 }

@@ -171,7 +171,11 @@ impl Transport {
         if let Some(Ok(range)) = range.map(HeaderValue::try_from) {
             headers.insert(header::RANGE, range);
         }
-        let way = request.home.way(url).await;
+        let way = request.home.way(url, &self.pools);
+        if !way.direct && !request.home.is_own_host(url) {
+            let admitted = self.pools.admit(url, way.reach).await;
+            admitted.map_err(|refused| forbidden(request, url, refused))?;
+        }
         let pool = self.pools.get(&way).await.map_err(Failure::Error)?;
         let mut builder = pool.request(request.method.clone(), url.clone());
         if let Some(form) = &request.form {
@@ -189,17 +193,7 @@ impl Transport {
                 Err(Failure::Permanent(causes(&error)))
             }
             Ok(Err(error)) => Err(match refused_address(&error) {
-                Some(refused) => {
-                    let asker = match *url == request.url {
-                        true => &request.home.base,
-                        false => &request.url,
-                    };
-                    Failure::Error(Error::Forbidden {
-                        url: target::shown(asker),
-                        target: target::shown(url),
-                        reason: refused.to_string(),
-                    })
-                }
+                Some(refused) => forbidden(request, url, *refused),
                 None => Failure::Transient(causes(&error)),
             }),
             Err(_) => Err(Failure::Transient(no_progress(self.stall_timeout))),
@@ -364,7 +358,7 @@ mod tests {
             ..Options::default()
         };
         let transport = Transport::new(&options);
-        let home = Endpoint::origin("192.0.2.1", &options).unwrap();
+        let home = Endpoint::origin("93.184.216.34", &options).unwrap();
         let request = Request::get(Url::parse(url).unwrap(), &home);
         let mut retry = transport.patience(options.retries);
         retry::send(&transport, &request, &mut retry)
