@@ -116,6 +116,130 @@ fn strays_of_every_kind_are_skipped_and_stay_nobodys_business() {
 }
 
 #[test]
+fn fifos_in_place_of_files_are_refused_and_none_is_waited_for() {
+    let (_registry, reference, digest) = serve(83);
+    let place = Place::new();
+    let fifo = |path: &Path| {
+        mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+    };
+    let at = place.path("fifo");
+    fifo(&at);
+    let name = at.to_str().unwrap();
+    let inject = format!("{name}:/.hpcc/x");
+    let type_ = format!("{name}: a named pipe (FIFO), not a regular file");
+    let refused = |arguments: &[&str]| {
+        let outcome = place.run(arguments);
+        assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+        let said = outcome.stdout + &outcome.stderr;
+        assert!(said.contains(&type_), "{arguments:?}: {said}");
+    };
+    let build = ["build", &reference, "-o", "output"];
+    let with = |option, value| [&build[..], &[option, value]].concat();
+    for writer in [false, true] {
+        // Reading and writing, so that opening it does not wait for a reader.
+        let _writer = writer.then(|| {
+            let mut options = fs::File::options();
+            options.read(true).write(true).open(&at).unwrap()
+        });
+        refused(&["verify", name]);
+        refused(&["inspect", name]);
+        refused(&["inspect", "--tree", name]);
+        refused(&with("--agent", name));
+        refused(&with("--inject", inject.as_str()));
+    }
+
+    // In the store: a note is of no consequence, a lock is named, and `gc` removes both.
+    fs::create_dir(place.cache()).unwrap();
+    let name = digest.replace(':', "-");
+    let (lock, note) = (format!(".lock-{name}"), format!(".note-{name}"));
+    fifo(&place.cache().join(&lock));
+    fifo(&place.cache().join(&note));
+    let outcome = place.pull(&reference, &[]);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    let said = format!("{lock}: a named pipe (FIFO), not a regular file");
+    assert!(outcome.stderr.contains(&said), "{outcome:#?}");
+    assert_eq!(place.run(["gc"]).status, Some(0));
+    assert_eq!(fs::read_dir(place.cache()).unwrap().count(), 0);
+    fifo(&place.cache().join(&note));
+    place.pull(&reference, &[]).line();
+}
+
+#[test]
+fn one_bad_file_leaves_the_others_to_list_gc_and_verify() {
+    let (_registry, reference, digest) = serve(84);
+    let place = Place::new();
+    let good = place.pull(&reference, &[]).line().to_owned();
+    let good = fs::read(good).unwrap();
+    let bad = format!("sha256:{}", "ab".repeat(32));
+    let at = place
+        .cache()
+        .join(format!("{}.sqsh", bad.replace(':', "-")));
+    // A TiB of holes, as long as the footer says.
+    let image = 1_u64 << 40;
+    let facts: [u8; 4] = *good[good.len() - 52..].first_chunk().unwrap();
+    let record = (32 << 20) + u64::from(u32::from_le_bytes(facts)) + 64;
+    let length = image + record.next_multiple_of(4096);
+    let mut footer = good[good.len() - 64..].to_vec();
+    footer[16..24].copy_from_slice(&image.to_le_bytes());
+    let plant = || {
+        let file = fs::File::create(&at).unwrap();
+        file.set_len(length).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &footer, length - 64).unwrap();
+    };
+    let problem = "the file has a hole in it";
+    plant();
+    let listed = place.run(["list", "--json"]);
+    assert_eq!(listed.status, Some(0), "{listed:#?}");
+    let listed = listed.json();
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    let entry = |digest: &str| {
+        let mut entries = listed.as_array().unwrap().iter();
+        entries
+            .find(|entry| entry["digest"] == digest)
+            .unwrap()
+            .clone()
+    };
+    assert!(entry(&digest)["record"].is_object());
+    assert!(entry(&bad)["error"].as_str().unwrap().contains(problem));
+
+    let collected = place.run(["gc", "--json"]).json();
+    assert_eq!(collected["unusable"][0]["digest"], bad);
+    assert!(
+        collected["unusable"][0]["error"]
+            .as_str()
+            .unwrap()
+            .contains(problem)
+    );
+    let collected = place.run(["gc"]);
+    assert!(
+        collected
+            .stdout
+            .contains(&format!("kept {bad}: unusable: ")),
+        "{collected:#?}"
+    );
+
+    let verified = place.run(["verify", "--json"]);
+    assert_eq!(verified.status, Some(1));
+    assert!(
+        verified
+            .stderr
+            .contains(&format!("1 of 2 artifacts are not sound: {bad}")),
+        "{verified:#?}"
+    );
+    let outcomes: serde_json::Value = serde_json::from_str(&verified.stdout).unwrap();
+    let sound = |digest: &str| {
+        let mut outcomes = outcomes.as_array().unwrap().iter();
+        outcomes
+            .find(|outcome| outcome["subject"] == digest)
+            .unwrap()["sound"]
+            .clone()
+    };
+    assert_eq!((sound(&digest), sound(&bad)), (true.into(), false.into()));
+    // It was set aside.
+    assert_eq!(place.run(["verify"]).status, Some(0));
+}
+
+#[test]
 fn what_is_no_digest_never_gets_to_the_file_system() {
     let place = Place::new();
     let good = "0123456789abcdef".repeat(4);

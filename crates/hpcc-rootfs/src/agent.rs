@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::host_file::OpenFile;
+use crate::store::Stop;
 
 /// Agent files by architecture, in the names of OCI (`amd64`, `arm64`).
 ///
@@ -45,12 +46,12 @@ impl Agents {
     /// # Errors
     /// [`Error::NoAgent`] if none was configured, [`Error::Agent`] if the file can't be read or is
     /// an ELF program for another machine: a VM would only find that out when it panics at boot.
-    pub(crate) fn open(&self, architecture: &str) -> Result<OpenFile, Error> {
+    pub(crate) fn open(&self, architecture: &str, stop: &Stop) -> Result<OpenFile, Error> {
         let path = self.path(architecture).ok_or_else(|| Error::NoAgent {
             architecture: architecture.to_owned(),
             available: self.architectures().map(str::to_owned).collect(),
         })?;
-        open(path, architecture).map_err(|source| failed(path, source))
+        open(path, architecture, stop).map_err(|source| failed(path, source))
     }
 }
 
@@ -62,8 +63,8 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> Error {
     }
 }
 
-fn open(path: &Path, architecture: &str) -> io::Result<OpenFile> {
-    let agent = OpenFile::open(path)?;
+fn open(path: &Path, architecture: &str, stop: &Stop) -> io::Result<OpenFile> {
+    let agent = OpenFile::open(path, stop)?;
     let mut head = Vec::new();
     agent.content().take(20).read_to_end(&mut head)?;
     if head.is_empty() {
@@ -125,7 +126,7 @@ mod tests {
         ] {
             std::fs::write(&path, &content).unwrap();
             let agents = Agents::default().with(architecture, &path);
-            let opened = agents.open(architecture);
+            let opened = agents.open(architecture, &Stop::default());
             assert_eq!(opened.is_ok(), accepted, "{architecture}: {content:?}");
             if let Ok(agent) = opened {
                 assert_eq!(*agent.digest().unwrap(), Digest::of(&content));

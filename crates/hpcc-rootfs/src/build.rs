@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use ociget::Digest;
+use rustix::fs::{AtFlags, CWD, FileType};
+use rustix::io::Errno;
 use tracing::{Instrument as _, Span};
 
 use crate::error::Error;
 use crate::options::Options;
 use crate::pull::{self, Destination};
+use crate::regular_file;
 use crate::store::{Record, Staging};
 use crate::summary::Summary;
 
@@ -25,8 +28,8 @@ pub struct Built {
     pub summary: Summary,
 }
 
-/// Turns an image into a file at `output`, which appears when it is complete and replaces what was
-/// there. The bytes are those that a store with the same options would hold.
+/// Turns an image into a file at `output`, which appears when it is complete and replaces a regular file or
+/// a symlink of that name. The bytes are those that a store with the same options would hold.
 ///
 /// `image` is a reference or any other source that [`ociget::SourceSpec`] can spell; `expected` pins it. Without an agent
 /// for the architecture the image gets none.
@@ -58,6 +61,7 @@ async fn in_span(
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     };
+    check_output(&path).map_err(failed)?;
     let supplies = pull::supplies(options).await?;
     let source = pull::source(&image.parse()?, options)?;
     let image = pull::resolve(&*source, expected, options).await?;
@@ -75,4 +79,17 @@ async fn in_span(
         record,
         summary,
     })
+}
+
+/// Refuses an output that can't be replaced (a directory) or must not be (`/dev/null`, a FIFO that
+/// somebody reads from), before an hour of work. A symlink is replaced itself.
+fn check_output(path: &Path) -> std::io::Result<()> {
+    match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => match FileType::from_raw_mode(found.st_mode) {
+            FileType::Symlink => Ok(()),
+            other => regular_file::check(other),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

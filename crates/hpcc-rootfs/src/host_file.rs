@@ -11,7 +11,11 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use ociget::{Algorithm, Digest, Verifier};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+
+use crate::regular_file;
+use crate::store::Stop;
 
 /// How a file is recognized without reading it: the file itself, its length, and when it was last
 /// written and last changed in any way.
@@ -69,20 +73,19 @@ pub(crate) struct OpenFile {
     file: File,
     sight: Sight,
     digest: OnceLock<Digest>,
+    stop: Stop,
 }
 
 impl OpenFile {
-    /// Opens a regular file.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
+    /// Opens a regular file. Hashing it ends when `stop` says so.
+    pub(crate) fn open(path: &Path, stop: &Stop) -> io::Result<Self> {
+        let file = regular_file::open(path, OFlags::empty())?;
         Ok(Self {
             path: path.to_owned(),
             sight: Sight::of(&file)?,
             file,
             digest: OnceLock::new(),
+            stop: stop.clone(),
         })
     }
 
@@ -108,7 +111,7 @@ impl OpenFile {
         if let Some(digest) = self.digest.get() {
             return Ok(digest);
         }
-        let digest = hash(&self.file)?;
+        let digest = hash(&self.file, self.sight.size, &self.stop)?;
         Ok(self.digest.get_or_init(|| digest))
     }
 
@@ -130,24 +133,38 @@ impl OpenFile {
         Ok(HashedFile {
             path: self.path,
             file: self.file,
+            size: self.sight.size,
             digest,
         })
     }
 }
 
-/// Reads by offset, so that nobody minds where the file's position is.
-fn hash(file: &File) -> io::Result<Digest> {
+/// Hashes a file of `size` bytes. It reads by offset, so the file's position does not matter.
+///
+/// A file that grows as fast as it is read has no end, and some in `/proc` have a content of any length
+/// and a size of 0, so another size than the one at the beginning is an error.
+fn hash(file: &File, size: u64, stop: &Stop) -> io::Result<Digest> {
     let mut hasher = Algorithm::Sha256.hasher();
     let mut buffer = vec![0; 128 * 1024];
     let mut offset = 0;
     loop {
-        match file.read_at(&mut buffer, offset)? {
-            0 => return Ok(hasher.finish()),
-            length => {
-                hasher.update(buffer.get(..length).unwrap_or_default());
-                offset += length as u64;
-            }
+        stop.check()?;
+        let length = file.read_at(&mut buffer, offset)?;
+        offset += length as u64;
+        if offset > size || length == 0 && offset < size {
+            return Err(io::Error::other(format!(
+                "its size was {size} bytes when it was opened, and {} {offset} could be read; name a copy of it that does not change",
+                if length == 0 {
+                    "no more than"
+                } else {
+                    "at least"
+                },
+            )));
         }
+        if length == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(buffer.get(..length).unwrap_or_default());
     }
 }
 
@@ -156,6 +173,8 @@ fn hash(file: &File) -> io::Result<Digest> {
 pub(crate) struct HashedFile {
     path: PathBuf,
     file: File,
+    /// Bytes that were hashed.
+    size: u64,
     digest: Digest,
 }
 
@@ -171,6 +190,7 @@ impl HashedFile {
         self.file.seek(SeekFrom::Start(0))?;
         Ok(Body {
             file: &self.file,
+            left: self.size,
             verifier: Some(Verifier::new(self.digest.clone())),
         })
     }
@@ -184,6 +204,8 @@ impl HashedFile {
 #[derive(Debug)]
 pub(crate) struct Body<'a> {
     file: &'a File,
+    /// Bytes that were hashed and are not read yet.
+    left: u64,
     /// Taken at the end of the file.
     verifier: Option<Verifier<Digest>>,
 }
@@ -192,13 +214,14 @@ impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.file.read(buffer)?;
         let read = buffer.get(..length).unwrap_or_default();
+        let changed = || io::Error::other("it changed while the image was built; pull again");
+        // One that grows has no end at which its digest could be compared.
+        self.left = self.left.checked_sub(length as u64).ok_or_else(changed)?;
         match &mut self.verifier {
             Some(verifier) if length > 0 => verifier.update(read),
             verifier => {
                 if verifier.take().is_some_and(|v| v.finish().is_err()) {
-                    return Err(io::Error::other(
-                        "it changed while the image was built; pull again",
-                    ));
+                    return Err(changed());
                 }
             }
         }
@@ -210,18 +233,62 @@ impl Read for Body<'_> {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> OpenFile {
+        OpenFile::open(path, &Stop::default()).unwrap()
+    }
+
     #[test]
     fn a_file_that_changes_during_a_build_fails_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, b"one").unwrap();
-        let mut file = OpenFile::open(&path).unwrap().hashed().unwrap();
+        let mut file = open(&path).hashed().unwrap();
         let mut read = Vec::new();
         file.body().unwrap().read_to_end(&mut read).unwrap();
         assert_eq!(read, b"one");
         std::fs::write(&path, b"two").unwrap();
         let error = file.body().unwrap().read_to_end(&mut Vec::new());
         assert!(error.is_err());
+        for other in [&b"on"[..], b"one and more"] {
+            std::fs::write(&path, other).unwrap();
+            let mut read = Vec::new();
+            let error = file.body().unwrap().read_to_end(&mut read).unwrap_err();
+            assert!(error.to_string().contains("changed"), "{error}");
+            assert!(read.len() <= 3, "what was not hashed is not passed on");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_size_than_it_says_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for (before, after, expected) in [
+            (4, 3, "4 bytes when it was opened, and no more than 3"),
+            (4, 5, "4 bytes when it was opened, and at least 5"),
+            (0, 1, "0 bytes when it was opened, and at least 1"),
+        ] {
+            std::fs::write(&path, vec![1; before]).unwrap();
+            let file = open(&path);
+            std::fs::write(&path, vec![1; after]).unwrap();
+            let error = file.digest().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        std::fs::write(&path, b"").unwrap();
+        assert_eq!(*open(&path).digest().unwrap(), Digest::of(b""));
+        // Files in /proc have a content and no size; this one has 2^47 / 512 bytes of it.
+        let error = open("/proc/self/pagemap".as_ref()).digest().unwrap_err();
+        assert!(error.to_string().contains("0 bytes"), "{error}");
+    }
+
+    #[test]
+    fn hashing_ends_when_the_build_is_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"one").unwrap();
+        let stop = Stop::default();
+        let file = OpenFile::open(&path, &stop).unwrap();
+        drop(stop.on_drop());
+        assert!(file.digest().is_err());
     }
 
     #[test]
@@ -229,7 +296,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, b"one").unwrap();
-        let open = || OpenFile::open(&path).unwrap();
+        let open = || open(&path);
         let file = open();
         assert_eq!(file.memory(), None, "it was not hashed");
         file.digest().unwrap();

@@ -45,6 +45,7 @@ pub mod layer;
 mod options;
 mod progress;
 mod pull;
+mod regular_file;
 mod store;
 mod summary;
 mod supplies;
@@ -61,7 +62,7 @@ pub use progress::{Event, Progress};
 pub use sqfs_writer::Compressor;
 pub use store::{
     Artifact, Bounds, CHUNK, Collected, Damage, FORMAT, ImageStore, Injected, Key, Lease, Pulled,
-    Pulling, Record, RecordError, Store, StoreOptions, read_record, verify_file,
+    Pulling, Record, RecordError, Store, StoreOptions, open_artifact, read_record, verify_file,
 };
 pub use summary::Summary;
 pub use timings::{Stage, Timings};

@@ -19,7 +19,7 @@ use crate::flatten::{self, LayerSpec};
 use crate::guest;
 use crate::options::Options;
 use crate::progress::{Event, Progress};
-use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging};
+use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging, Stop};
 use crate::summary::Summary;
 use crate::supplies::{HashedSupplies, Supplies};
 use crate::timings::{Stage, Timings};
@@ -45,8 +45,10 @@ struct Recipe {
 
 /// The host's files, opened and hashed off the runtime's thread; without an agent if none was named.
 pub(crate) async fn supplies(options: &Options) -> Result<HashedSupplies, Error> {
-    let options = options.clone();
-    tokio::task::spawn_blocking(move || Supplies::open(&options, false)?.hashed())
+    let (options, stop) = (options.clone(), Stop::default());
+    // Hashing outlives this future if it is dropped.
+    let _stop = stop.on_drop();
+    tokio::task::spawn_blocking(move || Supplies::open(&options, false, &stop)?.hashed())
         .await
         .map_err(Error::worker)?
 }

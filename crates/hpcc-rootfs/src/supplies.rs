@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::host_file::{FileMemory, HashedFile, OpenFile};
 use crate::injection;
 use crate::options::Options;
-use crate::store::Injected;
+use crate::store::{Injected, Stop};
 
 /// The files, open.
 #[derive(Debug)]
@@ -49,22 +49,23 @@ pub(crate) struct Memory {
 }
 
 impl Supplies {
-    /// Opens the files that the options name; without `agent_needed`, there may be no agent.
+    /// Opens the files that the options name; without `agent_needed`, there may be no agent. Hashing them
+    /// ends when `stop` says so.
     ///
     /// # Errors
     /// [`Error::NoAgent`], [`Error::Agent`], [`Error::Injection`] and [`Error::Inject`].
-    pub(crate) fn open(options: &Options, agent_needed: bool) -> Result<Self, Error> {
+    pub(crate) fn open(options: &Options, agent_needed: bool, stop: &Stop) -> Result<Self, Error> {
         let architecture = options.platform.architecture();
         let agent = match options.agents.path(architecture) {
             None if !agent_needed => None,
-            _ => Some(options.agents.open(architecture)?),
+            _ => Some(options.agents.open(architecture, stop)?),
         };
         let mut injected = Vec::new();
         for (place, injection) in injection::places(&options.injections)? {
             injected.push(Supply {
                 place,
                 mode: injection.mode,
-                file: OpenFile::open(&injection.host)
+                file: OpenFile::open(&injection.host, stop)
                     .map_err(|source| failed(&injection.host, source))?,
             });
         }

@@ -53,14 +53,9 @@ impl ArtifactWriter {
             *digest = *blake3::hash(&first).as_bytes();
         }
         self.staged.write_all_at(&first, 0)?;
-        let record = Record {
-            key,
-            image_length: self.offset,
-            superblock: *blake3::hash(&superblock).as_bytes(),
-            chunks: self.chunks,
-        };
-        let offset = self.offset;
-        self.staged.write_all_at(&record.encode()?, offset)?;
+        let record = Record::new(key, self.offset, &superblock, &self.chunks);
+        let bytes = record.encode(&self.chunks)?;
+        self.staged.write_all_at(&bytes, self.offset)?;
         Ok(SealedArtifact {
             staged: self.staged,
             record,
@@ -168,8 +163,15 @@ mod tests {
                 .chunks(CHUNK)
                 .map(|chunk| *blake3::hash(chunk).as_bytes())
                 .collect();
-            assert_eq!(record.chunks, digests);
-            assert_eq!(Record::read(&File::open(&path).unwrap()).unwrap(), record);
+            let file = File::open(&path).unwrap();
+            assert_eq!(Record::read(&file).unwrap(), record);
+            let mut recorded = Vec::new();
+            let read = record.chunks(&file, |digest| {
+                recorded.push(*digest);
+                Ok(())
+            });
+            read.unwrap();
+            assert_eq!(recorded, digests);
         }
     }
 }

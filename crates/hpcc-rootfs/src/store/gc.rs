@@ -12,6 +12,7 @@ use super::inventory::{self, Artifact};
 use super::lock::{BuildLock, has_name};
 use super::name::{self, Beside};
 use super::{lease, sweep};
+use crate::regular_file;
 
 /// What may stay. Without a bound, only leftovers and damaged artifacts that were set aside go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub struct Collected {
     pub removed: Vec<Artifact>,
     /// What had to go by the bounds and is pinned, or being built at this moment.
     pub pinned: Vec<Digest>,
+    /// Artifacts that stay although their records can't be believed, sorted as above. The next pull of
+    /// each builds it again; [`Store::verify`](crate::Store::verify) sets it aside.
+    pub unusable: Vec<Artifact>,
     /// Bytes of the artifacts that are left.
     pub remaining_bytes: u64,
     /// Other files that were removed: leftovers of dead builds, artifacts set aside, locks and notes
@@ -53,9 +57,13 @@ pub(crate) fn collect(directory: &Path, bounds: &Bounds, now: SystemTime) -> io:
         let too_much = bounds
             .max_size
             .is_some_and(|max| collected.remaining_bytes > max);
+        let unusable = artifact.record.is_err();
         // A time of last use in the future is no age.
         let age = now.duration_since(artifact.last_used).unwrap_or_default();
         if !too_much && bounds.max_age.is_none_or(|max| age <= max) {
+            if unusable {
+                collected.unusable.push(artifact);
+            }
             continue;
         }
         if remove(directory, &artifact)? {
@@ -76,7 +84,7 @@ fn remove(directory: &Path, artifact: &Artifact) -> io::Result<bool> {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(false),
         // No build can lock that either, so the artifact may well be the last one for a while.
-        Err(error) if is_impostor(&error) => return Ok(false),
+        Err(error) if regular_file::is_other_type(&error) => return Ok(false),
         Err(error) => return Err(error),
     };
     let Some(file) = lease::open(&artifact.path)? else {
@@ -114,16 +122,10 @@ fn remove_lock(directory: &Path, digest: &Digest) -> io::Result<bool> {
     match BuildLock::try_take(directory, digest) {
         Ok(Some(lock)) => lock.remove(directory, digest).map(|()| true),
         Ok(None) => Ok(false),
-        Err(error) if is_impostor(&error) => sweep::remove(&directory.join(name::lock(digest))),
+        // A symlink, a FIFO or a socket that somebody planted.
+        Err(error) if regular_file::is_other_type(&error) => {
+            sweep::remove(&directory.join(name::lock(digest)))
+        }
         Err(error) => Err(error),
     }
-}
-
-/// Whether a lock can't be opened because something else has its name: a symlink, a directory or a
-/// socket that somebody planted.
-fn is_impostor(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    [Errno::LOOP, Errno::ISDIR, Errno::NXIO]
-        .iter()
-        .any(|errno| code == Some(errno.raw_os_error()))
 }

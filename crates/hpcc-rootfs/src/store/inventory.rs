@@ -64,7 +64,7 @@ pub(crate) fn artifact(directory: &Path, digest: Digest) -> io::Result<Option<Ar
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let record = read(&path, Some(&digest)).map_err(|source| Error::Artifact {
+    let record = read(&path, &digest).map_err(|source| Error::Artifact {
         path: path.clone(),
         source: source.into(),
     });

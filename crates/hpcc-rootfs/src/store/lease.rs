@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ociget::Digest;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::lock::has_name;
+use crate::regular_file;
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -83,20 +84,16 @@ impl AsFd for Lease {
     }
 }
 
-/// Opens an artifact, or says `None` if there is none. A symlink in its place is not followed.
+/// Opens an artifact, or says `None` if there is none. A symlink in its place is not followed, and nothing
+/// but a regular file is opened.
 ///
 /// Reading it is no use of it: a list or a verification that moved the time of last access would
 /// change what is collected next. Only the owner may ask the kernel for that; others do without.
 pub(crate) fn open(path: &Path) -> io::Result<Option<OwnedFd>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
-        Err(Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
-        opened => opened,
-    };
-    match opened {
-        Ok(file) => Ok(Some(file)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
+    match regular_file::open(path, OFlags::NOFOLLOW | OFlags::NOATIME) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -15,10 +15,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use ociget::Digest;
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::name;
+use crate::regular_file;
 
 /// The first pause between two tries; each one is twice as long as the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -36,12 +37,7 @@ impl BuildLock {
     pub(crate) fn try_take(directory: &Path, digest: &Digest) -> io::Result<Option<Self>> {
         let path = directory.join(name::lock(digest));
         loop {
-            let flags = OFlags::RDONLY
-                | OFlags::CREATE
-                | OFlags::NOFOLLOW
-                | OFlags::NONBLOCK
-                | OFlags::CLOEXEC;
-            let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o644))?;
+            let file = regular_file::open(&path, OFlags::CREATE | OFlags::NOFOLLOW)?.into();
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return Ok(None),

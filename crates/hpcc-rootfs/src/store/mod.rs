@@ -31,9 +31,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use ociget::Digest;
+use rustix::fs::OFlags;
 
 pub(crate) use artifact::{ArtifactWriter, SealedArtifact};
 pub(crate) use staging::{StagedFile, Staging};
+pub(crate) use stop::Stop;
 
 pub use gc::{Bounds, Collected};
 pub use image_store::{ImageStore, Pulling};
@@ -46,6 +48,7 @@ pub use verify::Damage;
 
 use crate::error::Error;
 use crate::options::Options;
+use crate::regular_file;
 use crate::summary::Summary;
 use crate::supplies::{Memory, Supplies};
 use lock::BuildLock;
@@ -181,7 +184,7 @@ impl Store {
     /// [`Error::Artifact`] if the file is damaged or none of ours.
     pub fn record(&self, digest: &Digest) -> Result<Option<Record>, Error> {
         let path = self.path_for(digest);
-        match read(&path, Some(digest)) {
+        match read(&path, digest) {
             Ok(record) => Ok(Some(record)),
             Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(artifact_error(&path, source)),
@@ -276,7 +279,7 @@ impl Store {
     pub fn check(&self) -> Result<(), Error> {
         let options = self.options();
         options.check()?;
-        Supplies::open(options, true)?.digests(&Memory::default())?;
+        Supplies::open(options, true, &Stop::default())?.digests(&Memory::default())?;
         let directory = self.directory();
         fs::create_dir_all(directory)
             .map_err(|error| Error::store("create the store", directory, error))?;
@@ -293,7 +296,21 @@ impl Store {
 /// [`Error::Store`] if the file can't be read, [`Error::Artifact`] if it is damaged or none of ours.
 pub fn read_record(path: impl AsRef<Path>) -> Result<Record, Error> {
     let path = path.as_ref();
-    read(path, None).map_err(|source| artifact_error(path, source))
+    let record = open_artifact(path)
+        .map_err(RecordError::Io)
+        .and_then(|file| Record::read(&file));
+    record.map_err(|source| artifact_error(path, source))
+}
+
+/// Opens an artifact anywhere, in a store or not, for reading: its record, or its
+/// [`tables`](crate::tables). Symlinks are followed. Nothing but a regular file is opened, and none is
+/// waited for.
+///
+/// # Errors
+/// Returns what the system says, or which type the file has.
+pub fn open_artifact(path: impl AsRef<Path>) -> io::Result<File> {
+    // Looking at an artifact is no use of it.
+    regular_file::open(path.as_ref(), OFlags::NOATIME)
 }
 
 /// Reads an artifact anywhere, in a store or not, and compares it with its record. An empty list
@@ -304,7 +321,7 @@ pub fn read_record(path: impl AsRef<Path>) -> Result<Record, Error> {
 pub fn verify_file(path: impl AsRef<Path>) -> Result<Vec<Damage>, Error> {
     let path = path.as_ref();
     let failed = |source| Error::store("verify", path, source);
-    let file = File::open(path).map_err(failed)?;
+    let file = open_artifact(path).map_err(failed)?;
     let record = Record::read(&file).map_err(|source| artifact_error(path, source))?;
     verify::verify(&file, &record).map_err(failed)
 }
@@ -319,11 +336,7 @@ fn artifact_error(path: &Path, source: RecordError) -> Error {
     }
 }
 
-fn read(path: &Path, identity: Option<&Digest>) -> Result<Record, RecordError> {
+fn read(path: &Path, identity: &Digest) -> Result<Record, RecordError> {
     let file = lease::open(path)?.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
-    let record = Record::read(&File::from(file))?;
-    match identity {
-        Some(identity) => record.of(identity),
-        None => Ok(record),
-    }
+    Record::read(&File::from(file))?.of(identity)
 }

@@ -4,16 +4,16 @@
 //! A note is a convenience. It may be missing, torn or stale; then something is unknown or takes
 //! longer, and nothing is wrong.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
 use ociget::Digest;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::name;
 use super::staging::{StagedFile, Staging};
+use crate::regular_file;
 use crate::supplies::Memory;
 
 /// What claims to be longer is no note.
@@ -32,13 +32,12 @@ pub(crate) struct Note {
 impl Note {
     /// The note, or an empty one.
     pub(crate) fn read(directory: &Path, digest: &Digest) -> Self {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let path = directory.join(name::note(digest));
-        let Ok(file) = rustix::fs::open(path, flags, Mode::empty()) else {
+        let Ok(file) = regular_file::open(&path, OFlags::NOFOLLOW) else {
             return Self::default();
         };
         let mut text = Vec::new();
-        match File::from(file).take(LENGTH_MAX).read_to_end(&mut text) {
+        match file.take(LENGTH_MAX).read_to_end(&mut text) {
             Ok(_) => serde_json::from_slice(&text).unwrap_or_default(),
             Err(_) => Self::default(),
         }

@@ -15,6 +15,7 @@ use super::lock::BuildLock;
 use super::note::Note;
 use super::record::RecordError;
 use super::staging::Staging;
+use super::stop::Stop;
 use super::{Pulled, Store, name, read};
 use crate::error::Error;
 use crate::progress::Event;
@@ -62,8 +63,11 @@ impl Store {
             span.record("digest", tracing::field::display(digest));
         }
         let (store, identity) = (self.clone(), pinned.clone());
+        let stop = Stop::default();
+        // Hashing outlives this future if it is dropped.
+        let _stop = stop.on_drop();
         let there = blocking(move || {
-            let supplies = store.open_supplies()?;
+            let supplies = store.open_supplies(&stop)?;
             match &identity {
                 Some(identity) => store.up_to_date(identity, &supplies, false),
                 None => Ok(None),
@@ -95,7 +99,9 @@ impl Store {
     ) -> Result<Pulled, Error> {
         let spec: SourceSpec = reference.parse()?;
         let source = pull::source(&spec, self.options())?;
-        let supplies = self.open_supplies()?;
+        let stop = Stop::default();
+        let _stop = stop.on_drop();
+        let supplies = self.open_supplies(&stop)?;
         // Nothing is asked of the registry before it is clear that nobody else is asking. Without a
         // digest, only the registry knows what to wait for.
         let (mut resolved, identity) = match pinned(&spec, expected.as_ref()) {
@@ -170,8 +176,8 @@ impl Store {
         })
     }
 
-    fn open_supplies(&self) -> Result<Supplies, Error> {
-        Supplies::open(self.options(), true)
+    fn open_supplies(&self, stop: &Stop) -> Result<Supplies, Error> {
+        Supplies::open(self.options(), true, stop)
     }
 
     /// Waits until nobody else builds or removes the artifact.
@@ -186,7 +192,7 @@ impl Store {
         BuildLock::take(directory, identity, busy)
             .instrument(tracing::debug_span!("lock", digest = %identity))
             .await
-            .map_err(|error| Error::store("lock an artifact in", directory, error))
+            .map_err(|error| Error::store("lock", &directory.join(name::lock(identity)), error))
     }
 
     /// The artifact, if it is there and its key says that a build would write the same bytes. Then
@@ -206,7 +212,7 @@ impl Store {
             Ok(None)
         };
         let path = self.path_for(identity);
-        let record = match read(&path, Some(identity)) {
+        let record = match read(&path, identity) {
             Ok(record) => record,
             Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);

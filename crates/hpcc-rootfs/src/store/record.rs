@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
@@ -31,11 +32,15 @@ const VERSION: u32 = 1;
 pub(crate) const SUPERBLOCK: usize = 96;
 const FOOTER: usize = 64;
 const CHECKSUM: usize = 32;
-/// Facts are a few hundred bytes; what claims to be more is not a record.
+/// Facts are a few hundred bytes, and some hundred more for each injected file.
 const FACTS_MAX: usize = 64 * 1024;
+/// Bytes of an image, as much as a file of ext4 can have. Its record takes 512 MiB.
+const IMAGE_MAX: u64 = 1 << 44;
 const SECTOR: u64 = 4096;
+/// Bytes of a record that are in memory at a time, apart from its facts.
+const PIECE: usize = 64 * 1024;
 
-/// The record of an artifact.
+/// The record of an artifact, without the digests of its chunks: those are as many as the image is long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
@@ -45,8 +50,8 @@ pub struct Record {
     pub image_length: u64,
     /// BLAKE3 of the superblock, the first 96 bytes: what can be checked without reading more.
     pub superblock: [u8; 32],
-    /// BLAKE3 of each [`CHUNK`] of the image.
-    pub chunks: Vec<[u8; 32]>,
+    /// BLAKE3 over the chunk digests.
+    root: [u8; 32],
 }
 
 /// The readable part of the record.
@@ -62,12 +67,25 @@ struct Facts {
 }
 
 impl Record {
+    /// The record of an image with these chunk digests, one for each [`CHUNK`].
+    pub(crate) fn new(
+        key: Key,
+        image_length: u64,
+        superblock: &[u8; SUPERBLOCK],
+        chunks: &[[u8; 32]],
+    ) -> Self {
+        Self {
+            key,
+            image_length,
+            superblock: *blake3::hash(superblock).as_bytes(),
+            root: *blake3::hash(chunks.as_flattened()).as_bytes(),
+        }
+    }
+
     /// BLAKE3 over the chunk digests, as hex: one value that stands for the content of the image.
     #[must_use]
     pub fn root(&self) -> String {
-        blake3::hash(self.chunks.as_flattened())
-            .to_hex()
-            .to_string()
+        blake3::Hash::from_bytes(self.root).to_hex().to_string()
     }
 
     /// The same, if it is the record of that image.
@@ -78,9 +96,12 @@ impl Record {
         Err(RecordError::Damaged("it belongs to another image"))
     }
 
-    /// The bytes to append at `image_length`; with them the file ends on a 4 KiB boundary.
-    pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = self.chunks.as_flattened().to_vec();
+    /// The bytes to append at `image_length`, from the digests that it was made with; with them the file
+    /// ends on a 4 KiB boundary.
+    ///
+    /// # Errors
+    /// Returns an error if [`read`](Self::read) would refuse them for their length.
+    pub(crate) fn encode(&self, chunks: &[[u8; 32]]) -> io::Result<Vec<u8>> {
         let facts = serde_json::to_vec(&Facts {
             key: self.key.clone(),
             chunk_size: CHUNK as u64,
@@ -89,12 +110,28 @@ impl Record {
                 .to_string(),
             root: self.root(),
         })?;
-        let facts_length = u32::try_from(facts.len()).map_err(io::Error::other)?;
+        if facts.len() > FACTS_MAX {
+            return Err(io::Error::other(format!(
+                "the facts of the artifact record have {} bytes, {FACTS_MAX} is the most; inject fewer files",
+                facts.len()
+            )));
+        }
+        let footer = Footer {
+            facts_length: facts.len(),
+            image_length: self.image_length,
+        };
+        let length = footer
+            .record_length()
+            .and_then(|length| usize::try_from(length).ok());
+        let length =
+            length.ok_or_else(|| io::Error::other("the image is too long for a record"))?;
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend_from_slice(chunks.as_flattened());
         bytes.extend_from_slice(&facts);
-        let sector = usize::try_from(SECTOR).map_err(io::Error::other)?;
-        bytes.resize((bytes.len() + FOOTER).next_multiple_of(sector) - FOOTER, 0);
+        bytes.resize(length - FOOTER, 0);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
+        let facts_length = u32::try_from(facts.len()).map_err(io::Error::other)?;
         bytes.extend_from_slice(&facts_length.to_le_bytes());
         bytes.extend_from_slice(&self.image_length.to_le_bytes());
         bytes.extend_from_slice(&[0; 8]);
@@ -106,6 +143,9 @@ impl Record {
     /// Reads the record of an open file. It also checks the length of the file, and its superblock;
     /// [`Store::verify`](crate::Store::verify) checks the rest.
     ///
+    /// It takes 128 KiB of memory whatever the file claims, and reads no more than the file has on its
+    /// disk: the record is read in pieces, and one with a hole in it is refused before.
+    ///
     /// # Errors
     /// [`RecordError`] says in which way it is not one of ours, or damaged.
     pub fn read(file: &File) -> Result<Self, RecordError> {
@@ -115,18 +155,7 @@ impl Record {
         }
         let mut footer = [0; FOOTER];
         file.read_exact_at(&mut footer, length - FOOTER as u64)?;
-        let footer = Footer::decode(&footer)?;
-        let record_length = length
-            .checked_sub(footer.image_length)
-            .filter(|_| footer.image_length % SECTOR == 0)
-            .and_then(|length| usize::try_from(length).ok())
-            .filter(|length| *length <= footer.length_limit())
-            .ok_or(RecordError::Damaged(
-                "its length is not the one it was written with",
-            ))?;
-        let mut bytes = vec![0; record_length];
-        file.read_exact_at(&mut bytes, footer.image_length)?;
-        let record = footer.open(&bytes)?;
+        let record = Footer::decode(&footer)?.read(file, length, &footer)?;
         let mut superblock = [0; SUPERBLOCK];
         file.read_exact_at(&mut superblock, 0)?;
         if blake3::hash(&superblock) != record.superblock {
@@ -136,6 +165,54 @@ impl Record {
         }
         Ok(record)
     }
+
+    /// Calls `visit` for each chunk digest of the file that this record was read from, in order.
+    ///
+    /// # Errors
+    /// Returns what the system or `visit` says, and an error if the digests are no longer those of the
+    /// record.
+    pub(super) fn chunks(
+        &self,
+        file: &File,
+        mut visit: impl FnMut(&[u8; 32]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut root = blake3::Hasher::new();
+        let length = chunks_length(self.image_length);
+        in_pieces(file, self.image_length, length, |piece| {
+            root.update(piece);
+            piece.as_chunks().0.iter().try_for_each(&mut visit)
+        })?;
+        if root.finalize() != self.root {
+            return Err(io::Error::other(
+                "the artifact record changed while the artifact was read",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the chunk digests of an image.
+fn chunks_length(image_length: u64) -> u64 {
+    image_length.div_ceil(CHUNK as u64) * CHECKSUM as u64
+}
+
+/// Reads a range of a file, [`PIECE`] bytes at a time.
+fn in_pieces(
+    file: &File,
+    mut offset: u64,
+    mut length: u64,
+    mut visit: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    while length > 0 {
+        let size = usize::try_from(length).unwrap_or(usize::MAX).min(PIECE);
+        let piece = buffer.get_mut(..size).unwrap_or_default();
+        file.read_exact_at(piece, offset)?;
+        visit(piece)?;
+        offset += size as u64;
+        length -= size as u64;
+    }
+    Ok(())
 }
 
 /// The fixed part at the very end.
@@ -167,47 +244,74 @@ impl Footer {
         })
     }
 
-    fn chunk_count(&self) -> usize {
-        usize::try_from(self.image_length.div_ceil(CHUNK as u64)).unwrap_or(usize::MAX)
+    /// Bytes of the whole record, or `None` if no image has that length.
+    fn record_length(&self) -> Option<u64> {
+        let possible = self.image_length.is_multiple_of(SECTOR) && self.image_length <= IMAGE_MAX;
+        possible.then(|| {
+            let rest = (self.facts_length + FOOTER) as u64;
+            (chunks_length(self.image_length) + rest).next_multiple_of(SECTOR)
+        })
     }
 
-    /// The most that a record with this footer can take, so that a lying length allocates nothing.
-    fn length_limit(&self) -> usize {
-        self.chunk_count()
-            .saturating_mul(CHECKSUM)
-            .saturating_add(self.facts_length + FOOTER + 4096)
-    }
-
-    /// Checks and takes apart the whole record.
-    fn open(&self, bytes: &[u8]) -> Result<Record, RecordError> {
-        let (covered, checksum) = bytes
+    /// Reads the whole record of a file of that length, and believes it if its checksum says so. What
+    /// costs least is checked first.
+    fn read(
+        &self,
+        file: &File,
+        file_length: u64,
+        footer: &[u8; FOOTER],
+    ) -> Result<Record, RecordError> {
+        let chunks = chunks_length(self.image_length.min(IMAGE_MAX));
+        let rest = self
+            .record_length()
+            .filter(|length| self.image_length.checked_add(*length) == Some(file_length))
+            .and_then(|length| length.checked_sub(chunks))
+            .and_then(|rest| usize::try_from(rest).ok())
+            .ok_or(RecordError::Damaged(
+                "its length is not the one it was written with",
+            ))?;
+        // No sector of a record is zero, so none is a hole. A sparse file costs nothing, and a record
+        // that has to be read to its end is as long on the disk as it claims to be.
+        match rustix::fs::seek(file, SeekFrom::Hole(self.image_length)) {
+            Ok(hole) if hole < file_length => {
+                return Err(RecordError::Damaged("the file has a hole in it"));
+            }
+            // Not every file system knows.
+            Ok(_) | Err(_) => {}
+        }
+        let (mut checksum, mut root) = (blake3::Hasher::new(), blake3::Hasher::new());
+        in_pieces(file, self.image_length, chunks, |piece| {
+            checksum.update(piece);
+            root.update(piece);
+            Ok(())
+        })?;
+        let mut bytes = vec![0; rest];
+        file.read_exact_at(&mut bytes, self.image_length + chunks)?;
+        let (covered, found) = bytes
             .split_last_chunk::<CHECKSUM>()
             .ok_or(RecordError::Missing)?;
-        if blake3::hash(covered) != *checksum {
+        if checksum.update(covered).finalize() != *found || !bytes.ends_with(footer) {
             return Err(RecordError::Damaged("its checksum does not match"));
         }
-        let (chunks, rest) = self
-            .chunk_count()
-            .checked_mul(CHECKSUM)
-            .and_then(|length| covered.split_at_checked(length))
-            .ok_or(RecordError::Damaged("it has too few chunk digests"))?;
-        let facts = rest
+        let facts = bytes
             .get(..self.facts_length)
             .ok_or(RecordError::Damaged("its facts are cut short"))?;
         let facts: Facts = serde_json::from_slice(facts)
             .map_err(|_| RecordError::Damaged("its facts don't read as such"))?;
-        let superblock = blake3::Hash::from_hex(&facts.superblock)
-            .map_err(|_| RecordError::Damaged("its facts don't read as such"))?;
-        let record = Record {
+        let hash = |hex: &str| {
+            let hash = blake3::Hash::from_hex(hex);
+            hash.map_err(|_| RecordError::Damaged("its facts don't read as such"))
+        };
+        let (superblock, said) = (hash(&facts.superblock)?, hash(&facts.root)?);
+        if facts.chunk_size != CHUNK as u64 || root.finalize() != said {
+            return Err(RecordError::Damaged("its digests contradict each other"));
+        }
+        Ok(Record {
             key: facts.key,
             image_length: self.image_length,
             superblock: *superblock.as_bytes(),
-            chunks: chunks.as_chunks().0.to_vec(),
-        };
-        if facts.chunk_size != CHUNK as u64 || facts.root != record.root() {
-            return Err(RecordError::Damaged("its digests contradict each other"));
-        }
-        Ok(record)
+            root: *said.as_bytes(),
+        })
     }
 }
 
@@ -237,82 +341,4 @@ pub enum RecordError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use ociget::Digest;
-
-    use super::super::key::Injected;
-    use super::*;
-    use crate::options::ImageOptions;
-    use crate::supplies::Digests;
-
-    fn record() -> Record {
-        Record {
-            key: Key::new(
-                Digest::of(b"index"),
-                Digest::of(b"manifest"),
-                "linux/amd64".into(),
-                Digests {
-                    agent: Some(Digest::of(b"agent")),
-                    injected: vec![Injected {
-                        path: "secrets/token".into(),
-                        digest: Digest::of(b"token"),
-                        mode: 0o400,
-                    }],
-                },
-                &ImageOptions::default(),
-            ),
-            image_length: 3 << 20 | 4096,
-            superblock: *blake3::hash(&[7; SUPERBLOCK]).as_bytes(),
-            chunks: vec![[1; 32], [2; 32], [3; 32], [4; 32]],
-        }
-    }
-
-    fn file(image_length: u64, record: &[u8]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&vec![7; usize::try_from(image_length).unwrap()])
-            .unwrap();
-        file.write_all(record).unwrap();
-        file
-    }
-
-    #[test]
-    fn a_record_reads_back_and_the_file_ends_on_a_sector() {
-        let record = record();
-        let file = file(record.image_length, &record.encode().unwrap());
-        assert_eq!(file.metadata().unwrap().len() % SECTOR, 0);
-        assert_eq!(Record::read(&file).unwrap(), record);
-    }
-
-    #[test]
-    fn no_changed_byte_is_believed() {
-        let record = record();
-        let good = record.encode().unwrap();
-        let file = file(record.image_length, &good);
-        for (at, byte) in (record.image_length..).zip(&good) {
-            file.write_all_at(&[byte ^ 1], at).unwrap();
-            assert!(Record::read(&file).is_err(), "byte {at}");
-            file.write_all_at(&[*byte], at).unwrap();
-        }
-        assert_eq!(Record::read(&file).unwrap(), record);
-    }
-
-    #[test]
-    fn a_file_of_another_length_is_not_believed() {
-        let record = record();
-        let bytes = record.encode().unwrap();
-        for image_length in [
-            0,
-            4096,
-            record.image_length - 4096,
-            record.image_length + 4096,
-        ] {
-            assert!(Record::read(&file(image_length, &bytes)).is_err());
-        }
-        let shorter = &bytes[..bytes.len() - 4096];
-        assert!(Record::read(&file(record.image_length, shorter)).is_err());
-        assert!(Record::read(&file(0, b"")).is_err());
-        assert!(Record::read(&file(SECTOR, b"")).is_err());
-    }
-}
+mod tests;

@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::lock::has_name;
 use super::name::{self, Beside};
+use crate::regular_file;
 
 /// Removes staged files whose owner is gone, and notes whose artifact is. Returns how many.
 ///
@@ -31,14 +32,13 @@ pub(crate) fn sweep(directory: &Path) -> io::Result<u64> {
 }
 
 fn remove_staged(path: &Path) -> io::Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => file,
+    let file = match regular_file::open(path, OFlags::NOFOLLOW) {
+        Ok(file) => file.into(),
         // Published or removed since it was listed.
-        Err(Errno::NOENT) => return Ok(false),
-        // A symlink or a socket, which nobody of us makes: the name is ours, and it has no owner.
-        Err(Errno::LOOP | Errno::NXIO) => return remove(path),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        // A symlink, a FIFO or a socket, which this program never makes, so it has no owner.
+        Err(error) if regular_file::is_other_type(&error) => return remove(path),
+        Err(error) => return Err(error),
     };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) if has_name(&file, path)? => remove(path),

@@ -6,14 +6,21 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
 use super::record::{CHUNK, Record, SUPERBLOCK};
 use crate::tables::{Map, Owners};
+
+/// Ranges that are told apart.
+const RANGES_MAX: usize = 1024;
 
 /// Bytes of an artifact that are not those that were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
-    /// From the first byte of the chunk to the one past its last. Damage is somewhere in it.
+    /// From the first byte of the chunk to the one past its last. Damage is somewhere in it. After 1023
+    /// such chunks, one range covers all others.
     pub range: Range<u64>,
     /// The parts of the image that lie in it: `data`, `inode table`, …
     pub parts: Vec<&'static str>,
@@ -30,21 +37,32 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Compares every chunk with its digest.
+/// Compares every chunk with its digest. A chunk that is a hole of the file is not read.
 pub(crate) fn verify(file: &File, record: &Record) -> io::Result<Vec<Damage>> {
     let mut buffer = vec![0; CHUNK];
-    let mut ranges = Vec::new();
-    let mut start = 0;
-    for expected in &record.chunks {
+    let zeros = blake3::hash(&buffer);
+    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let (mut start, mut holes) = (0, Holes::new(file));
+    record.chunks(file, |expected| {
         let end = record.image_length.min(start + CHUNK as u64);
         let length = usize::try_from(end - start).map_err(io::Error::other)?;
-        let chunk = buffer.get_mut(..length).unwrap_or_default();
-        file.read_exact_at(chunk, start)?;
-        if blake3::hash(chunk) != *expected {
-            ranges.push(start..end);
+        let found = if length == CHUNK && holes.cover(&(start..end)) {
+            zeros
+        } else {
+            let chunk = buffer.get_mut(..length).unwrap_or_default();
+            file.read_exact_at(chunk, start)?;
+            blake3::hash(chunk)
+        };
+        if found != *expected {
+            let full = ranges.len() == RANGES_MAX;
+            match ranges.last_mut() {
+                Some(last) if full => last.end = end,
+                _ => ranges.push(start..end),
+            }
         }
         start = end;
-    }
+        Ok(())
+    })?;
     if ranges.is_empty() {
         return Ok(Vec::new());
     }
@@ -61,4 +79,109 @@ pub(crate) fn verify(file: &File, record: &Record) -> io::Result<Vec<Damage>> {
             range,
         })
         .collect())
+}
+
+/// Where a file has data, asked in order of offsets.
+struct Holes<'f> {
+    file: &'f File,
+    /// No data lies from the offset that was asked for last up to this one.
+    data: u64,
+}
+
+impl<'f> Holes<'f> {
+    fn new(file: &'f File) -> Self {
+        Self { file, data: 0 }
+    }
+
+    /// Whether all of a range is a hole, as far as the file system says.
+    fn cover(&mut self, range: &Range<u64>) -> bool {
+        if self.data <= range.start {
+            self.data = match rustix::fs::seek(self.file, SeekFrom::Data(range.start)) {
+                Ok(data) => data,
+                // There is none.
+                Err(Errno::NXIO) => u64::MAX,
+                Err(_) => range.start,
+            };
+        }
+        self.data >= range.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ociget::Digest;
+
+    use super::super::key::Key;
+    use super::*;
+    use crate::options::ImageOptions;
+    use crate::supplies::Digests;
+
+    const CHUNK_LENGTH: u64 = CHUNK as u64;
+
+    /// An artifact of that many chunks of a hole, whose digests are those of zeros except where `bad`
+    /// says otherwise, and its record.
+    fn sparse(chunks: u64, bad: impl Fn(u64) -> bool) -> (File, Record) {
+        let zeros = *blake3::hash(&vec![0; CHUNK]).as_bytes();
+        let digest = |chunk| if bad(chunk) { [1; 32] } else { zeros };
+        let digests: Vec<_> = (0..chunks).map(digest).collect();
+        let image = Digest::of(b"image");
+        let key = Key::new(
+            image.clone(),
+            image,
+            "linux/amd64".into(),
+            Digests::default(),
+            &ImageOptions::default(),
+        );
+        let length = chunks * CHUNK_LENGTH;
+        let record = Record::new(key, length, &[0; SUPERBLOCK], &digests);
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(length).unwrap();
+        file.write_all_at(&record.encode(&digests).unwrap(), length)
+            .unwrap();
+        assert_eq!(Record::read(&file).unwrap(), record);
+        (file, record)
+    }
+
+    #[test]
+    fn holes_are_compared_without_being_read() {
+        // A TiB, which would take minutes.
+        let bad = 500_000;
+        let (file, record) = sparse(1 << 20, |chunk| chunk == bad);
+        let damage = verify(&file, &record).unwrap();
+        let range = bad * CHUNK_LENGTH..(bad + 1) * CHUNK_LENGTH;
+        assert_eq!(damage.len(), 1);
+        assert_eq!(damage[0].range, range);
+        assert!(!damage[0].files.complete);
+    }
+
+    #[test]
+    fn data_between_holes_is_read() {
+        let (file, record) = sparse(16, |_| false);
+        assert_eq!(verify(&file, &record).unwrap(), []);
+        for at in [0, CHUNK_LENGTH - 1, 7 * CHUNK_LENGTH, 16 * CHUNK_LENGTH - 1] {
+            file.write_all_at(&[1], at).unwrap();
+            let damage = verify(&file, &record).unwrap();
+            let start = at / CHUNK_LENGTH * CHUNK_LENGTH;
+            assert_eq!(damage.len(), 1, "{at}");
+            assert_eq!(damage[0].range, start..start + CHUNK_LENGTH);
+            // Zeros that were written are what a hole is.
+            file.write_all_at(&[0], at).unwrap();
+            assert_eq!(verify(&file, &record).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn damage_everywhere_is_told_in_a_bounded_number_of_ranges() {
+        let (file, record) = sparse(5000, |chunk| chunk % 2 == 1);
+        let damage = verify(&file, &record).unwrap();
+        assert_eq!(damage.len(), RANGES_MAX);
+        assert_eq!(damage[0].range, CHUNK_LENGTH..2 * CHUNK_LENGTH);
+        let last = damage[RANGES_MAX - 1].range.clone();
+        assert_eq!(last, 2047 * CHUNK_LENGTH..5000 * CHUNK_LENGTH);
+        let (file, record) = sparse(2048, |chunk| chunk % 2 == 1);
+        let damage = verify(&file, &record).unwrap();
+        assert_eq!(damage.len(), RANGES_MAX);
+        let last = damage[RANGES_MAX - 1].range.clone();
+        assert_eq!(last, 2047 * CHUNK_LENGTH..2048 * CHUNK_LENGTH);
+    }
 }

@@ -1,10 +1,10 @@
 //! `hpcc-rootfs gc`.
 
-use hpcc_rootfs::Bounds;
+use hpcc_rootfs::{Artifact, Bounds};
 use serde_json::json;
 
 use crate::args::{Gc, Global};
-use crate::render;
+use crate::{render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
     let mut bounds = Bounds::default();
@@ -28,14 +28,28 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
             .iter()
             .map(|digest| format!("kept {digest}: in use")),
     );
+    lines.extend(collected.unusable.iter().map(|artifact| {
+        let digest = &artifact.digest;
+        format!("kept {digest}: unusable: {}", problem(artifact))
+    }));
     let value = json!({
         "removed": collected.removed.iter().map(|a| json!({
             "digest": a.digest.to_string(),
             "size": a.size,
         })).collect::<Vec<_>>(),
         "pinned": collected.pinned.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "unusable": collected.unusable.iter().map(|artifact| json!({
+            "digest": artifact.digest.to_string(),
+            "error": problem(artifact),
+        })).collect::<Vec<_>>(),
         "remaining_bytes": collected.remaining_bytes,
         "leftovers": collected.leftovers,
     });
     render::print(global, &value, &lines)
+}
+
+/// What is wrong with the record of an artifact.
+fn problem(artifact: &Artifact) -> String {
+    let error = artifact.record.as_ref().err().cloned();
+    error.map_or_else(String::new, |error| terminal::one_line(&error.into()))
 }

@@ -8,6 +8,9 @@ use crate::args::{Global, Verify};
 use crate::subject::Subject;
 use crate::{render, terminal};
 
+/// Artifacts that the last line names.
+const NAMED: usize = 4;
+
 pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     let store = global.store()?;
     let subjects = if command.subjects.is_empty() {
@@ -16,17 +19,30 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     } else {
         command.subjects.clone()
     };
-    let mut bad = 0;
+    let mut bad = Vec::new();
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     for subject in &subjects {
         let (sound, text, value) = outcome(&subject.to_string(), check(&store, subject));
-        bad += usize::from(!sound);
+        if !sound {
+            bad.push(subject.to_string());
+        }
         lines.push(text);
         values.push(value);
     }
     render::print(global, &json!(values), &lines)?;
-    if bad > 0 {
-        bail!("{bad} of {} artifacts are not sound", subjects.len());
+    if !bad.is_empty() {
+        let more = bad.len().saturating_sub(NAMED);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        let (all, count) = (subjects.len(), bad.len());
+        bad.truncate(NAMED);
+        bail!(
+            "{count} of {all} artifacts are not sound: {}{more}",
+            bad.join(", ")
+        );
     }
     Ok(())
 }

@@ -1,0 +1,130 @@
+//! Opens files of the host: regular ones, without ever waiting for somebody at their other end.
+//!
+//! A FIFO without a writer keeps `open` waiting, and a thread that waits there keeps the program from
+//! ending. Opening some devices changes them. So the type is looked at before a file is opened, and once
+//! more on the open file, because the name may have changed its meaning in between.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+/// Opens a regular file for reading. `more` is added to the flags: with [`OFlags::NOFOLLOW`] a symlink is
+/// refused, with [`OFlags::NOATIME`] the time of last access stays where this user may ask for that, with
+/// [`OFlags::CREATE`] a missing file is made with mode 0644 before the umask.
+///
+/// # Errors
+/// Returns what the system says. A file of another type is an error that names the type and for which
+/// [`is_other_type`] is true.
+pub(crate) fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    let follow = if more.contains(OFlags::NOFOLLOW) {
+        AtFlags::SYMLINK_NOFOLLOW
+    } else {
+        AtFlags::empty()
+    };
+    match rustix::fs::statat(CWD, path, follow) {
+        Ok(found) => check(FileType::from_raw_mode(found.st_mode))?,
+        Err(Errno::NOENT) if more.contains(OFlags::CREATE) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
+    let mode = Mode::from_raw_mode(0o644);
+    let opened = match rustix::fs::open(path, flags, mode) {
+        // Only the owner may ask for that.
+        Err(Errno::PERM) if more.contains(OFlags::NOATIME) => {
+            rustix::fs::open(path, flags.difference(OFlags::NOATIME), mode)
+        }
+        opened => opened,
+    }?;
+    check(FileType::from_raw_mode(rustix::fs::fstat(&opened)?.st_mode))?;
+    Ok(opened.into())
+}
+
+/// Whether [`open`] failed because something other than a regular file has the name.
+pub(crate) fn is_other_type(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<OtherType>())
+}
+
+/// Returns an error unless the type is that of a regular file.
+pub(crate) fn check(found: FileType) -> io::Result<()> {
+    let found = match found {
+        FileType::RegularFile => return Ok(()),
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a named pipe (FIFO)",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice => "a character device",
+        FileType::BlockDevice => "a block device",
+        FileType::Unknown => "a file of unknown type",
+    };
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        OtherType(found),
+    ))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}, not a regular file")]
+struct OtherType(&'static str);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_and_none_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("file"), "content").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        symlink(at("fifo"), at("link to fifo")).unwrap();
+        let mode = Mode::from_raw_mode(0o644);
+        rustix::fs::mknodat(CWD, at("fifo"), FileType::Fifo, mode, 0).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        let refused = |path: &Path, flags| {
+            let error = open(path, flags).unwrap_err();
+            assert!(is_other_type(&error), "{error}");
+            error.to_string()
+        };
+        for (path, type_) in [
+            (at("fifo"), "a named pipe (FIFO)"),
+            (at("link to fifo"), "a named pipe (FIFO)"),
+            (at("socket"), "a socket"),
+            (directory.path().to_owned(), "a directory"),
+            ("/dev/null".into(), "a character device"),
+        ] {
+            let expected = format!("{type_}, not a regular file");
+            assert_eq!(refused(&path, OFlags::empty()), expected);
+            // A missing file would be made; the others are refused all the same.
+            assert_eq!(refused(&path, OFlags::CREATE), expected);
+        }
+        let link = "a symbolic link, not a regular file";
+        assert_eq!(refused(&at("link"), OFlags::NOFOLLOW), link);
+        for flags in [OFlags::empty(), OFlags::NOATIME, OFlags::CREATE] {
+            assert!(open(&at("link"), flags).is_ok(), "{flags:?}");
+        }
+        let missing = open(&at("missing"), OFlags::NOFOLLOW).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        assert!(!is_other_type(&missing));
+        assert!(open(&at("missing"), OFlags::NOFOLLOW | OFlags::CREATE).is_ok());
+    }
+
+    #[test]
+    fn a_fifo_with_a_writer_is_refused_and_the_writer_undisturbed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("fifo");
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+        // Reading and writing, so that opening it does not wait for a reader.
+        let writer = rustix::fs::open(&path, OFlags::RDWR, Mode::empty()).unwrap();
+        rustix::io::write(&writer, b"content").unwrap();
+        assert!(is_other_type(&open(&path, OFlags::empty()).unwrap_err()));
+        let mut content = [0; 7];
+        rustix::io::read(&writer, &mut content).unwrap();
+        assert_eq!(&content, b"content");
+    }
+}

@@ -1,0 +1,228 @@
+//! What a record is believed for, and what not.
+
+use std::io::Write as _;
+
+use ociget::Digest;
+
+use super::*;
+use crate::options::ImageOptions;
+use crate::store::key::Injected;
+use crate::supplies::Digests;
+
+const LENGTH: u64 = 3 << 20 | 4096;
+const CHUNKS: [[u8; 32]; 4] = [[1; 32], [2; 32], [3; 32], [4; 32]];
+
+fn key(injected: usize) -> Key {
+    let injected = (0..injected).map(|n| Injected {
+        path: format!("secrets/token {n}"),
+        digest: Digest::of(b"token"),
+        mode: 0o400,
+    });
+    Key::new(
+        Digest::of(b"index"),
+        Digest::of(b"manifest"),
+        "linux/amd64".into(),
+        Digests {
+            agent: Some(Digest::of(b"agent")),
+            injected: injected.collect(),
+        },
+        &ImageOptions::default(),
+    )
+}
+
+fn record() -> Record {
+    Record::new(key(1), LENGTH, &[7; SUPERBLOCK], &CHUNKS)
+}
+
+fn file(image_length: u64, record: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&vec![7; usize::try_from(image_length).unwrap()])
+        .unwrap();
+    file.write_all(record).unwrap();
+    file
+}
+
+/// A record with another footer or other facts, and the checksum that they need.
+fn forge(record: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = record.to_vec();
+    change(&mut bytes);
+    bytes.truncate(bytes.len() - CHECKSUM);
+    let checksum = blake3::hash(&bytes);
+    bytes.extend_from_slice(checksum.as_bytes());
+    bytes
+}
+
+fn refusal(file: &File) -> String {
+    Record::read(file).unwrap_err().to_string()
+}
+
+#[test]
+fn a_record_reads_back_and_the_file_ends_on_a_sector() {
+    for (length, chunks) in [(LENGTH, 4), (4096, 1), (1 << 20, 1), ((1 << 20) + 4096, 2)] {
+        let chunks = &CHUNKS[..chunks];
+        let record = Record::new(key(1), length, &[7; SUPERBLOCK], chunks);
+        let file = file(record.image_length, &record.encode(chunks).unwrap());
+        assert_eq!(file.metadata().unwrap().len() % SECTOR, 0);
+        assert_eq!(Record::read(&file).unwrap(), record);
+        let root = blake3::hash(chunks.as_flattened()).to_hex();
+        assert_eq!(record.root(), root.to_string());
+        let mut found = Vec::new();
+        let read = record.chunks(&file, |digest| {
+            found.push(*digest);
+            Ok(())
+        });
+        read.unwrap();
+        assert_eq!(found, chunks);
+    }
+}
+
+#[test]
+fn records_of_every_length_end_on_a_sector() {
+    // The facts grow by some 60 bytes a file, so that footers lie on both sides of sectors.
+    let mut lengths = std::collections::BTreeSet::new();
+    for injected in 0..150 {
+        let record = Record::new(key(injected), LENGTH, &[7; SUPERBLOCK], &CHUNKS);
+        let bytes = record.encode(&CHUNKS).unwrap();
+        lengths.insert(bytes.len());
+        assert_eq!(Record::read(&file(LENGTH, &bytes)).unwrap(), record);
+    }
+    assert!(lengths.len() > 3, "{lengths:?}");
+    assert!(lengths.iter().all(|length| length % 4096 == 0));
+}
+
+#[test]
+fn no_record_is_written_that_would_not_be_read() {
+    let record = Record::new(key(2000), LENGTH, &[7; SUPERBLOCK], &CHUNKS);
+    let error = record.encode(&CHUNKS).unwrap_err().to_string();
+    assert!(error.contains("65536 is the most"), "{error}");
+    let most = |length| Record::new(key(1), length, &[7; SUPERBLOCK], &[]).encode(&[]);
+    assert!(most(IMAGE_MAX + 4096).is_err());
+    assert!(most(LENGTH + 1).is_err());
+}
+
+#[test]
+fn the_longest_facts_are_read_and_longer_ones_are_not() {
+    let record = record();
+    let padded = |length: usize| {
+        // Blanks are part of the JSON, and of its length.
+        let mut facts = record.encode(&CHUNKS).unwrap()[128..].to_vec();
+        let end = facts.iter().rposition(|byte| *byte == b'}').unwrap() + 1;
+        facts.truncate(end);
+        facts.resize(length, b' ');
+        let mut bytes = CHUNKS.as_flattened().to_vec();
+        bytes.extend(facts);
+        bytes.resize((bytes.len() + FOOTER).next_multiple_of(4096) - FOOTER, 0);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(length).unwrap().to_le_bytes());
+        bytes.extend_from_slice(&LENGTH.to_le_bytes());
+        bytes.extend_from_slice(&[0; 8 + CHECKSUM]);
+        file(LENGTH, &forge(&bytes, |_| ()))
+    };
+    assert_eq!(Record::read(&padded(FACTS_MAX)).unwrap(), record);
+    let error = refusal(&padded(FACTS_MAX + 1));
+    assert!(error.ends_with("its facts are too long"), "{error}");
+}
+
+#[test]
+fn no_changed_byte_is_believed() {
+    let record = record();
+    let good = record.encode(&CHUNKS).unwrap();
+    let file = file(record.image_length, &good);
+    for (at, byte) in (record.image_length..).zip(&good) {
+        file.write_all_at(&[byte ^ 1], at).unwrap();
+        assert!(Record::read(&file).is_err(), "byte {at}");
+        file.write_all_at(&[*byte], at).unwrap();
+    }
+    assert_eq!(Record::read(&file).unwrap(), record);
+    file.write_all_at(&[8], 95).unwrap();
+    assert!(refusal(&file).contains("superblock"));
+}
+
+#[test]
+fn a_file_of_another_length_is_not_believed() {
+    let record = record();
+    let bytes = record.encode(&CHUNKS).unwrap();
+    for image_length in [
+        0,
+        4096,
+        record.image_length - 4096,
+        record.image_length + 4096,
+    ] {
+        let error = refusal(&file(image_length, &bytes));
+        assert!(
+            error.contains("its length is not"),
+            "{image_length}: {error}"
+        );
+    }
+    let shorter = &bytes[..bytes.len() - 4096];
+    assert!(Record::read(&file(record.image_length, shorter)).is_err());
+    assert!(Record::read(&file(0, b"")).is_err());
+    assert!(Record::read(&file(SECTOR, b"")).is_err());
+    // A sector more in the middle, with everything else as it should be.
+    let longer = forge(&bytes, |bytes| {
+        let at = bytes.len() - FOOTER;
+        bytes.splice(at..at, [0; 4096]);
+    });
+    assert!(refusal(&file(LENGTH, &longer)).contains("its length is not"));
+}
+
+#[test]
+fn a_forged_footer_is_refused_before_anything_is_read_by_it() {
+    let good = record().encode(&CHUNKS).unwrap();
+    let image_length = |length: u64| {
+        forge(&good, |bytes| {
+            let at = bytes.len() - 48;
+            bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
+        })
+    };
+    for length in [
+        0,
+        1,
+        LENGTH - 1,
+        LENGTH + 1,
+        LENGTH + 4096,
+        1 << 44,
+        u64::MAX,
+        u64::MAX - 4095,
+    ] {
+        let error = refusal(&file(LENGTH, &image_length(length)));
+        assert!(error.contains("its length is not"), "{length}: {error}");
+    }
+    assert!(Record::read(&file(LENGTH, &image_length(LENGTH))).is_ok());
+    // A sparse file that is as long as its footer says, with a record of 32 and of 256 MiB.
+    for image_length in [1_u64 << 40, 1 << 43] {
+        let lying = file(0, b"");
+        let mut footer = good[good.len() - FOOTER..].to_vec();
+        footer[16..24].copy_from_slice(&image_length.to_le_bytes());
+        let facts = u64::from(u32::from_le_bytes(*footer[12..].first_chunk().unwrap()));
+        let record = (chunks_length(image_length) + facts + 64).next_multiple_of(4096);
+        let end = image_length + record;
+        lying.set_len(end).unwrap();
+        lying.write_all_at(&footer, end - FOOTER as u64).unwrap();
+        let error = refusal(&lying);
+        assert!(error.ends_with("the file has a hole in it"), "{error}");
+    }
+}
+
+#[test]
+fn digests_that_contradict_the_facts_are_refused() {
+    let bytes = record().encode(&CHUNKS).unwrap();
+    let forged = forge(&bytes, |bytes| bytes[0] ^= 1);
+    assert!(refusal(&file(LENGTH, &forged)).contains("contradict"));
+    let other_size = forge(&bytes, |bytes| {
+        let text = b"1048576";
+        let at = bytes.windows(7).position(|found| found == text).unwrap();
+        bytes[at] = b'2';
+    });
+    assert!(refusal(&file(LENGTH, &other_size)).contains("contradict"));
+}
+
+#[test]
+fn digests_that_change_while_they_are_used_are_an_error() {
+    let record = record();
+    let file = file(LENGTH, &record.encode(&CHUNKS).unwrap());
+    file.write_all_at(&[9], LENGTH + 100).unwrap();
+    let error = record.chunks(&file, |_| Ok(())).unwrap_err();
+    assert!(error.to_string().contains("changed"), "{error}");
+}
