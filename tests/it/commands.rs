@@ -326,3 +326,57 @@ fn an_interrupted_pull_leaves_nothing() {
         assert_eq!(place.cached(), [""; 0]);
     }
 }
+
+#[test]
+fn a_tree_that_contains_itself_ends_with_an_error_in_both_formats() {
+    let mut store = Store::new();
+    let image = Image::new()
+        .layer(Layer::new().dir("sub"))
+        .add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let place = Place::new();
+    let reference = format!("{}/image:latest", registry.addr());
+    let path = place.pull(&reference, &["--compressor", "none"]);
+    let path = path.line().to_owned();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let number = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+    let (root, listings) = (number(32), usize::try_from(number(72)).unwrap());
+    let at = bytes.windows(3).rposition(|name| name == b"sub").unwrap();
+    assert!(at > listings);
+    // The offset of an entry's inode stands eight bytes in front of its name.
+    bytes[at - 8..at - 6].copy_from_slice(&root.to_le_bytes()[..2]);
+    std::fs::write(&path, bytes).unwrap();
+
+    let said = format!("cannot read the tables of {path}: damaged: a directory contains itself");
+    let text = place.run(["inspect", "--tree", &path]);
+    assert_eq!(text.status, Some(1));
+    assert!(text.stdout.contains(" /\n"), "{text:#?}");
+    assert!(text.stderr.contains(&said), "{text:#?}");
+    let json = place.run(["inspect", "--tree", "--json", &path]);
+    assert_eq!(json.status, Some(1));
+    let document: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(document["error"], said);
+    assert_eq!(document["tree"][0]["path"], "/");
+    assert!(json.stderr.contains(&said), "{json:#?}");
+}
+
+#[test]
+fn an_output_that_is_no_file_is_refused_before_the_image_is_fetched() {
+    let place = Place::new();
+    let fifo = place.path("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let directory = place.cache();
+    std::fs::create_dir_all(&directory).unwrap();
+    for (output, found) in [
+        (fifo.to_str().unwrap(), "a named pipe (FIFO)"),
+        (directory.to_str().unwrap(), "a directory"),
+        ("/dev/null", "a character device"),
+    ] {
+        let outcome = place.run(["build", "loopback.invalid/x", "-o", output]);
+        assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+        let said = format!("cannot write {output}: {found}, not a regular file");
+        assert!(outcome.stderr.contains(&said), "{outcome:#?}");
+    }
+}

@@ -35,6 +35,24 @@ impl Codec {
         })
     }
 
+    /// Steps of work that decompressing a stored block takes at most; see
+    /// [`WORK_MAX`](super::metadata::WORK_MAX). What counts is the stored length: a few bytes are enough to
+    /// make a decoder build new tables (zlib, zstd) or reset all of its state (xz), and in a hostile block
+    /// there is nothing else.
+    pub(super) fn cost(&self, stored: usize) -> u64 {
+        let (fixed, per_byte) = match self {
+            Self::Zlib(_) => (1 << 10, 20),
+            Self::Zstd(_) => (1 << 10, 40),
+            // Each block has a decoder of its own.
+            #[cfg(feature = "xz")]
+            Self::Xz => (1 << 14, 100),
+            #[cfg(feature = "lz4")]
+            Self::Lz4 => (1 << 10, 4),
+            Self::Other(_) => (0, 0),
+        };
+        fixed + per_byte * stored as u64
+    }
+
     /// What a stored block holds: not more than [`METADATA_SIZE`] bytes, whatever it claims.
     pub(super) fn decompress(&mut self, stored: &[u8]) -> Result<Vec<u8>, Error> {
         let mut block = vec![0; METADATA_SIZE];

@@ -15,7 +15,13 @@ pub enum Error {
     /// They are compressed with a codec that is not compiled in. The number is the superblock's.
     #[error("compressed with codec {0}, which can't be read here")]
     Codec(u16),
-    /// They lead on and on, which no sound image of ours does.
-    #[error("more than can be read in any reasonable time; most likely they lead in circles")]
-    TooMuch,
+    /// They lead to more than any image that this program writes with its default limits. Most likely
+    /// they were made, or damaged, so that they repeat themselves.
+    #[error("the tables lead to more than {max} {what}; most likely they repeat themselves")]
+    TooMuch {
+        /// The unit of the limit: "names", "directories", "bytes of paths", "steps of work".
+        what: &'static str,
+        /// The limit.
+        max: u64,
+    },
 }

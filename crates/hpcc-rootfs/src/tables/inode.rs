@@ -35,6 +35,8 @@ pub(super) enum Content {
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) cursor: Cursor,
+    /// Position of its first byte in the directory table, which no other directory shares.
+    pub(super) position: u64,
     /// Bytes of it.
     pub(super) length: u32,
 }
@@ -116,6 +118,7 @@ impl Tables<'_> {
         }
         Ok(Listing {
             cursor: Cursor::new(&self.superblock.directories, start.into(), offset),
+            position: u64::from(start) << 16 | u64::from(offset),
             // Three of them stand for `.` and `..`, which are not there.
             length: length.saturating_sub(3),
         })
@@ -165,9 +168,18 @@ impl Tables<'_> {
     /// How many bytes a file's blocks take in the image, holes left out.
     pub(super) fn stored(&mut self, file: &File) -> Result<u64, Error> {
         let (mut cursor, mut stored) = (file.words.clone(), 0_u64);
-        for _ in 0..file.blocks {
-            let word = u32::from_le_bytes(self.metadata.read(&mut cursor)?);
-            stored = stored.saturating_add(stored_length(word));
+        let (mut buffer, mut left) = ([0; 4096], file.blocks);
+        while left > 0 {
+            // As many words as the buffer takes; the size of a file may claim 2^52 of them.
+            let count = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len() / 4);
+            let words = buffer.get_mut(..4 * count).unwrap_or_default();
+            self.metadata.fill(&mut cursor, words)?;
+            for word in words.as_chunks().0 {
+                stored = stored.saturating_add(stored_length(u32::from_le_bytes(*word)));
+            }
+            left -= count as u64;
         }
         Ok(stored)
     }

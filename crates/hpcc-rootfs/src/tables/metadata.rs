@@ -9,10 +9,19 @@ use super::{Error, ReadAt};
 
 /// Blocks that are kept: 8 MiB of them.
 const KEPT: usize = 1024;
-/// Bytes that may be read and decompressed for one pair of tables. A million inodes take some 60 MB.
-const WORK_MAX: u64 = 4 << 30;
+/// Steps of work for all tables of one image. A step is at most a few nanoseconds: copying a byte is one,
+/// and [`Codec::cost`] says what decompressing takes. The tables of a million files take less than a
+/// quarter of the limit with any codec.
+pub(super) const WORK_MAX: u64 = 4 << 30;
+/// Steps that a read takes however short it is.
+const READ_COST: u64 = 32;
 /// Set in a block's header where it is stored as it is.
 const RAW: u16 = 0x8000;
+
+const TOO_MUCH_WORK: Error = Error::TooMuch {
+    what: "steps of work",
+    max: WORK_MAX,
+};
 
 /// The blocks of all tables of one image.
 #[derive(Debug)]
@@ -20,7 +29,7 @@ pub(super) struct Metadata<'s> {
     source: &'s dyn ReadAt,
     codec: Codec,
     blocks: HashMap<u64, Block>,
-    /// Bytes that may still be read.
+    /// Steps that are left.
     work: u64,
 }
 
@@ -75,7 +84,7 @@ impl<'s> Metadata<'s> {
 
     /// Fills `buffer`, from several blocks if need be.
     pub(super) fn fill(&mut self, cursor: &mut Cursor, buffer: &mut [u8]) -> Result<(), Error> {
-        self.charge(buffer.len())?;
+        self.charge(READ_COST + buffer.len() as u64)?;
         let mut missing = buffer;
         while !missing.is_empty() {
             let block = self.block(cursor.block, cursor.end)?;
@@ -111,7 +120,8 @@ impl<'s> Metadata<'s> {
         let at = index.checked_add(number / per_block * 8);
         let at = at.ok_or(Error::Damaged("a table is beyond the end of the image"))?;
         let mut place = [0; 8];
-        self.charge(place.len())?;
+        // A system call.
+        self.charge(16 * READ_COST)?;
         self.source.read_exact_at(&mut place, at)?;
         let offset = usize::try_from(number % per_block).unwrap_or_default() * N;
         let mut cursor = Cursor {
@@ -130,7 +140,8 @@ impl<'s> Metadata<'s> {
             self.blocks.clear();
         }
         if !self.blocks.contains_key(&at) {
-            self.charge(METADATA_SIZE)?;
+            // Two system calls, and as much memory as a block can take.
+            self.charge(32 * READ_COST + METADATA_SIZE as u64)?;
         }
         match self.blocks.entry(at) {
             Entry::Occupied(block) => Ok(block.into_mut()),
@@ -142,6 +153,14 @@ impl<'s> Metadata<'s> {
                 if length == 0 || length > METADATA_SIZE {
                     return Err(Error::Damaged("a metadata block has no possible length"));
                 }
+                let next = at + 2 + length as u64;
+                if next > end {
+                    return Err(Error::Damaged("a metadata block ends after its table"));
+                }
+                if header & RAW == 0 {
+                    let cost = self.codec.cost(length);
+                    self.work = self.work.checked_sub(cost).ok_or(TOO_MUCH_WORK)?;
+                }
                 let mut stored = vec![0; length];
                 self.source.read_exact_at(&mut stored, at + 2)?;
                 let bytes = if header & RAW == 0 {
@@ -149,16 +168,14 @@ impl<'s> Metadata<'s> {
                 } else {
                     stored
                 };
-                Ok(place.insert(Block {
-                    bytes,
-                    next: at + 2 + length as u64,
-                }))
+                Ok(place.insert(Block { bytes, next }))
             }
         }
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Error> {
-        self.work = self.work.checked_sub(bytes as u64).ok_or(Error::TooMuch)?;
+    /// Takes steps from what is left.
+    pub(super) fn charge(&mut self, steps: u64) -> Result<(), Error> {
+        self.work = self.work.checked_sub(steps).ok_or(TOO_MUCH_WORK)?;
         Ok(())
     }
 }

@@ -10,9 +10,10 @@
 //! nobody here wrote. It serves people: `inspect --tree`, and the names of files that damage hit.
 //!
 //! The tables may themselves be what is damaged, or made by somebody who means harm. So nothing is
-//! allocated by what a table says, blocks are kept in a cache of a few MiB, directories that contain
-//! themselves are refused by their depth, and all work together is capped. What is wrong is an
-//! [`Error`], after which nothing that was read is of use.
+//! allocated by what a table says, and blocks are kept in a cache of 8 MiB. Each listing is read once, so a
+//! directory that contains itself or has two parents is an error. Names, directories, bytes of paths and the
+//! work for all of them have limits. What is wrong is an [`Error`], after which nothing that was read is of
+//! use.
 //!
 //! Layout and names are those of the kernel's `fs/squashfs/squashfs_fs.h`.
 

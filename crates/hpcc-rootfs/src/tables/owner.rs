@@ -1,7 +1,7 @@
 //! Whose bytes lie in a range of an image.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use super::inode::{Content, File};
 use super::{Error, ReadAt, Tables};
@@ -74,7 +74,7 @@ impl Tables<'_> {
         let mut room = BYTES_KEPT;
         self.inodes(|tables, path, inode| {
             let Content::File(file) = &inode.content else {
-                return Ok(());
+                return Ok(ControlFlow::Continue(()));
             };
             let [blocks, fragment] = tables.places(file)?;
             let hit = |place: &Range<u64>| {
@@ -83,14 +83,18 @@ impl Tables<'_> {
                 start..if place.is_empty() { start } else { end }
             };
             let (blocks, fragment) = (hit(&blocks), hit(&fragment));
+            // One file may claim to lie in every range.
+            let hits = blocks.len() + fragment.len();
+            tables.metadata.charge(32 * hits as u64)?;
             let also = fragment.filter(|index| !blocks.contains(index));
             for index in blocks.clone().chain(also) {
                 if let Some(owners) = owners.get_mut(index) {
                     owners.add(path, &mut room);
                 }
             }
-            Ok(())
+            Ok(ControlFlow::<()>::Continue(()))
         })
+        .map(drop)
     }
 
     /// Where a file's blocks are, and the fragment with its tail. Either may be empty.

@@ -1,14 +1,23 @@
 //! All names of an image, each directory before what is in it.
 
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
 use super::fields::Fields;
 use super::inode::{Content, Inode, Listing};
 use super::{Entry, EntryKind, Error, Tables};
 
-/// Directories inside each other. Those of an image are 1024 deep at most by default; what is
-/// deeper than this contains itself.
+/// Directories inside each other. Those of an image are 1024 deep at most by default.
 const DEPTH_MAX: usize = 8192;
-/// Names of an image, and all that is read of circles which are not deep.
-const NAMES_MAX: u64 = 1 << 24;
+/// Names of an image: eight times the default of [`Limits::entries`](crate::layer::Limits::entries).
+const NAMES_MAX: u64 = 1 << 23;
+/// Directories of an image that have entries. The set of their positions takes 113 MB at most.
+const DIRECTORIES_MAX: usize = 1 << 22;
+/// Bytes of all paths and symlink targets together, since an image of a few KiB can have paths of
+/// megabytes. A million names of 256 bytes.
+const PATH_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of a name: `SQUASHFS_NAME_LEN`.
+const NAME_MAX: usize = 256;
 /// Entries behind one header of a listing.
 const RUN_MAX: u32 = 256;
 
@@ -34,8 +43,24 @@ impl Tables<'_> {
     /// # Errors
     /// [`Error`] if the tables can't be read to their end. What was visited until then may be wrong.
     pub fn walk(&mut self, mut visit: impl FnMut(&Entry<'_>)) -> Result<(), Error> {
+        let walked = self.walk_until(|entry| {
+            visit(entry);
+            ControlFlow::<()>::Continue(())
+        });
+        walked.map(drop)
+    }
+
+    /// Calls `visit` for every name as [`walk`](Self::walk) does, until it returns
+    /// [`ControlFlow::Break`]. Returns the value of that break.
+    ///
+    /// # Errors
+    /// Returns [`Error`] if the tables can't be read up to there.
+    pub fn walk_until<B>(
+        &mut self,
+        mut visit: impl FnMut(&Entry<'_>) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, Error> {
         self.inodes(|_, path, inode| {
-            visit(&Entry {
+            Ok(visit(&Entry {
                 path,
                 kind: kind(&inode.content),
                 mode: inode.mode,
@@ -43,22 +68,24 @@ impl Tables<'_> {
                 gid: inode.gid,
                 mtime: inode.mtime,
                 inode: inode.number,
-            });
-            Ok(())
+            }))
         })
     }
 
     /// The same with the inodes themselves.
-    pub(super) fn inodes(
+    pub(super) fn inodes<B>(
         &mut self,
-        mut visit: impl FnMut(&mut Self, &[u8], &Inode) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        mut visit: impl FnMut(&mut Self, &[u8], &Inode) -> Result<ControlFlow<B>, Error>,
+    ) -> Result<ControlFlow<B>, Error> {
         let root = self.inode(self.superblock.root)?;
-        visit(self, b"/", &root)?;
+        if let stop @ ControlFlow::Break(_) = visit(self, b"/", &root)? {
+            return Ok(stop);
+        }
         let Content::Directory(listing) = root.content else {
             return Err(Error::Damaged("the root is no directory"));
         };
-        let (mut path, mut names) = (Vec::new(), 0);
+        let (mut path, mut used) = (Vec::new(), Used::default());
+        used.directory(&listing, &[])?;
         let mut stack = vec![Open::new(listing, 0)];
         while let Some(directory) = stack.last_mut() {
             path.truncate(directory.path);
@@ -67,20 +94,19 @@ impl Tables<'_> {
                 stack.pop();
                 continue;
             };
-            names += 1;
-            if names > NAMES_MAX {
-                return Err(Error::TooMuch);
-            }
             let inode = self.inode(reference)?;
-            visit(self, &path, &inode)?;
+            used.name(&path, &inode.content)?;
+            if let Content::Directory(listing) = &inode.content {
+                used.directory(listing, &stack)?;
+            }
+            if let stop @ ControlFlow::Break(_) = visit(self, &path, &inode)? {
+                return Ok(stop);
+            }
             if let Content::Directory(listing) = inode.content {
-                if stack.len() >= DEPTH_MAX {
-                    return Err(Error::Damaged("a directory contains itself"));
-                }
                 stack.push(Open::new(listing, path.len()));
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Appends the next name of a directory to the path, and returns where its inode is.
@@ -106,6 +132,9 @@ impl Tables<'_> {
         let mut fields = Fields(&entry);
         let (offset, _number, _kind) = (fields.u16(), fields.i16(), fields.u16());
         let length = usize::from(fields.u16()) + 1;
+        if length > NAME_MAX {
+            return Err(Error::Damaged("a name is longer than any can be"));
+        }
         let start = path.len();
         path.resize(start + length, 0);
         let name = path.get_mut(start..).unwrap_or_default();
@@ -120,6 +149,59 @@ impl Tables<'_> {
     fn take<const N: usize>(&mut self, listing: &mut Listing) -> Result<[u8; N], Error> {
         listing.spend(N)?;
         self.metadata.read(&mut listing.cursor)
+    }
+}
+
+/// What a walk has used of its limits.
+#[derive(Default)]
+struct Used {
+    names: u64,
+    path_bytes: u64,
+    /// Positions of the listings that were opened. No two directories share one, so each is read once:
+    /// otherwise a few directories inside each other would have exponentially many paths.
+    listings: HashSet<u64>,
+}
+
+impl Used {
+    fn name(&mut self, path: &[u8], content: &Content) -> Result<(), Error> {
+        self.names += 1;
+        if self.names > NAMES_MAX {
+            let (what, max) = ("names", NAMES_MAX);
+            return Err(Error::TooMuch { what, max });
+        }
+        self.path_bytes += path.len() as u64;
+        if let Content::Symlink(target) = content {
+            self.path_bytes += target.len() as u64;
+        }
+        if self.path_bytes > PATH_BYTES_MAX {
+            let (what, max) = ("bytes of paths", PATH_BYTES_MAX);
+            return Err(Error::TooMuch { what, max });
+        }
+        Ok(())
+    }
+
+    /// Counts a directory inside those of `stack`. Empty ones have no listing, whatever position they
+    /// name.
+    fn directory(&mut self, listing: &Listing, stack: &[Open]) -> Result<(), Error> {
+        if listing.length == 0 {
+            return Ok(());
+        }
+        if !self.listings.insert(listing.position) {
+            let own = |open: &Open| open.listing.position == listing.position;
+            return Err(Error::Damaged(if stack.iter().any(own) {
+                "a directory contains itself"
+            } else {
+                "two directories have the same listing"
+            }));
+        }
+        if self.listings.len() > DIRECTORIES_MAX {
+            let (what, max) = ("directories", DIRECTORIES_MAX as u64);
+            return Err(Error::TooMuch { what, max });
+        }
+        if stack.len() >= DEPTH_MAX {
+            return Err(Error::Damaged("directories are nested deeper than 8192"));
+        }
+        Ok(())
     }
 }
 

@@ -1,19 +1,19 @@
 //! `hpcc-rootfs inspect`.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use hpcc_rootfs::Record;
 use ociget::Digest;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::args::{Global, Inspect};
 use crate::subject::Subject;
-use crate::tree::Tree;
-use crate::{output, render};
+use crate::{output, render, tree};
 
 pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
-    let (path, record) = find(global, &command.subject)?;
+    let (path, file, record) = find(global, &command.subject)?;
     let key = &record.key;
     let agent = key
         .agent
@@ -42,31 +42,37 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         );
         lines.push(line);
     }
-    let mut value = json!({
+    let value = json!({
         "path": output::path(&path),
         "record": render::record(&record),
     });
-    if command.tree {
-        let tree = Tree::read(&path, global.json)?;
-        lines.extend(tree.lines);
-        if let Value::Object(map) = &mut value {
-            map.insert("tree".to_owned(), tree.values.into());
-        }
+    match (command.tree, global.json) {
+        (false, _) => render::print(global, &value, &lines),
+        (true, false) => tree::print_text(&path, &file, &lines),
+        (true, true) => tree::print_json(&path, &file, &value),
     }
-    render::print(global, &value, &lines)
 }
 
 /// A digest names an artifact in the store; anything else is a path.
-fn find(global: &Global, subject: &Subject) -> anyhow::Result<(PathBuf, Record)> {
+fn find(global: &Global, subject: &Subject) -> anyhow::Result<(PathBuf, File, Record)> {
+    let open = |path: &Path| {
+        let file = hpcc_rootfs::open_artifact(path);
+        file.with_context(|| format!("cannot read {}", output::path(path)))
+    };
     let digest = match subject {
         Subject::Digest(digest) => digest,
         Subject::File(path) => {
-            return Ok((std::path::absolute(path)?, hpcc_rootfs::read_record(path)?));
+            let record = hpcc_rootfs::read_record(path)?;
+            return Ok((std::path::absolute(path)?, open(path)?, record));
         }
     };
     let store = global.store()?;
     match store.record(digest)? {
-        Some(record) => Ok((store.path_for(digest), record)),
+        Some(record) => {
+            let path = store.path_for(digest);
+            let file = open(&path)?;
+            Ok((path, file, record))
+        }
         None => bail!(
             "{digest} is not in the store at {}; pull it first",
             output::path(store.directory())

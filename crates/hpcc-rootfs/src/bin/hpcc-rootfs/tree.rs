@@ -1,99 +1,217 @@
-//! The names in an artifact, for `inspect --tree`.
+//! The names in an artifact, for `inspect --tree`. Each goes out as it is found: an artifact may have
+//! millions, and one that somebody made to harm has as many as the tables' limits allow.
 
+use std::fmt::Write as _;
 use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::Context as _;
 use hpcc_rootfs::tables::{Entry, EntryKind, Tables};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-/// Every name in an artifact, as lines for people and as JSON.
-pub(crate) struct Tree {
-    pub(crate) lines: Vec<String>,
-    pub(crate) values: Vec<Value>,
+use crate::output::{self, Notation};
+
+/// Prints a line for every name, after the lines of `head`.
+pub(crate) fn print_text(path: &Path, file: &File, head: &[String]) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(output::stdout(Notation::Text));
+    let mut line = Line::default();
+    let walked = head
+        .iter()
+        .try_for_each(|line| output::write_line(&mut out, line))
+        .and_then(|()| walk(file, |entry| out.write_all(line.text(entry))))
+        .and_then(|walked| out.flush().map(|()| walked));
+    walked
+        .context("cannot write to stdout")?
+        .with_context(|| unreadable(path))
 }
 
-impl Tree {
-    /// Reads the tables of an artifact; only one of both is made.
-    pub(crate) fn read(path: &Path, json: bool) -> anyhow::Result<Self> {
-        let context = || format!("cannot read the tables of {}", path.display());
-        let file = File::open(path).with_context(context)?;
-        let mut tree = Self {
-            lines: Vec::new(),
-            values: Vec::new(),
-        };
-        Tables::open(&file)
-            .and_then(|mut tables| {
-                tables.walk(|entry| {
-                    if json {
-                        tree.values.push(value(entry));
-                    } else {
-                        tree.lines.push(line(entry));
-                    }
-                })
-            })
-            .with_context(context)?;
-        Ok(tree)
+/// Prints an object with the members of `head` and all names as `tree`. If the tables can't be read to
+/// their end, the object ends with an `error`.
+pub(crate) fn print_json(path: &Path, file: &File, head: &Value) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(output::stdout(Notation::Json));
+    let walked = json(&mut out, path, file, head).context("cannot write to stdout")?;
+    walked.with_context(|| unreadable(path))
+}
+
+fn json(
+    out: &mut impl Write,
+    path: &Path,
+    file: &File,
+    head: &Value,
+) -> io::Result<Result<(), hpcc_rootfs::tables::Error>> {
+    writeln!(out, "{{")?;
+    for (name, value) in head.as_object().into_iter().flatten() {
+        writeln!(out, "  {}: {value},", Value::from(name.as_str()))?;
     }
-}
-
-/// As `ls` has it, with owners and times as numbers: `-rwxr-xr-x 0:0 4711 0 /bin/sh`. Whatever is not
-/// printable ASCII is escaped.
-fn line(entry: &Entry<'_>) -> String {
-    let (letter, size, target) = match entry.kind {
-        EntryKind::Directory => ('d', String::new(), None),
-        EntryKind::File { size } => ('-', size.to_string(), None),
-        EntryKind::Symlink { target } => ('l', target.len().to_string(), Some(target)),
-        EntryKind::BlockDevice { major, minor } => ('b', format!("{major}:{minor}"), None),
-        EntryKind::CharDevice { major, minor } => ('c', format!("{major}:{minor}"), None),
-        EntryKind::Fifo => ('p', String::new(), None),
-        EntryKind::Socket => ('s', String::new(), None),
-        _ => ('?', String::new(), None),
-    };
-    let owner = format!("{}:{}", entry.uid, entry.gid);
-    let mut line = format!(
-        "{letter}{} {owner:<11} {size:>12} {:>10} {}",
-        permissions(entry.mode),
-        entry.mtime,
-        entry.path.escape_ascii()
-    );
-    if let Some(target) = target {
-        line.push_str(&format!(" -> {}", target.escape_ascii()));
+    write!(out, "  \"tree\": [")?;
+    let (mut separator, mut line) = ("\n    ", Line::default());
+    let walked = walk(file, |entry| {
+        out.write_all(separator.as_bytes())?;
+        separator = ",\n    ";
+        out.write_all(line.json(entry))
+    })?;
+    write!(out, "\n  ]")?;
+    if let Err(error) = &walked {
+        let error = format!("{}: {error}", unreadable(path));
+        write!(out, ",\n  \"error\": {}", Value::from(error))?;
     }
-    line
+    writeln!(out, "\n}}")?;
+    out.flush()?;
+    Ok(walked)
 }
 
-fn value(entry: &Entry<'_>) -> Value {
-    let (kind, more) = match entry.kind {
-        EntryKind::Directory => ("directory", None),
-        EntryKind::File { size } => ("file", Some(("size", json!(size)))),
-        EntryKind::Symlink { target } => {
-            let target = target.escape_ascii().to_string();
-            ("symlink", Some(("target", json!(target))))
-        }
-        EntryKind::BlockDevice { major, minor } => {
-            ("block-device", Some(("device", json!([major, minor]))))
-        }
-        EntryKind::CharDevice { major, minor } => {
-            ("char-device", Some(("device", json!([major, minor]))))
-        }
-        EntryKind::Fifo => ("fifo", None),
-        EntryKind::Socket => ("socket", None),
-        _ => ("unknown", None),
-    };
-    let mut value = json!({
-        "path": entry.path.escape_ascii().to_string(),
-        "type": kind,
-        "mode": entry.mode,
-        "uid": entry.uid,
-        "gid": entry.gid,
-        "mtime": entry.mtime,
-        "inode": entry.inode,
+fn unreadable(path: &Path) -> String {
+    format!("cannot read the tables of {}", output::path(path))
+}
+
+/// Calls `visit` for every name until it fails. What is wrong with the tables is in the inner result.
+fn walk(
+    file: &File,
+    mut visit: impl FnMut(&Entry<'_>) -> io::Result<()>,
+) -> io::Result<Result<(), hpcc_rootfs::tables::Error>> {
+    let walked = Tables::open(file).and_then(|mut tables| {
+        tables.walk_until(|entry| match visit(entry) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        })
     });
-    if let (Value::Object(map), Some((name, more))) = (&mut value, more) {
-        map.insert(name.to_owned(), more);
+    match walked {
+        Ok(ControlFlow::Continue(())) => Ok(Ok(())),
+        Ok(ControlFlow::Break(error)) => Err(error),
+        Err(error) => Ok(Err(error)),
     }
-    value
+}
+
+/// A line of text or an element of JSON, whose memory serves the next one.
+#[derive(Default)]
+struct Line {
+    text: String,
+    path: EscapedPath,
+    target: String,
+}
+
+impl Line {
+    /// As `ls` has it, with owners and times as numbers: `-rwxr-xr-x 0:0 4711 0 /bin/sh`. Whatever is not
+    /// printable ASCII is escaped.
+    fn text(&mut self, entry: &Entry<'_>) -> &[u8] {
+        let (letter, size, target) = match entry.kind {
+            EntryKind::Directory => ('d', String::new(), None),
+            EntryKind::File { size } => ('-', size.to_string(), None),
+            EntryKind::Symlink { target } => ('l', target.len().to_string(), Some(target)),
+            EntryKind::BlockDevice { major, minor } => ('b', format!("{major}:{minor}"), None),
+            EntryKind::CharDevice { major, minor } => ('c', format!("{major}:{minor}"), None),
+            EntryKind::Fifo => ('p', String::new(), None),
+            EntryKind::Socket => ('s', String::new(), None),
+            _ => ('?', String::new(), None),
+        };
+        let owner = format!("{}:{}", entry.uid, entry.gid);
+        self.text.clear();
+        // Writing to a string can't fail.
+        let _ = write!(
+            self.text,
+            "{letter}{} {owner:<11} {size:>12} {:>10} ",
+            permissions(entry.mode),
+            entry.mtime,
+        );
+        self.text.push_str(self.path.escape(entry.path, ""));
+        if let Some(target) = target {
+            self.text.push_str(" -> ");
+            escape(&mut self.text, target, "");
+        }
+        self.text.push('\n');
+        self.text.as_bytes()
+    }
+
+    /// An object on one line. Its strings are those of the text.
+    fn json(&mut self, entry: &Entry<'_>) -> &[u8] {
+        self.target.clear();
+        let kind = match entry.kind {
+            EntryKind::Directory => "directory",
+            EntryKind::File { size } => {
+                let _ = write!(self.target, ",\"size\":{size}");
+                "file"
+            }
+            EntryKind::Symlink { target } => {
+                self.target.push_str(",\"target\":\"");
+                escape(&mut self.target, target, "\\");
+                self.target.push('"');
+                "symlink"
+            }
+            EntryKind::BlockDevice { major, minor } => {
+                let _ = write!(self.target, ",\"device\":[{major},{minor}]");
+                "block-device"
+            }
+            EntryKind::CharDevice { major, minor } => {
+                let _ = write!(self.target, ",\"device\":[{major},{minor}]");
+                "char-device"
+            }
+            EntryKind::Fifo => "fifo",
+            EntryKind::Socket => "socket",
+            _ => "unknown",
+        };
+        self.text.clear();
+        self.text.push_str("{\"path\":\"");
+        self.text.push_str(self.path.escape(entry.path, "\\"));
+        let _ = write!(
+            self.text,
+            "\",\"type\":\"{kind}\",\"mode\":{},\"uid\":{},\"gid\":{},\"mtime\":{},\"inode\":{}{}}}",
+            entry.mode, entry.uid, entry.gid, entry.mtime, entry.inode, self.target
+        );
+        self.text.as_bytes()
+    }
+}
+
+/// The path that was escaped last. The next one mostly begins as it does, and a path of megabytes is
+/// followed by many.
+#[derive(Default)]
+struct EscapedPath {
+    raw: Vec<u8>,
+    text: String,
+}
+
+impl EscapedPath {
+    fn escape(&mut self, path: &[u8], backslash: &str) -> &str {
+        let same = self.raw.iter().zip(path).take_while(|(a, b)| a == b);
+        let same = same.count();
+        let dropped = self.raw.get(same..).unwrap_or_default();
+        let dropped: usize = dropped.iter().map(|byte| escaped(*byte, backslash)).sum();
+        self.text.truncate(self.text.len() - dropped);
+        self.raw.truncate(same);
+        let more = path.get(same..).unwrap_or_default();
+        self.raw.extend_from_slice(more);
+        escape(&mut self.text, more, backslash);
+        &self.text
+    }
+}
+
+/// Appends bytes as `escape_ascii` has them. `backslash` stands in front of each backslash and each
+/// quotation mark: nothing, or a backslash for a string of JSON.
+fn escape(text: &mut String, bytes: &[u8], backslash: &str) {
+    for byte in bytes {
+        match byte {
+            b' '..=b'~' if !matches!(byte, b'"' | b'\'' | b'\\') => text.push(char::from(*byte)),
+            _ => {
+                for escaped in std::ascii::escape_default(*byte) {
+                    if matches!(escaped, b'"' | b'\\') {
+                        text.push_str(backslash);
+                    }
+                    text.push(char::from(escaped));
+                }
+            }
+        }
+    }
+}
+
+/// Bytes that [`escape`] appends for one.
+fn escaped(byte: u8, backslash: &str) -> usize {
+    match byte {
+        b'"' | b'\\' => 2 + 2 * backslash.len(),
+        b'\'' | b'\t' | b'\r' | b'\n' => 2 + backslash.len(),
+        b' '..=b'~' => 1,
+        _ => 4 + backslash.len(),
+    }
 }
 
 /// `rwsr-xr-t`.
@@ -117,6 +235,27 @@ fn permissions(mode: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_escaped_alike_whatever_came_before() {
+        let every: Vec<u8> = (0..=255).collect();
+        let mut cached = [EscapedPath::default(), EscapedPath::default()];
+        for path in [
+            &b"/"[..],
+            b"/a\"b\\c'd\xFF\n",
+            b"/a\"b\\c'd\xFF\n/below",
+            b"/a\"b\\",
+            &every,
+            b"/a\"b\\c'",
+            b"",
+            b"/last",
+        ] {
+            let expected = path.escape_ascii().to_string();
+            assert_eq!(cached[0].escape(path, ""), expected);
+            let json = format!("\"{}\"", cached[1].escape(path, "\\"));
+            assert_eq!(serde_json::from_str::<String>(&json).unwrap(), expected);
+        }
+    }
 
     #[test]
     fn permissions_are_spelled_as_ls_does() {
