@@ -201,8 +201,9 @@ pub(crate) enum TailPolicy {
     Always,
 }
 
-/// What the memory is for. When the tables are written, that of the blocks is for metadata blocks,
-/// and that of what is known for xattrs.
+/// What the memory is for. When the tables are written, the share of the blocks is for metadata
+/// blocks. What is left of `known`, `held` and `lists` is for the xattrs: `known` for finding equal
+/// ones, the other two for their sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shares {
     /// Bytes for what is remembered of earlier bodies.

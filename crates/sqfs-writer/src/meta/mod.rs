@@ -8,6 +8,7 @@ mod inode;
 mod listing;
 mod order;
 mod queue;
+mod stored;
 mod xattrs;
 
 pub(crate) use queue::{MetadataBlocks, MetadataQueue};
@@ -65,14 +66,14 @@ impl Tables {
         for &id in &order {
             builder.add(id, queue)?;
             if queue.len(Table::Inodes) >= PIECE {
-                image.write(&queue.take(Table::Inodes))?;
+                queue.take(Table::Inodes).write_to(image)?;
             }
         }
         let root = builder.add_root(queue)?;
         builder.listings.finish(queue)?;
         queue.end(&[Table::Inodes, Table::Listings, Table::Xattrs])?;
-        let inodes = queue.finish(Table::Inodes);
-        image.write(&inodes.bytes)?;
+        let mut inodes = queue.finish(Table::Inodes);
+        std::mem::take(&mut inodes.bytes).write_to(image)?;
         let root = inodes.resolve(root)?;
         let places = builder.places.places.into_iter();
         let places = places.map(|place| inodes.resolve(place));
