@@ -273,6 +273,16 @@ fn an_image_over_a_limit() {
     for (option, value, words) in [
         ("--max-entries", "2", ["etc/noise", "entries"]),
         ("--max-bytes", "100K", ["etc/noise", "102400"]),
+        (
+            "--max-layer-bytes",
+            "100K",
+            ["etc/noise", "--max-layer-bytes"],
+        ),
+        ("--max-unpacked", "100K", ["etc/noise", "--max-unpacked"]),
+        ("--max-metadata", "400", ["memory", "--max-metadata"]),
+        ("--max-depth", "1", ["depth", "--max-depth"]),
+        ("--max-path", "8", ["length of the path", "--max-path"]),
+        ("--max-layers", "0", ["layers", "--max-layers"]),
     ] {
         let outcome = place.pull(&reference(&registry), &[option, value]);
         assert_refused(&place, &outcome, &words);

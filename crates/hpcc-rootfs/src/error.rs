@@ -35,7 +35,7 @@ pub enum Error {
     /// The layers have more entries together than
     /// [`Limits::entries`](crate::layer::Limits::entries) allows.
     #[error(
-        "cannot read {layer}: {at}: the number of entries in the image is over the limit of {max}; raise it if this image is to be trusted"
+        "cannot read {layer}: {at}: the number of entries in the image is over the limit of {max}{}", Measure::Entries.advice()
     )]
     TarEntryCountExceeded {
         /// The layer in which the limit was reached.
@@ -48,7 +48,7 @@ pub enum Error {
     /// The files of all layers declare more bytes together than
     /// [`Limits::logical_bytes`](crate::layer::Limits::logical_bytes) allows.
     #[error(
-        "cannot read {layer}: {at}: the size of all files of the image is {value} and more, the limit is {max}; raise it if this image is to be trusted"
+        "cannot read {layer}: {at}: the size of all files of the image is {value} and more, the limit is {max}{}", Measure::LogicalBytes.advice()
     )]
     TarTotalBytesExceeded {
         /// The layer in which the limit was reached.

@@ -26,6 +26,16 @@ pub struct Summary {
     pub timings: Timings,
 }
 
+impl Summary {
+    /// Returns how many extended attributes were left out because squashfs cannot store their
+    /// names: those of the layers, and those of other files of the image.
+    #[must_use]
+    pub fn dropped_xattrs(&self) -> u64 {
+        let layers = self.flattened.unstorable_xattrs;
+        layers.saturating_add(self.image.dropped_xattrs)
+    }
+}
+
 /// Several lines for people; the numbers are the fields.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,7 +72,11 @@ impl fmt::Display for Summary {
             ("access control lists, dropped", flattened.acls),
             (
                 "extended attributes that squashfs can't hold, dropped",
-                image.dropped_xattrs,
+                self.dropped_xattrs(),
+            ),
+            (
+                "extended attributes of overlay file systems, dropped",
+                flattened.overlay_xattrs,
             ),
         ] {
             if count > 0 {

@@ -51,11 +51,11 @@ pub enum Error {
         /// The symlink's path.
         entry: String,
     },
-    /// There are so many blocks that where they are does not fit the memory that
+    /// The lists of blocks and of xattr sets do not fit the memory that
     /// [`Options::memory`](crate::Options::memory) allows.
     #[error(
-        "where all blocks are takes {needed} bytes of memory, and the memory option leaves {allowed} \
-         for it; allow more, or use larger blocks"
+        "the lists of blocks and xattr sets need {needed} bytes of memory, the memory option leaves \
+         {allowed} for them; allow more, or use larger blocks"
     )]
     Memory {
         /// Bytes that are needed so far.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::format::split_xattr_name;
+
 /// Permissions, owner, modification time and extended attributes of one inode.
 ///
 /// ```
@@ -72,6 +74,13 @@ pub struct Xattrs(Option<Box<XattrMap>>);
 type XattrMap = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 impl Xattrs {
+    /// Returns whether squashfs can store an attribute of this name: `user.`, `trusted.` or
+    /// `security.`, and something without NUL bytes after it.
+    #[must_use]
+    pub fn can_store(name: &[u8]) -> bool {
+        split_xattr_name(name).is_some()
+    }
+
     /// Sets a value, replacing an earlier one of the same name.
     ///
     /// squashfs can store the prefixes `user.`, `trusted.` and `security.`. Anything else is

@@ -65,9 +65,11 @@ pub struct Options {
     /// bytes are a function of; the number of threads is not.
     ///
     /// On top come the state of the codec, for each thread (about 1 MB for zstd 3), and the tree,
-    /// which is the caller's, and what [`Body::append_bytes`](crate::Body::append_bytes) was lent. [`finish`](crate::DataWriter::finish) adds to the tree 12 bytes for
-    /// each inode, 4 for each directory, 20 for each set of extended attributes, and listings and
-    /// attributes in compressed form, because their tables stand behind that of the inodes.
+    /// which is the caller's, and what [`Body::append_bytes`](crate::Body::append_bytes) was lent.
+    /// [`finish`](crate::DataWriter::finish) adds to the tree 20 bytes per inode, 200 per directory,
+    /// and listings and attributes in compressed form, because their tables stand behind that of
+    /// the inodes. The table of sets of extended attributes, 16 bytes per set, is part of the
+    /// budget, with what finds equal sets and values: both have what the lists of blocks leave.
     pub memory: usize,
     /// Threads that compress, from 1, the default, on. The calling thread is one of them: it reads and writes, and
     /// compresses when it would have to wait for the others. The image is the same to the byte for any number.
@@ -201,8 +203,9 @@ pub(crate) enum TailPolicy {
     Always,
 }
 
-/// What the memory is for. When the tables are written, that of the blocks is for metadata blocks,
-/// and that of what is known for xattrs.
+/// What the memory is for. When the tables are written, the share of the blocks is for metadata
+/// blocks. What is left of `known`, `held` and `lists` is for the xattrs: `known` for finding equal
+/// ones, the other two for their sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shares {
     /// Bytes for what is remembered of earlier bodies.

@@ -4,7 +4,7 @@
 /// How many values are in each piece but the last.
 const PIECE: usize = 1024;
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pieces<T> {
     pieces: Vec<Vec<T>>,
     len: usize,
@@ -52,6 +52,11 @@ impl<T> Pieces<T> {
     pub(crate) fn iter_from(&self, index: usize) -> impl Iterator<Item = &T> + Clone {
         let pieces = self.pieces.get(index / PIECE..).unwrap_or_default();
         pieces.iter().flatten().skip(index % PIECE)
+    }
+
+    /// Everything, in order; what was taken is freed piece by piece.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
+        self.pieces.into_iter().flatten()
     }
 
     pub(crate) fn truncate(&mut self, len: usize) {

@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 
 use crate::error::{Error, TreeError};
 use crate::metadata::Metadata;
+use crate::pieces::Pieces;
 
 /// The longest name a directory entry can have, in bytes.
 pub const NAME_MAX: usize = 255;
@@ -189,7 +190,7 @@ impl<B> Node<B> {
 #[derive(Debug)]
 pub struct Tree<B> {
     /// Slots are not reused: an id kept too long leads nowhere, never to somebody else.
-    nodes: Vec<Option<Node<B>>>,
+    nodes: Pieces<Option<Node<B>>>,
     live: usize,
 }
 
@@ -200,14 +201,13 @@ impl<B> Tree<B> {
     #[must_use]
     pub fn new(mut root: Metadata) -> Self {
         root.mode &= 0o7777;
-        Self {
-            nodes: vec![Some(Node {
-                metadata: root,
-                kind: Kind::directory(),
-                links: 1,
-            })],
-            live: 1,
-        }
+        let mut nodes = Pieces::new();
+        nodes.push(Some(Node {
+            metadata: root,
+            kind: Kind::directory(),
+            links: 1,
+        }));
+        Self { nodes, live: 1 }
     }
 
     /// How many inodes there are, the root included.
@@ -239,7 +239,7 @@ impl<B> Tree<B> {
     /// Every live node with its id, in order of creation.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node<B>)> {
         (0u32..)
-            .zip(&self.nodes)
+            .zip(self.nodes.iter_from(0))
             .filter_map(|(index, node)| Some((NodeId(index), node.as_ref()?)))
     }
 
@@ -371,14 +371,14 @@ impl<B> Tree<B> {
                 links: node.links,
             })
         };
-        let nodes = (0u32..)
-            .zip(self.nodes)
-            .map(|(index, node)| node.map(|node| map(NodeId(index), node)).transpose())
-            .collect::<Result<_, E>>()?;
-        Ok(Tree {
-            nodes,
-            live: self.live,
-        })
+        let live = self.live;
+        let mut nodes = Pieces::new();
+        // Piece by piece, so that the nodes are never in memory twice.
+        for (index, node) in (0u32..).zip(self.nodes.into_values()) {
+            let node = node.map(|node| map(NodeId(index), node));
+            nodes.push(node.transpose()?);
+        }
+        Ok(Tree { nodes, live })
     }
 
     /// How many nodes there ever were.

@@ -149,7 +149,8 @@ impl<W: Write> DataWriter<W> {
         let mut queue = MetadataQueue::new(pool, memory, effort(stored.inodes), xattr_effort);
 
         let inode_table_start = image.position();
-        let xattrs = XattrWriter::new(options.memory.known, xattr_effort);
+        let taken = lists.bytes() + fragments.bytes();
+        let xattrs = XattrWriter::new(&options.memory, taken, xattr_effort);
         let Tables {
             directories,
             xattrs,
@@ -161,23 +162,25 @@ impl<W: Write> DataWriter<W> {
         let inode_count = count(refs.len(), "number of inodes")?;
         let id_count = u16::try_from(ids.len()).unwrap_or(u16::MAX);
 
-        let directory_table_start = image.write(&directories.bytes)?;
+        let directory_table_start = directories.bytes.write_to(&mut image)?;
         let entries = fragments
             .iter_from(0)
             .map(|fragment| Ok(fragment.to_bytes()));
         let table = queue.entries("the fragment table", effort(stored.fragments), entries)?;
-        let fragment_table_start = write_table(&mut image, &table)?;
+        let fragment_table_start = write_table(&mut image, table)?;
         let lookup_table_start = if options.exportable {
             let entries = refs.iter().map(|inode| Ok(inode.0.to_le_bytes()));
             let table = queue.entries("the export table", effort(stored.inodes), entries)?;
-            write_table(&mut image, &table)?
+            write_table(&mut image, table)?
         } else {
             ABSENT
         };
         let entries = ids.iter().map(|id| Ok(id.to_le_bytes()));
         let table = queue.entries("the id table", effort(stored.ids), entries)?;
-        let id_table_start = write_table(&mut image, &table)?;
-        let xattr_id_table_start = write_xattrs(&mut image, &xattrs)?;
+        let id_table_start = write_table(&mut image, table)?;
+        let (xattr_sets, dropped_xattrs) = (xattrs.count, xattrs.dropped);
+        let forgotten = counts.forgotten + xattrs.forgotten;
+        let xattr_id_table_start = write_xattrs(&mut image, xattrs)?;
         let bytes_used = image.position();
         pad(&mut image)?;
 
@@ -209,9 +212,9 @@ impl<W: Write> DataWriter<W> {
             dead_bytes: dead_bytes(tree, &mut lists, counts)?,
             fragments: fragment_count,
             ids: id_count,
-            xattr_sets: xattrs.count,
-            dropped_xattrs: xattrs.dropped,
-            forgotten: counts.forgotten + xattrs.forgotten,
+            xattr_sets,
+            dropped_xattrs,
+            forgotten,
             body_bytes: counts.body_bytes,
             hole_bytes: counts.hole_bytes,
             data_bytes: counts.data_bytes,
@@ -312,29 +315,29 @@ fn flags(options: &Resolved) -> Flags {
 ///
 /// Only the fragment table can be empty. It then starts where the directory table ends, because GRUB,
 /// U-Boot, 7-Zip and go-diskfs compute the size of the directory table from it, as mksquashfs has it.
-fn write_table<W: Write>(image: &mut Output<W>, table: &MetadataBlocks) -> Result<u64, Error> {
-    let start = image.write(&table.bytes)?;
-    image.write(&block_index(start, table))
+fn write_table<W: Write>(image: &mut Output<W>, table: MetadataBlocks) -> Result<u64, Error> {
+    let start = table.bytes.write_to(image)?;
+    image.write(&block_index(start, &table.starts))
 }
 
-fn write_xattrs<W: Write>(image: &mut Output<W>, xattrs: &XattrTables) -> Result<u64, Error> {
+fn write_xattrs<W: Write>(image: &mut Output<W>, xattrs: XattrTables) -> Result<u64, Error> {
     if xattrs.count == 0 {
         return Ok(ABSENT);
     }
-    let xattr_table_start = image.write(&xattrs.values.bytes)?;
-    let start = image.write(&xattrs.sets.bytes)?;
+    let xattr_table_start = xattrs.values.bytes.write_to(image)?;
+    let start = xattrs.sets.bytes.write_to(image)?;
     let header = XattrTableHeader {
         xattr_table_start,
         xattr_ids: xattrs.count,
         unused: 0,
     };
     let position = image.write(&header.to_bytes())?;
-    image.write(&block_index(start, &xattrs.sets))?;
+    image.write(&block_index(start, &xattrs.sets.starts))?;
     Ok(position)
 }
 
-fn block_index(start: u64, table: &MetadataBlocks) -> Vec<u8> {
-    let positions = table.starts.iter().map(|offset| start + offset);
+fn block_index(start: u64, starts: &[u64]) -> Vec<u8> {
+    let positions = starts.iter().map(|offset| start + offset);
     positions.flat_map(u64::to_le_bytes).collect()
 }
 

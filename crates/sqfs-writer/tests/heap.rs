@@ -92,6 +92,7 @@ const MIB: usize = 1 << 20;
 fn the_budget_is_kept_for_any_input() {
     data();
     tables();
+    trees();
 }
 
 fn data() {
@@ -151,7 +152,8 @@ fn tables() {
                 .unwrap();
         }
         let (used, sealed) = peak(|| writer(MIB, 4096, threads).finish(&tree).unwrap());
-        let promised = MIB + 12 * FILES + 4 * DIRECTORIES + 20 * sets;
+        // A set of attributes is a part of the budget.
+        let promised = MIB + 20 * FILES + 200 * DIRECTORIES;
         // Beside that there are the tables themselves, compressed.
         let image = usize::try_from(sealed.summary.image_bytes).unwrap();
         assert!(
@@ -159,5 +161,78 @@ fn tables() {
             "{threads} {sets}: {used}"
         );
         assert_eq!(sealed.summary.forgotten > 0, sets > 0);
+    }
+}
+
+/// One more than fills a vector of pointers that doubles, and a map of hashes.
+const MANY: usize = 57_345;
+
+/// A tree of many things of one kind, and what docs/squashfs.md says that each takes.
+fn trees() {
+    let file = |tree: &mut Tree<_>, name: String, metadata: Metadata| {
+        tree.insert(NodeId::ROOT, name.as_bytes(), metadata, Kind::Fifo)
+            .unwrap();
+    };
+    let directory = |tree: &mut Tree<_>, name: String| {
+        let kind = Kind::directory();
+        tree.insert(NodeId::ROOT, name.as_bytes(), Metadata::default(), kind)
+            .unwrap()
+    };
+    type Make<'a> = &'a dyn Fn(&mut Tree<sqfs_writer::FileData>, usize);
+    let plain: Make<'_> = &|tree, n| file(tree, format!("f{n:07}"), Metadata::default());
+    let long: Make<'_> = &|tree, n| file(tree, format!("{n:0200}"), Metadata::default());
+    let flat: Make<'_> = &|tree, n| {
+        directory(tree, format!("d{n:07}"));
+    };
+    let one_child: Make<'_> = &|tree, n| {
+        let parent = directory(tree, format!("d{n:07}"));
+        tree.insert(parent, b"f", Metadata::default(), Kind::Fifo)
+            .unwrap();
+    };
+    let xattr: Make<'_> = &|tree, n| {
+        let value = format!("{n:0100}").into_bytes();
+        let metadata = Metadata::default().with_xattr(*b"user.number", value);
+        file(tree, format!("f{n:07}"), metadata);
+    };
+    let (node, name, subdirectory) = (72, 80, 400);
+    let xattr_cost = 416 + 128 + 11 + 100;
+    // In memory, and while the tables are written: uncompressed, as compressed bytes may be.
+    for (kind, make, each, tables) in [
+        ("plain", plain, node + name, 20 + 8 + 10),
+        ("long", long, node + name + 224, 20 + 200 + 10),
+        ("flat", flat, node + name + subdirectory, 20 + 200 + 8 + 10),
+        (
+            "one child",
+            one_child,
+            2 * (node + name) + subdirectory,
+            40 + 200 + 9 + 20 + 12,
+        ),
+        (
+            "xattr",
+            xattr,
+            node + name + xattr_cost,
+            20 + 8 + 10 + 111 + 10 + 16,
+        ),
+    ] {
+        let (used, (tree, taken)) = peak(|| {
+            let before = HEAP.current_usage();
+            let mut tree = Tree::new(Metadata::default());
+            (0..MANY).for_each(|n| make(&mut tree, n));
+            let taken = HEAP.current_usage() - before;
+            (tree, taken)
+        });
+        assert!(used <= each * MANY + 64 * KIB, "{kind}: {}", used / MANY);
+        assert!(taken <= used, "{kind}");
+        let mut options = Options::default();
+        options.memory = 4 * MIB;
+        options.block_size = 4096;
+        options.compressor = sqfs_writer::Compressor::None;
+        let (used, sealed) = peak(|| {
+            let writer = DataWriter::new(io::sink(), &options).unwrap();
+            writer.finish(&tree)
+        });
+        drop(sealed.unwrap());
+        let most = 4 * MIB + tables * MANY + 512 * KIB;
+        assert!(used <= most, "{kind}: {}", used / MANY);
     }
 }

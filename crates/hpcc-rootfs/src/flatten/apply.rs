@@ -6,18 +6,23 @@ use sqfs_writer::{Kind, Metadata, NodeId, Tree};
 
 use super::RESERVED;
 use super::change::{Action, Changes, Content};
+use super::cost;
 use super::error::{EntryProblem, Problem};
 use super::marker::{opaque_name, split, whiteout_name};
 use super::options::{Options, Report};
 use super::resolve::{Place, Spot, Steps, parent, resolve};
 use super::waiting::{Waiting, WaitingLink};
-use crate::layer::Limits;
+use crate::layer::{Budget, Limits};
 
 /// Applies layers to a tree, oldest first.
 pub(super) struct Applier<H> {
     tree: Tree<Content<H>>,
     steps: Steps,
     limits: Limits,
+    /// What memory is left for the tree.
+    budget: Budget,
+    /// What of it the names of directories that are being emptied take.
+    listed: u64,
     /// What a directory is like that no layer describes.
     implied: Metadata,
     reserved: u64,
@@ -49,12 +54,14 @@ struct Last {
 }
 
 impl<H> Applier<H> {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options, budget: Budget) -> Self {
         let implied = Metadata::new(0o755).with_mtime(options.time);
         Self {
             tree: Tree::new(implied.clone()),
             steps: Steps::new(options.limits.link_steps),
             limits: options.limits.clone(),
+            budget,
+            listed: 0,
             implied,
             reserved: 0,
             data: 0,
@@ -103,6 +110,7 @@ impl<H> Applier<H> {
     /// The tree, and what is to be told about how it came to be.
     pub(super) fn finish(self, report: &mut Report) -> Tree<Content<H>> {
         report.reserved += self.reserved;
+        report.metadata_bytes = self.budget.metadata_peak();
         let live = self.tree.nodes().map(|(_, node)| match node.kind() {
             Kind::File(Content::Written { data, .. }) => *data,
             _ => 0,
@@ -164,12 +172,16 @@ impl<H> Applier<H> {
                 return Err(EntryProblem::LinkToDirectory(target));
             }
             Some(node) => self.link_to(parent, name, node)?,
-            None => self.waiting.push(WaitingLink {
-                path: path.into(),
-                target,
-                directory: parent,
-                name: name.into(),
-            }),
+            None => {
+                let cost = cost::waiting(path, &target, name);
+                self.budget.take_metadata(cost)?;
+                self.waiting.push(WaitingLink {
+                    path: path.into(),
+                    target,
+                    directory: parent,
+                    name: name.into(),
+                });
+            }
         }
         Ok(())
     }
@@ -201,7 +213,7 @@ impl<H> Applier<H> {
         if place.is_reserved(b"") {
             self.reserved += 1;
         } else if place.missing.is_empty() {
-            let names = self.older_names(place.directory);
+            let names = self.older_names(place.directory)?;
             self.sweep(names)?;
         }
         Ok(())
@@ -223,29 +235,35 @@ impl<H> Applier<H> {
                     self.tree.remove(directory, &name)?;
                 }
             } else if self.touched.contains(&node) {
-                pending.extend(self.older_names(node));
+                pending.extend(self.older_names(node)?);
             } else {
                 self.tree.remove(directory, &name)?;
             }
         }
+        self.budget
+            .return_metadata(std::mem::take(&mut self.listed));
         Ok(())
     }
 
     /// The names in a directory, some of which may be older than the layer; none if that is known
-    /// not to be so.
-    fn older_names(&mut self, directory: NodeId) -> Vec<(NodeId, Box<[u8]>)> {
+    /// not to be so. They are charged until [`sweep`](Self::sweep) is through.
+    fn older_names(&mut self, directory: NodeId) -> Result<Vec<Spot>, EntryProblem> {
         if directory > self.floor || !self.swept.insert(directory) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let entries = self
+        let Some(entries) = self
             .tree
             .get(directory)
-            .and_then(|node| node.as_directory());
-        entries
-            .into_iter()
-            .flat_map(|entries| entries.iter())
-            .map(|(name, _)| (directory, name.into()))
-            .collect()
+            .and_then(|node| node.as_directory())
+        else {
+            return Ok(Vec::new());
+        };
+        let bytes: usize = entries.iter().map(|(name, _)| name.len()).sum();
+        let cost = cost::SWEPT * entries.len() as u64 + bytes as u64;
+        self.listed += cost;
+        self.budget.take_metadata(cost)?;
+        let names = entries.iter().map(|(name, _)| (directory, name.into()));
+        Ok(names.collect())
     }
 
     /// The directory for a new name, made if it is not there; `None` if the name would be ours.
@@ -295,6 +313,7 @@ impl<H> Applier<H> {
     fn make(&mut self, place: Place) -> Result<NodeId, EntryProblem> {
         let mut directory = place.directory;
         for name in &place.missing {
+            self.budget.take_metadata(cost::implied(name))?;
             let metadata = self.implied.clone();
             directory = self.insert(directory, name, metadata, Kind::directory())?;
         }
@@ -448,6 +467,7 @@ impl<H> Applier<H> {
     fn drop_link(&mut self, path: &[u8]) -> Result<(), EntryProblem> {
         self.reserved += 1;
         if let Some(spot) = self.spot(path)? {
+            self.budget.take_metadata(cost::dropped_link(&spot.1))?;
             self.dropped.insert(spot, self.layers);
         }
         Ok(())

@@ -11,6 +11,10 @@ use sqfs_writer::{Kind, Metadata};
 /// Changes in one piece of a list.
 const CHUNK: usize = 4096;
 
+/// Bytes of paths after which a piece is full, too: while it grows it takes up to three times as
+/// much.
+const PATHS: usize = 256 << 10;
+
 /// What a regular file's inode leads to, while it is not known yet whether it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content<H> {
@@ -60,14 +64,17 @@ impl<H> Changes<H> {
         }
     }
 
+    /// How many bytes of that path would be stored, the next change of a full piece aside.
+    pub(super) fn suffix(&self, path: &[u8]) -> usize {
+        path.len() - shared(&self.last, path)
+    }
+
     pub(super) fn push(&mut self, path: &[u8], action: Action<H>) {
-        if self
-            .chunks
-            .back()
-            .is_none_or(|chunk| chunk.actions.len() == CHUNK)
-        {
+        let full = |chunk: &Chunk<H>| chunk.actions.len() == CHUNK || chunk.paths.len() >= PATHS;
+        if self.chunks.back().is_none_or(full) {
             if let Some(full) = self.chunks.back_mut() {
                 full.paths.shrink_to_fit();
+                full.actions.shrink_to_fit();
             }
             self.last.clear();
             self.chunks.push_back(Chunk {
@@ -78,12 +85,7 @@ impl<H> Changes<H> {
         let Some(chunk) = self.chunks.back_mut() else {
             return;
         };
-        let shared = self
-            .last
-            .iter()
-            .zip(path)
-            .take_while(|(a, b)| a == b)
-            .count();
+        let shared = shared(&self.last, path);
         push_number(&mut chunk.paths, shared);
         push_number(&mut chunk.paths, path.len() - shared);
         chunk.paths.extend_from_slice(&path[shared..]);
@@ -103,15 +105,19 @@ impl<H> Changes<H> {
     }
 
     /// Every change, in order.
-    pub(super) fn visit(&self, mut visit: impl FnMut(&[u8], &Action<H>)) {
+    pub(super) fn visit<E>(
+        &self,
+        mut visit: impl FnMut(&[u8], &Action<H>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut path = Vec::new();
         for chunk in &self.chunks {
             let mut paths = Paths::new(&chunk.paths);
             for action in &chunk.actions {
                 paths.next(&mut path);
-                visit(&path, action);
+                visit(&path, action)?;
             }
         }
+        Ok(())
     }
 
     /// Every change, in order; what was visited is freed.
@@ -129,6 +135,11 @@ impl<H> Changes<H> {
         }
         Ok(())
     }
+}
+
+/// Bytes that both begin with.
+fn shared(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 struct Paths<'a>(&'a [u8]);
@@ -192,7 +203,11 @@ mod tests {
         }
         let changes = changes.finish();
         let mut visited = Vec::new();
-        changes.visit(|path, _| visited.push(path.to_vec()));
+        let result: Result<(), ()> = changes.visit(|path, _| {
+            visited.push(path.to_vec());
+            Ok(())
+        });
+        result.unwrap();
         assert!(visited == paths);
         let mut consumed = Vec::new();
         let result: Result<(), ()> = changes.consume(|path, _| {

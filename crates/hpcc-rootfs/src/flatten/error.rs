@@ -4,14 +4,16 @@ use std::fmt;
 
 use ociget::DiffId;
 
-use crate::layer;
+use crate::layer::{self, Limit, Measure};
 
 /// Why an image could not be flattened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The image has more layers than [`Limits`](layer::Limits) allow.
-    #[error("the image has {value} layers, the limit is {max}")]
+    #[error(
+        "the image has {value} layers, the limit is {max}; if this image is to be trusted, raise the limit with --max-layers"
+    )]
     TooManyLayers {
         /// How many it has.
         value: usize,
@@ -98,10 +100,15 @@ pub enum EntryProblem {
     #[error("has a parent that leads through more than 255 symlinks; most likely a loop")]
     SymlinkLoop,
     /// All symlinks on the way to all parents add up to more than any image needs.
-    #[error("exceeds the limit of {0} steps through symlinks in one image")]
+    #[error(
+        "exceeds the limit of {0} steps through symlinks in one image; if this image is to be trusted, raise the limit with --max-link-steps"
+    )]
     LinkSteps(u64),
     /// Symlinks lead it deeper than paths may be.
-    #[error("is {depth} directories deep once symlinks are followed, the limit is {max}")]
+    #[error(
+        "is {depth} directories deep once symlinks are followed, the limit is {max}{}",
+        Measure::Depth.advice()
+    )]
     Depth {
         /// How deep it would be.
         depth: usize,
@@ -109,12 +116,25 @@ pub enum EntryProblem {
         max: usize,
     },
     /// Symlinks make its path longer than paths may be.
-    #[error("has a path of {length} bytes once symlinks are followed, the limit is {max}")]
+    #[error(
+        "has a path of {length} bytes once symlinks are followed, the limit is {max}{}",
+        Measure::Path.advice()
+    )]
     Length {
         /// How long it would be.
         length: usize,
         /// The limit.
         max: usize,
+    },
+    /// What is kept of all entries exceeds
+    /// [`Limits::metadata_bytes`](layer::Limits::metadata_bytes).
+    #[error(
+        "exceeds the limit of {max} bytes of memory for the names, links and attributes of the image{}",
+        Measure::MetadataBytes.advice()
+    )]
+    Memory {
+        /// The limit.
+        max: u64,
     },
     /// The tree itself refuses.
     #[error("is refused: {0}")]
@@ -127,6 +147,12 @@ impl EntryProblem {
             entry: entry.into(),
             problem: self,
         }
+    }
+}
+
+impl From<Limit> for EntryProblem {
+    fn from(limit: Limit) -> Self {
+        Self::Memory { max: limit.max() }
     }
 }
 

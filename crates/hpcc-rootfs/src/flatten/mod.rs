@@ -19,6 +19,7 @@
 
 mod apply;
 mod change;
+mod cost;
 mod error;
 mod lookup;
 mod marker;
@@ -138,9 +139,9 @@ pub fn flatten<S: BodySink>(
         proofs.push(proof);
     }
     proofs.reverse();
-    let mut report = reading.finish();
+    let (mut report, budget) = reading.finish();
 
-    let mut applier = Applier::new(options);
+    let mut applier = Applier::new(options, budget);
     for (layer, spec) in layers.specs.iter().enumerate() {
         if let Some(changes) = lists.pop() {
             let name = || LayerName::new(layer, &spec.diff_id);

@@ -21,6 +21,8 @@ pub struct Report {
     pub entries: u64,
     /// Bytes of all regular files of all layers, holes included.
     pub logical_bytes: u64,
+    /// Bytes of memory that [`Limits::metadata_bytes`] was charged with at the same time, at most.
+    pub metadata_bytes: u64,
     /// Whiteouts and opaque markers.
     pub whiteouts: u64,
     /// Entries that are not part of an image: below a whiteout's own name, and what aufs kept for
@@ -30,6 +32,11 @@ pub struct Report {
     pub reserved: u64,
     /// Textual access control lists that were left out, because squashfs holds none.
     pub acls: u64,
+    /// Extended attributes that were left out because squashfs cannot store their names.
+    pub unstorable_xattrs: u64,
+    /// Extended attributes that were left out because an overlay file system would obey them:
+    /// `trusted.overlay.*` and `user.overlay.*`.
+    pub overlay_xattrs: u64,
     /// Bytes of bodies that were not written because a newer layer replaces them.
     pub skipped_bytes: u64,
     /// Bytes of bodies that were written, holes left out, and that no name leads to in the end.

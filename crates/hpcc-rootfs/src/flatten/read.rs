@@ -6,6 +6,7 @@ use ociget::{DiffId, Verified};
 use sqfs_writer::{Kind, Tree};
 
 use super::change::{Action, Changes, Content};
+use super::cost;
 use super::error::{Error, LayerName};
 use super::marker::{Role, join, role};
 use super::options::Report;
@@ -19,6 +20,8 @@ pub(super) struct Reading<'a> {
     layers: Layers<'a>,
     budget: Budget,
     shadow: Shadow,
+    /// What the shadow index is charged with.
+    shadow_bytes: u64,
     report: Report,
 }
 
@@ -28,6 +31,7 @@ impl<'a> Reading<'a> {
             layers,
             budget: Budget::new(layers.limits.clone()),
             shadow: Shadow::default(),
+            shadow_bytes: 0,
             report: Report::default(),
         }
     }
@@ -42,10 +46,16 @@ impl<'a> Reading<'a> {
         let context = Context::new(index, self.layers)?;
         let mut tar = context.open(source, &mut self.budget)?;
         let mut changes = Changes::new();
+        let charge = |tar: &mut TarReader<'_>, bytes| {
+            let charged = tar.charge(bytes);
+            charged.map_err(|e| context.layer(e))
+        };
         let mut entry = Entry::default();
         let mut ordinal = 0;
         while tar.read_entry(&mut entry).map_err(|e| context.layer(e))? {
             self.report.acls += u64::from(entry.acls);
+            self.report.unstorable_xattrs += u64::from(entry.unstorable_xattrs);
+            self.report.overlay_xattrs += u64::from(entry.overlay_xattrs);
             let role =
                 role(&entry.path).map_err(|problem| problem.of(&entry.path).at(context.name()))?;
             match role {
@@ -53,16 +63,21 @@ impl<'a> Reading<'a> {
                 Role::Hidden => self.report.hidden += 1,
                 Role::Opaque { directory } => {
                     self.report.whiteouts += 1;
+                    charge(&mut tar, cost::marker(changes.suffix(directory)))?;
                     changes.push(directory, Action::Opaque);
                 }
                 Role::Whiteout { directory, name } => {
                     self.report.whiteouts += 1;
-                    changes.push(&join(directory, name), Action::Whiteout);
+                    let path = join(directory, name);
+                    charge(&mut tar, cost::marker(changes.suffix(&path)))?;
+                    changes.push(&path, Action::Whiteout);
                 }
                 Role::File => {
                     let metadata = std::mem::take(&mut entry.metadata);
                     let kind = match std::mem::take(&mut entry.kind) {
                         EntryKind::HardLink(target) => {
+                            let suffix = changes.suffix(&entry.path);
+                            charge(&mut tar, cost::link(&entry.path, suffix, &target))?;
                             changes.push(&entry.path, Action::Link(target));
                             ordinal += 1;
                             continue;
@@ -84,6 +99,8 @@ impl<'a> Reading<'a> {
                         EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
                         EntryKind::Fifo => Kind::Fifo,
                     };
+                    let suffix = changes.suffix(&entry.path);
+                    charge(&mut tar, cost::place(&entry.path, suffix, &metadata, &kind))?;
                     changes.push(&entry.path, Action::Place(metadata, kind));
                 }
             }
@@ -92,17 +109,34 @@ impl<'a> Reading<'a> {
         let proof = tar.finish().map_err(|e| context.layer(e))?;
         let changes = changes.finish();
         if index > 0 {
-            self.shadow.add(&changes);
+            let (budget, sum) = (&mut self.budget, &mut self.shadow_bytes);
+            let charge = |bytes| {
+                *sum += bytes;
+                Ok(budget.take_metadata(bytes)?)
+            };
+            let added = self.shadow.add(&changes, charge);
+            added.map_err(|problem| problem.at(context.name()))?;
         }
         Ok((changes, proof))
     }
 
-    pub(super) fn finish(self) -> Report {
-        Report {
-            entries: self.budget.entries(),
-            logical_bytes: self.budget.logical_bytes(),
-            ..self.report
-        }
+    /// What was counted, and what is left of the budget for the tree.
+    pub(super) fn finish(self) -> (Report, Budget) {
+        let Self {
+            mut budget,
+            shadow,
+            shadow_bytes,
+            report,
+            ..
+        } = self;
+        drop(shadow);
+        budget.return_metadata(shadow_bytes);
+        let report = Report {
+            entries: budget.entries(),
+            logical_bytes: budget.logical_bytes(),
+            ..report
+        };
+        (report, budget)
     }
 }
 
@@ -124,7 +158,8 @@ pub(super) fn recover<S: BodySink>(
     let mut recovered = BTreeMap::new();
     for (&layer, ordinals) in wanted.iter().rev() {
         let context = Context::new(layer, layers)?;
-        // The same bytes against the same limits; what they are was counted the first time.
+        // The same bytes against the same limits. They were counted the first time, and are not
+        // counted against the limits of the whole image again.
         let mut budget = Budget::new(layers.limits.clone());
         let mut tar = context.open(source, &mut budget)?;
         let mut entry = Entry::default();

@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use sqfs_writer::Kind;
 
 use super::change::{Action, Changes};
+use super::cost;
+use super::error::{EntryProblem, Problem};
 
 /// Names of newer layers, as hashes of their paths: two names with the same hash cost what a wrong
 /// hint costs, and a million names take megabytes instead of hundreds of them.
@@ -36,55 +38,68 @@ impl Shadow {
         (covered || self.replaced.contains(&hash.0)) && !self.linked.contains(&hash.0)
     }
 
-    /// Adds a layer that is newer than all that follow.
-    pub(super) fn add<H>(&mut self, changes: &Changes<H>) {
+    /// Adds a layer that is newer than all that follow. `charge` is called with the cost of what
+    /// is added before more is; its error ends that.
+    pub(super) fn add<H>(
+        &mut self,
+        changes: &Changes<H>,
+        mut charge: impl FnMut(u64) -> Result<(), EntryProblem>,
+    ) -> Result<(), Problem> {
         let mut placed = HashSet::new();
         let mut linked = Vec::new();
         changes.visit(|path, action| {
             let hash = PathHash::of(path).0;
+            let mut added = 0;
             match action {
                 Action::Place(_, Kind::Directory(_)) => {
-                    self.parents(path);
-                    self.replaced.insert(hash);
+                    added += self.parents(path);
+                    added += u64::from(self.replaced.insert(hash));
                 }
                 Action::Place(..) | Action::Link(_) => {
-                    self.parents(path);
-                    self.replaced.insert(hash);
-                    self.covered.insert(hash);
-                    placed.insert(hash);
+                    added += self.parents(path);
+                    added += u64::from(self.replaced.insert(hash));
+                    added += u64::from(self.covered.insert(hash));
+                    added += u64::from(placed.insert(hash));
                 }
                 Action::Whiteout => {
-                    self.replaced.insert(hash);
-                    self.covered.insert(hash);
+                    added += u64::from(self.replaced.insert(hash));
+                    added += u64::from(self.covered.insert(hash));
                     // A newer layer's link cannot reach past this one.
                     self.linked.remove(&hash);
                 }
                 Action::Opaque => {
-                    self.covered.insert(hash);
+                    added += u64::from(self.covered.insert(hash));
                 }
             }
             if let Action::Link(target) = action {
                 let target = PathHash::of(target).0;
                 if !placed.contains(&target) {
+                    // In this list, and in the set afterwards.
+                    added += 2;
                     linked.push(target);
                 }
             }
-        });
+            charge(added * cost::SHADOW).map_err(|problem| problem.of(path))
+        })?;
         for hash in &placed {
             self.linked.remove(hash);
         }
         self.linked.extend(linked);
+        Ok(())
     }
 
-    /// What has something below it is a directory from this layer on.
-    fn parents(&mut self, path: &[u8]) {
+    /// What has something below it is a directory from this layer on. Returns how many of them are
+    /// new.
+    fn parents(&mut self, path: &[u8]) -> u64 {
         let mut hash = PathHash::ROOT;
+        let mut added = 0;
         for byte in path {
             if *byte == b'/' {
-                self.replaced.insert(hash.0);
+                added += u64::from(self.replaced.insert(hash.0));
             }
             hash.push(*byte);
         }
+        added
     }
 }
 

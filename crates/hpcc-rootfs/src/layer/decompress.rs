@@ -53,6 +53,11 @@ impl<'a, P: Pieces> Decoder<'a, P> {
         Ok(Self { codec })
     }
 
+    /// Whether the blob is gzip, or turned out to be: its ratio has a bound that is worth a limit.
+    pub(super) fn is_gzip(&self) -> bool {
+        matches!(self.codec, Codec::Gzip(_) | Codec::GzipEnd(_))
+    }
+
     /// Some more decompressed bytes; 0 at the end of the blob.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stopped> {
         loop {

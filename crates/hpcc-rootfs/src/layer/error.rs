@@ -39,7 +39,7 @@ pub enum Error {
         problem: Malformed,
     },
     /// A cap of [`Limits`](super::Limits) is exceeded.
-    #[error("{at}: {what} is {value}, the limit is {max}; raise it if this image is to be trusted")]
+    #[error("{at}: {what} is {value}, the limit is {max}{}", .what.advice())]
     Limit {
         /// Where.
         at: At,
@@ -169,9 +169,17 @@ pub(crate) struct Limit {
 impl Limit {
     pub(super) fn check(what: Measure, value: u64, max: u64) -> Result<(), Self> {
         if value > max {
-            return Err(Self { what, value, max });
+            return Err(Self::exceeded(what, value, max));
         }
         Ok(())
+    }
+
+    pub(super) fn exceeded(what: Measure, value: u64, max: u64) -> Self {
+        Self { what, value, max }
+    }
+
+    pub(crate) fn max(&self) -> u64 {
+        self.max
     }
 
     pub(super) fn at(self, at: At) -> Error {

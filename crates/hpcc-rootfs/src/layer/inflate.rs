@@ -33,11 +33,17 @@ impl<'a, P: Pieces> Inflater<'a, P> {
         admit: Admit<'a>,
         chunk: usize,
     ) -> Result<Self, Error> {
+        let decoder = Decoder::open(blob, is_header, limits.zstd_window, admit)?;
+        let max_by_ratio = match decoder.is_gzip() {
+            true => size.saturating_mul(limits.ratio).max(limits.ratio_floor),
+            // zstd reaches 32 768 on honest zeros. What bounds it is the number of bytes.
+            false => u64::MAX,
+        };
         Ok(Self {
-            decoder: Decoder::open(blob, is_header, limits.zstd_window, admit)?,
+            decoder,
             decompressed: 0,
             max_bytes: limits.layer_bytes,
-            max_by_ratio: size.saturating_mul(limits.ratio).max(limits.ratio_floor),
+            max_by_ratio,
             verifier: Verifier::new(diff_id),
             chunks: Chunks::new(chunk),
             stopped: None,

@@ -21,8 +21,14 @@ pub struct Limits {
     pub logical_bytes: u64,
     /// Bytes that one layer may decompress to: 32 GiB.
     pub layer_bytes: u64,
-    /// Decompressed bytes for each compressed byte of a layer: 1100. Deflate alone reaches 1032.
-    /// Not applied to the first [`ratio_floor`](Self::ratio_floor) bytes of a layer.
+    /// Bytes that all layers may decompress to together: 64 GiB. A layer that an image lists twice
+    /// counts twice. Skipped contents and bytes after the end of an archive count. A second pass
+    /// over a layer does not: it decompresses bytes that were counted.
+    pub unpacked_bytes: u64,
+    /// Decompressed bytes for each compressed byte of a gzip layer: 1100. Deflate reaches 1032.
+    /// Not applied to the first [`ratio_floor`](Self::ratio_floor) bytes of a layer, nor to zstd,
+    /// which reaches 32 768 on zeros: [`layer_bytes`](Self::layer_bytes) and
+    /// [`unpacked_bytes`](Self::unpacked_bytes) bound it.
     pub ratio: u64,
     /// How many decompressed bytes a layer may have whatever its ratio: 16 MiB.
     pub ratio_floor: u64,
@@ -35,10 +41,15 @@ pub struct Limits {
     pub name: usize,
     /// Components of a path, and once symlinks among the parents are followed: 1024.
     pub depth: usize,
-    /// Bytes of all names and values of one entry's extended attributes: 64 KiB.
+    /// Bytes of all names and values of one entry's extended attributes, dropped ones included:
+    /// 64 KiB.
     pub xattr_bytes: usize,
-    /// Bytes of all paths, link targets and extended attributes of all layers: 256 MiB. They are
-    /// held in memory until the image is finished.
+    /// Extended attributes of one entry, dropped ones included: 1024.
+    pub xattrs: usize,
+    /// Bytes of memory for everything that is kept of the entries until the image is finished:
+    /// 384 MiB. Entries, directories, names, links, attributes and their tables are each charged
+    /// with the most that they can cost, whatever the allocator and the order make of them.
+    /// `docs/flattening.md` lists the charges.
     pub metadata_bytes: u64,
     /// Bytes of one extended header (PAX records, GNU long name): 1 MiB.
     pub header_bytes: usize,
@@ -58,6 +69,7 @@ impl Default for Limits {
             entries: 1 << 20,
             logical_bytes: 16 << 30,
             layer_bytes: 32 << 30,
+            unpacked_bytes: 64 << 30,
             ratio: 1100,
             ratio_floor: 16 << 20,
             zstd_window: 128 << 20,
@@ -65,7 +77,8 @@ impl Default for Limits {
             name: 255,
             depth: 1024,
             xattr_bytes: 64 << 10,
-            metadata_bytes: 256 << 20,
+            xattrs: 1024,
+            metadata_bytes: 384 << 20,
             header_bytes: 1 << 20,
             sparse_segments: 1 << 18,
             layers: 1024,
@@ -82,6 +95,9 @@ pub struct Budget {
     entries: u64,
     logical_bytes: u64,
     metadata_bytes: u64,
+    /// The largest value of that.
+    metadata_peak: u64,
+    unpacked_bytes: u64,
 }
 
 impl Budget {
@@ -93,6 +109,8 @@ impl Budget {
             entries: 0,
             logical_bytes: 0,
             metadata_bytes: 0,
+            metadata_peak: 0,
+            unpacked_bytes: 0,
         }
     }
 
@@ -128,13 +146,38 @@ impl Budget {
         )
     }
 
-    pub(super) fn take_metadata(&mut self, size: usize) -> Result<(), Limit> {
-        self.metadata_bytes = self.metadata_bytes.saturating_add(size as u64);
+    /// Charges memory for what is kept of entries.
+    pub(crate) fn take_metadata(&mut self, bytes: u64) -> Result<(), Limit> {
+        self.metadata_bytes = self.metadata_bytes.saturating_add(bytes);
+        self.metadata_peak = self.metadata_peak.max(self.metadata_bytes);
         Limit::check(
             Measure::MetadataBytes,
             self.metadata_bytes,
             self.limits.metadata_bytes,
         )
+    }
+
+    /// Takes a charge back: the memory is free again.
+    pub(crate) fn return_metadata(&mut self, bytes: u64) {
+        self.metadata_bytes = self.metadata_bytes.saturating_sub(bytes);
+    }
+
+    /// Bytes of memory that were charged at the same time, at most.
+    #[must_use]
+    pub fn metadata_peak(&self) -> u64 {
+        self.metadata_peak
+    }
+
+    /// Decompressed bytes that the image may still have.
+    pub(super) fn unpacked_left(&self) -> u64 {
+        self.limits
+            .unpacked_bytes
+            .saturating_sub(self.unpacked_bytes)
+    }
+
+    /// Counts the decompressed bytes of a layer.
+    pub(super) fn add_unpacked(&mut self, bytes: u64) {
+        self.unpacked_bytes = self.unpacked_bytes.saturating_add(bytes);
     }
 }
 
@@ -149,6 +192,7 @@ mod tests {
             entries: 1_048_576,
             logical_bytes: 17_179_869_184,
             layer_bytes: 34_359_738_368,
+            unpacked_bytes: 68_719_476_736,
             ratio: 1100,
             ratio_floor: 16_777_216,
             zstd_window: 134_217_728,
@@ -156,7 +200,8 @@ mod tests {
             name: 255,
             depth: 1024,
             xattr_bytes: 65_536,
-            metadata_bytes: 268_435_456,
+            xattrs: 1024,
+            metadata_bytes: 402_653_184,
             header_bytes: 1_048_576,
             sparse_segments: 262_144,
             layers: 1024,

@@ -12,6 +12,8 @@ pub enum Measure {
     LogicalBytes,
     /// [`Limits::layer_bytes`](super::Limits::layer_bytes).
     LayerBytes,
+    /// [`Limits::unpacked_bytes`](super::Limits::unpacked_bytes).
+    UnpackedBytes,
     /// [`Limits::ratio`](super::Limits::ratio), as the bytes that it allows.
     Ratio,
     /// [`Limits::zstd_window`](super::Limits::zstd_window).
@@ -26,12 +28,67 @@ pub enum Measure {
     SymlinkTarget,
     /// [`Limits::xattr_bytes`](super::Limits::xattr_bytes).
     XattrBytes,
+    /// [`Limits::xattrs`](super::Limits::xattrs).
+    Xattrs,
     /// [`Limits::metadata_bytes`](super::Limits::metadata_bytes).
     MetadataBytes,
     /// [`Limits::header_bytes`](super::Limits::header_bytes).
     HeaderBytes,
     /// [`Limits::sparse_segments`](super::Limits::sparse_segments).
     SparseSegments,
+}
+
+impl Measure {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::Entries,
+        Self::LogicalBytes,
+        Self::LayerBytes,
+        Self::UnpackedBytes,
+        Self::Ratio,
+        Self::ZstdWindow,
+        Self::Path,
+        Self::Name,
+        Self::Depth,
+        Self::SymlinkTarget,
+        Self::XattrBytes,
+        Self::Xattrs,
+        Self::MetadataBytes,
+        Self::HeaderBytes,
+        Self::SparseSegments,
+    ];
+
+    /// Returns the command-line option that raises the limit; `None` for what squashfs cannot
+    /// exceed.
+    #[must_use]
+    pub fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Entries => Some("--max-entries"),
+            Self::LogicalBytes => Some("--max-bytes"),
+            Self::LayerBytes => Some("--max-layer-bytes"),
+            Self::UnpackedBytes => Some("--max-unpacked"),
+            Self::Ratio => Some("--max-ratio"),
+            Self::ZstdWindow => Some("--max-zstd-window"),
+            Self::Path => Some("--max-path"),
+            Self::Depth => Some("--max-depth"),
+            Self::XattrBytes => Some("--max-xattr-bytes"),
+            Self::Xattrs => Some("--max-xattrs"),
+            Self::MetadataBytes => Some("--max-metadata"),
+            Self::HeaderBytes => Some("--max-header"),
+            Self::SparseSegments => Some("--max-sparse-segments"),
+            Self::Name | Self::SymlinkTarget => None,
+        }
+    }
+
+    /// Returns the end of a message about an exceeded limit: what to do about it.
+    pub(crate) fn advice(self) -> String {
+        match self.option() {
+            Some(option) => {
+                format!("; if this image is to be trusted, raise the limit with {option}")
+            }
+            None => String::new(),
+        }
+    }
 }
 
 /// As the subject of a sentence: `size of all files of the image`.
@@ -41,6 +98,7 @@ impl fmt::Display for Measure {
             Self::Entries => "number of entries in the image",
             Self::LogicalBytes => "size of all files of the image",
             Self::LayerBytes => "decompressed size of the layer",
+            Self::UnpackedBytes => "decompressed size of all layers of the image",
             Self::Ratio => "decompressed size of the layer for its compressed size",
             Self::ZstdWindow => "window of a zstd frame",
             Self::Path => "length of the path",
@@ -48,7 +106,8 @@ impl fmt::Display for Measure {
             Self::Depth => "depth of the path",
             Self::SymlinkTarget => "length of the symlink's target",
             Self::XattrBytes => "size of the extended attributes",
-            Self::MetadataBytes => "size of all names, link targets and xattrs of the image",
+            Self::Xattrs => "number of extended attributes",
+            Self::MetadataBytes => "memory for the names, links and attributes of the image",
             Self::HeaderBytes => "size of an extended header",
             Self::SparseSegments => "number of data runs",
         })

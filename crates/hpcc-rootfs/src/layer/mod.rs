@@ -50,6 +50,7 @@ mod tests;
 mod zstd;
 
 pub(crate) use chunk::{Chunk, Inflated, Stopped};
+pub(crate) use error::Limit;
 pub(crate) use inflate::Inflater;
 pub(crate) use input::Pieces;
 

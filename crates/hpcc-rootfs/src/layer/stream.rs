@@ -6,10 +6,11 @@ use bytes::Bytes;
 use ociget::{DiffId, Verified};
 
 use super::chunk::{Chunk, HEADROOM, Inflated, Stopped};
-use super::error::{At, Error};
+use super::error::{At, Error, Limit};
 use super::inflate::Inflater;
 use super::input::Reader;
 use super::limits::Limits;
+use super::measure::Measure;
 
 /// The decompressed bytes of one layer.
 pub struct Stream<'a> {
@@ -18,6 +19,9 @@ pub struct Stream<'a> {
     rest: Bytes,
     /// Where that chunk's end is in the layer.
     reached: u64,
+    /// Bytes of the layer that the image may have, and the limit that says so.
+    allowed: u64,
+    max: u64,
 }
 
 impl<'a> Stream<'a> {
@@ -45,12 +49,21 @@ impl<'a> Stream<'a> {
             source,
             rest: Bytes::new(),
             reached: 0,
+            allowed: u64::MAX,
+            max: u64::MAX,
         }
+    }
+
+    /// Allows so many bytes of this layer, which is what is left of `max` for all layers.
+    pub(super) fn allow(&mut self, left: u64, max: u64) {
+        self.allowed = left;
+        self.max = max;
     }
 
     /// How many bytes were taken so far.
     pub(super) fn position(&self) -> u64 {
-        self.reached - self.rest.len() as u64
+        let end = self.reached.min(self.allowed);
+        end.saturating_sub(self.rest.len() as u64)
     }
 
     /// The next `N` bytes, or fewer if the layer ends before. Takes nothing.
@@ -105,18 +118,40 @@ impl<'a> Stream<'a> {
     /// Gets the next chunk, with what is left of this one, less than [`HEADROOM`], in front of it.
     /// `false` at the end of the layer.
     fn fill(&mut self) -> Result<bool, Error> {
+        if self.reached > self.allowed {
+            return Err(self.exceeded());
+        }
         match self.source.next() {
             Ok(None) => Ok(false),
             Ok(Some(chunk)) => {
                 self.reached += chunk.len() as u64;
                 self.rest = chunk.into_bytes(&self.rest);
+                // The part within the limit is handed out first: the entry whose contents exceed
+                // it begins there.
+                let beyond = self.reached.saturating_sub(self.allowed);
+                let beyond = usize::try_from(beyond).unwrap_or(usize::MAX);
+                let within = self.rest.len().saturating_sub(beyond);
+                if beyond > 0 && within == 0 {
+                    return Err(self.exceeded());
+                }
+                self.rest.truncate(within);
                 Ok(true)
             }
             Err(Stopped::Layer(error)) => Err(error),
-            Err(Stopped::Limit(limit)) => Err(limit.at(At {
-                position: self.position(),
-                entry: Box::default(),
-            })),
+            Err(Stopped::Limit(limit)) => Err(self.stopped(limit)),
         }
+    }
+
+    /// All layers together are too long.
+    fn exceeded(&self) -> Error {
+        let one_more = self.max.saturating_add(1);
+        self.stopped(Limit::exceeded(Measure::UnpackedBytes, one_more, self.max))
+    }
+
+    fn stopped(&self, limit: Limit) -> Error {
+        limit.at(At {
+            position: self.position(),
+            entry: Box::default(),
+        })
     }
 }

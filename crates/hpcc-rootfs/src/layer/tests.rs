@@ -220,12 +220,14 @@ fn what_follows_is_hashed_too() {
 }
 
 #[test]
-fn a_bomb_stops_at_its_ratio() {
-    let floor = 16 << 20;
-    decode(&zstd(&vec![0; floor]), &vec![0; floor]).unwrap();
+fn a_zstd_bomb_stops_at_the_bytes_of_a_layer() {
+    let max = 16 << 20;
     for more in [1, 48 << 20] {
-        let blob = zstd(&vec![0; floor + more]);
-        let limits = Limits::default();
+        let blob = zstd(&vec![0; max + more]);
+        let limits = Limits {
+            layer_bytes: max as u64,
+            ..Limits::default()
+        };
         let id = DiffId(Digest::of(b""));
         let stream = Stream::open(&blob[..], blob.len() as u64, id, &limits).unwrap();
         let error = stream.finish().unwrap_err();
@@ -249,7 +251,7 @@ fn nothing_that_gzip_can_do_is_beyond_the_ratio() {
 #[test]
 fn a_layer_may_have_its_ratio_and_not_a_byte_more() {
     let content = b"0123456789".repeat(70_000);
-    let blob = zstd(&content);
+    let blob = gzip(&content);
     let needed = content.len().div_ceil(blob.len()) as u64;
     assert!(needed > 1);
     let read_with = |ratio| {
@@ -304,5 +306,36 @@ fn a_window_at_the_cap_is_read_and_one_beyond_is_refused() {
             ),
             "{error}"
         );
+    }
+}
+
+/// What a blob of that tar decompresses to within a ratio of 10 and a floor of `floor` bytes.
+fn within_ratio(blob: &[u8], content: &[u8], floor: usize) -> Result<(), String> {
+    let id = DiffId(Digest::of(content));
+    let limits = Limits {
+        ratio: 10,
+        ratio_floor: floor as u64,
+        ..Limits::default()
+    };
+    let stream = Stream::open(blob, blob.len() as u64, id, &limits);
+    let finished = stream.and_then(Stream::finish);
+    finished.map(drop).map_err(|error| error.to_string())
+}
+
+#[test]
+fn zeros_in_gzip_are_bound_by_the_ratio_above_the_floor() {
+    let content = vec![0; 1 << 20];
+    let blob = gzip(&content);
+    within_ratio(&blob, &content, content.len()).unwrap();
+    let error = within_ratio(&blob, &content, content.len() - 1).unwrap_err();
+    let words = ["for its compressed size", "1048575", "--max-ratio"];
+    assert!(words.iter().all(|word| error.contains(word)), "{error}");
+}
+
+#[test]
+fn zeros_in_zstd_and_plain_tar_have_no_ratio() {
+    let content = vec![0; 1 << 20];
+    for blob in [zstd(&content), content.clone()] {
+        within_ratio(&blob, &content, 0).unwrap();
     }
 }

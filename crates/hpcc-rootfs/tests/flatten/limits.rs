@@ -65,22 +65,6 @@ fn a_layer_has_a_limit_of_its_own() {
 }
 
 #[test]
-fn what_is_small_may_be_compressed_as_much_as_it_likes() {
-    let set = |floor| {
-        move |options: &mut Options| {
-            options.limits.ratio = 0;
-            options.limits.ratio_floor = floor;
-        }
-    };
-    accepts(&["f=x"], set(2048));
-    refuses(
-        &["f=x"],
-        set(2047),
-        &["for its compressed size", "entry \"f\"", "2047"],
-    );
-}
-
-#[test]
 fn links_to_links_may_be_as_long_a_chain_as_they_like_in_any_order() {
     let length = 3000;
     for step in [1, length - 1, 7] {
@@ -261,15 +245,116 @@ fn extended_headers_have_a_size() {
 }
 
 #[test]
-fn names_targets_and_xattrs_count_over_the_image() {
-    let layers = ["ab s->cd", "ab==s"];
-    accepts(&layers, |options| options.limits.metadata_bytes = 8);
-    let words = ["names, link targets and xattrs", "is 8, the limit is 7"];
-    refuses(&layers, |options| options.limits.metadata_bytes = 7, &words);
+fn xattrs_of_an_entry_have_a_number_dropped_ones_included() {
     let mut item = Item::new("f", What::File("x".into()));
-    item.xattrs.push(("user.a".into(), vec![1; 4]));
-    let with = |max| move |options: &mut Options| options.limits.metadata_bytes = max;
-    attempt(vec![vec![item.clone()]], with(11)).unwrap();
-    let error = attempt(vec![vec![item]], with(10)).unwrap_err();
-    assert!(error.contains("is 11, the limit is 10"), "{error}");
+    for name in ["user.a", "system.b", "trusted.overlay.c"] {
+        item.xattrs.push((name.into(), Vec::new()));
+    }
+    let with = |max| move |options: &mut Options| options.limits.xattrs = max;
+    attempt(vec![vec![item.clone()]], with(3)).unwrap();
+    let error = attempt(vec![vec![item]], with(2)).unwrap_err();
+    let words = [
+        "number of extended attributes is 3",
+        "\"f\"",
+        "--max-xattrs",
+    ];
+    for word in words {
+        assert!(error.contains(word), "no {word} in: {error}");
+    }
+}
+
+#[test]
+fn a_thousand_xattrs_are_allowed_and_one_more_than_1024_is_not() {
+    let item = |count| {
+        let mut item = Item::new("f", What::File("x".into()));
+        let names = (0..count).map(|n| (format!("user.{n}"), Vec::new()));
+        item.xattrs.extend(names);
+        vec![vec![item]]
+    };
+    attempt(item(1024), |_| {}).unwrap();
+    let error = attempt(item(1025), |_| {}).unwrap_err();
+    assert!(error.contains("is 1025, the limit is 1024"), "{error}");
+}
+
+#[test]
+fn memory_of_every_kind_of_entry_is_charged_to_the_byte() {
+    let mut xattrs = Item::new("f", What::File("x".into()));
+    xattrs.xattrs.push(("user.a".into(), vec![1; 4]));
+    let text = |layers: &[&str]| layers.iter().map(|text| layer(text)).collect();
+    let images: [Vec<Vec<Item>>; 8] = [
+        text(&["file"]),
+        text(&["a/b/c"]),
+        text(&["d/ s->d"]),
+        text(&["t n==t"]),
+        text(&["n==t t"]),
+        text(&["n==.hpcc/agent"]),
+        text(&["a", ".wh.a d/.wh..wh..opq"]),
+        vec![vec![xattrs]],
+    ];
+    for image in images {
+        let blobs = || image.iter().map(|items| tar(items)).collect();
+        let report = flatten_blobs(blobs(), &Options::default())
+            .0
+            .unwrap()
+            .report;
+        let charged = report.metadata_bytes;
+        assert!(charged > 0);
+        let with = |max| move |options: &mut Options| options.limits.metadata_bytes = max;
+        attempt(image.clone(), with(charged)).unwrap();
+        let error = attempt(image.clone(), with(charged - 1)).unwrap_err();
+        for word in [
+            "layer",
+            "memory",
+            "--max-metadata",
+            &(charged - 1).to_string(),
+        ] {
+            assert!(error.contains(word), "no {word} in: {error}");
+        }
+    }
+}
+
+#[test]
+fn decompressed_bytes_count_over_all_layers_the_same_one_twice() {
+    // Two blocks of entry, two of end.
+    let layers = ["f=x"; 3];
+    accepts(&layers, |options| options.limits.unpacked_bytes = 3 * 2048);
+    refuses(
+        &layers,
+        |options| options.limits.unpacked_bytes = 3 * 2048 - 1,
+        &[
+            "layer 1 ",
+            "all layers of the image is 6144, the limit is 6143",
+            "--max-unpacked",
+        ],
+    );
+    // The entry is named whose contents exceed it.
+    refuses(
+        &layers,
+        |options| options.limits.unpacked_bytes = 2 * 2048 + 512,
+        &["layer 1 ", "\"f\"", "--max-unpacked"],
+    );
+}
+
+#[test]
+fn decompressed_bytes_after_the_end_of_an_archive_count() {
+    let blob = [tar(&layer("f=x")), vec![0; 100_000]].concat();
+    let attempt = |max| {
+        let mut options = Options::default();
+        options.limits.unpacked_bytes = max;
+        flatten_blobs(vec![blob.clone()], &options).0.map(drop)
+    };
+    attempt(102_048).unwrap();
+    let error = chain(&attempt(102_047).unwrap_err());
+    assert!(error.contains("--max-unpacked"), "{error}");
+}
+
+#[test]
+fn a_second_pass_over_a_layer_does_not_count_again() {
+    let layers = ["b/ a->b", "a/x=old", "a/ a/x=new"].map(layer);
+    let blobs = || layers.iter().map(|items| tar(items)).collect::<Vec<_>>();
+    let mut options = Options::default();
+    options.limits.unpacked_bytes = blobs().iter().map(|blob| blob.len() as u64).sum();
+    let (flattened, source, _) = flatten_blobs(blobs(), &options);
+    assert_eq!(flattened.unwrap().report.layers_read_again, [1]);
+    assert_eq!(source.opened.len(), 4);
 }

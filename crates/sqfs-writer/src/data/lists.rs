@@ -112,7 +112,7 @@ impl Lists {
     }
 
     /// Bytes of memory that all lists take.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.words.bytes()
     }
 

@@ -32,7 +32,7 @@ pub(crate) use metadata::{BlockStart, METADATA_SIZE, MetadataHeader};
 pub(crate) use options::{Compression, GzipOptions, Lz4Options, ZstdOptions};
 pub(crate) use superblock::{ABSENT, Flags, Superblock};
 pub(crate) use xattr::{
-    XATTR_PREFIXES, XattrEntry, XattrId, XattrIndex, XattrTableHeader, XattrType, XattrValue,
+    XattrEntry, XattrId, XattrIndex, XattrTableHeader, XattrType, XattrValue, split_xattr_name,
 };
 
 use std::mem;

@@ -8,7 +8,17 @@
 use super::{layout, newtype};
 
 /// Prefixes that are a number in the image, in the order of those numbers. Others can't be stored.
-pub(crate) const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+
+/// Splits a name into the number of its prefix and the rest. Returns `None` for a name that the
+/// format cannot express.
+pub(crate) fn split_xattr_name(name: &[u8]) -> Option<(u16, &[u8])> {
+    (0..)
+        .zip(XATTR_PREFIXES)
+        .find_map(|(number, prefix)| Some((number, name.strip_prefix(prefix)?)))
+        // A NUL would end the name for every reader; an empty one is refused by Linux.
+        .filter(|(_, rest)| !rest.is_empty() && !rest.contains(&0))
+}
 
 newtype! {
     /// Index into the table of sets.

@@ -8,6 +8,7 @@ mod inode;
 mod listing;
 mod order;
 mod queue;
+mod stored;
 mod xattrs;
 
 pub(crate) use queue::{MetadataBlocks, MetadataQueue};
@@ -63,16 +64,13 @@ impl Tables {
             pending: Vec::new(),
         };
         for &id in &order {
-            builder.add(id, queue)?;
-            if queue.len(Table::Inodes) >= PIECE {
-                image.write(&queue.take(Table::Inodes))?;
-            }
+            builder.add(id, queue, image)?;
         }
         let root = builder.add_root(queue)?;
         builder.listings.finish(queue)?;
         queue.end(&[Table::Inodes, Table::Listings, Table::Xattrs])?;
-        let inodes = queue.finish(Table::Inodes);
-        image.write(&inodes.bytes)?;
+        let mut inodes = queue.finish(Table::Inodes);
+        std::mem::take(&mut inodes.bytes).write_to(image)?;
         let root = inodes.resolve(root)?;
         let places = builder.places.places.into_iter();
         let places = places.map(|place| inodes.resolve(place));
@@ -100,7 +98,12 @@ struct Builder<'t> {
 
 impl Builder<'_> {
     /// A directory's turn: the inodes of its children, then its listing.
-    fn add(&mut self, id: NodeId, queue: &mut MetadataQueue) -> Result<(), Error> {
+    fn add<W: Write>(
+        &mut self,
+        id: NodeId,
+        queue: &mut MetadataQueue,
+        image: &mut Output<W>,
+    ) -> Result<(), Error> {
         let directory = as_directory(self.tree, id)?;
         let mut subdirectories: u32 = 0;
         let mut name_bytes = 0;
@@ -115,6 +118,10 @@ impl Builder<'_> {
             if place == UNWRITTEN {
                 let place = self.add_child(queue, id, name, child, number, &mut listings)?;
                 self.places.set(number, place);
+                // Here and not after the directory: nobody knows how large its inodes are.
+                if queue.len(Table::Inodes) >= PIECE {
+                    queue.take(Table::Inodes).write_to(image)?;
+                }
             }
         }
         let lines = directory.iter().map(|(name, child)| {

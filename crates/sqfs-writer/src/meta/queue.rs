@@ -19,6 +19,7 @@
 use std::collections::VecDeque;
 use std::io;
 
+use super::stored::StoredBytes;
 use crate::error::Error;
 use crate::format::{BlockStart, Field, InodeRef, METADATA_SIZE, MetadataHeader};
 use crate::pool::{Answer, Block, Compressed, Effort, Pool};
@@ -66,7 +67,7 @@ struct Patch {
 pub(crate) struct MetadataBlocks {
     name: &'static str,
     /// All blocks with their headers, without gaps, but for what was taken before.
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: StoredBytes,
     /// Where each block begins in the table.
     pub(crate) starts: Vec<u64>,
 }
@@ -106,7 +107,7 @@ struct State {
     starts: Vec<u64>,
     /// From the first block that is not in `bytes` on.
     results: VecDeque<Option<Compressed>>,
-    bytes: Vec<u8>,
+    bytes: StoredBytes,
 }
 
 struct Pending {
@@ -128,7 +129,7 @@ impl MetadataQueue {
             ended: 0,
             starts: vec![0],
             results: VecDeque::new(),
-            bytes: Vec::new(),
+            bytes: StoredBytes::default(),
         };
         Self {
             tables: [
@@ -205,7 +206,7 @@ impl MetadataQueue {
     }
 
     /// What is compressed of a table and in order, to be written where it belongs.
-    pub(crate) fn take(&mut self, table: Table) -> Vec<u8> {
+    pub(crate) fn take(&mut self, table: Table) -> StoredBytes {
         std::mem::take(&mut self.state_mut(table).bytes)
     }
 
@@ -395,8 +396,8 @@ impl State {
         } else {
             MetadataHeader::RAW
         };
-        self.bytes.extend_from_slice(&(len | flag).to_le_bytes());
-        self.bytes.extend_from_slice(stored);
+        self.bytes.push(&(len | flag).to_le_bytes());
+        self.bytes.push(stored);
         let start = self.starts.last().copied().unwrap_or_default();
         let size = MetadataHeader::SIZE as u64 + u64::from(len);
         self.starts.push(start + size);

@@ -3,10 +3,11 @@
 use super::queue::{Link, MetadataBlocks, MetadataQueue, Place, Table};
 use crate::error::Error;
 use crate::format::{
-    Field, XATTR_PREFIXES, XattrEntry, XattrId, XattrIndex, XattrType, XattrValue,
+    Field, XattrEntry, XattrId, XattrIndex, XattrType, XattrValue, split_xattr_name,
 };
-use crate::known::{Fingerprint, Known, Of};
+use crate::known::{Fingerprint, Known, Of, Where};
 use crate::metadata::Xattrs;
+use crate::options::Shares;
 use crate::pieces::Pieces;
 use crate::pool::Effort;
 
@@ -32,22 +33,67 @@ pub(crate) struct XattrWriter {
     /// With the number of the metadata block where its position will be.
     sets: Pieces<XattrId>,
     /// Sets that are stored, by index, and where long values are. A set that was forgotten is
-    /// stored again, nothing worse.
-    known: Known,
+    /// stored again, nothing worse. `None` once the sets need its memory.
+    known: Option<Known>,
+    /// What `known` had to give up.
+    forgotten: u64,
+    memory: Memory,
     dropped: u64,
     /// What is tried on the table of sets.
     effort: Effort,
 }
 
+/// What the sets may take of the writer's budget.
+struct Memory {
+    /// Bytes that the lists of blocks and fragments take of it already.
+    taken: usize,
+    /// Up to this sum of both there is room for finding equal sets as well.
+    shared: usize,
+    /// The largest sum of both.
+    max: usize,
+}
+
 impl XattrWriter {
-    /// Remembers what has been stored in `memory` bytes.
-    pub(crate) fn new(memory: usize, effort: Effort) -> Self {
+    /// A writer that stays within what `taken` bytes of lists leave of the budget.
+    pub(crate) fn new(shares: &Shares, taken: usize, effort: Effort) -> Self {
+        let Shares {
+            known, held, lists, ..
+        } = *shares;
+        // Lists that exceed their share have taken the rest from `known`.
+        let borrowed = taken.saturating_sub(lists);
+        let known = known.saturating_sub(borrowed);
+        let max = shares.known + held + lists;
         Self {
             effort,
             sets: Pieces::new(),
-            known: Known::new(memory),
+            known: Some(Known::new(known)),
+            forgotten: 0,
+            memory: Memory {
+                taken,
+                shared: max - known,
+                max,
+            },
             dropped: 0,
         }
+    }
+
+    /// Keeps the sets within the budget, as the lists of blocks are: what finds equal ones makes
+    /// room for them.
+    fn check_memory(&mut self) -> Result<(), Error> {
+        let needed = self.memory.taken + self.sets.bytes();
+        if needed <= self.memory.shared {
+            return Ok(());
+        }
+        if let Some(known) = self.known.take() {
+            self.forgotten += known.forget();
+        }
+        if needed > self.memory.max {
+            return Err(Error::Memory {
+                needed,
+                allowed: self.memory.max,
+            });
+        }
+        Ok(())
     }
 
     /// The index of a set, which is stored if it is new. `entry` names the inode for messages.
@@ -61,14 +107,24 @@ impl XattrWriter {
             return Ok(XattrIndex::NONE);
         }
         let fingerprint = fingerprint(xattrs);
-        if let Some([index, _]) = self.known.get(&fingerprint) {
+        if let Some([index, _]) = self.find(&fingerprint) {
             self.dropped += unsupported(xattrs);
             return Ok(XattrIndex(index));
         }
         let index = self.add_set(queue, xattrs, entry)?;
         self.dropped += unsupported(xattrs);
-        self.known.insert(fingerprint, [index.0, 0]);
+        self.remember(fingerprint, [index.0, 0]);
         Ok(index)
+    }
+
+    fn find(&self, fingerprint: &Fingerprint) -> Option<Where> {
+        self.known.as_ref()?.get(fingerprint)
+    }
+
+    fn remember(&mut self, fingerprint: Fingerprint, found: Where) {
+        if let Some(known) = &mut self.known {
+            known.insert(fingerprint, found);
+        }
     }
 
     fn add_set(
@@ -81,7 +137,10 @@ impl XattrWriter {
         if dropped > 0 {
             // What is left may be a set that is known.
             let mut rest = Xattrs::default();
-            for (name, value) in xattrs.iter().filter(|(name, _)| split(name).is_some()) {
+            for (name, value) in xattrs
+                .iter()
+                .filter(|(name, _)| split_xattr_name(name).is_some())
+            {
                 rest.insert(name, value);
             }
             return self.add(queue, &rest, entry);
@@ -125,6 +184,7 @@ impl XattrWriter {
             count,
             size,
         });
+        self.check_memory()?;
         Ok(index)
     }
 
@@ -135,12 +195,12 @@ impl XattrWriter {
         name: &[u8],
         value: &[u8],
     ) -> Result<usize, Error> {
-        let Some((prefix, name)) = split(name) else {
+        let Some((prefix, name)) = split_xattr_name(name) else {
             return Ok(0);
         };
         let fingerprint = (value.len() > INLINE_MAX)
             .then(|| Fingerprint::new(blake3::hash(value), Of::XattrValue));
-        let known = fingerprint.and_then(|fingerprint| self.known.get(&fingerprint));
+        let known = fingerprint.and_then(|fingerprint| self.find(&fingerprint));
         let flag = known.map_or(0, |_| XattrType::OUT_OF_LINE);
         let entry = XattrEntry {
             xattr_type: XattrType(prefix | flag),
@@ -150,7 +210,7 @@ impl XattrWriter {
         queue.write(Table::Xattrs, name, &[])?;
         if let (None, Some(fingerprint)) = (known, fingerprint) {
             let Place { block, offset } = queue.place(Table::Xattrs);
-            self.known.insert(fingerprint, [block, offset.into()]);
+            self.remember(fingerprint, [block, offset.into()]);
         }
         let len = known.map_or(value.len(), |_| INLINE_MAX);
         let header = XattrValue {
@@ -185,7 +245,7 @@ impl XattrWriter {
             values,
             count: u32::try_from(self.sets.len()).unwrap_or(u32::MAX),
             dropped: self.dropped,
-            forgotten: self.known.forgotten(),
+            forgotten: self.forgotten + self.known.map_or(0, |known| known.forgotten()),
         })
     }
 }
@@ -209,19 +269,10 @@ fn fingerprint(xattrs: &Xattrs) -> Fingerprint {
     Fingerprint::new(hasher.finalize(), Of::XattrSet)
 }
 
-/// Number of the prefix, and the rest of the name; `None` for names the format can't express.
-fn split(name: &[u8]) -> Option<(u16, &[u8])> {
-    (0..)
-        .zip(XATTR_PREFIXES)
-        .find_map(|(number, prefix)| Some((number, name.strip_prefix(prefix)?)))
-        // A NUL would end the name for every reader; an empty one is refused by Linux.
-        .filter(|(_, rest)| !rest.is_empty() && !rest.contains(&0))
-}
-
 fn unsupported(xattrs: &Xattrs) -> u64 {
     xattrs
         .iter()
-        .filter(|(name, _)| split(name).is_none())
+        .filter(|(name, _)| split_xattr_name(name).is_none())
         .count() as u64
 }
 
@@ -237,6 +288,15 @@ mod tests {
         MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress)
     }
 
+    fn shares(known: usize, lists: usize) -> Shares {
+        Shares {
+            known,
+            held: 0,
+            lists,
+            blocks: 1,
+        }
+    }
+
     fn set(pairs: &[(&str, &[u8])]) -> Xattrs {
         let mut xattrs = Xattrs::default();
         for &(name, value) in pairs {
@@ -248,7 +308,7 @@ mod tests {
     #[test]
     fn equal_sets_share_an_index_also_after_dropping_what_cannot_be_stored() {
         let mut queue = queue();
-        let mut writer = XattrWriter::new(1 << 20, Effort::Compress);
+        let mut writer = XattrWriter::new(&shares(1 << 20, 1 << 20), 0, Effort::Compress);
         let cases = [
             (set(&[]), XattrIndex::NONE, 0),
             (set(&[("user.a", b"1")]), XattrIndex(0), 0),
@@ -286,7 +346,7 @@ mod tests {
     #[test]
     fn a_long_value_is_stored_once_and_a_short_one_every_time() {
         let mut queue = queue();
-        let mut writer = XattrWriter::new(1 << 20, Effort::Compress);
+        let mut writer = XattrWriter::new(&shares(1 << 20, 1 << 20), 0, Effort::Compress);
         for pairs in [
             [("user.a", &b"12345678"[..]), ("user.b", b"123456789")],
             [("user.c", b"12345678"), ("user.d", b"123456789")],
@@ -320,9 +380,21 @@ mod tests {
         let sets: Vec<_> = (0..40u8)
             .map(|n| set(&[("user.n", &[n; 4]), ("user.long", &[n / 2; 100])]))
             .collect();
-        for (memory, count, forgotten) in [(1 << 20, 40, 0), (0, 80, 160)] {
+        let mut one = Pieces::new();
+        one.push(XattrId {
+            xattr: 0,
+            count: 0,
+            size: 0,
+        });
+        let piece = one.bytes();
+        for (known, lists, taken, count, forgotten) in [
+            (1 << 20, piece, 0, 40, 0),
+            (0, piece, 0, 80, 160),
+            // Lists of blocks have taken what would find equal sets.
+            (1 << 20, 0, (1 << 20) - piece, 80, 1),
+        ] {
             let mut queue = queue();
-            let mut writer = XattrWriter::new(memory, Effort::Store);
+            let mut writer = XattrWriter::new(&shares(known, lists), taken, Effort::Store);
             for xattrs in sets.iter().chain(&sets) {
                 writer.add(&mut queue, xattrs, String::new).unwrap();
             }
@@ -333,9 +405,24 @@ mod tests {
     }
 
     #[test]
+    fn sets_beyond_the_budget_are_an_error() {
+        let mut queue = queue();
+        let mut writer = XattrWriter::new(&shares(1000, 20_000), 0, Effort::Store);
+        let mut add = |n: u32| {
+            let xattrs = set(&[("user.n", &n.to_le_bytes())]);
+            writer.add(&mut queue, &xattrs, String::new).map(drop)
+        };
+        let error = (0..2000).find_map(|n| add(n).err());
+        let Some(Error::Memory { needed, allowed }) = error else {
+            panic!("{error:?}")
+        };
+        assert!(needed > allowed && allowed == 21_000);
+    }
+
+    #[test]
     fn what_linux_cannot_read_back_is_an_error_that_names_the_entry() {
         let mut queue = queue();
-        let mut writer = XattrWriter::new(1 << 20, Effort::Compress);
+        let mut writer = XattrWriter::new(&shares(1 << 20, 1 << 20), 0, Effort::Compress);
         let name = format!("user.{}", "n".repeat(251));
         let value = vec![0; VALUE_MAX + 1];
         for xattrs in [set(&[(&name, b"")]), set(&[("user.v", &value)])] {

@@ -11,6 +11,7 @@ use hpcc_rootfs::{Agents, Compressor, Injection, Options, Store};
 use ociget::{Digest, Platform};
 
 use crate::injection;
+use crate::limits::LimitArgs;
 use crate::subject::Subject;
 
 /// Turn container images into squashfs root file systems that a microVM boots.
@@ -114,6 +115,8 @@ pub(crate) struct Pull {
     #[command(flatten)]
     image_options: ImageArgs,
     #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
     network: NetworkArgs,
 }
 
@@ -131,6 +134,8 @@ pub(crate) struct Build {
     target: Target,
     #[command(flatten)]
     image_options: ImageArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
     #[command(flatten)]
     network: NetworkArgs,
 }
@@ -185,12 +190,6 @@ struct ImageArgs {
     /// Threads that compress [default: the CPUs this process may use]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Bytes that the files of all layers may have together [default: 16G]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_bytes: Option<u64>,
-    /// Entries that all layers may have together [default: 1048576]
-    #[arg(long, value_name = "N")]
-    max_entries: Option<u64>,
     /// Print where the time went, stage by stage
     #[arg(long)]
     timings: bool,
@@ -282,7 +281,12 @@ impl Pull {
     }
 
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
-        let mut options = resolve(&self.target, &self.image_options, &self.network)?;
+        let mut options = resolve(
+            &self.target,
+            &self.image_options,
+            &self.limits,
+            &self.network,
+        )?;
         for (architecture, file) in [("amd64", &self.agent_amd64), ("arm64", &self.agent_arm64)] {
             if let Some(file) = file {
                 options.agents = options.agents.with(architecture, file);
@@ -302,11 +306,21 @@ impl Build {
     }
 
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
-        resolve(&self.target, &self.image_options, &self.network)
+        resolve(
+            &self.target,
+            &self.image_options,
+            &self.limits,
+            &self.network,
+        )
     }
 }
 
-fn resolve(target: &Target, image: &ImageArgs, network: &NetworkArgs) -> anyhow::Result<Options> {
+fn resolve(
+    target: &Target,
+    image: &ImageArgs,
+    limits: &LimitArgs,
+    network: &NetworkArgs,
+) -> anyhow::Result<Options> {
     let mut options = Options::default();
     if let Some(platform) = &target.platform {
         options.platform = platform.clone();
@@ -329,12 +343,7 @@ fn resolve(target: &Target, image: &ImageArgs, network: &NetworkArgs) -> anyhow:
     if let Some(threads) = image.threads {
         options.threads = threads;
     }
-    if let Some(bytes) = image.max_bytes {
-        options.limits.logical_bytes = bytes;
-    }
-    if let Some(entries) = image.max_entries {
-        options.limits.entries = entries;
-    }
+    limits.apply(&mut options.limits);
     if let Some(layers) = network.parallel_layers {
         options.parallel_layers = layers;
     }
@@ -391,7 +400,7 @@ impl NetworkArgs {
 }
 
 /// Bytes, with K, M, G or T for powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text.get(digits.len()..).unwrap_or_default() {
         "" => 0,

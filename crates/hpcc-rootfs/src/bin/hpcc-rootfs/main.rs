@@ -8,6 +8,7 @@ mod build;
 mod gc;
 mod injection;
 mod inspect;
+mod limits;
 mod list;
 mod output;
 mod pull;

@@ -71,11 +71,13 @@ pub(crate) fn summary(summary: &Summary) -> Value {
         "layers": {
             "entries": layers.entries,
             "logical_bytes": layers.logical_bytes,
+            "metadata_bytes": layers.metadata_bytes,
             "whiteouts": layers.whiteouts,
             "skipped_bytes": layers.skipped_bytes,
             "dropped_reserved": layers.reserved,
             "dropped_hidden": layers.hidden,
             "dropped_acls": layers.acls,
+            "dropped_overlay_xattrs": layers.overlay_xattrs,
             "read_again": layers.layers_read_again,
         },
         "image": {
@@ -88,7 +90,7 @@ pub(crate) fn summary(summary: &Summary) -> Value {
             "data_bytes": image.data_bytes,
             "hole_bytes": image.hole_bytes,
             "dead_bytes": image.dead_bytes,
-            "dropped_xattrs": image.dropped_xattrs,
+            "dropped_xattrs": summary.dropped_xattrs(),
         },
         "replaced_mount_points": summary.replaced_mount_points,
         "seconds": {

@@ -30,6 +30,8 @@ pub(super) fn decode(
     check_depth(&entry.path, limits)?;
     entry.metadata = metadata(header, pax)?;
     entry.acls = pax.acls;
+    entry.unstorable_xattrs = pax.unstorable_xattrs;
+    entry.overlay_xattrs = pax.overlay_xattrs;
     entry.kind = match header.typeflag() {
         0 if name.ends_with(b"/") => EntryKind::Directory,
         // 7 is a file that wants contiguous blocks; S has a sparse map.

@@ -18,19 +18,11 @@ pub struct Entry {
     /// How many textual access control lists it carries (`SCHILY.acl.*`), which are left out:
     /// squashfs cannot hold any.
     pub acls: u32,
-}
-
-impl Entry {
-    /// What it takes to remember it, near enough.
-    pub(super) fn metadata_bytes(&self) -> usize {
-        let target = match &self.kind {
-            EntryKind::Symlink(target) | EntryKind::HardLink(target) => target.len(),
-            _ => 0,
-        };
-        let xattrs = self.metadata.xattrs.iter();
-        let xattrs: usize = xattrs.map(|(name, value)| name.len() + value.len()).sum();
-        self.path.len() + target + xattrs
-    }
+    /// Extended attributes that were left out because squashfs cannot store their names.
+    pub unstorable_xattrs: u32,
+    /// Extended attributes that were left out because an overlay file system would obey them:
+    /// `trusted.overlay.*` and `user.overlay.*`.
+    pub overlay_xattrs: u32,
 }
 
 /// What an entry is, with what belongs to that.

@@ -2,6 +2,8 @@
 //!
 //! Values are taken by that length and nothing else: they may hold newlines, `=` and NUL.
 
+use std::collections::BTreeSet;
+
 use sqfs_writer::Xattrs;
 
 use super::sparse::PaxSparse;
@@ -20,6 +22,9 @@ pub(super) struct Extended {
     pub(super) mtime: Option<i128>,
     pub(super) xattrs: Xattrs,
     pub(super) acls: u32,
+    /// How many of the attributes were left out, by reason.
+    pub(super) unstorable_xattrs: u32,
+    pub(super) overlay_xattrs: u32,
     pub(super) sparse: PaxSparse,
 }
 
@@ -30,12 +35,21 @@ impl Extended {
     /// stands; an empty value of an xattr is an empty xattr.
     pub(super) fn parse(body: &[u8], limits: &Limits) -> Result<Self, Fault> {
         let mut extended = Self::default();
-        let mut xattr_bytes = 0;
+        let mut attributes = Attributes::new(limits);
         let mut rest = body;
         while !rest.is_empty() {
             let (key, value, after) = record(rest)?;
             rest = after;
-            extended.take(key, value, &mut xattr_bytes, limits)?;
+            extended.take(key, value, &mut attributes, limits)?;
+        }
+        let Attributes { kept, dropped, .. } = attributes;
+        extended.xattrs = kept;
+        for name in &dropped {
+            let count = match is_overlay(name) {
+                true => &mut extended.overlay_xattrs,
+                false => &mut extended.unstorable_xattrs,
+            };
+            *count = count.saturating_add(1);
         }
         Ok(extended)
     }
@@ -44,7 +58,7 @@ impl Extended {
         &mut self,
         key: &[u8],
         value: &[u8],
-        xattr_bytes: &mut u64,
+        attributes: &mut Attributes<'_>,
         limits: &Limits,
     ) -> Result<(), Fault> {
         let given = Some(value).filter(|value| !value.is_empty());
@@ -61,11 +75,11 @@ impl Extended {
                 if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.take(key, value, limits)?;
                 } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.xattr(name.into(), value.into(), xattr_bytes, limits)?;
+                    attributes.take(name, value)?;
                 } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                     let name = url_decode(name)?;
                     let value = base64_decode(value)?;
-                    self.xattr(name, value, xattr_bytes, limits)?;
+                    attributes.take(&name, &value)?;
                 } else if key.starts_with(b"SCHILY.acl.") {
                     self.acls = self.acls.saturating_add(1);
                 } else if key == b"SCHILY.realsize" {
@@ -75,30 +89,63 @@ impl Extended {
         }
         Ok(())
     }
+}
 
-    fn xattr(
-        &mut self,
-        name: Box<[u8]>,
-        value: Box<[u8]>,
-        bytes: &mut u64,
-        limits: &Limits,
-    ) -> Result<(), Fault> {
+/// The extended attributes of one header. Those that the image will not have are never kept beyond
+/// it.
+struct Attributes<'a> {
+    kept: Xattrs,
+    /// Names of the others.
+    dropped: BTreeSet<Box<[u8]>>,
+    bytes: u64,
+    limits: &'a Limits,
+}
+
+impl<'a> Attributes<'a> {
+    fn new(limits: &'a Limits) -> Self {
+        Self {
+            kept: Xattrs::default(),
+            dropped: BTreeSet::new(),
+            bytes: 0,
+            limits,
+        }
+    }
+
+    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
         if name.is_empty() {
             return Err(Malformed::Xattr("it has no name").into());
         }
         if name.contains(&0) {
             return Err(Malformed::Xattr("its name holds a NUL byte").into());
         }
+        let keep = Xattrs::can_store(name) && !is_overlay(name);
         // The same one in both spellings counts once.
-        let length = (name.len() + value.len()) as u64;
-        if self.xattrs.get(&name) != Some(&value) {
-            *bytes += length;
+        let again = match keep {
+            true => self.kept.get(name) == Some(value),
+            false => self.dropped.contains(name),
+        };
+        if again {
+            return Ok(());
         }
-        let max = limits.xattr_bytes as u64;
-        Limit::check(Measure::XattrBytes, *bytes, max)?;
-        self.xattrs.insert(name, value);
+        self.bytes += (name.len() + value.len()) as u64;
+        let max = self.limits.xattr_bytes as u64;
+        Limit::check(Measure::XattrBytes, self.bytes, max)?;
+        match keep {
+            true => self.kept.insert(name, value),
+            false => drop(self.dropped.insert(name.into())),
+        }
+        let count = (self.kept.len() + self.dropped.len()) as u64;
+        Limit::check(Measure::Xattrs, count, self.limits.xattrs as u64)?;
         Ok(())
     }
+}
+
+/// Whether an overlay file system takes the attribute for its own (`fs/overlayfs/overlayfs.h`). As
+/// a lower layer, the image would hide or redirect names of the layers below it. The kernel reads
+/// the second prefix where an overlay is mounted with `userxattr`, as unprivileged users do. Names
+/// are compared to the byte, as the kernel does.
+fn is_overlay(name: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
 /// Key and value of a record, and what follows it.

@@ -54,7 +54,8 @@ struct Pending {
 
 impl<'a> TarReader<'a> {
     /// The entries of that stream, counted against that budget.
-    pub fn new(stream: Stream<'a>, budget: &'a mut Budget) -> Self {
+    pub fn new(mut stream: Stream<'a>, budget: &'a mut Budget) -> Self {
+        stream.allow(budget.unpacked_left(), budget.limits().unpacked_bytes);
         Self {
             stream,
             budget,
@@ -168,8 +169,16 @@ impl<'a> TarReader<'a> {
     /// # Errors
     /// [`Error::DiffId`] if it is another one, and errors from below. Entries that were not read
     /// are skipped without being looked at.
-    pub fn finish(self) -> Result<Verified<DiffId>, Error> {
+    pub fn finish(mut self) -> Result<Verified<DiffId>, Error> {
+        self.stream.skip(u64::MAX)?;
+        self.budget.add_unpacked(self.stream.position());
         self.stream.finish()
+    }
+
+    /// Charges memory for what the caller keeps of the entry that was read last.
+    pub(crate) fn charge(&mut self, bytes: u64) -> Result<(), Error> {
+        let charged = self.budget.take_metadata(bytes);
+        charged.map_err(|limit| self.fail(limit))
     }
 
     /// The next header; `None` at the end of the archive.
@@ -255,9 +264,6 @@ impl<'a> TarReader<'a> {
             entry,
         )
         .map_err(|fault| self.fail(fault))?;
-        self.budget
-            .take_metadata(entry.metadata_bytes())
-            .map_err(|limit| self.fail(limit))?;
         match entry.kind {
             EntryKind::File { .. } => self.open_body(header, &mut pax, &mut entry.kind),
             _ => no_body(header, &pax, &entry.kind).map_err(|fault| self.fail(fault)),

@@ -50,6 +50,7 @@ fn write(before: usize, lines: &[(String, Place, u32)]) -> (Listing, Vec<Header>
     let blocks = queue.finish(Table::Listings);
     let table: Vec<u8> = blocks
         .bytes
+        .concat()
         .chunks(METADATA_SIZE + 2)
         .flat_map(|block| block[2..].to_vec())
         .collect();

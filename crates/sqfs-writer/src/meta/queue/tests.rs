@@ -90,8 +90,12 @@ fn tables_that_refer_to_each_other_are_the_same_for_every_number_of_threads() {
     assert!(inodes.starts.len() > 5 && listings.starts.len() > 2);
     for threads in [2, 3, 8, 64] {
         let (others, other_listings) = write(threads);
-        assert_eq!(others.bytes, inodes.bytes, "{threads}");
-        assert_eq!(other_listings.bytes, listings.bytes, "{threads}");
+        assert_eq!(others.bytes.concat(), inodes.bytes.concat(), "{threads}");
+        assert_eq!(
+            other_listings.bytes.concat(),
+            listings.bytes.concat(),
+            "{threads}"
+        );
     }
 }
 
@@ -121,6 +125,7 @@ fn links_hold_stored_positions_also_across_the_end_of_a_block() {
         let blocks = queue.finish(Table::Inodes);
         let raw: Vec<u8> = blocks
             .bytes
+            .concat()
             .chunks(8194)
             .flat_map(|block| block[2..].to_vec())
             .collect();
