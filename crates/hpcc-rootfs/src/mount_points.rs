@@ -27,11 +27,11 @@ const POINTS: [(&[u8], u16); 5] = [
 ///
 /// A guest sees what the image has there only if it does not mount the point itself before. The
 /// image's directories stay; nothing is made where the image has nothing.
-const WITHIN: [(&[u8], &[&[u8]], u16); 4] = [
-    (b"dev", &[b"shm"], 0o1777),
-    (b"dev", &[b"pts"], 0o755),
-    (b"dev", &[b"mqueue"], 0o1777),
-    (b"sys", &[b"fs", b"cgroup"], 0o755),
+const WITHIN: [(&[u8], u16); 4] = [
+    (b"dev/shm", 0o1777),
+    (b"dev/pts", 0o755),
+    (b"dev/mqueue", 0o1777),
+    (b"sys/fs/cgroup", 0o755),
 ];
 
 /// Makes the mount points that are missing, and replaces by directories those that no guest can mount
@@ -54,13 +54,15 @@ pub(crate) fn ensure<B>(tree: &mut Tree<B>, time: u32) -> Result<Vec<String>, Er
         let walks = POINTS.map(|(name, _)| flatten::walk_to(tree, name));
         let unfit = unfit(&walks);
         if !unfit.contains(&true) {
-            for (point, way, mode) in WITHIN {
+            for (path, mode) in WITHIN {
+                let mut names = path.split(|byte| *byte == b'/');
+                let point = names.next();
                 let walks = POINTS.iter().zip(&walks);
-                let mut walks = walks.filter(|((name, _), _)| *name == point);
-                if let Some((_, Some(walk))) = walks.next() {
-                    let root = format!("/{}", point.escape_ascii());
+                let mut walks = walks.filter(|((name, _), _)| Some(*name) == point);
+                if let Some(((name, _), Some(walk))) = walks.next() {
+                    let path = format!("/{}", name.escape_ascii());
                     let metadata = Metadata::new(mode).with_mtime(time);
-                    replaced.extend(clear(tree, walk.target, root, way, &metadata)?);
+                    replaced.extend(clear(tree, walk.target, path, names, &metadata)?);
                 }
             }
             replaced.sort();
@@ -105,22 +107,22 @@ fn unfit<const N: usize>(walks: &[Option<Walk>; N]) -> [bool; N] {
     unfit
 }
 
-/// Follows `way` down from `place`, and replaces the first name on it that is not a directory.
+/// Follows `names` down from `place`, and replaces the first one that is not a directory.
 /// Returns the path of that name, where `path` is the one of `place`.
-fn clear<B>(
+fn clear<'a, B>(
     tree: &mut Tree<B>,
     mut place: NodeId,
     mut path: String,
-    way: &[&[u8]],
+    names: impl Iterator<Item = &'a [u8]>,
     metadata: &Metadata,
 ) -> Result<Option<String>, Error> {
-    for name in way {
+    for name in names {
         path = format!("{path}/{}", name.escape_ascii());
         let Some(next) = tree.lookup(place, name)? else {
             return Ok(None);
         };
-        let next_node = tree.get(next);
-        if !next_node.is_some_and(|node| node.kind().is_directory()) {
+        let node = tree.get(next);
+        if !node.is_some_and(|node| node.kind().is_directory()) {
             tree.insert(place, name, metadata.clone(), Kind::directory())?;
             return Ok(Some(path));
         }
