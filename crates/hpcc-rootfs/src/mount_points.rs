@@ -45,7 +45,7 @@ const WITHIN: [(&[u8], u16); 4] = [
 /// `tree` must not have `/.hpcc` yet, so that no symlink leads there.
 ///
 /// # Errors
-/// Returns what the tree says of the names above, which is nothing.
+/// Returns an error only if the tree refuses one of the names above, which are all valid.
 pub(crate) fn ensure<B>(tree: &mut Tree<B>, time: u32) -> Result<Vec<String>, Error> {
     let mut replaced = Vec::new();
     // A directory in the place of a symlink changes the ways that led through the symlink, so they
