@@ -1,11 +1,14 @@
 //! The images that `cargo xtask test` boots.
 
+mod hostile;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Error, Result};
+use hpcc_rootfs::Pulled;
 use test_support::contract;
 use test_support::image::{Entry, Image as Source, Layer, Store as Content};
 use test_support::oracle::umoci;
@@ -13,29 +16,47 @@ use test_support::real_image::{self, RealImage};
 use test_support::registry::Registry;
 use tree_listing::Listing;
 
+use crate::disk::Disk;
 use crate::pull::pull;
 use crate::tally::Tally;
-use crate::verify::{VerifyOptions, verify};
-use crate::{command, guest};
+use crate::verify::{VerifyOptions, verify_beside};
+use crate::{command, guest, matrix};
 
-/// An image to boot, and the oracle's listing of what has to be in it.
+/// An image to boot, the oracle's listing of what has to be in it, and disks of images that the guest reads as well.
 struct Image {
     path: PathBuf,
     expected: Listing,
+    disks: Vec<Disk>,
     options: VerifyOptions,
+}
+
+impl Image {
+    fn alone(path: PathBuf, expected: Listing) -> Self {
+        Self {
+            path,
+            expected,
+            disks: Vec::new(),
+            options: VerifyOptions::default(),
+        }
+    }
 }
 
 /// Makes an image and asks its oracle, in a directory that is empty and is removed afterwards.
 type Make = fn(&Path) -> Result<Image>;
 
 /// Each image by what it shows.
-const IMAGES: [(&str, Make); 3] = [
+const IMAGES: [(&str, Make); 5] = [
     (
         "mksquashfs, which shows that guest and probe work",
         reference,
     ),
     ("three layers with every kind of entry", made),
     ("a real one, from Debian packages", real),
+    ("mount points that lead into /.hpcc", hostile::images),
+    (
+        "the matrix: every codec, block size and special kind",
+        matrix,
+    ),
 ];
 
 /// Verifies every image. One image is one test.
@@ -43,13 +64,22 @@ pub(crate) fn verify_all() -> Result<Tally> {
     let mut tally = Tally::default();
     for (name, make) in IMAGES {
         let directory = tempfile::tempdir()?;
-        let verified = make(directory.path())
-            .and_then(|image| verify(&image.path, &image.expected, &image.options));
+        let verified = make(directory.path()).and_then(|image| {
+            let Image {
+                path,
+                expected,
+                disks,
+                options,
+            } = image;
+            let beside: usize = disks.iter().map(|disk| disk.images().len()).sum();
+            let verified = verify_beside(&path, &expected, &disks, &options)?;
+            Ok((verified, beside))
+        });
         tally += match verified {
-            Ok(verified) => {
+            Ok((verified, beside)) => {
                 let entries = verified.report.listing.entries.len();
                 println!(
-                    "image ({name}): {entries} entries equal, {:.1} s",
+                    "image ({name}): {entries} entries and {beside} more images equal, {:.1} s",
                     verified.took.as_secs_f32()
                 );
                 Tally::passed()
@@ -88,11 +118,7 @@ fn reference(directory: &Path) -> Result<Image> {
     for entry in expected.entries.values_mut() {
         (entry.uid, entry.gid) = (0, 0);
     }
-    Ok(Image {
-        path,
-        expected,
-        options: VerifyOptions::default(),
-    })
+    Ok(Image::alone(path, expected))
 }
 
 /// What no ordinary image has all of: devices, pipes, capabilities, names that are no text, links
@@ -136,7 +162,8 @@ fn made(directory: &Path) -> Result<Image> {
     content
         .write_layout(&directory.join("layout"))
         .map_err(Error::msg)?;
-    pulled(directory, &directory.join("layout"), content)
+    let (pulled, expected) = pulled(directory, &directory.join("layout"), content)?;
+    Ok(Image::alone(pulled.path, expected))
 }
 
 fn real(directory: &Path) -> Result<Image> {
@@ -144,11 +171,20 @@ fn real(directory: &Path) -> Result<Image> {
         .map_err(Error::msg)?
         .context("this user cannot build real images")?;
     let content = image.store().map_err(Error::msg)?;
-    pulled(directory, image.layout(), content)
+    let (pulled, expected) = pulled(directory, image.layout(), content)?;
+    Ok(Image::alone(pulled.path, expected))
+}
+
+fn matrix(directory: &Path) -> Result<Image> {
+    let path = directory.join("root.sqsh");
+    let mut image = Image::alone(path.clone(), matrix::root(&path)?);
+    image.disks = matrix::disks()?;
+    image.options.timeout = matrix::TIMEOUT;
+    Ok(image)
 }
 
 /// Pulls what a layout holds from a registry, and lets umoci unpack the layout itself.
-fn pulled(directory: &Path, layout: &Path, content: Content) -> Result<Image> {
+fn pulled(directory: &Path, layout: &Path, content: Content) -> Result<(Pulled, Listing)> {
     let registry = Registry::serve(content)?;
     let reference = format!("{}/image:{}", registry.addr(), RealImage::TAG);
     let pulled = pull(&reference, None, &directory.join("store"))?;
@@ -156,9 +192,5 @@ fn pulled(directory: &Path, layout: &Path, content: Content) -> Result<Image> {
         .map_err(Error::msg)?
         .context("umoci needs root to unpack owners and devices")?;
     let expected = Listing::walk(&unpacked.root())?;
-    Ok(Image {
-        path: pulled.path,
-        expected,
-        options: VerifyOptions::default(),
-    })
+    Ok((pulled, expected))
 }

@@ -2,12 +2,13 @@
 //!
 //! - [`verify`](mod@verify): boots a kernel with an image as its root, and compares what the guest sees with what an
 //!   oracle says. Tests call it as a function, people as `cargo xtask verify`.
+//! - [`matrix`]: many images of the writer in one machine, as `cargo xtask verify --matrix`.
 //! - [`demo`]: a tour for newcomers, as `cargo xtask demo`.
 //! - [`bench`](mod@bench): ours and its peers, measured in one run, as `cargo xtask bench`.
 //! - [`test`](mod@test): all that has to hold before a change is merged, as `cargo xtask test`.
 //!
 //! What they stand on: [`guest`] builds the programs that run inside, [`kernel`] unpacks Debian's kernel,
-//! [`initramfs`] joins them, [`qemu`] runs the machine. What every image promises to its guest is
+//! [`initramfs`] joins them, [`disk`] holds many images, [`qemu`] runs the machine. What every image promises to its guest is
 //! [`test_support::contract`].
 
 #![expect(
@@ -17,9 +18,11 @@
 
 pub mod bench;
 pub mod demo;
+pub mod disk;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;
+pub mod matrix;
 pub mod packages;
 pub mod qemu;
 pub mod test;

@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use tree_listing::{DiffOptions, Listing};
+use tree_listing::Listing;
 use xtask::bench::BenchOptions;
 use xtask::qemu::Accel;
 use xtask::test::TestOptions;
 use xtask::verify::{VerifyOptions, verify};
-use xtask::{bench, demo, guest, packages, test};
+use xtask::{bench, demo, guest, matrix, packages, test};
 
 #[derive(Parser)]
 #[command(
@@ -55,16 +55,24 @@ enum Task {
 #[derive(clap::Args)]
 struct Verify {
     /// The image, with the agent that `cargo xtask probe` names
-    image: PathBuf,
+    #[arg(required_unless_present = "matrix")]
+    image: Option<PathBuf>,
     /// What has to be in it: a directory that another tool unpacked it to, or the listing of one
-    #[arg(long, value_name = "LISTING-or-DIR")]
-    against: PathBuf,
+    #[arg(
+        long,
+        value_name = "LISTING-or-DIR",
+        required_unless_present = "matrix"
+    )]
+    against: Option<PathBuf>,
+    /// Boot one machine that reads an image of every codec, block size and special kind
+    #[arg(long, conflicts_with_all = ["image", "against", "ignore_mtime"])]
+    matrix: bool,
     /// What executes the guest
     #[arg(long, value_enum, default_value_t)]
     accel: Accel,
-    /// How long the guest may take
-    #[arg(long, default_value_t = 300, value_name = "SECS")]
-    timeout: u64,
+    /// Seconds the guest may take [default: 300, and 1800 for the matrix]
+    #[arg(long, value_name = "SECS")]
+    timeout: Option<u64>,
     /// A path whose time is not compared; may be given many times
     #[arg(long, value_name = "PATH")]
     ignore_mtime: Vec<String>,
@@ -99,25 +107,33 @@ fn run(task: Task) -> Result<()> {
 
 impl Verify {
     fn run(self) -> Result<()> {
-        let expected = listing(&self.against)?;
-        let diff = DiffOptions {
-            ignore_mtime: self
-                .ignore_mtime
-                .into_iter()
-                .map(String::into_bytes)
-                .collect(),
-            ..DiffOptions::default()
-        };
-        let options = VerifyOptions {
+        let mut options = VerifyOptions {
             accel: self.accel,
-            timeout: Duration::from_secs(self.timeout),
-            diff,
+            ..VerifyOptions::default()
         };
-        let verified = verify(&self.image, &expected, &options)?;
+        if self.matrix {
+            options.timeout = self.timeout.map_or(matrix::TIMEOUT, Duration::from_secs);
+            let disks = matrix::disks()?;
+            let verified = matrix::verify_disks(&disks, &options)?;
+            let images: usize = disks.iter().map(|disk| disk.images().len()).sum();
+            println!(
+                "{images} images equal, {:.1} s",
+                verified.took.as_secs_f32()
+            );
+            return Ok(());
+        }
+        let image = self.image.context("no image is given")?;
+        let expected = listing(&self.against.context("--against is missing")?)?;
+        if let Some(timeout) = self.timeout {
+            options.timeout = Duration::from_secs(timeout);
+        }
+        let paths = self.ignore_mtime.into_iter();
+        options.diff.ignore_mtime = paths.map(String::into_bytes).collect();
+        let verified = verify(&image, &expected, &options)?;
         let entries = verified.report.listing.entries.len();
         println!(
             "{}: {entries} entries equal, {:.1} s",
-            self.image.display(),
+            image.display(),
             verified.took.as_secs_f32()
         );
         Ok(())

@@ -48,6 +48,8 @@ pub struct Machine<'a> {
     pub root: &'a Path,
     /// The size in bytes of the disk `/dev/vdb`, which is empty at the start.
     pub report_size: u64,
+    /// The disks `/dev/vdc` and so on, which the guest cannot write to.
+    pub disks: &'a [&'a File],
     /// What executes it.
     pub accel: Accel,
     /// How long it may run.
@@ -166,6 +168,15 @@ impl Machine<'_> {
             .arg("-drive")
             .arg(drive("report", "off", path_of(report)));
         command.args(["-device", "virtio-blk-device,drive=report"]);
+        // QEMU gives the first transport to the first device, so the kernel names them in this order.
+        for (number, disk) in self.disks.iter().enumerate() {
+            let id = format!("disk{number}");
+            command
+                .arg("-drive")
+                .arg(drive(&id, "on", path_of(disk)))
+                .arg("-device")
+                .arg(format!("virtio-blk-device,drive={id}"));
+        }
         command
     }
 }

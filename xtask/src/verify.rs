@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hpcc_probe::{Evidence, Report};
+use hpcc_probe::{Evidence, MOUNTS_HELD, Report, images};
 use test_support::contract;
 use tree_listing::{DiffOptions, Kind, Listing, Sha256, diff};
 
+use crate::disk::{Attached, Disk};
 use crate::kernel::Kernel;
 use crate::qemu::{Accel, Machine, Run};
 use crate::{guest, initramfs};
@@ -100,6 +101,20 @@ impl std::error::Error for Failure {}
 ///
 /// A [`Failure`] if anything differs, the kernel complains, or time is up; other errors if the machine cannot be started.
 pub fn verify(image: &Path, expected: &Listing, options: &VerifyOptions) -> Result<Verified> {
+    verify_beside(image, expected, &[], options)
+}
+
+/// Boots `image` as [`verify`](fn@verify) does, and has its guest mount and read the images of `disks` as well.
+///
+/// # Errors
+///
+/// As [`verify`](fn@verify). What is wrong with an image of `disks` begins with its name.
+pub fn verify_beside(
+    image: &Path,
+    expected: &Listing,
+    disks: &[Disk],
+    options: &VerifyOptions,
+) -> Result<Verified> {
     let guest = guest::build()?;
     let kernel = Kernel::get()?;
     let initramfs = initramfs::build(&kernel, &guest.init)?;
@@ -110,12 +125,14 @@ pub fn verify(image: &Path, expected: &Listing, options: &VerifyOptions) -> Resu
         contract::BOOT,
         options.accel.kernel_options()
     );
+    let files = disks.iter().map(Disk::seal).collect::<Result<Vec<_>>>()?;
     let machine = Machine {
         kernel: &kernel.image,
         initramfs: &initramfs,
         command_line: &command_line,
         root: image,
         report_size: REPORT_SIZE,
+        disks: &files,
         accel: options.accel,
         timeout: options.timeout,
     };
@@ -124,7 +141,18 @@ pub fn verify(image: &Path, expected: &Listing, options: &VerifyOptions) -> Resu
     let (reasons, report) = judge(&run, options.timeout, |report| {
         let mut reasons = wrong_evidence(&report.evidence, &command_line);
         reasons.extend(contract::wrong_agent(&report.listing, agent));
-        reasons.extend(differences(expected, &report.listing, &options.diff));
+        reasons.extend(seen_by_guest(expected, &report.listing, &options.diff));
+        for (disk, letter) in disks.iter().zip('c'..) {
+            for (attached, number) in disk.images().iter().zip(1..) {
+                let partition = format!("vd{letter}{number}");
+                let wrong = wrong_image(&report.evidence, &partition, attached, agent);
+                reasons.extend(
+                    wrong
+                        .into_iter()
+                        .map(|reason| format!("{}: {reason}", attached.name)),
+                );
+            }
+        }
         reasons
     });
     match report {
@@ -196,6 +224,7 @@ fn wrong_evidence(evidence: &Evidence, command_line: &str) -> Vec<String> {
         ("root-mount", "ro"),
         ("write-to-root", "read-only filesystem or storage medium"),
         ("command-line", command_line),
+        ("mounts", MOUNTS_HELD),
     ];
     let wrong = |(name, expected): (&str, &str)| {
         let found = evidence
@@ -212,10 +241,54 @@ fn wrong_evidence(evidence: &Evidence, command_line: &str) -> Vec<String> {
     facts.into_iter().filter_map(wrong).collect()
 }
 
-fn differences(expected: &Listing, found: &Listing, options: &DiffOptions) -> Vec<String> {
+/// Says what is wrong with an image that is not the root.
+fn wrong_image(
+    evidence: &Evidence,
+    partition: &str,
+    attached: &Attached,
+    agent: Sha256,
+) -> Vec<String> {
+    let get = |name: String| evidence.get(&name).map(Vec::as_slice);
+    let mut reasons = Vec::new();
+    match get(images::bytes_of(partition)) {
+        None => return vec!["the guest has no such partition".to_owned()],
+        Some(bytes) if bytes != attached.bytes.as_bytes() => {
+            reasons.push("its bytes are not those that were written".to_owned());
+        }
+        Some(_) => {}
+    }
+    if let Some(error) = get(images::error_of(partition)) {
+        reasons.push(String::from_utf8_lossy(error).into_owned());
+    }
+    match get(images::listing_of(partition)).map(Listing::parse) {
+        None if reasons.is_empty() => reasons.push("the guest says nothing of it".to_owned()),
+        None => {}
+        Some(Err(error)) => reasons.push(error.to_string()),
+        Some(Ok(found)) if attached.bootable => {
+            reasons.extend(contract::wrong_agent(&found, agent));
+            let options = DiffOptions::default();
+            reasons.extend(seen_by_guest(&attached.expected, &found, &options));
+        }
+        Some(Ok(found)) => {
+            reasons.extend(differences(
+                &attached.expected,
+                &found,
+                &DiffOptions::default(),
+            ));
+        }
+    }
+    reasons
+}
+
+/// The differences of an artifact to what its image ships.
+fn seen_by_guest(expected: &Listing, found: &Listing, options: &DiffOptions) -> Vec<String> {
     let (mut expected, mut options) = (expected.clone(), options.clone());
     contract::expect_guest(&mut expected, &mut options);
-    let differences = diff(&expected, found, &options);
+    differences(&expected, found, &options)
+}
+
+fn differences(expected: &Listing, found: &Listing, options: &DiffOptions) -> Vec<String> {
+    let differences = diff(expected, found, options);
     let mut lines: Vec<String> = differences
         .iter()
         .take(DIFFERENCES_SHOWN)

@@ -42,6 +42,7 @@ mod guest;
 mod host_file;
 mod injection;
 pub mod layer;
+mod mount_points;
 mod options;
 mod progress;
 mod pull;

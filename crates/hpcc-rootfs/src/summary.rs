@@ -14,8 +14,8 @@ pub struct Summary {
     pub flattened: flatten::Report,
     /// Bytes, blocks, fragments, holes.
     pub image: sqfs_writer::Summary,
-    /// Mount points that the image had as something that can't be mounted over, and that were
-    /// replaced by directories.
+    /// Paths of mount points that the image had as something that a guest cannot mount over, or not
+    /// safely, in bytewise order. A directory replaces each of them.
     pub replaced_mount_points: Vec<String>,
     /// From the first byte of the newest layer until all names were settled: download, inflation,
     /// flattening and compression, which overlap.
@@ -93,7 +93,7 @@ impl fmt::Display for Summary {
         for path in &self.replaced_mount_points {
             writeln!(
                 f,
-                "note:      {path} was no directory; replaced to be mounted over"
+                "note:      {path} is no place to mount safely; replaced by a directory"
             )?;
         }
         write!(

@@ -23,7 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - [`Listing`], [`Entry`], [`Kind`], [`Sha256`]: the listing.
+//! - [`Listing`], [`Entry`], [`Kind`], [`Sha256`]: the listing. [`Bounds`], [`Samples`]: how much of a tree is read.
 //! - [`diff`], [`DiffOptions`], [`DirectoryLinks`], [`Difference`]: comparing two.
 //! - [`WalkError`], [`ParseError`]: what goes wrong.
 //! - [`escape`], [`unescape`]: how bytes of names appear in the text.
@@ -31,11 +31,13 @@
 mod diff;
 mod entry;
 mod escape;
+mod samples;
 mod text;
 mod walk;
 
 pub use diff::{DiffOptions, Difference, DirectoryLinks, diff};
 pub use entry::{Entry, Kind, Listing, Sha256};
 pub use escape::{escape, unescape};
+pub use samples::Samples;
 pub use text::ParseError;
-pub use walk::WalkError;
+pub use walk::{Bounds, WalkError};

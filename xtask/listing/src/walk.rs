@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags, lgetxattr, llistxattr, major, minor};
 use sha2::Digest;
 
 use crate::escape::escape;
-use crate::{Entry, Kind, Listing, Sha256};
+use crate::{Entry, Kind, Listing, Samples, Sha256};
 
 /// An entry that could not be read.
 #[derive(Debug)]
@@ -44,6 +44,25 @@ impl std::error::Error for WalkError {
     }
 }
 
+/// How much of a tree is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The size in bytes of the largest file that is read whole. The digest of a larger one is that of [`Samples`].
+    pub whole: u64,
+    /// How many entries a tree may have.
+    pub entries: usize,
+}
+
+/// No bounds.
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            whole: u64::MAX,
+            entries: usize::MAX,
+        }
+    }
+}
+
 impl Listing {
     /// Takes the listing of the tree at `root`, which is `/` in it.
     ///
@@ -55,6 +74,16 @@ impl Listing {
     ///
     /// [`WalkError`] names the entry and what the kernel said of it.
     pub fn walk(root: &Path) -> Result<Self, WalkError> {
+        Self::walk_within(root, &Bounds::default())
+    }
+
+    /// Takes the listing of the tree at `root` as [`walk`](Self::walk) does, and keeps to `bounds`, so that it ends
+    /// soon whatever a damaged file system shows.
+    ///
+    /// # Errors
+    ///
+    /// As [`walk`](Self::walk), and [`WalkError`] for the entry that is one too many.
+    pub fn walk_within(root: &Path, bounds: &Bounds) -> Result<Self, WalkError> {
         let fail = |action| {
             move |source| WalkError {
                 path: root.as_os_str().as_bytes().to_vec(),
@@ -67,6 +96,7 @@ impl Listing {
         let mut walk = Walk {
             entries: BTreeMap::new(),
             names: HashMap::new(),
+            whole: bounds.whole,
         };
         // Not recursion: how deep the tree goes is the tree's choice, and the stack is ours.
         let mut pending = vec![Place {
@@ -74,9 +104,13 @@ impl Listing {
             path: b"/".to_vec(),
         }];
         while let Some(place) = pending.pop() {
+            if walk.entries.len() + pending.len() >= bounds.entries {
+                let found = format!("more than {} entries", bounds.entries);
+                return Err(place.fail("list")(io::Error::other(found)));
+            }
             let metadata = walk.visit(&place)?;
             if metadata.is_dir() && metadata.dev() == device {
-                place.children(&mut pending)?;
+                place.children(&mut pending, bounds.entries)?;
             }
         }
         Ok(walk.finish())
@@ -99,8 +133,12 @@ impl Place {
         }
     }
 
-    fn children(&self, pending: &mut Vec<Self>) -> Result<(), WalkError> {
+    /// Adds the children to `pending`, until those are more than `most`: a directory can be without end as well.
+    fn children(&self, pending: &mut Vec<Self>, most: usize) -> Result<(), WalkError> {
         for child in self.host.read_dir().map_err(self.fail("open directory"))? {
+            if pending.len() > most {
+                break;
+            }
             let name = child.map_err(self.fail("read directory"))?.file_name();
             let mut path = self.path.clone();
             if path != b"/" {
@@ -115,14 +153,15 @@ impl Place {
         Ok(())
     }
 
-    fn kind(&self, metadata: &Metadata) -> Result<Kind, WalkError> {
+    fn kind(&self, metadata: &Metadata, whole: u64) -> Result<Kind, WalkError> {
         let kind = metadata.file_type();
         let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
         Ok(if kind.is_dir() {
             Kind::Directory
         } else if kind.is_file() {
             Kind::File {
-                sha256: sha256(&self.host).map_err(self.fail("read file"))?,
+                sha256: sha256(&self.host, metadata.len() <= whole)
+                    .map_err(self.fail("read file"))?,
             }
         } else if kind.is_symlink() {
             let target = self.host.read_link().map_err(self.fail("read symlink"))?;
@@ -161,13 +200,15 @@ struct Walk {
     entries: BTreeMap<Vec<u8>, Entry>,
     /// The names that lead to each inode. Kept whatever the link count says, so that a wrong count is seen.
     names: HashMap<(u64, u64), Vec<Vec<u8>>>,
+    /// The size of the largest file that is read whole.
+    whole: u64,
 }
 
 impl Walk {
     fn visit(&mut self, place: &Place) -> Result<Metadata, WalkError> {
         let metadata = place.host.symlink_metadata().map_err(place.fail("stat"))?;
         let entry = Entry {
-            kind: place.kind(&metadata)?,
+            kind: place.kind(&metadata, self.whole)?,
             mode: permissions(metadata.mode()),
             uid: metadata.uid(),
             gid: metadata.gid(),
@@ -207,12 +248,15 @@ fn permissions(mode: u32) -> u16 {
     u16::from_be_bytes([high, low])
 }
 
-fn sha256(path: &Path) -> io::Result<Sha256> {
+fn sha256(path: &Path, whole: bool) -> io::Result<Sha256> {
     let mut file = File::from(rustix::fs::open(
         path,
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )?);
+    if !whole {
+        return Samples::of(file.metadata()?.len()).sha256(&mut file);
+    }
     let mut hasher = sha2::Sha256::new();
     let mut buffer = vec![0; 256 << 10];
     loop {

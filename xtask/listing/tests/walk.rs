@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use tree_listing::{Kind, Listing};
+use tree_listing::{Bounds, Kind, Listing};
 
 fn entry<'a>(listing: &'a Listing, path: &str) -> &'a tree_listing::Entry {
     &listing.entries[path.as_bytes()]
@@ -94,4 +94,26 @@ fn an_unreadable_root_is_an_error_that_says_so() {
             .starts_with("/nowhere/at/all: resolve: No such file"),
         "{error}"
     );
+}
+
+#[test]
+fn walk_within_bounds_stops_at_the_first_entry_too_many() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(dir.path().join(name), "content").unwrap();
+    }
+    let bounds = |entries| Bounds {
+        entries,
+        ..Bounds::default()
+    };
+    let all = Listing::walk_within(dir.path(), &bounds(4)).unwrap();
+    assert_eq!(all, Listing::walk(dir.path()).unwrap());
+    let error = Listing::walk_within(dir.path(), &bounds(3)).unwrap_err();
+    assert!(error.to_string().contains("more than 3 entries"), "{error}");
+    let sampled = Bounds {
+        whole: 6,
+        ..Bounds::default()
+    };
+    let sampled = Listing::walk_within(dir.path(), &sampled).unwrap();
+    assert_ne!(sampled, all);
 }

@@ -3,12 +3,15 @@
 //! Three static programs run inside the microVM, both as PID 1:
 //! - `hpcc-init` is `/init` of the initramfs. It loads the kernel modules, mounts the root that the kernel command line
 //!   names, switches to it and runs the program that `init=` names.
-//! - `hpcc-probe` is that program: the `/.hpcc/agent` of the image that is verified. It walks the whole root and writes a
-//!   [`Report`] to a second disk.
+//! - `hpcc-probe` is that program: the `/.hpcc/agent` of the image that is verified. It walks the whole root, mounts over
+//!   it what an agent mounts ([`mounts`]), reads the images in the partitions of further disks ([`images`]), and writes a
+//!   [`Report`] to the second disk.
 //! - `hpcc-reader` is that program when reading is measured: it says on the console how long it took.
 //!
 //! All end in [`power_off`], whatever happens: a guest that hangs costs the person who waits for it a time-out.
 
+pub mod images;
+pub mod mounts;
 mod reading;
 mod report;
 
@@ -21,6 +24,9 @@ use std::io::Write;
 
 use rustix::io::Errno;
 use rustix::system::{RebootCommand, reboot};
+
+/// The evidence named `mounts` of a root that stood everything that [`mounts::try_all_orders`] did to it.
+pub const MOUNTS_HELD: &str = "held in every order";
 
 /// Runs `work` and switches the machine off, saying on the console why if `work` failed.
 ///

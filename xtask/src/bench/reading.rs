@@ -48,6 +48,7 @@ pub(super) fn in_guest(image: &Path) -> Result<Reading> {
         ),
         root: image,
         report_size: 1 << 20,
+        disks: &[],
         accel,
         timeout: PATIENCE,
     };

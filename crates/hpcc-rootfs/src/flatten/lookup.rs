@@ -1,15 +1,33 @@
 //! Where a path leads for a kernel, which is stricter than whoever unpacks layers.
 
+use std::collections::BTreeSet;
+
 use sqfs_writer::{Kind, NodeId, Tree};
 
 /// As many symlinks as Linux follows in one lookup (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
-/// The directory that mounting at that name of the root would cover, or `None` where a kernel would
-/// find none: something is missing on the way, is no directory, or takes too many symlinks. The root
-/// itself is no place to mount at either.
-pub(crate) fn mount_target<B>(tree: &Tree<B>, name: &[u8]) -> Option<NodeId> {
+/// The way that a kernel takes from the root to a directory.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    /// The directory at the end.
+    pub(crate) target: NodeId,
+    /// Every directory in which the kernel looks a name up, `..` included. These are nodes, so a
+    /// directory counts whatever name it is reached by.
+    pub(crate) passed: BTreeSet<NodeId>,
+    /// How many symlinks the kernel follows.
+    pub(crate) links: u32,
+}
+
+/// Returns the way from the root to the directory that a mount at that name of the root would
+/// cover.
+///
+/// Returns `None` if a kernel finds no such directory: a name on the way does not exist or is not a
+/// directory, or the way has too many symlinks. A way that ends in the root is `None` as well,
+/// because nothing must be mounted over the root.
+pub(crate) fn walk_to<B>(tree: &Tree<B>, name: &[u8]) -> Option<Walk> {
     let mut directory = NodeId::ROOT;
+    let mut passed = BTreeSet::new();
     let mut links = 0;
     // What is still to be walked: the innermost target last.
     let mut rests = vec![name];
@@ -19,28 +37,34 @@ pub(crate) fn mount_target<B>(tree: &Tree<B>, name: &[u8]) -> Option<NodeId> {
         if slash.is_some() {
             rests.push(after);
         }
-        directory = match name {
-            b"" | b"." => directory,
-            b".." => tree.get(directory)?.as_directory()?.parent(),
-            _ => {
-                let next = tree.lookup(directory, name).ok()??;
-                match tree.get(next)?.kind() {
-                    Kind::Directory(_) => next,
-                    Kind::Symlink(target) => {
-                        links += 1;
-                        if links > MAX_LINKS || target.is_empty() {
-                            return None;
-                        }
-                        rests.push(target);
-                        match target.starts_with(b"/") {
-                            true => NodeId::ROOT,
-                            false => directory,
-                        }
-                    }
-                    _ => return None,
+        if matches!(name, b"" | b".") {
+            continue;
+        }
+        passed.insert(directory);
+        if name == b".." {
+            directory = tree.get(directory)?.as_directory()?.parent();
+            continue;
+        }
+        let next = tree.lookup(directory, name).ok()??;
+        directory = match tree.get(next)?.kind() {
+            Kind::Directory(_) => next,
+            Kind::Symlink(target) => {
+                links += 1;
+                if links > MAX_LINKS || target.is_empty() {
+                    return None;
+                }
+                rests.push(target);
+                match target.starts_with(b"/") {
+                    true => NodeId::ROOT,
+                    false => directory,
                 }
             }
+            _ => return None,
         };
     }
-    (directory != NodeId::ROOT).then_some(directory)
+    (directory != NodeId::ROOT).then_some(Walk {
+        target: directory,
+        passed,
+        links,
+    })
 }

@@ -43,7 +43,7 @@ pub use error::{EntryProblem, Error, LayerName};
 pub use options::{Options, Report};
 pub use sink::{Body, BodySink};
 
-pub(crate) use lookup::mount_target;
+pub(crate) use lookup::{Walk, walk_to};
 
 /// The name in the root that belongs to the product. Whatever an image ships there is dropped.
 pub const RESERVED: &[u8] = b".hpcc";

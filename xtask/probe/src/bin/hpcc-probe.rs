@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use hpcc_probe::{Evidence, Report, power_off, say, while_doing};
+use hpcc_probe::{Evidence, MOUNTS_HELD, Report, images, mounts, power_off, say, while_doing};
 use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 use rustix::mount::{MountFlags, mount};
 use tree_listing::Listing;
@@ -20,6 +20,15 @@ fn probe() -> Result<(), String> {
     // First of all, while nothing is mounted in the root that would hide what the image holds there.
     let listing = Listing::walk(Path::new("/")).map_err(while_doing("walk the root"))?;
     let mut evidence = evidence_of_root()?;
+    let mounts = mounts::try_all_orders().map_or_else(
+        |error| {
+            // If nothing can be mounted any more, there will be no report to read it in.
+            say(&format!("hpcc-probe: {error}"));
+            error
+        },
+        |()| MOUNTS_HELD.to_owned(),
+    );
+    evidence.insert("mounts".into(), mounts.into_bytes());
     mount("proc", "/proc", "proc", MountFlags::empty(), None)
         .map_err(while_doing("mount /proc"))?;
     mount("devtmpfs", "/dev", "devtmpfs", MountFlags::empty(), None)
@@ -29,6 +38,7 @@ fn probe() -> Result<(), String> {
         "command-line".into(),
         command_line.trim_ascii_end().to_vec(),
     );
+    evidence.extend(images::examine_all()?);
 
     let entries = listing.entries.len();
     let mut disk = OpenOptions::new()
