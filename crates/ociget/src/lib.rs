@@ -62,6 +62,7 @@ pub mod printable;
 mod progress;
 mod reference;
 mod resolve;
+mod regular_file;
 mod retry;
 mod source;
 mod target;

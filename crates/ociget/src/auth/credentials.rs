@@ -12,6 +12,10 @@ use crate::auth::helper;
 use crate::error::Error;
 use crate::json::null_is_empty;
 use crate::printable::text;
+use crate::regular_file;
+
+/// Most bytes of a file with credentials.
+const MAX_FILE: u64 = 4 << 20;
 
 /// Where credentials come from. Asked when a registry wants some, once for each repository.
 pub trait Credentials: Send + Sync + fmt::Debug {
@@ -31,6 +35,8 @@ pub trait Credentials: Send + Sync + fmt::Debug {
 pub struct Login {
     pub(crate) secret: Secret,
     origin: String,
+    /// What people should know about where it comes from.
+    pub(crate) warning: Option<String>,
 }
 
 /// The kinds of secret that the configuration files know.
@@ -49,7 +55,11 @@ pub(crate) enum Secret {
 
 impl Login {
     pub(crate) fn new(secret: Secret, origin: String) -> Self {
-        Self { secret, origin }
+        Self {
+            secret,
+            origin,
+            warning: None,
+        }
     }
 
     /// A user and a password. `origin` tells people where they come from.
@@ -58,21 +68,13 @@ impl Login {
         password: impl Into<String>,
         origin: impl Into<String>,
     ) -> Self {
-        Self {
-            secret: Secret::Password {
-                user: user.into(),
-                password: password.into(),
-            },
-            origin: origin.into(),
-        }
+        let (user, password) = (user.into(), password.into());
+        Self::new(Secret::Password { user, password }, origin.into())
     }
 
     /// Nobody. `reason` tells people why.
     pub fn anonymous(reason: impl Into<String>) -> Self {
-        Self {
-            secret: Secret::None,
-            origin: reason.into(),
-        }
+        Self::new(Secret::None, reason.into())
     }
 }
 
@@ -176,21 +178,27 @@ impl Keychain {
     async fn find(&self, registry: &str, repository: &str) -> Result<Login, Error> {
         let mut looked = Vec::new();
         for path in &self.files {
-            let text = match tokio::fs::read(path).await {
-                Ok(text) => text,
+            let content = match regular_file::read_in_background(path, MAX_FILE).await {
+                Ok(content) => content,
                 // Of several usual places most are empty; a place that was named is not.
-                Err(error) if self.files.len() > 1 && is_absent(&error) => continue,
-                Err(source) => {
-                    return Err(Error::Io {
-                        path: path.clone(),
-                        source,
-                    });
+                Err(Error::Io { source, .. }) if self.files.len() > 1 && is_absent(&source) => {
+                    continue;
                 }
+                Err(error) => return Err(error),
             };
             let origin = path.display().to_string();
-            let config = ConfigFile::parse(&text, &origin)?;
+            let config = ConfigFile::parse(&content.bytes, &origin)?;
             match config.settle(registry, repository, &origin)? {
-                Some(Settled::Login(login)) => return Ok(login),
+                Some(Settled::Login(mut login)) => {
+                    login.warning = content.is_exposed.then(|| {
+                        format!(
+                            "{} holds credentials and can be read by other users; take their \
+                             permission away (chmod 600)",
+                            text(&origin)
+                        )
+                    });
+                    return Ok(login);
+                }
                 Some(Settled::Helper(name)) => {
                     let login = helper::login(name, registry, &origin, helper::PATIENCE).await?;
                     if !matches!(login.secret, Secret::None) {

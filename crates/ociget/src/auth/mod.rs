@@ -23,6 +23,7 @@ use crate::auth::credentials::Secret;
 pub use crate::auth::credentials::{Anonymous, Credentials, Keychain, Login};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::progress::{Event, Progress};
 use crate::transport::Transport;
 
 /// The state of affairs between us and one repository. Requests in parallel share it: one of
@@ -34,6 +35,7 @@ pub(crate) struct Authorizer {
     home: Arc<Endpoint>,
     credentials: Arc<dyn Credentials>,
     retries: u32,
+    progress: Progress,
     state: Mutex<State>,
 }
 
@@ -62,6 +64,7 @@ impl Authorizer {
         home: Arc<Endpoint>,
         credentials: Arc<dyn Credentials>,
         retries: u32,
+        progress: Progress,
     ) -> Self {
         Self {
             registry: registry.to_owned(),
@@ -69,6 +72,7 @@ impl Authorizer {
             home,
             credentials,
             retries,
+            progress,
             state: Mutex::default(),
         }
     }
@@ -109,6 +113,10 @@ impl Authorizer {
                 .login(&self.registry, &self.repository)
                 .await?;
             tracing::debug!(registry = %self.registry, %login, "credentials");
+            if let Some(text) = &login.warning {
+                tracing::warn!(registry = %self.registry, text, "credentials");
+                self.progress.tell(&Event::Warning { text });
+            }
             state.login = Some(login);
         }
         let Some(login) = state.login.clone() else {

@@ -2,6 +2,7 @@
 
 mod auth;
 mod blobs;
+mod files;
 mod foreign;
 mod images;
 mod layout;

@@ -102,6 +102,7 @@ impl Place {
             Arc::clone(&endpoint),
             Arc::clone(&options.credentials),
             retries,
+            options.progress.clone(),
         );
         Self {
             client: client.clone(),
