@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::auth::{Credentials, Keychain};
 use crate::error::Error;
+use crate::floor::MinRate;
 use crate::printable;
 use crate::progress::Progress;
 use crate::tls::ClientCertificate;
@@ -49,6 +50,12 @@ pub struct Options {
     /// on the whole of a blob: a layer takes as long as it takes. A document (manifest, config,
     /// token) has to be whole within five times this.
     pub stall_timeout: Duration,
+    /// Least average rate at which a body has to come, in bytes per second; 0 for none. 1024 by
+    /// default. A body that comes more slowly counts as stalled. Only the time in which bytes are
+    /// waited for counts, pauses and new connections included.
+    pub min_rate: u64,
+    /// Time over which [`min_rate`](Self::min_rate) is an average; not 0. 5 minutes by default.
+    pub min_rate_window: Duration,
     /// Whether big blobs are fetched in several ranges at once. They are not by default.
     pub ranges: Ranges,
     /// Told what arrives and what is tried again. Nobody by default.
@@ -97,6 +104,8 @@ impl Default for Options {
             retries: 4,
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
+            min_rate: 1024,
+            min_rate_window: Duration::from_secs(300),
             ranges: Ranges::default(),
             progress: Progress::default(),
         }
@@ -138,7 +147,10 @@ impl Client {
                 )));
             }
         }
-        if options.connect_timeout.is_zero() || options.stall_timeout.is_zero() {
+        if options.connect_timeout.is_zero()
+            || options.stall_timeout.is_zero()
+            || options.min_rate_window.is_zero()
+        {
             return Err(Error::Usage(
                 "a time limit of zero leaves no time for anything".to_owned(),
             ));
@@ -165,6 +177,13 @@ impl Client {
 }
 
 impl Options {
+    pub(crate) fn min_rate(&self) -> MinRate {
+        MinRate {
+            bytes: self.min_rate,
+            window: self.min_rate_window,
+        }
+    }
+
     /// Whether `host` (with its port, where it has one) is named for plain http.
     pub(crate) fn names_plain_http(&self, host: &str) -> bool {
         let without_port = match host.rsplit_once(':') {
@@ -218,10 +237,18 @@ mod tests {
                 "{host}"
             );
         }
-        let options = Options {
-            stall_timeout: Duration::ZERO,
-            ..Options::default()
-        };
-        assert!(Client::new(options).is_err());
+        let zero = Duration::ZERO;
+        for options in [
+            Options {
+                stall_timeout: zero,
+                ..Options::default()
+            },
+            Options {
+                min_rate_window: zero,
+                ..Options::default()
+            },
+        ] {
+            assert!(Client::new(options).is_err());
+        }
     }
 }

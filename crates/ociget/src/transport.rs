@@ -4,7 +4,7 @@
 //! clear, where a redirect may lead, and that `Authorization` never leaves the origin it is for.
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderValue};
@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::floor::{Floor, MinRate};
 use crate::pool::{Pools, RefusedAddress};
 use crate::progress::Progress;
 use crate::retry::Retry;
@@ -30,6 +31,7 @@ const DOCUMENT_PATIENCE: u32 = 5;
 pub(crate) struct Transport {
     pools: Pools,
     stall_timeout: Duration,
+    min_rate: MinRate,
     progress: Progress,
 }
 
@@ -75,6 +77,7 @@ pub(crate) struct Answer {
     pub(crate) at_home: bool,
     pub(crate) attempts: u32,
     stall_timeout: Duration,
+    min_rate: MinRate,
 }
 
 /// Why there is no answer.
@@ -93,6 +96,7 @@ impl Transport {
         Self {
             pools: Pools::new(options.connect_timeout),
             stall_timeout: options.stall_timeout,
+            min_rate: options.min_rate(),
             progress: options.progress.clone(),
         }
     }
@@ -122,6 +126,7 @@ impl Transport {
                     at_home: url.origin() == request.url.origin(),
                     attempts: 1,
                     stall_timeout: self.stall_timeout,
+                    min_rate: self.min_rate,
                 });
             };
             let next = location
@@ -254,7 +259,11 @@ impl Answer {
             return Err(too_long(&self.asked));
         }
         let mut body = Vec::new();
+        let mut floor = Floor::new(self.min_rate);
+        floor.start(Instant::now());
         while let Some(chunk) = self.chunk().await.map_err(Failure::Transient)? {
+            let kept_up = floor.receive(chunk.len(), Instant::now());
+            kept_up.map_err(Failure::Transient)?;
             let length = u64::try_from(body.len() + chunk.len()).unwrap_or(u64::MAX);
             if length > cap {
                 return Err(too_long(&self.asked));
@@ -271,6 +280,19 @@ fn is_redirect(status: StatusCode) -> bool {
 
 fn misbehaves(url: &Url, reason: &str) -> Failure {
     Failure::Error(Error::protocol(target::shown(url), format!("it {reason}")))
+}
+
+/// The failure of a request whose next step leads to a place where one does not go.
+fn forbidden(request: &Request<'_>, url: &Url, refused: RefusedAddress) -> Failure {
+    let asker = match *url == request.url {
+        true => &request.home.base,
+        false => &request.url,
+    };
+    Failure::Error(Error::Forbidden {
+        url: target::shown(asker),
+        target: target::shown(url),
+        reason: refused.to_string(),
+    })
 }
 
 fn no_progress(limit: Duration) -> String {

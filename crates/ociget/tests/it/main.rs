@@ -9,5 +9,6 @@ mod layout;
 mod log;
 mod progress;
 mod ranges;
+mod slow;
 mod support;
 mod tags;
