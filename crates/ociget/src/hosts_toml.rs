@@ -18,9 +18,9 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::options::Options;
 use crate::printable::{self, redacted};
 use crate::regular_file;
 use crate::target;

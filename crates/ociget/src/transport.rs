@@ -11,10 +11,10 @@ use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tracing::Instrument as _;
 
-use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::floor::{Floor, MinRate};
+use crate::options::Options;
 use crate::pool::{Pools, RefusedAddress};
 use crate::progress::Progress;
 use crate::retry::Retry;

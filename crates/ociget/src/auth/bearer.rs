@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use crate::auth::basic;
 use crate::auth::challenge::Challenge;
-use crate::auth::credentials::{Login, Secret};
 use crate::clock;
+use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::retry;
@@ -228,7 +228,7 @@ mod tests {
     use super::*;
 
     fn server(header: &str, before: Option<&TokenServer>) -> Result<TokenServer, Error> {
-        let home = Endpoint::origin("reg.example", &crate::Options::default()).unwrap();
+        let home = Endpoint::origin("reg.example", &crate::options::Options::default()).unwrap();
         let challenge = &Challenge::parse(header)[0];
         TokenServer::from_challenge(challenge, &home, "repository:app:pull", before)
     }

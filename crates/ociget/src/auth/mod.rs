@@ -4,11 +4,9 @@
 //! only the challenge tells which way it goes. Once that is known, every request carries the
 //! answer, and a 401 gets one new one.
 
-mod basic;
-mod bearer;
-mod challenge;
-mod credentials;
-mod helper;
+pub(crate) mod basic;
+pub(crate) mod bearer;
+pub(crate) mod challenge;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,9 +16,9 @@ use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
 use crate::auth::bearer::TokenServer;
-pub use crate::auth::challenge::Challenge;
-use crate::auth::credentials::Secret;
-pub use crate::auth::credentials::{Anonymous, Credentials, Keychain, Login};
+use crate::auth::challenge::Challenge;
+use crate::credentials::Credentials;
+use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::progress::{Event, Progress};

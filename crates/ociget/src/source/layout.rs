@@ -14,10 +14,10 @@ use bytes::Bytes;
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 
-use crate::BoxFuture;
 use crate::blob::BlobStream;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::future::BoxFuture;
 use crate::manifest::{Descriptor, Index, IndexEntry, Manifest};
 use crate::regular_file;
 use crate::source::archive::Archive;

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use reqwest::{StatusCode, header};
 use tracing::Instrument as _;
 
-use crate::BoxFuture;
 use crate::blob::BlobBody;
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::content_range::ContentRange;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::floor::Floor;
+use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
+use crate::options::Ranges;
 use crate::progress::{Event, Progress};
 use crate::retry::Retry;
 use crate::source::registry::place::Place;
@@ -44,7 +45,7 @@ pub(crate) struct RegistryBody {
     answer: Option<Answer>,
     /// What comes after the bytes of `answer`, where a blob is fetched in ranges.
     ranged: Option<RangedBody>,
-    ranges: client::Ranges,
+    ranges: Ranges,
     retry: Retry,
     progress: Progress,
     /// When the reader last got something.

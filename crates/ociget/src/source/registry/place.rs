@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::{Method, StatusCode, Url, header};
 
 use crate::auth::{self, Authorizer};
-use crate::client::{Client, Options};
+use crate::client::Client;
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::hosts_toml::Hosts;
 use crate::manifest::MAX_DOCUMENT;
 use crate::media_type::ACCEPT_MANIFESTS;
+use crate::options::Options;
 use crate::printable;
 use crate::progress::Event;
 use crate::reference::Reference;
