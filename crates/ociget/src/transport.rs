@@ -16,8 +16,6 @@ use crate::error::Error;
 use crate::floor::{Floor, MinRate};
 use crate::options::Options;
 use crate::pool::{Pools, RefusedAddress};
-use crate::progress::Progress;
-use crate::retry::Retry;
 use crate::target;
 
 /// Registries redirect once, to their storage; some of those once more.
@@ -32,7 +30,6 @@ pub(crate) struct Transport {
     pools: Pools,
     stall_timeout: Duration,
     min_rate: MinRate,
-    progress: Progress,
 }
 
 /// What is sent.
@@ -97,13 +94,7 @@ impl Transport {
             pools: Pools::new(options.connect_timeout),
             stall_timeout: options.stall_timeout,
             min_rate: options.min_rate(),
-            progress: options.progress.clone(),
         }
-    }
-
-    /// Patience for one thing that is wanted: so many retries.
-    pub(crate) fn patience(&self, retries: u32) -> Retry {
-        Retry::new(retries, self.progress.clone())
     }
 
     /// Sends a request, following redirects as far as they may be followed.
@@ -366,44 +357,4 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
         return Some(found);
     }
     tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::retry;
-
-    /// What a registry at a public address leads us to.
-    async fn sent_to(url: &str) -> Error {
-        let options = Options {
-            retries: 3,
-            ..Options::default()
-        };
-        let transport = Transport::new(&options);
-        let home = Endpoint::origin("93.184.216.34", &options).unwrap();
-        let request = Request::get(Url::parse(url).unwrap(), &home);
-        let mut retry = transport.patience(options.retries);
-        retry::send(&transport, &request, &mut retry)
-            .await
-            .unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn a_name_for_an_internal_address_is_refused_at_once() {
-        let error = sent_to("http://localhost:1/token").await;
-        assert!(
-            matches!(&error, Error::Forbidden { target, reason, .. }
-                if target == "http://localhost:1/token" && reason.contains("internal address")),
-            "{error:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_name_that_nobody_knows_now_is_asked_for_again() {
-        let error = sent_to("https://surely-missing.invalid/").await;
-        assert!(
-            matches!(error, Error::Unreachable { attempts: 4, .. }),
-            "{error:?}"
-        );
-    }
 }

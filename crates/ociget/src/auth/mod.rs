@@ -22,6 +22,7 @@ use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::progress::{Event, Progress};
+use crate::retry::Retry;
 use crate::transport::Transport;
 
 /// The state of affairs between us and one repository. Requests in parallel share it: one of
@@ -145,6 +146,11 @@ impl Authorizer {
         }
     }
 
+    /// Patience for one thing that is wanted from a token server.
+    fn patience(&self) -> Retry {
+        Retry::new(self.retries, self.progress.clone())
+    }
+
     async fn renew(
         &self,
         state: &mut State,
@@ -160,7 +166,7 @@ impl Authorizer {
             realm = server.shown(),
         );
         let token = server
-            .fetch(transport, &self.home, login, self.retries)
+            .fetch(transport, &self.home, login, self.patience())
             .instrument(span)
             .await?;
         state.change(Some(token.header));

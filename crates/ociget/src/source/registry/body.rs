@@ -96,7 +96,7 @@ impl RegistryBody {
         let mut body = Self {
             retry: match places.first() {
                 Some(place) => place.patience(),
-                None => client.transport().patience(0),
+                None => Retry::new(0, options.progress.clone()),
             },
             places,
             digest: descriptor.digest.clone(),

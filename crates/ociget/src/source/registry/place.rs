@@ -184,7 +184,7 @@ impl Place {
 
     /// Patience for one thing that is wanted from here.
     pub(crate) fn patience(&self) -> Retry {
-        self.client.transport().patience(self.retries)
+        Retry::new(self.retries, self.client.options().progress.clone())
     }
 
     /// `…/v2/<repository>/<kind>/<name>`. Both names were checked when they were parsed, so
