@@ -393,7 +393,7 @@ mod tests {
                 let error = entry(value).unwrap_err().to_string();
                 let says = format!("the platform's {field} is ");
                 assert!(error.starts_with(&says), "{error}");
-                assert!(error.chars().all(crate::printable::is_printable), "{error}");
+                assert!(error.chars().all(printable::is_printable), "{error}");
             }
         }
         for value in [
