@@ -90,8 +90,21 @@ fn cve_2020_15157_a_foreign_layers_urls_get_no_credential() {
 }
 
 /// Places that are nobody's business but their owner's.
-const INSIDE: [&str; 9] = [
+const INSIDE: [&str; 21] = [
     "http://169.254.169.254/latest/meta-data",
+    "http://168.63.129.16/machine",
+    "http://192.0.0.192/",
+    "http://198.18.0.1/",
+    "http://224.0.0.1/",
+    "http://240.0.0.1/",
+    "http://[::127.0.0.1]/",
+    "http://[::ffff:0:127.0.0.1]/",
+    "http://[64:ff9b:1::a9fe:a9fe]/",
+    "http://[2001::80ff:fefe]/",
+    "http://[2002:7f00:1::]/",
+    "http://[fec0::1]/",
+    // The registry's own host, at a port of the operating system's.
+    "http://127.0.0.1:22/",
     "http://[fe80::1]/",
     "http://[::ffff:169.254.169.254]/",
     "http://localhost:1/",

@@ -4,9 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::BoxFuture;
 use crate::digest::{Digest, Verified, Verifier};
 use crate::error::{Error, mismatch};
+use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 
 /// The bytes of one blob, in order, from wherever they come.

@@ -3,8 +3,8 @@
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 
-use crate::client::Options;
 use crate::error::Error;
+use crate::options::Options;
 use crate::pool::{Pools, Reach, Way};
 use crate::target;
 use crate::tls;

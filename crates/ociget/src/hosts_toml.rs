@@ -11,16 +11,18 @@
 //!     x-fleet = "blue"
 //! ```
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::options::Options;
 use crate::printable::{self, redacted};
+use crate::regular_file;
 use crate::target;
 use crate::tls::{self, ClientCertificate};
 
@@ -58,18 +60,13 @@ impl Hosts {
         ];
         for name in names.into_iter().flatten() {
             let path = dir.join(name).join("hosts.toml");
-            match tokio::fs::metadata(&path).await {
-                Ok(metadata) if metadata.len() > MAX_FILE => {
-                    return Err(wrong(&path, "more than 1 MiB".to_owned()));
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(Error::Io { path, source }),
-            }
-            let text = match tokio::fs::read_to_string(&path).await {
-                Ok(text) => text,
-                Err(source) => return Err(Error::Io { path, source }),
+            let bytes = match regular_file::read_in_background(&path, MAX_FILE).await {
+                Ok(content) => content.bytes,
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
             };
+            let text =
+                String::from_utf8(bytes).map_err(|_| wrong(&path, "it is not UTF-8".to_owned()))?;
             return Self::parse(&text, &path, options);
         }
         Ok(Self::default())

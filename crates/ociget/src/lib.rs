@@ -49,18 +49,23 @@ mod client;
 mod clock;
 mod config;
 mod content_range;
+mod credentials;
 mod digest;
 mod endpoint;
 mod error;
+mod floor;
+mod future;
 mod hosts_toml;
 mod json;
 mod manifest;
 mod media_type;
+mod options;
 mod platform;
 mod pool;
 pub mod printable;
 mod progress;
 mod reference;
+mod regular_file;
 mod resolve;
 mod retry;
 mod source;
@@ -68,26 +73,32 @@ mod target;
 mod tls;
 mod transport;
 
-pub use auth::{Anonymous, Challenge, Credentials, Keychain, Login};
+pub use auth::challenge::Challenge;
 pub use blob::{BlobBody, BlobStream};
-pub use client::{Client, Options, Ranges};
+pub use client::Client;
 pub use config::{ImageConfig, RuntimeConfig};
 pub use content_range::ContentRange;
+pub use credentials::keychain::Keychain;
+pub use credentials::login::Login;
+pub use credentials::{Anonymous, Credentials};
 pub use digest::{Algorithm, DiffId, Digest, DigestError, Hasher, Mismatch, Verified, Verifier};
 pub use error::{Error, Refusal};
+pub use future::BoxFuture;
 pub use manifest::{
     Descriptor, ImageManifest, Index, IndexEntry, MAX_DOCUMENT, Manifest, ManifestError,
 };
 pub use media_type::{Compression, MediaType};
+pub use options::{Options, Ranges};
 pub use platform::{Platform, PlatformError};
 pub use progress::{Event, Progress};
 pub use reference::{Reference, ReferenceError};
 pub use resolve::{Image, Layer, resolve};
-pub use source::{DockerArchiveSource, Document, LayoutSource, RegistrySource, Source, SourceSpec};
+pub use source::docker_archive::DockerArchiveSource;
+pub use source::layout::LayoutSource;
+pub use source::registry::RegistrySource;
+pub use source::spec::SourceSpec;
+pub use source::{Document, Source};
 pub use tls::ClientCertificate;
-
-/// What an object-safe trait's asynchronous functions return.
-pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The example of the README has to compile.
 #[cfg(doctest)]

@@ -30,6 +30,11 @@ pub enum Event<'a> {
         /// What went wrong, for people.
         reason: &'a str,
     },
+    /// Something that is no error and should be changed.
+    Warning {
+        /// What and how, for people.
+        text: &'a str,
+    },
     /// A host gave up or was given up, and the next one is asked: a mirror, or the registry.
     NextHost {
         /// The host that failed.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use crate::digest::{Digest, DigestError};
 use crate::printable;
-use crate::{Digest, DigestError};
 
 /// Longest name (host and repository together) that the reference grammar allows, in bytes.
 const MAX_NAME: usize = 255;

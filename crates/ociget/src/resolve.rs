@@ -1,10 +1,10 @@
 //! From a source to one image: the manifest for a platform, its config, its layers, each verified
 //! by what named it.
 
-use crate::BoxFuture;
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest, Verified};
 use crate::error::Error;
+use crate::future::BoxFuture;
 use crate::manifest::{Descriptor, ImageManifest, Index, IndexEntry, Manifest};
 use crate::platform::{Platform, PlatformError};
 use crate::source::{Document, Source};

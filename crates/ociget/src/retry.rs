@@ -193,7 +193,43 @@ fn own_words(body: &[u8]) -> (Option<String>, Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::Url;
+
     use super::*;
+    use crate::endpoint::Endpoint;
+    use crate::options::Options;
+
+    /// What a registry at a public address leads us to.
+    async fn sent_to(url: &str) -> Error {
+        let options = Options {
+            retries: 3,
+            ..Options::default()
+        };
+        let transport = Transport::new(&options);
+        let home = Endpoint::origin("93.184.216.34", &options).unwrap();
+        let request = Request::get(Url::parse(url).unwrap(), &home);
+        let mut retry = Retry::new(options.retries, options.progress.clone());
+        send(&transport, &request, &mut retry).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_name_for_an_internal_address_is_refused_at_once() {
+        let error = sent_to("http://localhost:1/token").await;
+        assert!(
+            matches!(&error, Error::Forbidden { target, reason, .. }
+                if target == "http://localhost:1/token" && reason.contains("internal address")),
+            "{error:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_knows_now_is_asked_for_again() {
+        let error = sent_to("https://surely-missing.invalid/").await;
+        assert!(
+            matches!(error, Error::Unreachable { attempts: 4, .. }),
+            "{error:?}"
+        );
+    }
 
     #[test]
     fn pauses_grow_and_stay_bounded() {

@@ -11,6 +11,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::Error;
+use crate::regular_file;
+
+/// Most bytes of a file with certificates; a system's bundle has some 200 KiB.
+const MAX_CERTIFICATES: u64 = 16 << 20;
+/// Most bytes of a file with a key, which may hold the certificates as well.
+const MAX_KEY: u64 = 16 << 20;
 
 /// A certificate that tells a server who we are, and its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +67,8 @@ impl Profile {
             return Ok(builder.with_no_client_auth());
         };
         let chain = certificates(&client.cert)?;
-        let key = PrivateKeyDer::from_pem_file(&client.key)
+        let pem = regular_file::read(&client.key, MAX_KEY)?.bytes;
+        let key = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|error| unusable(&client.key, "a private key", error))?;
         builder
             .with_client_auth_cert(chain, key)
@@ -84,6 +91,10 @@ impl Profile {
                 })?;
             }
         }
+        if let Some(bundle) = std::env::var_os("SSL_CERT_FILE") {
+            // It is opened as it is by the loader, which would wait for the writer of a pipe.
+            regular_file::check(Path::new(&bundle))?;
+        }
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
         if !roots.is_empty() {
@@ -101,11 +112,10 @@ impl Profile {
 
 /// At least one.
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let broken = |error| unusable(file, "PEM certificates", error);
-    let found: Vec<_> = CertificateDer::pem_file_iter(file)
-        .map_err(broken)?
+    let pem = regular_file::read(file, MAX_CERTIFICATES)?.bytes;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(broken)?;
+        .map_err(|error| unusable(file, "PEM certificates", error))?;
     if found.is_empty() {
         return Err(unusable(file, "PEM certificates", pem::Error::NoItemsFound));
     }

@@ -4,19 +4,18 @@
 //! clear, where a redirect may lead, and that `Authorization` never leaves the origin it is for.
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use tracing::Instrument as _;
 
-use crate::client::Options;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::floor::{Floor, MinRate};
+use crate::options::Options;
 use crate::pool::{Pools, RefusedAddress};
-use crate::progress::Progress;
-use crate::retry::Retry;
 use crate::target;
 
 /// Registries redirect once, to their storage; some of those once more.
@@ -30,7 +29,7 @@ const DOCUMENT_PATIENCE: u32 = 5;
 pub(crate) struct Transport {
     pools: Pools,
     stall_timeout: Duration,
-    progress: Progress,
+    min_rate: MinRate,
 }
 
 /// What is sent.
@@ -75,6 +74,7 @@ pub(crate) struct Answer {
     pub(crate) at_home: bool,
     pub(crate) attempts: u32,
     stall_timeout: Duration,
+    min_rate: MinRate,
 }
 
 /// Why there is no answer.
@@ -93,13 +93,8 @@ impl Transport {
         Self {
             pools: Pools::new(options.connect_timeout),
             stall_timeout: options.stall_timeout,
-            progress: options.progress.clone(),
+            min_rate: options.min_rate(),
         }
-    }
-
-    /// Patience for one thing that is wanted: so many retries.
-    pub(crate) fn patience(&self, retries: u32) -> Retry {
-        Retry::new(retries, self.progress.clone())
     }
 
     /// Sends a request, following redirects as far as they may be followed.
@@ -122,6 +117,7 @@ impl Transport {
                     at_home: url.origin() == request.url.origin(),
                     attempts: 1,
                     stall_timeout: self.stall_timeout,
+                    min_rate: self.min_rate,
                 });
             };
             let next = location
@@ -254,7 +250,11 @@ impl Answer {
             return Err(too_long(&self.asked));
         }
         let mut body = Vec::new();
+        let mut floor = Floor::new(self.min_rate);
+        floor.start(Instant::now());
         while let Some(chunk) = self.chunk().await.map_err(Failure::Transient)? {
+            let kept_up = floor.receive(chunk.len(), Instant::now());
+            kept_up.map_err(Failure::Transient)?;
             let length = u64::try_from(body.len() + chunk.len()).unwrap_or(u64::MAX);
             if length > cap {
                 return Err(too_long(&self.asked));
@@ -271,6 +271,19 @@ fn is_redirect(status: StatusCode) -> bool {
 
 fn misbehaves(url: &Url, reason: &str) -> Failure {
     Failure::Error(Error::protocol(target::shown(url), format!("it {reason}")))
+}
+
+/// The failure of a request whose next step leads to a place where one does not go.
+fn forbidden(request: &Request<'_>, url: &Url, refused: RefusedAddress) -> Failure {
+    let asker = match *url == request.url {
+        true => &request.home.base,
+        false => &request.url,
+    };
+    Failure::Error(Error::Forbidden {
+        url: target::shown(asker),
+        target: target::shown(url),
+        reason: refused.to_string(),
+    })
 }
 
 fn no_progress(limit: Duration) -> String {
@@ -344,44 +357,4 @@ fn tls_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rus
         return Some(found);
     }
     tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::retry;
-
-    /// What a registry at a public address leads us to.
-    async fn sent_to(url: &str) -> Error {
-        let options = Options {
-            retries: 3,
-            ..Options::default()
-        };
-        let transport = Transport::new(&options);
-        let home = Endpoint::origin("93.184.216.34", &options).unwrap();
-        let request = Request::get(Url::parse(url).unwrap(), &home);
-        let mut retry = transport.patience(options.retries);
-        retry::send(&transport, &request, &mut retry)
-            .await
-            .unwrap_err()
-    }
-
-    #[tokio::test]
-    async fn a_name_for_an_internal_address_is_refused_at_once() {
-        let error = sent_to("http://localhost:1/token").await;
-        assert!(
-            matches!(&error, Error::Forbidden { target, reason, .. }
-                if target == "http://localhost:1/token" && reason.contains("internal address")),
-            "{error:?}"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_name_that_nobody_knows_now_is_asked_for_again() {
-        let error = sent_to("https://surely-missing.invalid/").await;
-        assert!(
-            matches!(error, Error::Unreachable { attempts: 4, .. }),
-            "{error:?}"
-        );
-    }
 }

@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use crate::auth::basic;
 use crate::auth::challenge::Challenge;
-use crate::auth::credentials::{Login, Secret};
 use crate::clock;
+use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-use crate::retry;
+use crate::retry::{self, Retry};
 use crate::target;
 use crate::transport::{Request, Transport};
 
@@ -80,13 +80,13 @@ impl TokenServer {
         transport: &Transport,
         home: &Endpoint,
         login: &Login,
-        retries: u32,
+        patience: Retry,
     ) -> Result<Token, Error> {
         if let Secret::Identity(refresh) = &login.secret {
             let mut request = Request::get(self.realm.clone(), home);
             request.method = Method::POST;
             request.form = Some(self.form(refresh));
-            match self.ask(transport, &request, login, retries).await {
+            match self.ask(transport, &request, login, patience.clone()).await {
                 // Token servers without OAuth know the GET alone.
                 Err(Error::NotFound(_)) => {}
                 Err(Error::Registry(refusal)) if refusal.status == 405 => {}
@@ -100,7 +100,7 @@ impl TokenServer {
             Secret::Identity(token) => basic::header("<token>", token),
             Secret::None | Secret::Registry(_) => None,
         };
-        self.ask(transport, &request, login, retries).await
+        self.ask(transport, &request, login, patience).await
     }
 
     async fn ask(
@@ -108,9 +108,8 @@ impl TokenServer {
         transport: &Transport,
         request: &Request<'_>,
         login: &Login,
-        retries: u32,
+        mut retry: Retry,
     ) -> Result<Token, Error> {
-        let mut retry = transport.patience(retries);
         loop {
             // Taken before the request, so that its way here shortens the life of the token.
             let asked = Instant::now();
@@ -228,7 +227,7 @@ mod tests {
     use super::*;
 
     fn server(header: &str, before: Option<&TokenServer>) -> Result<TokenServer, Error> {
-        let home = Endpoint::origin("reg.example", &crate::Options::default()).unwrap();
+        let home = Endpoint::origin("reg.example", &crate::options::Options::default()).unwrap();
         let challenge = &Challenge::parse(header)[0];
         TokenServer::from_challenge(challenge, &home, "repository:app:pull", before)
     }

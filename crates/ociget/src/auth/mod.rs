@@ -4,11 +4,9 @@
 //! only the challenge tells which way it goes. Once that is known, every request carries the
 //! answer, and a 401 gets one new one.
 
-mod basic;
-mod bearer;
-mod challenge;
-mod credentials;
-mod helper;
+pub(crate) mod basic;
+pub(crate) mod bearer;
+pub(crate) mod challenge;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,11 +16,13 @@ use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
 use crate::auth::bearer::TokenServer;
-pub use crate::auth::challenge::Challenge;
-use crate::auth::credentials::Secret;
-pub use crate::auth::credentials::{Anonymous, Credentials, Keychain, Login};
+use crate::auth::challenge::Challenge;
+use crate::credentials::Credentials;
+use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::progress::{Event, Progress};
+use crate::retry::Retry;
 use crate::transport::Transport;
 
 /// The state of affairs between us and one repository. Requests in parallel share it: one of
@@ -34,6 +34,7 @@ pub(crate) struct Authorizer {
     home: Arc<Endpoint>,
     credentials: Arc<dyn Credentials>,
     retries: u32,
+    progress: Progress,
     state: Mutex<State>,
 }
 
@@ -62,6 +63,7 @@ impl Authorizer {
         home: Arc<Endpoint>,
         credentials: Arc<dyn Credentials>,
         retries: u32,
+        progress: Progress,
     ) -> Self {
         Self {
             registry: registry.to_owned(),
@@ -69,6 +71,7 @@ impl Authorizer {
             home,
             credentials,
             retries,
+            progress,
             state: Mutex::default(),
         }
     }
@@ -109,6 +112,10 @@ impl Authorizer {
                 .login(&self.registry, &self.repository)
                 .await?;
             tracing::debug!(registry = %self.registry, %login, "credentials");
+            if let Some(text) = &login.warning {
+                tracing::warn!(registry = %self.registry, text, "credentials");
+                self.progress.tell(&Event::Warning { text });
+            }
             state.login = Some(login);
         }
         let Some(login) = state.login.clone() else {
@@ -139,6 +146,11 @@ impl Authorizer {
         }
     }
 
+    /// Patience for one thing that is wanted from a token server.
+    fn patience(&self) -> Retry {
+        Retry::new(self.retries, self.progress.clone())
+    }
+
     async fn renew(
         &self,
         state: &mut State,
@@ -154,7 +166,7 @@ impl Authorizer {
             realm = server.shown(),
         );
         let token = server
-            .fetch(transport, &self.home, login, self.retries)
+            .fetch(transport, &self.home, login, self.patience())
             .instrument(span)
             .await?;
         state.change(Some(token.header));

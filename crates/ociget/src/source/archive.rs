@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use crate::error::Error;
+use crate::regular_file;
 use crate::source::section::Section;
 use crate::source::tar_index::Members;
 
@@ -71,13 +72,8 @@ impl Archive {
 
 fn open(path: &Path) -> std::io::Result<(Arc<File>, Members)> {
     use std::os::unix::fs::FileExt as _;
-    let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other(
-            "it is not a regular file; archives are read in place, not as a stream",
-        ));
-    }
-    let file = File::open(path)?;
+    // Archives are read in place, not as a stream.
+    let (file, _) = regular_file::open(path)?;
     let mut magic = [0; 6];
     let read = file.read_at(&mut magic, 0)?;
     let magic = magic.get(..read).unwrap_or_default();

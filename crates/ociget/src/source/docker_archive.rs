@@ -12,11 +12,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::BoxFuture;
 use crate::blob::BlobStream;
 use crate::config::ImageConfig;
 use crate::digest::{Digest, Verified};
 use crate::error::Error;
+use crate::future::BoxFuture;
 use crate::json::null_is_empty;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;

@@ -14,11 +14,12 @@ use bytes::Bytes;
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 
-use crate::BoxFuture;
 use crate::blob::BlobStream;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::future::BoxFuture;
 use crate::manifest::{Descriptor, Index, IndexEntry, Manifest};
+use crate::regular_file;
 use crate::source::archive::Archive;
 use crate::source::section::Section;
 use crate::source::{Document, Source};
@@ -287,9 +288,7 @@ fn open_beneath(dir: &Path, names: &[String]) -> std::io::Result<(File, u64)> {
     }
     let file = File::from(at);
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
+    regular_file::is_regular(&metadata)?;
     Ok((file, metadata.len()))
 }
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tracing::Instrument as _;
 
-use crate::BoxFuture;
 use crate::blob::BlobStream;
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, conflicting_digests};
+use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
 use crate::source::registry::body::RegistryBody;

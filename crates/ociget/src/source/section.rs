@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::BoxFuture;
 use crate::blob::BlobBody;
 use crate::error::Error;
+use crate::future::BoxFuture;
 use crate::manifest::MAX_DOCUMENT;
 
 /// Bytes read at a time.

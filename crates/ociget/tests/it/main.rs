@@ -2,11 +2,13 @@
 
 mod auth;
 mod blobs;
+mod files;
 mod foreign;
 mod images;
 mod layout;
 mod log;
 mod progress;
 mod ranges;
+mod slow;
 mod support;
 mod tags;

@@ -228,6 +228,12 @@ struct NetworkArgs {
     /// Give up when no byte arrived for this long, in seconds
     #[arg(long, value_name = "SECONDS")]
     stall_timeout: Option<u64>,
+    /// Bytes per second below which a download counts as stalled, 0 for none [default: 1K]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    min_rate: Option<u64>,
+    /// Time over which --min-rate is averaged: a number of s, m, h or d [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    min_rate_window: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -395,6 +401,12 @@ impl NetworkArgs {
         }
         if let Some(seconds) = self.stall_timeout {
             options.stall_timeout = Duration::from_secs(seconds);
+        }
+        if let Some(bytes) = self.min_rate {
+            options.min_rate = bytes;
+        }
+        if let Some(window) = self.min_rate_window {
+            options.min_rate_window = window;
         }
     }
 }

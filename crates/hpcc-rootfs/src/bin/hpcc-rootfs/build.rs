@@ -8,6 +8,7 @@ use crate::{output, render, terminal};
 pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {
     let mut options = command.options()?;
     options.progress = terminal::progress(global);
+    options.network.progress = terminal::network(global);
     let built = terminal::block_on(hpcc_rootfs::build(
         &command.source,
         command.digest.as_ref(),

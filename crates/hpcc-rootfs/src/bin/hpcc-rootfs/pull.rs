@@ -8,6 +8,7 @@ use crate::{output, render, terminal};
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     let mut options = command.options()?;
     options.progress = terminal::progress(global);
+    options.network.progress = terminal::network(global);
     let store = command.store(global, options)?;
     let pulled = terminal::block_on(async {
         let pull = || store.pull_image(&command.image, command.digest.as_ref());

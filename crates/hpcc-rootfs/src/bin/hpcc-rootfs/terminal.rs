@@ -98,6 +98,18 @@ pub(crate) fn progress(global: &Global) -> Progress {
     Progress::new(move |event| plain(event, verbose))
 }
 
+/// Returns the callback for events of the network: it prints warnings, unless `--quiet` is given.
+pub(crate) fn network(global: &Global) -> ociget::Progress {
+    if global.quiet {
+        return ociget::Progress::default();
+    }
+    ociget::Progress::new(|event| {
+        if let ociget::Event::Warning { text } = event {
+            say(&format!("warning: {text}"));
+        }
+    })
+}
+
 fn plain(event: &Event<'_>, verbose: bool) {
     match event {
         Event::Resolved { image } => say(&resolved(image)),

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use reqwest::{StatusCode, header};
 use tracing::Instrument as _;
 
-use crate::BoxFuture;
 use crate::blob::BlobBody;
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::content_range::ContentRange;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::floor::Floor;
+use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
+use crate::options::Ranges;
 use crate::progress::{Event, Progress};
 use crate::retry::Retry;
 use crate::source::registry::place::Place;
@@ -43,20 +45,43 @@ pub(crate) struct RegistryBody {
     answer: Option<Answer>,
     /// What comes after the bytes of `answer`, where a blob is fetched in ranges.
     ranged: Option<RangedBody>,
-    ranges: client::Ranges,
+    ranges: Ranges,
     retry: Retry,
     progress: Progress,
     /// When the reader last got something.
     last_read: Instant,
     /// Whether the reader let this connection wait.
     was_away: bool,
+    /// Runs on across connections.
+    floor: Floor,
+    /// Whether the last connection was given up because of the floor.
+    was_slow: bool,
     /// Of the request for this blob.
     span: tracing::Span,
 }
 
 impl BlobBody for RegistryBody {
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
-        Box::pin(self.next())
+        Box::pin(async move {
+            let waiting = Waiting::start(self);
+            waiting.0.next().await
+        })
+    }
+}
+
+/// A reader that waits for bytes, until it has some or gives up.
+struct Waiting<'a>(&'a mut RegistryBody);
+
+impl<'a> Waiting<'a> {
+    fn start(body: &'a mut RegistryBody) -> Self {
+        body.floor.start(Instant::now());
+        Self(body)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.floor.stop(Instant::now());
     }
 }
 
@@ -71,7 +96,7 @@ impl RegistryBody {
         let mut body = Self {
             retry: match places.first() {
                 Some(place) => place.patience(),
-                None => client.transport().patience(0),
+                None => Retry::new(0, options.progress.clone()),
             },
             places,
             digest: descriptor.digest.clone(),
@@ -86,6 +111,8 @@ impl RegistryBody {
             progress: options.progress.clone(),
             last_read: Instant::now(),
             was_away: false,
+            floor: Floor::new(options.min_rate()),
+            was_slow: false,
             span: tracing::Span::current(),
         };
         body.connect().await?;
@@ -157,8 +184,10 @@ impl RegistryBody {
             self.answer = None;
             self.ranged = None;
             // One connection goes on where several failed, and it is the one that is judged. And a
-            // server that closes what was not read for a while does as it should.
-            let is_excused = in_ranges || self.was_away;
+            // server that closes what was not read for a while does as it should. One that sends
+            // too little does not.
+            let is_excused = !self.was_slow && (in_ranges || self.was_away);
+            self.was_slow = false;
             self.was_away = false;
             if in_ranges {
                 self.ranges.parallel /= 2;
@@ -190,16 +219,23 @@ impl RegistryBody {
         {
             self.answer = None;
             let chunk = ranged.chunk().await?;
-            if let Ok(chunk) = &chunk {
-                self.advance(chunk);
-            }
-            return Some(chunk);
+            return Some(match chunk {
+                Ok(chunk) => self.keep_up(&chunk).map(|()| {
+                    self.advance(&chunk);
+                    chunk
+                }),
+                Err(reason) => Err(reason),
+            });
         }
         loop {
             let mut chunk = match self.answer.as_mut()?.chunk().await {
                 Ok(chunk) => chunk?,
                 Err(reason) => return Some(Err(reason)),
             };
+            // What is thrown away counts as well: it keeps the reader waiting just so.
+            if let Err(slow) = self.keep_up(&chunk) {
+                return Some(Err(slow));
+            }
             let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
             if length <= self.skip {
                 self.skip -= length;
@@ -214,6 +250,13 @@ impl RegistryBody {
             self.advance(&chunk);
             return Some(Ok(chunk));
         }
+    }
+
+    /// Counts a chunk that came, whose bytes will be asked for again if it comes too late.
+    fn keep_up(&mut self, chunk: &Bytes) -> Result<(), String> {
+        let outcome = self.floor.receive(chunk.len(), Instant::now());
+        self.was_slow |= outcome.is_err();
+        outcome
     }
 
     fn advance(&mut self, chunk: &Bytes) {

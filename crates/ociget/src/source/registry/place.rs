@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use reqwest::{Method, StatusCode, Url, header};
 
 use crate::auth::{self, Authorizer};
-use crate::client::{Client, Options};
+use crate::client::Client;
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::hosts_toml::Hosts;
 use crate::manifest::MAX_DOCUMENT;
 use crate::media_type::ACCEPT_MANIFESTS;
+use crate::options::Options;
 use crate::printable;
 use crate::progress::Event;
 use crate::reference::Reference;
@@ -102,6 +103,7 @@ impl Place {
             Arc::clone(&endpoint),
             Arc::clone(&options.credentials),
             retries,
+            options.progress.clone(),
         );
         Self {
             client: client.clone(),
@@ -182,7 +184,7 @@ impl Place {
 
     /// Patience for one thing that is wanted from here.
     pub(crate) fn patience(&self) -> Retry {
-        self.client.transport().patience(self.retries)
+        Retry::new(self.retries, self.client.options().progress.clone())
     }
 
     /// `…/v2/<repository>/<kind>/<name>`. Both names were checked when they were parsed, so

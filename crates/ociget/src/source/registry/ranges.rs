@@ -19,9 +19,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
-use crate::client;
 use crate::content_range::ContentRange;
 use crate::error::Error;
+use crate::options::Ranges;
 use crate::source::registry::place::Place;
 use crate::transport::{Answer, Request};
 
@@ -40,7 +40,7 @@ pub(crate) struct Origin {
 #[derive(Debug)]
 pub(crate) struct RangedBody {
     origin: Origin,
-    options: client::Ranges,
+    options: Ranges,
     /// Position of the first byte that comes from here.
     pub(crate) start: u64,
     /// First byte that nobody was sent for yet.
@@ -59,12 +59,7 @@ struct Running {
 
 /// Whether a blob of which `left` bytes are missing is worth several requests, by an answer that
 /// was sent for it.
-pub(crate) fn are_worth_it(
-    options: client::Ranges,
-    left: u64,
-    place: &Place,
-    answer: &Answer,
-) -> bool {
+pub(crate) fn are_worth_it(options: Ranges, left: u64, place: &Place, answer: &Answer) -> bool {
     options.parallel > 1
         && left >= options.above.max(options.bytes.saturating_mul(2))
         && place.may_serve_ranges()
@@ -77,7 +72,7 @@ pub(crate) fn are_worth_it(
 impl RangedBody {
     /// Sends for the blob from `from` on; the bytes before that still come the other way, which is
     /// the first of the `parallel` connections.
-    pub(crate) fn start(origin: Origin, options: client::Ranges, from: u64) -> Self {
+    pub(crate) fn start(origin: Origin, options: Ranges, from: u64) -> Self {
         let mut body = Self {
             origin,
             options,

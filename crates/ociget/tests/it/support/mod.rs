@@ -37,6 +37,8 @@ pub(crate) enum Delivery {
     Cut(usize),
     /// Nothing more comes after so many bytes, and the connection stays open.
     Stall(usize),
+    /// The rest comes byte by byte, with a pause before each.
+    Trickle(usize, Duration),
     /// In chunks, without a length, again and again.
     Endless,
 }
@@ -100,6 +102,15 @@ impl Reply {
                     .write_all(&self.body[..at.min(self.body.len())])
                     .await?;
                 std::future::pending().await
+            }
+            Delivery::Trickle(at, pause) => {
+                let (start, rest) = self.body.split_at(at.min(self.body.len()));
+                stream.write_all(start).await?;
+                for byte in rest {
+                    tokio::time::sleep(pause).await;
+                    stream.write_all(&[*byte]).await?;
+                }
+                Ok(())
             }
             Delivery::Endless => loop {
                 let size = format!("{:x}\r\n", self.body.len());

@@ -1,109 +1,22 @@
-//! Who we say we are: a trait, and the files in which docker and podman keep it.
+//! The files in which docker and podman keep logins.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
 
-use crate::BoxFuture;
-use crate::auth::helper;
+use crate::credentials::Credentials;
+use crate::credentials::helper;
+use crate::credentials::login::{Login, Secret};
 use crate::error::Error;
+use crate::future::BoxFuture;
 use crate::json::null_is_empty;
 use crate::printable::text;
+use crate::regular_file;
 
-/// Where credentials come from. Asked when a registry wants some, once for each repository.
-pub trait Credentials: Send + Sync + fmt::Debug {
-    /// What to say to `registry` (as in [`Reference::registry`](crate::Reference::registry),
-    /// so Docker Hub is `docker.io`) about `repository`.
-    ///
-    /// Having none is not an error: it is a [`Login::anonymous`] that says where one looked.
-    fn login<'a>(
-        &'a self,
-        registry: &'a str,
-        repository: &'a str,
-    ) -> BoxFuture<'a, Result<Login, Error>>;
-}
-
-/// What one says to a registry, and where it comes from. The secret shows in no output.
-#[derive(Clone)]
-pub struct Login {
-    pub(crate) secret: Secret,
-    origin: String,
-}
-
-/// The kinds of secret that the configuration files know.
-#[derive(Clone)]
-pub(crate) enum Secret {
-    None,
-    Password {
-        user: String,
-        password: String,
-    },
-    /// An OAuth refresh token: what `docker login` keeps after a login in the browser.
-    Identity(String),
-    /// A finished bearer token.
-    Registry(String),
-}
-
-impl Login {
-    pub(crate) fn new(secret: Secret, origin: String) -> Self {
-        Self { secret, origin }
-    }
-
-    /// A user and a password. `origin` tells people where they come from.
-    pub fn password(
-        user: impl Into<String>,
-        password: impl Into<String>,
-        origin: impl Into<String>,
-    ) -> Self {
-        Self {
-            secret: Secret::Password {
-                user: user.into(),
-                password: password.into(),
-            },
-            origin: origin.into(),
-        }
-    }
-
-    /// Nobody. `reason` tells people why.
-    pub fn anonymous(reason: impl Into<String>) -> Self {
-        Self {
-            secret: Secret::None,
-            origin: reason.into(),
-        }
-    }
-}
-
-/// For error messages: whose credentials they are, never what they are.
-impl fmt::Display for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.secret {
-            Secret::None => write!(f, "an anonymous client ({})", text(&self.origin)),
-            Secret::Password { .. } | Secret::Identity(_) | Secret::Registry(_) => {
-                write!(f, "the credentials from {}", text(&self.origin))
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Never any credentials.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Anonymous;
-
-impl Credentials for Anonymous {
-    fn login<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Login, Error>> {
-        Box::pin(async { Ok(Login::anonymous("credentials are switched off")) })
-    }
-}
+/// Most bytes of a file with credentials.
+const MAX_FILE: u64 = 4 << 20;
 
 /// The configuration files of podman, skopeo and docker, in the order in which those look.
 ///
@@ -176,21 +89,27 @@ impl Keychain {
     async fn find(&self, registry: &str, repository: &str) -> Result<Login, Error> {
         let mut looked = Vec::new();
         for path in &self.files {
-            let text = match tokio::fs::read(path).await {
-                Ok(text) => text,
+            let content = match regular_file::read_in_background(path, MAX_FILE).await {
+                Ok(content) => content,
                 // Of several usual places most are empty; a place that was named is not.
-                Err(error) if self.files.len() > 1 && is_absent(&error) => continue,
-                Err(source) => {
-                    return Err(Error::Io {
-                        path: path.clone(),
-                        source,
-                    });
+                Err(Error::Io { source, .. }) if self.files.len() > 1 && is_absent(&source) => {
+                    continue;
                 }
+                Err(error) => return Err(error),
             };
             let origin = path.display().to_string();
-            let config = ConfigFile::parse(&text, &origin)?;
+            let config = ConfigFile::parse(&content.bytes, &origin)?;
             match config.settle(registry, repository, &origin)? {
-                Some(Settled::Login(login)) => return Ok(login),
+                Some(Settled::Login(mut login)) => {
+                    login.warning = content.is_exposed.then(|| {
+                        format!(
+                            "{} holds credentials and can be read by other users; take their \
+                             permission away (chmod 600)",
+                            text(&origin)
+                        )
+                    });
+                    return Ok(login);
+                }
                 Some(Settled::Helper(name)) => {
                     let login = helper::login(name, registry, &origin, helper::PATIENCE).await?;
                     if !matches!(login.secret, Secret::None) {

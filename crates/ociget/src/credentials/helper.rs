@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::Command;
 
-use crate::auth::credentials::{Login, Secret};
+use crate::credentials::login::{Login, Secret};
 use crate::error::Error;
 use crate::printable;
 

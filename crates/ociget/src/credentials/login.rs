@@ -1,0 +1,71 @@
+//! A login: what one says to a registry, and where one has it from.
+
+use std::fmt;
+
+use crate::printable::text;
+
+/// What one says to a registry, and where it comes from. The secret shows in no output.
+#[derive(Clone)]
+pub struct Login {
+    pub(crate) secret: Secret,
+    pub(crate) origin: String,
+    /// What people should know about where it comes from.
+    pub(crate) warning: Option<String>,
+}
+
+/// The kinds of secret that the configuration files know.
+#[derive(Clone)]
+pub(crate) enum Secret {
+    None,
+    Password {
+        user: String,
+        password: String,
+    },
+    /// An OAuth refresh token: what `docker login` keeps after a login in the browser.
+    Identity(String),
+    /// A finished bearer token.
+    Registry(String),
+}
+
+impl Login {
+    pub(crate) fn new(secret: Secret, origin: String) -> Self {
+        Self {
+            secret,
+            origin,
+            warning: None,
+        }
+    }
+
+    /// A user and a password. `origin` tells people where they come from.
+    pub fn password(
+        user: impl Into<String>,
+        password: impl Into<String>,
+        origin: impl Into<String>,
+    ) -> Self {
+        let (user, password) = (user.into(), password.into());
+        Self::new(Secret::Password { user, password }, origin.into())
+    }
+
+    /// Nobody. `reason` tells people why.
+    pub fn anonymous(reason: impl Into<String>) -> Self {
+        Self::new(Secret::None, reason.into())
+    }
+}
+
+/// For error messages: whose credentials they are, never what they are.
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.secret {
+            Secret::None => write!(f, "an anonymous client ({})", text(&self.origin)),
+            Secret::Password { .. } | Secret::Identity(_) | Secret::Registry(_) => {
+                write!(f, "the credentials from {}", text(&self.origin))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

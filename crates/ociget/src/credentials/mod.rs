@@ -1,0 +1,35 @@
+//! Who we say we are. Nothing here knows the network.
+
+pub(crate) mod helper;
+pub(crate) mod keychain;
+pub(crate) mod login;
+
+use std::fmt;
+
+use crate::credentials::login::Login;
+use crate::error::Error;
+use crate::future::BoxFuture;
+
+/// Where credentials come from. Asked when a registry wants some, once for each repository.
+pub trait Credentials: Send + Sync + fmt::Debug {
+    /// What to say to `registry` (as in [`Reference::registry`](crate::Reference::registry),
+    /// so Docker Hub is `docker.io`) about `repository`.
+    ///
+    /// Having none is not an error: it is a [`Login::anonymous`] that says where one looked.
+    fn login<'a>(
+        &'a self,
+        registry: &'a str,
+        repository: &'a str,
+    ) -> BoxFuture<'a, Result<Login, Error>>;
+}
+
+/// Never any credentials.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Anonymous;
+
+impl Credentials for Anonymous {
+    fn login<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Login, Error>> {
+        Box::pin(async { Ok(Login::anonymous("credentials are switched off")) })
+    }
+}
