@@ -29,6 +29,7 @@ mod store_damage;
 mod store_fast;
 mod store_kill;
 mod store_model;
+mod store_pins;
 mod store_races;
 mod store_spans;
 mod store_strays;

@@ -34,7 +34,8 @@
 //!   but the credential helpers that the configuration names.
 //!
 //! # What there is
-//! [`SourceSpec`] says where an image is; [`Source`] is that place; [`resolve`] finds the image
+//! [`SourceSpec`] says where an image is, and a [`Request`] adds the digest that the caller expects;
+//! [`Source`] is that place; [`resolve`] finds the image
 //! for a [`Platform`]; [`BlobStream`] brings its layers. [`Options`] say how, and [`Progress`] who is
 //! told meanwhile. [`Error`] says whose fault it is. Who keeps images by their digest asks
 //! [`Source::identity`] first: it costs what a tag costs, and often that is all.
@@ -83,7 +84,9 @@ pub use platform::{Platform, PlatformError};
 pub use progress::{Event, Progress};
 pub use reference::{Reference, ReferenceError};
 pub use resolve::{Image, Layer, resolve};
-pub use source::{DockerArchiveSource, Document, LayoutSource, RegistrySource, Source, SourceSpec};
+pub use source::{
+    DockerArchiveSource, Document, LayoutSource, RegistrySource, Request, Source, SourceSpec,
+};
 pub use tls::ClientCertificate;
 
 /// What an object-safe trait's asynchronous functions return.

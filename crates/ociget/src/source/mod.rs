@@ -4,6 +4,7 @@ mod archive;
 mod docker_archive;
 mod layout;
 mod registry;
+mod request;
 mod section;
 mod tar_index;
 
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use crate::BoxFuture;
 use crate::blob::BlobStream;
 use crate::client::Client;
-use crate::digest::{Digest, Verified, Verifier};
+use crate::digest::{Algorithm, Digest, Verified, Verifier};
 use crate::error::{Error, mismatch};
 use crate::manifest::Descriptor;
 use crate::printable;
@@ -24,11 +25,16 @@ use crate::reference::{Reference, ReferenceError};
 pub use crate::source::docker_archive::DockerArchiveSource;
 pub use crate::source::layout::LayoutSource;
 pub use crate::source::registry::RegistrySource;
+pub use crate::source::request::Request;
 
 /// A place that one image is pulled from.
 pub trait Source: Send + Sync + fmt::Debug {
     /// The manifest or index that the image is: by `expected` if there is one, else by the
     /// digest or tag that the source was made with.
+    ///
+    /// # Errors
+    /// Returns [`Error::Usage`] if the source was made with another digest than `expected`, and any
+    /// other [`Error`] as its variants say.
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>>;
 
     /// The digest of what [`root`](Self::root) gives without a digest of the caller's: what the
@@ -99,7 +105,7 @@ impl Document {
 /// assert!(matches!("oci:/srv/images:v1".parse()?, SourceSpec::Layout { .. }));
 /// # Ok::<(), ociget::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SourceSpec {
     /// An image in a registry.
@@ -128,21 +134,13 @@ pub enum SourceSpec {
 }
 
 impl SourceSpec {
-    /// Makes the source. Nothing is opened or asked yet.
+    /// Makes the source. Nothing is opened or asked yet. A [`Request`] does the same with a digest
+    /// that the caller expects.
     ///
     /// # Errors
     /// [`Error::Usage`] if the registry's name cannot be part of an URL.
     pub fn open(&self, client: &Client) -> Result<Box<dyn Source>, Error> {
-        Ok(match self {
-            Self::Registry(reference) => Box::new(RegistrySource::new(client, reference.clone())?),
-            Self::Layout { dir, tag } => Box::new(LayoutSource::new(dir.clone(), tag.clone())),
-            Self::OciArchive { file, tag } => {
-                Box::new(LayoutSource::archive(file.clone(), tag.clone()))
-            }
-            Self::DockerArchive { file, tag } => {
-                Box::new(DockerArchiveSource::new(file.clone(), tag.clone()))
-            }
-        })
+        Request::new(self.clone(), None)?.open(client)
     }
 }
 
@@ -161,6 +159,15 @@ impl FromStr for SourceSpec {
         if let Some((kind, path)) = text.split_once(':')
             && let "oci" | "oci-archive" | "docker-archive" = kind
         {
+            // Read as a path and a tag, it would be a pin that nobody checks.
+            if let Some((_, pin)) = path.rsplit_once('@')
+                && let Some((algorithm, _)) = pin.split_once(':')
+                && algorithm.parse::<Algorithm>().is_ok()
+            {
+                return Err(Error::Usage(format!(
+                    "the {kind}: source ends in @{pin}, but takes no digest; name it with --digest"
+                )));
+            }
             // As skopeo has it: the first colon ends the path.
             let (path, tag) = match path.split_once(':') {
                 Some((path, tag)) => (path, Some(tag.to_owned()).filter(|tag| !tag.is_empty())),

@@ -270,6 +270,12 @@ impl Global {
 }
 
 impl Pull {
+    /// Refuses a digest that contradicts the one in the reference, before the store is opened.
+    pub(crate) fn check_pin(&self) -> Result<(), hpcc_rootfs::Error> {
+        ociget::Request::parse(&self.image, self.digest.as_ref())?;
+        Ok(())
+    }
+
     /// The store to pull into.
     pub(crate) fn store(&self, global: &Global, options: Options) -> anyhow::Result<Store> {
         global.store_with(options)
