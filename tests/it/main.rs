@@ -33,6 +33,7 @@ mod store_pins;
 mod store_races;
 mod store_spans;
 mod store_strays;
+mod store_trust;
 mod streaming;
 mod support;
 mod timings;

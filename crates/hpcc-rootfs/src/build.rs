@@ -72,7 +72,7 @@ async fn in_span(
     let destination = Destination {
         directory: directory.to_owned(),
         name: name.to_owned(),
-        staging: Staging::new(options.store.min_free, None),
+        staging: Staging::outside(options.store.min_free),
     };
     let (record, summary) = pull::pull(&*source, image, supplies, options, destination).await?;
     Ok(Built {

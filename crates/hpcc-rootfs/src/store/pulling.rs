@@ -1,7 +1,6 @@
 //! How a store comes to hold an image: what is there is looked at first, then whoever gets the lock
 //! builds.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,6 +69,7 @@ impl Store {
         // Hashing outlives this future if it is dropped.
         let _stop = stop.on_drop();
         let there = blocking(move || {
+            store.is_made("use the store")?;
             let supplies = store.open_supplies(&stop)?;
             match &identity {
                 Some(identity) => store.up_to_date(identity, &supplies, false),
@@ -179,14 +179,14 @@ impl Store {
 
     /// Waits until nobody else builds or removes the artifact.
     async fn lock(&self, identity: &Digest) -> Result<BuildLock, Error> {
+        let store = self.clone();
+        blocking(move || store.make()).await?;
         let directory = self.directory();
-        fs::create_dir_all(directory)
-            .map_err(|error| Error::store("create the store", directory, error))?;
         let busy = || {
             let event = Event::Waiting { digest: identity };
             self.options().progress.tell(&event);
         };
-        BuildLock::take(directory, identity, busy)
+        BuildLock::take(directory, identity, self.trust(), busy)
             .instrument(tracing::debug_span!("lock", digest = %identity))
             .await
             .map_err(|error| Error::store("lock", &directory.join(name::lock(identity)), error))
@@ -209,14 +209,14 @@ impl Store {
             Ok(None)
         };
         let path = self.path_for(identity);
-        let record = match read(&path, identity) {
+        let record = match read(&path, identity, self.trust()) {
             Ok(record) => record,
             Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
             }
             Err(error) => return outdated(&error.to_string()),
         };
-        let mut note = Note::read(self.directory(), identity);
+        let mut note = Note::read(self.directory(), identity, self.trust());
         let digests = supplies.digests(&note.supplies)?;
         let key = Key::new(
             identity.clone(),

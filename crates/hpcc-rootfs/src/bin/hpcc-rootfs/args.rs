@@ -36,6 +36,10 @@ pub(crate) struct Global {
         value_name = "DIR"
     )]
     cache_dir: Option<PathBuf>,
+    /// Use the store although users other than this one and root can write to it; they then choose
+    /// what the guests run
+    #[arg(long, global = true)]
+    trust_store: bool,
     /// Print results as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -264,7 +268,8 @@ impl Global {
         self.store_with(Options::default())
     }
 
-    fn store_with(&self, options: Options) -> anyhow::Result<Store> {
+    fn store_with(&self, mut options: Options) -> anyhow::Result<Store> {
+        options.store.trusted = self.trust_store;
         Ok(Store::open(self.directory()?, options)?)
     }
 }
