@@ -198,7 +198,7 @@ fn the_bytes_do_not_depend_on_the_surroundings() {
     );
     for path in [there.path(""), agent] {
         let mut mode = std::fs::metadata(&path).unwrap().permissions();
-        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o777);
+        std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o1777);
         std::fs::set_permissions(&path, mode).unwrap();
     }
     let mut command = there.command("sh");

@@ -14,6 +14,8 @@ pub(crate) fn store(directory: &Path, progress: Progress) -> Result<Store> {
     options.platform = "linux/amd64".parse::<Platform>()?;
     options.agents = Agents::default().with("amd64", guest::build()?.probe);
     options.progress = progress;
+    // The checkout may belong to another user than the one that runs this, as in a container.
+    options.store.trusted = true;
     Ok(Store::open(directory, options)?)
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ociget::Digest;
+use ociget::{Digest, Request};
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use tracing::{Instrument as _, Span};
@@ -31,8 +31,9 @@ pub struct Built {
 /// Turns an image into a file at `output`, which appears when it is complete and replaces a regular file or
 /// a symlink of that name. The bytes are those that a store with the same options would hold.
 ///
-/// `image` is a reference or any other source that [`ociget::SourceSpec`] can spell; `expected` pins it. Without an agent
-/// for the architecture the image gets none.
+/// `image` is a reference or any other source that [`ociget::SourceSpec`] can spell; `expected` pins it.
+/// Two different digests, there and in the reference, are a usage error before anything is opened.
+/// Without an agent for the architecture the image gets none.
 ///
 /// # Errors
 /// Every [`Error`]; nothing is left behind then.
@@ -55,6 +56,7 @@ async fn in_span(
     options: &Options,
     span: &Span,
 ) -> Result<Built, Error> {
+    let request = Request::parse(image, expected)?;
     options.check()?;
     let failed = |source| Error::store("write", output, source);
     let path = std::path::absolute(output).map_err(failed)?;
@@ -63,14 +65,14 @@ async fn in_span(
     };
     check_output(&path).map_err(failed)?;
     let supplies = pull::supplies(options).await?;
-    let source = pull::source(&image.parse()?, options)?;
-    let image = pull::resolve(&*source, expected, options).await?;
+    let source = pull::source(&request, options)?;
+    let image = pull::resolve(&*source, request.pin(), options).await?;
     let digest = image.identity.get().clone();
     span.record("digest", tracing::field::display(&digest));
     let destination = Destination {
         directory: directory.to_owned(),
         name: name.to_owned(),
-        staging: Staging::new(options.store.min_free, None),
+        staging: Staging::outside(options.store.min_free),
     };
     let (record, summary) = pull::pull(&*source, image, supplies, options, destination).await?;
     Ok(Built {

@@ -9,7 +9,7 @@ use ociget::{Digest, Mismatch};
 use rustix::io::Errno;
 
 use crate::layer::Measure;
-use crate::store::RecordError;
+use crate::store::{RecordError, Untrusted};
 use crate::{flatten, layer};
 
 /// Why an image did not become an artifact. Whatever it was, nothing was published and nothing is
@@ -138,6 +138,10 @@ pub enum Error {
         #[source]
         source: Arc<io::Error>,
     },
+    /// A directory that users other than this one and root own or can write to: the store, or one on the
+    /// way to it. [`StoreOptions::trusted`](crate::StoreOptions::trusted) accepts it all the same.
+    #[error("cannot trust {0}")]
+    Untrusted(Untrusted),
     /// A file under an artifact's name that is damaged or none of ours.
     #[error("{} is not a usable artifact", printable::path(.path))]
     Artifact {

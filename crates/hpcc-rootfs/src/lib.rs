@@ -63,7 +63,8 @@ pub use progress::{Event, Progress};
 pub use sqfs_writer::Compressor;
 pub use store::{
     Artifact, Bounds, CHUNK, Collected, Damage, FORMAT, ImageStore, Injected, Key, Lease, Pulled,
-    Pulling, Record, RecordError, Store, StoreOptions, open_artifact, read_record, verify_file,
+    Pulling, Record, RecordError, Store, StoreOptions, Untrusted, open_artifact, read_record,
+    verify_file,
 };
 pub use summary::Summary;
 pub use timings::{Stage, Timings};

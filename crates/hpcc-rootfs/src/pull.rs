@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ociget::{Client, DiffId, Digest, Image, Source, SourceSpec, Verified};
+use ociget::{Client, DiffId, Digest, Image, Request, Source, Verified};
 use sqfs_writer::DataWriter;
 
 use crate::error::Error;
@@ -53,9 +53,9 @@ pub(crate) async fn supplies(options: &Options) -> Result<HashedSupplies, Error>
         .map_err(Error::worker)?
 }
 
-/// Opens a source. Nothing is asked of it yet.
-pub(crate) fn source(spec: &SourceSpec, options: &Options) -> Result<Box<dyn Source>, Error> {
-    Ok(spec.open(&Client::new(options.network.clone())?)?)
+/// Opens the source of a request, which keeps to the pin. Nothing is asked of it yet.
+pub(crate) fn source(request: &Request, options: &Options) -> Result<Box<dyn Source>, Error> {
+    Ok(request.open(&Client::new(options.network.clone())?)?)
 }
 
 /// What a source holds for the platform, verified down to manifest and config.

@@ -12,13 +12,25 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// Opens a regular file for reading. `more` is added to the flags: with [`OFlags::NOFOLLOW`] a symlink is
-/// refused, with [`OFlags::NOATIME`] the time of last access stays where this user may ask for that, with
-/// [`OFlags::CREATE`] a missing file is made with mode 0644 before the umask.
+/// refused, with [`OFlags::NOATIME`] the time of last access stays where this user may ask for that.
 ///
 /// # Errors
 /// Returns what the system says. A file of another type is an error that names the type and for which
 /// [`is_other_type`] is true.
 pub(crate) fn open(path: &Path, more: OFlags) -> io::Result<File> {
+    open_with(path, more, Mode::empty())
+}
+
+/// Opens a regular file for reading, or makes an empty one with this mode less the umask. A symlink is
+/// refused.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_or_make(path: &Path, mode: Mode) -> io::Result<File> {
+    open_with(path, OFlags::CREATE | OFlags::NOFOLLOW, mode)
+}
+
+fn open_with(path: &Path, more: OFlags, mode: Mode) -> io::Result<File> {
     let follow = if more.contains(OFlags::NOFOLLOW) {
         AtFlags::SYMLINK_NOFOLLOW
     } else {
@@ -30,7 +42,6 @@ pub(crate) fn open(path: &Path, more: OFlags) -> io::Result<File> {
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
-    let mode = Mode::from_raw_mode(0o644);
     let opened = match rustix::fs::open(path, flags, mode) {
         // Only the owner may ask for that.
         Err(Errno::PERM) if more.contains(OFlags::NOATIME) => {
@@ -101,17 +112,19 @@ mod tests {
             let expected = format!("{type_}, not a regular file");
             assert_eq!(refused(&path, OFlags::empty()), expected);
             // A missing file would be made; the others are refused all the same.
-            assert_eq!(refused(&path, OFlags::CREATE), expected);
+            let error = open_or_make(&path, mode).unwrap_err();
+            assert!(is_other_type(&error), "{error}");
         }
         let link = "a symbolic link, not a regular file";
         assert_eq!(refused(&at("link"), OFlags::NOFOLLOW), link);
-        for flags in [OFlags::empty(), OFlags::NOATIME, OFlags::CREATE] {
+        for flags in [OFlags::empty(), OFlags::NOATIME] {
             assert!(open(&at("link"), flags).is_ok(), "{flags:?}");
         }
         let missing = open(&at("missing"), OFlags::NOFOLLOW).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         assert!(!is_other_type(&missing));
-        assert!(open(&at("missing"), OFlags::NOFOLLOW | OFlags::CREATE).is_ok());
+        assert!(open_or_make(&at("missing"), mode).is_ok());
+        assert!(open_or_make(&at("missing"), mode).is_ok());
     }
 
     #[test]

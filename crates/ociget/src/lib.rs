@@ -34,7 +34,8 @@
 //!   but the credential helpers that the configuration names.
 //!
 //! # What there is
-//! [`SourceSpec`] says where an image is; [`Source`] is that place; [`resolve`] finds the image
+//! [`SourceSpec`] says where an image is, and a [`Request`] adds the digest that the caller expects;
+//! [`Source`] is that place; [`resolve`] finds the image
 //! for a [`Platform`]; [`BlobStream`] brings its layers. [`Options`] say how, and [`Progress`] who is
 //! told meanwhile. [`Error`] says whose fault it is. Who keeps images by their digest asks
 //! [`Source::identity`] first: it costs what a tag costs, and often that is all.
@@ -96,6 +97,7 @@ pub use resolve::{Image, Layer, resolve};
 pub use source::docker_archive::DockerArchiveSource;
 pub use source::layout::LayoutSource;
 pub use source::registry::RegistrySource;
+pub use source::request::Request;
 pub use source::spec::SourceSpec;
 pub use source::{Document, Source};
 pub use tls::ClientCertificate;

@@ -2,8 +2,8 @@
 //! by what named it.
 
 use crate::config::ImageConfig;
-use crate::digest::{DiffId, Digest, Verified};
-use crate::error::Error;
+use crate::digest::{DiffId, Digest, Mismatch, Verified};
+use crate::error::{Error, mismatch};
 use crate::future::BoxFuture;
 use crate::manifest::{Descriptor, ImageManifest, Index, IndexEntry, Manifest};
 use crate::platform::{Platform, PlatformError};
@@ -45,9 +45,12 @@ pub struct Layer {
 /// Resolves the image of `source` for `platform`.
 ///
 /// With `expected`, that manifest or index is asked for, and a tag is not looked at. Without,
-/// the tag is resolved, once. From there on everything goes by digest.
+/// the tag is resolved, once. From there on everything goes by digest. Every document that the source
+/// returns is compared with the digest that it was requested by.
 ///
 /// # Errors
+/// [`Error::Usage`] if the source was made with another digest than `expected`.
+/// [`Error::Digest`] if the source returns another document than the one requested.
 /// [`Error::Platform`] if there is no image for the platform, also where the source holds a
 /// single image; the error lists what there is. Any other [`Error`] as its variants say.
 pub async fn resolve(
@@ -56,6 +59,9 @@ pub async fn resolve(
     platform: &Platform,
 ) -> Result<Image, Error> {
     let root = source.root(expected).await?;
+    if let Some(expected) = expected {
+        same(&root.at, expected, &root.digest)?;
+    }
     let identity = root.digest.clone();
     let mut search = Search {
         source,
@@ -199,6 +205,7 @@ impl Search<'_> {
     async fn entry(&mut self, entry: &IndexEntry, depth: u32) -> Result<Option<Found>, Error> {
         self.fetches += 1;
         let document = self.source.manifest(&entry.descriptor).await?;
+        same(&document.at, &entry.descriptor.digest, &document.digest)?;
         if self.fetches > MAX_FETCHES {
             return Err(Error::Unsupported {
                 at: document.at,
@@ -207,6 +214,16 @@ impl Search<'_> {
         }
         self.document(document, Some(entry), depth + 1).await
     }
+}
+
+/// Refuses content that is intact and not what was requested. The sources of this crate never return
+/// that; a caller's own source could.
+fn same(at: &str, requested: &Digest, found: &Verified<Digest>) -> Result<(), Error> {
+    if found.get() == requested {
+        return Ok(());
+    }
+    let (expected, found) = (requested.clone(), found.get().clone());
+    Err(mismatch(at, Mismatch { expected, found }))
 }
 
 async fn fetch_config(
@@ -221,6 +238,7 @@ async fn fetch_config(
     }
     let at = blob.at().to_owned();
     let proof = blob.finish().await?;
+    same(&at, &descriptor.digest, &proof)?;
     let config = ImageConfig::parse(bytes.into()).map_err(|reason| Error::document(&at, reason))?;
     Ok((proof, config))
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ociget::Digest;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::artifact::ArtifactWriter;
@@ -67,6 +68,7 @@ enum Call {
     Create,
     Lock,
     Write(u32),
+    Permit,
     Sync,
     Link,
     Rename,
@@ -93,17 +95,17 @@ impl Faulty {
 }
 
 impl Files for Faulty {
-    fn open_unnamed(&self, directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    fn open_unnamed(&self, directory: &OwnedFd, mode: Mode) -> Result<OwnedFd, Errno> {
         self.fail(Call::Open)?;
         if self.named {
             return Err(Errno::OPNOTSUPP);
         }
-        Kernel.open_unnamed(directory)
+        Kernel.open_unnamed(directory, mode)
     }
 
-    fn create(&self, directory: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    fn create(&self, directory: &OwnedFd, name: &str, mode: Mode) -> Result<OwnedFd, Errno> {
         self.fail(Call::Create)?;
-        Kernel.create(directory, name)
+        Kernel.create(directory, name, mode)
     }
 
     fn lock(&self, file: &File) -> Result<(), Errno> {
@@ -114,6 +116,11 @@ impl Files for Faulty {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
         self.fail(Call::Write(self.writes.fetch_add(1, Ordering::Relaxed)))?;
         Kernel.write(file, bytes, offset)
+    }
+
+    fn permit(&self, file: &File, mode: Mode) -> Result<(), Errno> {
+        self.fail(Call::Permit)?;
+        Kernel.permit(file, mode)
     }
 
     fn sync(&self, file: &File) -> Result<(), Errno> {
@@ -144,7 +151,7 @@ impl Files for Faulty {
 
 #[test]
 fn a_failing_call_is_reported_and_leaves_nothing() {
-    use Call::{Create, Link, Lock, Open, Rename, Space, Sync, SyncDirectory, Write};
+    use Call::{Create, Link, Lock, Open, Permit, Rename, Space, Sync, SyncDirectory, Write};
     let errors = [
         Errno::NOSPC,
         Errno::IO,
@@ -159,6 +166,7 @@ fn a_failing_call_is_reported_and_leaves_nothing() {
         Write(0),
         Write(1),
         Write(2),
+        Permit,
         Sync,
         Link,
         Rename,
@@ -171,6 +179,7 @@ fn a_failing_call_is_reported_and_leaves_nothing() {
         Write(0),
         Write(1),
         Write(2),
+        Permit,
         Sync,
         Rename,
         SyncDirectory,

@@ -10,26 +10,23 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{Advice, AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Permissions of a finished file, before the umask.
-const MODE: Mode = Mode::from_raw_mode(0o644);
-
 /// One method a system call, each the kernel's own unless a test says otherwise.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
-    /// A file without a name in `directory`.
-    fn open_unnamed(&self, directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    /// A file without a name in `directory`, with this mode less the umask.
+    fn open_unnamed(&self, directory: &OwnedFd, mode: Mode) -> Result<OwnedFd, Errno> {
         // Without /proc there would be no way to name it later.
         if rustix::fs::stat("/proc/self/fd").is_err() {
             return Err(Errno::OPNOTSUPP);
         }
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        rustix::fs::openat(directory, ".", flags, MODE)
+        rustix::fs::openat(directory, ".", flags, mode)
     }
 
     /// A new file with a name. Neither an existing file nor a symlink is opened.
-    fn create(&self, directory: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    fn create(&self, directory: &OwnedFd, name: &str, mode: Mode) -> Result<OwnedFd, Errno> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(directory, name, flags, MODE)
+        rustix::fs::openat(directory, name, flags, mode)
     }
 
     /// Marks the file as one with a living owner.
@@ -48,6 +45,11 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         // Of pages that are dirty it drops none, it starts writing them. `sync_file_range` says that more plainly, but
         // nobody offers it without unsafe code.
         let _ = rustix::fs::fadvise(file, offset, Some(length), Advice::DontNeed);
+    }
+
+    /// Sets the permissions of a file, whatever the umask.
+    fn permit(&self, file: &File, mode: Mode) -> Result<(), Errno> {
+        rustix::fs::fchmod(file, mode)
     }
 
     /// Makes the content durable.

@@ -11,7 +11,10 @@ use rustix::io::Errno;
 use super::inventory::{self, Artifact};
 use super::lock::{BuildLock, has_name};
 use super::name::{self, Beside};
+use super::sweep::Swept;
+use super::trust::Trust;
 use super::{lease, sweep};
+use crate::error::Error;
 use crate::regular_file;
 
 /// What may stay. Without a bound, only leftovers and damaged artifacts that were set aside go.
@@ -35,6 +38,9 @@ pub struct Collected {
     /// Artifacts that stay although their records can't be believed, sorted as above. The next pull of
     /// each builds it again; [`Store::verify`](crate::Store::verify) sets it aside.
     pub unusable: Vec<Artifact>,
+    /// Files that had to go and could not be removed, each with the reason. The others were removed all
+    /// the same.
+    pub failed: Vec<Error>,
     /// Bytes of the artifacts that are left.
     pub remaining_bytes: u64,
     /// Other files that were removed: leftovers of dead builds, artifacts set aside, locks and notes
@@ -43,10 +49,15 @@ pub struct Collected {
 }
 
 /// Removes what the bounds don't allow, and all that belongs to nothing.
-pub(crate) fn collect(directory: &Path, bounds: &Bounds, now: SystemTime) -> io::Result<Collected> {
+pub(crate) fn collect(
+    directory: &Path,
+    bounds: &Bounds,
+    now: SystemTime,
+    trust: Trust,
+) -> io::Result<Collected> {
     let mut artifacts = Vec::new();
     for digest in inventory::digests(directory)? {
-        artifacts.extend(inventory::artifact(directory, digest)?);
+        artifacts.extend(inventory::artifact(directory, digest, trust));
     }
     artifacts.sort_by(|a, b| (a.last_used, &a.digest).cmp(&(b.last_used, &b.digest)));
     let mut collected = Collected {
@@ -66,21 +77,28 @@ pub(crate) fn collect(directory: &Path, bounds: &Bounds, now: SystemTime) -> io:
             }
             continue;
         }
-        if remove(directory, &artifact)? {
-            collected.remaining_bytes -= artifact.size;
-            collected.removed.push(artifact);
-        } else {
-            collected.pinned.push(artifact.digest);
+        match remove(directory, &artifact, trust) {
+            Ok(true) => {
+                collected.remaining_bytes -= artifact.size;
+                collected.removed.push(artifact);
+            }
+            Ok(false) => collected.pinned.push(artifact.digest),
+            Err(error) => {
+                let error = Error::store("remove", &artifact.path, error);
+                collected.failed.push(error);
+            }
         }
     }
-    collected.leftovers = leftovers(directory)?;
+    let leftovers = leftovers(directory, trust)?;
+    collected.leftovers = leftovers.removed;
+    collected.failed.extend(leftovers.failed);
     Ok(collected)
 }
 
 /// Removes an artifact unless it is pinned. Its lock makes sure that nothing new takes its name
 /// between the look and the removal.
-fn remove(directory: &Path, artifact: &Artifact) -> io::Result<bool> {
-    let _lock = match BuildLock::try_take(directory, &artifact.digest) {
+fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<bool> {
+    let _lock = match BuildLock::try_take(directory, &artifact.digest, trust) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(false),
         // No build can lock that either, so the artifact may well be the last one for a while.
@@ -99,27 +117,29 @@ fn remove(directory: &Path, artifact: &Artifact) -> io::Result<bool> {
     }
 }
 
-/// Removes what belongs to no artifact. Returns how many files.
-fn leftovers(directory: &Path) -> io::Result<u64> {
-    let mut removed = sweep::sweep(directory)?;
+/// Removes what belongs to no artifact.
+fn leftovers(directory: &Path, trust: Trust) -> io::Result<Swept> {
+    let mut swept = sweep::sweep(directory, trust)?;
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        removed += u64::from(match entry.file_name().to_str().and_then(name::classify) {
-            Some(Beside::Bad(_)) => sweep::remove(&entry.path())?,
-            Some(Beside::Lock(digest))
-                if sweep::gone(&directory.join(name::artifact(&digest)))? =>
-            {
-                remove_lock(directory, &digest)?
+        let path = entry.path();
+        match entry.file_name().to_str().and_then(name::classify) {
+            Some(Beside::Bad(_)) => swept.count(&path, sweep::remove(&path)),
+            Some(Beside::Lock(digest)) => {
+                let artifact = directory.join(name::artifact(&digest));
+                let outcome = sweep::gone(&artifact)
+                    .and_then(|gone| Ok(gone && remove_lock(directory, &digest, trust)?));
+                swept.count(&path, outcome);
             }
-            _ => false,
-        });
+            _ => {}
+        }
     }
-    Ok(removed)
+    Ok(swept)
 }
 
 /// Whoever opened the file and has not locked it yet will see that it has lost its name.
-fn remove_lock(directory: &Path, digest: &Digest) -> io::Result<bool> {
-    match BuildLock::try_take(directory, digest) {
+fn remove_lock(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bool> {
+    match BuildLock::try_take(directory, digest, trust) {
         Ok(Some(lock)) => lock.remove(directory, digest).map(|()| true),
         Ok(None) => Ok(false),
         // A symlink, a FIFO or a socket that somebody planted.

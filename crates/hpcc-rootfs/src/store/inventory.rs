@@ -10,6 +10,7 @@ use ociget::Digest;
 use super::name;
 use super::note::Note;
 use super::record::Record;
+use super::trust::Trust;
 use super::{Error, read};
 
 /// An artifact as it lies in the store. The damaged ones are listed as well.
@@ -49,32 +50,43 @@ pub(crate) fn digests(directory: &Path) -> io::Result<Vec<Digest>> {
             Ok(_) => {}
             // Removed since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            // One file that can't be looked at does not take the others away.
+            Err(_) => digests.push(digest),
         }
     }
     digests.sort();
     Ok(digests)
 }
 
-/// Everything about one artifact, or `None` if it is not there.
-pub(crate) fn artifact(directory: &Path, digest: Digest) -> io::Result<Option<Artifact>> {
+/// Everything about one artifact, or `None` if it is not there. Of a file that can't be looked at,
+/// nothing but the reason is known.
+pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option<Artifact> {
     let path = directory.join(name::artifact(&digest));
-    let metadata = match fs::symlink_metadata(&path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let record = read(&path, &digest).map_err(|source| Error::Artifact {
-        path: path.clone(),
-        source: source.into(),
+    let seen = fs::symlink_metadata(&path).and_then(|metadata| {
+        let times = (metadata.modified()?, metadata.accessed()?);
+        Ok((metadata.len(), times))
     });
-    Ok(Some(Artifact {
-        size: metadata.len(),
-        built: metadata.modified()?,
-        last_used: metadata.accessed()?,
-        source: Note::read(directory, &digest).source,
+    let ((size, (built, last_used)), record) = match seen {
+        Ok(seen) => {
+            let record = read(&path, &digest, trust).map_err(|source| Error::Artifact {
+                path: path.clone(),
+                source: source.into(),
+            });
+            (seen, record)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            let nothing = (0, (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH));
+            (nothing, Err(Error::store("look at", &path, error)))
+        }
+    };
+    Some(Artifact {
+        size,
+        built,
+        last_used,
+        source: Note::read(directory, &digest, trust).source,
         record,
         digest,
         path,
-    }))
+    })
 }

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::lock::has_name;
+use super::trust::{Fault, Trust};
 use crate::regular_file;
 
 /// The pause between two tries.
@@ -46,16 +47,26 @@ impl Lease {
     }
 
     /// Pins the file at `path`, or says `None` if there is none.
-    pub(crate) fn take(path: PathBuf, digest: &Digest) -> io::Result<Option<Self>> {
-        Self::take_within(PATIENCE, path, digest)
+    pub(crate) fn take(
+        path: PathBuf,
+        digest: &Digest,
+        trust: Trust,
+    ) -> Result<Option<Self>, Fault> {
+        Self::take_within(PATIENCE, path, digest, trust)
     }
 
-    fn take_within(patience: Duration, path: PathBuf, digest: &Digest) -> io::Result<Option<Self>> {
+    fn take_within(
+        patience: Duration,
+        path: PathBuf,
+        digest: &Digest,
+        trust: Trust,
+    ) -> Result<Option<Self>, Fault> {
         let start = Instant::now();
         loop {
             let Some(file) = open(&path)? else {
                 return Ok(None);
             };
+            trust.file(&file, &path)?;
             // Held exclusively for a moment by whoever just published or collects it.
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
                 Ok(()) => {}
@@ -109,9 +120,12 @@ mod tests {
         let digest = Digest::of(b"content");
         let held = std::fs::File::open(&path).unwrap();
         held.lock().unwrap();
-        let take = |patience| Lease::take_within(patience, path.clone(), &digest);
+        let take = |patience| Lease::take_within(patience, path.clone(), &digest, Trust::Everyone);
         let error = take(Duration::from_millis(20)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(
+            matches!(&error, Fault::Io(error) if error.kind() == io::ErrorKind::WouldBlock),
+            "{error}"
+        );
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| take(Duration::from_secs(600)));
             std::thread::sleep(Duration::from_millis(20));

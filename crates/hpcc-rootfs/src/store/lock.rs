@@ -5,6 +5,10 @@
 //! only ever tried, never waited for in the kernel, because a thread that waits there would keep a
 //! runtime from shutting down.
 //!
+//! Only the owner of the store can open a lock file, because `flock` asks for no permission to write:
+//! any user who can open a file can hold it for ever. A lock file of a user that the store does not
+//! trust was put there while others could write to the directory. It is removed.
+//!
 //! Lock files are small, empty, and stay, because removing one is a race: somebody may have opened
 //! it and be about to lock it. Only `gc` does that, holding the lock, and whoever locks a file looks
 //! afterwards whether it is still the one with the name.
@@ -15,11 +19,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use ociget::Digest;
-use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode};
 use rustix::io::Errno;
 
-use super::name;
+use super::trust::Trust;
+use super::{name, sweep};
 use crate::regular_file;
+
+/// Permissions of a lock file, whatever the umask: a store that every user is trusted with can be used
+/// by every user.
+fn mode(trust: Trust) -> Mode {
+    match trust {
+        Trust::Owner(_) => Mode::from_raw_mode(0o600),
+        Trust::Everyone => Mode::from_raw_mode(0o644),
+    }
+}
 
 /// The first pause between two tries; each one is twice as long as the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(2);
@@ -34,10 +48,25 @@ pub(crate) struct BuildLock {
 
 impl BuildLock {
     /// Takes the lock, or says `None` if somebody else has it.
-    pub(crate) fn try_take(directory: &Path, digest: &Digest) -> io::Result<Option<Self>> {
-        let path = directory.join(name::lock(digest));
+    pub(crate) fn try_take(
+        directory: &Path,
+        digest: &Digest,
+        trust: Trust,
+    ) -> io::Result<Option<Self>> {
+        let (path, mode) = (directory.join(name::lock(digest)), mode(trust));
         loop {
-            let file = regular_file::open(&path, OFlags::CREATE | OFlags::NOFOLLOW)?.into();
+            remove_foreign(&path, trust)?;
+            let file: OwnedFd = regular_file::open_or_make(&path, mode)?.into();
+            let stat = rustix::fs::fstat(&file)?;
+            if trust.is_foreign(&stat) {
+                // Put there since it was looked for; removed by the next try.
+                return Ok(None);
+            }
+            if Mode::from_raw_mode(stat.st_mode) != mode {
+                // The umask took bits from it, or an older version made it. Only the owner may change
+                // it; the lock holds without.
+                let _ = rustix::fs::fchmod(&file, mode);
+            }
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => return Ok(None),
@@ -53,11 +82,12 @@ impl BuildLock {
     pub(crate) async fn take(
         directory: &Path,
         digest: &Digest,
+        trust: Trust,
         busy: impl FnOnce(),
     ) -> io::Result<Self> {
         let (mut pause, mut busy) = (PAUSE_MIN, Some(busy));
         loop {
-            if let Some(lock) = Self::try_take(directory, digest)? {
+            if let Some(lock) = Self::try_take(directory, digest, trust)? {
                 return Ok(lock);
             }
             if let Some(busy) = busy.take() {
@@ -72,6 +102,24 @@ impl BuildLock {
     pub(crate) fn remove(self, directory: &Path, digest: &Digest) -> io::Result<()> {
         rustix::fs::unlink(directory.join(name::lock(digest)))?;
         Ok(())
+    }
+}
+
+/// Removes a lock file of a user that the store does not trust, so that neither its permissions nor
+/// a lock on it keep a build waiting. Directories stay: they cannot be locked, which is an error.
+///
+/// Two processes that do this at the same time may end up with a lock each. Then both build, and the
+/// second one replaces the artifact of the first by the same bytes.
+fn remove_foreign(path: &Path, trust: Trust) -> io::Result<()> {
+    match rustix::fs::lstat(path) {
+        Ok(stat)
+            if trust.is_foreign(&stat)
+                && FileType::from_raw_mode(stat.st_mode) != FileType::Directory =>
+        {
+            sweep::remove(path).map(drop)
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -92,7 +140,9 @@ mod tests {
     #[test]
     fn one_holder_at_a_time_also_within_a_process() {
         let directory = tempfile::tempdir().unwrap();
-        let take = |digest: &Digest| BuildLock::try_take(directory.path(), digest).unwrap();
+        let take = |digest: &Digest| {
+            BuildLock::try_take(directory.path(), digest, Trust::Everyone).unwrap()
+        };
         let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
         let held = take(&one).unwrap();
         assert!(take(&one).is_none());
@@ -106,7 +156,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"image");
         let path = directory.path().join(name::lock(&digest));
-        let held = BuildLock::try_take(directory.path(), &digest)
+        let held = BuildLock::try_take(directory.path(), &digest, Trust::Everyone)
             .unwrap()
             .unwrap();
         held.remove(directory.path(), &digest).unwrap();
@@ -114,7 +164,7 @@ mod tests {
         let stale: OwnedFd = tempfile::tempfile().unwrap().into();
         assert!(!has_name(&stale, &path).unwrap());
         assert!(
-            BuildLock::try_take(directory.path(), &digest)
+            BuildLock::try_take(directory.path(), &digest, Trust::Everyone)
                 .unwrap()
                 .is_some()
         );
@@ -125,7 +175,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (digest, victim) = (Digest::of(b"image"), directory.path().join("victim"));
         std::os::unix::fs::symlink(&victim, directory.path().join(name::lock(&digest))).unwrap();
-        assert!(BuildLock::try_take(directory.path(), &digest).is_err());
+        assert!(BuildLock::try_take(directory.path(), &digest, Trust::Everyone).is_err());
         assert!(!victim.exists());
     }
 }

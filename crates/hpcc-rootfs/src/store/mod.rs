@@ -22,6 +22,7 @@ mod shared_build;
 mod staging;
 mod stop;
 mod sweep;
+mod trust;
 mod verify;
 
 use std::fs::{self, File};
@@ -44,6 +45,7 @@ pub use key::{FORMAT, Injected, Key};
 pub use lease::Lease;
 pub use options::StoreOptions;
 pub use record::{CHUNK, Record, RecordError};
+pub use trust::Untrusted;
 pub use verify::Damage;
 
 use crate::error::Error;
@@ -53,6 +55,7 @@ use crate::summary::Summary;
 use crate::supplies::{Memory, Supplies};
 use lock::BuildLock;
 use shared_build::SharedBuilds;
+use trust::{Fault, Trust};
 
 /// A directory of images that are ready to boot.
 ///
@@ -127,33 +130,68 @@ impl Store {
         &self.inner.options
     }
 
+    /// Whether the directory exists. It is checked before anything in it is used.
+    fn is_made(&self, operation: &'static str) -> Result<bool, Error> {
+        let directory = self.directory();
+        let checked = self.trust().directory(directory);
+        checked.map_err(|fault| fault.into_error(operation, directory))
+    }
+
+    /// Makes the directory if it does not exist, and checks it.
+    fn make(&self) -> Result<(), Error> {
+        let directory = self.directory();
+        let made = self.trust().make_directory(directory);
+        made.map_err(|fault| fault.into_error("create the store", directory))
+    }
+
+    fn trust(&self) -> Trust {
+        Trust::new(&self.options().store)
+    }
+
     /// The digests of all finished artifacts, sorted. Files with other names are skipped without a
-    /// look inside; a missing directory is an empty list.
+    /// look inside, and so are files that other users own or can write to; a missing directory is an
+    /// empty list.
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read.
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it.
     pub fn existing_images(&self) -> Result<Vec<Digest>, Error> {
         let _span = tracing::debug_span!("existing_images").entered();
+        let mut digests = self.digests()?;
+        let trust = self.trust();
+        digests.retain(|digest| {
+            let trusted = trust.named(&self.directory().join(name::artifact(digest)));
+            if let Err(Fault::Untrusted(untrusted)) = &trusted {
+                tracing::warn!(%digest, %untrusted, "an artifact is not trusted");
+            }
+            trusted.is_ok()
+        });
+        Ok(digests)
+    }
+
+    /// The digests of all artifacts, also of those that are not trusted.
+    fn digests(&self) -> Result<Vec<Digest>, Error> {
+        const OPERATION: &str = "list the store";
+        if !self.is_made(OPERATION)? {
+            return Ok(Vec::new());
+        }
         inventory::digests(self.directory())
-            .map_err(|source| Error::store("list the store", self.directory(), source))
+            .map_err(|source| Error::store(OPERATION, self.directory(), source))
     }
 
     /// Everything about all artifacts, sorted by digest; a missing directory is an empty list.
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read. What is wrong with a single artifact is in
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it. What is wrong with a single artifact is in
     /// its [`Artifact::record`].
     pub fn artifacts(&self) -> Result<Vec<Artifact>, Error> {
-        let failed = |source| Error::store("list the store", self.directory(), source);
-        let digests = self.existing_images()?;
-        let artifacts = digests
-            .into_iter()
-            .map(|digest| inventory::artifact(self.directory(), digest));
+        let (digests, trust) = (self.digests()?, self.trust());
         // One that was removed since it was listed is left out.
-        artifacts
-            .filter_map(Result::transpose)
-            .collect::<io::Result<_>>()
-            .map_err(failed)
+        Ok(digests
+            .into_iter()
+            .filter_map(|digest| inventory::artifact(self.directory(), digest, trust))
+            .collect())
     }
 
     /// The absolute path of the artifact of an image, whether it is built or not.
@@ -171,6 +209,9 @@ impl Store {
     pub fn untag_image(&self, digest: &Digest) -> Result<bool, Error> {
         let _span = tracing::info_span!("untag_image", %digest).entered();
         let path = self.path_for(digest);
+        if !self.is_made("remove an artifact from")? {
+            return Ok(false);
+        }
         let removed = sweep::remove(&path)
             .map_err(|error| Error::store("remove the artifact", &path, error))?;
         // Without an artifact a note says nothing; what stays of it is swept.
@@ -184,7 +225,10 @@ impl Store {
     /// [`Error::Artifact`] if the file is damaged or none of ours.
     pub fn record(&self, digest: &Digest) -> Result<Option<Record>, Error> {
         let path = self.path_for(digest);
-        match read(&path, digest) {
+        if !self.is_made("read an artifact in")? {
+            return Ok(None);
+        }
+        match read(&path, digest, self.trust()) {
             Ok(record) => Ok(Some(record)),
             Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(artifact_error(&path, source)),
@@ -197,9 +241,13 @@ impl Store {
     /// [`Error::Store`] if the file can't be opened or locked; a transient one if a stranger has kept
     /// it locked exclusively for five seconds.
     pub fn lease(&self, digest: &Digest) -> Result<Option<Lease>, Error> {
+        const OPERATION: &str = "pin the artifact";
         let path = self.path_for(digest);
-        Lease::take(path.clone(), digest)
-            .map_err(|source| Error::store("pin the artifact", &path, source))
+        if !self.is_made(OPERATION)? {
+            return Ok(None);
+        }
+        Lease::take(path.clone(), digest, self.trust())
+            .map_err(|fault| fault.into_error(OPERATION, &path))
     }
 
     /// Reads all of an artifact and compares it with its record. A damaged one is set aside: it
@@ -216,9 +264,16 @@ impl Store {
         let _span = tracing::info_span!("verify", %digest).entered();
         let path = self.path_for(digest);
         let failed = |source| Error::store("verify", &path, source);
+        if !self.is_made("verify an artifact in")? {
+            return Ok(None);
+        }
         let Some(file) = lease::open(&path).map_err(failed)? else {
             return Ok(None);
         };
+        // Intact or not, the file is not believed. It keeps its name, and the next pull replaces it.
+        self.trust()
+            .file(&file, &path)
+            .map_err(|fault| artifact_error(&path, fault.into()))?;
         let file = File::from(file);
         let verdict = match Record::read(&file).and_then(|record| record.of(digest)) {
             Ok(record) => Ok(verify::verify(&file, &record).map_err(failed)?),
@@ -233,7 +288,7 @@ impl Store {
 
     fn set_aside(&self, digest: &Digest, bad: &std::os::fd::OwnedFd) -> io::Result<()> {
         let path = self.path_for(digest);
-        let Some(_lock) = BuildLock::try_take(self.directory(), digest)? else {
+        let Some(_lock) = BuildLock::try_take(self.directory(), digest, self.trust())? else {
             return Ok(());
         };
         if lock::has_name(bad, &path)? {
@@ -245,27 +300,38 @@ impl Store {
 
     /// Removes artifacts until the bounds are kept, least recently used first, and everything that
     /// belongs to no artifact. What is pinned by a [`Lease`] or being built stays. A missing
-    /// directory is fine.
+    /// directory is fine. A file that can't be removed is in [`Collected::failed`].
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read or a file not removed.
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it.
     pub fn gc(&self, bounds: &Bounds) -> Result<Collected, Error> {
+        const OPERATION: &str = "collect the garbage of";
         let directory = self.directory();
-        match gc::collect(directory, bounds, SystemTime::now()) {
+        self.is_made(OPERATION)?;
+        match gc::collect(directory, bounds, SystemTime::now(), self.trust()) {
             Ok(collected) => Ok(collected),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Collected::default()),
-            Err(error) => Err(Error::store("collect the garbage of", directory, error)),
+            Err(error) => Err(Error::store(OPERATION, directory, error)),
         }
     }
 
     /// Removes what dead builds left behind; a worker does that when it starts. Every build does it,
-    /// too. Returns how many files. A missing directory is fine.
+    /// too. Returns how many files. A missing directory is fine, and a file that can't be removed is a
+    /// warning in the log.
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read or a file not removed.
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it.
     pub fn sweep(&self) -> Result<u64, Error> {
-        match sweep::sweep(self.directory()) {
-            Ok(removed) => Ok(removed),
+        self.is_made("sweep")?;
+        match sweep::sweep(self.directory(), self.trust()) {
+            Ok(swept) => {
+                for error in swept.failed {
+                    tracing::warn!(%error, "a leftover stays");
+                }
+                Ok(swept.removed)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
             Err(error) => Err(Error::store("sweep", self.directory(), error)),
         }
@@ -280,9 +346,8 @@ impl Store {
         let options = self.options();
         options.check()?;
         Supplies::open(options, true, &Stop::default())?.digests(&Memory::default())?;
+        self.make()?;
         let directory = self.directory();
-        fs::create_dir_all(directory)
-            .map_err(|error| Error::store("create the store", directory, error))?;
         // A file that is locked, and vanishes.
         StagedFile::create(directory, Staging::new(options.store.min_free, None))
             .and_then(|mut staged| staged.write_all_at(&[0; 4096], 0))
@@ -336,7 +401,8 @@ fn artifact_error(path: &Path, source: RecordError) -> Error {
     }
 }
 
-fn read(path: &Path, identity: &Digest) -> Result<Record, RecordError> {
+fn read(path: &Path, identity: &Digest, trust: Trust) -> Result<Record, RecordError> {
     let file = lease::open(path)?.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
+    trust.file(&file, path)?;
     Record::read(&File::from(file))?.of(identity)
 }

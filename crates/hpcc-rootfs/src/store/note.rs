@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name;
 use super::staging::{StagedFile, Staging};
+use super::trust::Trust;
 use crate::regular_file;
 use crate::supplies::Memory;
 
@@ -30,12 +31,16 @@ pub(crate) struct Note {
 }
 
 impl Note {
-    /// The note, or an empty one.
-    pub(crate) fn read(directory: &Path, digest: &Digest) -> Self {
+    /// The note, or an empty one. The note of another user is not read: it could lie about the files of
+    /// the host.
+    pub(crate) fn read(directory: &Path, digest: &Digest, trust: Trust) -> Self {
         let path = directory.join(name::note(digest));
         let Ok(file) = regular_file::open(&path, OFlags::NOFOLLOW) else {
             return Self::default();
         };
+        if trust.file(&file, &path).is_err() {
+            return Self::default();
+        }
         let mut text = Vec::new();
         match file.take(LENGTH_MAX).read_to_end(&mut text) {
             Ok(_) => serde_json::from_slice(&text).unwrap_or_default(),

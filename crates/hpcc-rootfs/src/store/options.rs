@@ -7,10 +7,16 @@ pub struct StoreOptions {
     /// Bytes of the file system that builds leave free for others; 64 MiB by default. Looked at
     /// before a build and every 16 MiB of it, so a build may go below by as much.
     pub min_free: u64,
+    /// Whether the store is used although users other than this one and root own its files and
+    /// directories or can write to them; false by default. Those users then choose what the guests run.
+    pub trusted: bool,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { min_free: 64 << 20 }
+        Self {
+            min_free: 64 << 20,
+            trusted: false,
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! How a store comes to hold an image: what is there is looked at first, then whoever gets the lock
 //! builds.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use ociget::{Digest, SourceSpec};
+use ociget::{Digest, Request};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tracing::{Instrument as _, Span};
 
@@ -14,6 +13,7 @@ use super::key::Key;
 use super::lock::BuildLock;
 use super::note::Note;
 use super::record::RecordError;
+use super::shared_build::Ask;
 use super::staging::Staging;
 use super::stop::Stop;
 use super::{Pulled, Store, name, read};
@@ -27,8 +27,9 @@ impl Store {
     ///
     /// `image` is a reference (`debian:12`, `ghcr.io/org/name@sha256:…`) or, with a prefix, another
     /// source. `expected` pins it to the digest of a manifest or of an index; a digest in the
-    /// reference does the same. If the artifact is there with the same key, this returns at once,
-    /// without network. A damaged artifact, or one with another key, is replaced.
+    /// reference does the same, and two different ones are a usage error. If the artifact is there
+    /// with the same key, this returns at once, without network. A damaged artifact, or one with
+    /// another key, is replaced.
     ///
     /// Callers that ask for the same at the same time share one build, in a process and across
     /// processes. Dropping the future leaves the build to the others; if there are none, it stops
@@ -56,9 +57,10 @@ impl Store {
         expected: Option<&Digest>,
         span: &Span,
     ) -> Result<Pulled, Error> {
+        // Two digests that contradict each other are an error whatever the store holds.
+        let request = Request::parse(image, expected)?;
         self.options().check()?;
-        let spec: SourceSpec = image.parse()?;
-        let pinned = pinned(&spec, expected).cloned();
+        let pinned = request.pin().cloned();
         if let Some(digest) = &pinned {
             span.record("digest", tracing::field::display(digest));
         }
@@ -67,6 +69,7 @@ impl Store {
         // Hashing outlives this future if it is dropped.
         let _stop = stop.on_drop();
         let there = blocking(move || {
+            store.is_made("use the store")?;
             let supplies = store.open_supplies(&stop)?;
             match &identity {
                 Some(identity) => store.up_to_date(identity, &supplies, false),
@@ -76,11 +79,13 @@ impl Store {
         if let Some(there) = there.await? {
             return Ok(there);
         }
-        let ask = (image.to_owned(), expected.cloned());
+        let ask = Ask {
+            text: image.to_owned(),
+            request,
+        };
         let start = || {
-            let (image, expected) = ask.clone();
             let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
-            let build = self.clone().build(image, expected, span.clone());
+            let build = self.clone().build(ask.clone(), span.clone());
             build.instrument(span)
         };
         let pulled = self.inner.builds.join(ask.clone(), start).await?;
@@ -91,26 +96,21 @@ impl Store {
     }
 
     /// Builds what was asked for, unless somebody else has done so meanwhile.
-    async fn build(
-        self,
-        reference: String,
-        expected: Option<Digest>,
-        span: Span,
-    ) -> Result<Pulled, Error> {
-        let spec: SourceSpec = reference.parse()?;
-        let source = pull::source(&spec, self.options())?;
+    async fn build(self, ask: Ask, span: Span) -> Result<Pulled, Error> {
+        let Ask { text, request } = ask;
+        let source = pull::source(&request, self.options())?;
         let stop = Stop::default();
         let _stop = stop.on_drop();
         let supplies = self.open_supplies(&stop)?;
         // Nothing is asked of the registry before it is clear that nobody else is asking. Without a
         // digest, only the registry knows what to wait for.
-        let (mut resolved, identity) = match pinned(&spec, expected.as_ref()) {
+        let (mut resolved, identity) = match request.pin() {
             Some(identity) => (None, identity.clone()),
             // What a tag stands for costs less than what it leads to; if that is here, it was all.
             None => match source.identity().await? {
                 Some(identity) => (None, identity),
                 None => {
-                    let image = pull::resolve(&*source, expected.as_ref(), self.options()).await?;
+                    let image = pull::resolve(&*source, None, self.options()).await?;
                     let identity = image.identity.get().clone();
                     (Some(image), identity)
                 }
@@ -143,13 +143,10 @@ impl Store {
         let image = match resolved.take() {
             Some(image) => image,
             // By the digest that was locked: a tag may mean something else by now.
-            None => {
-                let expected = expected.as_ref().unwrap_or(&identity);
-                pull::resolve(&*source, Some(expected), self.options()).await?
-            }
+            None => pull::resolve(&*source, Some(&identity), self.options()).await?,
         };
         let note = Note {
-            source: Some(reference),
+            source: Some(text),
             supplies: supplies.memory(&Memory::default()),
         };
         let supplies = Arc::into_inner(supplies).ok_or_else(|| Error::Internal {
@@ -182,14 +179,14 @@ impl Store {
 
     /// Waits until nobody else builds or removes the artifact.
     async fn lock(&self, identity: &Digest) -> Result<BuildLock, Error> {
+        let store = self.clone();
+        blocking(move || store.make()).await?;
         let directory = self.directory();
-        fs::create_dir_all(directory)
-            .map_err(|error| Error::store("create the store", directory, error))?;
         let busy = || {
             let event = Event::Waiting { digest: identity };
             self.options().progress.tell(&event);
         };
-        BuildLock::take(directory, identity, busy)
+        BuildLock::take(directory, identity, self.trust(), busy)
             .instrument(tracing::debug_span!("lock", digest = %identity))
             .await
             .map_err(|error| Error::store("lock", &directory.join(name::lock(identity)), error))
@@ -212,14 +209,14 @@ impl Store {
             Ok(None)
         };
         let path = self.path_for(identity);
-        let record = match read(&path, identity) {
+        let record = match read(&path, identity, self.trust()) {
             Ok(record) => record,
             Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
             }
             Err(error) => return outdated(&error.to_string()),
         };
-        let mut note = Note::read(self.directory(), identity);
+        let mut note = Note::read(self.directory(), identity, self.trust());
         let digests = supplies.digests(&note.supplies)?;
         let key = Key::new(
             identity.clone(),
@@ -273,17 +270,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(Error::worker)?
-}
-
-/// The identity, where it is known without asking. Two digests that contradict each other are the
-/// source's to complain about.
-fn pinned<'a>(spec: &'a SourceSpec, expected: Option<&'a Digest>) -> Option<&'a Digest> {
-    let own = match spec {
-        SourceSpec::Registry(reference) => reference.digest(),
-        _ => None,
-    };
-    match (own, expected) {
-        (Some(own), Some(expected)) => (own == expected).then_some(own),
-        (own, expected) => own.or(expected),
-    }
 }

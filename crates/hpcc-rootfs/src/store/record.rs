@@ -22,6 +22,7 @@ use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
+use super::trust::{Fault, Untrusted};
 
 /// Bytes of the image that one chunk digest covers; the last chunk may be shorter.
 pub const CHUNK: usize = 1 << 20;
@@ -335,9 +336,21 @@ pub enum RecordError {
     /// A record that was changed after it was written.
     #[error("the artifact record is damaged: {0}")]
     Damaged(&'static str),
+    /// A file that other users own or can write to: its checksums may be forged.
+    #[error("cannot trust {0}")]
+    Untrusted(Untrusted),
     /// The file could not be read.
     #[error("cannot read the artifact record")]
     Io(#[from] io::Error),
+}
+
+impl From<Fault> for RecordError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Io(error) => Self::Io(error),
+            Fault::Untrusted(untrusted) => Self::Untrusted(untrusted),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,16 +10,20 @@ use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use ociget::Digest;
+use ociget::Request;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::Pulled;
 use crate::error::Error;
 
-/// What was asked for: the image as it was spelled, and what it was pinned to. Another spelling may
-/// mean another registry, which may succeed where this one fails.
-pub(crate) type Ask = (String, Option<Digest>);
+/// A request and its spelling, which goes into the note. Only callers with the same pin share a build.
+/// Another spelling may mean another registry, which may succeed where this one fails.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ask {
+    pub(crate) text: String,
+    pub(crate) request: Request,
+}
 
 type Outcome = Result<Pulled, Error>;
 

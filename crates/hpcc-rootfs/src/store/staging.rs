@@ -40,6 +40,12 @@ const SPACE_EVERY: u64 = 16 << 20;
 /// Bytes written between two hints to the disk.
 const WRITE_BACK_EVERY: u64 = 8 << 20;
 
+/// Permissions of a finished file: a VM that runs as another user must be able to read it.
+const FINISHED: Mode = Mode::from_raw_mode(0o644);
+/// Permissions of a file of the store while it is written. Others could lock what they can open, and
+/// have it taken for a file that is in use.
+const UNFINISHED: Mode = Mode::from_raw_mode(0o600);
+
 /// Distinguishes the dot-names of one process.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
@@ -53,19 +59,35 @@ pub(crate) struct Staging {
     /// The right to publish, kept for as long as the file is open.
     #[expect(dead_code, reason = "held, and given back on drop")]
     pub(crate) lock: Option<BuildLock>,
+    /// Whether the umask has a say in the permissions, as it has outside of a store.
+    by_umask: bool,
     /// The system calls.
     pub(crate) files: Arc<dyn Files>,
 }
 
 impl Staging {
-    /// For a build.
+    /// For a file of the store.
     pub(crate) fn new(min_free: u64, lock: Option<BuildLock>) -> Self {
         Self {
             min_free,
             stop: Stop::default(),
             lock,
+            by_umask: false,
             files: Arc::new(Kernel),
         }
+    }
+
+    /// For a file that the user names, outside of any store.
+    pub(crate) fn outside(min_free: u64) -> Self {
+        Self {
+            by_umask: true,
+            ..Self::new(min_free, None)
+        }
+    }
+
+    /// The mode to make the file with.
+    fn mode(&self) -> Mode {
+        if self.by_umask { FINISHED } else { UNFINISHED }
     }
 }
 
@@ -91,7 +113,7 @@ impl StagedFile {
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        let unnamed = match staging.files.open_unnamed(&directory) {
+        let unnamed = match staging.files.open_unnamed(&directory, staging.mode()) {
             Ok(file) => Some(File::from(file)),
             // What kernels and file systems answer that don't have it.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => None,
@@ -102,8 +124,9 @@ impl StagedFile {
                 staging.files.lock(&file)?;
                 (file, None)
             }
-            None => create_named(&*staging.files, &directory)
-                .map(|(file, dot_name)| (file, Some(dot_name)))?,
+            None => {
+                create_named(&staging, &directory).map(|(file, dot_name)| (file, Some(dot_name)))?
+            }
         };
         let staged = Self {
             directory,
@@ -176,6 +199,7 @@ impl StagedFile {
     /// Whatever the system says. Unless it was the last step, the name is what it was before. If it
     /// was, the file is there and complete, and might be gone after a power cut.
     pub(crate) fn publish(mut self, name: &OsStr) -> io::Result<()> {
+        self.permit()?;
         self.staging.files.sync(&self.file)?;
         self.rename(name)?;
         self.staging.files.sync_directory(&self.directory)?;
@@ -184,7 +208,15 @@ impl StagedFile {
 
     /// The same for what may be lost in a crash, and is recognized if it is torn.
     pub(crate) fn publish_carelessly(mut self, name: &OsStr) -> io::Result<()> {
+        self.permit()?;
         self.rename(name)
+    }
+
+    fn permit(&self) -> io::Result<()> {
+        if !self.staging.by_umask {
+            self.staging.files.permit(&self.file, FINISHED)?;
+        }
+        Ok(())
     }
 
     fn rename(&mut self, name: &OsStr) -> io::Result<()> {
@@ -212,9 +244,10 @@ impl Drop for StagedFile {
 }
 
 /// A locked file under a dot-name.
-fn create_named(files: &dyn Files, directory: &OwnedFd) -> io::Result<(File, String)> {
+fn create_named(staging: &Staging, directory: &OwnedFd) -> io::Result<(File, String)> {
+    let files = &staging.files;
     loop {
-        let (file, name) = unique(|name| files.create(directory, name))?;
+        let (file, name) = unique(|name| files.create(directory, name, staging.mode()))?;
         let file = File::from(file);
         // A sweep may come between the two, lock it first and remove it. Then it is another's.
         let locked = files.lock(&file);
@@ -274,7 +307,7 @@ mod tests {
     struct NoUnnamed;
 
     impl Files for NoUnnamed {
-        fn open_unnamed(&self, _: &OwnedFd) -> Result<OwnedFd, Errno> {
+        fn open_unnamed(&self, _: &OwnedFd, _: Mode) -> Result<OwnedFd, Errno> {
             Err(Errno::OPNOTSUPP)
         }
     }

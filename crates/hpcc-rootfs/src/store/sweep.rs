@@ -9,29 +9,58 @@ use rustix::io::Errno;
 
 use super::lock::has_name;
 use super::name::{self, Beside};
+use super::trust::Trust;
+use crate::error::Error;
 use crate::regular_file;
 
-/// Removes staged files whose owner is gone, and notes whose artifact is. Returns how many.
-///
-/// A staged file has a living owner exactly if its lock is held: see [`staging`](super::staging).
-pub(crate) fn sweep(directory: &Path) -> io::Result<u64> {
-    let mut removed = 0;
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let kind = entry.file_name().to_str().and_then(name::classify);
-        removed += u64::from(match kind {
-            Some(Beside::Staged) => remove_staged(&entry.path())?,
-            Some(Beside::Note(digest)) => {
-                let artifact = directory.join(name::artifact(&digest));
-                gone(&artifact)? && remove(&entry.path())?
-            }
-            _ => false,
-        });
-    }
-    Ok(removed)
+/// The outcome of removing files one by one: a file that stays is no reason to keep the others.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    /// Number of files that were removed.
+    pub(crate) removed: u64,
+    /// Files that had to go and could not be removed, each with the reason.
+    pub(crate) failed: Vec<Error>,
 }
 
-fn remove_staged(path: &Path) -> io::Result<bool> {
+impl Swept {
+    /// Counts one file: `true` if it was removed, `false` if it may stay.
+    pub(crate) fn count(&mut self, path: &Path, outcome: io::Result<bool>) {
+        match outcome {
+            Ok(removed) => self.removed += u64::from(removed),
+            Err(error) => self.failed.push(Error::store("remove", path, error)),
+        }
+    }
+}
+
+/// Removes staged files whose owner is gone, and notes whose artifact is.
+///
+/// A staged file has a living owner exactly if its lock is held: see [`staging`](super::staging).
+pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
+    let mut swept = Swept::default();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        match entry.file_name().to_str().and_then(name::classify) {
+            Some(Beside::Staged) => swept.count(&path, remove_staged(&path, trust)),
+            Some(Beside::Note(digest)) => {
+                let artifact = directory.join(name::artifact(&digest));
+                let outcome = gone(&artifact).and_then(|gone| Ok(gone && remove(&path)?));
+                swept.count(&path, outcome);
+            }
+            _ => {}
+        }
+    }
+    Ok(swept)
+}
+
+fn remove_staged(path: &Path, trust: Trust) -> io::Result<bool> {
+    // Only trusted users can publish in this directory, so that no build owns this one, locked or not.
+    match rustix::fs::lstat(path) {
+        Ok(stat) if trust.is_foreign(&stat) => return remove(path),
+        Ok(_) => {}
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
     let file = match regular_file::open(path, OFlags::NOFOLLOW) {
         Ok(file) => file.into(),
         // Published or removed since it was listed.
@@ -98,7 +127,8 @@ mod tests {
         fs::create_dir(at(".staged-1-4")).unwrap();
         fs::create_dir(at(&name::note(&Digest::of(b"other")))).unwrap();
 
-        assert_eq!(sweep(directory.path()).unwrap(), 4);
+        let sweep = || sweep(directory.path(), Trust::Everyone).unwrap();
+        assert_eq!(sweep().removed, 4);
         for gone in [".staged-1-1", ".staged-1-2", ".staged-1-3"] {
             assert!(fs::symlink_metadata(at(gone)).is_err(), "{gone}");
         }
@@ -108,7 +138,7 @@ mod tests {
         assert!(alive.exists());
         assert!(at(".staged-foreign").exists());
         drop(owner);
-        assert_eq!(sweep(directory.path()).unwrap(), 1);
+        assert_eq!(sweep().removed, 1);
         assert!(!alive.exists());
     }
 
@@ -117,7 +147,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut staged = StagedFile::create(directory.path(), Staging::new(0, None)).unwrap();
         staged.write_all_at(b"content", 0).unwrap();
-        assert_eq!(sweep(directory.path()).unwrap(), 0);
+        let swept = sweep(directory.path(), Trust::Everyone).unwrap();
+        assert_eq!(swept.removed, 0);
         staged.publish("name".as_ref()).unwrap();
         assert_eq!(fs::read(directory.path().join("name")).unwrap(), b"content");
     }

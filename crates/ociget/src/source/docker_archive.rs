@@ -20,6 +20,7 @@ use crate::future::BoxFuture;
 use crate::json::null_is_empty;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
+use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
 use crate::source::section::Section;
 use crate::source::tar_index::clean;
@@ -36,6 +37,7 @@ const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub struct DockerArchiveSource {
     archive: Archive,
     tag: Option<String>,
+    pin: Option<Digest>,
     image: Arc<OnceCell<Found>>,
 }
 
@@ -84,13 +86,20 @@ impl DockerArchiveSource {
         Self {
             archive: Archive::new(file),
             tag,
+            pin: None,
             image: Arc::default(),
         }
     }
 
+    /// Refuses every image but the one with this digest.
+    pub(crate) fn pinned(self, pin: Option<Digest>) -> Self {
+        Self { pin, ..self }
+    }
+
     async fn find_root(&self, expected: Option<&Digest>) -> Result<Document, Error> {
+        let pin = agreed(self.pin.as_ref(), expected)?;
         let found = self.found().await?;
-        if let Some(expected) = expected
+        if let Some(expected) = pin
             && expected != found.digest.get()
         {
             return Err(Error::Absent {
@@ -282,6 +291,10 @@ impl DockerArchiveSource {
 impl Source for DockerArchiveSource {
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>> {
         Box::pin(self.find_root(expected))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<Digest>, Error>> {
+        Box::pin(async { Ok(self.pin.clone()) })
     }
 
     fn manifest<'a>(

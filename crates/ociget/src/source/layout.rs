@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::{Descriptor, Index, IndexEntry, Manifest};
 use crate::regular_file;
+use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
 use crate::source::section::Section;
 use crate::source::{Document, Source};
@@ -29,6 +30,7 @@ use crate::source::{Document, Source};
 pub struct LayoutSource {
     place: Place,
     tag: Option<String>,
+    pin: Option<Digest>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +46,7 @@ impl LayoutSource {
         Self {
             place: Place::Directory(dir),
             tag,
+            pin: None,
         }
     }
 
@@ -54,12 +57,19 @@ impl LayoutSource {
         Self {
             place: Place::Archive(Archive::new(file)),
             tag,
+            pin: None,
         }
     }
 
+    /// Keeps to the image with this digest, whatever the tag says.
+    pub(crate) fn pinned(self, pin: Option<Digest>) -> Self {
+        Self { pin, ..self }
+    }
+
     async fn find_root(&self, expected: Option<&Digest>) -> Result<Document, Error> {
+        let pin = agreed(self.pin.as_ref(), expected)?;
         let index = self.index().await?;
-        let descriptor = match expected {
+        let descriptor = match pin {
             None => self.choose(&index)?.descriptor.clone(),
             Some(digest) => {
                 let named = index
@@ -231,6 +241,10 @@ impl LayoutSource {
 impl Source for LayoutSource {
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>> {
         Box::pin(self.find_root(expected))
+    }
+
+    fn identity(&self) -> BoxFuture<'_, Result<Option<Digest>, Error>> {
+        Box::pin(async { Ok(self.pin.clone()) })
     }
 
     fn manifest<'a>(

@@ -1,9 +1,11 @@
 //! Where images come from: one trait, whatever is behind it.
 
+mod agreed;
 mod archive;
 pub(crate) mod docker_archive;
 pub(crate) mod layout;
 pub(crate) mod registry;
+pub(crate) mod request;
 mod section;
 pub(crate) mod spec;
 mod tar_index;
@@ -22,6 +24,10 @@ use crate::manifest::Descriptor;
 pub trait Source: Send + Sync + fmt::Debug {
     /// The manifest or index that the image is: by `expected` if there is one, else by the
     /// digest or tag that the source was made with.
+    ///
+    /// # Errors
+    /// Returns [`Error::Usage`] if the source was made with another digest than `expected`, and any
+    /// other [`Error`] as its variants say.
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>>;
 
     /// The digest of what [`root`](Self::root) gives without a digest of the caller's: what the

@@ -13,10 +13,11 @@ use crate::blob::BlobStream;
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, conflicting_digests};
+use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 use crate::reference::Reference;
+use crate::source::agreed::agreed;
 use crate::source::registry::body::RegistryBody;
 use crate::source::registry::place::Place;
 use crate::source::{Document, Source};
@@ -57,13 +58,7 @@ impl RegistrySource {
     }
 
     async fn fetch_root(&self, expected: Option<&Digest>) -> Result<Document, Error> {
-        let reference = &self.shared.reference;
-        if let (Some(pinned), Some(expected)) = (reference.digest(), expected)
-            && pinned != expected
-        {
-            return Err(conflicting_digests(pinned, expected));
-        }
-        if let Some(digest) = expected.or(reference.digest()) {
+        if let Some(digest) = agreed(self.shared.reference.digest(), expected)? {
             return self.shared.by_digest(digest).await;
         }
         let tag = self.shared.tag()?;

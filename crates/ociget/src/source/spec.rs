@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::client::Client;
+use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
 use crate::printable;
 use crate::reference::{Reference, ReferenceError};
@@ -29,7 +30,7 @@ use crate::source::registry::RegistrySource;
 /// assert!(matches!("oci:/srv/images:v1".parse()?, SourceSpec::Layout { .. }));
 /// # Ok::<(), ociget::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SourceSpec {
     /// An image in a registry.
@@ -58,19 +59,35 @@ pub enum SourceSpec {
 }
 
 impl SourceSpec {
-    /// Makes the source. Nothing is opened or asked yet.
+    /// Makes the source. Opens and requests nothing yet. A [`Request`](crate::Request) does the same with
+    /// a digest that the caller expects.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the registry's name cannot be part of an URL.
+    /// Returns [`Error::Usage`] if the registry's name cannot be part of a URL.
     pub fn open(&self, client: &Client) -> Result<Box<dyn Source>, Error> {
-        Ok(match self {
-            Self::Registry(reference) => Box::new(RegistrySource::new(client, reference.clone())?),
-            Self::Layout { dir, tag } => Box::new(LayoutSource::new(dir.clone(), tag.clone())),
+        self.open_pinned(client, None)
+    }
+
+    /// Makes the source, which keeps to `pin` if there is one.
+    pub(crate) fn open_pinned(
+        &self,
+        client: &Client,
+        pin: Option<Digest>,
+    ) -> Result<Box<dyn Source>, Error> {
+        Ok(match self.clone() {
+            Self::Registry(reference) => {
+                let reference = match pin {
+                    Some(pin) => reference.with_digest(pin),
+                    None => reference,
+                };
+                Box::new(RegistrySource::new(client, reference)?)
+            }
+            Self::Layout { dir, tag } => Box::new(LayoutSource::new(dir, tag).pinned(pin)),
             Self::OciArchive { file, tag } => {
-                Box::new(LayoutSource::archive(file.clone(), tag.clone()))
+                Box::new(LayoutSource::archive(file, tag).pinned(pin))
             }
             Self::DockerArchive { file, tag } => {
-                Box::new(DockerArchiveSource::new(file.clone(), tag.clone()))
+                Box::new(DockerArchiveSource::new(file, tag).pinned(pin))
             }
         })
     }
@@ -91,6 +108,15 @@ impl FromStr for SourceSpec {
         if let Some((kind, path)) = text.split_once(':')
             && let "oci" | "oci-archive" | "docker-archive" = kind
         {
+            // Read as a path and a tag, it would be a pin that nobody checks.
+            if let Some((_, pin)) = path.rsplit_once('@')
+                && let Some((algorithm, _)) = pin.split_once(':')
+                && algorithm.parse::<Algorithm>().is_ok()
+            {
+                return Err(Error::Usage(format!(
+                    "the {kind}: source ends in @{pin}, but takes no digest; name it with --digest"
+                )));
+            }
             // As skopeo has it: the first colon ends the path.
             let (path, tag) = match path.split_once(':') {
                 Some((path, tag)) => (path, Some(tag.to_owned()).filter(|tag| !tag.is_empty())),

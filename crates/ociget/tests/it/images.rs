@@ -237,3 +237,48 @@ async fn documents_have_a_cap() {
         );
     }
 }
+
+/// Answers every request with one document, as a source of the caller's own might.
+#[derive(Debug)]
+struct Stubborn(ociget::Document);
+
+impl Source for Stubborn {
+    fn root<'a>(
+        &'a self,
+        _: Option<&'a Digest>,
+    ) -> ociget::BoxFuture<'a, Result<ociget::Document, Error>> {
+        Box::pin(async { Ok(self.0.clone()) })
+    }
+
+    fn manifest<'a>(
+        &'a self,
+        _: &'a ociget::Descriptor,
+    ) -> ociget::BoxFuture<'a, Result<ociget::Document, Error>> {
+        self.root(None)
+    }
+
+    fn blob<'a>(
+        &'a self,
+        _: &'a ociget::Descriptor,
+    ) -> ociget::BoxFuture<'a, Result<ociget::BlobStream, Error>> {
+        Box::pin(async { Err(Error::Usage("no blobs".to_owned())) })
+    }
+}
+
+#[tokio::test]
+async fn source_that_ignores_the_expected_digest_is_refused() {
+    let (content, manifest) = Content::image(b"layer");
+    let bytes = content.manifest("v1").to_vec().into();
+    let document = ociget::Document::verified("here", manifest.clone(), bytes, None).unwrap();
+    let source = Stubborn(document);
+    let platform = "linux/amd64".parse().unwrap();
+    let other = Digest::of(b"other");
+    let error = ociget::resolve(&source, Some(&other), &platform)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error:?}");
+    let error = ociget::resolve(&source, Some(&manifest), &platform)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Usage(_)), "{error:?}");
+}

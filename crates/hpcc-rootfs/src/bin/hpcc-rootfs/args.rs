@@ -36,6 +36,10 @@ pub(crate) struct Global {
         value_name = "DIR"
     )]
     cache_dir: Option<PathBuf>,
+    /// Use the store although users other than this one and root can write to it; they then choose
+    /// what the guests run
+    #[arg(long, global = true)]
+    trust_store: bool,
     /// Print results as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -270,12 +274,19 @@ impl Global {
         self.store_with(Options::default())
     }
 
-    fn store_with(&self, options: Options) -> anyhow::Result<Store> {
+    fn store_with(&self, mut options: Options) -> anyhow::Result<Store> {
+        options.store.trusted = self.trust_store;
         Ok(Store::open(self.directory()?, options)?)
     }
 }
 
 impl Pull {
+    /// Refuses a digest that contradicts the one in the reference, before the store is opened.
+    pub(crate) fn check_pin(&self) -> Result<(), hpcc_rootfs::Error> {
+        ociget::Request::parse(&self.image, self.digest.as_ref())?;
+        Ok(())
+    }
+
     /// The store to pull into.
     pub(crate) fn store(&self, global: &Global, options: Options) -> anyhow::Result<Store> {
         global.store_with(options)

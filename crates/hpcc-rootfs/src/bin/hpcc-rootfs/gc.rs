@@ -1,5 +1,6 @@
 //! `hpcc-rootfs gc`.
 
+use anyhow::bail;
 use hpcc_rootfs::{Artifact, Bounds};
 use serde_json::json;
 
@@ -11,6 +12,11 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
     bounds.max_size = command.max_size;
     bounds.max_age = command.max_age;
     let collected = global.store()?.gc(&bounds)?;
+    let failed: Vec<_> = collected
+        .failed
+        .iter()
+        .map(|error| terminal::one_line(&error.clone().into()))
+        .collect();
     let mut lines: Vec<_> = collected
         .removed
         .iter()
@@ -42,10 +48,18 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
             "digest": artifact.digest.to_string(),
             "error": problem(artifact),
         })).collect::<Vec<_>>(),
+        "failed": failed,
         "remaining_bytes": collected.remaining_bytes,
         "leftovers": collected.leftovers,
     });
-    render::print(global, &value, &lines)
+    render::print(global, &value, &lines)?;
+    for line in &failed {
+        terminal::say(&format!("kept: {line}"));
+    }
+    if !failed.is_empty() {
+        bail!("{} files could not be removed", failed.len());
+    }
+    Ok(())
 }
 
 /// What is wrong with the record of an artifact.

@@ -6,6 +6,7 @@ use crate::args::{Global, Pull};
 use crate::{output, render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
+    command.check_pin()?;
     let mut options = command.options()?;
     options.progress = terminal::progress(global);
     options.network.progress = terminal::network(global);

@@ -14,8 +14,9 @@ const NAMED: usize = 4;
 pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     let store = global.store()?;
     let subjects = if command.subjects.is_empty() {
-        let digests = store.existing_images()?;
-        digests.into_iter().map(Subject::Digest).collect()
+        // Also those that are not trusted, and are therefore no existing images.
+        let artifacts = store.artifacts()?.into_iter();
+        artifacts.map(|a| Subject::Digest(a.digest)).collect()
     } else {
         command.subjects.clone()
     };

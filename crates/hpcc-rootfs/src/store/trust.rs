@@ -1,0 +1,289 @@
+//! Which directories and files the store believes: those that nobody but this user and root can
+//! change.
+//!
+//! An artifact carries its own checksums, so anyone who can put a file into the store can forge one
+//! that looks intact. Only the file's owner and the permissions of the directories on the way to it
+//! tell it from an artifact of this program.
+//!
+//! Directories are judged by open descriptors. The path is walked from the root, one name at a time.
+//! A walk that succeeds has seen only names that this user and root can change, so the same path
+//! leads to the same directory afterwards.
+//!
+//! In a sticky directory of this user, others can add names, and change no name of a trusted file.
+//! Such a store is used: each file is checked, and a file of another user can be replaced.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use ociget::printable;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::options::StoreOptions;
+use crate::error::Error;
+
+/// Permissions of the directories that the store makes, whatever the umask.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o700);
+/// Permission bits with which users other than the owner can write.
+const OTHERS_WRITE: u32 = 0o022;
+/// Permission bit with which every user can write.
+const ALL_WRITE: u32 = 0o002;
+/// In a directory with this bit, only the owner of a file can rename or remove it.
+const STICKY: u32 = 0o1000;
+/// Symlinks that one path may lead through, as in the kernel.
+const LINKS_MAX: u32 = 40;
+
+/// A directory or file of the store that other users own or can write to, and which is therefore not
+/// believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error(
+    "{}: {}, but only {} may be able to change {}; {}, or trust the store as it is with --trust-store",
+    printable::path(.path), fault(*.owner, *.user, *.mode), trusted(*.user), .kind.role(), .kind.remedy()
+)]
+pub struct Untrusted {
+    /// The directory or file.
+    pub path: PathBuf,
+    /// The user that owns it.
+    pub owner: u32,
+    /// Its permission bits, with the sticky bit.
+    pub mode: u32,
+    /// The user that this process acts for.
+    pub user: u32,
+    kind: Kind,
+}
+
+/// The part that a path plays for the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    /// A directory on the way to the store.
+    Parent,
+    /// A symlink on the way to the store.
+    Link,
+    File,
+}
+
+impl Kind {
+    fn role(self) -> &'static str {
+        match self {
+            Self::Directory => "the directory of a store",
+            Self::Parent => "a directory above the store",
+            Self::Link => "a symlink that leads to the store",
+            Self::File => "a file of the store",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Directory => {
+                "choose another directory, or remove the files of other users and run chmod go-w on it"
+            }
+            Self::Parent => "choose another directory, or run chmod go-w on this one",
+            Self::Link => "choose another directory",
+            Self::File => "pull the image again, or remove the file",
+        }
+    }
+}
+
+fn fault(owner: u32, user: u32, mode: u32) -> String {
+    if owner == user || owner == 0 {
+        format!("users other than its owner can write to it (mode {mode:o})")
+    } else {
+        format!("user {owner} owns it (mode {mode:o})")
+    }
+}
+
+fn trusted(user: u32) -> String {
+    if user == 0 {
+        "root".to_owned()
+    } else {
+        format!("user {user} and root")
+    }
+}
+
+/// A failure to look at a path, or to believe it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+}
+
+impl From<Errno> for Fault {
+    fn from(error: Errno) -> Self {
+        Self::Io(error.into())
+    }
+}
+
+impl Fault {
+    pub(crate) fn into_error(self, operation: &'static str, path: &Path) -> Error {
+        match self {
+            Self::Io(error) => Error::store(operation, path, error),
+            Self::Untrusted(untrusted) => Error::Untrusted(untrusted),
+        }
+    }
+}
+
+/// The users that a store trusts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Trust {
+    /// This user and root.
+    Owner(u32),
+    /// Every user that can write to the store.
+    Everyone,
+}
+
+impl Trust {
+    /// The trust that the options ask for, at the moment of the call: a process may change its user.
+    pub(crate) fn new(options: &StoreOptions) -> Self {
+        if options.trusted {
+            Self::Everyone
+        } else {
+            Self::Owner(rustix::process::geteuid().as_raw())
+        }
+    }
+
+    /// Checks that a directory of a store is trusted, with all directories on the way to it. Returns
+    /// `false` if there is none.
+    pub(crate) fn directory(self, path: &Path) -> Result<bool, Fault> {
+        match self.walk(path, false) {
+            Ok(_) => Ok(true),
+            Err(Fault::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Makes the directory of a store, and the missing ones on the way to it, for this user alone
+    /// whatever the umask. Directories that exist are checked and keep their permissions.
+    pub(crate) fn make_directory(self, path: &Path) -> Result<(), Fault> {
+        self.walk(path, true).map(drop)
+    }
+
+    /// Checks that an open file was written by a trusted user, and that nobody else can write to it.
+    pub(crate) fn file(self, file: impl AsFd, path: &Path) -> Result<(), Fault> {
+        self.check(&rustix::fs::fstat(file)?, path, Kind::File)
+    }
+
+    /// Checks a file by its name, which is enough in a trusted directory: no other user can change the
+    /// name of a file that passes.
+    pub(crate) fn named(self, path: &Path) -> Result<(), Fault> {
+        if matches!(self, Self::Everyone) {
+            return Ok(());
+        }
+        self.check(&rustix::fs::lstat(path)?, path, Kind::File)
+    }
+
+    /// Whether a file belongs to a user that the store does not trust. In a trusted directory, no
+    /// running build works with such a file.
+    pub(crate) fn is_foreign(self, stat: &Stat) -> bool {
+        match self {
+            Self::Owner(user) => stat.st_uid != user && stat.st_uid != 0,
+            Self::Everyone => false,
+        }
+    }
+
+    fn check(self, stat: &Stat, path: &Path, kind: Kind) -> Result<(), Fault> {
+        let Self::Owner(user) = self else {
+            return Ok(());
+        };
+        let mode = stat.st_mode & 0o7777;
+        let writable = match kind {
+            Kind::File => mode & OTHERS_WRITE != 0,
+            // Only the owner of a sticky directory can replace the files of others in it.
+            Kind::Directory => {
+                mode & OTHERS_WRITE != 0 && (mode & STICKY == 0 || stat.st_uid != user)
+            }
+            // A group of the owner's own, of the same number by convention, has no other members.
+            Kind::Parent => {
+                let private = mode & ALL_WRITE == 0 && stat.st_gid == stat.st_uid;
+                mode & OTHERS_WRITE != 0 && mode & STICKY == 0 && !private
+            }
+            // All symlinks have mode 777, which means nothing.
+            Kind::Link => false,
+        };
+        if writable || self.is_foreign(stat) {
+            return Err(Fault::Untrusted(Untrusted {
+                path: path.to_owned(),
+                owner: stat.st_uid,
+                mode: mode & 0o1777,
+                user,
+                kind,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Opens the directory at an absolute path, and checks every step of the way.
+    fn walk(self, path: &Path, make: bool) -> Result<OwnedFd, Fault> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = || rustix::fs::open("/", flags | OFlags::DIRECTORY, Mode::empty());
+        let (mut at, mut so_far, mut links) = (root()?, PathBuf::from("/"), 0);
+        let mut names = names(path);
+        while let Some(name) = names.pop_front() {
+            self.check(&rustix::fs::fstat(&at)?, &so_far, Kind::Parent)?;
+            let next = match rustix::fs::openat(&at, &name, flags, Mode::empty()) {
+                Err(Errno::NOENT) if make => {
+                    make_at(&at, &name)?;
+                    rustix::fs::openat(&at, &name, flags, Mode::empty())?
+                }
+                opened => opened?,
+            };
+            let stat = rustix::fs::fstat(&next)?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    at = next;
+                    so_far.push(&name);
+                }
+                FileType::Symlink => {
+                    links += 1;
+                    if links > LINKS_MAX {
+                        return Err(Errno::LOOP.into());
+                    }
+                    self.check(&stat, &so_far.join(&name), Kind::Link)?;
+                    let target = rustix::fs::readlinkat(&next, "", Vec::new())?;
+                    let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                    if target.is_absolute() {
+                        (at, so_far) = (root()?, PathBuf::from("/"));
+                    }
+                    let mut first = self::names(&target);
+                    first.append(&mut names);
+                    names = first;
+                }
+                _ => return Err(Errno::NOTDIR.into()),
+            }
+        }
+        self.check(&rustix::fs::fstat(&at)?, &so_far, Kind::Directory)?;
+        Ok(at)
+    }
+}
+
+/// The names of a path in order. Those that lead upwards are left to the kernel.
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Makes one directory for this user alone. The mode is set once more because the umask may have
+/// taken bits from it, and a default ACL or a setgid bit of the parent may have added some.
+fn make_at(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+    match rustix::fs::mkdirat(parent, name, DIRECTORY_MODE) {
+        Ok(()) => rustix::fs::chmodat(parent, name, DIRECTORY_MODE, AtFlags::empty()),
+        // Made by another process meanwhile.
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;
