@@ -380,3 +380,49 @@ fn an_output_that_is_no_file_is_refused_before_the_image_is_fetched() {
         assert!(outcome.stderr.contains(&said), "{outcome:#?}");
     }
 }
+
+/// Nothing is written for a second or more while names are settled, so no write can notice.
+#[test]
+fn signal_ends_build_while_names_are_settled() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::{BufRead as _, BufReader};
+    use std::time::{Duration, Instant};
+
+    // Each file below `l0` takes 9000 path components.
+    let mut layer = Layer::new().dir("d").symlink("l200", "d");
+    for n in 0..200 {
+        layer = layer.symlink(format!("l{n}"), format!("{}l{}", "./".repeat(45), n + 1));
+    }
+    for n in 0..7000 {
+        layer = layer.file(format!("l0/f{n}"), "");
+    }
+    let mut store = Store::new();
+    let image = Image::new().layer(layer).add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/image:latest", registry.addr());
+    for signal in [Signal::INT, Signal::TERM] {
+        let place = Place::new();
+        let mut child = place
+            .command(crate::cli::program())
+            .args(["--verbose", "build", &reference, "-o", "image.sqsh"])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let fetched = lines
+            .by_ref()
+            .any(|line| line.unwrap().ends_with("verified"));
+        assert!(fetched, "it never got to the end of the layer");
+        let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+        let start = Instant::now();
+        let said: Vec<_> = lines.map(Result::unwrap).collect();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{said:?}");
+        assert!(start.elapsed() < Duration::from_secs(10));
+        // It did not get to the next stage before it noticed.
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].ends_with("nothing was published"), "{said:?}");
+        assert!(!place.path("image.sqsh").exists());
+    }
+}

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::host_file::OpenFile;
-use crate::store::Stop;
+use crate::stop::Stop;
 
 /// Agent files by architecture, in the names of OCI (`amd64`, `arm64`).
 ///

@@ -47,6 +47,7 @@ mod options;
 mod progress;
 mod pull;
 mod regular_file;
+mod stop;
 mod store;
 mod summary;
 mod supplies;

@@ -19,7 +19,8 @@ use crate::flatten::{self, LayerSpec};
 use crate::guest;
 use crate::options::Options;
 use crate::progress::{Event, Progress};
-use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging, Stop};
+use crate::stop::Stop;
+use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging};
 use crate::summary::Summary;
 use crate::supplies::{HashedSupplies, Supplies};
 use crate::timings::{Stage, Timings};
@@ -91,16 +92,17 @@ pub(crate) async fn pull(
         staging,
     } = destination;
     // The threads below outlive this future if it is dropped; then they are to stop.
-    let _stop = staging.stop.on_drop();
+    let stop = staging.stop.clone();
+    let _stop = stop.on_drop();
     let staged = StagedFile::create(&directory, staging)
         .map_err(|error| Error::store("write to", &directory, error))?;
 
     let read_ahead = ReadAhead::new(options.parallel_layers, options.read_ahead);
-    let (feed, requests) = feed::feed(read_ahead);
+    let (feed, requests) = feed::feed(read_ahead, stop.clone());
     let meters = feed.meters();
     let assembly = tokio::task::spawn_blocking({
         let image = image.clone();
-        move || assemble(&image, recipe, feed, staged)
+        move || assemble(&image, recipe, feed, staged, stop)
     });
     let downloads = feed::serve(requests, source, &image, &options.progress);
     let (served, assembled) = tokio::join!(downloads, assembly);
@@ -204,8 +206,10 @@ fn assemble(
     mut recipe: Recipe,
     mut feed: Feed,
     staged: StagedFile,
+    stop: Stop,
 ) -> Result<Assembled, Error> {
     let mut data = DataWriter::new(ArtifactWriter::new(staged), &recipe.writer)?;
+    data.cancel_when(move || stop.is_requested());
     let layers: Vec<_> = image.layers.iter().map(layer_spec).collect();
     let reading = Instant::now();
     let flattened = flatten::flatten(&layers, &mut feed, &mut data, &recipe.flatten)?;

@@ -13,7 +13,8 @@ use crate::error::Error;
 use crate::host_file::{FileMemory, HashedFile, OpenFile};
 use crate::injection;
 use crate::options::Options;
-use crate::store::{Injected, Stop};
+use crate::stop::Stop;
+use crate::store::Injected;
 
 /// The files, open.
 #[derive(Debug)]

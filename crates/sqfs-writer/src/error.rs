@@ -90,6 +90,10 @@ pub enum Error {
     /// The threads that compress have ended, which only a panicking codec can cause.
     #[error("cannot compress: the compression threads have ended")]
     Thread(#[source] io::Error),
+    /// The caller's condition for giving up was met; see
+    /// [`DataWriter::cancel_when`](crate::DataWriter::cancel_when).
+    #[error("writing the image was cancelled")]
+    Cancelled,
     /// The writer was used after it had failed. The first error is the one to look at.
     #[error("the image cannot be written any further: an earlier error ended it")]
     Poisoned,

@@ -23,6 +23,7 @@
 //! - [`DataWriter`] takes bodies and gives a [`FileData`] for each; the names are the caller's own
 //!   [`Tree`], and the sink may be a pipe.
 
+mod cancel;
 mod compress;
 mod data;
 mod error;

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::cancel::Cancel;
 use crate::compress::Codec;
 use crate::data::{Body, Counts, DataPlane, FileData, Lists, Written};
 use crate::error::Error;
@@ -119,6 +120,35 @@ impl<W: Write> DataWriter<W> {
         self.data.listen(Box::new(listener));
     }
 
+    /// Has `condition` called now and then by the calling thread, and gives the image up once it
+    /// returns `true`: whatever is called then, and [`finish`](Self::finish) while it runs, returns
+    /// [`Error::Cancelled`], and [`Error::Poisoned`] afterwards. There is one; a second takes its
+    /// place.
+    ///
+    /// It is called at least once for each block of a body, and after at most 1024 entries of a
+    /// table, so it should be quick. Without it only the sink can end a `finish`, which writes
+    /// nothing for seconds where there are millions of names.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicBool, Ordering};
+    /// use sqfs_writer::{Compressor, DataWriter, Error, Metadata, Options, Tree};
+    ///
+    /// let mut options = Options::default();
+    /// options.compressor = Compressor::None;
+    /// let mut writer = DataWriter::new(Vec::new(), &options)?;
+    /// let cancelled = Arc::new(AtomicBool::new(false));
+    /// let condition = Arc::clone(&cancelled);
+    /// writer.cancel_when(move || condition.load(Ordering::Relaxed));
+    /// cancelled.store(true, Ordering::Relaxed);
+    /// let outcome = writer.finish(&Tree::new(Metadata::new(0o755)));
+    /// assert!(matches!(outcome, Err(Error::Cancelled)));
+    /// # Ok::<(), sqfs_writer::Error>(())
+    /// ```
+    pub fn cancel_when(&mut self, condition: impl FnMut() -> bool + Send + 'static) {
+        self.data.cancel_when(Box::new(condition));
+    }
+
     /// Begins a body that comes in pieces, or with holes. There is one at a time.
     pub fn begin(&mut self) -> Body<'_, W> {
         self.data.begin()
@@ -130,7 +160,8 @@ impl<W: Write> DataWriter<W> {
     /// # Errors
     /// [`Error::Limit`] and [`Error::EmptyTarget`] for what the format has no room for;
     /// [`Error::Tree`] if a file's content is from another writer; [`Error::Sink`],
-    /// [`Error::Codec`], [`Error::Thread`]; [`Error::Poisoned`] after an earlier failure.
+    /// [`Error::Codec`], [`Error::Thread`]; [`Error::Cancelled`] if
+    /// [`cancel_when`](Self::cancel_when) says so; [`Error::Poisoned`] after an earlier failure.
     pub fn finish(self, tree: &Tree<FileData>) -> Result<Sealed<W>, Error> {
         let options = self.options;
         let Written {
@@ -139,14 +170,17 @@ impl<W: Write> DataWriter<W> {
             fragments,
             counts,
             pool,
+            mut cancel,
         } = self.data.finish()?;
+        cancel.check()?;
         let data_time = Clocks::read(self.started, &image, &pool);
         image.progress_mut().finishing = true;
         let stored = options.stored;
         // The blocks of files have had theirs.
         let memory = options.memory.blocks * 2 * options.block_size;
         let xattr_effort = effort(stored.xattrs);
-        let mut queue = MetadataQueue::new(pool, memory, effort(stored.inodes), xattr_effort);
+        let inode_effort = effort(stored.inodes);
+        let mut queue = MetadataQueue::new(pool, cancel, memory, inode_effort, xattr_effort);
 
         let inode_table_start = image.position();
         let taken = lists.bytes() + fragments.bytes();
@@ -209,7 +243,7 @@ impl<W: Write> DataWriter<W> {
             bytes_used,
             image_bytes: image.position(),
             inodes: inode_count,
-            dead_bytes: dead_bytes(tree, &mut lists, counts)?,
+            dead_bytes: dead_bytes(tree, &mut lists, counts, queue.cancel())?,
             fragments: fragment_count,
             ids: id_count,
             xattr_sets,
@@ -355,9 +389,15 @@ fn pad<W: Write>(image: &mut Output<W>) -> Result<(), Error> {
 }
 
 /// Bytes of blocks that no file of the tree has.
-fn dead_bytes(tree: &Tree<FileData>, lists: &mut Lists, counts: Counts) -> Result<u64, Error> {
+fn dead_bytes(
+    tree: &Tree<FileData>,
+    lists: &mut Lists,
+    counts: Counts,
+    cancel: &mut Cancel,
+) -> Result<u64, Error> {
     let mut alive = 0;
     for (_, node) in tree.nodes() {
+        cancel.tick()?;
         if let Kind::File(data) = node.kind() {
             alive += lists.claim(*data)?;
         }

@@ -14,6 +14,7 @@ use super::queue::{self, queue};
 use super::share::ReadAhead;
 use crate::flatten::LayerSpec;
 use crate::layer::{Chunk, Error, Inflated, Inflater, Limits, Pieces, Stopped, Stream};
+use crate::stop::Stop;
 
 /// A layer under way.
 pub(super) struct Ahead {
@@ -36,6 +37,7 @@ impl Ahead {
         limits: Limits,
         read_ahead: ReadAhead,
         meters: Arc<Meters>,
+        stop: Stop,
     ) -> io::Result<Self> {
         let (turn, my_turn) = channel();
         let (sender, messages) = queue(read_ahead.chunks());
@@ -65,6 +67,7 @@ impl Ahead {
                 messages,
                 end: None,
                 meters,
+                stop,
                 _thread: Thread(Some(thread)),
             },
         })
@@ -156,6 +159,7 @@ struct Received {
     messages: queue::Receiver<Message>,
     end: Option<Verified<DiffId>>,
     meters: Arc<Meters>,
+    stop: Stop,
     _thread: Thread,
 }
 
@@ -164,6 +168,7 @@ impl Inflated for Received {
         if self.end.is_some() {
             return Ok(None);
         }
+        self.stop.check().map_err(Error::Source)?;
         let messages = &self.messages;
         let message = self.meters.reader.time(Spent::Starved, || messages.recv());
         match message {

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::meter::{Meters, Spent};
 use crate::layer::Pieces;
+use crate::stop::Stop;
 
 /// Pieces of fewer bytes are copied out of the buffer that they came in.
 const SMALL: usize = 4 << 10;
@@ -17,7 +18,7 @@ const LEAST: usize = 128;
 
 /// The two ends, between which so many bytes may be, and what has to be kept for as long as they are
 /// wanted.
-pub(super) fn channel(bytes: u32, meters: Arc<Meters>) -> (Sender, BlobBody, Wanted) {
+pub(super) fn channel(bytes: u32, meters: Arc<Meters>, stop: Stop) -> (Sender, BlobBody, Wanted) {
     // The bytes are what is bounded, by permits that travel with them.
     let (messages, receiver) = mpsc::unbounded_channel();
     let (wanted, kept) = mpsc::channel(1);
@@ -33,6 +34,7 @@ pub(super) fn channel(bytes: u32, meters: Arc<Meters>) -> (Sender, BlobBody, Wan
         half: bytes as usize / 2,
         verified: false,
         meters,
+        stop,
     };
     (sender, body, Wanted(kept))
 }
@@ -100,11 +102,14 @@ pub(super) struct BlobBody {
     half: usize,
     verified: bool,
     meters: Arc<Meters>,
+    stop: Stop,
 }
 
 impl Pieces for BlobBody {
     fn next(&mut self) -> io::Result<Bytes> {
         while !self.verified {
+            // What has come may decompress to a thousand times as much, or to nothing at all.
+            self.stop.check()?;
             match self.message() {
                 Some(Message::Data(bytes, permit)) => {
                     match &mut self.used {
@@ -167,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn room_is_given_back_by_half_and_before_anybody_sleeps() {
-        let (sender, mut body, _wanted) = channel(10_000, Arc::default());
+        let (sender, mut body, _wanted) = channel(10_000, Arc::default(), Stop::default());
         for length in [4000, 2000, 1000, 0] {
             assert!(sender.data(Bytes::from(vec![1; length])).await);
         }
@@ -191,7 +196,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_pieces_take_what_they_cost_and_do_not_keep_their_buffer() {
-        let (sender, mut body, _wanted) = channel(10 * 128, Arc::default());
+        let (sender, mut body, _wanted) = channel(10 * 128, Arc::default(), Stop::default());
         let buffer = Bytes::from(vec![1; 1 << 20]);
         for at in 0..10 {
             assert!(sender.data(buffer.slice(at..=at)).await);
@@ -203,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_bytes_wait_than_there_is_room_for() {
-        let (sender, mut body, _wanted) = channel(10, Arc::default());
+        let (sender, mut body, _wanted) = channel(10, Arc::default(), Stop::default());
         assert!(sender.data(Bytes::from_static(b"12345678")).await);
         let more = sender.data(Bytes::from_static(b"abc"));
         tokio::pin!(more);
@@ -223,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_channel_that_closes_is_never_the_end_of_a_layer() {
-        let (sender, mut body, _wanted) = channel(10, Arc::default());
+        let (sender, mut body, _wanted) = channel(10, Arc::default(), Stop::default());
         assert!(sender.data(Bytes::from_static(b"half")).await);
         drop(sender);
         let read = tokio::task::spawn_blocking(move || all(&mut body));
@@ -233,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reader_that_went_away_ends_the_waiting_for_room() {
-        let (sender, body, _wanted) = channel(4, Arc::default());
+        let (sender, body, _wanted) = channel(4, Arc::default(), Stop::default());
         assert!(sender.data(Bytes::from_static(b"full")).await);
         let more = sender.data(Bytes::from_static(b"more"));
         drop(body);
@@ -242,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_wanted_any_more_ends_the_waiting_on_both_sides() {
-        let (sender, mut body, wanted) = channel(4, Arc::default());
+        let (sender, mut body, wanted) = channel(4, Arc::default(), Stop::default());
         let reader = tokio::task::spawn_blocking(move || body.next());
         drop(wanted);
         sender.closed().await;

@@ -33,19 +33,22 @@ use tokio::sync::mpsc;
 use self::ahead::Ahead;
 use crate::flatten::{LayerSource, Layers};
 use crate::layer::{Error, Stream};
+use crate::stop::Stop;
 
 pub(crate) use meter::Meters;
 pub(crate) use serve::{Requests, serve};
 pub(crate) use share::ReadAhead;
 
-/// Makes the two ends of the bridge.
-pub(crate) fn feed(read_ahead: ReadAhead) -> (Feed, Requests) {
+/// Makes the two ends of the bridge. Once `stop` is requested, the blocking one fails at its next
+/// piece, whatever has been read ahead.
+pub(crate) fn feed(read_ahead: ReadAhead, stop: Stop) -> (Feed, Requests) {
     let (requests, receiver) = mpsc::channel(1);
     let meters = Arc::<Meters>::default();
     let feed = Feed {
         requests,
         meters: Arc::clone(&meters),
         read_ahead,
+        stop,
         started: None,
         ahead: VecDeque::new(),
     };
@@ -57,6 +60,7 @@ pub(crate) struct Feed {
     requests: mpsc::Sender<Request>,
     meters: Arc<Meters>,
     read_ahead: ReadAhead,
+    stop: Stop,
     /// The oldest layer that was started so far.
     started: Option<usize>,
     /// Layers that were started and not yet opened, newest first.
@@ -79,7 +83,11 @@ impl Feed {
         let Some(spec) = layers.specs.get(layer) else {
             return Err(Error::Source(io::ErrorKind::NotFound.into()));
         };
-        let (chunks, body, wanted) = body::channel(self.read_ahead.compressed(), self.meters());
+        let (chunks, body, wanted) = body::channel(
+            self.read_ahead.compressed(),
+            self.meters(),
+            self.stop.clone(),
+        );
         let request = Request { layer, chunks };
         self.requests
             .blocking_send(request)
@@ -91,6 +99,7 @@ impl Feed {
             layers.limits.clone(),
             self.read_ahead,
             self.meters(),
+            self.stop.clone(),
         )
         .map_err(Error::Source)
     }
@@ -114,5 +123,9 @@ impl LayerSource for Feed {
         }
         self.started = Some(oldest);
         Ok(current.into_stream())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.stop.check().map_err(Error::Source)
     }
 }

@@ -117,7 +117,7 @@ async fn however_much_is_read_ahead_the_layers_are_the_same() {
     let order = [6, 5, 4, 3, 2, 1, 0, 4, 1];
     let expected: Vec<_> = order.iter().map(|n| format!("from-{n}")).collect();
     for (layers, bytes) in [(1, 24 << 20), (3, 24 << 20), (7, 100), (100, 0)] {
-        let (mut feed, requests) = feed(read_ahead(layers, bytes));
+        let (mut feed, requests) = feed(read_ahead(layers, bytes), Stop::default());
         let specs = specs.clone();
         let reader = tokio::task::spawn_blocking(move || names(&mut feed, &specs, &order));
         send(requests, blobs.iter().cloned().map(Some).collect()).await;
@@ -131,7 +131,7 @@ async fn damage_that_was_found_ahead_is_told_in_its_turn() {
     let mut blobs: Vec<_> = blobs.into_iter().map(Some).collect();
     let last = blobs[3].as_mut().unwrap();
     last.truncate(last.len() - 9);
-    let (mut feed, requests) = feed(read_ahead(7, 64 << 20));
+    let (mut feed, requests) = feed(read_ahead(7, 64 << 20), Stop::default());
     let reader = tokio::task::spawn_blocking(move || {
         names(&mut feed, &specs, &[6, 5, 4]).unwrap();
         names(&mut feed, &specs, &[3])
@@ -144,6 +144,29 @@ async fn damage_that_was_found_ahead_is_told_in_its_turn() {
     );
 }
 
+/// The rest of the layers was fetched and decompressed already, and it would be read for long.
+#[tokio::test]
+async fn stop_ends_reading_whatever_is_read_ahead() {
+    let (blobs, specs) = image();
+    let stop = Stop::default();
+    let guard = stop.on_drop();
+    let (mut feed, requests) = feed(read_ahead(7, 64 << 20), stop);
+    let reader = tokio::task::spawn_blocking(move || {
+        names(&mut feed, &specs, &[6]).unwrap();
+        feed.check().unwrap();
+        drop(guard);
+        let error = names(&mut feed, &specs, &[5]).unwrap_err();
+        assert!(feed.check().is_err());
+        error
+    });
+    send(requests, blobs.into_iter().map(Some).collect()).await;
+    let error = reader.await.unwrap();
+    assert!(
+        matches!(&error, Error::Source(source) if source.to_string().contains("cancelled")),
+        "{error}"
+    );
+}
+
 /// Nothing of this may hang: the reader gives up while one layer waits for a silent server, one for
 /// room and one for its turn.
 #[tokio::test]
@@ -151,7 +174,7 @@ async fn a_reader_that_gives_up_ends_every_download_and_thread() {
     let (blobs, specs) = image();
     let mut blobs: Vec<_> = blobs.into_iter().map(Some).collect();
     blobs[5] = None;
-    let (mut feed, requests) = feed(read_ahead(6, 6 << 20));
+    let (mut feed, requests) = feed(read_ahead(6, 6 << 20), Stop::default());
     let reader = tokio::task::spawn_blocking(move || {
         let names = names(&mut feed, &specs, &[6]);
         drop(feed);

@@ -1,23 +1,32 @@
 //! The rules: what each change does to the tree, in the order in which a file system would see it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use sqfs_writer::{Kind, Metadata, NodeId, Tree};
 
 use super::RESERVED;
 use super::change::{Action, Changes, Content};
 use super::cost;
-use super::error::{EntryProblem, Problem};
+use super::error::{EntryProblem, Halt, Problem};
 use super::marker::{opaque_name, split, whiteout_name};
 use super::options::{Options, Report};
-use super::resolve::{Place, Spot, Steps, parent, resolve};
+use super::resolve::{Place, Spot, parent, resolve};
+use super::steps::{Steps, Ticks};
 use super::waiting::{Waiting, WaitingLink};
-use crate::layer::{Budget, Limits};
+use crate::layer::{self, Budget, Limits};
+
+/// Steps that a directory takes which no layer describes: a short path can ask for a thousand of
+/// them, and each is an inode.
+const IMPLIED_STEPS: u64 = 64;
+
+/// Steps for each further name that a waiting link has to be woken by. All but one of them are
+/// behind a `..` that follows a name that is missing, which no tool writes.
+const REGISTERED_STEPS: u64 = 16;
 
 /// Applies layers to a tree, oldest first.
-pub(super) struct Applier<H> {
+pub(super) struct Applier<'c, H> {
     tree: Tree<Content<H>>,
-    steps: Steps,
+    steps: Steps<'c>,
     limits: Limits,
     /// What memory is left for the tree.
     budget: Budget,
@@ -46,6 +55,24 @@ pub(super) struct Applier<H> {
     last: Option<Last>,
 }
 
+/// What the target of a hard link turns out to be.
+enum Target {
+    /// It is ours, or a link that was left out because its target was.
+    Ours,
+    /// It exists.
+    Node(NodeId),
+    /// Nothing is there. This is where its directory is, or would be.
+    Missing(Place),
+}
+
+/// What became of a link that waits.
+enum Attempt {
+    /// It was made, left out, or replaced by something newer.
+    Settled,
+    /// Its target is missing for as long as all of these names are empty.
+    Waits(Vec<Spot>),
+}
+
 /// The parent of the change before: most changes have the same one. Kept only if no symlink led to
 /// it, so that nothing put into it can change where its path leads.
 struct Last {
@@ -53,12 +80,12 @@ struct Last {
     directory: NodeId,
 }
 
-impl<H> Applier<H> {
-    pub(super) fn new(options: &Options, budget: Budget) -> Self {
+impl<'c, H> Applier<'c, H> {
+    pub(super) fn new(options: &Options, budget: Budget, ticks: Ticks<'c>) -> Self {
         let implied = Metadata::new(0o755).with_mtime(options.time);
         Self {
             tree: Tree::new(implied.clone()),
-            steps: Steps::new(options.limits.link_steps),
+            steps: Steps::new(options.limits.link_steps, ticks),
             limits: options.limits.clone(),
             budget,
             listed: 0,
@@ -85,38 +112,44 @@ impl<H> Applier<H> {
         self.relinked.clear();
         self.swept.clear();
         self.last = None;
-        changes.consume(|path, action| match action {
-            Action::Place(metadata, kind) => {
-                let done = self.place(path, metadata, kind);
-                done.map_err(|problem| problem.of(path))
-            }
-            Action::Link(target) => {
-                let done = self.link(path, target);
-                done.map_err(|problem| problem.of(path))
-            }
-            // The message names the marker, as the layer does.
-            Action::Whiteout => {
-                let done = self.whiteout(path);
-                done.map_err(|problem| problem.of(&whiteout_name(path)))
-            }
-            Action::Opaque => {
-                let done = self.opaque(path);
-                done.map_err(|problem| problem.of(&opaque_name(path)))
+        changes.consume(|path, action| {
+            self.steps.tick().map_err(|halt| halt.of(path))?;
+            match action {
+                Action::Place(metadata, kind) => {
+                    let done = self.place(path, metadata, kind);
+                    done.map_err(|halt| halt.of(path))
+                }
+                Action::Link(target) => {
+                    let done = self.link(path, target);
+                    done.map_err(|halt| halt.of(path))
+                }
+                // The message names the marker, as the layer does.
+                Action::Whiteout => {
+                    let done = self.whiteout(path);
+                    done.map_err(|halt| halt.of(&whiteout_name(path)))
+                }
+                Action::Opaque => {
+                    let done = self.opaque(path);
+                    done.map_err(|halt| halt.of(&opaque_name(path)))
+                }
             }
         })?;
         self.link_waiting()
     }
 
     /// The tree, and what is to be told about how it came to be.
-    pub(super) fn finish(self, report: &mut Report) -> Tree<Content<H>> {
+    pub(super) fn finish(mut self, report: &mut Report) -> Result<Tree<Content<H>>, layer::Error> {
         report.reserved += self.reserved;
         report.metadata_bytes = self.budget.metadata_peak();
-        let live = self.tree.nodes().map(|(_, node)| match node.kind() {
-            Kind::File(Content::Written { data, .. }) => *data,
-            _ => 0,
-        });
-        report.dead_bytes = self.data.saturating_sub(live.sum());
-        self.tree
+        let mut live = 0;
+        for (_, node) in self.tree.nodes() {
+            self.steps.ticks().tick()?;
+            if let Kind::File(Content::Written { data, .. }) = node.kind() {
+                live += *data;
+            }
+        }
+        report.dead_bytes = self.data.saturating_sub(live);
+        Ok(self.tree)
     }
 
     fn place(
@@ -124,7 +157,7 @@ impl<H> Applier<H> {
         path: &[u8],
         mut metadata: Metadata,
         kind: Kind<Content<H>>,
-    ) -> Result<(), EntryProblem> {
+    ) -> Result<(), Halt> {
         match &kind {
             Kind::File(Content::Written { data, .. }) => {
                 self.data = self.data.saturating_add(*data);
@@ -153,12 +186,12 @@ impl<H> Applier<H> {
         Ok(())
     }
 
-    fn link(&mut self, path: &[u8], target: Box<[u8]>) -> Result<(), EntryProblem> {
+    fn link(&mut self, path: &[u8], target: Box<[u8]>) -> Result<(), Halt> {
         if self.is_ours(&target)? {
             return self.drop_link(path);
         }
         if path.is_empty() {
-            return Err(EntryProblem::LinkToDirectory(target));
+            return Err(EntryProblem::LinkToDirectory(target).into());
         }
         let (directory, name) = split(path);
         let Some(parent) = self.parent(directory, name)? else {
@@ -169,7 +202,7 @@ impl<H> Applier<H> {
         self.tree.remove(parent, name)?;
         match self.find(&target)? {
             Some(node) if self.is_directory(node) => {
-                return Err(EntryProblem::LinkToDirectory(target));
+                return Err(EntryProblem::LinkToDirectory(target).into());
             }
             Some(node) => self.link_to(parent, name, node)?,
             None => {
@@ -188,7 +221,7 @@ impl<H> Applier<H> {
 
     /// Removes what older layers have put there. What this layer put there or below, before or
     /// after, stays.
-    fn whiteout(&mut self, path: &[u8]) -> Result<(), EntryProblem> {
+    fn whiteout(&mut self, path: &[u8]) -> Result<(), Halt> {
         let (directory, name) = split(path);
         let place = resolve(&self.tree, directory, &mut self.steps)?;
         if place.is_reserved(name) {
@@ -208,7 +241,7 @@ impl<H> Applier<H> {
         Ok(())
     }
 
-    fn opaque(&mut self, path: &[u8]) -> Result<(), EntryProblem> {
+    fn opaque(&mut self, path: &[u8]) -> Result<(), Halt> {
         let place = resolve(&self.tree, path, &mut self.steps)?;
         if place.is_reserved(b"") {
             self.reserved += 1;
@@ -221,9 +254,10 @@ impl<H> Applier<H> {
 
     /// Removes each of these names, or what is older below it. A loop, not a recursion: images
     /// choose the depth.
-    fn sweep(&mut self, mut pending: Vec<(NodeId, Box<[u8]>)>) -> Result<(), EntryProblem> {
+    fn sweep(&mut self, mut pending: Vec<(NodeId, Box<[u8]>)>) -> Result<(), Halt> {
         self.last = None;
         while let Some((directory, name)) = pending.pop() {
+            self.steps.tick()?;
             let Some(node) = self.tree.lookup(directory, &name)? else {
                 continue;
             };
@@ -247,7 +281,7 @@ impl<H> Applier<H> {
 
     /// The names in a directory, some of which may be older than the layer; none if that is known
     /// not to be so. They are charged until [`sweep`](Self::sweep) is through.
-    fn older_names(&mut self, directory: NodeId) -> Result<Vec<Spot>, EntryProblem> {
+    fn older_names(&mut self, directory: NodeId) -> Result<Vec<Spot>, Halt> {
         if directory > self.floor || !self.swept.insert(directory) {
             return Ok(Vec::new());
         }
@@ -267,7 +301,7 @@ impl<H> Applier<H> {
     }
 
     /// The directory for a new name, made if it is not there; `None` if the name would be ours.
-    fn parent(&mut self, path: &[u8], name: &[u8]) -> Result<Option<NodeId>, EntryProblem> {
+    fn parent(&mut self, path: &[u8], name: &[u8]) -> Result<Option<NodeId>, Halt> {
         if let Some(last) = self.last.as_ref().filter(|last| last.path == path) {
             if last.directory == NodeId::ROOT && name == RESERVED {
                 self.reserved += 1;
@@ -297,23 +331,24 @@ impl<H> Applier<H> {
     }
 
     /// The limits on what a path is once symlinks are followed. As it is spelled it was within them.
-    fn check_limits(&self, place: &Place, name: &[u8]) -> Result<(), EntryProblem> {
+    fn check_limits(&self, place: &Place, name: &[u8]) -> Result<(), Halt> {
         let (depth, max) = (place.depth(), self.limits.depth);
         if depth > max {
-            return Err(EntryProblem::Depth { depth, max });
+            return Err(EntryProblem::Depth { depth, max }.into());
         }
         let (length, max) = (place.length(name), self.limits.path);
         if length > max {
-            return Err(EntryProblem::Length { length, max });
+            return Err(EntryProblem::Length { length, max }.into());
         }
         Ok(())
     }
 
     /// Makes the directories that are missing. Something else in their place is replaced.
-    fn make(&mut self, place: Place) -> Result<NodeId, EntryProblem> {
+    fn make(&mut self, place: Place) -> Result<NodeId, Halt> {
         let mut directory = place.directory;
         for name in &place.missing {
             self.budget.take_metadata(cost::implied(name))?;
+            self.steps.take(IMPLIED_STEPS)?;
             let metadata = self.implied.clone();
             directory = self.insert(directory, name, metadata, Kind::directory())?;
         }
@@ -326,17 +361,12 @@ impl<H> Applier<H> {
         name: &[u8],
         metadata: Metadata,
         kind: Kind<Content<H>>,
-    ) -> Result<NodeId, EntryProblem> {
+    ) -> Result<NodeId, Halt> {
         self.newest = self.tree.insert(directory, name, metadata, kind)?;
         Ok(self.newest)
     }
 
-    fn link_to(
-        &mut self,
-        directory: NodeId,
-        name: &[u8],
-        node: NodeId,
-    ) -> Result<(), EntryProblem> {
+    fn link_to(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<(), Halt> {
         self.tree.link(directory, name, node)?;
         if node <= self.floor {
             self.relinked.insert((directory, name.into()));
@@ -348,137 +378,109 @@ impl<H> Applier<H> {
     /// going through all of them again and again would make them.
     fn link_waiting(&mut self) -> Result<(), Problem> {
         self.last = None;
-        let mut waiting = std::mem::take(&mut self.waiting).into_links();
-        loop {
-            let before = waiting.len();
-            waiting = self.link_all(waiting)?;
-            match waiting.first() {
-                None => return Ok(()),
-                Some(WaitingLink { path, target, .. }) if waiting.len() == before => {
-                    return Err(EntryProblem::LinkToNothing(target.clone()).of(path));
-                }
-                // Only a link to a symlink on the way to another one's target makes this go round
-                // again; the limit on steps through symlinks bounds that too.
-                Some(_) => {}
+        let mut rounds = std::mem::take(&mut self.waiting).into_rounds();
+        while let Some((turn, link)) = rounds.next() {
+            match self.try_link(&link).map_err(|halt| halt.of(&link.path))? {
+                Attempt::Settled => rounds.wake((link.directory, link.name)),
+                Attempt::Waits(absent) => rounds.put_back(turn, link, absent),
+            }
+        }
+        match rounds.into_first() {
+            None => Ok(()),
+            Some(WaitingLink { path, target, .. }) => {
+                Err(EntryProblem::LinkToNothing(target).of(&path))
             }
         }
     }
 
-    /// Tries each link, and again when one that it waits for is made. Returns those that are left.
-    fn link_all(&mut self, links: Vec<WaitingLink>) -> Result<Vec<WaitingLink>, Problem> {
-        let mut by_target: HashMap<Spot, Vec<usize>> = HashMap::new();
-        for (index, link) in links.iter().enumerate() {
-            let spot = self.spot(&link.target).map_err(|e| e.of(&link.path))?;
-            if let Some(spot) = spot {
-                by_target.entry(spot).or_default().push(index);
-            }
-        }
-        let mut links: Vec<_> = links.into_iter().map(Some).collect();
-        let mut pass: BTreeSet<usize> = (0..links.len()).collect();
-        let mut next = BTreeSet::new();
-        loop {
-            while let Some(index) = pass.pop_first() {
-                let Some(slot) = links.get_mut(index) else {
-                    continue;
-                };
-                let Some(link) = slot.take() else { continue };
-                let spot = (link.directory, link.name.clone());
-                match self.try_link(link)? {
-                    Some(link) => *slot = Some(link),
-                    None => {
-                        for waits in by_target.remove(&spot).unwrap_or_default() {
-                            let turn = if waits > index { &mut pass } else { &mut next };
-                            turn.insert(waits);
-                        }
-                    }
-                }
-            }
-            if next.is_empty() {
-                return Ok(links.into_iter().flatten().collect());
-            }
-            pass = std::mem::take(&mut next);
-        }
-    }
-
-    /// Makes a link that waited, or gives it back.
-    fn try_link(&mut self, link: WaitingLink) -> Result<Option<WaitingLink>, Problem> {
-        let blame = |problem: EntryProblem| problem.of(&link.path);
+    /// Makes a link that waited, or returns what it still waits for.
+    fn try_link(&mut self, link: &WaitingLink) -> Result<Attempt, Halt> {
         // Its directory was replaced, or something newer has its name.
-        match self.tree.get(link.directory) {
-            None => return Ok(None),
-            Some(_) => {
-                let now = self.tree.lookup(link.directory, &link.name);
-                if now.map_err(|e| blame(e.into()))?.is_some() {
-                    return Ok(None);
+        if self.tree.get(link.directory).is_none()
+            || self.tree.lookup(link.directory, &link.name)?.is_some()
+        {
+            return Ok(Attempt::Settled);
+        }
+        match self.seek(&link.target)? {
+            Target::Ours => {
+                self.reserved += 1;
+                let spot = (link.directory, link.name.clone());
+                self.dropped.insert(spot, self.layers);
+            }
+            Target::Node(node) if self.is_directory(node) => {
+                return Err(EntryProblem::LinkToDirectory(link.target.clone()).into());
+            }
+            Target::Node(node) => self.link_to(link.directory, &link.name, node)?,
+            Target::Missing(place) => {
+                let absent: Vec<_> = place.absent(split(&link.target).1).collect();
+                let further = absent.len().saturating_sub(1);
+                let further = u64::try_from(further).unwrap_or(u64::MAX);
+                self.steps.take(further.saturating_mul(REGISTERED_STEPS))?;
+                for (_, name) in absent.iter().skip(1) {
+                    self.budget.take_metadata(cost::registered(name))?;
                 }
+                return Ok(Attempt::Waits(absent));
             }
         }
-        if self.is_ours(&link.target).map_err(blame)? {
-            self.drop_link(&link.path).map_err(blame)?;
-            return Ok(None);
-        }
-        match self.find(&link.target).map_err(blame)? {
-            None => Ok(Some(link)),
-            Some(node) if self.is_directory(node) => {
-                Err(EntryProblem::LinkToDirectory(link.target).of(&link.path))
-            }
-            Some(node) => {
-                self.link_to(link.directory, &link.name, node)
-                    .map_err(blame)?;
-                Ok(None)
-            }
-        }
+        Ok(Attempt::Settled)
     }
 
     /// What has that path now. A symlink at its end is not followed.
-    fn find(&mut self, path: &[u8]) -> Result<Option<NodeId>, EntryProblem> {
-        if path.is_empty() {
-            return Ok(Some(NodeId::ROOT));
-        }
-        let (directory, name) = split(path);
-        let place = resolve(&self.tree, directory, &mut self.steps)?;
-        if !place.missing.is_empty() {
-            return Ok(None);
-        }
-        Ok(self.tree.lookup(place.directory, name)?)
+    fn find(&mut self, path: &[u8]) -> Result<Option<NodeId>, Halt> {
+        Ok(match self.seek(path)? {
+            Target::Node(node) => Some(node),
+            Target::Ours | Target::Missing(_) => None,
+        })
     }
 
     /// Whether a link's target is ours, or a link that was dropped because its target was.
-    fn is_ours(&mut self, target: &[u8]) -> Result<bool, EntryProblem> {
-        let (directory, name) = split(target);
-        let place = match resolve(&self.tree, directory, &mut self.steps) {
-            Ok(place) => place,
+    fn is_ours(&mut self, target: &[u8]) -> Result<bool, Halt> {
+        match self.seek(target) {
+            Ok(found) => Ok(matches!(found, Target::Ours)),
             // It leads nowhere; whether that is an error is for `find` to say, once the link's own
             // name is out of the way.
-            Err(EntryProblem::SymlinkLoop) => return Ok(false),
-            Err(other) => return Err(other),
-        };
+            Err(Halt::Problem(EntryProblem::SymlinkLoop)) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Looks for the target of a link.
+    fn seek(&mut self, path: &[u8]) -> Result<Target, Halt> {
+        self.steps.take(1)?;
+        let (directory, name) = split(path);
+        let place = resolve(&self.tree, directory, &mut self.steps)?;
         if place.is_reserved(name) {
-            return Ok(true);
+            return Ok(Target::Ours);
         }
         let there = match place.missing.is_empty() {
             true => self.tree.lookup(place.directory, name)?,
             false => None,
         };
-        Ok(there.is_none() && self.dropped.contains_key(&place.spot(name)))
+        Ok(match there {
+            Some(node) => Target::Node(node),
+            None if self.is_dropped(&place, name) => Target::Ours,
+            None if path.is_empty() => Target::Node(NodeId::ROOT),
+            None => Target::Missing(place),
+        })
+    }
+
+    fn is_dropped(&self, place: &Place, name: &[u8]) -> bool {
+        !self.dropped.is_empty() && self.dropped.contains_key(&place.spot(name))
     }
 
     /// Leaves a link out, and remembers where it would be.
-    fn drop_link(&mut self, path: &[u8]) -> Result<(), EntryProblem> {
+    fn drop_link(&mut self, path: &[u8]) -> Result<(), Halt> {
         self.reserved += 1;
-        if let Some(spot) = self.spot(path)? {
-            self.budget.take_metadata(cost::dropped_link(&spot.1))?;
-            self.dropped.insert(spot, self.layers);
-        }
-        Ok(())
-    }
-
-    /// What a path means, however it is spelled; `None` if it leads in circles.
-    fn spot(&mut self, path: &[u8]) -> Result<Option<Spot>, EntryProblem> {
         let (directory, name) = split(path);
         match resolve(&self.tree, directory, &mut self.steps) {
-            Ok(place) => Ok(Some(place.spot(name))),
-            Err(EntryProblem::SymlinkLoop) => Ok(None),
+            Ok(place) => {
+                let spot = place.spot(name);
+                self.budget.take_metadata(cost::dropped_link(&spot.1))?;
+                self.dropped.insert(spot, self.layers);
+                Ok(())
+            }
+            // It would be nowhere, so nothing can lead there.
+            Err(Halt::Problem(EntryProblem::SymlinkLoop)) => Ok(()),
             Err(other) => Err(other),
         }
     }

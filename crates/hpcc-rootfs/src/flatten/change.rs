@@ -104,7 +104,7 @@ impl<H> Changes<H> {
         self
     }
 
-    /// Every change, in order.
+    /// Every change, in order, up to the first error.
     pub(super) fn visit<E>(
         &self,
         mut visit: impl FnMut(&[u8], &Action<H>) -> Result<(), E>,

@@ -27,6 +27,9 @@ pub(super) const SKIPPED: u64 = 128;
 /// A hard link that waits for its target, besides an entry.
 pub(super) const WAITING: u64 = 384;
 
+/// A further name that a waiting link has to be woken by.
+pub(super) const REGISTERED: u64 = 192;
+
 /// A hard link into what is reserved, besides an entry: where it would be is remembered for good.
 pub(super) const DROPPED_LINK: u64 = 128;
 
@@ -82,6 +85,11 @@ pub(super) fn link(path: &[u8], suffix: usize, target: &[u8]) -> u64 {
 /// Returns what a whiteout or an opaque marker costs.
 pub(super) fn marker(suffix: usize) -> u64 {
     MARKER + suffix as u64
+}
+
+/// Returns what a further name costs that a waiting link has to be woken by.
+pub(super) fn registered(name: &[u8]) -> u64 {
+    REGISTERED + self::name(name)
 }
 
 /// Returns what a directory costs that no entry describes.

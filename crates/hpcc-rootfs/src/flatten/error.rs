@@ -50,6 +50,10 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// [`LayerSource::check`](super::LayerSource::check) reported that nobody needs the image any
+    /// more.
+    #[error("flattening was stopped")]
+    Stopped(#[source] layer::Error),
     /// A layer was read twice with the same digest and different entries: a fault of this program.
     #[error("{layer} lost a file between two readings; this is a bug, please report it")]
     Lost {
@@ -99,9 +103,10 @@ pub enum EntryProblem {
     /// More symlinks on the way to a parent than can be followed.
     #[error("has a parent that leads through more than 255 symlinks; most likely a loop")]
     SymlinkLoop,
-    /// All symlinks on the way to all parents add up to more than any image needs.
+    /// The components of all paths, with every symlink on the way followed, add up to more than any
+    /// image needs.
     #[error(
-        "exceeds the limit of {0} steps through symlinks in one image; if this image is to be trusted, raise the limit with --max-link-steps"
+        "exceeds the limit of {0} path components walked in one image, symlinks followed; if this image is to be trusted, raise the limit with --max-link-steps"
     )]
     LinkSteps(u64),
     /// Symlinks lead it deeper than paths may be.
@@ -143,22 +148,43 @@ pub enum EntryProblem {
 
 impl EntryProblem {
     pub(super) fn of(self, entry: &[u8]) -> Problem {
+        Halt::from(self).of(entry)
+    }
+}
+
+/// Why an entry is not applied.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// It cannot be.
+    Problem(EntryProblem),
+    /// Nobody needs the image any more.
+    Stopped(layer::Error),
+}
+
+impl Halt {
+    pub(super) fn of(self, entry: &[u8]) -> Problem {
         Problem {
             entry: entry.into(),
-            problem: self,
+            halt: self,
         }
     }
 }
 
-impl From<Limit> for EntryProblem {
+impl From<Limit> for Halt {
     fn from(limit: Limit) -> Self {
-        Self::Memory { max: limit.max() }
+        Self::Problem(EntryProblem::Memory { max: limit.max() })
     }
 }
 
-impl From<sqfs_writer::Error> for EntryProblem {
+impl From<EntryProblem> for Halt {
+    fn from(problem: EntryProblem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<sqfs_writer::Error> for Halt {
     fn from(error: sqfs_writer::Error) -> Self {
-        Self::Tree(error.to_string())
+        Self::Problem(EntryProblem::Tree(error.to_string()))
     }
 }
 
@@ -166,15 +192,18 @@ impl From<sqfs_writer::Error> for EntryProblem {
 #[derive(Debug)]
 pub(super) struct Problem {
     entry: Box<[u8]>,
-    problem: EntryProblem,
+    halt: Halt,
 }
 
 impl Problem {
     pub(super) fn at(self, layer: LayerName) -> Error {
-        Error::Entry {
-            layer,
-            entry: self.entry,
-            problem: self.problem,
+        match self.halt {
+            Halt::Problem(problem) => Error::Entry {
+                layer,
+                entry: self.entry,
+                problem,
+            },
+            Halt::Stopped(source) => Error::Stopped(source),
         }
     }
 }

@@ -28,6 +28,7 @@ mod read;
 mod resolve;
 mod shadow;
 mod sink;
+mod steps;
 mod waiting;
 
 use std::io::{self, Read};
@@ -37,6 +38,7 @@ use sqfs_writer::Tree;
 
 use self::apply::Applier;
 use self::read::Reading;
+use self::steps::Ticks;
 use crate::layer::{self, Limits, Stream};
 
 pub use error::{EntryProblem, Error, LayerName};
@@ -94,6 +96,16 @@ pub trait LayerSource {
     /// # Errors
     /// [`layer::Error`], handed on as [`Error::Layer`].
     fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, layer::Error>;
+
+    /// Returns an error if nobody needs the image any more. [`flatten`] calls it between two layers
+    /// and, while no layer is open, after at most 1024 entries, names or path components, so it
+    /// should be quick. An open [`Stream`] answers for itself. The default goes on.
+    ///
+    /// # Errors
+    /// [`layer::Error`], handed on as [`Error::Stopped`].
+    fn check(&self) -> Result<(), layer::Error> {
+        Ok(())
+    }
 }
 
 /// What an image becomes.
@@ -141,8 +153,10 @@ pub fn flatten<S: BodySink>(
     proofs.reverse();
     let (mut report, budget) = reading.finish();
 
-    let mut applier = Applier::new(options, budget);
+    let check = || source.check();
+    let mut applier = Applier::new(options, budget, Ticks::new(&check));
     for (layer, spec) in layers.specs.iter().enumerate() {
+        check().map_err(Error::Stopped)?;
         if let Some(changes) = lists.pop() {
             let name = || LayerName::new(layer, &spec.diff_id);
             applier
@@ -150,7 +164,7 @@ pub fn flatten<S: BodySink>(
                 .map_err(|problem| problem.at(name()))?;
         }
     }
-    let tree = applier.finish(&mut report);
+    let tree = applier.finish(&mut report).map_err(Error::Stopped)?;
 
     let tree = read::recover(tree, layers, source, bodies, &mut report)?;
     Ok(Flattened {

@@ -12,6 +12,7 @@ use super::marker::{Role, join, role};
 use super::options::Report;
 use super::shadow::Shadow;
 use super::sink::{Body, BodySink};
+use super::steps::Ticks;
 use super::{LayerSource, LayerSpec, Layers};
 use crate::layer::{Budget, Entry, EntryKind, Segment, TarReader};
 
@@ -114,7 +115,8 @@ impl<'a> Reading<'a> {
                 *sum += bytes;
                 Ok(budget.take_metadata(bytes)?)
             };
-            let added = self.shadow.add(&changes, charge);
+            let check = || source.check();
+            let added = self.shadow.add(&changes, charge, &mut Ticks::new(&check));
             added.map_err(|problem| problem.at(context.name()))?;
         }
         Ok((changes, proof))
@@ -150,7 +152,10 @@ pub(super) fn recover<S: BodySink>(
     report: &mut Report,
 ) -> Result<Tree<S::Handle>, Error> {
     let mut wanted: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
+    let check = || source.check();
+    let mut ticks = Ticks::new(&check);
     for (_, node) in tree.nodes() {
+        ticks.tick().map_err(Error::Stopped)?;
         if let Kind::File(Content::Skipped { layer, ordinal }) = node.kind() {
             wanted.entry(*layer).or_default().insert(*ordinal);
         }
@@ -180,14 +185,19 @@ pub(super) fn recover<S: BodySink>(
         let _same = tar.finish().map_err(|e| context.layer(e))?;
         report.layers_read_again.push(layer);
     }
-    tree.try_map(|_, content| match content {
-        Content::Written { handle, .. } => Ok(handle),
-        Content::Skipped { layer, ordinal } => match recovered.remove(&(layer, ordinal)) {
-            Some(handle) => Ok(handle),
-            None => Err(Error::Lost {
-                layer: Context::new(layer, layers)?.name(),
-            }),
-        },
+    let check = || source.check();
+    let mut ticks = Ticks::new(&check);
+    tree.try_map(|_, content| {
+        ticks.tick().map_err(Error::Stopped)?;
+        match content {
+            Content::Written { handle, .. } => Ok(handle),
+            Content::Skipped { layer, ordinal } => match recovered.remove(&(layer, ordinal)) {
+                Some(handle) => Ok(handle),
+                None => Err(Error::Lost {
+                    layer: Context::new(layer, layers)?.name(),
+                }),
+            },
+        }
     })
 }
 

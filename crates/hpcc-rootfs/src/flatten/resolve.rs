@@ -3,7 +3,8 @@
 use sqfs_writer::{Kind, NodeId, Tree};
 
 use super::RESERVED;
-use super::error::EntryProblem;
+use super::error::{EntryProblem, Halt};
+use super::steps::Steps;
 
 /// As many as careful path resolvers in user space follow; the kernel stops at 40.
 const MAX_LINKS: u32 = 255;
@@ -18,19 +19,38 @@ pub(super) struct Place {
     pub(super) missing: Vec<Box<[u8]>>,
     /// Whether a symlink was on the way, so that the path tells neither depth nor length.
     pub(super) followed: bool,
+    /// Names that were missing, and that `..` took back: the path leads elsewhere once one of them
+    /// is a symlink.
+    taken_back: Vec<Spot>,
     /// Lengths of the names of all directories on the way, the missing ones included.
     names: Vec<usize>,
 }
 
-/// A place and a name in it, however they were spelled: the directory, and the path from there.
+/// A directory and a name in it, which is the same however the path to it was spelled. For a name
+/// below missing directories, a slash and the hash of the path from the last one that exists.
 pub(super) type Spot = (NodeId, Box<[u8]>);
 
 impl Place {
     /// That name in this place.
     pub(super) fn spot(&self, name: &[u8]) -> Spot {
-        let missing = self.missing.iter().map(|name| &**name);
-        let path: Vec<_> = missing.chain([name]).collect();
-        (self.directory, path.join(&b'/').into())
+        if self.missing.is_empty() {
+            return (self.directory, name.into());
+        }
+        // A hash, because symlinks can make the path hundreds of times longer than the entry.
+        let mut path = blake3::Hasher::new();
+        for missing in &self.missing {
+            path.update(missing).update(b"/");
+        }
+        let hash = path.update(name).finalize();
+        (self.directory, [&b"/"[..], hash.as_bytes()].concat().into())
+    }
+
+    /// The names on the way that were not there, that one included. As long as all of them stay
+    /// empty, the path leads to the same place.
+    pub(super) fn absent(self, name: &[u8]) -> impl Iterator<Item = Spot> {
+        let mut missing = self.missing.into_iter();
+        let first = missing.next().unwrap_or_else(|| name.into());
+        std::iter::once((self.directory, first)).chain(self.taken_back)
     }
 
     /// How many directories that name would be in, and one for itself.
@@ -51,27 +71,6 @@ impl Place {
     }
 }
 
-/// How much work symlinks may make us do, over a whole image.
-#[derive(Debug)]
-pub(super) struct Steps {
-    left: u64,
-    max: u64,
-}
-
-impl Steps {
-    pub(super) fn new(max: u64) -> Self {
-        Self { left: max, max }
-    }
-
-    fn take(&mut self) -> Result<(), EntryProblem> {
-        self.left = self
-            .left
-            .checked_sub(1)
-            .ok_or(EntryProblem::LinkSteps(self.max))?;
-        Ok(())
-    }
-}
-
 /// Follows `path`, the last component included.
 ///
 /// `..` occurs in symlink targets alone. At the root it stays at the root; behind something that
@@ -79,12 +78,13 @@ impl Steps {
 pub(super) fn resolve<B>(
     tree: &Tree<B>,
     path: &[u8],
-    steps: &mut Steps,
-) -> Result<Place, EntryProblem> {
+    steps: &mut Steps<'_>,
+) -> Result<Place, Halt> {
     let mut place = Place {
         directory: NodeId::ROOT,
         missing: Vec::new(),
         followed: false,
+        taken_back: Vec::new(),
         names: Vec::new(),
     };
     let mut links = 0;
@@ -97,15 +97,17 @@ pub(super) fn resolve<B>(
         let slash = rest.iter().position(|byte| *byte == b'/');
         let (name, after) = slash.map_or((rest, &[][..]), |at| (&rest[..at], &rest[at + 1..]));
         rests.push(after);
-        if place.followed {
-            steps.take()?;
-        }
+        steps.take(1)?;
         match name {
             b"" | b"." => continue,
             b".." => {
                 place.names.pop();
-                if place.missing.pop().is_none() {
-                    place.directory = parent(tree, place.directory);
+                match place.missing.pop() {
+                    None => place.directory = parent(tree, place.directory),
+                    Some(name) if place.missing.is_empty() => {
+                        place.taken_back.push((place.directory, name));
+                    }
+                    Some(_) => {}
                 }
                 continue;
             }
@@ -123,7 +125,7 @@ pub(super) fn resolve<B>(
             Some((_, Kind::Symlink(target))) => {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Err(EntryProblem::SymlinkLoop);
+                    return Err(EntryProblem::SymlinkLoop.into());
                 }
                 place.followed = true;
                 if target.starts_with(b"/") {

@@ -10,7 +10,8 @@ use sqfs_writer::Kind;
 
 use super::change::{Action, Changes};
 use super::cost;
-use super::error::{EntryProblem, Problem};
+use super::error::{Halt, Problem};
+use super::steps::Ticks;
 
 /// Names of newer layers, as hashes of their paths: two names with the same hash cost what a wrong
 /// hint costs, and a million names take megabytes instead of hundreds of them.
@@ -39,15 +40,19 @@ impl Shadow {
     }
 
     /// Adds a layer that is newer than all that follow. `charge` is called with the cost of what
-    /// is added before more is; its error ends that.
+    /// is added before more is; its error ends that, and so does that of `ticks`.
     pub(super) fn add<H>(
         &mut self,
         changes: &Changes<H>,
-        mut charge: impl FnMut(u64) -> Result<(), EntryProblem>,
+        mut charge: impl FnMut(u64) -> Result<(), Halt>,
+        ticks: &mut Ticks<'_>,
     ) -> Result<(), Problem> {
         let mut placed = HashSet::new();
         let mut linked = Vec::new();
         changes.visit(|path, action| {
+            ticks
+                .tick()
+                .map_err(|stopped| Halt::Stopped(stopped).of(path))?;
             let hash = PathHash::of(path).0;
             let mut added = 0;
             match action {

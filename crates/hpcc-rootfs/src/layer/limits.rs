@@ -57,9 +57,10 @@ pub struct Limits {
     pub sparse_segments: usize,
     /// Layers of an image: 1024.
     pub layers: usize,
-    /// Components of symlink targets walked while parents are resolved, in the whole image: 2²⁶.
-    /// Without it, a million entries below a link of 255 links of 2000 components each would take
-    /// days.
+    /// Path components walked in the whole image, default 2²⁶: those of each entry's parent and of
+    /// each link's target whenever it is looked up, with those of every symlink on the way.
+    /// Directories that no layer describes count 64. Without it, a million entries below a link of
+    /// 255 links of 2000 components each would take days.
     pub link_steps: u64,
 }
 

@@ -20,7 +20,6 @@ mod pulling;
 mod record;
 mod shared_build;
 mod staging;
-mod stop;
 mod sweep;
 mod trust;
 mod verify;
@@ -36,7 +35,6 @@ use rustix::fs::OFlags;
 
 pub(crate) use artifact::{ArtifactWriter, SealedArtifact};
 pub(crate) use staging::{StagedFile, Staging};
-pub(crate) use stop::Stop;
 
 pub use gc::{Bounds, Collected};
 pub use image_store::{ImageStore, Pulling};
@@ -51,6 +49,7 @@ pub use verify::Damage;
 use crate::error::Error;
 use crate::options::Options;
 use crate::regular_file;
+use crate::stop::Stop;
 use crate::summary::Summary;
 use crate::supplies::{Memory, Supplies};
 use lock::BuildLock;

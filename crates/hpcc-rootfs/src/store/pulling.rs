@@ -15,11 +15,11 @@ use super::note::Note;
 use super::record::RecordError;
 use super::shared_build::Ask;
 use super::staging::Staging;
-use super::stop::Stop;
 use super::{Pulled, Store, name, read};
 use crate::error::Error;
 use crate::progress::Event;
 use crate::pull::{self, Destination};
+use crate::stop::Stop;
 use crate::supplies::{Memory, Supplies};
 
 impl Store {

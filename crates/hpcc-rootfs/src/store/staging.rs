@@ -32,7 +32,7 @@ use rustix::io::Errno;
 use super::files::{Files, Kernel};
 use super::lock::BuildLock;
 use super::name;
-use super::stop::Stop;
+use crate::stop::Stop;
 
 /// Bytes written between two looks at the free space.
 const SPACE_EVERY: u64 = 16 << 20;

@@ -10,8 +10,8 @@ use crate::corpus::seeds;
 use crate::fuzzed;
 use crate::listing::listing;
 use crate::repair::repair;
-use crate::run::{chain, flatten_blobs};
-use crate::stacks::stacks;
+use crate::run::{chain, flatten_blobs, flatten_items};
+use crate::stacks::{stacks, waiting_stacks};
 
 #[test]
 fn generated_stacks_become_what_the_model_says() {
@@ -52,6 +52,27 @@ fn generated_stacks_become_what_the_model_says() {
     // Otherwise the hard half of the code was never run.
     let (again, skipped) = (again.get(), skipped.get());
     assert!(again > 20 && skipped > 400, "{again} {skipped}");
+}
+
+#[test]
+fn generated_links_that_wait_become_what_the_model_says() {
+    let config = Config {
+        cases: 6000,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let made = Cell::new(0);
+    TestRunner::new(config)
+        .run(&waiting_stacks(), |mut layers| {
+            let model = repair(&mut layers).map_err(TestCaseError::fail)?;
+            let flattened = flatten_items(&layers).map_err(|e| TestCaseError::fail(chain(&e)))?;
+            prop_assert_eq!(listing(&flattened), model.listing());
+            made.set(made.get() + usize::from(model.oddities.link_waited));
+            Ok(())
+        })
+        .unwrap();
+    // Otherwise hardly any link that waits is left after the repairs.
+    assert!(made.get() > 1000, "{}", made.get());
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn steps_through_symlinks_count_over_the_image() {
     refuses(
         &layers,
         |options| options.limits.link_steps = 2,
-        &["steps through symlinks"],
+        &["path components", "limit of 2 "],
     );
 }
 

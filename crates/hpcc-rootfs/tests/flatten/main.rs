@@ -22,4 +22,6 @@ mod report;
 mod run;
 mod squashfs;
 mod stacks;
+mod stopped;
 mod umoci;
+mod waiting;

@@ -9,6 +9,21 @@ pub(crate) fn stacks() -> impl Strategy<Value = Vec<Vec<Item>>> {
     prop::collection::vec(prop::collection::vec(any_item(), 0..10), 1..5).prop_map(connect)
 }
 
+/// Up to three layers in which most entries are hard links, so that they wait for each other, and
+/// for targets behind each other.
+pub(crate) fn waiting_stacks() -> impl Strategy<Value = Vec<Vec<Item>>> {
+    let link = (path(), path()).prop_map(|(path, target)| Item::new(&path, What::Link(target)));
+    let symlink = (path(), target()).prop_map(|(path, to)| Item::new(&path, What::Symlink(to)));
+    let there = (path(), prop::bool::ANY).prop_map(|(path, file)| match file {
+        true => Item::new(&path, What::File(path.clone())),
+        false => Item::new(&path, What::Directory),
+    });
+    let links = prop::collection::vec(link, 1..8);
+    let others = prop::collection::vec(prop_oneof![3 => symlink, 2 => there], 1..6);
+    let layer = (links, others).prop_map(|(links, others)| [links, others].concat());
+    prop::collection::vec(layer, 1..4)
+}
+
 #[derive(Clone, Debug)]
 enum Draft {
     Item(Item),

@@ -58,7 +58,10 @@ impl Archive {
 
     async fn open(&self) -> Result<(Arc<File>, Members), Error> {
         let path = self.path.clone();
-        let opening = tokio::task::spawn_blocking(move || open(&path));
+        // Dropped with the future, and the thread notices.
+        let wanted = Arc::new(());
+        let seen = Arc::downgrade(&wanted);
+        let opening = tokio::task::spawn_blocking(move || open(&path, || seen.strong_count() > 0));
         match opening.await {
             Ok(outcome) => outcome,
             Err(stopped) => Err(std::io::Error::other(stopped)),
@@ -70,7 +73,7 @@ impl Archive {
     }
 }
 
-fn open(path: &Path) -> std::io::Result<(Arc<File>, Members)> {
+fn open(path: &Path, wanted: impl Fn() -> bool) -> std::io::Result<(Arc<File>, Members)> {
     use std::os::unix::fs::FileExt as _;
     // Archives are read in place, not as a stream.
     let (file, _) = regular_file::open(path)?;
@@ -85,6 +88,6 @@ fn open(path: &Path) -> std::io::Result<(Arc<File>, Members)> {
             "the archive is compressed; unpack it first, with {tool}"
         )));
     }
-    let members = Members::read(&file)?;
+    let members = Members::read(&file, wanted)?;
     Ok((Arc::new(file), members))
 }

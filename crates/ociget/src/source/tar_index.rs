@@ -11,6 +11,8 @@ use std::os::unix::fs::FileExt as _;
 const BLOCK: u64 = 512;
 /// Most members that are looked at. An image of 127 layers has some 400.
 const MAX_MEMBERS: usize = 65_536;
+/// Most headers that are read: those of long names, directories and devices are no members.
+const MAX_HEADERS: usize = 8 * MAX_MEMBERS;
 /// Most bytes of a long name, or of a POSIX header.
 const MAX_EXTENSION: u64 = 64 << 10;
 /// Links that lead to links.
@@ -31,14 +33,26 @@ enum Member {
 }
 
 impl Members {
-    /// Reads the headers of `file`.
-    pub(crate) fn read(file: &File) -> io::Result<Self> {
+    /// Reads the headers of `file`, for as long as `wanted` returns `true`.
+    pub(crate) fn read(file: &File, wanted: impl Fn() -> bool) -> io::Result<Self> {
+        Self::read_up_to(file, MAX_HEADERS, wanted)
+    }
+
+    fn read_up_to(file: &File, max: usize, wanted: impl Fn() -> bool) -> io::Result<Self> {
         let end = file.metadata()?.len();
         let mut members = Self::default();
         let mut long = Long::default();
         let mut at = 0;
+        let mut headers = 0;
         // Two zero blocks end an archive; some writers leave them out.
         while end - at >= BLOCK {
+            if !wanted() {
+                return Err(io::Error::other("nobody waits for the archive any more"));
+            }
+            headers += 1;
+            if headers > max {
+                return Err(broken(at, "too many headers"));
+            }
             let mut block = [0; 512];
             file.read_exact_at(&mut block, at)?;
             if block.iter().all(|byte| *byte == 0) {
@@ -247,6 +261,38 @@ mod tests {
         ] {
             assert_eq!(clean(dir, name).as_deref(), expected, "{dir} {name}");
         }
+    }
+
+    /// `count` headers of directories without a name.
+    fn headers(count: usize) -> File {
+        use std::io::Write as _;
+        let mut block = [0; 512];
+        block[148..156].fill(b' ');
+        block[156] = b'5';
+        let sum: u32 = block.iter().copied().map(u32::from).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&block.repeat(count)).unwrap();
+        file
+    }
+
+    #[test]
+    fn headers_of_an_archive_are_limited() {
+        let read = |count| Members::read_up_to(&headers(count), 100, || true);
+        assert!(read(100).is_ok());
+        let error = read(101).unwrap_err().to_string();
+        assert!(error.contains("too many headers"), "{error}");
+    }
+
+    #[test]
+    fn reading_an_archive_ends_when_it_is_not_wanted() {
+        let left = std::cell::Cell::new(3);
+        let wanted = || {
+            left.set(left.get() - 1);
+            left.get() > 0
+        };
+        assert!(Members::read(&headers(100), wanted).is_err());
+        assert_eq!(left.get(), 0);
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl<'w, W: Write> Body<'w, W> {
     /// # Errors
     /// [`Error::Sink`], [`Error::Codec`] and [`Error::Limit`].
     pub fn finish(mut self) -> Result<FileData, Error> {
-        self.plane.guard(|_| Ok(()))?;
+        self.plane.guard(|plane| plane.cancel.tick())?;
         let tail = self.take_tail()?;
         let tail_len = tail.as_ref().map_or(0, |tail| tail.filled().len());
         self.plane.counts.body_bytes += self.len;
@@ -282,6 +282,8 @@ impl<'w, W: Write> Body<'w, W> {
 
     /// Takes a block that is full, or the last one.
     fn push(&mut self, block: Block) -> Result<(), Error> {
+        // Neither holes nor duplicates ever reach the sink.
+        self.plane.guard(|plane| plane.cancel.check())?;
         if block.is_zero() {
             self.plane.counts.hole_bytes += block.filled().len() as u64;
             self.plane.queue.recycle(block);

@@ -30,6 +30,7 @@ pub use body::Body;
 pub use handle::FileData;
 pub(crate) use lists::{Content, Lists};
 
+use crate::cancel::{Cancel, Condition};
 use crate::error::Error;
 use crate::format::{BlockWord, FragmentEntry, FragmentIndex};
 use crate::known::Known;
@@ -99,6 +100,7 @@ pub(crate) struct DataPlane<W> {
     /// Something failed: what is in the sink is not an image and can't become one.
     failed: bool,
     counts: Counts,
+    cancel: Cancel,
 }
 
 /// What the summary wants to know.
@@ -123,6 +125,7 @@ pub(crate) struct Written<W> {
     pub(crate) fragments: Pieces<FragmentEntry>,
     pub(crate) counts: Counts,
     pub(crate) pool: Pool,
+    pub(crate) cancel: Cancel,
 }
 
 impl<W: Write> DataPlane<W> {
@@ -157,6 +160,7 @@ impl<W: Write> DataPlane<W> {
             ],
             failed: false,
             counts: Counts::default(),
+            cancel: Cancel::default(),
         })
     }
 
@@ -166,6 +170,10 @@ impl<W: Write> DataPlane<W> {
 
     pub(crate) fn listen(&mut self, listener: Listener) {
         self.output.listen(listener);
+    }
+
+    pub(crate) fn cancel_when(&mut self, condition: Condition) {
+        self.cancel.set(condition);
     }
 
     /// Writes what is still on its way.
@@ -185,6 +193,7 @@ impl<W: Write> DataPlane<W> {
             fragments: self.fragments,
             counts: self.counts,
             pool: self.queue.into_pool(),
+            cancel: self.cancel,
         })
     }
 
@@ -283,6 +292,7 @@ impl<W: Write> DataPlane<W> {
     /// Writes blocks that are done and next in the order.
     fn write_ready(&mut self, wait: Wait) -> Result<(), Error> {
         while let Some((purpose, block)) = self.queue.next(wait)? {
+            self.cancel.check()?;
             let stored = block.stored();
             let len = stored_len(stored)?;
             let raw = !block.shrank;

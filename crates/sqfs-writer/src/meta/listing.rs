@@ -69,6 +69,7 @@ impl ListingWriter {
         let mut indexed_block = listing.place.block;
         let mut run: Option<Run> = None;
         for line in lines {
+            queue.cancel().tick()?;
             let line = line?;
             let inode = line.inode;
             let delta = match &run {

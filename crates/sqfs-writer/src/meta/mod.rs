@@ -54,8 +54,8 @@ impl Tables {
         xattrs: XattrWriter,
         image: &mut Output<W>,
     ) -> Result<Self, Error> {
-        let order = post_order(tree);
-        let numbers = Numbers::new(tree, &order).ok_or(TreeError::Stale)?;
+        let order = post_order(tree, queue.cancel())?;
+        let numbers = Numbers::new(tree, &order, queue.cancel())?;
         let mut builder = Builder {
             tree,
             places: Places::new(numbers),
@@ -73,7 +73,10 @@ impl Tables {
         std::mem::take(&mut inodes.bytes).write_to(image)?;
         let root = inodes.resolve(root)?;
         let places = builder.places.places.into_iter();
-        let places = places.map(|place| inodes.resolve(place));
+        let places = places.map(|place| {
+            queue.cancel().tick()?;
+            inodes.resolve(place)
+        });
         let refs = places.collect::<Result<_, _>>()?;
         let (ids, sets) = builder.inodes.finish();
         Ok(Self {
@@ -108,12 +111,14 @@ impl Builder<'_> {
         let mut subdirectories: u32 = 0;
         let mut name_bytes = 0;
         for (name, child) in directory.iter() {
+            queue.cancel().tick()?;
             name_bytes += name.len();
             subdirectories += u32::from(node(self.tree, child)?.as_directory().is_some());
         }
         let first = self.pending.len().saturating_sub(subdirectories as usize);
         let mut listings = self.pending.split_off(first).into_iter();
         for (name, child) in directory.iter() {
+            queue.cancel().tick()?;
             let (number, place) = self.places.get(child)?;
             if place == UNWRITTEN {
                 let place = self.add_child(queue, id, name, child, number, &mut listings)?;

@@ -6,29 +6,28 @@
 //! numbered one after the other. A stat of a whole directory then touches few metadata blocks, and
 //! its listing needs few headers. The root comes last and has the highest number.
 
+use crate::cancel::Cancel;
+use crate::error::{Error, TreeError};
 use crate::format::InodeNumber;
 use crate::tree::{Node, NodeId, Tree};
 
 /// All directories, each behind those below it. Without recursion: images choose the depth.
-pub(crate) fn post_order<B>(tree: &Tree<B>) -> Vec<NodeId> {
+pub(crate) fn post_order<B>(tree: &Tree<B>, cancel: &mut Cancel) -> Result<Vec<NodeId>, Error> {
     let mut order = Vec::new();
     let mut pending = vec![NodeId::ROOT];
     // Parents before children, and the last child first; the reverse of that is what is wanted.
     while let Some(id) = pending.pop() {
         order.push(id);
-        pending.extend(subdirectories(tree, id));
+        let directory = tree.get(id).and_then(Node::as_directory);
+        for (_, id) in directory.into_iter().flat_map(|directory| directory.iter()) {
+            cancel.tick()?;
+            if tree.get(id).and_then(Node::as_directory).is_some() {
+                pending.push(id);
+            }
+        }
     }
     order.reverse();
-    order
-}
-
-fn subdirectories<B>(tree: &Tree<B>, id: NodeId) -> impl Iterator<Item = NodeId> {
-    let directory = tree.get(id).and_then(Node::as_directory);
-    directory
-        .into_iter()
-        .flat_map(|directory| directory.iter())
-        .map(|(_, id)| id)
-        .filter(|&id| tree.get(id).and_then(Node::as_directory).is_some())
+    Ok(order)
 }
 
 /// The number of each inode.
@@ -39,21 +38,26 @@ pub(crate) struct Numbers {
 }
 
 impl Numbers {
-    /// Numbers all inodes in the order in which they will be written. `None` if a `u32` is not
-    /// enough, which a tree of `u32` nodes rules out.
-    pub(crate) fn new<B>(tree: &Tree<B>, order: &[NodeId]) -> Option<Self> {
+    /// Numbers all inodes in the order in which they will be written. [`TreeError::Stale`] if a
+    /// `u32` is not enough, which a tree of `u32` nodes rules out.
+    pub(crate) fn new<B>(
+        tree: &Tree<B>,
+        order: &[NodeId],
+        cancel: &mut Cancel,
+    ) -> Result<Self, Error> {
         let mut numbers = Self {
             numbers: vec![0; tree.slots()],
             count: 0,
         };
         for &id in order {
-            let directory = tree.get(id).and_then(Node::as_directory)?;
-            for (_, child) in directory.iter() {
-                numbers.add(child)?;
+            let directory = tree.get(id).and_then(Node::as_directory);
+            for (_, child) in directory.ok_or(TreeError::Stale)?.iter() {
+                cancel.tick()?;
+                numbers.add(child).ok_or(TreeError::Stale)?;
             }
         }
-        numbers.add(NodeId::ROOT)?;
-        Some(numbers)
+        numbers.add(NodeId::ROOT).ok_or(TreeError::Stale)?;
+        Ok(numbers)
     }
 
     fn add(&mut self, id: NodeId) -> Option<()> {
@@ -95,9 +99,10 @@ mod tests {
             .insert(a, b"z", Metadata::new(0o644), Kind::Fifo)
             .unwrap();
         tree.link(b, b"z", shared).unwrap();
-        let order = post_order(&tree);
+        let mut cancel = Cancel::default();
+        let order = post_order(&tree, &mut cancel).unwrap();
         assert_eq!(order, [inner, a, b, NodeId::ROOT]);
-        let numbers = Numbers::new(&tree, &order).unwrap();
+        let numbers = Numbers::new(&tree, &order, &mut cancel).unwrap();
         let expected = [(inner, 1), (shared, 2), (a, 3), (b, 4), (NodeId::ROOT, 5)];
         for (id, number) in expected {
             assert_eq!(numbers.get(id), Some(InodeNumber(number)));

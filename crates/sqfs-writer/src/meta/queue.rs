@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::stored::StoredBytes;
+use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::format::{BlockStart, Field, InodeRef, METADATA_SIZE, MetadataHeader};
 use crate::pool::{Answer, Block, Compressed, Effort, Pool};
@@ -83,6 +84,7 @@ impl MetadataBlocks {
 
 pub(crate) struct MetadataQueue {
     pool: Pool,
+    cancel: Cancel,
     tables: [State; TABLES],
     /// Blocks that are full and not in the pool yet, oldest first.
     pending: VecDeque<Pending>,
@@ -120,7 +122,13 @@ struct Pending {
 impl MetadataQueue {
     /// A queue of empty tables whose blocks may take `memory` bytes on their way, and what is tried
     /// on inodes and listings, and on xattrs.
-    pub(crate) fn new(pool: Pool, memory: usize, inodes: Effort, xattrs: Effort) -> Self {
+    pub(crate) fn new(
+        pool: Pool,
+        cancel: Cancel,
+        memory: usize,
+        inodes: Effort,
+        xattrs: Effort,
+    ) -> Self {
         let state = |name, effort| State {
             name,
             effort,
@@ -146,6 +154,7 @@ impl MetadataQueue {
             limit: (16 + 8 * pool.threads()).min(memory / (2 * METADATA_SIZE)),
             spare: Vec::new(),
             pool,
+            cancel,
         }
     }
 
@@ -250,6 +259,7 @@ impl MetadataQueue {
         state.name = name;
         state.effort = effort;
         for entry in entries {
+            self.cancel.tick()?;
             self.write(Table::Entries, &entry?, &[])?;
         }
         self.end(&[Table::Entries])?;
@@ -260,7 +270,14 @@ impl MetadataQueue {
         &self.pool
     }
 
+    /// Whether the caller still wants the image. Looked at with every block; whoever goes through a
+    /// tree or a table without writing ticks.
+    pub(crate) fn cancel(&mut self) -> &mut Cancel {
+        &mut self.cancel
+    }
+
     fn end_block(&mut self, table: Table) -> Result<(), Error> {
+        self.cancel.check()?;
         let empty = self
             .spare
             .pop()

@@ -279,13 +279,20 @@ fn unsupported(xattrs: &Xattrs) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::Cancel;
     use crate::compress::Compressor;
     use crate::pool::Pool;
 
     fn queue() -> MetadataQueue {
         let codecs = Compressor::None.resolve(131_072, None).unwrap();
         let pool = Pool::new(1, &codecs).unwrap();
-        MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress)
+        MetadataQueue::new(
+            pool,
+            Cancel::default(),
+            usize::MAX,
+            Effort::Compress,
+            Effort::Compress,
+        )
     }
 
     fn shares(known: usize, lists: usize) -> Shares {

@@ -11,6 +11,7 @@
     reason = "a test that truncates finds other bytes than it wrote"
 )]
 
+mod cancel;
 mod dump;
 mod duplicates;
 mod expected;

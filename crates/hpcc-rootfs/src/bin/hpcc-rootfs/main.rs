@@ -13,6 +13,7 @@ mod list;
 mod output;
 mod pull;
 mod render;
+mod signals;
 mod subject;
 mod terminal;
 mod tree;

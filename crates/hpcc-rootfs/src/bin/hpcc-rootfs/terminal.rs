@@ -9,11 +9,11 @@ use hpcc_rootfs::{Event, Progress, Summary};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ociget::printable;
 use ociget::{Digest, Image};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Global;
 use crate::output;
 pub(crate) use crate::output::say;
+use crate::signals;
 
 /// Prints an error with its causes, in one line.
 pub(crate) fn error(error: &anyhow::Error) {
@@ -54,7 +54,7 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
 }
 
 /// Runs the library's work, until it ends or a signal asks to stop. Then the work is dropped, which
-/// cleans up after itself.
+/// cleans up after itself, and the program ends.
 pub(crate) fn block_on<T>(
     work: impl Future<Output = Result<T, hpcc_rootfs::Error>>,
 ) -> anyhow::Result<T> {
@@ -62,15 +62,21 @@ pub(crate) fn block_on<T>(
         .enable_all()
         .build()
         .context("cannot start the asynchronous runtime")?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+    let signal = signals::listen()?;
+    let outcome = runtime.block_on(async {
         tokio::select! {
-            outcome = work => Ok(outcome?),
-            _ = interrupt.recv() => bail!("interrupted; nothing was published"),
-            _ = terminate.recv() => bail!("terminated; nothing was published"),
+            outcome = work => Ok(outcome),
+            Ok(reason) = signal => Err(reason),
         }
-    })
+    });
+    match outcome {
+        Ok(outcome) => Ok(outcome?),
+        Err(reason) => {
+            // A runtime that is just dropped waits for its threads as long as they take.
+            runtime.shutdown_timeout(signals::CLEANUP);
+            bail!(signals::stopped(reason))
+        }
+    }
 }
 
 /// What a build did, for people.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cancel::Cancel;
 use crate::compress::Compressor;
 use crate::pool::{Effort, Pool};
 
@@ -15,7 +16,13 @@ struct Header {
 fn queue() -> MetadataQueue {
     let codecs = Compressor::None.resolve(131_072, None).unwrap();
     let pool = Pool::new(1, &codecs).unwrap();
-    MetadataQueue::new(pool, usize::MAX, Effort::Store, Effort::Store)
+    MetadataQueue::new(
+        pool,
+        Cancel::default(),
+        usize::MAX,
+        Effort::Store,
+        Effort::Store,
+    )
 }
 
 const HERE: Place = Place {

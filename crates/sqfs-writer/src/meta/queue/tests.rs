@@ -1,12 +1,19 @@
 use std::time::Duration;
 
 use super::*;
+use crate::cancel::Cancel;
 use crate::compress::{Codec, Codecs, Compressor};
 
 fn queue(threads: usize) -> MetadataQueue {
     let codecs = Codecs::for_tests(|| Ok(Box::new(Slow)));
     let pool = Pool::new(threads, &codecs).unwrap();
-    MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress)
+    MetadataQueue::new(
+        pool,
+        Cancel::default(),
+        usize::MAX,
+        Effort::Compress,
+        Effort::Compress,
+    )
 }
 
 #[test]
@@ -61,7 +68,13 @@ impl Codec for Slow {
 fn write(threads: usize) -> (MetadataBlocks, MetadataBlocks) {
     let codecs = Codecs::for_tests(|| Ok(Box::new(Slow)));
     let pool = Pool::new(threads, &codecs).unwrap();
-    let mut queue = MetadataQueue::new(pool, usize::MAX, Effort::Compress, Effort::Compress);
+    let mut queue = MetadataQueue::new(
+        pool,
+        Cancel::default(),
+        usize::MAX,
+        Effort::Compress,
+        Effort::Compress,
+    );
     let mut last = queue.place(Table::Listings);
     for n in 0..8000u32 {
         let link = |table, block| Link {
@@ -104,7 +117,13 @@ fn links_hold_stored_positions_also_across_the_end_of_a_block() {
     let codecs = Compressor::None.resolve(131_072, None).unwrap();
     for before in METADATA_SIZE - 5..METADATA_SIZE + 1 {
         let pool = Pool::new(1, &codecs).unwrap();
-        let mut queue = MetadataQueue::new(pool, usize::MAX, Effort::Store, Effort::Store);
+        let mut queue = MetadataQueue::new(
+            pool,
+            Cancel::default(),
+            usize::MAX,
+            Effort::Store,
+            Effort::Store,
+        );
         queue
             .write(Table::Listings, &[1; 3 * METADATA_SIZE + 6], &[])
             .unwrap();
@@ -190,7 +209,13 @@ fn blocks_behind_a_slow_one_do_not_pile_up() {
     let codecs = Codecs::for_tests(|| Ok(Box::new(Hesitant)));
     let pool = Pool::new(2, &codecs).unwrap();
     let memory = 8 * 2 * METADATA_SIZE;
-    let mut queue = MetadataQueue::new(pool, memory, Effort::Compress, Effort::Compress);
+    let mut queue = MetadataQueue::new(
+        pool,
+        Cancel::default(),
+        memory,
+        Effort::Compress,
+        Effort::Compress,
+    );
     for n in 0..500 {
         let block = [u8::from(n == 0); METADATA_SIZE];
         queue.write(Table::Inodes, &block, &[]).unwrap();

@@ -4,18 +4,24 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Asked at every write of a build, and before its file gets a name.
+/// Asked at every write of a build, before its file gets a name, at every piece of a layer, and now
+/// and then by every loop whose length an image chooses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// An error if the build is to stop.
+    /// Returns an error if the build is to stop.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.0.load(Ordering::Relaxed) {
             // Not `Interrupted`, which means "try that again" everywhere else.
             return Err(io::Error::other("the build was cancelled"));
         }
         Ok(())
+    }
+
+    /// Whether the build is to stop.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.check().is_err()
     }
 
     /// A guard that stops the build when it is dropped, as the future it is in will be.
