@@ -89,7 +89,7 @@ pub(super) fn marker(suffix: usize) -> u64 {
 
 /// Returns what a further name costs that a waiting link has to be woken by.
 pub(super) fn registered(name: &[u8]) -> u64 {
-    REGISTERED + self::name(name)
+    REGISTERED + bytes(name)
 }
 
 /// Returns what a directory costs that no entry describes.

@@ -114,7 +114,10 @@ pub(super) fn resolve<B>(
             _ => {}
         }
         let next = match place.missing.is_empty() {
-            true => tree.lookup(place.directory, name)?,
+            true => {
+                steps.take(further_steps(tree, place.directory, name))?;
+                tree.lookup(place.directory, name)?
+            }
             false => None,
         };
         match next.and_then(|id| Some((id, tree.get(id)?.kind()))) {
@@ -141,6 +144,15 @@ pub(super) fn resolve<B>(
         }
     }
     Ok(place)
+}
+
+/// Steps that looking up a name takes beyond the first: long names are compared byte by byte, and
+/// those of a large directory are in no cache.
+fn further_steps<B>(tree: &Tree<B>, directory: NodeId, name: &[u8]) -> u64 {
+    let directory = tree.get(directory).and_then(|node| node.as_directory());
+    let entries = directory.map_or(1, |directory| directory.len().max(1));
+    let bytes = u64::try_from(name.len()).unwrap_or(u64::MAX);
+    bytes / 16 + u64::from(entries.ilog2() / 8)
 }
 
 /// The directory that a directory is in.

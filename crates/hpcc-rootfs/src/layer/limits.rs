@@ -58,9 +58,9 @@ pub struct Limits {
     /// Layers of an image: 1024.
     pub layers: usize,
     /// Path components walked in the whole image, default 2²⁶: those of each entry's parent and of
-    /// each link's target whenever it is looked up, with those of every symlink on the way.
-    /// Directories that no layer describes count 64. Without it, a million entries below a link of
-    /// 255 links of 2000 components each would take days.
+    /// each link's target whenever it is looked up, with those of every symlink on the way. Long
+    /// names and names in large directories count more. Without it, a million entries below a link
+    /// of 255 links of 2000 components each would take days.
     pub link_steps: u64,
 }
 

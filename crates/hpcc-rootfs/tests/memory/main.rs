@@ -182,6 +182,21 @@ fn kinds() -> Vec<(&'static str, u64, Image)> {
             })
         }),
     );
+    let waits = 384 + 5 * 24 + 8 + 2 * 3 + 2 * 8;
+    kind(
+        "hard links that wait for many names",
+        4000 * (link(8, 3) + waits + 100 * (216 + 3)) + link(1, 1) + waits + 2000,
+        Box::new(|| {
+            let way: Vec<_> = (0..100).map(|n| format!("x{n:02}/..")).collect();
+            one(|tar| {
+                tar.symlink("s", &format!("{}/y", way.join("/")));
+                (0..4000).for_each(|n| tar.link(&format!("a{n:07}"), "s/t"));
+                tar.link("y", "z");
+                tar.symlink("z", "d");
+                tar.file("d/t");
+            })
+        }),
+    );
     kind(
         "hard links into what is reserved",
         N * (link(20, 11) + 128 + 24 + 20),

@@ -1,0 +1,186 @@
+//! Hard links: made when their targets are there, else when the layer is through.
+
+use sqfs_writer::NodeId;
+
+use super::Applier;
+use crate::flatten::cost;
+use crate::flatten::error::{EntryProblem, Halt, Problem};
+use crate::flatten::marker::split;
+use crate::flatten::resolve::{Place, Spot, resolve};
+use crate::flatten::waiting::WaitingLink;
+
+/// Steps for each further name that a waiting link has to be woken by. All but one of them are
+/// behind a `..` that follows a name that is missing, which no tool writes.
+const REGISTERED_STEPS: u64 = 16;
+
+/// What the target of a hard link turns out to be.
+enum Target {
+    /// It is ours, or a link that was left out because its target was.
+    Ours,
+    /// It exists.
+    Node(NodeId),
+    /// Nothing is there. This is where its directory is, or would be.
+    Missing(Place),
+}
+
+/// What became of a link that waits.
+enum Attempt {
+    /// It was made, left out, or replaced by something newer.
+    Settled,
+    /// Its target is missing for as long as all of these names are empty.
+    Waits(Vec<Spot>),
+}
+
+impl<H> Applier<'_, H> {
+    pub(super) fn link(&mut self, path: &[u8], target: Box<[u8]>) -> Result<(), Halt> {
+        if self.is_ours(&target)? {
+            return self.drop_link(path);
+        }
+        if path.is_empty() {
+            return Err(EntryProblem::LinkToDirectory(target).into());
+        }
+        let (directory, name) = split(path);
+        let Some(parent) = self.parent(directory, name)? else {
+            return Ok(());
+        };
+        // The name is emptied before the target is looked for, as it is on a file system. A link
+        // to itself therefore finds nothing.
+        self.tree.remove(parent, name)?;
+        match self.find(&target)? {
+            Some(node) if self.is_directory(node) => {
+                return Err(EntryProblem::LinkToDirectory(target).into());
+            }
+            Some(node) => self.link_to(parent, name, node)?,
+            None => {
+                let cost = cost::waiting(path, &target, name);
+                self.budget.take_metadata(cost)?;
+                self.waiting.push(WaitingLink {
+                    path: path.into(),
+                    target,
+                    directory: parent,
+                    name: name.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn link_to(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<(), Halt> {
+        self.tree.link(directory, name, node)?;
+        if node <= self.floor {
+            self.relinked.insert((directory, name.into()));
+        }
+        Ok(())
+    }
+
+    /// The layer is through: its links whose targets came after them are made, in the order in which
+    /// going through all of them again and again would make them.
+    pub(super) fn link_waiting(&mut self) -> Result<(), Problem> {
+        self.last = None;
+        let mut rounds = std::mem::take(&mut self.waiting).into_rounds();
+        while let Some((turn, link)) = rounds.next() {
+            match self.try_link(&link).map_err(|halt| halt.of(&link.path))? {
+                Attempt::Settled => rounds.wake((link.directory, link.name)),
+                Attempt::Waits(absent) => rounds.put_back(turn, link, absent),
+            }
+        }
+        match rounds.into_first() {
+            None => Ok(()),
+            Some(WaitingLink { path, target, .. }) => {
+                Err(EntryProblem::LinkToNothing(target).of(&path))
+            }
+        }
+    }
+
+    /// Makes a link that waited, or returns what it still waits for.
+    fn try_link(&mut self, link: &WaitingLink) -> Result<Attempt, Halt> {
+        // Its directory was replaced, or something newer has its name.
+        if self.tree.get(link.directory).is_none()
+            || self.tree.lookup(link.directory, &link.name)?.is_some()
+        {
+            return Ok(Attempt::Settled);
+        }
+        match self.seek(&link.target)? {
+            Target::Ours => {
+                self.reserved += 1;
+                let spot = (link.directory, link.name.clone());
+                self.budget.take_metadata(cost::dropped_link(&spot.1))?;
+                self.dropped.insert(spot, self.layers);
+            }
+            Target::Node(node) if self.is_directory(node) => {
+                return Err(EntryProblem::LinkToDirectory(link.target.clone()).into());
+            }
+            Target::Node(node) => self.link_to(link.directory, &link.name, node)?,
+            Target::Missing(place) => {
+                let absent: Vec<_> = place.absent(split(&link.target).1).collect();
+                // A link's own cost pays for the first of them.
+                for (_, name) in absent.iter().skip(1) {
+                    self.steps.take(REGISTERED_STEPS)?;
+                    self.budget.take_metadata(cost::registered(name))?;
+                }
+                return Ok(Attempt::Waits(absent));
+            }
+        }
+        Ok(Attempt::Settled)
+    }
+
+    /// What has that path now. A symlink at its end is not followed.
+    fn find(&mut self, path: &[u8]) -> Result<Option<NodeId>, Halt> {
+        Ok(match self.seek(path)? {
+            Target::Node(node) => Some(node),
+            Target::Ours | Target::Missing(_) => None,
+        })
+    }
+
+    /// Whether a link's target is ours, or a link that was dropped because its target was.
+    fn is_ours(&mut self, target: &[u8]) -> Result<bool, Halt> {
+        match self.seek(target) {
+            Ok(found) => Ok(matches!(found, Target::Ours)),
+            // It leads nowhere; whether that is an error is for `find` to say, once the link's own
+            // name is out of the way.
+            Err(Halt::Problem(EntryProblem::SymlinkLoop)) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Looks for the target of a link.
+    fn seek(&mut self, path: &[u8]) -> Result<Target, Halt> {
+        self.steps.take(1)?;
+        let (directory, name) = split(path);
+        let place = resolve(&self.tree, directory, &mut self.steps)?;
+        if place.is_reserved(name) {
+            return Ok(Target::Ours);
+        }
+        let there = match place.missing.is_empty() {
+            true => self.tree.lookup(place.directory, name)?,
+            false => None,
+        };
+        Ok(match there {
+            Some(node) => Target::Node(node),
+            None if self.is_dropped(&place, name) => Target::Ours,
+            None if path.is_empty() => Target::Node(NodeId::ROOT),
+            None => Target::Missing(place),
+        })
+    }
+
+    fn is_dropped(&self, place: &Place, name: &[u8]) -> bool {
+        !self.dropped.is_empty() && self.dropped.contains_key(&place.spot(name))
+    }
+
+    /// Leaves a link out, and remembers where it would be.
+    fn drop_link(&mut self, path: &[u8]) -> Result<(), Halt> {
+        self.reserved += 1;
+        let (directory, name) = split(path);
+        match resolve(&self.tree, directory, &mut self.steps) {
+            Ok(place) => {
+                let spot = place.spot(name);
+                self.budget.take_metadata(cost::dropped_link(&spot.1))?;
+                self.dropped.insert(spot, self.layers);
+                Ok(())
+            }
+            // It would be nowhere, so nothing can lead there.
+            Err(Halt::Problem(EntryProblem::SymlinkLoop)) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+}
