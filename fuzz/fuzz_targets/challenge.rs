@@ -1,16 +1,12 @@
-//! Hostile `WWW-Authenticate` headers.
+//! The body is `fuzz_targets::challenge::check`.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ociget::Challenge;
+use peak_alloc::PeakAlloc;
 
-fuzz_target!(|input: &str| {
-    for challenge in Challenge::parse(input) {
-        assert!(!challenge.scheme.is_empty());
-        assert_eq!(challenge.scheme, challenge.scheme.to_ascii_lowercase());
-        for name in ["realm", "service", "scope", "error"] {
-            assert!(challenge.get(name).is_none_or(|value| !value.is_empty()));
-        }
-    }
-});
+/// Counts the memory of each run.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+fuzz_target!(|input: &[u8]| fuzz_targets::run(fuzz_targets::challenge::check, input));

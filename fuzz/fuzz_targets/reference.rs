@@ -1,24 +1,12 @@
-//! Hostile references and sources: nothing panics, and the long form means the same.
+//! The body is `fuzz_targets::reference::check`.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ociget::{Reference, SourceSpec};
+use peak_alloc::PeakAlloc;
 
-fuzz_target!(|input: &str| {
-    if let Ok(reference) = input.parse::<Reference>() {
-        let long = reference.to_string();
-        assert_eq!(long.parse::<Reference>().unwrap(), reference, "{long}");
-        assert!(reference.tag().is_some() || reference.digest().is_some());
-        let parts = reference.repository().split('/');
-        assert!(
-            parts
-                .into_iter()
-                .all(|part| !matches!(part, "" | "." | ".."))
-        );
-        assert!(!reference.registry().contains(['/', '@', '?', '#', ' ']));
-    }
-    if let Ok(spec) = input.parse::<SourceSpec>() {
-        assert_eq!(spec.to_string().parse::<SourceSpec>().unwrap(), spec);
-    }
-});
+/// Counts the memory of each run.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+fuzz_target!(|input: &[u8]| fuzz_targets::run(fuzz_targets::reference::check, input));

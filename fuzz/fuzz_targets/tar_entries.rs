@@ -1,10 +1,12 @@
-//! Hostile bytes as a layer. The checks are those of the tests, which replay the corpus.
+//! The body is `fuzz_targets::tar_entries::check`.
 
 #![no_main]
 
-#[path = "../../crates/hpcc-rootfs/tests/tar/hostile.rs"]
-mod hostile;
-
 use libfuzzer_sys::fuzz_target;
+use peak_alloc::PeakAlloc;
 
-fuzz_target!(|input: &[u8]| hostile::check(input));
+/// Counts the memory of each run.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+fuzz_target!(|input: &[u8]| fuzz_targets::run(fuzz_targets::tar_entries::check, input));

@@ -16,7 +16,14 @@ pub(crate) fn program() -> &'static Path {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             // As part of the workspace it was built along with the tests, and nothing is left to do.
-            .args(["build", "--quiet", "--workspace", "--bin", "hpcc-rootfs"])
+            .args([
+                "build",
+                "--locked",
+                "--quiet",
+                "--workspace",
+                "--bin",
+                "hpcc-rootfs",
+            ])
             .args(["--message-format", "json"])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .stderr(Stdio::inherit())

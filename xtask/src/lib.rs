@@ -5,6 +5,8 @@
 //! - [`matrix`]: many images of the writer in one machine, as `cargo xtask verify --matrix`.
 //! - [`demo`]: a tour for newcomers, as `cargo xtask demo`.
 //! - [`bench`](mod@bench): ours and its peers, measured in one run, as `cargo xtask bench`.
+//! - [`fuzz`](mod@fuzz): the fuzz targets, as `cargo xtask fuzz`.
+//! - [`torture`](mod@torture): one store under everything at once, as `cargo xtask torture`.
 //! - [`test`](mod@test): all that has to hold before a change is merged, as `cargo xtask test`.
 //!
 //! What they stand on: [`guest`] builds the programs that run inside, [`kernel`] unpacks Debian's kernel,
@@ -19,19 +21,23 @@
 pub mod bench;
 pub mod demo;
 pub mod disk;
+pub mod fuzz;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;
 pub mod matrix;
 pub mod packages;
+pub mod policy;
 pub mod qemu;
 pub mod test;
+pub mod torture;
 pub mod verify;
 
 mod command;
-mod fuzz;
 mod images;
 mod modules;
 mod pull;
+mod span;
 mod tally;
+mod tools;
 mod workspace;

@@ -15,10 +15,12 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tree_listing::Listing;
 use xtask::bench::BenchOptions;
+use xtask::fuzz::FuzzOptions;
 use xtask::qemu::Accel;
 use xtask::test::TestOptions;
+use xtask::torture::TortureOptions;
 use xtask::verify::{VerifyOptions, verify};
-use xtask::{bench, demo, guest, matrix, packages, test};
+use xtask::{bench, demo, fuzz, guest, matrix, packages, policy, test, torture};
 
 #[derive(Parser)]
 #[command(
@@ -35,6 +37,10 @@ struct Arguments {
 enum Task {
     /// All that has to hold before a change is merged
     Test(TestOptions),
+    /// Fuzzes the entrances that hostile bytes take
+    Fuzz(FuzzOptions),
+    /// Tortures a store with faults, kills and hostile images, and compares what is left with cold builds
+    Torture(TortureOptions),
     /// A tour: makes an image, serves it on loopback, pulls it into target/demo
     Demo,
     /// Boots an image in a virtual machine and compares what its guest sees with what it should
@@ -50,6 +56,8 @@ enum Task {
     Probe,
     /// Installs the programs that the tests call
     Packages,
+    /// Checks that the workspace builds with the oldest Rust that it promises
+    Msrv,
 }
 
 #[derive(clap::Args)]
@@ -91,6 +99,8 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<()> {
     match task {
         Task::Test(options) => test::test(options),
+        Task::Fuzz(options) => fuzz::fuzz(&options),
+        Task::Torture(options) => torture::torture(&options),
         Task::Demo => demo::run(),
         Task::Verify(arguments) => arguments.run(),
         Task::Listing { directory } => {
@@ -102,6 +112,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Bench(options) => bench::bench(&options),
         Task::Packages => packages::install(),
+        Task::Msrv => policy::msrv(),
     }
 }
 

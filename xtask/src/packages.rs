@@ -8,7 +8,9 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 28] = [
+const PROGRAMS: [(&str, &str); 30] = [
+    // Compiles libFuzzer.
+    ("c++", "g++"),
     // Oracles for images: other writers and readers.
     ("mksquashfs", "squashfs-tools"),
     ("unsquashfs", "squashfs-tools"),
@@ -39,6 +41,8 @@ const PROGRAMS: [(&str, &str); 28] = [
     ("dpkg-deb", "dpkg"),
     ("xz", "xz-utils"),
     ("setpriv", "util-linux"),
+    // Whether the test left the work tree as it was.
+    ("git", "git"),
     // What our own process does, and the kernel's driver on the host.
     ("strace", "strace"),
     ("time", "time"),

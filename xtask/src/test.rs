@@ -1,28 +1,33 @@
 //! All that has to hold before a change is merged.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::fuzz::FuzzOptions;
 use crate::tally::Tally;
-use crate::{command, fuzz, images, packages, workspace};
+use crate::{command, fuzz, images, packages, policy, span, tools, torture, workspace};
 
 /// How the tests are run.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct TestOptions {
-    /// How many seconds each fuzz target runs; 0 leaves fuzzing out.
-    #[arg(long, default_value_t = 10, value_name = "SECS")]
-    pub fuzz_seconds: u32,
+    /// How long each fuzz target runs, with s, m or h; 0 leaves fuzzing out
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = span::parse)]
+    pub fuzz_time: Duration,
+    /// How long the store is tortured, with s, m or h; 0 leaves it out
+    #[arg(long, default_value = "1m", value_name = "TIME", value_parser = span::parse)]
+    pub torture_time: Duration,
 }
 
 type Step = fn(TestOptions) -> Result<Tally>;
 
 /// In an order that fails early and cheaply, but nothing is left out when something fails.
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 13] = [
     ("packages", |_| {
         packages::install().map(|()| Tally::default())
     }),
+    ("lock files", |_| lock_files()),
     ("format", |_| {
         check(workspace::cargo().args(["fmt", "--all", "--check"]))
     }),
@@ -36,6 +41,8 @@ const STEPS: [(&str, Step); 9] = [
             "warnings",
         ]))
     }),
+    ("licenses, bans, sources and advisories", |_| policy::deny()),
+    ("oldest Rust", |_| policy::oldest_rust()),
     ("library without the command line", |_| {
         check(workspace::cargo().args([
             "check",
@@ -45,7 +52,10 @@ const STEPS: [(&str, Step); 9] = [
         ]))
     }),
     ("encoder with each codec alone", |_| codecs()),
-    ("tests", |_| tests()),
+    ("tests", |_| {
+        // Not nextest, which gives each test a process of its own: without it, tests share one, and must bear that.
+        counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]))
+    }),
     ("documentation", |_| {
         check(
             workspace::cargo()
@@ -54,7 +64,10 @@ const STEPS: [(&str, Step); 9] = [
         )
     }),
     ("images in a virtual machine", |_| images::verify_all()),
-    ("fuzzing", |options| fuzz::run(options.fuzz_seconds)),
+    ("torture", |options| torture::run(options.torture_time)),
+    ("fuzzing", |options| {
+        fuzz::run(&FuzzOptions::all(options.fuzz_time))
+    }),
 ];
 
 /// Runs every step, and ends with what the failed ones wrote last and with a line of its own that counts the tests of all of
@@ -64,12 +77,16 @@ const STEPS: [(&str, Step); 9] = [
 ///
 /// Something failed; what it was is on the screen already, above that line.
 pub fn test(options: TestOptions) -> Result<()> {
+    let before = workspace::changes()?;
+    println!("=== tools ===");
+    tools::report();
+
     let mut total = Tally::default();
     let mut failed = Vec::new();
-    for (name, step) in STEPS {
+    let mut take = |name, step: &dyn Fn() -> Result<Tally>| {
         println!("\n=== {name} ===");
         let start = Instant::now();
-        let tally = step(options).unwrap_or_else(|error| {
+        let tally = step().unwrap_or_else(|error| {
             println!("error: {error:#}");
             Tally::failed(&format!("error: {error:#}"))
         });
@@ -82,7 +99,12 @@ pub fn test(options: TestOptions) -> Result<()> {
             failed.push(name);
         }
         total += tally;
+    };
+    for (name, step) in STEPS {
+        take(name, &|| step(options));
     }
+    take("work tree", &|| unchanged(before.as_deref()));
+
     for text in &total.failures {
         println!("\n=== what failed, again: the last lines of it ===\n{text}");
     }
@@ -92,6 +114,34 @@ pub fn test(options: TestOptions) -> Result<()> {
     } else {
         bail!("failed: {}", failed.join(", "))
     }
+}
+
+/// Both lock files have to fit their manifests, before anything that might change one.
+fn lock_files() -> Result<Tally> {
+    let host = workspace::host()?;
+    for directory in ["", "fuzz"] {
+        let mut cargo = workspace::cargo();
+        cargo
+            .current_dir(workspace::root().join(directory))
+            .args(["fetch", "--target", &host]);
+        command::output(&mut cargo)?;
+    }
+    println!("Cargo.lock and fuzz/Cargo.lock fit their manifests");
+    Ok(Tally::default())
+}
+
+/// Fails if the steps changed what git sees of the work tree.
+fn unchanged(before: Option<&str>) -> Result<Tally> {
+    let Some(before) = before else {
+        println!("NOT compared: this is not a git repository");
+        return Ok(Tally::default());
+    };
+    let after = workspace::changes()?.unwrap_or_default();
+    if after == before {
+        println!("the test left the work tree as it was");
+        return Ok(Tally::default());
+    }
+    bail!("the test changed the work tree: git status --porcelain was\n{before}\nand is\n{after}");
 }
 
 /// A step that is no test: it counts only when it fails.
@@ -118,23 +168,6 @@ fn codecs() -> Result<Tally> {
             codec,
         ]))?;
     }
-    Ok(tally)
-}
-
-fn tests() -> Result<Tally> {
-    if !command::succeeds(workspace::cargo().args(["nextest", "--version"])) {
-        return counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]));
-    }
-    // What failed tests wrote stands at the end as well, where it is found.
-    let mut tally = counted(workspace::cargo().args([
-        "nextest",
-        "run",
-        "--workspace",
-        "--no-fail-fast",
-        "--failure-output",
-        "immediate-final",
-    ]))?;
-    tally += counted(workspace::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))?;
     Ok(tally)
 }
 

@@ -5,6 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::command;
+
 /// The directory of the workspace's `Cargo.toml`.
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -23,9 +25,44 @@ pub(crate) fn target(name: &str) -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// Cargo, the one that runs us, in the workspace.
+/// Returns a command for the cargo that runs this program, in the workspace.
+///
+/// It is `--locked`: a lock file that does not fit its manifests is an error, and no command changes one.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root());
+    cargo.current_dir(root()).arg("--locked");
     cargo
+}
+
+/// Returns the state of the work tree, one line per changed or untracked file, or `None` outside a git repository.
+///
+/// # Errors
+///
+/// git is missing, or cannot read the repository.
+pub(crate) fn changes() -> Result<Option<String>> {
+    if !root().join(".git").exists() {
+        return Ok(None);
+    }
+    let mut git = Command::new("git");
+    git.current_dir(root())
+        // The owner of a checkout in a container is often somebody else.
+        .args([
+            "-c",
+            "safe.directory=*",
+            "status",
+            "--porcelain",
+            "--untracked-files=all",
+        ]);
+    command::output(&mut git).map(Some)
+}
+
+/// Returns the target triple of this machine.
+///
+/// # Errors
+///
+/// rustc does not run, or names none.
+pub(crate) fn host() -> Result<String> {
+    let version = command::output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
 }

@@ -123,6 +123,21 @@ impl Hosts {
     }
 }
 
+impl Options {
+    /// Returns the base URLs that a `hosts.toml` with the content `text` names, in the order in which they are tried: the
+    /// mirrors, then the server. No file is opened and no request is sent.
+    ///
+    /// # Errors
+    /// Returns [`Error::Usage`] if the content is damaged. `path` names the file, for people, and files that the content
+    /// names are relative to its directory.
+    pub fn hosts_in(&self, text: &str, path: &Path) -> Result<Vec<String>, Error> {
+        let hosts = Hosts::parse(text, path, self)?;
+        let mirrors = hosts.mirrors.into_iter().map(|host| host.endpoint);
+        let all = mirrors.chain(hosts.server);
+        Ok(all.map(|endpoint| endpoint.base.into()).collect())
+    }
+}
+
 #[derive(Deserialize)]
 struct RawHost {
     capabilities: Option<Vec<String>>,

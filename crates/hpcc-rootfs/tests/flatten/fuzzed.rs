@@ -31,7 +31,8 @@ pub(crate) fn check(input: &[u8]) {
     );
 }
 
-fn stack(input: &[u8]) -> Vec<Vec<Item>> {
+/// The stack that an input stands for.
+pub(crate) fn stack(input: &[u8]) -> Vec<Vec<Item>> {
     let mut layers = vec![Vec::new()];
     let (entries, _) = input.as_chunks();
     for &[what, at, to] in entries.iter().take(ENTRIES) {

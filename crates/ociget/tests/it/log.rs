@@ -4,22 +4,62 @@
     reason = "helpers of tests: a failure here is a failed test"
 )]
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 use ociget::{BoxFuture, Credentials, Digest, Error, Login};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::support::{Content, Delivery, Reply, Server, noise, pull, quick, ranged};
 
-/// Keeps everything that is said, at every level, as lines.
+/// Records all spans and events of one thread, at every level, as lines.
 #[derive(Clone, Default)]
 struct Everything {
     lines: Arc<Mutex<Vec<String>>>,
     spans: Arc<AtomicU64>,
+}
+
+thread_local! {
+    static LISTENING: RefCell<Option<Everything>> = const { RefCell::new(None) };
+}
+
+impl Everything {
+    /// Starts to record what this thread logs.
+    ///
+    /// One subscriber serves the whole process, because `tracing` caches for the whole process whether a call site is of
+    /// interest. With a subscriber for this thread alone, the first test that reaches a call site on another thread
+    /// disables it for this thread too (tokio-rs/tracing#3611).
+    fn listen() -> Self {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| tracing::subscriber::set_global_default(Threads).unwrap());
+        let everything = Self::default();
+        LISTENING.set(Some(everything.clone()));
+        everything
+    }
+
+    /// Stops recording and returns the lines.
+    fn stop(self) -> Vec<String> {
+        LISTENING.set(None);
+        std::mem::take(&mut *self.lines.lock().unwrap())
+    }
+
+    fn push(&self, line: Line) {
+        self.lines.lock().unwrap().push(line.0);
+    }
+}
+
+/// Passes each span and event to the recorder of its thread, if there is one.
+struct Threads;
+
+impl Threads {
+    fn with<T: Default>(act: impl FnOnce(&Everything) -> T) -> T {
+        LISTENING.with_borrow(|listening| listening.as_ref().map(act).unwrap_or_default())
+    }
 }
 
 struct Line(String);
@@ -30,22 +70,32 @@ impl Visit for Line {
     }
 }
 
-impl Subscriber for Everything {
+impl Subscriber for Threads {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match metadata.target().starts_with("ociget") {
+            true => Interest::sometimes(),
+            false => Interest::never(),
+        }
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("ociget")
+        metadata.target().starts_with("ociget") && Self::with(|_| true)
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
         let mut line = Line(format!("span {}", span.metadata().name()));
         span.record(&mut line);
-        self.lines.lock().unwrap().push(line.0);
-        Id::from_u64(self.spans.fetch_add(1, SeqCst) + 1)
+        let before = Self::with(|everything| {
+            everything.push(line);
+            everything.spans.fetch_add(1, SeqCst)
+        });
+        Id::from_u64(before + 1)
     }
 
     fn record(&self, _: &Id, values: &Record<'_>) {
         let mut line = Line("record".to_owned());
         values.record(&mut line);
-        self.lines.lock().unwrap().push(line.0);
+        Self::with(|everything| everything.push(line));
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
@@ -53,7 +103,7 @@ impl Subscriber for Everything {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line("event".to_owned());
         event.record(&mut line);
-        self.lines.lock().unwrap().push(line.0);
+        Self::with(|everything| everything.push(line));
     }
 
     fn enter(&self, _: &Id) {}
@@ -100,16 +150,14 @@ async fn the_log_tells_hosts_and_digests_and_no_secret() {
     })
     .await;
 
-    let everything = Everything::default();
-    let guard = tracing::subscriber::set_default(everything.clone());
+    let everything = Everything::listen();
     let mut options = quick();
     options.credentials = Arc::new(Ada);
     pull(&*server.source(options.clone())).await.unwrap();
     let missing = server.named("missing:v1", options.clone());
     pull(&*missing).await.unwrap_err();
-    drop(guard);
 
-    let lines = everything.lines.lock().unwrap();
+    let lines = everything.stop();
     let log = lines.join("\n");
     // ada:hunter2 as it is sent.
     for secret in [
