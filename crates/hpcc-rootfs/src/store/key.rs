@@ -10,7 +10,7 @@ use crate::supplies::Digests;
 
 /// Counts changes of the bytes that the same input gives. It moves when, and only when, the
 /// encoder, the flattening rules, the guest's files or the record change what is written.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What an artifact was made from and how: equal keys, equal bytes.
 ///
