@@ -5,6 +5,8 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use hpcc_rootfs::{Error, Options, Store};
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 use test_support::oracle::may_be_root;
 
 use crate::cli::{self, Outcome, Place};
@@ -94,6 +96,40 @@ fn directory_that_others_can_write_to_is_refused_by_every_command() {
     assert!(matches!(error, Error::Untrusted(_)), "{error}");
     // The path alone promises nothing.
     assert_eq!(place.run(["path", &digest]).line(), path);
+}
+
+#[test]
+fn directory_that_an_access_control_list_opens_is_refused() {
+    let place = Place::new();
+    fs::create_dir(place.cache()).unwrap();
+    set_mode(&place.cache(), 0o700);
+    // Version 2, then tag, permissions and id of each entry: the owner, a stranger, the owning group, the
+    // mask and all others.
+    let nobody = u32::MAX;
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in [
+        (0x01_u16, 7_u16, nobody),
+        (0x02, 7, STRANGER),
+        (0x04, 0, nobody),
+        (0x10, 7, nobody),
+        (0x20, 0, nobody),
+    ] {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(id.to_le_bytes());
+    }
+    let name = "system.posix_acl_access";
+    match rustix::fs::setxattr(place.cache(), name, &list, XattrFlags::empty()) {
+        Ok(()) => {}
+        Err(Errno::OPNOTSUPP) => {
+            eprintln!("not tested: the file system has no access control lists");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    }
+    let outcome = place.run(["list"]);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    assert!(outcome.stderr.contains("mode 770"), "{outcome:#?}");
 }
 
 #[test]

@@ -36,7 +36,8 @@ pub struct Collected {
     /// What had to go by the bounds and is pinned, or being built at this moment.
     pub pinned: Vec<Digest>,
     /// Artifacts that stay although their records can't be believed, sorted as above. The next pull of
-    /// each builds it again; [`Store::verify`](crate::Store::verify) sets it aside.
+    /// each builds it again; [`Store::verify`](crate::Store::verify) sets it aside unless other
+    /// users own it or can write to it.
     pub unusable: Vec<Artifact>,
     /// Files that had to go and could not be removed, each with the reason. The others were removed all
     /// the same.

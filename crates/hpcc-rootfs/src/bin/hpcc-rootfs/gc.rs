@@ -57,7 +57,10 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
         terminal::say(&format!("kept: {line}"));
     }
     if !failed.is_empty() {
-        bail!("{} files could not be removed", failed.len());
+        bail!(
+            "the store keeps files that could not be removed: {}",
+            failed.len()
+        );
     }
     Ok(())
 }

@@ -203,34 +203,3 @@ fn file_that_others_own_or_can_write_to_is_refused() {
         assert!(says.contains("owns it (mode 644)"), "{says}");
     }
 }
-
-#[test]
-fn directory_that_an_access_control_list_opens_is_refused() {
-    let store = tempfile::tempdir().unwrap();
-    // Version 2, then tag, permissions and id of each entry: the owner, a stranger, the owning group, the
-    // mask and all others.
-    let nobody = u32::MAX;
-    let mut list = 2_u32.to_le_bytes().to_vec();
-    for (tag, permissions, id) in [
-        (0x01_u16, 7_u16, nobody),
-        (0x02, 7, STRANGER),
-        (0x04, 0, nobody),
-        (0x10, 7, nobody),
-        (0x20, 0, nobody),
-    ] {
-        list.extend(tag.to_le_bytes());
-        list.extend(permissions.to_le_bytes());
-        list.extend(id.to_le_bytes());
-    }
-    let flags = rustix::fs::XattrFlags::empty();
-    match rustix::fs::setxattr(store.path(), "system.posix_acl_access", &list, flags) {
-        Ok(()) => {}
-        Err(Errno::OPNOTSUPP) => {
-            eprintln!("not tested: the file system has no access control lists");
-            return;
-        }
-        Err(error) => panic!("{error}"),
-    }
-    let untrusted = refused(me().directory(store.path())).unwrap();
-    assert_eq!(untrusted.mode, 0o770);
-}
