@@ -78,7 +78,7 @@ impl Hosts {
             |what: &str| wrong(path, format!("{} is not as it should be", redacted(what)));
         let host = |what: &str, text: &str, override_path: bool| match base(text, override_path) {
             Some(base) => Ok(base),
-            None if printable::has_credentials(text) => Err(wrong(
+            None if text.contains('@') || printable::has_credentials(text) => Err(wrong(
                 path,
                 format!(
                     "{} holds credentials; put them into the authfile",
@@ -226,7 +226,9 @@ fn base(text: &str, override_path: bool) -> Option<Url> {
             false => url,
         }
     };
+    // The parser takes `https:/~/user:password@host` for a path below the host `https`.
     let is_usable = matches!(url.scheme(), "http" | "https")
+        && !text.contains('@')
         && url.has_host()
         && url.username().is_empty()
         && url.password().is_none();
