@@ -52,7 +52,7 @@ pub struct Options {
     /// default. A body that comes more slowly counts as stalled. Only the time in which bytes are
     /// waited for counts, pauses and new connections included.
     pub min_rate: u64,
-    /// Time over which [`min_rate`](Self::min_rate) is an average; not 0. 5 minutes by default.
+    /// Time over which [`min_rate`](field@Self::min_rate) is an average; not 0. 5 minutes by default.
     pub min_rate_window: Duration,
     /// Whether big blobs are fetched in several ranges at once. They are not by default.
     pub ranges: Ranges,

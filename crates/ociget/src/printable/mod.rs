@@ -11,7 +11,7 @@
 //! Secrets that are part of a URL are replaced by `***`: the user and password before its host, and
 //! its query, where signed URLs carry their signature.
 //!
-//! The [`Display`](std::fmt::Display) output of every error of this crate has passed through here.
+//! The [`Display`] output of every error of this crate has passed through here.
 
 mod credentials;
 
@@ -51,7 +51,7 @@ pub fn bytes(bytes: &[u8]) -> String {
     shown
 }
 
-/// Returns `path` as [`bytes`] does.
+/// Returns `path` as [`bytes()`] does.
 #[must_use]
 pub fn path(path: &Path) -> String {
     bytes(path.as_os_str().as_encoded_bytes())
