@@ -19,9 +19,9 @@ pub fn check(input: &[u8]) {
         );
         assert!(!reference.registry().contains(['/', '@', '?', '#', ' ']));
     }
-    // What is shown of a path is escaped, so only a printable one means itself again.
+    // Paths and tags are shown escaped and without credentials, so only one that shows as it is means itself again.
     if let Ok(spec) = input.parse::<SourceSpec>()
-        && input.chars().all(ociget::printable::is_printable)
+        && ociget::printable::text(input) == input
     {
         assert_eq!(spec.to_string().parse::<SourceSpec>().unwrap(), spec);
     }
