@@ -19,10 +19,11 @@ pub fn check(input: &[u8]) {
         );
         assert!(!reference.registry().contains(['/', '@', '?', '#', ' ']));
     }
-    // Paths and tags are shown escaped and without credentials, so only one that shows as it is means itself again.
-    if let Ok(spec) = input.parse::<SourceSpec>()
-        && ociget::printable::text(input) == input
-    {
-        assert_eq!(spec.to_string().parse::<SourceSpec>().unwrap(), spec);
+    // Paths and tags are shown escaped and without credentials. What shows neither means itself again.
+    if let Ok(spec) = input.parse::<SourceSpec>() {
+        let shown = spec.to_string();
+        if !shown.contains("***") && !shown.contains('\\') {
+            assert_eq!(shown.parse::<SourceSpec>().unwrap(), spec);
+        }
     }
 }
