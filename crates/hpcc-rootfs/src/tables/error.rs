@@ -19,7 +19,7 @@ pub enum Error {
     /// they were made, or damaged, so that they repeat themselves.
     #[error("the tables lead to more than {max} {what}; most likely they repeat themselves")]
     TooMuch {
-        /// The unit of the limit: "names", "directories", "bytes of paths", "steps of work".
+        /// The unit of the limit: "names", "bytes of paths", "steps of work".
         what: &'static str,
         /// The limit.
         max: u64,

@@ -11,7 +11,7 @@
 //!
 //! The tables may themselves be what is damaged, or made by somebody who means harm. So nothing is
 //! allocated by what a table says, and blocks are kept in a cache of 8 MiB. Each listing is read once, so a
-//! directory that contains itself or has two parents is an error. Names, directories, bytes of paths and the
+//! directory that contains itself or has two parents is an error. Names, bytes of paths and the
 //! work for all of them have limits. What is wrong is an [`Error`], after which nothing that was read is of
 //! use.
 //!

@@ -9,10 +9,9 @@ use super::{Entry, EntryKind, Error, Tables};
 
 /// Directories inside each other. Those of an image are 1024 deep at most by default.
 const DEPTH_MAX: usize = 8192;
-/// Names of an image: eight times the default of [`Limits::entries`](crate::layer::Limits::entries).
-const NAMES_MAX: u64 = 1 << 23;
-/// Directories of an image that have entries. The set of their positions takes 113 MB at most.
-const DIRECTORIES_MAX: usize = 1 << 22;
+/// Names of an image: four times the default of [`Limits::entries`](crate::layer::Limits::entries). If all of
+/// them are directories, the set of their positions takes 113 MB.
+const NAMES_MAX: u64 = 1 << 22;
 /// Bytes of all paths and symlink targets together, since an image of a few KiB can have paths of
 /// megabytes. A million names of 256 bytes.
 const PATH_BYTES_MAX: u64 = 256 << 20;
@@ -193,10 +192,6 @@ impl Used {
             } else {
                 "two directories have the same listing"
             }));
-        }
-        if self.listings.len() > DIRECTORIES_MAX {
-            let (what, max) = ("directories", DIRECTORIES_MAX as u64);
-            return Err(Error::TooMuch { what, max });
         }
         if stack.len() >= DEPTH_MAX {
             return Err(Error::Damaged("directories are nested deeper than 8192"));
