@@ -15,8 +15,16 @@ use super::process::{Outcome, Place};
 use super::random::Random;
 use crate::{command, workspace};
 
-/// Longest time of one process. The longest that a plan can ask for is some stalls and pauses between retries.
+/// Longest time of one process. The longest that a plan can ask for is some stalls, pauses between retries, and
+/// blobs that come just faster than [`RATE`].
 const TIME: Duration = Duration::from_secs(180);
+
+/// What counts as a stall if less comes over [`WINDOW`]. A registry that drips could hold a pull for longer than
+/// [`TIME`] otherwise: 684 KiB at the default of 1 KiB/s.
+const RATE: &str = "16K";
+
+/// The time over which the rate is averaged.
+const WINDOW: &str = "5s";
 
 /// Longest time from SIGTERM to the end. The promise is one second; the machine may be busy.
 const TERMINATION: Duration = Duration::from_secs(10);
@@ -197,6 +205,10 @@ impl World {
                     "linux/amd64",
                     "--stall-timeout",
                     "2",
+                    "--min-rate",
+                    RATE,
+                    "--min-rate-window",
+                    WINDOW,
                     "--threads",
                     "2",
                 ]);
