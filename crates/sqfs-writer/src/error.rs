@@ -78,6 +78,12 @@ pub enum Error {
     /// Writing the image failed.
     #[error("cannot write the image")]
     Sink(#[source] io::Error),
+    /// A recipe is not one that a body of this image could have. Nothing was written of it, and the writer can go on.
+    #[error("cannot replay a body: {0}")]
+    Recipe(&'static str),
+    /// The source of stored blocks failed.
+    #[error("cannot read what an earlier image stores")]
+    Source(#[source] io::Error),
     /// A codec refused its input; this is a fault of the codec or of this crate, not of the data.
     #[error("the {codec} compressor failed")]
     Codec {

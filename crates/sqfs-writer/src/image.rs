@@ -185,6 +185,7 @@ impl<W: Write + Seek> ImageWriter<W> {
             superblock,
             mut sink,
             summary,
+            ..
         } = self.data.finish(&self.tree)?;
         put_superblock(&mut sink, self.base, &superblock, summary.image_bytes)
             .map_err(Error::Sink)?;

@@ -10,8 +10,10 @@ use hashbrown::hash_table::Entry;
 use crate::pieces::Pieces;
 
 /// A hash for which nobody can make two contents that agree: what has the same is the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Fingerprint([u8; blake3::OUT_LEN]);
+///
+/// It depends on the version of this crate as well, which [`SCHEME`](Self::SCHEME) stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; blake3::OUT_LEN]);
 
 /// What a fingerprint is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +26,26 @@ pub(crate) enum Of {
     XattrSet,
     /// The value of an xattr.
     XattrValue,
+    /// The tails in a fragment.
+    Fragment,
 }
 
 impl Fingerprint {
+    /// Changes when equal bodies get other fingerprints than before. Keep it beside fingerprints that outlive a process.
+    pub const SCHEME: u32 = 1;
+
+    /// Returns the fingerprint that [`to_bytes`](Self::to_bytes) gave.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns its bytes.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// The last byte says what was hashed, so that blocks are never taken for a tail. What is left
     /// is 248 bits.
     pub(crate) fn new(hash: blake3::Hash, of: Of) -> Self {

@@ -16,6 +16,7 @@ use crate::meta::{MetadataBlocks, MetadataQueue, Tables, XattrTables, XattrWrite
 use crate::options::{Options, Resolved, TailPolicy};
 use crate::output::Output;
 use crate::pool::{Effort, Pool, PoolTimes};
+use crate::replay::{Places, Recipe, Run, Source};
 use crate::summary::{Progress, Stage, Summary, Times};
 use crate::tree::{Kind, Tree};
 
@@ -59,6 +60,8 @@ pub struct Sealed<W> {
     pub sink: W,
     /// What was written.
     pub summary: Summary,
+    /// Where it is, if [`keep_places`](DataWriter::keep_places) asked for it.
+    pub places: Option<Places>,
 }
 
 impl<W: Write> DataWriter<W> {
@@ -149,6 +152,35 @@ impl<W: Write> DataWriter<W> {
         self.data.cancel_when(Box::new(condition));
     }
 
+    /// Gives the writer what earlier images store, for [`replay`](Self::replay). There is one source; a second takes its
+    /// place.
+    pub fn replay_from(&mut self, source: impl Source + 'static) {
+        self.data.replay_from(Box::new(source));
+    }
+
+    /// Writes a body of an earlier image without its bytes: what is stored of it is copied from the
+    /// [source](Self::replay_from), if it is needed at all. The image is the one that [`add`](Self::add) with the body's
+    /// bytes would make; [`replay`](crate::replay) says under which conditions.
+    ///
+    /// A tail is fetched when its fragment is full, and only if the source has no fragment with the same tails. So the
+    /// source is asked for it after this has returned, at the latest by [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] and [`Error::Limit`] if no body of this image could have such a recipe: the writer can go on.
+    /// [`Error::Source`] if the source fails, and as for [`add`](Self::add): it can't.
+    pub fn replay<I>(&mut self, recipe: &Recipe<I>) -> Result<FileData, Error>
+    where
+        I: Iterator<Item = Run> + Clone,
+    {
+        self.data.replay(recipe)
+    }
+
+    /// Has [`finish`](Self::finish) return where bodies and fragments are, as [`Sealed::places`]. Costs 33 bytes of
+    /// memory for each fragment, beside [`Options::memory`].
+    pub fn keep_places(&mut self) {
+        self.data.keep_places();
+    }
+
     /// Begins a body that comes in pieces, or with holes. There is one at a time.
     pub fn begin(&mut self) -> Body<'_, W> {
         self.data.begin()
@@ -168,6 +200,7 @@ impl<W: Write> DataWriter<W> {
             output: mut image,
             mut lists,
             fragments,
+            sequences,
             counts,
             pool,
             mut cancel,
@@ -263,6 +296,7 @@ impl<W: Write> DataWriter<W> {
             superblock: superblock.to_bytes(),
             sink: image.into_sink()?,
             summary,
+            places: sequences.map(|tails| Places::new(lists, fragments, tails)),
         })
     }
 }

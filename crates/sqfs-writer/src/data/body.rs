@@ -5,14 +5,16 @@ use std::io::{self, Read, Write};
 
 use bytes::{Buf, Bytes};
 
+use super::duplicate::Taking;
 use super::handle::{BlockList, FileData, Tail};
-use super::tails::Kind;
-use super::{DataPlane, Duplicate, End, Waiting};
+use super::tails::{Kind, TailBytes};
+use super::{DataPlane, Duplicate, Waiting};
 use crate::error::Error;
 use crate::format::{FragmentIndex, INODE_BLOCKS_MAX};
 use crate::known::{Fingerprint, Of};
 use crate::options::TailPolicy;
 use crate::pool::Block;
+use crate::replay::Fingerprints;
 
 /// The smallest blocks that are compressed where they were lent: for small ones a copy costs little, and what lies behind
 /// them may be much larger than they are.
@@ -141,75 +143,84 @@ impl<'w, W: Write> Body<'w, W> {
     ///
     /// # Errors
     /// [`Error::Sink`], [`Error::Codec`] and [`Error::Limit`].
-    pub fn finish(mut self) -> Result<FileData, Error> {
+    pub fn finish(self) -> Result<FileData, Error> {
+        self.finish_recorded().map(|(data, _)| data)
+    }
+
+    /// Ends the body as [`finish`](Self::finish) does, and returns what makes it equal to another one as well: what a
+    /// [`Recipe`](crate::replay::Recipe) in a later image needs. That is `None` if the writer does not look for
+    /// [duplicates](crate::Options::duplicates), or not any more for want of memory.
+    ///
+    /// # Errors
+    /// As for [`finish`](Self::finish).
+    pub fn finish_recorded(mut self) -> Result<(FileData, Option<Fingerprints>), Error> {
         self.plane.guard(|plane| plane.cancel.tick())?;
         let tail = self.take_tail()?;
         let tail_len = tail.as_ref().map_or(0, |tail| tail.filled().len());
         self.plane.counts.body_bytes += self.len;
         self.plane.output.progress_mut().body_bytes = self.plane.counts.body_bytes;
-        let known = tail.as_ref().map(|tail| self.plane.look_up(tail.filled()));
-        let shared = known.is_none_or(|(_, place)| place.is_some());
+        let fingerprint = tail
+            .as_ref()
+            .and_then(|tail| self.plane.fingerprint(tail.filled()));
+        let known = fingerprint.and_then(|fingerprint| self.plane.look_up(fingerprint));
+        let shared = tail.is_none() || known.is_some();
         // Blocks before the tail: a fragment that is full now must not come in between.
-        let list = self.finish_blocks(self.len - tail_len as u64, shared)?;
-        let place = match (&tail, known) {
-            (Some(tail), Some((fingerprint, place))) => {
-                let (tail, kind) = (tail.filled(), Kind::of(list));
+        let (list, blocks) = match self.finish_blocks(self.len - tail_len as u64, shared)? {
+            Some((list, blocks)) => (Some(list), blocks),
+            None => (None, None),
+        };
+        let place = match &tail {
+            Some(tail) => {
+                let (tail, kind) = (TailBytes::Here(tail.filled()), Kind::of(list));
                 let place =
-                    |plane: &mut DataPlane<W>| plane.place_tail(kind, tail, fingerprint, place);
+                    |plane: &mut DataPlane<W>| plane.place_tail(kind, tail, fingerprint, known);
                 Some(self.plane.guard(place)?)
             }
-            _ => None,
+            None => None,
         };
+        let complete =
+            blocks.is_some() == list.is_some() && fingerprint.is_some() == tail.is_some();
+        let fingerprints = complete.then_some(Fingerprints {
+            len: self.len,
+            blocks,
+            tail: fingerprint,
+        });
         if let Some(tail) = tail {
             self.plane.queue.recycle(tail);
         }
         if list.is_none() && place.is_some() {
             self.plane.counts.duplicates += u64::from(shared);
         }
-        Ok(FileData::new(self.len, list, place))
+        Ok((FileData::new(self.len, list, place), fingerprints))
     }
 
-    /// The list of the body's blocks, or that of an earlier body if they are equal. `whole`: there
-    /// is no tail that would have to be stored.
-    fn finish_blocks(&mut self, len: u64, whole: bool) -> Result<Option<BlockList>, Error> {
+    /// The list of the body's blocks, or that of an earlier body if they are equal, and their fingerprint. `whole`:
+    /// there is no tail that would have to be stored.
+    fn finish_blocks(
+        &mut self,
+        len: u64,
+        whole: bool,
+    ) -> Result<Option<(BlockList, Option<Fingerprint>)>, Error> {
         let Some(list) = self.list.take() else {
             return Ok(None);
         };
-        let count = len.div_ceil(self.plane.block_size as u64);
-        self.plane.lists.close(list, count);
-        self.plane.guard(DataPlane::check_memory)?;
-        let fingerprint = self
+        let closed = self
             .plane
-            .known
-            .as_ref()
-            .map(|_| self.plane.taking.finish(len));
-        let original = self.plane.known_blocks(fingerprint);
-        let duplicate = original.map(|original| Duplicate {
-            list,
-            original,
-            len,
-            whole,
-        });
+            .guard(|plane| plane.close_blocks(list, len, whole, |taking| taking.finish(len)))?;
         let waiting = self.waiting.take();
-        if let Some(duplicate) = duplicate.filter(|_| !self.stored) {
-            self.plane.count_duplicate(duplicate);
-            self.plane.lists.forget(list);
+        if let Some(duplicate) = closed.duplicate.filter(|_| !self.stored) {
             if let Some(Waiting { block, .. }) = waiting {
                 self.plane.queue.recycle(block);
             }
-            return Ok(Some(duplicate.original));
+            return Ok(Some((self.plane.share(duplicate), closed.fingerprint)));
         }
         if let Some(waiting) = waiting {
-            let end = duplicate.map_or(End::Keep(list), End::Duplicate);
+            let end = closed.end(list);
             self.plane
                 .guard(|plane| plane.submit_block(waiting, Some(end)))?;
         }
-        if let (None, Some(fingerprint), Some(known)) =
-            (original, fingerprint, &mut self.plane.known)
-        {
-            known.insert(fingerprint, [list.0, 0]);
-        }
-        Ok(Some(list))
+        self.plane.remember_blocks(list, &closed);
+        Ok(Some((list, closed.fingerprint)))
     }
 
     /// What is left at the end, if it goes into a fragment; otherwise it becomes a block.
@@ -349,25 +360,72 @@ impl<W: Write> Drop for Body<'_, W> {
     }
 }
 
+/// What was found out about the blocks of a body when all of them were there.
+pub(super) struct Closed {
+    fingerprint: Option<Fingerprint>,
+    pub(super) duplicate: Option<Duplicate>,
+}
+
+/// What becomes of a body, however it came.
 impl<W: Write> DataPlane<W> {
-    /// The fingerprint of a tail, and where an equal one is.
-    fn look_up(&self, tail: &[u8]) -> (Option<Fingerprint>, Option<Tail>) {
-        let Some(known) = &self.known else {
-            return (None, None);
-        };
-        let fingerprint = Fingerprint::new(blake3::hash(tail), Of::Tail);
-        let place = known.get(&fingerprint);
-        (
-            Some(fingerprint),
-            place.map(|[fragment, offset]| (FragmentIndex(fragment), offset)),
-        )
+    /// Ends the list of a body whose blocks take `len` bytes.
+    pub(super) fn close_blocks(
+        &mut self,
+        list: BlockList,
+        len: u64,
+        whole: bool,
+        fingerprint: impl FnOnce(&mut Taking) -> Fingerprint,
+    ) -> Result<Closed, Error> {
+        let count = len.div_ceil(self.block_size as u64);
+        self.lists.close(list, count);
+        self.check_memory()?;
+        let taking = &mut self.taking;
+        let fingerprint = self.known.as_ref().map(|_| fingerprint(taking));
+        let duplicate = self.known_blocks(fingerprint).map(|original| Duplicate {
+            list,
+            original,
+            len,
+            whole,
+        });
+        Ok(Closed {
+            fingerprint,
+            duplicate,
+        })
+    }
+
+    /// Gives the blocks of an earlier body to one whose list was opened last, and returns their list.
+    pub(super) fn share(&mut self, duplicate: Duplicate) -> BlockList {
+        self.count_duplicate(duplicate);
+        self.lists.forget(duplicate.list);
+        duplicate.original
+    }
+
+    /// Remembers the blocks of a body, unless they are known.
+    pub(super) fn remember_blocks(&mut self, list: BlockList, closed: &Closed) {
+        if let (None, Some(fingerprint), Some(known)) =
+            (closed.duplicate, closed.fingerprint, &mut self.known)
+        {
+            known.insert(fingerprint, [list.0, 0]);
+        }
+    }
+
+    /// The fingerprint of a tail, if it is of use.
+    fn fingerprint(&self, tail: &[u8]) -> Option<Fingerprint> {
+        let _ = self.known.as_ref()?;
+        Some(Fingerprint::new(blake3::hash(tail), Of::Tail))
+    }
+
+    /// Where a tail with this fingerprint is.
+    pub(super) fn look_up(&self, tail: Fingerprint) -> Option<Tail> {
+        let [fragment, offset] = self.known.as_ref()?.get(&tail)?;
+        Some((FragmentIndex(fragment), offset))
     }
 
     /// Puts a tail into a fragment, unless it is in one already, and says where it is.
-    fn place_tail(
+    pub(super) fn place_tail(
         &mut self,
         kind: Kind,
-        tail: &[u8],
+        tail: TailBytes<'_>,
         fingerprint: Option<Fingerprint>,
         known: Option<Tail>,
     ) -> Result<Tail, Error> {
@@ -375,7 +433,7 @@ impl<W: Write> DataPlane<W> {
             self.counts.duplicate_bytes += tail.len() as u64;
             return Ok(place);
         }
-        let place = self.add_tail(kind, tail)?;
+        let place = self.add_tail(kind, tail, fingerprint)?;
         if let (Some(known), Some(fingerprint)) = (&mut self.known, fingerprint) {
             known.insert(fingerprint, [place.0.0, place.1]);
         }

@@ -53,6 +53,11 @@ impl FileData {
         self.len() == 0
     }
 
+    /// Returns whether its end is in a fragment.
+    pub(crate) fn has_tail(self) -> bool {
+        self.fragment != FragmentIndex::NONE
+    }
+
     pub(super) fn list(self) -> Option<BlockList> {
         (self.list != NO_BLOCKS).then_some(BlockList(self.list))
     }

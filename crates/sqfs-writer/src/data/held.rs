@@ -35,6 +35,11 @@ impl Held {
         }
     }
 
+    /// Returns whether a body of this many stored bytes would be held until its end.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        bytes <= self.budget as u64
+    }
+
     pub(super) fn add<W: Write>(
         &mut self,
         stored: &[u8],

@@ -22,6 +22,7 @@ mod handle;
 mod held;
 mod lists;
 mod ordered;
+mod replayed;
 mod tails;
 
 use std::io::Write;
@@ -33,22 +34,27 @@ pub(crate) use lists::{Content, Lists};
 use crate::cancel::{Cancel, Condition};
 use crate::error::Error;
 use crate::format::{BlockWord, FragmentEntry, FragmentIndex};
-use crate::known::Known;
+use crate::known::{Fingerprint, Known};
 use crate::options::{Resolved, Shares, TailPolicy};
 use crate::output::{Listener, Output};
 use crate::pieces::Pieces;
 use crate::pool::{Block, Effort, Pool};
+use crate::replay::Source;
 use duplicate::Taking;
 use handle::{BlockList, Tail};
 use held::Held;
 use lists::WordIndex;
 use ordered::{Ordered, Wait};
-use tails::{Fragment, Kind, Tails};
+use replayed::wrong_length;
+use tails::{Fragment, Kind, TailBytes, Tails};
 
 /// What a compressed block is for.
 enum Purpose {
     /// A block of a body, and what becomes of the body if this is its last one.
     Block { word: WordIndex, end: Option<End> },
+    /// A block that came compressed, whose word is known, and what becomes of the body if this is its last one. Empty
+    /// for a whole body that would leave no trace.
+    Replayed(Option<End>),
     /// The fragment of that index.
     Fragment(FragmentIndex),
 }
@@ -97,6 +103,10 @@ pub(crate) struct DataPlane<W> {
     tail_policy: TailPolicy,
     /// What is tried on blocks, and on fragments.
     efforts: [Effort; 2],
+    /// Has what earlier images store.
+    source: Option<Box<dyn Source>>,
+    /// What is in each fragment, if somebody wants to know.
+    sequences: Option<Pieces<Option<Fingerprint>>>,
     /// Something failed: what is in the sink is not an image and can't become one.
     failed: bool,
     counts: Counts,
@@ -123,6 +133,7 @@ pub(crate) struct Written<W> {
     pub(crate) output: Output<W>,
     pub(crate) lists: Lists,
     pub(crate) fragments: Pieces<FragmentEntry>,
+    pub(crate) sequences: Option<Pieces<Option<Fingerprint>>>,
     pub(crate) counts: Counts,
     pub(crate) pool: Pool,
     pub(crate) cancel: Cancel,
@@ -158,6 +169,8 @@ impl<W: Write> DataPlane<W> {
                 effort(options.stored.data, options.probe),
                 effort(options.stored.fragments, options.probe),
             ],
+            source: None,
+            sequences: None,
             failed: false,
             counts: Counts::default(),
             cancel: Cancel::default(),
@@ -166,6 +179,18 @@ impl<W: Write> DataPlane<W> {
 
     pub(crate) fn begin(&mut self) -> Body<'_, W> {
         Body::new(self)
+    }
+
+    pub(crate) fn replay_from(&mut self, source: Box<dyn Source>) {
+        self.source = Some(source);
+    }
+
+    pub(crate) fn keep_places(&mut self) {
+        // Those of fragments that exist already are not known any more.
+        let before = (0..self.fragments.len()).map(|_| None);
+        let mut sequences = Pieces::new();
+        before.for_each(|unknown| sequences.push(unknown));
+        self.sequences = Some(sequences);
     }
 
     pub(crate) fn listen(&mut self, listener: Listener) {
@@ -191,6 +216,7 @@ impl<W: Write> DataPlane<W> {
             output: self.output,
             lists: self.lists,
             fragments: self.fragments,
+            sequences: self.sequences,
             counts: self.counts,
             pool: self.queue.into_pool(),
             cancel: self.cancel,
@@ -242,7 +268,12 @@ impl<W: Write> DataPlane<W> {
     }
 
     /// Puts a tail into a fragment, and says where.
-    fn add_tail(&mut self, kind: Kind, tail: &[u8]) -> Result<Tail, Error> {
+    fn add_tail(
+        &mut self,
+        kind: Kind,
+        tail: TailBytes<'_>,
+        fingerprint: Option<Fingerprint>,
+    ) -> Result<Tail, Error> {
         let full = |open: &mut Fragment| open.block.room() < tail.len();
         if let Some(fragment) = self.tails.of(kind).take_if(full) {
             self.submit_fragment(fragment)?;
@@ -252,7 +283,7 @@ impl<W: Write> DataPlane<W> {
             None => self.new_fragment()?,
         };
         let offset = stored_len(fragment.block.filled())?;
-        fragment.block.push(tail);
+        fragment.add(tail, fingerprint);
         let place = (fragment.index, offset);
         *self.tails.of(kind) = Some(fragment);
         Ok(place)
@@ -274,19 +305,59 @@ impl<W: Write> DataPlane<W> {
             size: BlockWord::HOLE,
             unused: 0,
         });
+        if let Some(sequences) = &mut self.sequences {
+            sequences.push(None);
+        }
         self.check_memory()?;
-        Ok(Fragment {
-            index,
-            block: self.queue.block(),
-        })
+        Ok(Fragment::new(index, self.queue.block()))
     }
 
-    fn submit_fragment(&mut self, fragment: Fragment) -> Result<(), Error> {
+    fn submit_fragment(&mut self, mut fragment: Fragment) -> Result<(), Error> {
         self.discard_orphan()?;
+        let tails = fragment.tails();
+        let slot = |sequences: &mut Pieces<_>| {
+            if let Some(slot) = sequences.get_mut(fragment.index.0 as usize) {
+                *slot = tails;
+            }
+        };
+        self.sequences.as_mut().map(slot);
+        let purpose = Purpose::Fragment(fragment.index);
+        if !fragment.missing.is_empty() {
+            if let Some(tails) = tails
+                && let Some(stored) = self.source()?.fragment(&tails).map_err(Error::Source)?
+            {
+                let (filled, found) = (fragment.block.filled().len(), stored.bytes.len());
+                let fits = match stored.raw {
+                    true => found == filled,
+                    false => found < filled && found > 0,
+                };
+                if !fits {
+                    return Err(wrong_length("a fragment", filled, found));
+                }
+                self.queue.submit_stored(purpose, stored.bytes, stored.raw);
+                self.queue.recycle(fragment.block);
+                return self.write_ready(Wait::OverBudget);
+            }
+            self.fetch_missing(&mut fragment)?;
+        }
         let [_, effort] = self.efforts;
-        self.queue
-            .submit(Purpose::Fragment(fragment.index), fragment.block, effort);
+        self.queue.submit(purpose, fragment.block, effort);
         self.write_ready(Wait::OverBudget)
+    }
+
+    /// Fills in the tails whose bytes are still elsewhere.
+    fn fetch_missing(&mut self, fragment: &mut Fragment) -> Result<(), Error> {
+        for missing in std::mem::take(&mut fragment.missing) {
+            self.cancel.tick()?;
+            let len = u32::try_from(missing.len).unwrap_or(u32::MAX);
+            let tail = self.source()?.tail(missing.at, len);
+            let tail = tail.map_err(Error::Source)?;
+            if tail.len() != missing.len {
+                return Err(wrong_length("a tail", missing.len, tail.len()));
+            }
+            fragment.block.patch(missing.offset, &tail);
+        }
+        Ok(())
     }
 
     /// Writes blocks that are done and next in the order.
@@ -295,12 +366,20 @@ impl<W: Write> DataPlane<W> {
             self.cancel.check()?;
             let stored = block.stored();
             let len = stored_len(stored)?;
-            let raw = !block.shrank;
+            let raw = block.is_raw();
             let word = BlockWord(if raw { len | BlockWord::RAW } else { len });
             match purpose {
                 Purpose::Block { word: index, end } => {
                     self.lists.set_word(index, word);
                     self.held.add(stored, raw, &mut self.output)?;
+                    if let Some(end) = end {
+                        self.end_body(end)?;
+                    }
+                }
+                Purpose::Replayed(end) => {
+                    if !stored.is_empty() {
+                        self.held.add(stored, raw, &mut self.output)?;
+                    }
                     if let Some(end) = end {
                         self.end_body(end)?;
                     }

@@ -12,6 +12,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::error::Error;
 use crate::pool::{Answer, Block, Compressed, Effort, Pool};
 
@@ -70,6 +72,12 @@ impl<P> Ordered<P> {
         let ticket = self.first + self.slots.len() as u64;
         self.pool.submit(ticket, input, effort);
         self.slots.push_back((purpose, None));
+    }
+
+    /// Gives a block that needs no compression its place in the order.
+    pub(super) fn submit_stored(&mut self, purpose: P, bytes: Bytes, raw: bool) {
+        self.slots
+            .push_back((purpose, Some(Ok(Compressed::ready(bytes, raw)))));
     }
 
     /// The oldest block, if it is done or has to be waited for. To be called until there is none,

@@ -5,8 +5,11 @@
 //! open fragments of each, would save more space, and whoever reads files in order would have to
 //! decompress more fragments for them: the kernel keeps three.
 
+use blake3::Hasher;
+
 use super::handle::BlockList;
 use crate::format::FragmentIndex;
+use crate::known::{Fingerprint, Of};
 use crate::pool::Block;
 
 /// Which tails go to the same fragment.
@@ -34,11 +37,79 @@ pub(super) struct Tails {
     ends: Option<Fragment>,
 }
 
+/// A tail on its way into a fragment.
+#[derive(Clone, Copy)]
+pub(super) enum TailBytes<'a> {
+    Here(&'a [u8]),
+    /// The source of stored bytes has it, at this position.
+    Elsewhere {
+        len: usize,
+        at: u64,
+    },
+}
+
+impl TailBytes<'_> {
+    pub(super) fn len(&self) -> usize {
+        match *self {
+            Self::Here(bytes) => bytes.len(),
+            Self::Elsewhere { len, .. } => len,
+        }
+    }
+}
+
+/// A tail that has its place in a fragment, and whose bytes are still elsewhere.
+pub(super) struct Missing {
+    pub(super) offset: usize,
+    pub(super) len: usize,
+    pub(super) at: u64,
+}
+
 /// One that is being filled. It has its index from the beginning, as the tails that are in it have
 /// to be told of it.
 pub(super) struct Fragment {
     pub(super) index: FragmentIndex,
     pub(super) block: Block,
+    pub(super) missing: Vec<Missing>,
+    /// Of fingerprint and length of each tail. `None` once one of them had no fingerprint.
+    sequence: Option<Box<Hasher>>,
+}
+
+impl Fragment {
+    pub(super) fn new(index: FragmentIndex, block: Block) -> Self {
+        Self {
+            index,
+            block,
+            missing: Vec::new(),
+            sequence: Some(Box::default()),
+        }
+    }
+
+    /// Adds a tail for which there is room.
+    pub(super) fn add(&mut self, tail: TailBytes<'_>, fingerprint: Option<Fingerprint>) {
+        let offset = self.block.filled().len();
+        match (&mut self.sequence, fingerprint) {
+            (Some(sequence), Some(fingerprint)) => {
+                sequence.update(&fingerprint.to_bytes());
+                sequence.update(&(tail.len() as u64).to_le_bytes());
+            }
+            (sequence, _) => *sequence = None,
+        }
+        match tail {
+            TailBytes::Here(bytes) => {
+                self.block.push(bytes);
+            }
+            TailBytes::Elsewhere { len, at } => {
+                self.block.advance(len);
+                self.missing.push(Missing { offset, len, at });
+            }
+        }
+    }
+
+    /// Returns the fingerprint of the tails in it, in order.
+    pub(super) fn tails(&self) -> Option<Fingerprint> {
+        let sequence = self.sequence.as_ref()?;
+        Some(Fingerprint::new(sequence.finalize(), Of::Fragment))
+    }
 }
 
 impl Tails {
@@ -79,10 +150,7 @@ mod tests {
             (None, None),
         ] {
             let open = |index: Option<u32>| {
-                index.map(|index| Fragment {
-                    index: FragmentIndex(index),
-                    block: Block::new(1),
-                })
+                index.map(|index| Fragment::new(FragmentIndex(index), Block::new(1)))
             };
             let mut tails = Tails::new();
             *tails.of(Kind::Whole) = open(whole);

@@ -41,6 +41,11 @@ impl BlockWord {
     /// Set when the block is stored as it is.
     pub(crate) const RAW: u32 = 1 << 24;
 
+    /// Returns whether the block is stored as it is.
+    pub(crate) fn is_raw(self) -> bool {
+        self.0 & Self::RAW != 0
+    }
+
     /// How many bytes are stored.
     pub(crate) fn stored(self) -> u32 {
         self.0 & !Self::RAW

@@ -408,10 +408,10 @@ impl State {
     fn append(&mut self, compressed: &Compressed) -> Result<(), Error> {
         let stored = compressed.stored();
         let len = u16::try_from(stored.len()).map_err(|_| self.too_large())?;
-        let flag = if compressed.shrank {
-            0
-        } else {
+        let flag = if compressed.is_raw() {
             MetadataHeader::RAW
+        } else {
+            0
         };
         self.bytes.push(&(len | flag).to_le_bytes());
         self.bytes.push(stored);

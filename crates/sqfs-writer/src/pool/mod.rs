@@ -47,18 +47,41 @@ pub(crate) struct Compressed {
     /// Given back already if it was lent and is not needed any more.
     pub(crate) input: Block,
     pub(crate) output: Vec<u8>,
-    /// Whether `output` is shorter; if not, it is of no use.
-    pub(crate) shrank: bool,
+    pub(crate) outcome: Outcome,
+}
+
+/// What is to be stored of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The output, which is shorter.
+    Shrank,
+    /// The input: the output is of no use.
+    Raw,
+    /// The input, which came compressed.
+    Ready,
 }
 
 impl Compressed {
+    /// These bytes as they are, `raw` if they are not compressed.
+    pub(crate) fn ready(bytes: Bytes, raw: bool) -> Self {
+        Self {
+            input: Block::lent(bytes),
+            output: Vec::new(),
+            outcome: if raw { Outcome::Raw } else { Outcome::Ready },
+        }
+    }
+
     /// What is to be stored.
     pub(crate) fn stored(&self) -> &[u8] {
-        if self.shrank {
-            &self.output
-        } else {
-            self.input.filled()
+        match self.outcome {
+            Outcome::Shrank => &self.output,
+            Outcome::Raw | Outcome::Ready => self.input.filled(),
         }
+    }
+
+    /// Returns whether that is not compressed.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.outcome == Outcome::Raw
     }
 }
 
@@ -193,7 +216,10 @@ impl Pool {
 
     /// Takes an output buffer back.
     pub(crate) fn recycle(&mut self, output: Vec<u8>) {
-        self.spare_outputs.push(output);
+        // What came compressed had none.
+        if output.capacity() > 0 {
+            self.spare_outputs.push(output);
+        }
     }
 
     /// Gives the memory of used buffers back.
@@ -246,7 +272,11 @@ fn run(codec: &mut dyn Codec, job: Job) -> Result<Compressed, Error> {
     Ok(Compressed {
         input,
         output,
-        shrank,
+        outcome: if shrank {
+            Outcome::Shrank
+        } else {
+            Outcome::Raw
+        },
     })
 }
 

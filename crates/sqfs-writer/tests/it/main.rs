@@ -22,6 +22,7 @@ mod limits;
 mod memory;
 mod random_trees;
 mod reader;
+mod replay;
 mod round_trip;
 mod tables;
 mod threads;

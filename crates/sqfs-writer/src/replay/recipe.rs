@@ -1,0 +1,232 @@
+//! What a body is without its bytes.
+
+use crate::error::Error;
+use crate::format::{BlockWord, INODE_BLOCKS_MAX};
+use crate::known::Fingerprint;
+use crate::options::TailPolicy;
+
+/// What makes two bodies equal: length, blocks and tail. [`Body::finish_recorded`](crate::Body::finish_recorded) gives
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprints {
+    /// Length of the body in bytes.
+    pub len: u64,
+    /// Of its blocks, holes included. `None` if it has none.
+    pub blocks: Option<Fingerprint>,
+    /// Of its end, if that goes into a fragment.
+    pub tail: Option<Fingerprint>,
+}
+
+/// One block of a body that is stored, or holes that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    /// Blocks that read as zeros, of which nothing is stored.
+    Holes {
+        /// How many blocks.
+        blocks: u64,
+    },
+    /// A block that is stored.
+    Stored {
+        /// How many bytes are stored.
+        len: u32,
+        /// Whether they are not compressed.
+        raw: bool,
+    },
+}
+
+/// A body of an earlier image, for [`DataWriter::replay`](crate::DataWriter::replay).
+#[derive(Clone, Copy, Debug)]
+pub struct Recipe<I> {
+    /// What [`Body::finish_recorded`](crate::Body::finish_recorded) gave for it.
+    pub fingerprints: Fingerprints,
+    /// Its blocks in order, as [`BodyPlace::blocks`](super::BodyPlace::blocks) gives them. Iterated more than once.
+    pub blocks: I,
+    /// What [`Source::block`](super::Source::block) is asked for as the position of its first stored block.
+    pub start: u64,
+    /// What [`Source::tail`](super::Source::tail) is asked for as the position of its tail.
+    pub tail: u64,
+}
+
+impl Run {
+    pub(crate) fn of(word: BlockWord, count: u64) -> Self {
+        match word {
+            BlockWord::HOLE => Self::Holes { blocks: count },
+            word => Self::Stored {
+                len: word.stored(),
+                raw: word.is_raw(),
+            },
+        }
+    }
+}
+
+/// How the bytes of a body divide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Bytes in its blocks, holes included.
+    pub(crate) blocks_len: u64,
+    /// Bytes in its tail.
+    pub(crate) tail_len: usize,
+    /// How many of its blocks are stored.
+    pub(crate) stored: u64,
+    /// Bytes that are stored of them.
+    pub(crate) stored_bytes: u64,
+    /// Bytes in holes.
+    pub(crate) hole_bytes: u64,
+}
+
+impl<I: Iterator<Item = Run> + Clone> Recipe<I> {
+    /// Returns how the body divides, if a writer with these options would divide it so.
+    pub(crate) fn shape(&self, block_size: usize, tails: TailPolicy) -> Result<Shape, Error> {
+        let Fingerprints { len, blocks, tail } = self.fingerprints;
+        let size = block_size as u64;
+        let max = INODE_BLOCKS_MAX * size;
+        if len > max {
+            return Err(Error::Limit {
+                what: "length",
+                entry: "a file".into(),
+                value: len,
+                max,
+            });
+        }
+        let rest = len % size;
+        let shares = match tails {
+            TailPolicy::Never => false,
+            TailPolicy::ShortFiles => len < size,
+            TailPolicy::Always => true,
+        };
+        if tail.is_some() && (rest == 0 || !shares) {
+            return Err(Error::Recipe(
+                "the body has a tail that no fragment would get",
+            ));
+        }
+        let tail_len = if tail.is_some() { rest } else { 0 };
+        let mut shape = Shape {
+            blocks_len: len - tail_len,
+            tail_len: usize::try_from(tail_len).unwrap_or(block_size),
+            stored: 0,
+            stored_bytes: 0,
+            hole_bytes: 0,
+        };
+        let (mut left, mut last_is_hole) = (shape.blocks_len, false);
+        for run in self.blocks.clone() {
+            let taken = match run {
+                Run::Holes { blocks } => {
+                    let bytes = blocks.saturating_mul(size);
+                    // The last one may be short.
+                    if blocks == 0 || bytes >= left.saturating_add(size) {
+                        return Err(Error::Recipe("holes lie beyond the end of the body"));
+                    }
+                    shape.hole_bytes += bytes.min(left);
+                    bytes.min(left)
+                }
+                Run::Stored { len, raw } => {
+                    let bytes = left.min(size);
+                    let fits = match raw {
+                        true => u64::from(len) == bytes,
+                        false => u64::from(len) < bytes,
+                    };
+                    if bytes == 0 || len == 0 || !fits {
+                        return Err(Error::Recipe("a block has a length that it cannot have"));
+                    }
+                    shape.stored += 1;
+                    shape.stored_bytes += u64::from(len);
+                    bytes
+                }
+            };
+            last_is_hole = matches!(run, Run::Holes { .. });
+            left -= taken;
+        }
+        if left > 0 {
+            return Err(Error::Recipe("blocks are missing at the end of the body"));
+        }
+        if tail.is_none() && rest > 0 && shares && !last_is_hole {
+            return Err(Error::Recipe(
+                "the end of the body is a block instead of a tail",
+            ));
+        }
+        if blocks.is_some() != (shape.blocks_len > 0) {
+            return Err(Error::Recipe(
+                "the fingerprint of the blocks does not fit their number",
+            ));
+        }
+        Ok(shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::known::Of;
+
+    fn shape(len: u64, runs: &[Run], tail: bool, tails: TailPolicy) -> Result<Shape, Error> {
+        let fingerprint = Fingerprint::new(blake3::hash(b""), Of::Blocks);
+        let recipe = Recipe {
+            fingerprints: Fingerprints {
+                len,
+                blocks: (!runs.is_empty()).then_some(fingerprint),
+                tail: tail.then_some(fingerprint),
+            },
+            blocks: runs.iter().copied(),
+            start: 0,
+            tail: 0,
+        };
+        recipe.shape(4096, tails)
+    }
+
+    fn stored(len: u32, raw: bool) -> Run {
+        Run::Stored { len, raw }
+    }
+
+    fn holes(blocks: u64) -> Run {
+        Run::Holes { blocks }
+    }
+
+    #[test]
+    fn a_recipe_that_no_body_could_have_is_refused() {
+        use TailPolicy::{Always, Never, ShortFiles};
+        for (len, runs, tail, tails) in [
+            (0, &[][..], true, Always),
+            (4096, &[stored(10, false)], true, Always),
+            (10, &[], true, Never),
+            (4097, &[stored(10, false)], true, ShortFiles),
+            (4097, &[stored(10, false), stored(1, true)], false, Always),
+            (4096, &[], false, Always),
+            (4096, &[stored(4096, false)], false, Always),
+            (4096, &[stored(4095, true)], false, Always),
+            (4096, &[stored(0, false)], false, Always),
+            (4096, &[stored(4097, true)], false, Always),
+            (4096, &[stored(9, false), stored(9, false)], false, Always),
+            (8192, &[stored(9, false)], false, Always),
+            (4096, &[holes(2)], false, Always),
+            (4096, &[holes(u64::MAX)], false, Always),
+            (4096, &[holes(1), holes(0)], false, Always),
+            (4100, &[stored(9, false), stored(3, true)], false, Never),
+            (4100, &[stored(9, false), stored(4, false)], false, Never),
+            (u64::MAX, &[stored(9, false)], false, Always),
+        ] {
+            assert!(
+                shape(len, runs, tail, tails).is_err(),
+                "{len} {runs:?} {tail} {tails:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_recipe_divides_as_its_body_does() {
+        use TailPolicy::{Always, Never};
+        let runs = [holes(2), stored(4096, true), stored(7, false), holes(1)];
+        let found = shape(4 * 4096 + 1, &runs, false, Always).unwrap();
+        let expected = Shape {
+            blocks_len: 4 * 4096 + 1,
+            tail_len: 0,
+            stored: 2,
+            stored_bytes: 4103,
+            hole_bytes: 2 * 4096 + 1,
+        };
+        assert_eq!(found, expected);
+        let found = shape(4100, &[stored(9, false), stored(4, true)], false, Never).unwrap();
+        assert_eq!((found.stored_bytes, found.tail_len), (13, 0));
+        let found = shape(4100, &[stored(9, false)], true, Always).unwrap();
+        assert_eq!((found.blocks_len, found.tail_len), (4096, 4));
+    }
+}
