@@ -90,7 +90,7 @@ impl Place {
         self.path("cache")
     }
 
-    /// Names in the cache directory, sorted; none if it is not there. Locks and notes, which stay
+    /// Names in the cache directory, sorted; none if it is not there. Locks, notes and recall files, which stay
     /// beside artifacts, are left out.
     pub(crate) fn cached(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.cache()) else {
@@ -98,7 +98,10 @@ impl Place {
         };
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.starts_with(".lock-") && !name.starts_with(".note-"))
+            .filter(|name| {
+                let beside = [".lock-", ".note-", ".recall-"];
+                !beside.iter().any(|prefix| name.starts_with(prefix))
+            })
             .collect();
         names.sort();
         names

@@ -18,6 +18,8 @@ mod registry_pull;
 mod registry_real;
 mod registry_security;
 mod registry_tls;
+mod reuse;
+mod reuse_random;
 mod secrets;
 mod sqfs_fixture;
 mod sqfs_large;

@@ -73,8 +73,10 @@ async fn in_span(
         directory: directory.to_owned(),
         name: name.to_owned(),
         staging: Staging::outside(options.store.min_free),
+        recall: None,
     };
-    let (record, summary) = pull::pull(&*source, image, supplies, options, destination).await?;
+    let (record, summary) =
+        pull::pull(&*source, image, supplies, options, destination, None).await?;
     Ok(Built {
         digest,
         path,

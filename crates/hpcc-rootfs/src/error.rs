@@ -234,6 +234,19 @@ impl Error {
         }
     }
 
+    /// Whether a build that copies from earlier ones may have failed for that.
+    pub(crate) fn is_of_reuse(&self) -> bool {
+        matches!(
+            self,
+            Self::Image(_)
+                | Self::Writer(_)
+                | Self::Internal { .. }
+                | Self::Unproved
+                | Self::TarEntryCountExceeded { .. }
+                | Self::TarTotalBytesExceeded { .. }
+        )
+    }
+
     /// The index of the layer whose bytes cannot be right, or those of its maker if they are.
     pub(crate) fn layer_without_sense(&self) -> Option<usize> {
         let Self::Image(error) = self else {

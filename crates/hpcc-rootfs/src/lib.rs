@@ -46,6 +46,7 @@ mod mount_points;
 mod options;
 mod progress;
 mod pull;
+mod recall;
 mod regular_file;
 mod stop;
 mod store;
@@ -67,5 +68,5 @@ pub use store::{
     Pulling, Record, RecordError, Store, StoreOptions, Untrusted, open_artifact, read_record,
     verify_file,
 };
-pub use summary::Summary;
+pub use summary::{Reuse, Summary};
 pub use timings::{Stage, Timings};

@@ -8,20 +8,23 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ociget::{Client, DiffId, Digest, Image, Request, Source, Verified};
+use ociget::{Client, Digest, Image, Request, Source, Verified};
 use sqfs_writer::DataWriter;
 
 use crate::error::Error;
 use crate::feed::{self, Feed, Meters, ReadAhead};
-use crate::flatten::{self, LayerSpec};
+use crate::flatten::{self, KnownLayer, LayerSource, LayerSpec, Layers, Proof};
 use crate::guest;
+use crate::layer::{self, Stream};
 use crate::options::Options;
 use crate::progress::{Event, Progress};
+use crate::recall::{Documents, Plan, Recorder, Spool};
 use crate::stop::Stop;
 use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging};
-use crate::summary::Summary;
+use crate::summary::{Reuse, Summary};
 use crate::supplies::{HashedSupplies, Supplies};
 use crate::timings::{Stage, Timings};
 
@@ -32,6 +35,8 @@ pub(crate) struct Destination {
     pub(crate) name: OsString,
     /// How the file is staged.
     pub(crate) staging: Staging,
+    /// What is left there for later builds, and under which name.
+    pub(crate) recall: Option<(OsString, Documents)>,
 }
 
 /// What is done with an image, apart from where it comes from.
@@ -83,6 +88,7 @@ pub(crate) async fn pull(
     supplies: HashedSupplies,
     options: &Options,
     destination: Destination,
+    plan: Option<Arc<Plan>>,
 ) -> Result<(Record, Summary), Error> {
     let started = Instant::now();
     let recipe = Recipe::new(&image, supplies, options);
@@ -90,19 +96,36 @@ pub(crate) async fn pull(
         directory,
         name,
         staging,
+        recall,
     } = destination;
     // The threads below outlive this future if it is dropped; then they are to stop.
     let stop = staging.stop.clone();
     let _stop = stop.on_drop();
     let staged = StagedFile::create(&directory, staging)
         .map_err(|error| Error::store("write to", &directory, error))?;
+    let (recall_name, documents) = recall.unzip();
+    let spool = documents.and_then(|documents| {
+        // Without it later builds take longer, which is no reason not to build.
+        let staging = Staging::new(options.store.min_free, None).with_stop(stop.clone());
+        let staged = StagedFile::create(&directory, staging).ok()?;
+        Some((Spool::new(staged, &image, &options.limits), documents))
+    });
 
     let read_ahead = ReadAhead::new(options.parallel_layers, options.read_ahead);
-    let (feed, requests) = feed::feed(read_ahead, stop.clone());
+    let known = |layer| {
+        plan.as_ref()
+            .is_some_and(|plan: &Arc<Plan>| plan.knows(layer))
+    };
+    let on_demand = (0..image.layers.len()).map(known).collect();
+    let (feed, requests) = feed::feed(read_ahead, on_demand, stop.clone());
     let meters = feed.meters();
     let assembly = tokio::task::spawn_blocking({
         let image = image.clone();
-        move || assemble(&image, recipe, feed, staged, stop)
+        let layers = Recalling {
+            feed,
+            plan: plan.clone(),
+        };
+        move || assemble(&image, recipe, layers, staged, spool, stop)
     });
     let downloads = feed::serve(requests, source, &image, &options.progress);
     let (served, assembled) = tokio::join!(downloads, assembly);
@@ -119,16 +142,28 @@ pub(crate) async fn pull(
         }
     };
 
-    let proofs = Proofs::collect(&image, served.proofs, assembled.diff_ids)?;
+    let remembered = |proof: &&Proof| matches!(proof, Proof::Remembered(_));
+    let reused = assembled.proofs.iter().filter(remembered).count();
+    let proofs = Proofs::collect(&image, served.proofs, assembled.proofs)?;
     options.progress.tell(&Event::Publishing);
     let mut summary = assembled.summary;
+    if let Some(plan) = plan {
+        summary.reuse = Reuse {
+            layers: reused,
+            bytes: plan.copied(),
+            sources: plan.sources(),
+        };
+    }
     let record = tokio::task::spawn_blocking(move || {
         let publishing = Instant::now();
-        assembled
-            .artifact
-            .publish(&name, &proofs)
-            .map(|record| (record, publishing.elapsed()))
-            .map_err(|error| Error::store("publish to", &directory, error))
+        let published = assembled.artifact.publish(&name, &proofs);
+        let record = published.map_err(|error| Error::store("publish to", &directory, error))?;
+        if let (Some(recall), Some(name)) = (assembled.recall, recall_name)
+            && let Err(error) = recall.publish_carelessly(&name)
+        {
+            tracing::debug!(%error, "nothing is left for later builds");
+        }
+        Ok::<_, Error>((record, publishing.elapsed()))
     });
     let (record, publishing) = record.await.map_err(Error::worker)??;
     summary.timings = timings(&meters, &summary.image, publishing, started.elapsed());
@@ -196,7 +231,9 @@ impl Recipe {
 /// A complete file without a name, and what it rests on.
 struct Assembled {
     artifact: SealedArtifact,
-    diff_ids: Vec<Verified<DiffId>>,
+    /// What is left for later builds, complete and without a name.
+    recall: Option<StagedFile>,
+    proofs: Vec<Proof>,
     summary: Summary,
 }
 
@@ -204,15 +241,25 @@ struct Assembled {
 fn assemble(
     image: &Image,
     mut recipe: Recipe,
-    mut feed: Feed,
+    mut source: Recalling,
     staged: StagedFile,
+    spool: Option<(Spool, Documents)>,
     stop: Stop,
 ) -> Result<Assembled, Error> {
     let mut data = DataWriter::new(ArtifactWriter::new(staged), &recipe.writer)?;
     data.cancel_when(move || stop.is_requested());
+    if let Some(plan) = &source.plan {
+        let copies = plan.copies().map_err(sqfs_writer::Error::Source)?;
+        data.replay_from(copies);
+    }
+    let (mut spool, documents) = spool.unzip();
+    if spool.is_some() {
+        data.keep_places();
+    }
     let layers: Vec<_> = image.layers.iter().map(layer_spec).collect();
     let reading = Instant::now();
-    let flattened = flatten::flatten(&layers, &mut feed, &mut data, &recipe.flatten)?;
+    let mut recorder = Recorder::new(&mut data, &mut spool);
+    let flattened = flatten::flatten(&layers, &mut source, &mut recorder, &recipe.flatten)?;
     let reading = reading.elapsed();
 
     recipe.progress.tell(&Event::Sealing);
@@ -230,9 +277,17 @@ fn assemble(
         .sink
         .seal(sealed.superblock, recipe.key)
         .map_err(sqfs_writer::Error::Sink)?;
+    let recall = match (spool, sealed.places, documents) {
+        (Some(spool), Some(places), Some(documents)) => {
+            let root = artifact.record().root();
+            spool.seal(&places, root, &documents).ok()
+        }
+        _ => None,
+    };
     Ok(Assembled {
         artifact,
-        diff_ids: flattened.proofs,
+        recall,
+        proofs: flattened.proofs,
         summary: Summary {
             replaced_mount_points,
             flattened: flattened.report,
@@ -244,6 +299,26 @@ fn assemble(
     })
 }
 
+/// Layers from the network, and those that earlier builds know.
+struct Recalling {
+    feed: Feed,
+    plan: Option<Arc<Plan>>,
+}
+
+impl LayerSource for Recalling {
+    fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, layer::Error> {
+        self.feed.open(layer, layers)
+    }
+
+    fn known(&mut self, layer: usize, choice: usize) -> Option<Box<dyn KnownLayer>> {
+        self.plan.as_ref()?.known(layer, choice)
+    }
+
+    fn check(&self) -> Result<(), layer::Error> {
+        self.feed.check()
+    }
+}
+
 fn layer_spec(layer: &ociget::Layer) -> LayerSpec {
     LayerSpec {
         size: layer.descriptor.size,
@@ -252,37 +327,36 @@ fn layer_spec(layer: &ociget::Layer) -> LayerSpec {
 }
 
 /// Everything that has to be true of the bytes an artifact was made from: the manifest, and of each
-/// layer the blob and the tar in it.
+/// layer the blob and the tar in it, by this build or by an earlier one that remembers it.
 ///
 /// Publishing takes it as an argument, so that no path leads there without it.
 #[derive(Debug)]
 pub(crate) struct Proofs {
-    _blobs: Vec<Verified<Digest>>,
-    _diff_ids: Vec<Verified<DiffId>>,
+    _layers: Vec<(Option<Verified<Digest>>, Proof)>,
 }
 
 impl Proofs {
     fn collect(
         image: &Image,
         blobs: Vec<Option<Verified<Digest>>>,
-        diff_ids: Vec<Verified<DiffId>>,
+        proofs: Vec<Proof>,
     ) -> Result<Self, Error> {
-        let blobs: Option<Vec<_>> = blobs.into_iter().collect();
-        let complete = |blobs: &Vec<Verified<Digest>>| {
-            blobs.len() == image.layers.len()
-                && diff_ids.len() == image.layers.len()
-                && image.layers.iter().zip(blobs.iter().zip(&diff_ids)).all(
-                    |(layer, (blob, diff_id))| {
-                        layer.descriptor.digest == *blob.get() && layer.diff_id == *diff_id.get()
-                    },
-                )
+        let proved = |(layer, (blob, proof)): (&ociget::Layer, &(Option<Verified<_>>, Proof))| {
+            let (digest, diff_id) = (&layer.descriptor.digest, &layer.diff_id);
+            match proof {
+                Proof::Read(read) => {
+                    let blob = blob.as_ref();
+                    blob.is_some_and(|blob| blob.get() == digest) && read.get() == diff_id
+                }
+                Proof::Remembered(proof) => proof.blob == *digest && proof.diff_id == *diff_id,
+            }
         };
-        match blobs.filter(complete) {
-            Some(blobs) => Ok(Self {
-                _blobs: blobs,
-                _diff_ids: diff_ids,
-            }),
-            None => Err(Error::Unproved),
+        let count = image.layers.len();
+        let complete = blobs.len() == count && proofs.len() == count;
+        let layers: Vec<_> = blobs.into_iter().zip(proofs).collect();
+        if complete && image.layers.iter().zip(&layers).all(proved) {
+            return Ok(Self { _layers: layers });
         }
+        Err(Error::Unproved)
     }
 }

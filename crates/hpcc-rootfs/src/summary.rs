@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use ociget::Digest;
+
 use crate::flatten;
 use crate::timings::Timings;
 
@@ -24,6 +26,20 @@ pub struct Summary {
     pub sealing: Duration,
     /// Where the time went, stage by stage.
     pub timings: Timings,
+    /// What was taken from earlier builds.
+    pub reuse: Reuse,
+}
+
+/// What a build took from the artifacts of earlier ones, instead of fetching and compressing it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reuse {
+    /// Layers that were not fetched.
+    pub layers: usize,
+    /// Stored bytes that were copied.
+    pub bytes: u64,
+    /// Images whose artifacts they were copied from.
+    pub sources: Vec<Digest>,
 }
 
 impl Summary {
@@ -60,6 +76,15 @@ impl fmt::Display for Summary {
             Bytes(image.hole_bytes),
             Bytes(image.dead_bytes),
         )?;
+        if self.reuse.layers > 0 {
+            writeln!(
+                f,
+                "reuse:     {} layers not fetched, {} copied from {} earlier artifacts",
+                self.reuse.layers,
+                Bytes(self.reuse.bytes),
+                self.reuse.sources.len(),
+            )?;
+        }
         for (what, count) in [
             (
                 "entries that tried to reach /.hpcc, dropped",

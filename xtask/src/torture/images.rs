@@ -15,6 +15,9 @@ pub(super) fn add(store: &mut Store, random: &mut Random) -> Vec<Served> {
     let images = [
         ("noise", noise(random)),
         ("layers", layers(random)),
+        ("same-base", on_a_base(1)),
+        ("same-base-again", on_a_base(2)),
+        ("base-replaced", on_a_base(3).layer(replaces())),
         ("small-files", small_files()),
         ("holes", holes()),
         ("waiting-links", waiting_links()),
@@ -59,6 +62,26 @@ fn layers(random: &mut Random) -> Image {
         .file("usr/lib/libc.so", random.bytes(10_000))
         .compressed(Compression::None);
     Image::new().layer(base).layer(middle).layer(top)
+}
+
+/// Layers that several images have, and one of its own.
+fn on_a_base(seed: u64) -> Image {
+    let mut random = Random::new(7);
+    let mut base = Layer::new().dir("base");
+    for n in 0..200 {
+        let length = usize::try_from(random.below(3000)).unwrap_or(0);
+        base = base.file(format!("base/{n}"), random.bytes(length));
+    }
+    let base = base.file("base/large", random.bytes(500_000));
+    let own = Layer::new().file("own", Random::new(seed).bytes(20_000));
+    Image::new().layer(base).layer(own)
+}
+
+fn replaces() -> Layer {
+    let files = (0..200).step_by(9);
+    files.fold(Layer::new(), |layer, n| {
+        layer.file(format!("base/{n}"), b"replaced")
+    })
 }
 
 fn small_files() -> Image {

@@ -41,7 +41,9 @@ pub(crate) use share::ReadAhead;
 
 /// Makes the two ends of the bridge. Once `stop` is requested, the blocking one fails at its next
 /// piece, whatever has been read ahead.
-pub(crate) fn feed(read_ahead: ReadAhead, stop: Stop) -> (Feed, Requests) {
+///
+/// Layers that `on_demand` names are not fetched ahead: most likely nobody will read them.
+pub(crate) fn feed(read_ahead: ReadAhead, on_demand: Vec<bool>, stop: Stop) -> (Feed, Requests) {
     let (requests, receiver) = mpsc::channel(1);
     let meters = Arc::<Meters>::default();
     let feed = Feed {
@@ -49,6 +51,7 @@ pub(crate) fn feed(read_ahead: ReadAhead, stop: Stop) -> (Feed, Requests) {
         meters: Arc::clone(&meters),
         read_ahead,
         stop,
+        on_demand,
         started: None,
         ahead: VecDeque::new(),
     };
@@ -61,6 +64,8 @@ pub(crate) struct Feed {
     meters: Arc<Meters>,
     read_ahead: ReadAhead,
     stop: Stop,
+    /// Layers that are not started before somebody asks for them.
+    on_demand: Vec<bool>,
     /// The oldest layer that was started so far.
     started: Option<usize>,
     /// Layers that were started and not yet opened, newest first.
@@ -109,6 +114,11 @@ impl LayerSource for Feed {
     fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, Error> {
         let current = match self.ahead.pop_front() {
             Some((started, ahead)) if started == layer => ahead,
+            // One that was not to be fetched ahead comes before those that are: they wait for their turn.
+            Some(other) if other.0 < layer => {
+                self.ahead.push_front(other);
+                self.start(layer, layers)?
+            }
             // Not the order that was announced: nothing that waits will be of use.
             _ => {
                 self.ahead.clear();
@@ -118,6 +128,13 @@ impl LayerSource for Feed {
         let mut oldest = self.started.unwrap_or(layer).min(layer);
         while self.ahead.len() + 1 < self.read_ahead.layers() && oldest > 0 {
             oldest -= 1;
+            if self
+                .on_demand
+                .get(oldest)
+                .is_some_and(|on_demand| *on_demand)
+            {
+                continue;
+            }
             let next = self.start(oldest, layers)?;
             self.ahead.push_back((oldest, next));
         }

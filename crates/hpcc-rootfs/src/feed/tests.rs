@@ -117,7 +117,7 @@ async fn however_much_is_read_ahead_the_layers_are_the_same() {
     let order = [6, 5, 4, 3, 2, 1, 0, 4, 1];
     let expected: Vec<_> = order.iter().map(|n| format!("from-{n}")).collect();
     for (layers, bytes) in [(1, 24 << 20), (3, 24 << 20), (7, 100), (100, 0)] {
-        let (mut feed, requests) = feed(read_ahead(layers, bytes), Stop::default());
+        let (mut feed, requests) = feed(read_ahead(layers, bytes), Vec::new(), Stop::default());
         let specs = specs.clone();
         let reader = tokio::task::spawn_blocking(move || names(&mut feed, &specs, &order));
         send(requests, blobs.iter().cloned().map(Some).collect()).await;
@@ -131,7 +131,7 @@ async fn damage_that_was_found_ahead_is_told_in_its_turn() {
     let mut blobs: Vec<_> = blobs.into_iter().map(Some).collect();
     let last = blobs[3].as_mut().unwrap();
     last.truncate(last.len() - 9);
-    let (mut feed, requests) = feed(read_ahead(7, 64 << 20), Stop::default());
+    let (mut feed, requests) = feed(read_ahead(7, 64 << 20), Vec::new(), Stop::default());
     let reader = tokio::task::spawn_blocking(move || {
         names(&mut feed, &specs, &[6, 5, 4]).unwrap();
         names(&mut feed, &specs, &[3])
@@ -150,7 +150,7 @@ async fn stop_ends_reading_whatever_is_read_ahead() {
     let (blobs, specs) = image();
     let stop = Stop::default();
     let guard = stop.on_drop();
-    let (mut feed, requests) = feed(read_ahead(7, 64 << 20), stop);
+    let (mut feed, requests) = feed(read_ahead(7, 64 << 20), Vec::new(), stop);
     let reader = tokio::task::spawn_blocking(move || {
         names(&mut feed, &specs, &[6]).unwrap();
         feed.check().unwrap();
@@ -174,7 +174,7 @@ async fn a_reader_that_gives_up_ends_every_download_and_thread() {
     let (blobs, specs) = image();
     let mut blobs: Vec<_> = blobs.into_iter().map(Some).collect();
     blobs[5] = None;
-    let (mut feed, requests) = feed(read_ahead(6, 6 << 20), Stop::default());
+    let (mut feed, requests) = feed(read_ahead(6, 6 << 20), Vec::new(), Stop::default());
     let reader = tokio::task::spawn_blocking(move || {
         let names = names(&mut feed, &specs, &[6]);
         drop(feed);
@@ -182,4 +182,35 @@ async fn a_reader_that_gives_up_ends_every_download_and_thread() {
     });
     send(requests, blobs).await;
     assert_eq!(reader.await.unwrap().unwrap(), ["from-6"]);
+}
+
+/// Layers that earlier builds know: nothing comes of their blobs, until one of them turns out to be needed.
+#[tokio::test]
+async fn layers_on_demand_are_requested_only_when_they_are_opened() {
+    let (blobs, specs) = image();
+    let on_demand = [true, true, false, true, false, true, false];
+    let (mut feed, requests) = feed(read_ahead(7, 64 << 20), on_demand.to_vec(), Stop::default());
+    let reader = tokio::task::spawn_blocking(move || names(&mut feed, &specs, &[6, 4, 3, 2, 0]));
+    let Requests {
+        mut receiver,
+        meters,
+    } = requests;
+    let (forward, forwarded) = mpsc::channel(1);
+    let requested = tokio::spawn(async move {
+        let mut requested = Vec::new();
+        while let Some(request) = receiver.recv().await {
+            requested.push(request.layer);
+            forward.send(request).await.unwrap();
+        }
+        requested
+    });
+    let requests = Requests {
+        receiver: forwarded,
+        meters,
+    };
+    send(requests, blobs.into_iter().map(Some).collect()).await;
+    let expected = [6, 4, 3, 2, 0].map(|layer| format!("from-{layer}"));
+    assert_eq!(reader.await.unwrap().unwrap(), expected);
+    // The first three at once, each of the others when its turn comes.
+    assert_eq!(requested.await.unwrap(), [6, 4, 2, 3, 0]);
 }

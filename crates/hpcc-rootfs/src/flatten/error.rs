@@ -54,6 +54,15 @@ pub enum Error {
     /// more.
     #[error("flattening was stopped")]
     Stopped(#[source] layer::Error),
+    /// What an earlier build left of a layer changed while it was used.
+    #[error("cannot take {layer} from an earlier build")]
+    Known {
+        /// Which one.
+        layer: LayerName,
+        /// What is wrong with it.
+        #[source]
+        source: std::io::Error,
+    },
     /// A layer was read twice with the same digest and different entries: a fault of this program.
     #[error("{layer} lost a file between two readings; this is a bug, please report it")]
     Lost {

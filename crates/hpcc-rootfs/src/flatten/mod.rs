@@ -21,6 +21,7 @@ mod apply;
 mod change;
 mod cost;
 mod error;
+mod known;
 mod lookup;
 mod marker;
 mod options;
@@ -33,7 +34,7 @@ mod waiting;
 
 use std::io::{self, Read};
 
-use ociget::{DiffId, Verified};
+use ociget::DiffId;
 use sqfs_writer::Tree;
 
 use self::apply::Applier;
@@ -42,6 +43,7 @@ use self::steps::Ticks;
 use crate::layer::{self, Limits, Stream};
 
 pub use error::{EntryProblem, Error, LayerName};
+pub use known::{Counts, KnownBody, KnownLayer, Proof, Remembered};
 pub use options::{Options, Report};
 pub use sink::{Body, BodySink};
 
@@ -97,6 +99,13 @@ pub trait LayerSource {
     /// [`layer::Error`], handed on as [`Error::Layer`].
     fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, layer::Error>;
 
+    /// Returns the entries of a layer from an earlier build, from their start. There may be several of them, `choice`
+    /// counts from 0; the one that [`flatten`] decides for is asked for twice. The default knows none.
+    fn known(&mut self, layer: usize, choice: usize) -> Option<Box<dyn KnownLayer>> {
+        let _ = (layer, choice);
+        None
+    }
+
     /// Returns an error if nobody needs the image any more. [`flatten`] calls it between two layers
     /// and, while no layer is open, after at most 1024 entries, names or path components, so it
     /// should be quick. An open [`Stream`] answers for itself. The default goes on.
@@ -114,7 +123,7 @@ pub struct Flattened<H> {
     /// The tree. Its root has no entry named [`RESERVED`].
     pub tree: Tree<H>,
     /// One proof for each layer, oldest first.
-    pub proofs: Vec<Verified<DiffId>>,
+    pub proofs: Vec<Proof>,
     /// What happened on the way.
     pub report: Report,
 }

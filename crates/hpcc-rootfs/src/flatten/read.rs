@@ -2,19 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ociget::{DiffId, Verified};
 use sqfs_writer::{Kind, Tree};
 
 use super::change::{Action, Changes, Content};
 use super::cost;
-use super::error::{Error, LayerName};
+use super::error::{Error, Halt, LayerName};
+use super::known::{Counts, KnownBody, KnownLayer, Proof};
 use super::marker::{Role, join, role};
 use super::options::Report;
 use super::shadow::Shadow;
 use super::sink::{Body, BodySink};
 use super::steps::Ticks;
 use super::{LayerSource, LayerSpec, Layers};
-use crate::layer::{Budget, Entry, EntryKind, Segment, TarReader};
+use crate::layer::{Budget, Entry, EntryKind, Limit, Segment, TarReader};
 
 /// The first reading of an image's layers, newest first.
 pub(super) struct Reading<'a> {
@@ -37,78 +37,35 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reads one layer to its end.
+    /// Takes one layer: from an earlier build if that has all that is needed, else from its archive, to its end.
     pub(super) fn layer<S: BodySink>(
         &mut self,
         index: usize,
         source: &mut dyn LayerSource,
         bodies: &mut S,
-    ) -> Result<(Changes<S::Handle>, Verified<DiffId>), Error> {
+    ) -> Result<(Changes<S::Handle>, Proof), Error> {
         let context = Context::new(index, self.layers)?;
-        let mut tar = context.open(source, &mut self.budget)?;
-        let mut changes = Changes::new();
-        let charge = |tar: &mut TarReader<'_>, bytes| {
-            let charged = tar.charge(bytes);
-            charged.map_err(|e| context.layer(e))
-        };
-        let mut entry = Entry::default();
-        let mut ordinal = 0;
-        while tar.read_entry(&mut entry).map_err(|e| context.layer(e))? {
-            self.report.acls += u64::from(entry.acls);
-            self.report.unstorable_xattrs += u64::from(entry.unstorable_xattrs);
-            self.report.overlay_xattrs += u64::from(entry.overlay_xattrs);
-            let role =
-                role(&entry.path).map_err(|problem| problem.of(&entry.path).at(context.name()))?;
-            match role {
-                Role::Reserved => self.report.reserved += 1,
-                Role::Hidden => self.report.hidden += 1,
-                Role::Opaque { directory } => {
-                    self.report.whiteouts += 1;
-                    charge(&mut tar, cost::marker(changes.suffix(directory)))?;
-                    changes.push(directory, Action::Opaque);
-                }
-                Role::Whiteout { directory, name } => {
-                    self.report.whiteouts += 1;
-                    let path = join(directory, name);
-                    charge(&mut tar, cost::marker(changes.suffix(&path)))?;
-                    changes.push(&path, Action::Whiteout);
-                }
-                Role::File => {
-                    let metadata = std::mem::take(&mut entry.metadata);
-                    let kind = match std::mem::take(&mut entry.kind) {
-                        EntryKind::HardLink(target) => {
-                            let suffix = changes.suffix(&entry.path);
-                            charge(&mut tar, cost::link(&entry.path, suffix, &target))?;
-                            changes.push(&entry.path, Action::Link(target));
-                            ordinal += 1;
-                            continue;
-                        }
-                        // An empty body costs nothing to write, and a reading to get back.
-                        EntryKind::File { size }
-                            if size > 0 && self.shadow.is_dead(&entry.path) =>
-                        {
-                            self.report.skipped_bytes += size;
-                            let layer = index;
-                            Kind::File(Content::Skipped { layer, ordinal })
-                        }
-                        EntryKind::File { size } => {
-                            Kind::File(context.body(&mut tar, &entry.path, size, bodies)?)
-                        }
-                        EntryKind::Directory => Kind::directory(),
-                        EntryKind::Symlink(target) => Kind::Symlink(target),
-                        EntryKind::CharDevice(device) => Kind::CharDevice(device),
-                        EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
-                        EntryKind::Fifo => Kind::Fifo,
-                    };
-                    let suffix = changes.suffix(&entry.path);
-                    charge(&mut tar, cost::place(&entry.path, suffix, &metadata, &kind))?;
-                    changes.push(&entry.path, Action::Place(metadata, kind));
-                }
+        let before = Self::counts(&self.budget);
+        bodies.begin_layer(context.spec);
+        let (changes, proof) = match self.known(index, source) {
+            Some(known) => {
+                let input = Known::new(known, &mut self.budget, &context)?;
+                let (report, shadow) = (&mut self.report, &self.shadow);
+                read(input, &context, report, shadow, bodies)?
             }
-            ordinal += 1;
-        }
-        let proof = tar.finish().map_err(|e| context.layer(e))?;
-        let changes = changes.finish();
+            None => {
+                let input = Archive(context.open(source, &mut self.budget)?);
+                let (report, shadow) = (&mut self.report, &self.shadow);
+                read(input, &context, report, shadow, bodies)?
+            }
+        };
+        let after = Self::counts(&self.budget);
+        let counts = Counts {
+            entries: after.entries - before.entries,
+            logical_bytes: after.logical_bytes - before.logical_bytes,
+            unpacked_bytes: after.unpacked_bytes - before.unpacked_bytes,
+        };
+        bodies.end_layer(counts, &proof);
         if index > 0 {
             let (budget, sum) = (&mut self.budget, &mut self.shadow_bytes);
             let charge = |bytes| {
@@ -120,6 +77,54 @@ impl<'a> Reading<'a> {
             added.map_err(|problem| problem.at(context.name()))?;
         }
         Ok((changes, proof))
+    }
+
+    fn counts(budget: &Budget) -> Counts {
+        Counts {
+            entries: budget.entries(),
+            logical_bytes: budget.logical_bytes(),
+            unpacked_bytes: budget.unpacked_bytes(),
+        }
+    }
+
+    /// Returns a layer of an earlier build that has every body that is needed, and fits the limits.
+    fn known(&self, index: usize, source: &mut dyn LayerSource) -> Option<Box<dyn KnownLayer>> {
+        let mut choice = 0;
+        while let Some(known) = source.known(index, choice) {
+            if self.is_complete(known, source).unwrap_or(false) {
+                return source.known(index, choice);
+            }
+            choice += 1;
+        }
+        None
+    }
+
+    fn is_complete(
+        &self,
+        mut known: Box<dyn KnownLayer>,
+        source: &dyn LayerSource,
+    ) -> Result<bool, Unusable> {
+        let mut budget = self.budget.clone();
+        take_counts(&mut budget, known.counts()).map_err(|_| Unusable)?;
+        let check = || source.check();
+        let mut ticks = Ticks::new(&check);
+        let mut entry = Entry::default();
+        while let Some(body) = known.next(&mut entry).map_err(|_| Unusable)? {
+            ticks.tick().map_err(|_| Unusable)?;
+            let needed = matches!(entry.kind, EntryKind::File { .. })
+                && matches!(role(&entry.path), Ok(Role::File))
+                && !self.skips(&entry);
+            if needed && body.is_none() {
+                return Ok(false);
+            }
+        }
+        known.finish().map_err(|_| Unusable)?;
+        Ok(true)
+    }
+
+    /// Whether the body of a file is most likely not needed.
+    fn skips(&self, entry: &Entry) -> bool {
+        skips(entry, &self.shadow)
     }
 
     /// What was counted, and what is left of the budget for the tree.
@@ -140,6 +145,203 @@ impl<'a> Reading<'a> {
         };
         (report, budget)
     }
+}
+
+/// What an earlier build left cannot be used.
+struct Unusable;
+
+/// An empty body costs nothing to write, and a reading to get back.
+fn skips(entry: &Entry, shadow: &Shadow) -> bool {
+    matches!(entry.kind, EntryKind::File { size } if size > 0) && shadow.is_dead(&entry.path)
+}
+
+fn take_counts(budget: &mut Budget, counts: Counts) -> Result<(), Limit> {
+    let Counts {
+        entries,
+        logical_bytes,
+        unpacked_bytes,
+    } = counts;
+    budget.take_known(entries, logical_bytes, unpacked_bytes)
+}
+
+/// Where the entries of a layer come from.
+trait Input<S: BodySink> {
+    fn next(&mut self, entry: &mut Entry, context: &Context<'_>) -> Result<bool, Error>;
+    fn charge(&mut self, bytes: u64, path: &[u8], context: &Context<'_>) -> Result<(), Error>;
+    fn body(
+        &mut self,
+        path: &[u8],
+        size: u64,
+        bodies: &mut S,
+        context: &Context<'_>,
+    ) -> Result<Content<S::Handle>, Error>;
+    fn finish(self, context: &Context<'_>) -> Result<Proof, Error>;
+}
+
+/// From its archive.
+struct Archive<'s>(TarReader<'s>);
+
+impl<S: BodySink> Input<S> for Archive<'_> {
+    fn next(&mut self, entry: &mut Entry, context: &Context<'_>) -> Result<bool, Error> {
+        self.0.read_entry(entry).map_err(|e| context.layer(e))
+    }
+
+    fn charge(&mut self, bytes: u64, _path: &[u8], context: &Context<'_>) -> Result<(), Error> {
+        self.0.charge(bytes).map_err(|e| context.layer(e))
+    }
+
+    fn body(
+        &mut self,
+        path: &[u8],
+        size: u64,
+        bodies: &mut S,
+        context: &Context<'_>,
+    ) -> Result<Content<S::Handle>, Error> {
+        context.body(&mut self.0, path, size, bodies)
+    }
+
+    fn finish(self, context: &Context<'_>) -> Result<Proof, Error> {
+        let proof = self.0.finish().map_err(|e| context.layer(e))?;
+        Ok(Proof::Read(proof))
+    }
+}
+
+/// From an earlier build.
+struct Known<'s> {
+    layer: Box<dyn KnownLayer>,
+    budget: &'s mut Budget,
+    body: Option<KnownBody>,
+}
+
+impl<'s> Known<'s> {
+    fn new(
+        layer: Box<dyn KnownLayer>,
+        budget: &'s mut Budget,
+        context: &Context<'_>,
+    ) -> Result<Self, Error> {
+        let taken = take_counts(budget, layer.counts());
+        taken.map_err(|limit| Halt::from(limit).of(b"").at(context.name()))?;
+        Ok(Self {
+            layer,
+            budget,
+            body: None,
+        })
+    }
+}
+
+impl<S: BodySink> Input<S> for Known<'_> {
+    fn next(&mut self, entry: &mut Entry, context: &Context<'_>) -> Result<bool, Error> {
+        match self.layer.next(entry) {
+            Ok(Some(body)) => {
+                self.body = body;
+                Ok(true)
+            }
+            Ok(None) => Ok(false),
+            Err(source) => Err(context.known(source)),
+        }
+    }
+
+    fn charge(&mut self, bytes: u64, path: &[u8], context: &Context<'_>) -> Result<(), Error> {
+        let charged = self.budget.take_metadata(bytes);
+        charged.map_err(|limit| Halt::from(limit).of(path).at(context.name()))
+    }
+
+    fn body(
+        &mut self,
+        path: &[u8],
+        _size: u64,
+        bodies: &mut S,
+        context: &Context<'_>,
+    ) -> Result<Content<S::Handle>, Error> {
+        let lost = || Error::Lost {
+            layer: context.name(),
+        };
+        let body = self.body.take().ok_or_else(lost)?;
+        let replayed = bodies.replay(&body).map_err(|source| Error::Sink {
+            layer: context.name(),
+            entry: path.into(),
+            source: Box::new(source),
+        });
+        let handle = replayed?.ok_or_else(lost)?;
+        let data = body.data;
+        Ok(Content::Written { handle, data })
+    }
+
+    fn finish(self, context: &Context<'_>) -> Result<Proof, Error> {
+        let remembered = self.layer.finish().map_err(|e| context.known(e))?;
+        Ok(Proof::Remembered(remembered))
+    }
+}
+
+/// Turns the entries of a layer into changes.
+fn read<S: BodySink>(
+    mut input: impl Input<S>,
+    context: &Context<'_>,
+    report: &mut Report,
+    shadow: &Shadow,
+    bodies: &mut S,
+) -> Result<(Changes<S::Handle>, Proof), Error> {
+    let mut changes = Changes::new();
+    let mut entry = Entry::default();
+    let mut ordinal = 0;
+    while input.next(&mut entry, context)? {
+        bodies.entry(&entry);
+        report.acls += u64::from(entry.acls);
+        report.unstorable_xattrs += u64::from(entry.unstorable_xattrs);
+        report.overlay_xattrs += u64::from(entry.overlay_xattrs);
+        let role =
+            role(&entry.path).map_err(|problem| problem.of(&entry.path).at(context.name()))?;
+        match role {
+            Role::Reserved => report.reserved += 1,
+            Role::Hidden => report.hidden += 1,
+            Role::Opaque { directory } => {
+                report.whiteouts += 1;
+                let cost = cost::marker(changes.suffix(directory));
+                input.charge(cost, directory, context)?;
+                changes.push(directory, Action::Opaque);
+            }
+            Role::Whiteout { directory, name } => {
+                report.whiteouts += 1;
+                let path = join(directory, name);
+                input.charge(cost::marker(changes.suffix(&path)), &path, context)?;
+                changes.push(&path, Action::Whiteout);
+            }
+            Role::File => {
+                let skipped = skips(&entry, shadow);
+                let metadata = std::mem::take(&mut entry.metadata);
+                let kind = match std::mem::take(&mut entry.kind) {
+                    EntryKind::HardLink(target) => {
+                        let suffix = changes.suffix(&entry.path);
+                        let cost = cost::link(&entry.path, suffix, &target);
+                        input.charge(cost, &entry.path, context)?;
+                        changes.push(&entry.path, Action::Link(target));
+                        ordinal += 1;
+                        continue;
+                    }
+                    EntryKind::File { size } if skipped => {
+                        report.skipped_bytes += size;
+                        let layer = context.index;
+                        Kind::File(Content::Skipped { layer, ordinal })
+                    }
+                    EntryKind::File { size } => {
+                        Kind::File(input.body(&entry.path, size, bodies, context)?)
+                    }
+                    EntryKind::Directory => Kind::directory(),
+                    EntryKind::Symlink(target) => Kind::Symlink(target),
+                    EntryKind::CharDevice(device) => Kind::CharDevice(device),
+                    EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
+                    EntryKind::Fifo => Kind::Fifo,
+                };
+                let suffix = changes.suffix(&entry.path);
+                let cost = cost::place(&entry.path, suffix, &metadata, &kind);
+                input.charge(cost, &entry.path, context)?;
+                changes.push(&entry.path, Action::Place(metadata, kind));
+            }
+        }
+        ordinal += 1;
+    }
+    let proof = input.finish(context)?;
+    Ok((changes.finish(), proof))
 }
 
 /// Fetches the bodies that were skipped and are part of the tree after all, by reading their
@@ -223,6 +425,13 @@ impl<'a> Context<'a> {
 
     fn name(&self) -> LayerName {
         LayerName::new(self.index, &self.spec.diff_id)
+    }
+
+    fn known(&self, source: std::io::Error) -> Error {
+        Error::Known {
+            layer: self.name(),
+            source,
+        }
     }
 
     fn layer(&self, source: crate::layer::Error) -> Error {

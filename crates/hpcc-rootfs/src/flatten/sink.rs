@@ -5,6 +5,10 @@ use std::io::Write;
 use bytes::Bytes;
 use sqfs_writer::{DataWriter, FileData};
 
+use super::LayerSpec;
+use super::known::{Counts, KnownBody, Proof};
+use crate::layer::Entry;
+
 /// Takes the content of files and gives handles for it.
 pub trait BodySink {
     /// What leads to a body that was written.
@@ -21,6 +25,32 @@ pub trait BodySink {
     /// # Errors
     /// The sink's own.
     fn begin(&mut self, size: u64) -> Result<Self::Body<'_>, Self::Error>;
+
+    /// Takes a body of a [known layer](super::LayerSource::known). `None` if the sink takes bytes alone, as by default;
+    /// then no source of its may know a layer.
+    ///
+    /// # Errors
+    /// The sink's own.
+    fn replay(&mut self, body: &KnownBody) -> Result<Option<Self::Handle>, Self::Error> {
+        let _ = body;
+        Ok(None)
+    }
+
+    /// A layer begins, whose entries follow. Not called when a layer is read a second time, for the bodies that are
+    /// missing. By default nobody listens.
+    fn begin_layer(&mut self, spec: &LayerSpec) {
+        let _ = spec;
+    }
+
+    /// The next entry of the layer. If it has a body that is needed, that follows.
+    fn entry(&mut self, entry: &Entry) {
+        let _ = entry;
+    }
+
+    /// The layer is through.
+    fn end_layer(&mut self, counts: Counts, proof: &Proof) {
+        let _ = (counts, proof);
+    }
 }
 
 /// One body on its way into a [`BodySink`], front to back.

@@ -147,6 +147,29 @@ impl Budget {
         )
     }
 
+    /// Decompressed bytes so far.
+    pub(crate) fn unpacked_bytes(&self) -> u64 {
+        self.unpacked_bytes
+    }
+
+    /// Takes what a layer took that was read before.
+    pub(crate) fn take_known(
+        &mut self,
+        entries: u64,
+        logical_bytes: u64,
+        unpacked_bytes: u64,
+    ) -> Result<(), Limit> {
+        self.entries = self.entries.saturating_add(entries);
+        Limit::check(Measure::Entries, self.entries, self.limits.entries)?;
+        self.take_bytes(logical_bytes)?;
+        self.add_unpacked(unpacked_bytes);
+        Limit::check(
+            Measure::UnpackedBytes,
+            self.unpacked_bytes,
+            self.limits.unpacked_bytes,
+        )
+    }
+
     /// Charges memory for what is kept of entries.
     pub(crate) fn take_metadata(&mut self, bytes: u64) -> Result<(), Limit> {
         self.metadata_bytes = self.metadata_bytes.saturating_add(bytes);

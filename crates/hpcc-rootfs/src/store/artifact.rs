@@ -97,6 +97,11 @@ impl SealedArtifact {
         Ok(self.record)
     }
 
+    /// What its record says.
+    pub(crate) fn record(&self) -> &Record {
+        &self.record
+    }
+
     /// The file alone, for tests of publishing that have no image and so no proofs.
     #[cfg(test)]
     pub(super) fn into_staged(self) -> StagedFile {

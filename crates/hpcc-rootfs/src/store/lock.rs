@@ -14,7 +14,7 @@
 //! afterwards whether it is still the one with the name.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ fn remove_foreign(path: &Path, trust: Trust) -> io::Result<()> {
 }
 
 /// Whether an open file is still the one that the path names.
-pub(crate) fn has_name(file: &OwnedFd, path: &Path) -> io::Result<bool> {
+pub(crate) fn has_name(file: impl AsFd, path: &Path) -> io::Result<bool> {
     let open = rustix::fs::fstat(file)?;
     match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(named) => Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)),

@@ -18,6 +18,7 @@ mod note;
 mod options;
 mod pulling;
 mod record;
+mod reuse;
 mod shared_build;
 mod staging;
 mod sweep;
@@ -26,6 +27,7 @@ mod verify;
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -215,6 +217,7 @@ impl Store {
             .map_err(|error| Error::store("remove the artifact", &path, error))?;
         // Without an artifact a note says nothing; what stays of it is swept.
         let _ = sweep::remove(&self.directory().join(name::note(digest)));
+        let _ = sweep::remove(&self.directory().join(name::recall(digest)));
         Ok(removed)
     }
 
@@ -280,12 +283,12 @@ impl Store {
             Err(source) => Err(artifact_error(&path, source)),
         };
         if verdict.as_ref().map_or(true, |damage| !damage.is_empty()) {
-            self.set_aside(digest, &file.into()).map_err(failed)?;
+            self.set_aside(digest, file.as_fd()).map_err(failed)?;
         }
         verdict.map(Some)
     }
 
-    fn set_aside(&self, digest: &Digest, bad: &std::os::fd::OwnedFd) -> io::Result<()> {
+    fn set_aside(&self, digest: &Digest, bad: BorrowedFd<'_>) -> io::Result<()> {
         let path = self.path_for(digest);
         let Some(_lock) = BuildLock::try_take(self.directory(), digest, self.trust())? else {
             return Ok(());

@@ -7,6 +7,7 @@ use ociget::Digest;
 const SUFFIX: &str = ".sqsh";
 const LOCK: &str = ".lock-";
 const NOTE: &str = ".note-";
+const RECALL: &str = ".recall-";
 const BAD: &str = ".bad-";
 const STAGED: &str = ".staged-";
 
@@ -26,6 +27,11 @@ pub(crate) fn note(digest: &Digest) -> String {
     beside(NOTE, digest)
 }
 
+/// The file with what the build of the artifact left for later ones.
+pub(crate) fn recall(digest: &Digest) -> String {
+    beside(RECALL, digest)
+}
+
 /// What an artifact is called once it was found damaged.
 pub(crate) fn bad(digest: &Digest) -> String {
     beside(BAD, digest)
@@ -36,6 +42,7 @@ pub(crate) fn bad(digest: &Digest) -> String {
 pub(crate) enum Beside {
     Lock(Digest),
     Note(Digest),
+    Recall(Digest),
     Bad(Digest),
     /// On its way to a name; whose it is only its owner knows.
     Staged,
@@ -51,6 +58,8 @@ pub(crate) fn classify(name: &str) -> Option<Beside> {
         digest(rest).map(Beside::Lock)
     } else if let Some(rest) = name.strip_prefix(NOTE) {
         digest(rest).map(Beside::Note)
+    } else if let Some(rest) = name.strip_prefix(RECALL) {
+        digest(rest).map(Beside::Recall)
     } else if let Some(rest) = name.strip_prefix(BAD) {
         digest(rest).map(Beside::Bad)
     } else {
@@ -91,6 +100,7 @@ mod tests {
         for (name, expected) in [
             (lock(&image), Some(Beside::Lock(image.clone()))),
             (note(&image), Some(Beside::Note(image.clone()))),
+            (recall(&image), Some(Beside::Recall(image.clone()))),
             (bad(&image), Some(Beside::Bad(image.clone()))),
             (staged(7), Some(Beside::Staged)),
             (".staged-".into(), None),

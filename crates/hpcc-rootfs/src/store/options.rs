@@ -10,6 +10,9 @@ pub struct StoreOptions {
     /// Whether the store is used although users other than this one and root own its files and
     /// directories or can write to them; false by default. Those users then choose what the guests run.
     pub trusted: bool,
+    /// Whether layers that earlier builds know are taken from their artifacts, instead of being fetched; true by
+    /// default.
+    pub reuse: bool,
 }
 
 impl Default for StoreOptions {
@@ -17,6 +20,7 @@ impl Default for StoreOptions {
         Self {
             min_free: 64 << 20,
             trusted: false,
+            reuse: true,
         }
     }
 }

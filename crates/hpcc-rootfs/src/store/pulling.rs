@@ -2,10 +2,11 @@
 //! builds.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use ociget::{Digest, Request};
+use ociget::{Digest, Request, Source as _};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tracing::{Instrument as _, Span};
 
@@ -19,6 +20,7 @@ use super::{Pulled, Store, name, read};
 use crate::error::Error;
 use crate::progress::Event;
 use crate::pull::{self, Destination};
+use crate::recall::Recording;
 use crate::stop::Stop;
 use crate::supplies::{Memory, Supplies};
 
@@ -85,7 +87,8 @@ impl Store {
         };
         let start = || {
             let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
-            let build = self.clone().build(ask.clone(), span.clone());
+            let reuse = self.options().store.reuse;
+            let build = self.clone().build(ask.clone(), span.clone(), reuse);
             build.instrument(span)
         };
         let pulled = self.inner.builds.join(ask.clone(), start).await?;
@@ -95,10 +98,12 @@ impl Store {
         Ok(pulled)
     }
 
-    /// Builds what was asked for, unless somebody else has done so meanwhile.
-    async fn build(self, ask: Ask, span: Span) -> Result<Pulled, Error> {
-        let Ask { text, request } = ask;
-        let source = pull::source(&request, self.options())?;
+    /// Builds what was asked for, unless somebody else has done so meanwhile. With `reuse` from what the store holds,
+    /// as far as that goes; if that turns out to be of no use, once more without.
+    async fn build(self, ask: Ask, span: Span, reuse: bool) -> Result<Pulled, Error> {
+        let Ask { text, request } = ask.clone();
+        let network = pull::source(&request, self.options())?;
+        let source = Recording::new(&*network);
         let stop = Stop::default();
         let _stop = stop.on_drop();
         let supplies = self.open_supplies(&stop)?;
@@ -110,7 +115,7 @@ impl Store {
             None => match source.identity().await? {
                 Some(identity) => (None, identity),
                 None => {
-                    let image = pull::resolve(&*source, None, self.options()).await?;
+                    let image = pull::resolve(&source, None, self.options()).await?;
                     let identity = image.identity.get().clone();
                     (Some(image), identity)
                 }
@@ -140,11 +145,31 @@ impl Store {
         if let Some(there) = there.await? {
             return Ok(there);
         }
-        let image = match resolved.take() {
-            Some(image) => image,
-            // By the digest that was locked: a tag may mean something else by now.
-            None => pull::resolve(&*source, Some(&identity), self.options()).await?,
+        let store = self.clone();
+        let digest = identity.clone();
+        let kept = blocking(move || Ok(reuse.then(|| store.documents(&digest)).flatten())).await?;
+        let kept = kept.unwrap_or_default();
+        let remembered = match &resolved {
+            Some(_) => None,
+            None => kept.resolve(&identity, self.options()).await,
         };
+        let (image, documents) = match (remembered, resolved.take()) {
+            (Some(image), _) => {
+                self.options()
+                    .progress
+                    .tell(&Event::Resolved { image: &image });
+                (image, kept)
+            }
+            (None, Some(image)) => (image, source.into_documents()),
+            // By the digest that was locked: a tag may mean something else by now.
+            (None, None) => {
+                let image = pull::resolve(&source, Some(&identity), self.options()).await?;
+                (image, source.into_documents())
+            }
+        };
+        let (store, planned) = (self.clone(), image.clone());
+        let plan = blocking(move || Ok(reuse.then(|| store.plan(&planned)).flatten())).await?;
+        let plan = plan.map(Arc::new);
         let note = Note {
             source: Some(text),
             supplies: supplies.memory(&Memory::default()),
@@ -157,10 +182,26 @@ impl Store {
             directory: self.directory().to_owned(),
             name: name::artifact(&identity).into(),
             staging: Staging::new(self.options().store.min_free, Some(lock)),
+            recall: Some((name::recall(&identity).into(), documents)),
         };
         let supplies = supplies.hashed()?;
-        let (record, summary) =
-            pull::pull(&*source, image, supplies, self.options(), destination).await?;
+        let options = self.options();
+        let copied = plan.clone();
+        let pulled = pull::pull(&*network, image, supplies, options, destination, copied).await;
+        let (record, summary) = match (pulled, plan) {
+            (Ok(pulled), _) => pulled,
+            (Err(error), Some(plan)) if error.is_of_reuse() => {
+                tracing::warn!(%error, "what earlier builds left is of no use; the image is built without");
+                if let Some((damaged, file)) = plan.damaged()
+                    && let Err(error) = self.set_aside(damaged, file.as_fd())
+                {
+                    tracing::warn!(digest = %damaged, %error, "a damaged artifact stays");
+                }
+                drop(plan);
+                return Box::pin(self.build(ask, span, false)).await;
+            }
+            (Err(error), _) => return Err(error),
+        };
         note.write(self.directory(), &identity);
         let path = self.path_for(&identity);
         // Until now it is the time at which the build began, and much may have been used since.

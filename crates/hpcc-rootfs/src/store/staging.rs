@@ -85,6 +85,11 @@ impl Staging {
         }
     }
 
+    /// The same, ended by somebody else's build.
+    pub(crate) fn with_stop(self, stop: Stop) -> Self {
+        Self { stop, ..self }
+    }
+
     /// The mode to make the file with.
     fn mode(&self) -> Mode {
         if self.by_umask { FINISHED } else { UNFINISHED }

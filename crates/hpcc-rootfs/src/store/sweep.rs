@@ -32,7 +32,7 @@ impl Swept {
     }
 }
 
-/// Removes staged files whose owner is gone, and notes whose artifact is.
+/// Removes staged files whose owner is gone, and notes and recall files whose artifact is.
 ///
 /// A staged file has a living owner exactly if its lock is held: see [`staging`](super::staging).
 pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
@@ -42,7 +42,7 @@ pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
         let path = entry.path();
         match entry.file_name().to_str().and_then(name::classify) {
             Some(Beside::Staged) => swept.count(&path, remove_staged(&path, trust)),
-            Some(Beside::Note(digest)) => {
+            Some(Beside::Note(digest) | Beside::Recall(digest)) => {
                 let artifact = directory.join(name::artifact(&digest));
                 let outcome = gone(&artifact).and_then(|gone| Ok(gone && remove(&path)?));
                 swept.count(&path, outcome);
@@ -62,7 +62,7 @@ fn remove_staged(path: &Path, trust: Trust) -> io::Result<bool> {
         Err(error) => return Err(error.into()),
     }
     let file = match regular_file::open(path, OFlags::NOFOLLOW) {
-        Ok(file) => file.into(),
+        Ok(file) => file,
         // Published or removed since it was listed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         // A symlink, a FIFO or a socket, which this program never makes, so it has no owner.

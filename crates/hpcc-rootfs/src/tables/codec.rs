@@ -10,7 +10,7 @@ use super::Error;
 pub(super) const METADATA_SIZE: usize = 8192;
 
 /// A decoder that is used for block after block.
-pub(super) enum Codec {
+pub(crate) enum Codec {
     Zlib(Decompress),
     Zstd(Box<zstd::bulk::Decompressor<'static>>),
     #[cfg(feature = "xz")]
@@ -23,7 +23,7 @@ pub(super) enum Codec {
 
 impl Codec {
     /// The one with the number that the superblock has.
-    pub(super) fn new(number: u16) -> Result<Self, Error> {
+    pub(crate) fn new(number: u16) -> Result<Self, Error> {
         Ok(match number {
             1 => Self::Zlib(Decompress::new(true)),
             #[cfg(feature = "xz")]
@@ -53,10 +53,15 @@ impl Codec {
         fixed + per_byte * stored as u64
     }
 
-    /// What a stored block holds: not more than [`METADATA_SIZE`] bytes, whatever it claims.
-    pub(super) fn decompress(&mut self, stored: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut block = vec![0; METADATA_SIZE];
-        let damaged = Error::Damaged("a metadata block does not decompress");
+    /// One that reads no compressed block.
+    pub(crate) fn none() -> Self {
+        Self::Other(0)
+    }
+
+    /// What a stored block holds: not more than `room` bytes, whatever it claims.
+    pub(crate) fn decompress(&mut self, stored: &[u8], room: usize) -> Result<Vec<u8>, Error> {
+        let mut block = vec![0; room];
+        let damaged = Error::Damaged("a block does not decompress");
         let length = match self {
             Self::Zlib(decoder) => {
                 decoder.reset(true);

@@ -164,7 +164,7 @@ impl<'s> Metadata<'s> {
                 let mut stored = vec![0; length];
                 self.source.read_exact_at(&mut stored, at + 2)?;
                 let bytes = if header & RAW == 0 {
-                    self.codec.decompress(&stored)?
+                    self.codec.decompress(&stored, METADATA_SIZE)?
                 } else {
                     stored
                 };

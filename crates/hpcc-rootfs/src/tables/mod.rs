@@ -34,6 +34,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 
+pub(crate) use codec::Codec;
 pub use entry::{Entry, EntryKind};
 pub use error::Error;
 pub use owner::Owners;

@@ -113,6 +113,9 @@ pub(crate) struct Pull {
     /// Read an artifact that is there already whole, and build it anew if it is damaged
     #[arg(long)]
     pub(crate) verify: bool,
+    /// Fetch every layer, also those that the store knows from other images
+    #[arg(long)]
+    no_reuse: bool,
     /// Bytes to leave free on the file system of the store [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     min_free: Option<u64>,
@@ -312,6 +315,7 @@ impl Pull {
         if let Some(bytes) = self.min_free {
             options.store.min_free = bytes;
         }
+        options.store.reuse = !self.no_reuse;
         Ok(options)
     }
 }

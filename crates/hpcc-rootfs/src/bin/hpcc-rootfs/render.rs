@@ -92,6 +92,11 @@ pub(crate) fn summary(summary: &Summary) -> Value {
             "dead_bytes": image.dead_bytes,
             "dropped_xattrs": summary.dropped_xattrs(),
         },
+        "reuse": {
+            "layers": summary.reuse.layers,
+            "bytes": summary.reuse.bytes,
+            "sources": summary.reuse.sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        },
         "replaced_mount_points": summary.replaced_mount_points,
         "seconds": {
             "reading": summary.reading.as_secs_f64(),

@@ -1,0 +1,229 @@
+//! Stored bytes of finished artifacts, each chunk of them verified before a byte of it is used.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use sqfs_writer::Fingerprint;
+use sqfs_writer::replay::{Source, StoredFragment};
+
+use super::damaged;
+use super::layer::Position;
+use super::places::Fragment;
+use crate::store::CHUNK;
+use crate::tables::Codec;
+
+/// Chunks that are kept after they were verified.
+const CHUNKS_KEPT: usize = 8;
+
+/// Fragments that are kept after they were decompressed.
+const FRAGMENTS_KEPT: usize = 8;
+
+/// The largest block that squashfs allows.
+const BLOCK_MAX: usize = 1 << 20;
+
+/// An artifact that bodies are copied from.
+pub(super) struct Original {
+    pub(super) file: Arc<File>,
+    pub(super) image_length: u64,
+    /// One for each chunk, from its record.
+    pub(super) digests: Vec<[u8; 32]>,
+    pub(super) fragments: Vec<Fragment>,
+}
+
+/// What came of copying.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    damaged: Arc<OnceLock<usize>>,
+    bytes: Arc<AtomicU64>,
+    used: Arc<[AtomicBool]>,
+}
+
+impl Outcome {
+    pub(super) fn new(artifacts: usize) -> Self {
+        Self {
+            damaged: Arc::default(),
+            bytes: Arc::default(),
+            used: (0..artifacts).map(|_| AtomicBool::new(false)).collect(),
+        }
+    }
+
+    /// Returns whether stored bytes of an artifact were copied.
+    pub(super) fn used(&self, artifact: usize) -> bool {
+        let used = self.used.get(artifact);
+        used.is_some_and(|used| used.load(Ordering::Relaxed))
+    }
+
+    /// Returns which artifact is not what its record says, if one was found.
+    pub(crate) fn damaged(&self) -> Option<usize> {
+        self.damaged.get().copied()
+    }
+
+    /// Returns how many stored bytes were copied.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// The artifacts of a plan, as a writer's source.
+pub(crate) struct Copies {
+    originals: Vec<Original>,
+    /// Where a fragment with these tails is.
+    sequences: HashMap<Fingerprint, (usize, usize)>,
+    chunks: VecDeque<(usize, usize, Bytes)>,
+    unpacked: VecDeque<(usize, usize, Bytes)>,
+    codec: Codec,
+    outcome: Outcome,
+}
+
+impl Copies {
+    pub(super) fn new(originals: Vec<Original>, outcome: Outcome) -> io::Result<Self> {
+        let mut sequences = HashMap::new();
+        for (artifact, original) in originals.iter().enumerate() {
+            for (index, fragment) in original.fragments.iter().enumerate() {
+                if let Some(tails) = fragment.tails {
+                    sequences.entry(tails).or_insert((artifact, index));
+                }
+            }
+        }
+        let mut copies = Self {
+            originals,
+            sequences,
+            chunks: VecDeque::new(),
+            unpacked: VecDeque::new(),
+            codec: Codec::none(),
+            outcome,
+        };
+        if !copies.originals.is_empty() {
+            // All have the same codec: that is part of what a plan asks for.
+            let superblock = copies.read(0, 0, 96)?;
+            let number = superblock.get(20..).and_then(|rest| rest.first_chunk());
+            let number = number.map_or(0, |bytes| u16::from_le_bytes(*bytes));
+            copies.codec = Codec::new(number).map_err(io::Error::other)?;
+        }
+        Ok(copies)
+    }
+
+    /// Returns a chunk of an artifact that is what its record says.
+    fn chunk(&mut self, artifact: usize, index: usize) -> io::Result<Bytes> {
+        let mut kept = self.chunks.iter();
+        let kept = kept.find(|(of, at, _)| (*of, *at) == (artifact, index));
+        if let Some((_, _, bytes)) = kept {
+            return Ok(bytes.clone());
+        }
+        let original = self.originals.get(artifact);
+        let original = original.ok_or_else(|| damaged("there is no such artifact"))?;
+        let beyond = || damaged("a place lies behind the end of the image");
+        let digest = original.digests.get(index).ok_or_else(beyond)?;
+        let start = (index as u64).saturating_mul(CHUNK as u64);
+        let left = original
+            .image_length
+            .checked_sub(start)
+            .ok_or_else(beyond)?;
+        let mut bytes = vec![0; usize::try_from(left).unwrap_or(CHUNK).min(CHUNK)];
+        original.file.read_exact_at(&mut bytes, start)?;
+        if blake3::hash(&bytes).as_bytes() != digest {
+            let _ = self.outcome.damaged.set(artifact);
+            return Err(damaged("an artifact is not what its record says"));
+        }
+        let bytes = Bytes::from(bytes);
+        if self.chunks.len() == CHUNKS_KEPT {
+            self.chunks.pop_front();
+        }
+        self.chunks.push_back((artifact, index, bytes.clone()));
+        Ok(bytes)
+    }
+
+    fn read(&mut self, artifact: usize, at: u64, len: usize) -> io::Result<Bytes> {
+        let chunk = CHUNK as u64;
+        let mut index = usize::try_from(at / chunk).map_err(io::Error::other)?;
+        let mut offset = usize::try_from(at % chunk).map_err(io::Error::other)?;
+        let first = self.chunk(artifact, index)?;
+        if let Some(end) = offset.checked_add(len).filter(|end| *end <= first.len()) {
+            return Ok(first.slice(offset..end));
+        }
+        let (mut bytes, mut piece) = (Vec::with_capacity(len.min(BLOCK_MAX)), first);
+        loop {
+            let rest = piece.get(offset..).unwrap_or_default();
+            let wanted = len - bytes.len();
+            bytes.extend_from_slice(rest.get(..wanted).unwrap_or(rest));
+            if bytes.len() == len {
+                return Ok(bytes.into());
+            }
+            (index, offset) = (index + 1, 0);
+            piece = self.chunk(artifact, index)?;
+        }
+    }
+
+    fn copied(&self, artifact: usize, bytes: Bytes) -> Bytes {
+        if let Some(used) = self.outcome.used.get(artifact) {
+            used.store(true, Ordering::Relaxed);
+        }
+        let count = &self.outcome.bytes;
+        count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        bytes
+    }
+
+    fn stored(&mut self, artifact: usize, index: usize) -> io::Result<StoredFragment> {
+        let original = self.originals.get(artifact);
+        let fragment = original.and_then(|original| original.fragments.get(index));
+        let Fragment {
+            start, len, raw, ..
+        } = *fragment.ok_or_else(|| damaged("there is no such fragment"))?;
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let bytes = self.read(artifact, start, len)?;
+        Ok(StoredFragment { bytes, raw })
+    }
+
+    fn unpacked(&mut self, artifact: usize, index: usize) -> io::Result<Bytes> {
+        let mut kept = self.unpacked.iter();
+        let kept = kept.find(|(of, at, _)| (*of, *at) == (artifact, index));
+        if let Some((_, _, bytes)) = kept {
+            return Ok(bytes.clone());
+        }
+        let StoredFragment { bytes, raw } = self.stored(artifact, index)?;
+        let bytes = if raw {
+            bytes
+        } else {
+            let unpacked = self.codec.decompress(&bytes, BLOCK_MAX);
+            unpacked.map_err(io::Error::other)?.into()
+        };
+        if self.unpacked.len() == FRAGMENTS_KEPT {
+            self.unpacked.pop_front();
+        }
+        self.unpacked.push_back((artifact, index, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+impl Source for Copies {
+    fn block(&mut self, at: u64, len: u32) -> io::Result<Bytes> {
+        let Position { artifact, at } = Position::unpack(at);
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let bytes = self.read(artifact.into(), at, len)?;
+        Ok(self.copied(artifact.into(), bytes))
+    }
+
+    fn fragment(&mut self, tails: &Fingerprint) -> io::Result<Option<StoredFragment>> {
+        let Some(&(artifact, index)) = self.sequences.get(tails) else {
+            return Ok(None);
+        };
+        let StoredFragment { bytes, raw } = self.stored(artifact, index)?;
+        let bytes = self.copied(artifact, bytes);
+        Ok(Some(StoredFragment { bytes, raw }))
+    }
+
+    fn tail(&mut self, at: u64, len: u32) -> io::Result<Bytes> {
+        let position = Position::unpack(at);
+        let (index, offset) = position.tail();
+        let fragment = self.unpacked(position.artifact.into(), index)?;
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let end = offset.checked_add(len).filter(|end| *end <= fragment.len());
+        let end = end.ok_or_else(|| damaged("a tail lies behind the end of its fragment"))?;
+        Ok(fragment.slice(offset..end))
+    }
+}

@@ -1,0 +1,225 @@
+//! The layout of a recall file: sections, then what they are, then the footer.
+//!
+//! ```text
+//!  ├── section ── section ── … ──┼── directory (JSON) ──┼── magic 8 │ version 4 │ length 4 │ checksum 32 ──┤
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use ociget::{DiffId, Digest};
+use serde::{Deserialize, Serialize};
+use sqfs_writer::Fingerprint;
+
+use super::damaged;
+use super::section::{End, Section};
+use crate::layer::Limits;
+use crate::store::FORMAT;
+
+const MAGIC: [u8; 8] = *b"HPCCRCLL";
+const VERSION: u32 = 1;
+const FOOTER: usize = 48;
+/// Bytes of a directory: some hundred for each of at most some thousand layers.
+const LENGTH_MAX: u32 = 4 << 20;
+
+/// What is in a recall file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Directory {
+    /// The rules by which layers were read and bodies were divided.
+    pub(super) rules: Rules,
+    /// The root of the artifact's record, as hex: what the places are in.
+    pub(super) root: String,
+    /// In the order in which they were read.
+    pub(super) layers: Vec<LayerPart>,
+    pub(super) fragments: Section,
+    pub(super) documents: Section,
+}
+
+/// What has to be equal, so that entries and fingerprints mean the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rules {
+    format: u32,
+    fingerprints: u32,
+}
+
+impl Rules {
+    pub(super) const CURRENT: Self = Self {
+        format: FORMAT,
+        fingerprints: Fingerprint::SCHEME,
+    };
+}
+
+/// One layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LayerPart {
+    /// What the blob decompresses to.
+    diff_id: String,
+    /// The blob that this was verified with.
+    blob: String,
+    pub(super) size: u64,
+    pub(super) entries: u64,
+    pub(super) headers: u64,
+    pub(super) logical_bytes: u64,
+    pub(super) unpacked_bytes: u64,
+    pub(super) caps: Caps,
+    pub(super) list: Section,
+    pub(super) places: Section,
+}
+
+impl LayerPart {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a field, and this is where they come together"
+    )]
+    pub(super) fn new(
+        diff_id: &DiffId,
+        blob: &Digest,
+        size: u64,
+        entries: u64,
+        counts: crate::flatten::Counts,
+        caps: Caps,
+        list: Section,
+        places: Section,
+    ) -> Self {
+        Self {
+            diff_id: diff_id.to_string(),
+            blob: blob.to_string(),
+            size,
+            entries,
+            headers: counts.entries,
+            logical_bytes: counts.logical_bytes,
+            unpacked_bytes: counts.unpacked_bytes,
+            caps,
+            list,
+            places,
+        }
+    }
+
+    /// Whether it is this layer, which would be read under these limits.
+    pub(super) fn is(&self, layer: &ociget::Layer, limits: &Limits) -> bool {
+        self.diff_id == layer.diff_id.to_string()
+            && self.blob == layer.descriptor.digest.to_string()
+            && self.size == layer.descriptor.size
+            && self.caps.fit(limits)
+    }
+}
+
+/// The caps on one layer under which it was read: whoever allows as much would have read it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Caps {
+    layer_bytes: u64,
+    ratio: u64,
+    ratio_floor: u64,
+    zstd_window: u64,
+    path: u64,
+    name: u64,
+    depth: u64,
+    xattr_bytes: u64,
+    xattrs: u64,
+    header_bytes: u64,
+    sparse_segments: u64,
+}
+
+impl Caps {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            layer_bytes: limits.layer_bytes,
+            ratio: limits.ratio,
+            ratio_floor: limits.ratio_floor,
+            zstd_window: limits.zstd_window,
+            path: limits.path as u64,
+            name: limits.name as u64,
+            depth: limits.depth as u64,
+            xattr_bytes: limits.xattr_bytes as u64,
+            xattrs: limits.xattrs as u64,
+            header_bytes: limits.header_bytes as u64,
+            sparse_segments: limits.sparse_segments as u64,
+        }
+    }
+
+    fn fit(&self, limits: &Limits) -> bool {
+        let allowed = Self::of(limits);
+        let pairs = [
+            (self.layer_bytes, allowed.layer_bytes),
+            (self.ratio, allowed.ratio),
+            (self.ratio_floor, allowed.ratio_floor),
+            (self.zstd_window, allowed.zstd_window),
+            (self.path, allowed.path),
+            (self.name, allowed.name),
+            (self.depth, allowed.depth),
+            (self.xattr_bytes, allowed.xattr_bytes),
+            (self.xattrs, allowed.xattrs),
+            (self.header_bytes, allowed.header_bytes),
+            (self.sparse_segments, allowed.sparse_segments),
+        ];
+        pairs.iter().all(|(needed, allowed)| needed <= allowed)
+    }
+}
+
+impl Directory {
+    /// Writes it behind the sections.
+    pub(super) fn write(&self, end: &mut End) -> io::Result<()> {
+        let json = serde_json::to_vec(self)?;
+        let length = u32::try_from(json.len())
+            .ok()
+            .filter(|length| *length <= LENGTH_MAX);
+        let length = length.ok_or_else(|| damaged("there are too many layers to remember"))?;
+        let mut footer = Vec::with_capacity(FOOTER);
+        footer.extend_from_slice(&MAGIC);
+        footer.extend_from_slice(&VERSION.to_le_bytes());
+        footer.extend_from_slice(&length.to_le_bytes());
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&json).update(&footer);
+        footer.extend_from_slice(hasher.finalize().as_bytes());
+        end.write(&json)?;
+        end.write(&footer)
+    }
+
+    /// Reads that of a file, if it is whole and of this version.
+    pub(super) fn read(file: &File) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        let mut footer = [0; FOOTER];
+        let at = length.checked_sub(FOOTER as u64);
+        let at = at.ok_or_else(|| damaged("the file is too short"))?;
+        file.read_exact_at(&mut footer, at)?;
+        let (head, checksum) = footer.split_at(16);
+        let head: [u8; 16] = head.try_into().map_err(io::Error::other)?;
+        let [magic @ .., _, _, _, _, _, _, _, _] = head;
+        let number = |at: usize| {
+            let bytes = head.get(at..).and_then(|rest| rest.first_chunk());
+            bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+        };
+        if magic != MAGIC || number(8) != VERSION {
+            return Err(damaged("it is no recall file of this version"));
+        }
+        let json_length = Some(number(12)).filter(|length| *length <= LENGTH_MAX);
+        let start = json_length.and_then(|length| at.checked_sub(length.into()));
+        let start = start.ok_or_else(|| damaged("its directory is too long"))?;
+        let mut json = vec![0; usize::try_from(at - start).map_err(io::Error::other)?];
+        file.read_exact_at(&mut json, start)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&json).update(&head);
+        if hasher.finalize().as_bytes() != checksum {
+            return Err(damaged("its checksum does not match"));
+        }
+        let directory: Self = serde_json::from_slice(&json)?;
+        let layers = directory.layers.iter();
+        let sections = layers.flat_map(|layer| [&layer.list, &layer.places]);
+        let mut sections = sections.chain([&directory.fragments, &directory.documents]);
+        let within = |section: &Section| {
+            let end = section.offset.checked_add(section.length);
+            end.is_some_and(|end| end <= start)
+        };
+        let within = sections.all(within);
+        drop(sections);
+        if !within {
+            return Err(damaged("a section lies behind the end of the file"));
+        }
+        Ok(directory)
+    }
+}

@@ -1,0 +1,151 @@
+//! The entries of a layer, as a recall file has them.
+
+use std::io;
+
+use super::damaged;
+use super::entry::{self, Body};
+use super::places::{self, Place};
+use super::section::SectionReader;
+use crate::flatten::{Counts, KnownBody, KnownLayer, Remembered};
+use crate::layer::{Entry, EntryKind};
+
+/// Positions in the artifacts that bodies are copied from: which artifact, and where in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) artifact: u16,
+    pub(super) at: u64,
+}
+
+/// Bits of a position that say where: an image has at most 2^44 bytes, a tail 32 bits for its fragment and 20 for the
+/// offset.
+const AT: u32 = 52;
+
+/// Bits of an offset in a fragment: a block has at most 2^20 bytes.
+const OFFSET: u32 = 20;
+
+/// Artifacts that positions can tell apart.
+pub(super) const ARTIFACTS_MAX: usize = 1 << (64 - AT);
+
+impl Position {
+    pub(super) fn pack(self) -> u64 {
+        u64::from(self.artifact) << AT | self.at
+    }
+
+    pub(super) fn unpack(packed: u64) -> Self {
+        Self {
+            artifact: u16::try_from(packed >> AT).unwrap_or(u16::MAX),
+            at: packed & ((1 << AT) - 1),
+        }
+    }
+
+    /// Of a tail.
+    pub(super) fn of_tail(artifact: u16, fragment: u32, offset: u32) -> Self {
+        Self {
+            artifact,
+            at: u64::from(fragment) << OFFSET | u64::from(offset),
+        }
+    }
+
+    /// The fragment of a tail, and the offset in it.
+    pub(super) fn tail(self) -> (usize, usize) {
+        let fragment = usize::try_from(self.at >> OFFSET).unwrap_or(usize::MAX);
+        let offset = usize::try_from(self.at & ((1 << OFFSET) - 1)).unwrap_or(usize::MAX);
+        (fragment, offset)
+    }
+}
+
+/// The entries of one layer, on their way.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) list: SectionReader,
+    pub(super) places: SectionReader,
+    /// Entries that still come.
+    pub(super) left: u64,
+    pub(super) counts: Counts,
+    pub(super) artifact: u16,
+    pub(super) remembered: Remembered,
+}
+
+impl Listed {
+    fn body(&mut self, body: Body) -> io::Result<KnownBody> {
+        let Place {
+            start,
+            blocks,
+            tail,
+        } = places::read(&mut self.places)?;
+        let Body { fingerprints, data } = body;
+        if start >> AT != 0 || tail.is_some() != fingerprints.tail.is_some() {
+            return Err(damaged("a body is where it cannot be"));
+        }
+        let artifact = self.artifact;
+        let tail = match tail {
+            Some((_, offset)) if offset >> OFFSET != 0 => {
+                return Err(damaged("a tail is where it cannot be"));
+            }
+            Some((fragment, offset)) => Position::of_tail(artifact, fragment, offset).pack(),
+            None => 0,
+        };
+        Ok(KnownBody {
+            fingerprints,
+            data,
+            blocks,
+            start: Position {
+                artifact,
+                at: start,
+            }
+            .pack(),
+            tail,
+        })
+    }
+}
+
+impl KnownLayer for Listed {
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn next(&mut self, entry: &mut Entry) -> io::Result<Option<Option<KnownBody>>> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Ok(None);
+        };
+        self.left = left;
+        let body = entry::read(&mut self.list, entry)?;
+        match body {
+            Some(body) => self.body(body).map(|body| Some(Some(body))),
+            None => Ok(Some(None)),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> io::Result<Remembered> {
+        if self.left > 0 {
+            return Err(damaged("entries are left"));
+        }
+        self.list.finish()?;
+        self.places.finish()?;
+        Ok(self.remembered)
+    }
+}
+
+/// Whether an entry may have a body.
+pub(super) fn has_body(entry: &Entry) -> bool {
+    matches!(entry.kind, EntryKind::File { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_come_back() {
+        for artifact in [0, 1, 4095] {
+            for at in [0, 96, (1 << AT) - 1] {
+                let position = Position { artifact, at };
+                assert_eq!(Position::unpack(position.pack()), position);
+            }
+            let tail = Position::of_tail(artifact, u32::MAX - 1, (1 << OFFSET) - 1);
+            let found = Position::unpack(tail.pack());
+            assert_eq!(found, tail);
+            assert_eq!(found.tail(), (u32::MAX as usize - 1, (1 << OFFSET) - 1));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What earlier builds left, so that the next image costs what is new in it.
+//!
+//! ```text
+//!  build ──► Recorder ──► .recall-<identity>     entries of each layer, fingerprints, places, documents
+//!                              │
+//!  next build ◄── Plan ◄───────┘                 which layers are known, and from which artifacts
+//!      │            └──► KnownLayer: entries instead of an archive
+//!      └────────────► Copies: stored blocks of those artifacts, each MiB verified before a byte of it is used
+//! ```
+//!
+//! Everything here is a hint. A file that is torn, stale, foreign or missing means that a layer is read from its
+//! archive. What is copied was compared with the digests in the record of the artifact that it comes from.
+
+mod bytes;
+mod copies;
+mod directory;
+mod documents;
+mod entry;
+mod layer;
+mod places;
+mod plan;
+mod reader;
+mod recorder;
+mod section;
+
+pub(crate) use documents::{Documents, Recording};
+pub(crate) use plan::{Found, Plan};
+pub(crate) use reader::Recall;
+pub(crate) use recorder::{Recorder, Spool};
+
+use std::io;
+
+/// What a file has that was not written so.
+fn damaged(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,313 @@
+//! Writes down what a build reads and where it goes, while it happens.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use ociget::Image;
+use sqfs_writer::replay::{Fingerprints, Places, Recipe};
+use sqfs_writer::{DataWriter, Error, FileData};
+
+use super::bytes::put_number;
+use super::directory::{Caps, Directory, LayerPart, Rules};
+use super::documents::Documents;
+use super::layer::has_body;
+use super::section::{End, Section, SectionWriter};
+use super::{damaged, entry, places};
+use crate::flatten::{Body, BodySink, Counts, KnownBody, LayerSpec, Proof};
+use crate::layer::{Entry, Limits};
+use crate::store::StagedFile;
+
+/// Bytes of entries that are handed to the encoder at a time.
+const PIECE: usize = 64 << 10;
+
+/// What is written down of a build. It is a hint for later ones: whatever prevents it ends the writing down, and never
+/// the build.
+pub(crate) struct Spool {
+    state: Option<State>,
+    caps: Caps,
+    /// Of the layers that still come, the next one last.
+    layers: Vec<ociget::Layer>,
+    done: Vec<Recorded>,
+}
+
+enum State {
+    Between(End),
+    Layer(Box<Layer>),
+}
+
+/// A layer that is being written down.
+struct Layer {
+    section: SectionWriter,
+    buffer: Vec<u8>,
+    last_path: Vec<u8>,
+    /// The last entry is a file, and nothing was said of its body.
+    open: bool,
+    entries: u64,
+    bodies: Vec<FileData>,
+}
+
+/// A layer whose entries are written down.
+struct Recorded {
+    layer: ociget::Layer,
+    list: Section,
+    entries: u64,
+    counts: Counts,
+    bodies: Vec<FileData>,
+}
+
+impl Spool {
+    pub(crate) fn new(staged: StagedFile, image: &Image, limits: &Limits) -> Self {
+        Self {
+            state: Some(State::Between(End { staged, offset: 0 })),
+            caps: Caps::of(limits),
+            layers: image.layers.clone(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Does something with the layer that is being written down, and gives up if that fails.
+    fn with(&mut self, act: impl FnOnce(&mut Layer) -> io::Result<()>) {
+        if let Some(State::Layer(layer)) = &mut self.state
+            && let Err(error) = act(layer)
+        {
+            tracing::debug!(%error, "the build is not written down for later ones");
+            self.state = None;
+        }
+    }
+
+    fn begin(&mut self) {
+        let Some(State::Between(end)) = self.state.take() else {
+            return;
+        };
+        self.state = SectionWriter::new(end).ok().map(|section| {
+            State::Layer(Box::new(Layer {
+                section,
+                buffer: Vec::new(),
+                last_path: Vec::new(),
+                open: false,
+                entries: 0,
+                bodies: Vec::new(),
+            }))
+        });
+    }
+
+    fn end(&mut self, counts: Counts) {
+        self.with(Layer::flush);
+        let (Some(State::Layer(layer)), Some(of)) = (self.state.take(), self.layers.pop()) else {
+            return;
+        };
+        if let Ok((list, end)) = layer.section.finish() {
+            self.state = Some(State::Between(end));
+            self.done.push(Recorded {
+                layer: of,
+                list,
+                entries: layer.entries,
+                counts,
+                bodies: layer.bodies,
+            });
+        }
+    }
+
+    /// Completes the file, which has no name yet.
+    ///
+    /// # Errors
+    /// Something was not written down.
+    pub(crate) fn seal(
+        self,
+        places: &Places,
+        root: String,
+        documents: &Documents,
+    ) -> io::Result<StagedFile> {
+        let Some(State::Between(mut end)) = self.state else {
+            return Err(damaged("the build was not written down to its end"));
+        };
+        let mut buffer = Vec::new();
+        let mut layers = Vec::with_capacity(self.done.len());
+        for recorded in self.done {
+            let mut section = SectionWriter::new(end)?;
+            for data in recorded.bodies {
+                let place = places.body(data);
+                let place = place.ok_or_else(|| damaged("a body is not in the image"))?;
+                places::put(&mut buffer, place.start, place.blocks, place.tail);
+                if buffer.len() >= PIECE {
+                    section.write(&buffer)?;
+                    buffer.clear();
+                }
+            }
+            section.write(&buffer)?;
+            buffer.clear();
+            let (written, after) = section.finish()?;
+            end = after;
+            let ociget::Layer {
+                descriptor,
+                diff_id,
+                ..
+            } = &recorded.layer;
+            layers.push(LayerPart::new(
+                diff_id,
+                &descriptor.digest,
+                descriptor.size,
+                recorded.entries,
+                recorded.counts,
+                self.caps,
+                recorded.list,
+                written,
+            ));
+        }
+        let mut section = SectionWriter::new(end)?;
+        put_number(&mut buffer, places.fragments().count() as u64);
+        for fragment in places.fragments() {
+            places::put_fragment(&mut buffer, fragment.into());
+        }
+        section.write(&buffer)?;
+        buffer.clear();
+        let (fragments, after) = section.finish()?;
+        let mut section = SectionWriter::new(after)?;
+        documents.put(&mut buffer);
+        section.write(&buffer)?;
+        let (documents, mut end) = section.finish()?;
+        let directory = Directory {
+            rules: Rules::CURRENT,
+            root,
+            layers,
+            fragments,
+            documents,
+        };
+        directory.write(&mut end)?;
+        Ok(end.staged)
+    }
+}
+
+impl Layer {
+    fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        self.close();
+        entry::put(&mut self.buffer, &mut self.last_path, entry);
+        self.open = has_body(entry);
+        self.entries += 1;
+        if self.buffer.len() >= PIECE && !self.open {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    fn body(&mut self, fingerprints: Fingerprints, data: u64, handle: FileData) -> io::Result<()> {
+        if !std::mem::replace(&mut self.open, false) {
+            return Err(damaged("a body came without an entry"));
+        }
+        let body = entry::Body { fingerprints, data };
+        entry::put_body(&mut self.buffer, Some(&body));
+        self.bodies.push(handle);
+        Ok(())
+    }
+
+    /// Nothing is known of the last file's body.
+    fn close(&mut self) {
+        if std::mem::replace(&mut self.open, false) {
+            entry::put_body(&mut self.buffer, None);
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.close();
+        self.section.write(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// The writer of an image, with somebody beside it who writes down what goes in.
+pub(crate) struct Recorder<'w, W: Write> {
+    data: &'w mut DataWriter<W>,
+    spool: &'w mut Option<Spool>,
+}
+
+impl<'w, W: Write> Recorder<'w, W> {
+    pub(crate) fn new(data: &'w mut DataWriter<W>, spool: &'w mut Option<Spool>) -> Self {
+        Self { data, spool }
+    }
+}
+
+impl<W: Write> BodySink for Recorder<'_, W> {
+    type Handle = FileData;
+    type Error = Error;
+    type Body<'a>
+        = RecordedBody<'a, W>
+    where
+        Self: 'a;
+
+    fn begin(&mut self, _size: u64) -> Result<Self::Body<'_>, Error> {
+        Ok(RecordedBody {
+            body: self.data.begin(),
+            data: 0,
+            spool: self.spool,
+        })
+    }
+
+    fn replay(&mut self, body: &KnownBody) -> Result<Option<FileData>, Error> {
+        let KnownBody {
+            fingerprints,
+            data,
+            ref blocks,
+            start,
+            tail,
+        } = *body;
+        let handle = self.data.replay(&Recipe {
+            fingerprints,
+            blocks: blocks.iter().copied(),
+            start,
+            tail,
+        })?;
+        if let Some(spool) = self.spool {
+            spool.with(|layer| layer.body(fingerprints, data, handle));
+        }
+        Ok(Some(handle))
+    }
+
+    fn begin_layer(&mut self, _spec: &LayerSpec) {
+        if let Some(spool) = self.spool {
+            spool.begin();
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry) {
+        if let Some(spool) = self.spool {
+            spool.with(|layer| layer.entry(entry));
+        }
+    }
+
+    fn end_layer(&mut self, counts: Counts, _proof: &Proof) {
+        if let Some(spool) = self.spool {
+            spool.end(counts);
+        }
+    }
+}
+
+/// A body on its way into the image.
+pub(crate) struct RecordedBody<'a, W: Write> {
+    body: sqfs_writer::Body<'a, W>,
+    data: u64,
+    spool: &'a mut Option<Spool>,
+}
+
+impl<W: Write> Body for RecordedBody<'_, W> {
+    type Handle = FileData;
+    type Error = Error;
+
+    fn data(&mut self, bytes: Bytes) -> Result<(), Error> {
+        self.data += bytes.len() as u64;
+        self.body.append_bytes(bytes)
+    }
+
+    fn hole(&mut self, length: u64) -> Result<(), Error> {
+        self.body.hole(length)
+    }
+
+    fn finish(self) -> Result<FileData, Error> {
+        let (handle, fingerprints) = self.body.finish_recorded()?;
+        if let (Some(spool), Some(fingerprints)) = (self.spool, fingerprints) {
+            let data = self.data;
+            spool.with(|layer| layer.body(fingerprints, data, handle));
+        }
+        Ok(handle)
+    }
+}
