@@ -141,7 +141,6 @@ impl fmt::Debug for BlobStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media_type::{Compression, MediaType};
 
     struct Chunks(Vec<&'static [u8]>);
 
@@ -153,15 +152,11 @@ mod tests {
     }
 
     fn stream(promised: &[u8], chunks: &[&'static [u8]]) -> BlobStream {
-        let descriptor = Descriptor {
-            media_type: MediaType::Layer {
-                compression: Compression::None,
-                foreign: false,
-            },
-            digest: Digest::of(promised),
-            size: u64::try_from(promised.len()).unwrap(),
-            urls: Vec::new(),
-        };
+        let descriptor = Descriptor::new(
+            "application/vnd.oci.image.layer.v1.tar",
+            Digest::of(promised),
+            u64::try_from(promised.len()).unwrap(),
+        );
         BlobStream::new(&descriptor, "test", Box::new(Chunks(chunks.to_vec())))
     }
 

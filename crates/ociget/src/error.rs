@@ -1,5 +1,7 @@
 //! What can go wrong, by whose fault it is.
 
+pub(crate) mod kind;
+
 use std::fmt;
 use std::path::PathBuf;
 
@@ -189,6 +191,14 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A file or directory on this machine that was to be written.
+    #[error("cannot write {}: {}", printable::path(.path), text(.source))]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
 }
 
 /// What a registry answered instead of what was asked for.
@@ -207,6 +217,9 @@ pub struct Refusal {
     pub credentials: String,
     /// How often it was tried.
     pub attempts: u32,
+    /// How long the registry asks clients to wait before the next request (`Retry-After`), from when it
+    /// answered. `None` if it does not say.
+    pub retry_after: Option<std::time::Duration>,
 }
 
 impl Error {

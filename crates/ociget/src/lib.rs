@@ -44,6 +44,7 @@
 //! dropped.
 
 mod address;
+mod artifact;
 mod auth;
 mod blob;
 mod client;
@@ -74,6 +75,7 @@ mod target;
 mod tls;
 mod transport;
 
+pub use artifact::ArtifactManifest;
 pub use auth::challenge::Challenge;
 pub use blob::{BlobBody, BlobStream};
 pub use client::Client;
@@ -83,10 +85,12 @@ pub use credentials::keychain::Keychain;
 pub use credentials::login::Login;
 pub use credentials::{Anonymous, Credentials};
 pub use digest::{Algorithm, DiffId, Digest, DigestError, Hasher, Mismatch, Verified, Verifier};
+pub use error::kind::ErrorKind;
 pub use error::{Error, Refusal};
 pub use future::BoxFuture;
 pub use manifest::{
     Descriptor, ImageManifest, Index, IndexEntry, MAX_DOCUMENT, Manifest, ManifestError,
+    OtherEntry, OtherKind,
 };
 pub use media_type::{Compression, MediaType};
 pub use options::{Options, Ranges};
@@ -97,6 +101,8 @@ pub use resolve::{Image, Layer, resolve};
 pub use source::docker_archive::DockerArchiveSource;
 pub use source::layout::LayoutSource;
 pub use source::registry::RegistrySource;
+pub use source::registry::referrers::Referrers;
+pub use source::registry::tags::Tags;
 pub use source::request::Request;
 pub use source::spec::SourceSpec;
 pub use source::{Document, Source};

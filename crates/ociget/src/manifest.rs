@@ -1,31 +1,22 @@
 //! Manifests and indexes: read from the very bytes that were hashed, refused by name if they are
 //! anything else than an image.
 
+mod descriptor;
+
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::digest::{Digest, DigestError};
-use crate::json::null_is_empty;
 use crate::media_type::MediaType;
 use crate::platform::{Platform, PlatformError, RawPlatform};
 use crate::printable::text;
 
+pub use crate::manifest::descriptor::Descriptor;
+pub(crate) use crate::manifest::descriptor::RawDescriptor;
+
 /// Most bytes a manifest, an index or a config may have: 4 MiB, what registries accept.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
-
-/// What a manifest says about a blob or another manifest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Descriptor {
-    /// What it is.
-    pub media_type: MediaType,
-    /// What its bytes hash to.
-    pub digest: Digest,
-    /// How many bytes it has; never above `i64::MAX`.
-    pub size: u64,
-    /// Where else it may be had, as the document has it: of foreign layers, which need not be in
-    /// the registry. Empty for everything else.
-    pub urls: Vec<String>,
-}
 
 /// One image, or a choice of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +37,8 @@ pub struct ImageManifest {
     pub config: Descriptor,
     /// The layers, oldest first. Their media types are all [`MediaType::Layer`].
     pub layers: Vec<Descriptor>,
+    /// Annotations of the manifest. Values that are not strings are left out.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Images of several platforms, and indexes of such.
@@ -54,9 +47,14 @@ pub struct ImageManifest {
 pub struct Index {
     /// Docker's or the OCI's.
     pub media_type: MediaType,
-    /// Images and nested indexes, in the document's order. Whatever else rides along in an index
-    /// (signatures, attestations) is left out.
+    /// Images and nested indexes, in the document's order.
     pub entries: Vec<IndexEntry>,
+    /// Entries that are not images, in the document's order: attestations, signatures, other
+    /// artifacts. [`resolve`](crate::resolve) never chooses one of them. An entry whose digest or size
+    /// is not valid is left out.
+    pub others: Vec<OtherEntry>,
+    /// Annotations of the index. Values that are not strings are left out.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// One image or nested index of an [`Index`].
@@ -72,6 +70,34 @@ pub struct IndexEntry {
     pub unusable: Option<PlatformError>,
     /// The annotation `org.opencontainers.image.ref.name`: the tag, in a layout's `index.json`.
     pub ref_name: Option<String>,
+}
+
+/// An entry of an [`Index`] that is not an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OtherEntry {
+    /// The manifest or blob, with its annotations.
+    pub descriptor: Descriptor,
+    /// Why the entry is not an image.
+    pub kind: OtherKind,
+}
+
+/// Why an entry of an [`Index`] is not an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OtherKind {
+    /// An attestation manifest of BuildKit: it has the annotation `vnd.docker.reference.type`.
+    Attestation {
+        /// The annotation `vnd.docker.reference.digest`: the image that the attestation is about.
+        /// `None` if the annotation is missing or not a digest.
+        subject: Option<Digest>,
+    },
+    /// The entry has an `artifactType`.
+    Artifact,
+    /// A manifest for the platform `unknown/unknown`.
+    UnknownPlatform,
+    /// The media type is neither that of a manifest nor that of an index.
+    NotManifest,
 }
 
 /// Why a document is not the manifest of an image.
@@ -168,6 +194,7 @@ impl ImageManifest {
             .ok_or_else(|| unsupported("an image manifest without the field layers"))?;
         Ok(Self {
             media_type,
+            annotations: strings(raw.annotations),
             config: config.check("config", MAX_DOCUMENT)?,
             layers: layers
                 .into_iter()
@@ -179,12 +206,16 @@ impl ImageManifest {
 
 impl Index {
     fn from_raw(media_type: MediaType, raw: RawManifest) -> Result<Self, ManifestError> {
-        let mut entries = Vec::new();
+        let annotations = raw.annotations;
+        let (mut entries, mut others) = (Vec::new(), Vec::new());
         for mut raw in raw.manifests.unwrap_or_default() {
-            let is_manifest = MediaType::parse(&raw.media_type)
-                .is_some_and(|kind| kind.is_index() || kind.is_manifest());
-            let attestation = raw.annotations.contains_key("vnd.docker.reference.type");
-            if !is_manifest || attestation || raw.artifact_type.is_some() {
+            if let Some(kind) = OtherKind::of(&raw) {
+                // A broken entry that nobody pulls does not cost the images their index.
+                others.extend(
+                    raw.any()
+                        .ok()
+                        .map(|descriptor| OtherEntry { descriptor, kind }),
+                );
                 continue;
             }
             let (platform, unusable) = match RawPlatform::entry(raw.platform.take()) {
@@ -192,6 +223,12 @@ impl Index {
                 Err(reason) => (None, Some(reason)),
             };
             if platform.as_ref().is_some_and(Platform::is_unknown) {
+                let kind = OtherKind::UnknownPlatform;
+                others.extend(
+                    raw.any()
+                        .ok()
+                        .map(|descriptor| OtherEntry { descriptor, kind }),
+                );
                 continue;
             }
             let ref_name = raw.annotations.get("org.opencontainers.image.ref.name");
@@ -205,12 +242,33 @@ impl Index {
         Ok(Self {
             media_type,
             entries,
+            others,
+            annotations: strings(annotations),
         })
     }
 }
 
+impl OtherKind {
+    /// Returns why `raw` is not an image, as far as its platform does not matter.
+    fn of(raw: &RawDescriptor) -> Option<Self> {
+        let is_manifest = MediaType::parse(&raw.media_type)
+            .is_some_and(|kind| kind.is_index() || kind.is_manifest());
+        let annotation = |name: &str| raw.annotations.get(name).cloned().flatten();
+        if raw.annotations.contains_key("vnd.docker.reference.type") {
+            let subject = annotation("vnd.docker.reference.digest");
+            return Some(Self::Attestation {
+                subject: subject.and_then(|text| text.parse().ok()),
+            });
+        }
+        if raw.artifact_type.is_some() {
+            return Some(Self::Artifact);
+        }
+        (!is_manifest).then_some(Self::NotManifest)
+    }
+}
+
 /// Sizes are signed 64-bit numbers in every other implementation.
-const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
+pub(crate) const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
 
 /// Both kinds at once, so that a document that tries to be both is seen.
 #[derive(Deserialize)]
@@ -223,67 +281,20 @@ struct RawManifest {
     layers: Option<Vec<RawDescriptor>>,
     manifests: Option<Vec<RawDescriptor>>,
     fs_layers: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawDescriptor {
-    media_type: String,
-    digest: String,
-    size: u64,
-    artifact_type: Option<String>,
-    #[serde(default, deserialize_with = "null_is_empty")]
-    urls: Vec<String>,
     #[serde(default)]
-    platform: serde_json::Value,
-    #[serde(default, deserialize_with = "null_is_empty")]
-    annotations: std::collections::BTreeMap<String, Option<String>>,
+    annotations: serde_json::Value,
 }
 
-impl RawDescriptor {
-    fn check(self, field: &'static str, max: u64) -> Result<Descriptor, ManifestError> {
-        let media_type = match MediaType::parse(&self.media_type) {
-            Some(media_type) => media_type,
-            None if self.media_type.contains("+encrypted") => {
-                return Err(unsupported(&format!(
-                    "an encrypted layer ({:?}); decrypt the image first",
-                    self.media_type
-                )));
-            }
-            None => {
-                return Err(unsupported(&format!(
-                    "a {field} of type {:?}",
-                    self.media_type
-                )));
-            }
-        };
-        if field == "layer" && !matches!(media_type, MediaType::Layer { .. }) {
-            return Err(unsupported(&format!(
-                "a layer of type {:?}",
-                self.media_type
-            )));
-        }
-        if self.size > max {
-            return Err(ManifestError::Size {
-                field,
-                size: self.size,
-                max,
-            });
-        }
-        Ok(Descriptor {
-            media_type,
-            digest: self
-                .digest
-                .parse()
-                .map_err(|reason| ManifestError::Digest { field, reason })?,
-            size: self.size,
-            // Of others they are an invitation to places that nobody needs to see.
-            urls: match media_type.is_foreign() {
-                true => self.urls,
-                false => Vec::new(),
-            },
-        })
-    }
+/// Returns the members of an object that are strings. An annotation is no reason to refuse an image.
+pub(crate) fn strings(object: serde_json::Value) -> BTreeMap<String, String> {
+    let serde_json::Value::Object(members) = object else {
+        return BTreeMap::new();
+    };
+    let member = |(name, value)| match value {
+        serde_json::Value::String(text) => Some((name, text)),
+        _ => None,
+    };
+    members.into_iter().filter_map(member).collect()
 }
 
 /// Settles what the document is, from what it says, what it was sent as, and which fields it has.

@@ -37,6 +37,9 @@ pub enum MediaType {
         /// It need not be in the registry: `foreign` in Docker's words, `nondistributable` in the OCI's.
         foreign: bool,
     },
+    /// Anything else: an artifact, a signature, a chart.
+    /// [`Descriptor::media_type_name`](crate::Descriptor::media_type_name) has the text.
+    Other,
 }
 
 /// Everything that may be asked for as a manifest. Registries convert, or say 404, when a client
@@ -45,6 +48,13 @@ pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+js
      application/vnd.oci.image.manifest.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.docker.distribution.manifest.v2+json";
+
+/// Those, and whatever else a registry keeps as a manifest.
+pub(crate) const ACCEPT_ANY: &str = "application/vnd.oci.image.index.v1+json, \
+     application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json, \
+     application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.oci.artifact.manifest.v1+json, */*;q=0.1";
 
 impl MediaType {
     /// Known names only; parameters such as `; charset=utf-8` are ignored.

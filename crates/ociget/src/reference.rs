@@ -274,6 +274,11 @@ fn is_component(part: &str) -> bool {
         && separators_hold
 }
 
+/// Whether `text` is a tag by the specification's grammar.
+pub(crate) fn is_tag(text: &str) -> bool {
+    check_tag(text).is_ok()
+}
+
 fn check_tag(tag: &str) -> Result<(), ReferenceError> {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let holds = tag.len() <= MAX_TAG

@@ -131,6 +131,9 @@ pub(crate) async fn read(
 /// The error that an answer other than 200 is, with the words of whoever sent it.
 pub(crate) async fn refuse(mut answer: Answer, credentials: String) -> Error {
     let status = answer.status().as_u16();
+    let retry_after = answer
+        .header(header::RETRY_AFTER)
+        .and_then(|text| clock::retry_after(text, SystemTime::now()));
     // The body is a courtesy. If it does not come, the status alone has to do.
     let body = answer.read(MAX_ERROR_BODY).await.unwrap_or_default();
     let (code, message) = own_words(&body);
@@ -141,6 +144,7 @@ pub(crate) async fn refuse(mut answer: Answer, credentials: String) -> Error {
         message,
         credentials,
         attempts: answer.attempts,
+        retry_after,
     }
     .into_error()
 }

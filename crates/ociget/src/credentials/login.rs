@@ -46,6 +46,20 @@ impl Login {
         Self::new(Secret::Password { user, password }, origin.into())
     }
 
+    /// A finished bearer token, which is sent to the registry as it is. No token server is asked.
+    ///
+    /// It is sent to the registry that asks for a login, when that registry offers `Bearer`. `origin` names
+    /// where the token comes from, for error messages.
+    pub fn bearer(token: impl Into<String>, origin: impl Into<String>) -> Self {
+        Self::new(Secret::Registry(token.into()), origin.into())
+    }
+
+    /// An identity token (an OAuth2 refresh token), which the registry's token server exchanges for
+    /// bearer tokens. `origin` names where the token comes from, for error messages.
+    pub fn identity_token(token: impl Into<String>, origin: impl Into<String>) -> Self {
+        Self::new(Secret::Identity(token.into()), origin.into())
+    }
+
     /// Nobody. `reason` tells people why.
     pub fn anonymous(reason: impl Into<String>) -> Self {
         Self::new(Secret::None, reason.into())

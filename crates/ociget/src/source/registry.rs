@@ -1,8 +1,13 @@
 //! Images in a registry, by the distribution specification's pull API, and in its mirrors.
 
 mod body;
+mod link;
+mod pages;
 mod place;
 mod ranges;
+mod raw;
+pub(crate) mod referrers;
+pub(crate) mod tags;
 
 use std::sync::Arc;
 
@@ -16,6 +21,8 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
+use crate::media_type::ACCEPT_MANIFESTS;
+use crate::progress::Event;
 use crate::reference::Reference;
 use crate::source::agreed::agreed;
 use crate::source::registry::body::RegistryBody;
@@ -55,6 +62,38 @@ impl RegistrySource {
                 identity: OnceCell::new(),
             }),
         })
+    }
+
+    fn reference(&self) -> &Reference {
+        &self.shared.reference
+    }
+
+    fn tag(&self) -> Result<&str, Error> {
+        self.shared.tag()
+    }
+
+    /// The places that are asked: mirrors, then the registry.
+    async fn places(&self) -> Result<Arc<[Place]>, Error> {
+        self.shared.places().await.cloned()
+    }
+
+    /// A manifest by tag or digest that is sent as one of the types of `accept`.
+    async fn document(
+        &self,
+        name: &str,
+        expected: Option<&Digest>,
+        accept: &'static str,
+    ) -> Result<Document, Error> {
+        self.shared.document_as(name, expected, accept).await
+    }
+
+    /// A manifest by another tag of this repository than the source's own.
+    async fn by_tag(&self, tag: &str) -> Result<Document, Error> {
+        self.shared.document(tag, None).await
+    }
+
+    fn tell(&self, event: &Event<'_>) {
+        self.shared.client.options().progress.tell(event);
     }
 
     async fn fetch_root(&self, expected: Option<&Digest>) -> Result<Document, Error> {
@@ -208,6 +247,15 @@ impl Shared {
     /// A manifest by tag or digest, from the first place that has it. What the last place says,
     /// the registry itself, is what the caller hears if none has.
     async fn document(&self, name: &str, expected: Option<&Digest>) -> Result<Document, Error> {
+        self.document_as(name, expected, ACCEPT_MANIFESTS).await
+    }
+
+    async fn document_as(
+        &self,
+        name: &str,
+        expected: Option<&Digest>,
+        accept: &'static str,
+    ) -> Result<Document, Error> {
         let places = self.places().await?;
         let Some((origin, mirrors)) = places.split_last() else {
             return Err(Error::Usage("there is no registry to ask".to_owned()));
@@ -216,11 +264,11 @@ impl Shared {
             if mirror.is_lost() || expected.is_none() && !mirror.resolves {
                 continue;
             }
-            match mirror.document(name, expected).await {
+            match mirror.document(name, expected, accept).await {
                 Ok(document) => return Ok(document),
                 Err(error) => mirror.failed(&error),
             }
         }
-        origin.document(name, expected).await
+        origin.document(name, expected, accept).await
     }
 }

@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::floor::MinRate;
 use crate::hosts_toml::Hosts;
 use crate::manifest::MAX_DOCUMENT;
 use crate::media_type::ACCEPT_MANIFESTS;
@@ -187,6 +188,11 @@ impl Place {
         Retry::new(self.retries, self.client.options().progress.clone())
     }
 
+    /// The least rate at which bodies have to come from here.
+    pub(crate) fn min_rate(&self) -> MinRate {
+        self.client.options().min_rate()
+    }
+
     /// `…/v2/<repository>/<kind>/<name>`. Both names were checked when they were parsed, so
     /// that neither can leave its place in the path.
     pub(crate) fn url(&self, kind: &str, name: &str) -> Result<Url, Error> {
@@ -242,9 +248,10 @@ impl Place {
         &self,
         name: &str,
         expected: Option<&Digest>,
+        accept: &'static str,
     ) -> Result<Document, Error> {
         let mut request = Request::get(self.url("manifests", name)?, &self.endpoint);
-        request.accept = Some(ACCEPT_MANIFESTS);
+        request.accept = Some(accept);
         let mut retry = self.patience();
         loop {
             let mut answer = self.send(&mut request, &mut retry).await?;

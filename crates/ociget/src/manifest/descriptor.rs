@@ -1,0 +1,141 @@
+//! Descriptors: what a document says about a blob or another document.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::digest::Digest;
+use crate::json::null_is_empty;
+use crate::manifest::{MAX_SIZE, ManifestError};
+use crate::media_type::MediaType;
+
+/// What a manifest says about a blob or another manifest.
+///
+/// ```
+/// use ociget::{Descriptor, Digest, MediaType};
+///
+/// let chart = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+/// let descriptor = Descriptor::new(chart, Digest::of(b"chart"), 5);
+/// assert_eq!(descriptor.media_type, MediaType::Other);
+/// assert_eq!(descriptor.media_type_name(), chart);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Descriptor {
+    /// What it is. [`MediaType::Other`] for everything that is not a part of an image;
+    /// [`media_type_name`](Self::media_type_name) then says what.
+    pub media_type: MediaType,
+    /// What its bytes hash to.
+    pub digest: Digest,
+    /// How many bytes it has; never above `i64::MAX` if it comes from a document.
+    pub size: u64,
+    /// Where else it may be had, as the document has it: of foreign layers, which need not be in
+    /// the registry. Empty for everything else.
+    pub urls: Vec<String>,
+    /// The field `artifactType`, as the document has it.
+    pub artifact_type: Option<String>,
+    /// Annotations, as the document has them.
+    pub annotations: BTreeMap<String, String>,
+    name: Box<str>,
+}
+
+impl Descriptor {
+    /// Makes a descriptor from a media type, a digest and a size in bytes.
+    ///
+    /// The media type may be any text. Every other field is empty.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        let name = media_type.into();
+        Self {
+            media_type: MediaType::parse(&name).unwrap_or(MediaType::Other),
+            digest,
+            size,
+            urls: Vec::new(),
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+            name: name.into(),
+        }
+    }
+
+    /// Returns the media type as the document spells it.
+    #[must_use]
+    pub fn media_type_name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A descriptor as it stands in JSON.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RawDescriptor {
+    pub(super) media_type: String,
+    digest: String,
+    size: u64,
+    pub(super) artifact_type: Option<String>,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    urls: Vec<String>,
+    #[serde(default)]
+    pub(super) platform: serde_json::Value,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub(super) annotations: BTreeMap<String, Option<String>>,
+}
+
+impl RawDescriptor {
+    /// Returns the descriptor of a part of an image.
+    ///
+    /// # Errors
+    /// Returns [`ManifestError`] if the media type is not one of an image's parts, or a layer's where
+    /// `field` is `layer`, if the digest is not valid, and if the size is above `max`.
+    pub(super) fn check(self, field: &'static str, max: u64) -> Result<Descriptor, ManifestError> {
+        let unsupported = |what: String| Err(ManifestError::Unsupported(what));
+        match MediaType::parse(&self.media_type) {
+            Some(MediaType::Layer { .. }) => {}
+            Some(_) if field == "layer" => {
+                return unsupported(format!("a layer of type {:?}", self.media_type));
+            }
+            Some(_) => {}
+            None if self.media_type.contains("+encrypted") => {
+                return unsupported(format!(
+                    "an encrypted layer ({:?}); decrypt the image first",
+                    self.media_type
+                ));
+            }
+            None => return unsupported(format!("a {field} of type {:?}", self.media_type)),
+        }
+        self.within(field, max)
+    }
+
+    /// Returns the descriptor, whatever its media type is.
+    ///
+    /// # Errors
+    /// Returns [`ManifestError`] if the digest is not valid or the size is above `i64::MAX`.
+    pub(crate) fn any(self) -> Result<Descriptor, ManifestError> {
+        self.within("descriptor", MAX_SIZE)
+    }
+
+    fn within(self, field: &'static str, max: u64) -> Result<Descriptor, ManifestError> {
+        if self.size > max {
+            return Err(ManifestError::Size {
+                field,
+                size: self.size,
+                max,
+            });
+        }
+        let digest = self
+            .digest
+            .parse()
+            .map_err(|reason| ManifestError::Digest { field, reason })?;
+        let mut descriptor = Descriptor::new(self.media_type, digest, self.size);
+        // Of others they are an invitation to places that nobody needs to see.
+        if descriptor.media_type.is_foreign() {
+            descriptor.urls = self.urls;
+        }
+        descriptor.artifact_type = self.artifact_type;
+        let annotation = |(name, value): (String, Option<String>)| Some((name, value?));
+        descriptor.annotations = self
+            .annotations
+            .into_iter()
+            .filter_map(annotation)
+            .collect();
+        Ok(descriptor)
+    }
+}
