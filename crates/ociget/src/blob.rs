@@ -1,10 +1,13 @@
 //! A blob on its way, counted and hashed as it passes.
 
+#[cfg(feature = "stream")]
+mod stream;
+
 use std::fmt;
 
 use bytes::Bytes;
 
-use crate::digest::{Digest, Verified, Verifier};
+use crate::digest::{Digest, Mismatch, Verified, Verifier};
 use crate::error::{Error, mismatch};
 use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
@@ -31,6 +34,61 @@ pub struct BlobStream {
     received: u64,
     body: Box<dyn BlobBody>,
     state: State,
+    #[cfg(feature = "stream")]
+    polled: stream::Polled,
+}
+
+/// The first bytes of a blob that the caller already has, from a download that broke off.
+///
+/// ```
+/// use ociget::{BlobPrefix, Digest};
+///
+/// let mut prefix = BlobPrefix::new(Digest::of(b"hello"));
+/// prefix.update(b"hel");
+/// assert_eq!(prefix.len(), 3);
+/// ```
+#[derive(Debug)]
+pub struct BlobPrefix {
+    verifier: Verifier<Digest>,
+    length: u64,
+}
+
+impl BlobPrefix {
+    /// Begins with no bytes of the blob `digest`.
+    #[must_use]
+    pub fn new(digest: Digest) -> Self {
+        Self {
+            verifier: Verifier::new(digest),
+            length: 0,
+        }
+    }
+
+    /// Adds the bytes after those that were added before.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.verifier.update(bytes);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.length = self.length.saturating_add(length);
+    }
+
+    /// Returns the number of bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Returns the proof if the bytes are the whole blob.
+    ///
+    /// # Errors
+    /// Returns [`Mismatch`] if they are not.
+    pub fn finish(self) -> Result<Verified<Digest>, Mismatch> {
+        self.verifier.finish()
+    }
 }
 
 enum State {
@@ -43,12 +101,26 @@ impl BlobStream {
     /// A stream of `body`, which should be the blob of `descriptor`. `at` tells people where it
     /// comes from.
     pub fn new(descriptor: &Descriptor, at: impl Into<String>, body: Box<dyn BlobBody>) -> Self {
+        let prefix = BlobPrefix::new(descriptor.digest.clone());
+        Self::resumed(descriptor, at, prefix, body)
+    }
+
+    /// A stream of the bytes that follow `prefix`, which `body` delivers. The proof at its end is about the
+    /// whole blob, and [`received`](Self::received) begins with the length of `prefix`.
+    pub fn resumed(
+        descriptor: &Descriptor,
+        at: impl Into<String>,
+        prefix: BlobPrefix,
+        body: Box<dyn BlobBody>,
+    ) -> Self {
         Self {
             at: at.into(),
             size: descriptor.size,
-            received: 0,
+            received: prefix.length,
             body,
-            state: State::Open(Box::new(Verifier::new(descriptor.digest.clone()))),
+            state: State::Open(Box::new(prefix.verifier)),
+            #[cfg(feature = "stream")]
+            polled: stream::Polled::default(),
         }
     }
 
@@ -58,16 +130,29 @@ impl BlobStream {
     /// [`Error::Size`] and [`Error::Digest`] if the content is not what the descriptor says, and
     /// whatever the source fails with. After an error there is nothing more to be had.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        #[cfg(feature = "stream")]
+        if self.polled.is_busy() {
+            return std::future::poll_fn(|context| self.poll_chunk(context)).await;
+        }
+        if let State::Open(_) = self.state {
+            let delivered = self.body.chunk().await;
+            return self.take(delivered);
+        }
+        self.take(Ok(None))
+    }
+
+    /// Counts and hashes what the body delivered.
+    fn take(&mut self, delivered: Result<Option<Bytes>, Error>) -> Result<Option<Bytes>, Error> {
         if let State::Done(_) = self.state {
             return Ok(None);
         }
         let State::Open(verifier) = &mut self.state else {
             return Err(Error::Usage(format!("{}: read on after an error", self.at)));
         };
-        let outcome = match self.body.chunk().await {
+        let outcome = match delivered {
             Ok(Some(chunk)) => {
                 let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
-                if length <= self.size - self.received {
+                if length <= self.size.saturating_sub(self.received) {
                     self.received += length;
                     verifier.update(&chunk);
                     return Ok(Some(chunk));
@@ -115,7 +200,7 @@ impl BlobStream {
         &self.at
     }
 
-    /// Bytes handed out so far.
+    /// Bytes handed out so far, with those of a [`BlobPrefix`].
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received

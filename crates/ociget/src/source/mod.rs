@@ -14,7 +14,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::blob::BlobStream;
+use crate::blob::{BlobPrefix, BlobStream};
 use crate::digest::{Digest, Verified, Verifier};
 use crate::error::{Error, mismatch};
 use crate::future::BoxFuture;
@@ -45,6 +45,22 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// A config or layer. The stream lives on its own, so several can run at once.
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, Error>>;
+
+    /// Opens a config or layer of which the caller already has the first bytes.
+    ///
+    /// The stream begins after `prefix`, or at the start of the blob if the source cannot do that:
+    /// [`BlobStream::received`] says where. The default implementation begins at the start.
+    ///
+    /// # Errors
+    /// As [`blob`](Self::blob).
+    fn resume<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+        prefix: BlobPrefix,
+    ) -> BoxFuture<'a, Result<BlobStream, Error>> {
+        drop(prefix);
+        self.blob(descriptor)
+    }
 }
 
 /// A manifest or index: bytes that hash to their digest.

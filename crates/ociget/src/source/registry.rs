@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use tracing::Instrument as _;
 
-use crate::blob::BlobStream;
+use crate::blob::{BlobPrefix, BlobStream};
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
@@ -131,13 +131,34 @@ impl RegistrySource {
     async fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobStream, Error> {
         let client = &self.shared.client;
         let places = Arc::clone(self.shared.places().await?);
-        let body = match RegistryBody::open(client, places, descriptor).await {
+        let body = match RegistryBody::open(client, places, descriptor, 0).await {
             Err(Error::NotFound(refusal)) if descriptor.media_type.is_foreign() => {
                 self.open_foreign(descriptor, refusal.url).await?
             }
             outcome => outcome?,
         };
         Ok(BlobStream::new(descriptor, body.at(), Box::new(body)))
+    }
+
+    async fn reopen_blob(
+        &self,
+        descriptor: &Descriptor,
+        prefix: BlobPrefix,
+    ) -> Result<BlobStream, Error> {
+        let client = &self.shared.client;
+        let places = Arc::clone(self.shared.places().await?);
+        let from = prefix.len();
+        match RegistryBody::open(client, places, descriptor, from).await {
+            Ok(body) => {
+                let at = body.at();
+                Ok(BlobStream::resumed(descriptor, at, prefix, Box::new(body)))
+            }
+            // The whole may be had where a part is not.
+            Err(error) => {
+                tracing::debug!(%error, from, "cannot resume the blob");
+                self.open_blob(descriptor).await
+            }
+        }
     }
 
     /// A layer that its owner does not let the registry at `at` keep: from where the manifest says.
@@ -153,7 +174,7 @@ impl RegistrySource {
         };
         for url in &descriptor.urls {
             let opened = match Place::elsewhere(client, origin, url) {
-                Ok(place) => RegistryBody::open(client, Arc::new([place]), descriptor).await,
+                Ok(place) => RegistryBody::open(client, Arc::new([place]), descriptor, 0).await,
                 Err(error) => Err(error),
             };
             match opened {
@@ -198,6 +219,15 @@ impl Source for RegistrySource {
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, Error>> {
         let span = self.span(Some(&descriptor.digest));
         Box::pin(self.open_blob(descriptor).instrument(span))
+    }
+
+    fn resume<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+        prefix: BlobPrefix,
+    ) -> BoxFuture<'a, Result<BlobStream, Error>> {
+        let span = self.span(Some(&descriptor.digest));
+        Box::pin(self.reopen_blob(descriptor, prefix).instrument(span))
     }
 }
 

@@ -9,6 +9,8 @@ mod layout;
 mod log;
 mod progress;
 mod ranges;
+mod referrers;
 mod slow;
 mod support;
+mod tag_lists;
 mod tags;

@@ -86,11 +86,12 @@ impl Drop for Waiting<'_> {
 }
 
 impl RegistryBody {
-    /// The blob of `descriptor`, from the first place that sends it.
+    /// The blob of `descriptor` from the byte `offset` on, from the first place that sends it.
     pub(crate) async fn open(
         client: &Client,
         places: Arc<[Place]>,
         descriptor: &Descriptor,
+        offset: u64,
     ) -> Result<Self, Error> {
         let options = client.options();
         let mut body = Self {
@@ -102,7 +103,7 @@ impl RegistryBody {
             digest: descriptor.digest.clone(),
             size: descriptor.size,
             place: 0,
-            offset: 0,
+            offset,
             skip: 0,
             since_break: 0,
             answer: None,

@@ -55,15 +55,21 @@ pub struct Tags {
 #[derive(Debug)]
 enum State {
     Start,
-    /// The page at `url` is next. `probes` if nothing but the number of tags speaks for it.
     Next {
         pages: Box<Pages>,
-        url: Url,
-        probes: bool,
+        next: Next,
     },
     /// A page was not what it should be.
     Failed,
     End,
+}
+
+/// The page to request next.
+#[derive(Clone, Debug)]
+struct Next {
+    url: Url,
+    /// Whether nothing but the number of tags before it speaks for it.
+    probes: bool,
 }
 
 impl Tags {
@@ -107,8 +113,8 @@ impl Tags {
                 let (pages, url, page) = self.first().await?;
                 (Box::new(pages), url, page, false)
             }
-            State::Next { pages, url, probes } => {
-                let (url, probes) = (url.clone(), *probes);
+            State::Next { pages, next } => {
+                let Next { url, probes } = next.clone();
                 let page = match pages.next(&url).await {
                     Ok(page) => page,
                     // The registry has its own idea of `last`, and did not promise more.
@@ -129,7 +135,7 @@ impl Tags {
         self.state = State::Failed;
         let (tags, next) = self.take(&mut pages, &url, &page)?;
         self.state = match next {
-            Some((url, probes)) => State::Next { pages, url, probes },
+            Some(next) => State::Next { pages, next },
             None => State::End,
         };
         if probes && tags.is_empty() {
@@ -185,7 +191,7 @@ impl Tags {
         pages: &mut Pages,
         url: &Url,
         page: &Page,
-    ) -> Result<(Vec<String>, Option<(Url, bool)>), Error> {
+    ) -> Result<(Vec<String>, Option<Next>), Error> {
         let listed = parse(page)?;
         let (count, last) = (listed.len(), listed.last().cloned());
         let mut invalid = 0;
@@ -206,10 +212,13 @@ impl Tags {
         }
         pages.brought(tags.len(), page)?;
         let next = match pages.link(page, url)? {
-            Some(next) => Some((next, false)),
+            Some(url) => Some(Next { url, probes: false }),
             None => last
                 .filter(|_| !tags.is_empty() && count == requested(url))
-                .map(|last| (continued(url, &last), true)),
+                .map(|last| Next {
+                    url: continued(url, &last),
+                    probes: true,
+                }),
         };
         Ok((tags, next))
     }

@@ -1,0 +1,292 @@
+//! What a manifest or index leads to: every document, read, and every blob, by its descriptor.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::artifact::ArtifactManifest;
+use crate::copy::layout::Layout;
+use crate::digest::{Digest, Mismatch};
+use crate::error::{Error, mismatch};
+use crate::manifest::{Descriptor, MAX_DOCUMENT};
+use crate::media_type::MediaType;
+use crate::source::Source;
+
+/// How deep indexes may nest.
+const MAX_DEPTH: u32 = 4;
+const MAX_DOCUMENTS: usize = 1024;
+/// Most bytes of all documents together, which are held in memory.
+const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+const MAX_BLOBS: usize = 16_384;
+/// Manifests that are neither an image's nor an index.
+const ARTIFACT_MANIFESTS: [&str; 2] = [
+    "application/vnd.oci.artifact.manifest.v1+json",
+    "application/vnd.cncf.oras.artifact.manifest.v1+json",
+];
+
+/// Everything to copy.
+#[derive(Debug)]
+pub(super) struct Graph {
+    pub(super) root: Descriptor,
+    /// The artifact type of the root, where it is an artifact.
+    pub(super) artifact_type: Option<String>,
+    /// Manifests and indexes, from the root down.
+    pub(super) documents: Vec<(Descriptor, Bytes)>,
+    pub(super) blobs: Vec<Blob>,
+}
+
+#[derive(Debug)]
+pub(super) struct Blob {
+    pub(super) descriptor: Descriptor,
+    /// Whether an index lists it, under a media type that is unknown here.
+    pub(super) may_be_manifest: bool,
+}
+
+struct Walk<'a> {
+    source: &'a dyn Source,
+    layout: &'a Arc<Layout>,
+    left: u64,
+    max_bytes: u64,
+    document_bytes: u64,
+    seen: HashMap<Digest, u64>,
+    documents: Vec<(Descriptor, Bytes)>,
+    blobs: Vec<Blob>,
+}
+
+impl Graph {
+    /// Reads every manifest and index, from the layout where it has them.
+    pub(super) async fn walk(
+        source: &dyn Source,
+        expected: Option<&Digest>,
+        layout: &Arc<Layout>,
+        max_bytes: u64,
+    ) -> Result<Self, Error> {
+        let (root, content_type, bytes, at) = root(source, expected, layout).await?;
+        let manifest = read(&at, &bytes)?;
+        let name = match (&manifest.media_type, content_type) {
+            (Some(said), _) => said.clone(),
+            (None, Some(sent)) if is_of_kind(&sent, manifest.is_index()) => sent,
+            (None, _) if manifest.is_index() => "application/vnd.oci.image.index.v1+json".into(),
+            (None, _) => "application/vnd.oci.image.manifest.v1+json".into(),
+        };
+        let root = Descriptor::new(name, root, length(&bytes));
+        let mut walk = Walk {
+            source,
+            layout,
+            left: max_bytes,
+            max_bytes,
+            document_bytes: length(&bytes),
+            seen: HashMap::new(),
+            documents: Vec::new(),
+            blobs: Vec::new(),
+        };
+        let is_image = manifest
+            .config
+            .as_ref()
+            .is_some_and(|c| c.media_type.is_config());
+        let artifact_type = manifest
+            .artifact_type()
+            .filter(|_| manifest.declared_type.is_some() || !is_image)
+            .map(str::to_owned);
+        walk.count(&root, &at)?;
+        // Breadth first: the documents of one depth, then those that they lead to.
+        let mut wave = vec![(root.clone(), bytes, manifest, at)];
+        for depth in 0.. {
+            let mut next = Vec::new();
+            for (descriptor, bytes, manifest, at) in wave {
+                for entry in walk.children(manifest, &at)? {
+                    if depth >= MAX_DEPTH {
+                        return Err(Error::Unsupported {
+                            at,
+                            what: format!("indexes nested more than {MAX_DEPTH} deep"),
+                        });
+                    }
+                    next.push(walk.fetch(entry).await?);
+                }
+                walk.documents.push((descriptor, bytes));
+            }
+            if next.is_empty() {
+                break;
+            }
+            wave = next;
+        }
+        Ok(Self {
+            root,
+            artifact_type,
+            documents: walk.documents,
+            blobs: walk.blobs,
+        })
+    }
+}
+
+impl Walk<'_> {
+    /// Takes note of the blobs of a document, and returns the documents below it that are new.
+    fn children(&mut self, manifest: ArtifactManifest, at: &str) -> Result<Vec<Descriptor>, Error> {
+        for blob in manifest.config.into_iter().chain(manifest.layers) {
+            self.blob(blob, false, at)?;
+        }
+        let mut documents = Vec::new();
+        for entry in manifest.manifests {
+            let kind = entry.media_type;
+            if kind.is_index()
+                || kind.is_manifest()
+                || ARTIFACT_MANIFESTS.contains(&entry.media_type_name())
+            {
+                if self.count(&entry, at)? {
+                    documents.push(entry);
+                }
+            } else {
+                // The caches of BuildKit are indexes of layers.
+                self.blob(entry, true, at)?;
+            }
+        }
+        for document in &documents {
+            self.document_bytes = self.document_bytes.saturating_add(document.size);
+        }
+        if self.document_bytes > MAX_DOCUMENT_BYTES {
+            let what = format!("manifests of more than {MAX_DOCUMENT_BYTES} bytes together");
+            return Err(unsupported(at, what));
+        }
+        if self.documents.len() + documents.len() > MAX_DOCUMENTS {
+            return Err(unsupported(
+                at,
+                format!("more than {MAX_DOCUMENTS} manifests"),
+            ));
+        }
+        Ok(documents)
+    }
+
+    fn blob(
+        &mut self,
+        descriptor: Descriptor,
+        may_be_manifest: bool,
+        at: &str,
+    ) -> Result<(), Error> {
+        if !self.count(&descriptor, at)? {
+            return Ok(());
+        }
+        if self.blobs.len() >= MAX_BLOBS {
+            return Err(unsupported(at, format!("more than {MAX_BLOBS} blobs")));
+        }
+        self.blobs.push(Blob {
+            descriptor,
+            may_be_manifest,
+        });
+        Ok(())
+    }
+
+    /// Counts the bytes of a descriptor. `false` if its content was counted before.
+    fn count(&mut self, descriptor: &Descriptor, at: &str) -> Result<bool, Error> {
+        let (digest, size) = (&descriptor.digest, descriptor.size);
+        if let Some(before) = self.seen.get(digest) {
+            if *before != size {
+                return Err(Error::Inconsistent {
+                    at: at.to_owned(),
+                    reason: format!(
+                        "{digest} has {before} bytes in one place and {size} in another"
+                    ),
+                });
+            }
+            return Ok(false);
+        }
+        let Some(left) = self.left.checked_sub(size) else {
+            let what = format!(
+                "more than {} bytes of content; raise CopyOptions::max_bytes",
+                self.max_bytes
+            );
+            return Err(unsupported(at, what));
+        };
+        self.left = left;
+        self.seen.insert(digest.clone(), size);
+        Ok(true)
+    }
+
+    async fn fetch(
+        &self,
+        descriptor: Descriptor,
+    ) -> Result<(Descriptor, Bytes, ArtifactManifest, String), Error> {
+        if descriptor.size > MAX_DOCUMENT {
+            let at = descriptor.digest.to_string();
+            let what = format!(
+                "a manifest of {} bytes; {MAX_DOCUMENT} are the most",
+                descriptor.size
+            );
+            return Err(unsupported(&at, what));
+        }
+        let kept = self.layout.document(&descriptor.digest).await?;
+        let (bytes, at) = match kept {
+            Some(bytes) => (bytes, self.layout.shown(&descriptor.digest)),
+            None => {
+                let document = self.source.manifest(&descriptor).await?;
+                same(&document.at, &descriptor.digest, document.digest.get())?;
+                (document.bytes, document.at)
+            }
+        };
+        if length(&bytes) != descriptor.size {
+            return Err(Error::size(
+                &at,
+                descriptor.size,
+                length(&bytes).to_string(),
+            ));
+        }
+        let manifest = read(&at, &bytes)?;
+        Ok((descriptor, bytes, manifest, at))
+    }
+}
+
+/// The root: its digest, the media type it was sent as, its bytes, and where they are.
+async fn root(
+    source: &dyn Source,
+    expected: Option<&Digest>,
+    layout: &Arc<Layout>,
+) -> Result<(Digest, Option<String>, Bytes, String), Error> {
+    let known = match expected {
+        Some(expected) => Some(expected.clone()),
+        None => source.identity().await?,
+    };
+    if let Some(digest) = known
+        && let Some(bytes) = layout.document(&digest).await?
+    {
+        let at = layout.shown(&digest);
+        return Ok((digest, None, bytes, at));
+    }
+    let document = source.root(expected).await?;
+    if let Some(expected) = expected {
+        same(&document.at, expected, document.digest.get())?;
+    }
+    let digest = document.digest.get().clone();
+    Ok((digest, document.content_type, document.bytes, document.at))
+}
+
+/// A caller's own source may return content that is intact and not what was requested.
+fn same(at: &str, requested: &Digest, found: &Digest) -> Result<(), Error> {
+    if found == requested {
+        return Ok(());
+    }
+    let (expected, found) = (requested.clone(), found.clone());
+    Err(mismatch(at, Mismatch { expected, found }))
+}
+
+/// Whether a media type is that of an index, or of a manifest.
+fn is_of_kind(name: &str, is_index: bool) -> bool {
+    MediaType::parse(name).is_some_and(|kind| match is_index {
+        true => kind.is_index(),
+        false => kind.is_manifest(),
+    })
+}
+
+fn read(at: &str, bytes: &[u8]) -> Result<ArtifactManifest, Error> {
+    ArtifactManifest::parse(bytes).map_err(|reason| Error::document(at, reason))
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+}
+
+fn unsupported(at: &str, what: String) -> Error {
+    Error::Unsupported {
+        at: at.to_owned(),
+        what,
+    }
+}
