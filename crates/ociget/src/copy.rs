@@ -14,6 +14,7 @@ use crate::copy::graph::Graph;
 use crate::copy::layout::Layout;
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 use crate::source::Source;
 
@@ -110,10 +111,11 @@ pub async fn copy_to_layout(
     }
     let layout = Layout::open(dir).await?;
     let graph = Graph::walk(source, expected, &layout, options.max_bytes).await?;
-    let fetches = graph
-        .blobs
-        .iter()
-        .map(|blob| fetch(source, &layout, &blob.descriptor, blob.may_be_manifest));
+    let mut fetches: Vec<BoxFuture<'_, Result<Fetched, Error>>> = Vec::new();
+    for blob in &graph.blobs {
+        let fetching = fetch(source, &layout, &blob.descriptor, blob.may_be_manifest);
+        fetches.push(Box::pin(fetching));
+    }
     let mut outcomes = limited::all(options.parallel.max(1), fetches).await?;
     // From the bottom up: a copy that is killed leaves no index without its manifests.
     for (descriptor, bytes) in graph.documents.iter().rev() {

@@ -2,6 +2,8 @@
 
 mod auth;
 mod blobs;
+mod copy;
+mod examples;
 mod files;
 mod foreign;
 mod images;
@@ -9,8 +11,10 @@ mod layout;
 mod log;
 mod progress;
 mod ranges;
+mod raw;
 mod referrers;
 mod slow;
+mod streams;
 mod support;
 mod tag_lists;
 mod tags;

@@ -41,6 +41,8 @@ pub(crate) enum Delivery {
     Trickle(usize, Duration),
     /// In chunks, without a length, again and again.
     Endless,
+    /// In one chunk, without a length.
+    Chunked,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +83,9 @@ impl Reply {
             .iter()
             .any(|(name, _)| name == "content-length");
         match self.delivery {
-            Delivery::Endless => head.push_str("transfer-encoding: chunked\r\n"),
+            Delivery::Endless | Delivery::Chunked => {
+                head.push_str("transfer-encoding: chunked\r\n");
+            }
             _ if own_length => {}
             _ => head.push_str(&format!("content-length: {}\r\n", self.body.len())),
         }
@@ -111,6 +115,12 @@ impl Reply {
                     stream.write_all(&[*byte]).await?;
                 }
                 Ok(())
+            }
+            Delivery::Chunked => {
+                let size = format!("{:x}\r\n", self.body.len());
+                stream.write_all(size.as_bytes()).await?;
+                stream.write_all(&self.body).await?;
+                stream.write_all(b"\r\n0\r\n\r\n").await
             }
             Delivery::Endless => loop {
                 let size = format!("{:x}\r\n", self.body.len());
