@@ -1,5 +1,8 @@
 //! A blob on its way, counted and hashed as it passes.
 
+mod body;
+#[cfg(feature = "stream")]
+mod polled;
 #[cfg(feature = "stream")]
 mod stream;
 
@@ -7,19 +10,13 @@ use std::fmt;
 
 use bytes::Bytes;
 
+#[cfg(feature = "stream")]
+use crate::blob::polled::Polled;
 use crate::digest::{Digest, Mismatch, Verified, Verifier};
 use crate::error::{Error, mismatch};
-use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 
-/// The bytes of one blob, in order, from wherever they come.
-///
-/// Whoever implements it delivers bytes; counting and hashing is [`BlobStream`]'s.
-pub trait BlobBody: Send {
-    /// The next bytes, `None` at the end. Dropping the future loses none: the next call goes on
-    /// where this one was.
-    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>>;
-}
+pub use crate::blob::body::BlobBody;
 
 /// A blob as an asynchronous stream of chunks, whose end is a proof.
 ///
@@ -35,7 +32,7 @@ pub struct BlobStream {
     body: Box<dyn BlobBody>,
     state: State,
     #[cfg(feature = "stream")]
-    polled: stream::Polled,
+    polled: Polled,
 }
 
 /// The first bytes of a blob that the caller already has, from a download that broke off.
@@ -120,7 +117,7 @@ impl BlobStream {
             body,
             state: State::Open(Box::new(prefix.verifier)),
             #[cfg(feature = "stream")]
-            polled: stream::Polled::default(),
+            polled: Polled::default(),
         }
     }
 
@@ -226,6 +223,7 @@ impl fmt::Debug for BlobStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::future::BoxFuture;
 
     struct Chunks(Vec<&'static [u8]>);
 

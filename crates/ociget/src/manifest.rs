@@ -2,18 +2,19 @@
 //! anything else than an image.
 
 mod descriptor;
+mod error;
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::digest::{Digest, DigestError};
+use crate::digest::Digest;
 use crate::media_type::MediaType;
 use crate::platform::{Platform, PlatformError, RawPlatform};
-use crate::printable::text;
 
 pub use crate::manifest::descriptor::Descriptor;
-pub(crate) use crate::manifest::descriptor::RawDescriptor;
+pub(crate) use crate::manifest::descriptor::{MAX_SIZE, RawDescriptor};
+pub use crate::manifest::error::ManifestError;
 
 /// Most bytes a manifest, an index or a config may have: 4 MiB, what registries accept.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
@@ -98,45 +99,6 @@ pub enum OtherKind {
     UnknownPlatform,
     /// The media type is neither that of a manifest nor that of an index.
     NotManifest,
-}
-
-/// Why a document is not the manifest of an image.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// Not JSON, a field missing or of the wrong type, a negative size, a key twice.
-    #[error("not a valid manifest: {}", text(.0))]
-    Json(#[from] serde_json::Error),
-    /// A digest in it is not one.
-    #[error("its {field} has no valid digest: {reason}")]
-    Digest {
-        /// Which descriptor.
-        field: &'static str,
-        /// What is wrong.
-        reason: DigestError,
-    },
-    /// A size in it cannot be.
-    #[error("its {field} claims {size} bytes; {max} is the most")]
-    Size {
-        /// Which descriptor.
-        field: &'static str,
-        /// As claimed.
-        size: u64,
-        /// The most that is taken.
-        max: u64,
-    },
-    /// It can be read in two ways (CVE-2021-41190).
-    #[error("ambiguous: {}", text(.0))]
-    Ambiguous(String),
-    /// Well formed, and nothing that this client unpacks.
-    #[error("not supported: {}", text(.0))]
-    Unsupported(String),
-    /// An image config breaks a rule.
-    #[error("not a valid image config: {}", text(.0))]
-    Config(String),
-    /// What it is for cannot be the name of a platform.
-    #[error(transparent)]
-    Platform(#[from] PlatformError),
 }
 
 impl Manifest {
@@ -266,9 +228,6 @@ impl OtherKind {
         (!is_manifest).then_some(Self::NotManifest)
     }
 }
-
-/// Sizes are signed 64-bit numbers in every other implementation.
-pub(crate) const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
 
 /// Both kinds at once, so that a document that tries to be both is seen.
 #[derive(Deserialize)]

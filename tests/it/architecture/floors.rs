@@ -9,6 +9,21 @@ type Floors = &'static [(&'static str, &'static [&'static str])];
 
 const OCIGET: Floors = &[
     (
+        "copy",
+        &[
+            "artifact",
+            "blob",
+            "digest",
+            "error",
+            "future",
+            "json",
+            "manifest",
+            "media_type",
+            "regular_file",
+            "source",
+        ],
+    ),
+    (
         "resolve",
         &[
             "config", "digest", "error", "future", "manifest", "platform", "source",
@@ -17,6 +32,7 @@ const OCIGET: Floors = &[
     (
         "source",
         &[
+            "artifact",
             "auth",
             "blob",
             "client",
@@ -93,6 +109,7 @@ const OCIGET: Floors = &[
     ),
     ("regular_file", &["error"]),
     ("blob", &["digest", "error", "future", "manifest"]),
+    ("artifact", &["json", "manifest", "media_type"]),
     (
         "error",
         &["digest", "manifest", "platform", "printable", "reference"],

@@ -1,6 +1,5 @@
 //! A blob as a `Stream` of chunks, and as tokio's `AsyncRead`.
 
-use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,38 +8,9 @@ use bytes::{Buf as _, Bytes};
 use futures_core::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::{BlobBody, BlobStream, State};
+use super::{BlobStream, State};
+use crate::blob::polled::Away;
 use crate::error::Error;
-use crate::future::BoxFuture;
-
-/// What a body gave, and the body.
-type Delivery = (Box<dyn BlobBody>, Result<Option<Bytes>, Error>);
-
-/// What is kept between two polls.
-///
-/// A future of [`BlobBody::chunk`] cannot be dropped between polls: its timers and its wakers would go
-/// with it. So it owns the body while it runs.
-#[derive(Default)]
-pub(super) struct Polled {
-    running: Option<BoxFuture<'static, Delivery>>,
-    /// Bytes that did not fit into the reader's buffer.
-    left: Bytes,
-}
-
-impl Polled {
-    pub(super) fn is_busy(&self) -> bool {
-        self.running.is_some() || !self.left.is_empty()
-    }
-}
-
-/// In place of the body while it is away.
-struct Away;
-
-impl BlobBody for Away {
-    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>> {
-        Box::pin(async { Err(Error::Usage("a blob is read in two ways".to_owned())) })
-    }
-}
 
 impl BlobStream {
     /// The next bytes, by polls.
@@ -121,10 +91,4 @@ fn into_io(error: Error) -> io::Error {
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
-}
-
-impl fmt::Debug for Polled {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Polled").finish_non_exhaustive()
-    }
 }

@@ -6,8 +6,11 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::json::null_is_empty;
-use crate::manifest::{MAX_SIZE, ManifestError};
+use crate::manifest::error::ManifestError;
 use crate::media_type::MediaType;
+
+/// Sizes are signed 64-bit numbers in every other implementation.
+pub(crate) const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
 
 /// What a manifest says about a blob or another manifest.
 ///

@@ -1,0 +1,15 @@
+//! Where the bytes of a blob come from.
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::future::BoxFuture;
+
+/// The bytes of one blob, in order, from wherever they come.
+///
+/// Whoever implements it delivers bytes; counting and hashing is [`BlobStream`](crate::BlobStream)'s.
+pub trait BlobBody: Send {
+    /// The next bytes, `None` at the end. Dropping the future loses none: the next call goes on
+    /// where this one was.
+    fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>>;
+}

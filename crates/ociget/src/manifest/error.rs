@@ -1,0 +1,44 @@
+//! Why a document cannot be used.
+
+use crate::digest::DigestError;
+use crate::platform::PlatformError;
+use crate::printable::text;
+
+/// Why a document is not the manifest of an image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Not JSON, a field missing or of the wrong type, a negative size, a key twice.
+    #[error("not a valid manifest: {}", text(.0))]
+    Json(#[from] serde_json::Error),
+    /// A digest in it is not one.
+    #[error("its {field} has no valid digest: {reason}")]
+    Digest {
+        /// Which descriptor.
+        field: &'static str,
+        /// What is wrong.
+        reason: DigestError,
+    },
+    /// A size in it cannot be.
+    #[error("its {field} claims {size} bytes; {max} is the most")]
+    Size {
+        /// Which descriptor.
+        field: &'static str,
+        /// As claimed.
+        size: u64,
+        /// The most that is taken.
+        max: u64,
+    },
+    /// It can be read in two ways (CVE-2021-41190).
+    #[error("ambiguous: {}", text(.0))]
+    Ambiguous(String),
+    /// Well formed, and nothing that this client unpacks.
+    #[error("not supported: {}", text(.0))]
+    Unsupported(String),
+    /// An image config breaks a rule.
+    #[error("not a valid image config: {}", text(.0))]
+    Config(String),
+    /// What it is for cannot be the name of a platform.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+}
