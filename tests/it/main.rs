@@ -13,6 +13,7 @@ mod refusals;
 mod registry_archives;
 mod registry_faults;
 mod registry_helpers;
+mod registry_library;
 mod registry_mirrors;
 mod registry_pull;
 mod registry_real;

@@ -360,3 +360,72 @@ async fn redirects_end_and_stay_out_of_the_inside() {
         assert!(server.seen().len() <= 6);
     }
 }
+
+#[tokio::test]
+async fn list_that_needs_another_scope_than_a_pull_gets_a_token_for_both() {
+    // renovatebot/renovate#14708
+    let (content, _) = Content::image(b"layer");
+    let server = Server::start(&content, |seen| {
+        let host = seen.header("host").unwrap_or_default();
+        let lists = seen.path.contains("/tags/list");
+        if seen.path.starts_with("/token") {
+            let both = seen.path.contains("metadata_read");
+            return Some(Reply::new(
+                200,
+                format!(r#"{{"access_token":"both-{both}"}}"#),
+            ));
+        }
+        let action = if lists { "metadata_read" } else { "pull" };
+        let realm =
+            format!(r#"Bearer realm="http://{host}/token",scope="repository:app:{action}""#);
+        match seen.header("authorization") {
+            Some("Bearer both-true") if lists => {
+                Some(Reply::new(200, r#"{"name":"app","tags":["v1"]}"#))
+            }
+            Some(_) if !lists => None,
+            _ => Some(unauthorized(&realm)),
+        }
+    })
+    .await;
+    let client = ociget::Client::new(quick()).unwrap();
+    let reference = format!("{}/app:v1", server.host).parse().unwrap();
+    let source = ociget::RegistrySource::new(&client, reference).unwrap();
+    source.raw_manifest(None).await.unwrap();
+    assert_eq!(source.tags().all().await.unwrap(), ["v1"]);
+    let tokens = server.seen_at("/token");
+    let scope = "scope=repository%3Aapp%3Ametadata_read%2Cpull";
+    assert!(tokens[1].path.contains(scope), "{}", tokens[1].path);
+}
+
+#[tokio::test]
+async fn logins_by_token_are_sent_as_what_they_are() {
+    let (content, _) = Content::image(b"layer");
+    let server = Server::start(&content, |seen| {
+        let host = seen.header("host").unwrap_or_default();
+        if seen.path.starts_with("/token") {
+            let is_right = seen.body.contains("refresh_token=s3cret");
+            let status = if is_right { 200 } else { 403 };
+            return Some(Reply::new(status, r#"{"access_token":"good"}"#));
+        }
+        (seen.header("authorization") != Some("Bearer good"))
+            .then(|| unauthorized(&format!(r#"Bearer realm="http://{host}/token""#)))
+    })
+    .await;
+    for (login, tokens) in [
+        (Login::bearer("good", "the test"), 0),
+        (Login::identity_token("s3cret", "the test"), 1),
+    ] {
+        assert_eq!(format!("{login:?} {login}").matches("the test").count(), 2);
+        assert!(!format!("{login:?}").contains("s3cret"));
+        let mut options = quick();
+        options.credentials = Arc::new(Fixed(login));
+        let before = server.seen_at("/token").len();
+        pull(&*server.source(options)).await.unwrap();
+        assert_eq!(server.seen_at("/token").len() - before, tokens);
+    }
+    let mut options = quick();
+    options.credentials = Arc::new(Fixed(Login::bearer("hunter2", "the test")));
+    let error = pull(&*server.source(options)).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"));
+}

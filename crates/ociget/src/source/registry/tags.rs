@@ -90,7 +90,8 @@ impl Tags {
         self
     }
 
-    /// Begins after `tag` in the registry's order (`last`). The tag need not exist.
+    /// Begins after `tag` in the registry's order (`last`). The tag need not exist. A registry that does
+    /// not know the parameter sends all tags.
     pub fn after(mut self, tag: impl Into<String>) -> Self {
         self.after = Some(tag.into());
         self
