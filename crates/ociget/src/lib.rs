@@ -39,6 +39,17 @@
 //! for a [`Platform`]; [`BlobStream`] brings its layers. [`Options`] say how, and [`Progress`] who is
 //! told meanwhile. [`Error`] says whose fault it is. Who keeps images by their digest asks
 //! [`Source::identity`] first: it costs what a tag costs, and often that is all.
+//!
+//! Beyond images:
+//! - [`Client::tags`] lists the tags of a repository, and [`Client::referrers`] what refers to an image:
+//!   signatures, SBOMs, attestations.
+//! - [`RegistrySource::raw_manifest`] and [`RegistrySource::raw_blob`] fetch anything by tag or digest,
+//!   whatever its media type, and [`ArtifactManifest`] reads the manifest of any artifact, such as a Helm
+//!   chart. [`Descriptor::new`] describes a blob that another document names.
+//! - [`copy_to_layout`] copies an image, an index or an artifact to an OCI image layout.
+//! - [`Error::kind`] says what a caller can do about a failure.
+//! - With the feature `stream`, [`BlobStream`] is a `futures` `Stream` and tokio's `AsyncRead`.
+//!
 //! [`printable`] makes text that others chose safe to print.
 //! Everything asynchronous runs on the caller's tokio runtime, and stops when its future is
 //! dropped.

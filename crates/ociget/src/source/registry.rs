@@ -153,6 +153,13 @@ impl RegistrySource {
                 let at = body.at();
                 Ok(BlobStream::resumed(descriptor, at, prefix, Box::new(body)))
             }
+            // The registry has answered, and the whole blob would get the same answer.
+            Err(
+                error @ (Error::Unauthorized(_)
+                | Error::Denied(_)
+                | Error::Throttled(_)
+                | Error::Unreachable { .. }),
+            ) => Err(error),
             // The whole may be had where a part is not.
             Err(error) => {
                 tracing::debug!(%error, from, "cannot resume the blob");

@@ -115,6 +115,7 @@ async fn size_of_a_blob_is_found_where_head_does_not_say() {
         Some(Reply::new(404, "")),
         Some(Reply::new(405, "")),
         Some(Reply::new(403, "")),
+        Some(Reply::new(200, "").with("content-length", "0")),
         Some(Reply::new(200, "").with("content-length", "many")),
         Some(encoded),
     ] {
@@ -153,7 +154,7 @@ async fn size_that_is_a_lie_is_a_size_error() {
     let mut content = Content::default();
     content.add_blob("x", &bytes);
     let digest = Digest::of(&bytes);
-    for claimed in ["0", "4999", "5001", "18446744073709551615"] {
+    for claimed in ["4999", "5001", "18446744073709551615"] {
         let server = Server::start(&content, move |seen| {
             let lie = Reply::new(200, "").with("content-length", claimed);
             (seen.method == "HEAD").then_some(lie)

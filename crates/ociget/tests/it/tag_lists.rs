@@ -285,3 +285,35 @@ async fn list_that_is_read_on_after_a_broken_page_stays_an_error() {
     assert!(matches!(tags.page().await, Err(Error::Protocol { .. })));
     assert!(matches!(tags.page().await, Err(Error::Usage(_))));
 }
+
+#[tokio::test]
+async fn mirror_that_may_resolve_tags_sends_every_page() {
+    let origin = Server::start(&Content::default(), |_| Some(page(&["origin"]))).await;
+    for (capabilities, expected) in [
+        (r#"["pull", "resolve"]"#, &["a", "b"][..]),
+        (r#"["pull"]"#, &["origin"]),
+    ] {
+        let mirror = Server::start(&Content::default(), |seen| {
+            Some(match asks_for(seen, "last=a") {
+                true => page(&["b"]),
+                false => page(&["a"]).with("link", "<?last=a>; rel=next"),
+            })
+        })
+        .await;
+        let dir = tempfile::tempdir().unwrap();
+        let of_host = dir.path().join(&origin.host);
+        std::fs::create_dir(&of_host).unwrap();
+        let hosts = format!(
+            "[host.\"http://{}\"]\ncapabilities = {capabilities}\n",
+            mirror.host
+        );
+        std::fs::write(of_host.join("hosts.toml"), hosts).unwrap();
+        let mut options = quick();
+        options.hosts_dir = Some(dir.path().to_owned());
+        let reference: Reference = format!("{}/app", origin.host).parse().unwrap();
+        let tags = Client::new(options).unwrap().tags(&reference).unwrap();
+        assert_eq!(tags.all().await.unwrap(), expected);
+        let named = format!("ns={}", origin.host.replace(':', "%3A"));
+        assert!(mirror.seen().iter().all(|seen| asks_for(seen, &named)));
+    }
+}

@@ -63,6 +63,15 @@ pub(super) fn follow(target: &str, asked: &Url) -> Result<Url, Error> {
     next.set_path(found.path());
     next.set_query(found.query());
     next.set_fragment(None);
+    // A mirror of several registries has to know which one is meant, on every page.
+    let namespace = |url: &Url| {
+        url.query_pairs()
+            .find(|(name, _)| name == "ns")
+            .map(|(_, ns)| ns.into_owned())
+    };
+    if let (Some(ns), None) = (namespace(asked), namespace(&next)) {
+        next.query_pairs_mut().append_pair("ns", &ns);
+    }
     Ok(next)
 }
 
@@ -137,6 +146,17 @@ mod tests {
             (&["<>; rel=\"next\""], Some("")),
         ] {
             assert_eq!(next_of(values).as_deref(), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn page_of_a_mirror_keeps_the_name_of_its_registry() {
+        let asked = Url::parse("https://m.example/v2/a/tags/list?n=2&ns=reg.example").unwrap();
+        for (target, expected) in [
+            ("?last=b", "last=b&ns=reg.example"),
+            ("?last=b&ns=other", "last=b&ns=other"),
+        ] {
+            assert_eq!(follow(target, &asked).unwrap().query(), Some(expected));
         }
     }
 

@@ -117,7 +117,8 @@ async fn size(place: &Place, digest: &Digest) -> Result<u64, Error> {
     let answer = place.send(&mut request, &mut retry).await?;
     match answer.status() {
         StatusCode::OK => {
-            if let Some(size) = announced(&answer) {
+            // Some answer a HEAD with the length of its own body.
+            if let Some(size) = announced(&answer).filter(|size| *size > 0) {
                 return Ok(size);
             }
         }

@@ -28,11 +28,11 @@ const FAILED: &str = "the list of tags is read on after an error";
 /// nothing new ends it. A list has at most 10 000 pages and 64 MiB, a page 16 MiB.
 ///
 /// ```no_run
-/// # async fn list() -> Result<(), ociget::Error> {
+/// # async fn list() -> Result<(), Box<dyn std::error::Error>> {
 /// use ociget::{Client, Options};
 ///
 /// let client = Client::new(Options::default())?;
-/// let reference = "ghcr.io/team/app".parse().map_err(|_| ociget::Error::Usage("?".into()))?;
+/// let reference = "ghcr.io/team/app".parse()?;
 /// let mut tags = client.tags(&reference)?;
 /// while let Some(page) = tags.page().await? {
 ///     for tag in page {
