@@ -1,4 +1,8 @@
 //! Copies in OCI layouts: whole, resumed, concurrent, and into directories that are not what they seem.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,8 @@
 //! The examples as programs, by their exact command lines.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::path::PathBuf;
 use std::process::Output;

@@ -1,4 +1,8 @@
 //! Manifests and blobs by name and digest alone, whatever they are.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use ociget::{
     ArtifactManifest, Client, Descriptor, Digest, Error, Index, Manifest, MediaType, OtherKind,

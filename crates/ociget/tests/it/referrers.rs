@@ -1,4 +1,8 @@
 //! What refers to an image: by the API, by the tag that stands in for it, and by neither.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use ociget::{Client, Descriptor, Digest, Error, Reference, Referrers};
 

@@ -1,4 +1,8 @@
 //! Blobs as `Stream` and as `AsyncRead`, which the feature `stream` adds.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

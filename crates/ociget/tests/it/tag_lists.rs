@@ -1,4 +1,8 @@
 //! Lists of tags: their pages, and registries whose pages do not end.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::sync::{Arc, Mutex};
 
