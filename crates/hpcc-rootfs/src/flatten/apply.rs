@@ -10,7 +10,7 @@ use super::RESERVED;
 use super::change::{Action, Changes, Content};
 use super::cost;
 use super::error::{EntryProblem, Halt, Problem};
-use super::marker::{opaque_name, split, whiteout_name};
+use super::marker::{is_link_target, opaque_name, remove_link_targets, split, whiteout_name};
 use super::options::{Options, Report};
 use super::resolve::{Place, Spot, parent, resolve};
 use super::steps::{Steps, Ticks};
@@ -88,7 +88,9 @@ impl<'c, H> Applier<'c, H> {
         self.relinked.clear();
         self.swept.clear();
         self.last = None;
+        let mut has_targets = false;
         changes.consume(|path, action| {
+            has_targets |= is_link_target(path);
             self.steps.tick().map_err(|halt| halt.of(path))?;
             match action {
                 Action::Place(metadata, kind) => {
@@ -110,7 +112,12 @@ impl<'c, H> Applier<'c, H> {
                 }
             }
         })?;
-        self.link_waiting()
+        self.link_waiting()?;
+        if has_targets {
+            let removed = remove_link_targets(&mut self.tree);
+            removed.map_err(|error| Halt::from(error).of(b""))?;
+        }
+        Ok(())
     }
 
     /// The tree, and what is to be told about how it came to be.

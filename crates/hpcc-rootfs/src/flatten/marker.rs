@@ -1,5 +1,7 @@
 //! Which names are files and which are messages to whoever applies the layer.
 
+use sqfs_writer::{Error, NodeId, Tree};
+
 use super::RESERVED;
 use super::error::EntryProblem;
 
@@ -8,6 +10,10 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Bookkeeping of aufs that old engines packed into layers.
 const AUFS: [&[u8]; 3] = [b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk"];
+
+/// The directory in the root in which aufs kept files with several names. A layer that docker packed
+/// from aufs has such a file's contents here, and hard links to it where its names are.
+const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 
 /// What a path is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +26,9 @@ pub(super) enum Role<'a> {
     Opaque { directory: &'a [u8] },
     /// Below a marker, or aufs' own: not part of the image.
     Hidden,
+    /// In aufs' directory of files with several names: not part of the image under this name, but
+    /// hard links of the same layer may lead to it.
+    LinkTarget,
     /// Ours.
     Reserved,
 }
@@ -31,6 +40,11 @@ pub(super) fn role(path: &[u8]) -> Result<Role<'_>, EntryProblem> {
         return Ok(Role::Reserved);
     }
     let is_marker = |component: &[u8]| component.starts_with(PREFIX);
+    if let Some(below) = below_aufs_links(path)
+        && !below.split(|byte| *byte == b'/').any(is_marker)
+    {
+        return Ok(Role::LinkTarget);
+    }
     if directory.split(|byte| *byte == b'/').any(is_marker) {
         return Ok(Role::Hidden);
     }
@@ -43,6 +57,21 @@ pub(super) fn role(path: &[u8]) -> Result<Role<'_>, EntryProblem> {
         b"" | b"." | b".." => Err(EntryProblem::Whiteout),
         name => Ok(Role::Whiteout { directory, name }),
     }
+}
+
+/// Whether a normalised path is in aufs' directory of files with several names.
+pub(super) fn is_link_target(path: &[u8]) -> bool {
+    below_aufs_links(path).is_some()
+}
+
+fn below_aufs_links(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(AUFS_LINKS)?.strip_prefix(b"/")
+}
+
+/// Removes aufs' directory of files with several names from a tree. The files keep the other names
+/// that they were given.
+pub(super) fn remove_link_targets<B>(tree: &mut Tree<B>) -> Result<(), Error> {
+    tree.remove(NodeId::ROOT, AUFS_LINKS).map(drop)
 }
 
 /// The directory and the last component of a normalised path.
@@ -79,7 +108,7 @@ mod tests {
     #[test]
     fn the_name_alone_decides_what_an_entry_is_for() {
         let whiteout = |directory, name| Role::Whiteout { directory, name };
-        let table: [(&[u8], Role<'_>); 16] = [
+        let table: [(&[u8], Role<'_>); 20] = [
             (b"", Role::File),
             (b"a/b", Role::File),
             (b"a/.whx", Role::File),
@@ -93,6 +122,10 @@ mod tests {
             (b".wh..wh.aufs", Role::Hidden),
             (b"a/.wh..wh.plnk/1.2", Role::Hidden),
             (b"a/.wh.b/c", Role::Hidden),
+            (b".wh..wh.plnk", Role::Hidden),
+            (b".wh..wh.plnk/1.2", Role::LinkTarget),
+            (b".wh..wh.plnk/1.2/.wh.a", Role::Hidden),
+            (b".wh..wh.plnkX/1.2", Role::Hidden),
             (b".hpcc", Role::Reserved),
             (b".hpcc/.wh.agent", Role::Reserved),
             (b"a/.hpcc", Role::File),

@@ -8,7 +8,7 @@ use super::change::{Action, Changes, Content};
 use super::cost;
 use super::error::{Error, Halt, LayerName};
 use super::known::{Counts, KnownBody, KnownLayer, Proof};
-use super::marker::{Role, join, role};
+use super::marker::{Role, is_link_target, join, role};
 use super::options::Report;
 use super::shadow::Shadow;
 use super::sink::{Body, BodySink};
@@ -112,7 +112,7 @@ impl<'a> Reading<'a> {
         while let Some(body) = known.next(&mut entry).map_err(|_| Unusable)? {
             ticks.tick().map_err(|_| Unusable)?;
             let needed = matches!(entry.kind, EntryKind::File { .. })
-                && matches!(role(&entry.path), Ok(Role::File))
+                && matches!(role(&entry.path), Ok(Role::File | Role::LinkTarget))
                 && !self.skips(&entry);
             if needed && body.is_none() {
                 return Ok(false);
@@ -150,9 +150,12 @@ impl<'a> Reading<'a> {
 /// What an earlier build left cannot be used.
 struct Unusable;
 
-/// An empty body costs nothing to write, and a reading to get back.
+/// An empty body costs nothing to write, and a reading to get back. Each layer has files of its own
+/// that aufs shares, so no newer one replaces them.
 fn skips(entry: &Entry, shadow: &Shadow) -> bool {
-    matches!(entry.kind, EntryKind::File { size } if size > 0) && shadow.is_dead(&entry.path)
+    matches!(entry.kind, EntryKind::File { size } if size > 0)
+        && !is_link_target(&entry.path)
+        && shadow.is_dead(&entry.path)
 }
 
 fn take_counts(budget: &mut Budget, counts: Counts) -> Result<(), Limit> {
@@ -306,7 +309,14 @@ fn read<S: BodySink>(
                 input.charge(cost::marker(changes.suffix(&path)), &path, context)?;
                 changes.push(&path, Action::Whiteout);
             }
-            Role::File => {
+            // aufs links neither directories nor other links there.
+            Role::LinkTarget
+                if matches!(entry.kind, EntryKind::Directory | EntryKind::HardLink(_)) =>
+            {
+                report.hidden += 1;
+            }
+            Role::File | Role::LinkTarget => {
+                report.hidden += u64::from(role == Role::LinkTarget);
                 let skipped = skips(&entry, shadow);
                 let metadata = std::mem::take(&mut entry.metadata);
                 let kind = match std::mem::take(&mut entry.kind) {

@@ -11,6 +11,7 @@ use sqfs_writer::Kind;
 use super::change::{Action, Changes};
 use super::cost;
 use super::error::{Halt, Problem};
+use super::marker::is_link_target;
 use super::steps::Ticks;
 
 /// Names of newer layers, as hashes of their paths: two names with the same hash cost what a wrong
@@ -53,6 +54,10 @@ impl Shadow {
             ticks
                 .tick()
                 .map_err(|stopped| Halt::Stopped(stopped).of(path))?;
+            // It is gone at the end of its own layer, and says nothing about others.
+            if is_link_target(path) {
+                return Ok(());
+            }
             let hash = PathHash::of(path).0;
             let mut added = 0;
             match action {
