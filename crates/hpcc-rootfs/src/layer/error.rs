@@ -53,6 +53,9 @@ pub enum Error {
     /// The decompressed bytes are not those that the image config names.
     #[error("the layer's content is not what the image config promises")]
     DiffId(#[from] Mismatch),
+    /// A proof of an archive that was opened without a digest to compare it with.
+    #[error("nothing names the digest of the archive, so its contents cannot be verified")]
+    Unverified,
 }
 
 /// A place in a layer.
@@ -126,6 +129,17 @@ pub enum Malformed {
         /// The declared size.
         size: u64,
     },
+    /// Bytes where `ustar` has the front half of a name, in a header that is almost `ustar`.
+    #[error(
+        "its header is neither ustar nor GNU and has something where ustar has a name's prefix; readers disagree whether it counts"
+    )]
+    Prefix,
+    /// A file of the oldest format, in which a slash makes a directory, with a slash after only one
+    /// of its two names.
+    #[error(
+        "one of its names ends with '/' and the other does not; readers disagree whether it is a directory"
+    )]
+    OldDirectory,
     /// A device in a header of the oldest format, which has no device numbers.
     #[error("a device without device numbers")]
     NoDeviceNumbers,

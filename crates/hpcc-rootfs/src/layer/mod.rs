@@ -47,6 +47,7 @@ mod stream;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod unverified;
 mod zstd;
 
 pub(crate) use chunk::{Chunk, Inflated, Stopped};

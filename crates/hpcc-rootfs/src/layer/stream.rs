@@ -11,6 +11,7 @@ use super::inflate::Inflater;
 use super::input::Reader;
 use super::limits::Limits;
 use super::measure::Measure;
+use super::unverified::Unverified;
 
 /// The decompressed bytes of one layer.
 pub struct Stream<'a> {
@@ -41,6 +42,21 @@ impl<'a> Stream<'a> {
         let inflater =
             Inflater::open(Reader::new(blob), size, diff_id, limits, admit, Chunk::SIZE)?;
         Ok(Self::new(Box::new(inflater)))
+    }
+
+    /// Opens an archive on its own, which is no layer of an image: nothing names its digest, and
+    /// [`Limits`] of decompressed bytes do not apply to it. Its first bytes say how it is
+    /// compressed.
+    ///
+    /// Nothing can be proven about it: read it to its end with
+    /// [`TarReader::drain`](super::TarReader::drain).
+    ///
+    /// # Errors
+    /// Returns [`Error::Encoding`] if the bytes are neither tar nor gzip nor zstd, and
+    /// [`Error::Source`] if `archive` cannot be read.
+    pub fn unverified(archive: impl Read + 'a) -> Result<Self, Error> {
+        let unverified = Unverified::open(Reader::new(archive))?;
+        Ok(Self::new(Box::new(unverified)))
     }
 
     /// Bytes that somebody else decompresses.

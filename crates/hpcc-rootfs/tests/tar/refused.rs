@@ -91,12 +91,12 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
         ("a wrong checksum", vec![file(b"a", b""), wrong], "checksum"),
         (
             "two headers of records",
-            vec![a(), a(), file(b"f", b"")],
+            vec![a(), pax(&[("path", b"b")]), file(b"f", b"")],
             "two PAX headers",
         ),
         (
             "two long names",
-            vec![l(), l(), file(b"f", b"")],
+            vec![l(), long(b'L', b"c"), file(b"f", b"")],
             "two GNU long name headers",
         ),
         (

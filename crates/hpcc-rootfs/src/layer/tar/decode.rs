@@ -75,17 +75,22 @@ pub(super) fn one_name(
 }
 
 fn metadata(header: &Header, pax: &mut Extended) -> Result<Metadata, Malformed> {
-    let id = |field, pax: Option<i128>, own: Result<i128, Malformed>| {
-        let value = pax.map_or(own, Ok)?;
-        u32::try_from(value).map_err(|_| Malformed::Range {
-            field,
-            value,
-            max: u32::MAX.into(),
-        })
+    // Python, Go and GNU tar look at the header's own number also where a record overrides it.
+    let id = |field, pax: Option<i128>, own: i128| {
+        let in_range = |value| {
+            u32::try_from(value).map_err(|_| Malformed::Range {
+                field,
+                value,
+                max: u32::MAX.into(),
+            })
+        };
+        let own = in_range(own)?;
+        pax.map_or(Ok(own), in_range)
     };
-    let uid = id("uid", pax.uid, header.uid())?;
-    let gid = id("gid", pax.gid, header.gid())?;
-    let mtime = pax.mtime.map_or_else(|| header.mtime(), Ok)?;
+    let uid = id("uid", pax.uid, header.uid()?)?;
+    let gid = id("gid", pax.gid, header.gid()?)?;
+    let own_mtime = header.mtime()?;
+    let mtime = pax.mtime.unwrap_or(own_mtime);
     let mtime = mtime.clamp(0, u32::MAX.into());
     let mut metadata = Metadata::new(header.mode()?)
         .with_owner(uid, gid)
@@ -110,10 +115,18 @@ fn device(header: &Header) -> Result<Device, Malformed> {
     })
 }
 
-/// Some readers skip a body that such an entry declares, some take it for the next header.
-pub(super) fn no_body(header: &Header, pax: &Extended, kind: &EntryKind) -> Result<(), Malformed> {
+/// Checks the size that the header of an entry without contents declares, and returns it, if it is
+/// not 0, with the entry's kind.
+///
+/// GNU tar, bsdtar, Python and Go take none for the contents of a hard link or a directory, so a
+/// caller may go on if what follows bears them out. Of all other kinds GNU tar skips contents.
+pub(super) fn no_body(
+    header: &Header,
+    pax: &Extended,
+    entry: &EntryKind,
+) -> Result<Option<(&'static str, u64)>, Malformed> {
     let size = header.size()?.max(pax.size.unwrap_or(0));
-    let kind = match kind {
+    let kind = match entry {
         EntryKind::File { .. } => "file",
         EntryKind::Directory => "directory",
         EntryKind::Symlink(_) => "symlink",
@@ -121,11 +134,14 @@ pub(super) fn no_body(header: &Header, pax: &Extended, kind: &EntryKind) -> Resu
         EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) => "device",
         EntryKind::Fifo => "fifo",
     };
-    if size > 0 {
-        return Err(Malformed::Body { kind, size });
-    }
     if pax.sparse.is_sparse() {
         return Err(Malformed::Sparse("only a regular file can be one"));
     }
-    Ok(())
+    match (size, header.typeflag()) {
+        (0, _) => Ok(None),
+        // A directory of the oldest format, a file whose name ends with a slash, has contents for
+        // Go and none for Python.
+        (_, b'1' | b'5') => Ok(Some((kind, size))),
+        _ => Err(Malformed::Body { kind, size }),
+    }
 }

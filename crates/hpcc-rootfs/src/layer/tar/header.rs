@@ -5,7 +5,8 @@
 //!   156 typeflag 1 | 157 linkname 100 | 257 magic 6 + version 2 | 265 uname 32 | 297 gname 32
 //!   329 devmajor 8 | 337 devminor 8
 //!   ustar: 345 prefix 155        star: 345 prefix 131, 508 "tar\0"
-//!   GNU:   386 sparse 4 x (offset 12, numbytes 12) | 482 isextended 1 | 483 realsize 12
+//!   GNU:   345 atime 12 | 357 ctime 12
+//!          386 sparse 4 x (offset 12, numbytes 12) | 482 isextended 1 | 483 realsize 12
 //! ```
 
 use std::ops::Range;
@@ -29,6 +30,8 @@ const DEVMINOR: Range<usize> = 337..345;
 const PREFIX: Range<usize> = 345..500;
 const STAR_PREFIX: Range<usize> = 345..476;
 const STAR_TRAILER: Range<usize> = 508..512;
+const GNU_ATIME: Range<usize> = 345..357;
+const GNU_CTIME: Range<usize> = 357..369;
 const GNU_SPARSE: Range<usize> = 386..482;
 const GNU_IS_EXTENDED: usize = 482;
 const GNU_REALSIZE: Range<usize> = 483..495;
@@ -87,11 +90,52 @@ impl Header {
     /// The name, in two parts where ustar splits it; the first one may be empty.
     pub(super) fn name(&self) -> (&[u8], &[u8]) {
         let prefix = match self.format() {
-            Format::V7 | Format::Gnu => &[],
+            Format::V7 => &[],
+            Format::Gnu => self.gnu_prefix(),
             Format::Ustar => text(&self.0[PREFIX]),
             Format::Star => text(&self.0[STAR_PREFIX]),
         };
         (prefix, text(&self.0[NAME]))
+    }
+
+    /// Returns the prefix of a header that has one in spite of GNU's magic; almost always empty.
+    ///
+    /// Go before 1.8, and with it docker before 17.06, wrote such headers for a long path with a
+    /// number that needs base 256 (golang/go#21005). The rule is Go's own: where GNU's headers have
+    /// an access and a change time, a field that begins with a NUL or holds a number is a time. If
+    /// one of them is neither, the bytes are a prefix, provided that they are ASCII, because those
+    /// versions of Go split no other names.
+    pub(super) fn gnu_prefix(&self) -> &[u8] {
+        let is_time = |field: &[u8]| {
+            field.first().is_none_or(|byte| *byte == 0) || number(field, "time").is_ok()
+        };
+        if is_time(&self.0[GNU_ATIME]) && is_time(&self.0[GNU_CTIME]) {
+            return &[];
+        }
+        let prefix = text(&self.0[PREFIX]);
+        if prefix.is_ascii() { prefix } else { &[] }
+    }
+
+    /// Returns an error if readers disagree whether the name has a prefix: bsdtar needs no more
+    /// than `ustar` for that, GNU tar and Go need the byte after it too.
+    pub(super) fn check_prefix(&self) -> Result<(), Malformed> {
+        let magic = &self.0[MAGIC];
+        let is_unclear = magic.starts_with(b"ustar") && self.format() == Format::V7;
+        if is_unclear && self.0[PREFIX.start] != 0 {
+            return Err(Malformed::Prefix);
+        }
+        Ok(())
+    }
+
+    /// Returns an error if this is a file of the oldest format and readers disagree whether it is a
+    /// directory: Python asks the header's own name for its slash, others ask `name`, which an
+    /// extended header gave it.
+    pub(super) fn check_old_directory(&self, name: &[u8]) -> Result<(), Malformed> {
+        let own = text(&self.0[NAME]).ends_with(b"/");
+        if self.typeflag() == 0 && own != name.ends_with(b"/") {
+            return Err(Malformed::OldDirectory);
+        }
+        Ok(())
     }
 
     pub(super) fn linkname(&self) -> &[u8] {
@@ -171,21 +215,34 @@ fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or(field)
 }
 
-/// Octal digits with spaces before them and spaces or NULs behind; nothing at all is 0. Or, with
-/// the top bit set, big-endian two's complement in the other bits (GNU, star).
+/// Octal digits with spaces or NULs before and after them; nothing at all is 0. Or, after 0x80 or
+/// 0xFF, big-endian two's complement in the other bytes (GNU, star).
+///
+/// NULs before the digits are skipped because Go does so, and with it every container engine.
+/// Python and bsdtar read 0 there, GNU tar skips one NUL.
 fn number(field: &[u8], what: &'static str) -> Result<i128, Malformed> {
     let Some((first, rest)) = field.split_first() else {
         return Ok(0);
     };
-    if first & 0x80 != 0 {
-        let negative = first & 0x40 != 0;
-        let top = i128::from(first & 0x3F) - if negative { 0x40 } else { 0 };
-        // Twelve bytes at most: 94 bits cannot overflow.
-        return Ok(rest
+    // The first byte is all sign: GNU tar and Python refuse another one, and nobody writes it.
+    let sign = match first {
+        0x80 => Some(0),
+        0xFF => Some(-1),
+        _ => None,
+    };
+    if let Some(sign) = sign {
+        // Twelve bytes at most, so 88 bits cannot overflow. No reader keeps more than 64 of them.
+        let value = rest
             .iter()
-            .fold(top, |value, byte| (value << 8) | i128::from(*byte)));
+            .fold(sign, |value, byte| (value << 8) | i128::from(*byte));
+        return match i64::try_from(value) {
+            Ok(_) => Ok(value),
+            Err(_) => Err(Malformed::Number(what)),
+        };
     }
-    let digits = text(field).trim_ascii();
+    let blank = |byte: &u8| matches!(byte, 0 | b' ');
+    let blanks = field.iter().take_while(|byte| blank(byte)).count();
+    let digits = text(&field[blanks..]).trim_ascii();
     digits.iter().try_fold(0i128, |value, digit| match digit {
         b'0'..=b'7' => Ok((value << 3) | i128::from(digit - b'0')),
         _ => Err(Malformed::Number(what)),

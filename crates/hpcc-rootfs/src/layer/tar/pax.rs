@@ -26,9 +26,31 @@ pub(super) struct Extended {
     pub(super) unstorable_xattrs: u32,
     pub(super) overlay_xattrs: u32,
     pub(super) sparse: PaxSparse,
+    /// Whether a record with an empty value took an override back.
+    takes_back: bool,
 }
 
 impl Extended {
+    /// Whether `second`, which follows this one ahead of the same file, says all that this one says
+    /// and nothing to the contrary. Then it does not matter which of the two a reader keeps: Go and
+    /// GNU tar keep the second, bsdtar keeps both, and Python lets the first override the second.
+    pub(super) fn is_repeated_by(&self, second: &Self) -> bool {
+        fn same<T: PartialEq>(first: Option<&T>, second: Option<&T>) -> bool {
+            first.is_none() || first == second
+        }
+        let xattr = |(name, value): (&[u8], &[u8])| second.xattrs.get(name) == Some(value);
+        let unusual = |one: &Self| one.takes_back || one.sparse.is_sparse();
+        same(self.path.as_ref(), second.path.as_ref())
+            && same(self.linkpath.as_ref(), second.linkpath.as_ref())
+            && same(self.size.as_ref(), second.size.as_ref())
+            && same(self.uid.as_ref(), second.uid.as_ref())
+            && same(self.gid.as_ref(), second.gid.as_ref())
+            && same(self.mtime.as_ref(), second.mtime.as_ref())
+            && self.xattrs.iter().all(xattr)
+            && !unusual(self)
+            && !unusual(second)
+    }
+
     /// Takes the records of one header apart.
     ///
     /// An empty value of a standard key takes an override back, so the file header's own value
@@ -62,6 +84,11 @@ impl Extended {
         limits: &Limits,
     ) -> Result<(), Fault> {
         let given = Some(value).filter(|value| !value.is_empty());
+        let is_standard = matches!(
+            key,
+            b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime"
+        );
+        self.takes_back |= is_standard && value.is_empty();
         match key {
             b"path" => self.path = given.map(Into::into),
             b"linkpath" => self.linkpath = given.map(Into::into),

@@ -1,11 +1,13 @@
 //! The state machine: headers become entries, bodies become segments.
 
+mod maps;
+
 use ociget::{DiffId, Verified};
 
 use super::decode::{decode, no_body, one_name};
 use super::entry::{Entry, EntryKind, Segment};
-use super::header::{BLOCK, Header};
-use super::pax::{Extended, decimal};
+use super::header::{BLOCK, Header, is_header};
+use super::pax::Extended;
 use super::sparse::{self, MapAt, Run};
 use crate::layer::error::{At, Error, Fault, Limit, Malformed};
 use crate::layer::limits::Budget;
@@ -30,6 +32,9 @@ pub struct TarReader<'a> {
     name: Vec<u8>,
     /// A long header's body, kept for its memory.
     scratch: Vec<u8>,
+    /// What the current entry is, and the size that its header declares although no contents
+    /// follow.
+    bodiless: Option<(&'static str, u64)>,
     ended: bool,
 }
 
@@ -63,6 +68,7 @@ impl<'a> TarReader<'a> {
             position: 0,
             name: Vec::new(),
             scratch: Vec::new(),
+            bodiless: None,
             ended: false,
         }
     }
@@ -93,9 +99,11 @@ impl<'a> TarReader<'a> {
                     self.read_long(&header)?;
                     let parsed = Extended::parse(&self.scratch, self.budget.limits());
                     let extended = parsed.map_err(|fault| self.fail_ahead(fault))?;
-                    if pending.pax.replace(extended).is_some() {
+                    let first = pending.pax.as_ref();
+                    if first.is_some_and(|first| !first.is_repeated_by(&extended)) {
                         return Err(self.fail(Malformed::TwoHeaders("PAX")));
                     }
+                    pending.pax = Some(extended);
                 }
                 // Nobody who applies container layers lets one entry change all that follow.
                 b'g' => {
@@ -105,15 +113,25 @@ impl<'a> TarReader<'a> {
                 }
                 b'L' => {
                     let name = self.read_long_name(&header)?;
-                    if pending.long_name.replace(name).is_some() {
+                    if pending
+                        .long_name
+                        .as_ref()
+                        .is_some_and(|first| *first != name)
+                    {
                         return Err(self.fail(Malformed::TwoHeaders("GNU long name")));
                     }
+                    pending.long_name = Some(name);
                 }
                 b'K' => {
                     let name = self.read_long_name(&header)?;
-                    if pending.long_link.replace(name).is_some() {
+                    if pending
+                        .long_link
+                        .as_ref()
+                        .is_some_and(|first| *first != name)
+                    {
                         return Err(self.fail(Malformed::TwoHeaders("GNU long link")));
                     }
+                    pending.long_link = Some(name);
                 }
                 _ => {
                     self.file(&header, pending, entry)?;
@@ -146,7 +164,10 @@ impl<'a> TarReader<'a> {
         let Some(run) = next else {
             let padding = std::mem::take(&mut self.body.padding);
             if padding > 0 {
-                self.skip(padding)?;
+                // The contents are complete. Writers that never finished their archive left the
+                // padding of the last file out, in whole or in part (opencontainers/umoci#436).
+                let named = |error| name_limit(error, self.position, &self.name);
+                self.stream.skip(padding).map_err(named)?;
             }
             return Ok(None);
         };
@@ -175,6 +196,16 @@ impl<'a> TarReader<'a> {
         self.stream.finish()
     }
 
+    /// Reads an archive to its end without comparing its hash, so that a writer at the other end of
+    /// a pipe can finish and damaged compression is noticed. For [`Stream::unverified`]; a layer of
+    /// an image needs [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// Returns [`Error::Source`] and [`Error::Compression`] from below.
+    pub fn drain(mut self) -> Result<(), Error> {
+        self.stream.skip(u64::MAX).map(drop)
+    }
+
     /// Charges memory for what the caller keeps of the entry that was read last.
     pub(crate) fn charge(&mut self, bytes: u64) -> Result<(), Error> {
         let charged = self.budget.take_metadata(bytes);
@@ -200,8 +231,10 @@ impl<'a> TarReader<'a> {
                 self.name.clear();
                 return Err(self.fail(Malformed::LoneZeroBlock));
             }
+            self.check_end()?;
             return Ok(None);
         }
+        self.bodiless = None;
         self.name.clear();
         let header = Header::new(block).map_err(|problem| self.fail(problem))?;
         if let Err(limit) = self.budget.take_entry() {
@@ -249,7 +282,13 @@ impl<'a> TarReader<'a> {
         let mut pax = pax.unwrap_or_default();
         let sparse_name = pax.sparse.name.take();
         let name = one_name("name", pax.path.take(), long_name).map_err(|e| self.fail(e))?;
+        let is_long = sparse_name.is_some() || name.is_some();
         self.take_name(header, sparse_name.or(name));
+        match is_long {
+            true => header.check_old_directory(&self.name),
+            false => header.check_prefix(),
+        }
+        .map_err(|e| self.fail(e))?;
         let link = one_name("link target", pax.linkpath.take(), long_link);
         let link = link.map_err(|e| self.fail(e))?;
         let link = link.as_deref().unwrap_or(header.linkname());
@@ -266,7 +305,44 @@ impl<'a> TarReader<'a> {
         .map_err(|fault| self.fail(fault))?;
         match entry.kind {
             EntryKind::File { .. } => self.open_body(header, &mut pax, &mut entry.kind),
-            _ => no_body(header, &pax, &entry.kind).map_err(|fault| self.fail(fault)),
+            _ => {
+                let claimed = no_body(header, &pax, &entry.kind).map_err(|e| self.fail(e))?;
+                self.bodiless = claimed;
+                self.check_no_body()
+            }
+        }
+    }
+
+    /// Checks that an entry which declares a size and can have no contents has none: a header or
+    /// the end of the archive has to follow. Readers that skip contents there would skip these.
+    fn check_no_body(&mut self) -> Result<(), Error> {
+        let Some((kind, size)) = self.bodiless else {
+            return Ok(());
+        };
+        let named = |error| name_limit(error, self.position, &self.name);
+        let next = self.stream.peek::<BLOCK>().map_err(named)?;
+        let follows = next.iter().all(|byte| *byte == 0) || is_header(next);
+        if !follows {
+            return Err(self.fail(Malformed::Body { kind, size }));
+        }
+        Ok(())
+    }
+
+    /// Checks that the zeros after an entry without contents are the end of the archive, and not
+    /// its contents with more of the archive behind them.
+    fn check_end(&mut self) -> Result<(), Error> {
+        let Some((kind, size)) = self.bodiless else {
+            return Ok(());
+        };
+        let named = |error| name_limit(error, self.position, &self.name);
+        loop {
+            let bytes = self.stream.take(u64::MAX).map_err(named)?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            if bytes.iter().any(|byte| *byte != 0) {
+                return Err(self.fail(Malformed::Body { kind, size }));
+            }
         }
     }
 
@@ -296,6 +372,9 @@ impl<'a> TarReader<'a> {
         let mut stored = pax.size.unwrap_or(declared);
         let padding = padding(stored);
         let gnu = header.typeflag() == b'S';
+        if gnu && !header.gnu_prefix().is_empty() {
+            return Err(self.fail(Malformed::Sparse("its times are no numbers")));
+        }
         let map = match pax.sparse.map() {
             Ok(MapAt::Records(_) | MapAt::Body) if gnu => {
                 return Err(self.fail(Malformed::Sparse("it has two maps")));
@@ -333,67 +412,6 @@ impl<'a> TarReader<'a> {
         };
         *kind = EntryKind::File { size };
         Ok(())
-    }
-
-    /// The map of an old GNU sparse file: four slots in the header, 21 in each block behind it.
-    fn gnu_map(&mut self, header: &Header) -> Result<Vec<Run>, Error> {
-        let mut runs = Vec::new();
-        let (slots, mut more) = header.gnu_sparse();
-        sparse::push_gnu(&mut runs, slots, self.budget.limits()).map_err(|e| self.fail(e))?;
-        while more {
-            let block = self.stream.peek::<BLOCK>()?;
-            let Ok(block) = <[u8; BLOCK]>::try_from(block) else {
-                return Err(self.fail(Malformed::Truncated));
-            };
-            self.stream.consume(BLOCK);
-            let before = runs.len();
-            sparse::push_gnu(&mut runs, &block[..504], self.budget.limits())
-                .map_err(|e| self.fail(e))?;
-            more = block[504] != 0;
-            // A chain of blocks that say nothing but "more" would be read without counting.
-            if more && runs.len() == before {
-                return Err(self.fail(Malformed::Sparse("an empty block in its map")));
-            }
-        }
-        Ok(runs)
-    }
-
-    /// The map of PAX format 1.0: decimal lines in front of the data, padded to 512.
-    fn map_in_body(&mut self, stored: &mut u64) -> Result<Vec<Run>, Error> {
-        let before = *stored;
-        let mut runs = Vec::new();
-        let count = self.decimal_line(stored)?;
-        for _ in 0..count {
-            let offset = self.decimal_line(stored)?;
-            let length = self.decimal_line(stored)?;
-            sparse::push(&mut runs, Run { offset, length }, self.budget.limits())
-                .map_err(|e| self.fail(e))?;
-        }
-        let rest = padding(before - *stored);
-        *stored = stored
-            .checked_sub(rest)
-            .ok_or_else(|| self.fail(Malformed::Sparse("its map is longer than its body")))?;
-        self.skip(rest)?;
-        Ok(runs)
-    }
-
-    fn decimal_line(&mut self, stored: &mut u64) -> Result<u64, Error> {
-        // A number of 64 bits has 20 digits at most.
-        let mut line = [0; 20];
-        let mut length = 0;
-        loop {
-            *stored = stored
-                .checked_sub(1)
-                .ok_or_else(|| self.fail(Malformed::Sparse("its map is longer than its body")))?;
-            match (&self.stream.take(1)?[..], line.get_mut(length)) {
-                (&[b'\n'], _) => break,
-                (&[digit], Some(slot)) => *slot = digit,
-                ([], _) => return Err(self.fail(Malformed::Truncated)),
-                _ => return Err(self.fail(Malformed::Number("number in the sparse map"))),
-            }
-            length += 1;
-        }
-        decimal(&line[..length], "number in the sparse map").map_err(|e| self.fail(e))
     }
 
     fn skip(&mut self, count: u64) -> Result<(), Error> {

@@ -69,6 +69,9 @@ impl PaxSparse {
             }
             b"map" => {
                 self.map.clear();
+                if value.is_empty() {
+                    return Err(Malformed::Sparse("the map is empty").into());
+                }
                 let mut numbers = value.split(|byte| *byte == b',');
                 while let Some(offset) = numbers.next().filter(|text| !text.is_empty()) {
                     let length = numbers

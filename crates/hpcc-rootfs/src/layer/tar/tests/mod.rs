@@ -1,6 +1,7 @@
 //! Archives made by hand, header by header, for what writers of today no longer write or should
 //! never have written.
 
+mod forms;
 mod raw;
 mod sparse;
 mod xattrs;
@@ -139,7 +140,6 @@ fn the_prefix_means_something_only_where_the_format_has_one() {
     let prefix = |raw: Raw| raw.put(345, b"dir/sub");
     let path = |raw: Raw| one(&[prefix(raw).done()]).entry.path;
     assert_eq!(path(raw(b'0', b"f")), b"dir/sub/f");
-    assert_eq!(path(raw(b'0', b"f").gnu()), b"f");
     assert_eq!(path(raw(b'0', b"f").put(257, &[0; 8])), b"f");
     // star ends the prefix early: times follow it.
     let star = raw(b'0', b"f").put(476, b"00000000000").put(508, b"tar\0");
@@ -310,7 +310,8 @@ fn only_files_have_bodies() {
     ] {
         let header = raw(flag, b"a").link(b"t").size(7).with(b"1234567");
         assert_eq!(refused(&[header]), Malformed::Body { kind, size: 7 });
-        let parts = [pax(&[("size", b"9")]), raw(flag, b"a").link(b"t").done()];
+        let header = raw(flag, b"a").link(b"t").with(b"123456789");
+        let parts = [pax(&[("size", b"9")]), header];
         assert_eq!(refused(&parts), Malformed::Body { kind, size: 9 });
     }
 }
@@ -402,14 +403,14 @@ fn global_headers_change_nothing() {
 fn what_readers_disagree_about_is_refused() {
     let a = || pax(&[("path", b"a")]);
     assert_eq!(
-        refused(&[a(), a(), file(b"f", b"")]),
+        refused(&[a(), pax(&[("path", b"b")]), file(b"f", b"")]),
         Malformed::TwoHeaders("PAX")
     );
     let name = || long(b'L', b"b");
-    let two = refused(&[name(), name(), file(b"f", b"")]);
+    let two = refused(&[name(), long(b'L', b"c"), file(b"f", b"")]);
     assert_eq!(two, Malformed::TwoHeaders("GNU long name"));
     let target = || long(b'K', b"t");
-    let two = refused(&[target(), target(), raw(b'2', b"s").done()]);
+    let two = refused(&[target(), long(b'K', b"u"), raw(b'2', b"s").done()]);
     assert_eq!(two, Malformed::TwoHeaders("GNU long link"));
     let targets = [pax(&[("linkpath", b"u")]), target(), raw(b'2', b"s").done()];
     assert_eq!(refused(&targets), Malformed::TwoNames("link target"));
@@ -433,8 +434,14 @@ fn archives_end_at_an_entry_and_nowhere_else() {
     assert_eq!(read_exactly(b"").unwrap().len(), 0);
     for length in 1..whole.len() {
         let result = read_exactly(&whole[..length]);
-        if length == 1024 {
-            assert_eq!(result.unwrap().len(), 1);
+        // The last bytes of a file may be followed by its padding or the end.
+        let entries = match length {
+            513..=1024 => 1,
+            2136.. => 2,
+            _ => 0,
+        };
+        if entries > 0 {
+            assert_eq!(result.unwrap().len(), entries, "{length}");
             continue;
         }
         let message = result.unwrap_err().to_string();
@@ -457,7 +464,7 @@ fn archives_end_at_an_entry_and_nowhere_else() {
 fn errors_say_where() {
     let parts = [
         file(b"good", &[1; 600]),
-        raw(b'5', b"usr/bad\n").size(1).done(),
+        raw(b'6', b"usr/bad\n").size(1).done(),
     ];
     let error = read(&parts).unwrap_err().to_string();
     assert!(
