@@ -39,4 +39,5 @@ mod store_strays;
 mod store_trust;
 mod streaming;
 mod support;
+mod tar2sqfs;
 mod timings;

@@ -176,7 +176,7 @@ impl Course {
             tar,
             expected,
             program: program::binary("hpcc-rootfs", "hpcc-rootfs")?,
-            tar2sqfs: program::example("sqfs-writer", "tar2sqfs")?,
+            tar2sqfs: program::example("hpcc-rootfs", "tar2sqfs")?,
             backhand: program::example("xtask", "backhand")?,
             floor: program::example("hpcc-rootfs", "floor")?,
         })
