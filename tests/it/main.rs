@@ -40,4 +40,5 @@ mod store_trust;
 mod streaming;
 mod support;
 mod tar2sqfs;
+mod tar_readers;
 mod timings;
