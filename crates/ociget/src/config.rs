@@ -6,9 +6,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::digest::{DiffId, Digest};
-use crate::json::null_is_empty;
+use crate::go_json::{Keys, as_go_reads};
+use crate::json::{null_is_empty, one_or_many, texts};
 use crate::manifest::ManifestError;
-use crate::platform::{Platform, RawPlatform};
+use crate::platform::{HalfPlatform, Platform, RawPlatform};
 
 /// An image config, as far as a rootfs needs it, and the bytes for whoever needs more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct ImageConfig {
     /// What the image runs on. `None` if the config leaves system or architecture out, as some
     /// old tools did.
     pub platform: Option<Platform>,
+    /// System and architecture where the config has one of them alone.
+    pub(crate) half: HalfPlatform,
     /// One for each layer, oldest first.
     pub diff_ids: Vec<DiffId>,
     /// How to start it.
@@ -34,10 +37,10 @@ pub struct RuntimeConfig {
     #[serde(deserialize_with = "null_is_empty")]
     pub env: Vec<String>,
     /// The program and its first arguments; empty if the image has none.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "one_or_many")]
     pub entrypoint: Vec<String>,
     /// Arguments after the entrypoint, or the command where there is no entrypoint.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "one_or_many")]
     pub cmd: Vec<String>,
     /// Empty means `/`.
     #[serde(deserialize_with = "null_is_empty")]
@@ -46,7 +49,7 @@ pub struct RuntimeConfig {
     #[serde(deserialize_with = "null_is_empty")]
     pub user: String,
     /// Anything.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "texts")]
     pub labels: BTreeMap<String, String>,
 }
 
@@ -57,14 +60,15 @@ impl ImageConfig {
     /// [`ManifestError`] if it is not JSON, has a key twice, has no list of layers, or one of
     /// them is not a digest.
     pub fn parse(raw: Bytes) -> Result<Self, ManifestError> {
-        let document: RawConfig =
-            crate::json::parse(&raw).map_err(|error| ManifestError::Config(error.to_string()))?;
-        let platform: RawPlatform = serde_json::from_slice(&raw)
-            .map_err(|error| ManifestError::Config(error.to_string()))?;
-        if document.rootfs.kind != "layers" {
+        let invalid = |error: serde_json::Error| ManifestError::Config(error.to_string());
+        let text = as_go_reads(&raw, KEYS);
+        let RawConfig { config, rootfs } = crate::json::parse(&text).map_err(invalid)?;
+        let platform: RawPlatform = serde_json::from_slice(&text).map_err(invalid)?;
+        // Readers in Go do not look at the type, so that tools forgot to write it.
+        if !matches!(&*rootfs.kind, "layers" | "") {
             return Err(ManifestError::Config(format!(
                 "rootfs.type is {:?}, not \"layers\"",
-                document.rootfs.kind
+                rootfs.kind
             )));
         }
         let diff_id = |text: String| match text.parse::<Digest>() {
@@ -76,17 +80,51 @@ impl ImageConfig {
         };
         Ok(Self {
             platform: platform.config()?,
-            diff_ids: document
-                .rootfs
+            half: platform.half()?,
+            diff_ids: rootfs
                 .diff_ids
                 .into_iter()
                 .map(diff_id)
                 .collect::<Result<_, _>>()?,
-            runtime: document.config,
+            runtime: config,
             raw,
         })
     }
 }
+
+/// The fields that are read, and those beside them that hold keys of others.
+const KEYS: Keys = Keys {
+    known: &[
+        "config",
+        "rootfs",
+        "type",
+        "diff_ids",
+        "os",
+        "architecture",
+        "variant",
+        "os.version",
+        "os.features",
+        "Env",
+        "Entrypoint",
+        "Cmd",
+        "WorkingDir",
+        "User",
+        "Labels",
+        "Volumes",
+        "ExposedPorts",
+        "Healthcheck",
+        "history",
+        "container_config",
+    ],
+    maps: &[
+        "Labels",
+        "Volumes",
+        "ExposedPorts",
+        "Healthcheck",
+        "history",
+        "container_config",
+    ],
+};
 
 #[derive(Deserialize)]
 struct RawConfig {
@@ -97,7 +135,7 @@ struct RawConfig {
 
 #[derive(Deserialize)]
 struct RawRootfs {
-    #[serde(rename = "type")]
+    #[serde(default, rename = "type", deserialize_with = "null_is_empty")]
     kind: String,
     #[serde(default, deserialize_with = "null_is_empty")]
     diff_ids: Vec<String>,

@@ -187,6 +187,11 @@ impl Hasher {
         }
     }
 
+    /// The digest of everything taken in, as the fact that it is.
+    pub(crate) fn proof(self) -> Verified<Digest> {
+        Verified(self.finish())
+    }
+
     /// The digest of everything taken in.
     #[must_use]
     pub fn finish(self) -> Digest {

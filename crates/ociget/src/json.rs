@@ -3,17 +3,72 @@
 //! Parsers differ in which of two equal keys they believe, so a document that has them can be one
 //! image to who checks it and another to who runs it. Ours refuses such a document.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::de::{
     Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor,
 };
 
+use crate::go_json::{Keys, as_go_reads};
+
 /// Parses `bytes`, after a look through the whole document for duplicate keys.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice::<NoDuplicates>(bytes)?;
     serde_json::from_slice(bytes)
+}
+
+/// Parses a document of an image, whose `keys` may have any case, as Go reads it.
+pub(crate) fn parse_as_go<T: DeserializeOwned>(
+    bytes: &[u8],
+    keys: Keys,
+) -> Result<T, serde_json::Error> {
+    parse(&as_go_reads(bytes, keys))
+}
+
+/// A list of words, which Docker also takes as one string; an empty string is an empty list.
+pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    struct Words;
+
+    impl<'de> Visitor<'de> for Words {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a sequence of strings or a string")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_str<E>(self, word: &str) -> Result<Self::Value, E> {
+            let word = Some(word).filter(|word| !word.is_empty());
+            Ok(word.map(str::to_owned).into_iter().collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut words = Vec::new();
+            while let Some(word) = seq.next_element()? {
+                words.push(word);
+            }
+            Ok(words)
+        }
+    }
+
+    deserializer.deserialize_any(Words)
+}
+
+/// A map whose values may be `null`, which Go reads as empty text.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let texts: BTreeMap<String, Option<String>> = null_is_empty(deserializer)?;
+    let texts = texts.into_iter();
+    Ok(texts
+        .map(|(key, text)| (key, text.unwrap_or_default()))
+        .collect())
 }
 
 /// Go writes `null` for a map or a list that is empty.

@@ -69,10 +69,12 @@ mod endpoint;
 mod error;
 mod floor;
 mod future;
+mod go_json;
 mod hosts_toml;
 mod json;
 mod manifest;
 mod media_type;
+mod open_archive;
 mod options;
 mod platform;
 mod pool;
@@ -106,11 +108,13 @@ pub use manifest::{
     OtherEntry, OtherKind,
 };
 pub use media_type::{Compression, MediaType};
+pub use open_archive::{OpenArchive, PlainFiles};
 pub use options::{Options, Ranges};
 pub use platform::{Platform, PlatformError};
 pub use progress::{Event, Progress};
 pub use reference::{Reference, ReferenceError};
-pub use resolve::{Image, Layer, resolve};
+pub use resolve::{Image, Layer, resolve, resolve_insisting};
+pub use source::directory::DirectorySource;
 pub use source::docker_archive::DockerArchiveSource;
 pub use source::layout::LayoutSource;
 pub use source::registry::RegistrySource;
@@ -118,6 +122,7 @@ pub use source::registry::referrers::Referrers;
 pub use source::registry::tags::Tags;
 pub use source::request::Request;
 pub use source::spec::SourceSpec;
+pub use source::tar::TarSource;
 pub use source::{Document, Source};
 pub use tls::ClientCertificate;
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::digest::Digest;
+use crate::go_json::Keys;
 use crate::media_type::MediaType;
 use crate::platform::{Platform, PlatformError, RawPlatform};
 
@@ -71,6 +72,8 @@ pub struct IndexEntry {
     pub unusable: Option<PlatformError>,
     /// The annotation `org.opencontainers.image.ref.name`: the tag, in a layout's `index.json`.
     pub ref_name: Option<String>,
+    /// Its place in the document, from 0, everything counted that the document lists.
+    pub(crate) position: usize,
 }
 
 /// An entry of an [`Index`] that is not an image.
@@ -93,7 +96,7 @@ pub enum OtherKind {
         /// `None` if the annotation is missing or not a digest.
         subject: Option<Digest>,
     },
-    /// The entry has an `artifactType`.
+    /// The entry has an `artifactType` that is not the type of an image config.
     Artifact,
     /// A manifest for the platform `unknown/unknown`.
     UnknownPlatform,
@@ -110,7 +113,7 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError`], with the reason.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
-        let raw: RawManifest = crate::json::parse(bytes)?;
+        let raw: RawManifest = crate::json::parse_as_go(bytes, KEYS)?;
         if raw.schema_version == 1 || raw.fs_layers.is_some() {
             return Err(unsupported(
                 "a Docker schema 1 manifest; push the image again with a current tool",
@@ -142,9 +145,12 @@ impl Manifest {
 
 impl ImageManifest {
     fn from_raw(media_type: MediaType, raw: RawManifest) -> Result<Self, ManifestError> {
-        let config = raw
+        let mut config = raw
             .config
             .ok_or_else(|| ManifestError::Config("the manifest names none".to_owned()))?;
+        if media_type == MediaType::DockerManifest && is_old_config(&config.media_type) {
+            DOCKER_CONFIG.clone_into(&mut config.media_type);
+        }
         if MediaType::parse(&config.media_type).is_none_or(|kind| !kind.is_config()) {
             let kind = raw.artifact_type.as_deref().unwrap_or(&config.media_type);
             return Err(unsupported(&format!(
@@ -166,11 +172,23 @@ impl ImageManifest {
     }
 }
 
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+/// Whether a Docker manifest whose config has this type is an image of old: registries and tools
+/// stored configs as bytes of no type, and what they guessed of them stayed.
+fn is_old_config(media_type: &str) -> bool {
+    let name = media_type.split(';').next().unwrap_or_default().trim();
+    matches!(
+        name.to_ascii_lowercase().as_str(),
+        "" | "application/octet-stream" | "application/json" | "text/html" | "text/plain"
+    )
+}
+
 impl Index {
     fn from_raw(media_type: MediaType, raw: RawManifest) -> Result<Self, ManifestError> {
         let annotations = raw.annotations;
         let (mut entries, mut others) = (Vec::new(), Vec::new());
-        for mut raw in raw.manifests.unwrap_or_default() {
+        for (position, mut raw) in raw.manifests.unwrap_or_default().into_iter().enumerate() {
             if let Some(kind) = OtherKind::of(&raw) {
                 // A broken entry that nobody pulls does not cost the images their index.
                 others.extend(
@@ -180,7 +198,13 @@ impl Index {
                 );
                 continue;
             }
-            let (platform, unusable) = match RawPlatform::entry(raw.platform.take()) {
+            let raw_platform = raw.platform.take();
+            let features = RawPlatform::features(&raw_platform);
+            let (platform, unusable) = match RawPlatform::entry(raw_platform) {
+                // Windows needs features that are no secret; on Linux they are layers of other kinds.
+                Ok(Some(platform)) if platform.os() == "linux" && !features.is_empty() => {
+                    (None, Some(PlatformError::features(&platform, &features)))
+                }
                 Ok(platform) => (platform, None),
                 Err(reason) => (None, Some(reason)),
             };
@@ -196,6 +220,7 @@ impl Index {
             let ref_name = raw.annotations.get("org.opencontainers.image.ref.name");
             entries.push(IndexEntry {
                 ref_name: ref_name.cloned().flatten(),
+                position,
                 platform,
                 unusable,
                 descriptor: raw.check("manifest entry", MAX_DOCUMENT)?,
@@ -222,12 +247,42 @@ impl OtherKind {
                 subject: subject.and_then(|text| text.parse().ok()),
             });
         }
-        if raw.artifact_type.is_some() {
+        // By the specification it is the type of the entry's config.
+        let is_artifact = |kind: &str| {
+            !kind.is_empty() && !MediaType::parse(kind).is_some_and(MediaType::is_config)
+        };
+        if raw.artifact_type.as_deref().is_some_and(is_artifact) {
             return Some(Self::Artifact);
         }
         (!is_manifest).then_some(Self::NotManifest)
     }
 }
+
+/// The fields that are read, and those that hold keys of others.
+const KEYS: Keys = Keys {
+    known: &[
+        "schemaVersion",
+        "mediaType",
+        "artifactType",
+        "config",
+        "layers",
+        "manifests",
+        "fsLayers",
+        "digest",
+        "size",
+        "urls",
+        "platform",
+        "annotations",
+        "os",
+        "architecture",
+        "variant",
+        "os.version",
+        "os.features",
+        "data",
+        "subject",
+    ],
+    maps: &["annotations", "data", "subject"],
+};
 
 /// Both kinds at once, so that a document that tries to be both is seen.
 #[derive(Deserialize)]

@@ -102,6 +102,19 @@ impl MediaType {
         }
     }
 
+    /// The name of a manifest's or index's type; `None` of others, whose names have several forms.
+    pub(crate) fn manifest_name(self) -> Option<&'static str> {
+        match self {
+            Self::OciManifest => Some("application/vnd.oci.image.manifest.v1+json"),
+            Self::OciIndex => Some("application/vnd.oci.image.index.v1+json"),
+            Self::DockerManifest => Some("application/vnd.docker.distribution.manifest.v2+json"),
+            Self::DockerManifestList => {
+                Some("application/vnd.docker.distribution.manifest.list.v2+json")
+            }
+            Self::OciConfig | Self::DockerConfig | Self::Layer { .. } => None,
+        }
+    }
+
     /// An index or manifest list.
     #[must_use]
     pub fn is_index(self) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::credentials::Credentials;
 use crate::credentials::keychain::Keychain;
 use crate::floor::MinRate;
+use crate::open_archive::{OpenArchive, PlainFiles};
 use crate::progress::Progress;
 use crate::tls::ClientCertificate;
 
@@ -58,6 +59,8 @@ pub struct Options {
     pub ranges: Ranges,
     /// Told what arrives and what is tried again. Nobody by default.
     pub progress: Progress,
+    /// Opens the files of archives. By default they have to be regular files that are not compressed.
+    pub archives: Arc<dyn OpenArchive>,
 }
 
 /// When several ranges of one blob are fetched at once, and how.
@@ -106,6 +109,7 @@ impl Default for Options {
             min_rate_window: Duration::from_secs(300),
             ranges: Ranges::default(),
             progress: Progress::default(),
+            archives: Arc::new(PlainFiles),
         }
     }
 }

@@ -214,12 +214,27 @@ pub enum PlatformError {
         /// Its start.
         found: String,
     },
+    /// An image that runs only where the operating system has more than this program can know of.
+    #[error("{platform} with the os.features {features:?} is for systems that have them")]
+    Features {
+        /// The platform without its features.
+        platform: Box<Platform>,
+        /// The start of their list.
+        features: String,
+    },
     /// A field of the wrong JSON type.
     #[error("the platform is not an object with text in its fields")]
     Type,
 }
 
 impl PlatformError {
+    pub(crate) fn features(platform: &Platform, features: &[String]) -> Self {
+        Self::Features {
+            platform: Box::new(platform.clone()),
+            features: shortened(&features.join(",")),
+        }
+    }
+
     fn part(field: &'static str, found: &str) -> Self {
         Self::Part {
             field,
@@ -246,6 +261,28 @@ fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_PART) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
+    }
+}
+
+/// The system or the architecture of an image whose config lacks the other; empty where missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HalfPlatform {
+    os: String,
+    architecture: String,
+}
+
+impl HalfPlatform {
+    /// Whether an image that says this much may be one for `platform`.
+    pub(crate) fn allows(&self, platform: &Platform) -> bool {
+        (self.os.is_empty() || self.os == platform.os)
+            && (self.architecture.is_empty() || self.architecture == platform.architecture)
+    }
+}
+
+impl fmt::Display for HalfPlatform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_any = |part: &str| if part.is_empty() { "?" } else { part }.to_owned();
+        write!(f, "{}/{}", or_any(&self.os), or_any(&self.architecture))
     }
 }
 
@@ -285,6 +322,30 @@ impl RawPlatform {
         }
     }
 
+    /// The one of system and architecture that a config has without the other.
+    pub(crate) fn half(&self) -> Result<HalfPlatform, PlatformError> {
+        for (field, part) in [("os", &self.os), ("architecture", &self.architecture)] {
+            if !part.is_empty() && !is_part(part) {
+                return Err(PlatformError::part(field, part));
+            }
+        }
+        if !self.os.is_empty() && !self.architecture.is_empty() {
+            return Ok(HalfPlatform::default());
+        }
+        let platform = Platform::new(&self.os, &self.architecture, None);
+        Ok(HalfPlatform {
+            os: platform.os,
+            architecture: platform.architecture,
+        })
+    }
+
+    /// The features that the operating system needs for this image, printable ASCII.
+    pub(crate) fn features(value: &serde_json::Value) -> Vec<String> {
+        let list = value.get("os.features").and_then(|list| list.as_array());
+        let names = list.into_iter().flatten().filter_map(|name| name.as_str());
+        names.map(str::to_owned).collect()
+    }
+
     fn check(&self) -> Result<Platform, PlatformError> {
         let versions = self.os_version.iter().map(|text| ("os.version", text));
         let features = self.os_features.iter().map(|text| ("os.features", text));
@@ -299,167 +360,4 @@ impl RawPlatform {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn platform(text: &str) -> Platform {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn aliases_become_the_names_of_manifests() {
-        for (text, expected) in [
-            ("linux/amd64", "linux/amd64"),
-            ("Linux/x86_64", "linux/amd64"),
-            ("linux/x86-64/v2", "linux/amd64/v2"),
-            ("linux/aarch64", "linux/arm64"),
-            ("linux/arm64/v8", "linux/arm64/v8"),
-            ("linux/armhf", "linux/arm/v7"),
-            ("linux/i686", "linux/386"),
-            ("windows/amd64", "windows/amd64"),
-        ] {
-            assert_eq!(platform(text).to_string(), expected, "{text}");
-        }
-        for text in [
-            "",
-            "linux",
-            "linux/",
-            "/amd64",
-            "a/b/c/d",
-            "linux/amd 64",
-            "linux//v8",
-            "linux/\u{1b}[31m",
-            "linux/amd64/v1\n",
-        ] {
-            assert!(text.parse::<Platform>().is_err(), "{text}");
-        }
-        assert_eq!(Platform::host().os(), "linux");
-    }
-
-    fn entry(value: serde_json::Value) -> Result<Option<String>, PlatformError> {
-        Ok(RawPlatform::entry(value)?.map(|platform| platform.to_string()))
-    }
-
-    #[test]
-    fn odd_but_honest_platforms_of_documents_are_kept() {
-        for (value, expected) in [
-            (json!(null), None),
-            (json!({}), None),
-            (json!({"os": "", "architecture": null}), None),
-            (
-                json!({"os": "linux", "architecture": "arm64", "variant": ""}),
-                Some("linux/arm64"),
-            ),
-            (
-                json!({"os": "linux", "architecture": "arm64", "variant": "v8.0", "features": ["x"]}),
-                Some("linux/arm64/v8.0"),
-            ),
-            (
-                json!({"os": "windows", "architecture": "amd64", "os.version": "10.0.17763.1",
-                    "os.features": ["win32k"]}),
-                Some("windows/amd64"),
-            ),
-            (
-                json!({"os": "linux", "architecture": "x86_64", "os.version": "24.04 LTS",
-                    "os.features": null}),
-                Some("linux/amd64"),
-            ),
-            (
-                json!({"os": "unknown", "architecture": "unknown"}),
-                Some("unknown/unknown"),
-            ),
-        ] {
-            let found = entry(value.clone()).unwrap();
-            assert_eq!(found.as_deref(), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn platforms_of_documents_with_foreign_characters_are_refused() {
-        for bad in [
-            "a b",
-            "a/b",
-            "\u{1b}[31mv8",
-            "v8\u{202e}",
-            "v8\n",
-            "ü",
-            &"v".repeat(65),
-        ] {
-            for field in ["os", "architecture", "variant"] {
-                let mut value = json!({"os": "linux", "architecture": "amd64"});
-                value[field] = json!(bad);
-                let error = entry(value).unwrap_err().to_string();
-                let says = format!("the platform's {field} is ");
-                assert!(error.starts_with(&says), "{error}");
-                assert!(error.chars().all(printable::is_printable), "{error}");
-            }
-        }
-        for value in [
-            json!("linux/amd64"),
-            json!(["linux"]),
-            json!({"os": 5, "architecture": "amd64"}),
-            json!({"os": "linux", "architecture": "amd64", "os.version": 10}),
-            json!({"os": "linux", "architecture": "amd64", "os.version": "\u{9b}31m"}),
-            json!({"os": "linux", "architecture": "amd64", "os.features": ["a\nb"]}),
-            json!({"os": "linux", "architecture": ""}),
-            json!({"os": "", "architecture": "amd64"}),
-        ] {
-            assert!(entry(value.clone()).is_err(), "{value}");
-        }
-    }
-
-    #[test]
-    fn only_what_runs_is_accepted() {
-        for (wanted, found, runs) in [
-            ("linux/amd64", "linux/amd64", true),
-            ("linux/amd64", "linux/amd64/v1", true),
-            ("linux/amd64", "linux/amd64/v2", false),
-            ("linux/amd64/v3", "linux/amd64", true),
-            ("linux/amd64/v3", "linux/amd64/v3", true),
-            ("linux/amd64/v3", "linux/amd64/v4", false),
-            ("linux/amd64", "linux/386", false),
-            ("linux/amd64", "windows/amd64", false),
-            ("linux/amd64", "unknown/unknown", false),
-            ("linux/arm64", "linux/arm64/v8", true),
-            ("linux/arm64/v8", "linux/arm64", true),
-            ("linux/arm64", "linux/arm64/v9", false),
-            ("linux/arm64/v8.1", "linux/arm64/v8", true),
-            ("linux/arm64", "linux/arm/v7", false),
-            ("linux/arm/v6", "linux/arm/v7", false),
-            ("linux/arm", "linux/arm/v6", true),
-            ("linux/mips64le", "linux/mips64le/hardfloat", true),
-            (
-                "linux/mips64le/softfloat",
-                "linux/mips64le/hardfloat",
-                false,
-            ),
-        ] {
-            assert_eq!(
-                platform(wanted).accepts(&platform(found)),
-                runs,
-                "{wanted} {found}"
-            );
-        }
-    }
-
-    #[test]
-    fn index_and_config_may_differ_in_detail_only() {
-        for (index, config, agree) in [
-            ("linux/arm64/v8", "linux/arm64", true),
-            ("linux/amd64", "linux/amd64/v3", true),
-            ("linux/arm64/v8", "linux/arm64/8", true),
-            ("linux/arm/v6", "linux/arm/v7", false),
-            ("linux/amd64", "linux/arm64", false),
-            ("linux/amd64", "windows/amd64", false),
-            ("linux/mips/a", "linux/mips/b", false),
-        ] {
-            assert_eq!(
-                platform(index).agrees_with(&platform(config)),
-                agree,
-                "{index} {config}"
-            );
-        }
-    }
-}
+mod tests;

@@ -58,11 +58,37 @@ pub async fn resolve(
     expected: Option<&Digest>,
     platform: &Platform,
 ) -> Result<Image, Error> {
+    resolve_platform(source, expected, platform, false).await
+}
+
+/// Resolves as [`resolve`] does, but takes the caller's word for `platform` where an index and the
+/// config that it leads to name different ones.
+///
+/// Tools have written such indexes. The entry of the index that fits is taken, whatever its config
+/// says, and a warning is logged. A source that holds a single image, and no index, still has to hold
+/// one for `platform`.
+///
+/// # Errors
+/// As [`resolve`], but for the two that do not agree.
+pub async fn resolve_insisting(
+    source: &dyn Source,
+    expected: Option<&Digest>,
+    platform: &Platform,
+) -> Result<Image, Error> {
+    resolve_platform(source, expected, platform, true).await
+}
+
+async fn resolve_platform(
+    source: &dyn Source,
+    expected: Option<&Digest>,
+    platform: &Platform,
+    insisting: bool,
+) -> Result<Image, Error> {
     let root = source.root(expected).await?;
+    let identity = root.identity.as_ref().unwrap_or(&root.digest).clone();
     if let Some(expected) = expected {
-        same(&root.at, expected, &root.digest)?;
+        same(&root.at, expected, &identity)?;
     }
-    let identity = root.digest.clone();
     let mut search = Search {
         source,
         platform,
@@ -79,7 +105,7 @@ pub async fn resolve(
         });
     };
     let (config_digest, config) = fetch_config(source, &found.manifest.config).await?;
-    let image_platform = settle_platform(&found, &config)?;
+    let image_platform = settle_platform(&found, &config, platform, insisting)?;
     if !platform.accepts(&image_platform) {
         return Err(Error::Platform {
             at: root.at,
@@ -126,8 +152,10 @@ impl Search<'_> {
             let manifest = Manifest::parse(&document.bytes, document.content_type.as_deref())
                 .map_err(|reason| Error::document(&document.at, reason))?;
             let kind = manifest.media_type();
+            // Docker's type for a document of the OCI, or the reverse, changes nothing: the digest
+            // is that of the document.
             if let Some(entry) = named
-                && entry.descriptor.media_type != kind
+                && entry.descriptor.media_type.is_index() != kind.is_index()
             {
                 let said = entry.descriptor.media_type;
                 return Err(Error::Inconsistent {
@@ -243,21 +271,43 @@ async fn fetch_config(
     Ok((proof, config))
 }
 
-/// What the image runs on, by its config and by the index, which have to agree.
-fn settle_platform(found: &Found, config: &ImageConfig) -> Result<Platform, Error> {
-    let at = || found.document.at.clone();
+/// What the image runs on, by its config and by the index, which have to agree; if neither says, by
+/// the caller, because there is no other image to mean.
+fn settle_platform(
+    found: &Found,
+    config: &ImageConfig,
+    wanted: &Platform,
+    insisting: bool,
+) -> Result<Platform, Error> {
+    let disagree = |index: &Platform, config: &dyn std::fmt::Display| {
+        let at = found.document.at.clone();
+        let reason = format!(
+            "the index says that this image is for {index}, its config says {config}; to take it \
+             nevertheless, name the platform with --platform"
+        );
+        Err(Error::Inconsistent { at, reason })
+    };
     match (&config.platform, &found.platform) {
-        (Some(config), Some(index)) if !config.agrees_with(index) => Err(Error::Inconsistent {
-            at: at(),
-            reason: format!(
-                "the index says that this image is for {index}, its config says {config}"
-            ),
-        }),
+        (Some(config), Some(index)) if !config.agrees_with(index) => {
+            if !insisting {
+                return disagree(index, config);
+            }
+            tracing::warn!(%index, %config, platform = %wanted,
+                "index and config name different platforms; the caller's counts");
+            Ok(wanted.clone())
+        }
+        (None, Some(index)) if !config.half.allows(index) && !insisting => {
+            disagree(index, &config.half)
+        }
         (Some(config), Some(index)) => Ok(config.clone().or_variant(index.variant())),
         (Some(platform), None) | (None, Some(platform)) => Ok(platform.clone()),
+        (None, None) if config.half.allows(wanted) => {
+            tracing::warn!(platform = %wanted, "the image names no platform and is taken for this one");
+            Ok(wanted.clone())
+        }
         (None, None) => Err(Error::Inconsistent {
-            at: at(),
-            reason: "its config names no operating system and architecture".to_owned(),
+            at: found.document.at.clone(),
+            reason: format!("its config says {}, expected {wanted}", config.half),
         }),
     }
 }

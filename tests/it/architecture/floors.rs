@@ -43,10 +43,12 @@ const OCIGET: Floors = &[
             "error",
             "floor",
             "future",
+            "go_json",
             "hosts_toml",
             "json",
             "manifest",
             "media_type",
+            "open_archive",
             "options",
             "printable",
             "progress",
@@ -101,12 +103,16 @@ const OCIGET: Floors = &[
     ("endpoint", &["error", "options", "pool", "target", "tls"]),
     ("pool", &["address", "error", "target", "tls"]),
     ("target", &["address", "error"]),
-    ("options", &["credentials", "floor", "progress", "tls"]),
+    (
+        "options",
+        &["credentials", "floor", "open_archive", "progress", "tls"],
+    ),
     ("tls", &["error", "regular_file"]),
     (
         "credentials",
         &["error", "future", "json", "printable", "regular_file"],
     ),
+    ("open_archive", &["regular_file"]),
     ("regular_file", &["error"]),
     ("blob", &["digest", "error", "future", "manifest"]),
     ("artifact", &["json", "manifest", "media_type"]),
@@ -114,10 +120,20 @@ const OCIGET: Floors = &[
         "error",
         &["digest", "manifest", "platform", "printable", "reference"],
     ),
-    ("config", &["digest", "json", "manifest", "platform"]),
+    (
+        "config",
+        &["digest", "go_json", "json", "manifest", "platform"],
+    ),
     (
         "manifest",
-        &["digest", "json", "media_type", "platform", "printable"],
+        &[
+            "digest",
+            "go_json",
+            "json",
+            "media_type",
+            "platform",
+            "printable",
+        ],
     ),
     ("reference", &["digest", "printable"]),
     ("progress", &["digest"]),
@@ -130,7 +146,8 @@ const OCIGET: Floors = &[
     ("future", &[]),
     ("clock", &[]),
     ("floor", &[]),
-    ("json", &[]),
+    ("json", &["go_json"]),
+    ("go_json", &[]),
 ];
 
 #[test]

@@ -70,6 +70,7 @@ impl Descriptor {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RawDescriptor {
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub(super) media_type: String,
     digest: String,
     size: u64,

@@ -1,27 +1,32 @@
 //! Images in what `docker save` writes: a tar file with `manifest.json`, configs and layers.
 //!
 //! Such an archive has no manifest in a registry's sense, so one is made: the config by its hash,
-//! each layer under the digest that vouches for it. A plain tar is its DiffID of the config; a
-//! compressed layer, which newer versions keep as `blobs/sha256/<hex>`, is what its name says. All
+//! each layer under the digest that vouches for it. A plain tar is its DiffID of the config. A
+//! compressed layer in `blobs/sha256/<hex>` is what its name says. The names of other compressed layers
+//! mean something else with each tool (crane, jib, kaniko and ko have the digest, rules_docker an
+//! id), so those are hashed when the manifest is made, and the DiffID vouches for what is in them. All
 //! of it is verified as it is read, and the config by its name, so that the digest of the manifest
 //! that was made stands for the whole image.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use crate::blob::BlobStream;
 use crate::config::ImageConfig;
-use crate::digest::{Digest, Verified};
+use crate::digest::{Algorithm, Digest, Verified};
 use crate::error::Error;
 use crate::future::BoxFuture;
+use crate::go_json::Keys;
 use crate::json::null_is_empty;
 use crate::manifest::Descriptor;
+use crate::open_archive::OpenArchive;
 use crate::reference::Reference;
 use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
+use crate::source::made::{self, MadeLayer};
 use crate::source::section::Section;
 use crate::source::tar_index::clean;
 use crate::source::{Document, Source, verify};
@@ -61,33 +66,30 @@ struct Entry {
     layers: Vec<String>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Made {
-    schema_version: u32,
-    media_type: &'static str,
-    config: MadeDescriptor,
-    layers: Vec<MadeDescriptor>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct MadeDescriptor {
-    media_type: &'static str,
-    digest: String,
-    size: u64,
-}
+/// The keys of `manifest.json`, which jib and containerify begin in lower case.
+const KEYS: Keys = Keys {
+    known: &["Config", "RepoTags", "Layers", "LayerSources"],
+    maps: &["LayerSources"],
+};
 
 impl DockerArchiveSource {
-    /// The image `tag` (`app:v1`) of the archive, or its only image. Opens nothing yet, and
-    /// unpacks nothing.
+    /// The image `tag` (`app:v1`) of the archive, the image with the number `N` (`@N`, from 0) in its
+    /// `manifest.json`, or its only image. Opens nothing yet, and unpacks nothing.
     #[must_use]
     pub fn new(file: PathBuf, tag: Option<String>) -> Self {
         Self {
-            archive: Archive::new(file),
+            archive: Archive::new("docker-archive", file),
             tag,
             pin: None,
             image: Arc::default(),
+        }
+    }
+
+    /// Opens the file with `opener`.
+    pub(crate) fn opened_by(self, opener: Arc<dyn OpenArchive>) -> Self {
+        Self {
+            archive: self.archive.opened_by(opener),
+            ..self
         }
     }
 
@@ -113,6 +115,7 @@ impl DockerArchiveSource {
             bytes: found.manifest.clone(),
             content_type: Some(MANIFEST.to_owned()),
             at: self.at(),
+            identity: None,
         })
     }
 
@@ -143,11 +146,11 @@ impl DockerArchiveSource {
     }
 
     async fn find(&self) -> Result<Found, Error> {
-        let list = self.archive.section("manifest.json").await?;
+        let list = self.archive.landmark("manifest.json").await?;
         let at = list.path.display().to_string();
         let text = list.read().await?;
-        let entries: Vec<Entry> =
-            crate::json::parse(&text).map_err(|error| Error::document(&at, error.into()))?;
+        let entries: Vec<Entry> = crate::json::parse_as_go(&text, KEYS)
+            .map_err(|error| Error::document(&at, error.into()))?;
         let entry = self.choose(&entries)?;
         let (config, config_digest, parsed) = self.config(&entry.config).await?;
         if entry.layers.len() != parsed.diff_ids.len() {
@@ -167,48 +170,42 @@ impl DockerArchiveSource {
             let section = self.archive.section(&name).await?;
             let size = section.length;
             let (media_type, digest) = self.layer(&name, section, &diff_id.0).await?;
-            layers.push(MadeDescriptor {
+            layers.push(MadeLayer {
                 media_type,
-                digest: digest.to_string(),
+                digest: digest.clone(),
                 size,
             });
             members.push((digest, name));
         }
-        let made = Made {
-            schema_version: 2,
-            media_type: MANIFEST,
-            config: MadeDescriptor {
-                media_type: CONFIG,
-                digest: config_digest.to_string(),
-                size: u64::try_from(parsed.raw.len()).unwrap_or(u64::MAX),
-            },
-            layers,
-        };
-        let manifest =
-            serde_json::to_vec(&made).map_err(|error| Error::document(&at, error.into()))?;
+        let manifest = made::manifest(MANIFEST, CONFIG, &parsed.raw, &layers)
+            .map_err(|error| Error::document(&at, error.into()))?;
         Ok(Found {
             digest: verify(&at, Digest::of(&manifest), &manifest)?,
-            manifest: manifest.into(),
+            manifest,
             members,
         })
     }
 
     fn choose<'a>(&self, entries: &'a [Entry]) -> Result<&'a Entry, Error> {
-        let names: Vec<&str> = entries
-            .iter()
-            .flat_map(|entry| entry.repo_tags.iter().map(String::as_str))
-            .collect();
         let Some(tag) = &self.tag else {
             return match entries {
                 [entry] => Ok(entry),
                 [] => Err(self.absent("any image", "nothing")),
                 _ => Err(Error::Usage(format!(
-                    "{} holds several images: {}; write docker-archive:FILE:NAME:TAG",
+                    "{} holds several images: {}; write docker-archive:FILE:NAME:TAG, or \
+                     docker-archive:FILE:@N for the image of that number",
                     self.at(),
-                    names.join(", ")
+                    names(entries)
                 ))),
             };
         };
+        if let Some(number) = tag.strip_prefix('@') {
+            let found = number
+                .parse()
+                .ok()
+                .and_then(|number: usize| entries.get(number));
+            return found.ok_or_else(|| self.absent(tag, &names(entries)));
+        }
         // `app:v1` and `docker.io/library/app:v1` are one name.
         let long = |text: &str| text.parse::<Reference>().map(|name| name.to_string()).ok();
         let wanted = long(tag);
@@ -218,7 +215,7 @@ impl DockerArchiveSource {
                 let mut tags = entry.repo_tags.iter();
                 tags.any(|found| found == tag || wanted.is_some() && long(found) == wanted)
             })
-            .ok_or_else(|| self.absent(tag, &names.join(", ")))
+            .ok_or_else(|| self.absent(tag, &names(entries)))
     }
 
     /// The config's member, its digest, and what it says.
@@ -227,9 +224,11 @@ impl DockerArchiveSource {
         let section = self.archive.section(&name).await?;
         let at = section.path.display().to_string();
         let text = section.read().await?;
-        // `<hex>.json`, or `blobs/sha256/<hex>`: the name is a promise where it is a digest.
+        // `<hex>.json`, `sha256:<hex>`, or `blobs/sha256/<hex>`: the name is a promise where it is a
+        // digest.
         let stem = name.rsplit('/').next().unwrap_or_default();
         let stem = stem.strip_suffix(".json").unwrap_or(stem);
+        let stem = stem.strip_prefix("sha256:").unwrap_or(stem);
         let digest = format!("sha256:{stem}")
             .parse()
             .unwrap_or_else(|_| Digest::of(&text));
@@ -245,27 +244,33 @@ impl DockerArchiveSource {
         section: Section,
         diff_id: &Digest,
     ) -> Result<(&'static str, Digest), Error> {
-        let at = section.path.display().to_string();
-        let start = Section {
-            length: section.length.min(4),
-            ..section
-        };
-        let start = start.read().await?;
-        let media_type = match start.get(..4) {
-            Some([0x1f, 0x8b, ..]) => GZIP,
-            Some([0x28, 0xb5, 0x2f, 0xfd]) => ZSTD,
+        let start = section.clone().head(6).read().await?;
+        let media_type = match *start {
+            [0x1f, 0x8b, ..] => GZIP,
+            // A frame, or a skippable one.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => ZSTD,
+            [0xfd, b'7', b'z', b'X', b'Z', ..] | [b'B', b'Z', b'h', ..] => {
+                return Err(Error::Unsupported {
+                    at: section.path.display().to_string(),
+                    what:
+                        "a layer compressed with xz or bzip2; store the layers plain, or with gzip \
+                           or zstd"
+                            .to_owned(),
+                });
+            }
             _ => return Ok((PLAIN, diff_id.clone())),
         };
         let named = name
             .strip_prefix("blobs/sha256/")
             .and_then(|hex| format!("sha256:{hex}").parse().ok());
-        match named {
-            Some(digest) => Ok((media_type, digest)),
-            None => Err(Error::Unsupported {
-                at,
-                what: "a compressed layer whose name is not its digest".to_owned(),
-            }),
+        if let Some(digest) = named {
+            return Ok((media_type, digest));
         }
+        let (mut hasher, mut section) = (Algorithm::Sha256.hasher(), section);
+        while let Some(chunk) = section.next().await? {
+            hasher.update(&chunk);
+        }
+        Ok((media_type, hasher.finish()))
     }
 
     fn member(&self, name: &str) -> Result<String, Error> {
@@ -284,8 +289,21 @@ impl DockerArchiveSource {
     }
 
     fn at(&self) -> String {
-        self.archive.path().display().to_string()
+        self.archive.shown()
     }
+}
+
+/// The images of an archive, for a message: tags, and the numbers of those that have none.
+fn names(entries: &[Entry]) -> String {
+    let names =
+        entries
+            .iter()
+            .enumerate()
+            .map(|(number, entry)| match entry.repo_tags.is_empty() {
+                true => format!("@{number} (without a tag)"),
+                false => entry.repo_tags.join(", "),
+            });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 impl Source for DockerArchiveSource {

@@ -2,16 +2,14 @@
 //! tar file of one.
 //!
 //! The directory is the caller's word and may be anything, symlinks included. What is in it is
-//! not: names below it are made from checked digests alone, and no symlink is followed, so that
-//! a layout from a stranger cannot make us read (and by its hash, confirm) another file.
+//! not: names below it are made from checked digests alone, and a symlink is followed only as long as it
+//! stays in the directory, so that a layout from a stranger cannot make us read (and by its hash,
+//! confirm) another file.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 
 use crate::blob::BlobStream;
@@ -19,11 +17,13 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::{Descriptor, Index, IndexEntry, Manifest};
-use crate::regular_file;
+use crate::open_archive::OpenArchive;
 use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
+use crate::source::kind::{self, Kind};
+use crate::source::made;
 use crate::source::section::Section;
-use crate::source::{Document, Source};
+use crate::source::{Document, Source, beneath};
 
 /// An OCI image layout in a directory or a tar file.
 #[derive(Clone, Debug)]
@@ -39,8 +39,26 @@ enum Place {
     Archive(Archive),
 }
 
+/// The file that every layout has.
+const MARKER: &str = "oci-layout";
+
+/// `index.json`.
+struct Listing {
+    at: String,
+    bytes: Bytes,
+    index: Index,
+}
+
+/// What a tag, or the lack of one, leads to.
+enum Choice<'a> {
+    One(&'a IndexEntry),
+    /// An index of the platforms that `index.json` itself lists.
+    Platforms(Document),
+}
+
 impl LayoutSource {
-    /// The image `tag` of the layout in `dir`, or its only image. Opens nothing yet.
+    /// The image `tag` of the layout in `dir`, the image with the number `N` (`@N`, from 0) in its
+    /// `index.json`, or its only image. Opens nothing yet.
     #[must_use]
     pub fn new(dir: PathBuf, tag: Option<String>) -> Self {
         Self {
@@ -55,10 +73,19 @@ impl LayoutSource {
     #[must_use]
     pub fn archive(file: PathBuf, tag: Option<String>) -> Self {
         Self {
-            place: Place::Archive(Archive::new(file)),
+            place: Place::Archive(Archive::new("oci-archive", file)),
             tag,
             pin: None,
         }
+    }
+
+    /// Opens the file of an archive with `opener`.
+    pub(crate) fn opened_by(self, opener: Arc<dyn OpenArchive>) -> Self {
+        let place = match self.place {
+            Place::Archive(archive) => Place::Archive(archive.opened_by(opener)),
+            place @ Place::Directory(_) => place,
+        };
+        Self { place, ..self }
     }
 
     /// Keeps to the image with this digest, whatever the tag says.
@@ -68,36 +95,37 @@ impl LayoutSource {
 
     async fn find_root(&self, expected: Option<&Digest>) -> Result<Document, Error> {
         let pin = agreed(self.pin.as_ref(), expected)?;
-        let index = self.index().await?;
-        let descriptor = match pin {
-            None => self.choose(&index)?.descriptor.clone(),
-            Some(digest) => {
-                let named = index
-                    .entries
-                    .iter()
-                    .find(|e| e.descriptor.digest == *digest);
-                match named {
-                    Some(entry) => entry.descriptor.clone(),
-                    // Not at the top: perhaps one of an index's. The blob says.
-                    None => return self.unnamed_root(digest, &index).await,
-                }
-            }
+        let listing = self.listing().await?;
+        let Some(digest) = pin else {
+            return match self.choose(&listing)? {
+                Choice::One(entry) => self.read_manifest(&entry.descriptor).await,
+                Choice::Platforms(document) => Ok(document),
+            };
         };
-        self.read_manifest(&descriptor).await
+        let mut entries = listing.index.entries.iter();
+        match entries.find(|entry| entry.descriptor.digest == *digest) {
+            Some(entry) => self.read_manifest(&entry.descriptor).await,
+            // Not at the top: perhaps one of an index's. The blob says.
+            None => self.unnamed_root(digest, &listing).await,
+        }
     }
 
-    async fn unnamed_root(&self, digest: &Digest, index: &Index) -> Result<Document, Error> {
+    async fn unnamed_root(&self, digest: &Digest, listing: &Listing) -> Result<Document, Error> {
         let path = blob_path(digest);
-        match self.read(&path).await {
-            Ok(bytes) => self.document(&path, digest, bytes),
+        let absent = match self.read(&path).await {
+            Ok(bytes) => return self.document(&path, digest, bytes),
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::Absent {
-                    at: self.root_path().display().to_string(),
+                Error::Absent {
+                    at: self.shown_root(),
                     what: digest.to_string(),
-                    available: names(index),
-                })
+                    available: names(&listing.index),
+                }
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
+        };
+        match self.choose(listing) {
+            Ok(Choice::Platforms(document)) if document.digest.get() == digest => Ok(document),
+            _ => Err(absent),
         }
     }
 
@@ -120,17 +148,17 @@ impl LayoutSource {
     }
 
     /// `index.json`, of a layout that says it is one.
-    async fn index(&self) -> Result<Index, Error> {
+    async fn listing(&self) -> Result<Listing, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Marker {
             image_layout_version: String,
         }
-        let marker = self.read(&["oci-layout".to_owned()]).await?;
+        let marker = self.marker().await?.read().await?;
         let version = serde_json::from_slice(&marker).map(|m: Marker| m.image_layout_version);
         if !matches!(version.as_deref(), Ok("1.0.0")) {
             return Err(Error::Unsupported {
-                at: self.shown(&["oci-layout".to_owned()]),
+                at: self.shown(&[MARKER.to_owned()]),
                 what: "a layout of another version than 1.0.0".to_owned(),
             });
         }
@@ -138,7 +166,7 @@ impl LayoutSource {
         let bytes = self.read(&path).await?;
         let at = self.shown(&path);
         match Manifest::parse(&bytes, None).map_err(|reason| Error::document(&at, reason))? {
-            Manifest::Index(index) => Ok(index),
+            Manifest::Index(index) => Ok(Listing { at, bytes, index }),
             Manifest::Image(_) => Err(Error::Unsupported {
                 at,
                 what: "an image manifest in place of an index".to_owned(),
@@ -146,38 +174,67 @@ impl LayoutSource {
         }
     }
 
-    fn choose<'a>(&self, index: &'a Index) -> Result<&'a IndexEntry, Error> {
-        let fits = |entry: &&IndexEntry| self.tag.is_none() || entry.ref_name == self.tag;
-        let (mut found, unusable): (Vec<_>, Vec<_>) = index
+    /// The file that every layout has. Where it is missing, the error says what is there instead.
+    async fn marker(&self) -> Result<Section, Error> {
+        let dir = match &self.place {
+            Place::Archive(archive) => return archive.landmark(MARKER).await,
+            Place::Directory(dir) => dir,
+        };
+        match self.open(&[MARKER.to_owned()]).await {
+            Err(error @ Error::Io { .. }) => match kind::of(dir) {
+                None | Some(Kind::Layout) => Err(error),
+                other => Err(kind::mistaken("oci", dir, other)),
+            },
+            outcome => outcome,
+        }
+    }
+
+    fn choose<'a>(&self, listing: &'a Listing) -> Result<Choice<'a>, Error> {
+        let number = self.tag.as_deref().and_then(|tag| tag.strip_prefix('@'));
+        let fits = |entry: &&IndexEntry| match (number, &self.tag) {
+            (Some(number), _) => number.parse() == Ok(entry.position),
+            (None, tag) => tag.is_none() || entry.ref_name == *tag,
+        };
+        let (found, unusable): (Vec<_>, Vec<_>) = listing
+            .index
             .entries
             .iter()
             .filter(fits)
             .partition(|entry| entry.unusable.is_none());
         let reason = unusable.iter().find_map(|entry| entry.unusable.clone());
         if let (true, Some(reason)) = (found.is_empty(), reason) {
-            let at = self.shown(&["index.json".to_owned()]);
-            return Err(Error::document(&at, reason.into()));
+            return Err(Error::document(&listing.at, reason.into()));
         }
-        let mut found = found.drain(..);
-        let at = self.root_path().display().to_string();
-        match (found.next(), &self.tag) {
-            (Some(entry), _) => {
-                // One image may be listed twice, under two tags; two images are a question.
-                if found.all(|other| other.descriptor.digest == entry.descriptor.digest) {
-                    return Ok(entry);
-                }
-                Err(Error::Usage(format!(
-                    "{at} holds several images: {}; write {}:{at}:TAG or name a digest",
-                    names(index),
-                    self.prefix()
-                )))
-            }
-            (None, tag) => Err(Error::Absent {
-                at,
-                what: tag.clone().unwrap_or_else(|| "any image".to_owned()),
-                available: names(index),
-            }),
+        let Some(first) = found.first() else {
+            return Err(Error::Absent {
+                at: self.shown_root(),
+                what: self.tag.clone().unwrap_or_else(|| "any image".to_owned()),
+                available: names(&listing.index),
+            });
+        };
+        // One image may be listed twice, under two tags; two images are a question.
+        let digest = &first.descriptor.digest;
+        if found.iter().all(|other| other.descriptor.digest == *digest) {
+            return Ok(Choice::One(first));
         }
+        if are_platforms_of_one(&found) {
+            // Without a tag it is the index as it stands.
+            let bytes = match self.tag {
+                None => listing.bytes.clone(),
+                Some(_) => made::index(&found)
+                    .map_err(|error| Error::document(&listing.at, error.into()))?,
+            };
+            let digest = Digest::of(&bytes);
+            let document = Document::verified(listing.at.clone(), digest, bytes, None)?;
+            return Ok(Choice::Platforms(document));
+        }
+        Err(Error::Usage(format!(
+            "{} holds several images: {}; write {}:{}:TAG, or name a digest with --digest",
+            self.shown_root(),
+            names(&listing.index),
+            self.prefix(),
+            self.root_path().display()
+        )))
     }
 
     async fn open_blob(&self, descriptor: &Descriptor) -> Result<BlobStream, Error> {
@@ -203,18 +260,13 @@ impl LayoutSource {
         };
         let path = dir.join(names.join("/"));
         let names = names.to_vec();
-        let opening = tokio::task::spawn_blocking(move || open_beneath(&dir, &names));
+        let opening = tokio::task::spawn_blocking(move || beneath::open(&dir, &names));
         let outcome = match opening.await {
             Ok(outcome) => outcome,
             Err(stopped) => Err(std::io::Error::other(stopped)),
         };
         match outcome {
-            Ok((file, length)) => Ok(Section {
-                file: Arc::new(file),
-                path,
-                offset: 0,
-                length,
-            }),
+            Ok((file, length)) => Ok(Section::whole(Arc::new(file), path, length)),
             Err(source) => Err(Error::Io { path, source }),
         }
     }
@@ -223,6 +275,13 @@ impl LayoutSource {
         match &self.place {
             Place::Directory(dir) => dir,
             Place::Archive(archive) => archive.path(),
+        }
+    }
+
+    fn shown_root(&self) -> String {
+        match &self.place {
+            Place::Directory(dir) => dir.display().to_string(),
+            Place::Archive(archive) => archive.shown(),
         }
     }
 
@@ -267,43 +326,15 @@ fn blob_path(digest: &Digest) -> [String; 3] {
     ]
 }
 
-/// Opens a regular file, name by name, none of which may be a symlink.
-fn open_beneath(dir: &Path, names: &[String]) -> std::io::Result<(File, u64)> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let mut at: OwnedFd = rustix::fs::open(dir, flags | OFlags::DIRECTORY, Mode::empty())?;
-    for (depth, name) in names.iter().enumerate() {
-        let kind = if depth + 1 < names.len() {
-            OFlags::DIRECTORY
-        } else {
-            // Opening a fifo waits for a writer unless told otherwise.
-            OFlags::NONBLOCK
-        };
-        at = match rustix::fs::openat(
-            &at,
-            name.as_str(),
-            flags | kind | OFlags::NOFOLLOW,
-            Mode::empty(),
-        ) {
-            Ok(next) => next,
-            Err(error) => {
-                let status =
-                    rustix::fs::statat(&at, name.as_str(), rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
-                let is_link = status.is_ok_and(|status| {
-                    rustix::fs::FileType::from_raw_mode(status.st_mode).is_symlink()
-                });
-                if is_link {
-                    return Err(std::io::Error::other(format!(
-                        "{name} is a symlink, which is not followed in an image layout"
-                    )));
-                }
-                return Err(error.into());
-            }
-        };
-    }
-    let file = File::from(at);
-    let metadata = file.metadata()?;
-    regular_file::is_regular(&metadata)?;
-    Ok((file, metadata.len()))
+/// Whether these entries are one image for several platforms: each names another platform, and all
+/// have the same tag or none.
+fn are_platforms_of_one(entries: &[&IndexEntry]) -> bool {
+    entries.iter().enumerate().all(|(index, entry)| {
+        let others = entries.iter().skip(index + 1);
+        entry.platform.is_some()
+            && others.clone().all(|other| other.ref_name == entry.ref_name)
+            && others.clone().all(|other| other.platform != entry.platform)
+    })
 }
 
 /// What a layout holds, for a message.

@@ -2,13 +2,21 @@
 
 mod agreed;
 mod archive;
+mod beneath;
+pub(crate) mod directory;
 pub(crate) mod docker_archive;
+pub(crate) mod kind;
 pub(crate) mod layout;
+mod made;
 pub(crate) mod registry;
 pub(crate) mod request;
 mod section;
 pub(crate) mod spec;
+pub(crate) mod tar;
+mod tar_fields;
 mod tar_index;
+mod tar_sparse;
+mod transport;
 
 use std::fmt;
 
@@ -75,6 +83,9 @@ pub struct Document {
     pub content_type: Option<String>,
     /// Where it came from, for people.
     pub at: String,
+    /// What names the image, where that is not the digest of this document: a root file system in a
+    /// tar file is named by the digest of the tar.
+    pub identity: Option<Verified<Digest>>,
 }
 
 impl Document {
@@ -94,6 +105,7 @@ impl Document {
             bytes,
             content_type,
             at,
+            identity: None,
         })
     }
 }

@@ -39,7 +39,9 @@ impl Request {
             SourceSpec::Registry(reference) => reference.digest(),
             SourceSpec::Layout { .. }
             | SourceSpec::OciArchive { .. }
-            | SourceSpec::DockerArchive { .. } => None,
+            | SourceSpec::DockerArchive { .. }
+            | SourceSpec::Directory { .. }
+            | SourceSpec::Tar { .. } => None,
         };
         let pin = agreed(own, expected)?.cloned();
         Ok(Self { spec, pin })
@@ -47,11 +49,18 @@ impl Request {
 
     /// Parses a source as [`SourceSpec`] does, and joins it with the digest that is expected.
     ///
+    /// A text without a transport that is also the name of an image in a file or directory on this
+    /// machine is ambiguous, and refused; `docker://` in front makes it a reference.
+    ///
     /// # Errors
     /// Returns [`Error::Usage`] or [`Error::Reference`] if `text` is not a source, and
-    /// [`Error::Usage`] if it names another digest than the expected one.
+    /// [`Error::Usage`] if it names another digest than the expected one, or a file that needs a
+    /// transport.
     pub fn parse(text: &str, expected: Option<&Digest>) -> Result<Self, Error> {
-        Self::new(text.parse()?, expected)
+        SourceSpec::check_is_no_file(text)?;
+        let spec: SourceSpec = text.parse()?;
+        spec.check_path()?;
+        Self::new(spec, expected)
     }
 
     /// Returns the source as it was given.

@@ -1,5 +1,6 @@
 //! A part of a file, as a blob or as a document. For a file of its own that part is the whole.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
@@ -15,18 +16,55 @@ use crate::manifest::MAX_DOCUMENT;
 /// Bytes read at a time.
 const CHUNK: u64 = 256 << 10;
 
+/// Bytes that follow each other: of the file, or zeros that the file does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    Data { offset: u64, length: u64 },
+    Zeros(u64),
+}
+
+impl Piece {
+    pub(crate) fn length(self) -> u64 {
+        match self {
+            Self::Data { length, .. } | Self::Zeros(length) => length,
+        }
+    }
+}
+
 /// Where some bytes are. Reading does not move the file's position, so that sections of one file
 /// are read in parallel.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
-    pub(crate) file: Arc<File>,
+    file: Arc<File>,
     /// For people.
     pub(crate) path: PathBuf,
-    pub(crate) offset: u64,
+    pieces: VecDeque<Piece>,
     pub(crate) length: u64,
 }
 
 impl Section {
+    /// A whole file of this length.
+    pub(crate) fn whole(file: Arc<File>, path: PathBuf, length: u64) -> Self {
+        Self::of(&file, path, &[Piece::Data { offset: 0, length }])
+    }
+
+    /// These pieces of a file, one behind the other.
+    pub(crate) fn of(file: &Arc<File>, path: PathBuf, pieces: &[Piece]) -> Self {
+        let lengths = pieces.iter().map(|piece| piece.length());
+        Self {
+            file: Arc::clone(file),
+            path,
+            pieces: pieces.iter().copied().collect(),
+            length: lengths.fold(0, u64::saturating_add),
+        }
+    }
+
+    /// The first bytes, at most so many.
+    pub(crate) fn head(mut self, most: u64) -> Self {
+        self.length = self.length.min(most);
+        self
+    }
+
     /// All of it, if that is a document's size.
     pub(crate) async fn read(mut self) -> Result<Bytes, Error> {
         if self.length > MAX_DOCUMENT {
@@ -47,14 +85,48 @@ impl Section {
 
     /// The next bytes. What they were is forgotten only when they have come, so that dropping the
     /// future loses none.
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let wanted = self.length.min(CHUNK);
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        while self.pieces.front().is_some_and(|piece| piece.length() == 0) {
+            self.pieces.pop_front();
+        }
+        let Some(piece) = self.pieces.front().copied() else {
+            return Ok(None);
+        };
+        let wanted = piece.length().min(self.length).min(CHUNK);
         if wanted == 0 {
             return Ok(None);
         }
-        let (file, offset) = (Arc::clone(&self.file), self.offset);
+        let size = usize::try_from(wanted).unwrap_or(0);
+        let bytes = match piece {
+            Piece::Zeros(_) => {
+                // Nothing is waited for here, and others want to run.
+                tokio::task::yield_now().await;
+                vec![0; size]
+            }
+            Piece::Data { offset, .. } => self.read_at(offset, size).await?,
+        };
+        let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if read == 0 {
+            // It shrank, or the archive was cut short; whoever counts will say so.
+            return Ok(None);
+        }
+        if let Some(front) = self.pieces.front_mut() {
+            *front = match *front {
+                Piece::Zeros(length) => Piece::Zeros(length.saturating_sub(read)),
+                Piece::Data { offset, length } => Piece::Data {
+                    offset: offset.saturating_add(read),
+                    length: length.saturating_sub(read),
+                },
+            };
+        }
+        self.length = self.length.saturating_sub(read);
+        Ok(Some(bytes.into()))
+    }
+
+    async fn read_at(&self, offset: u64, size: usize) -> Result<Vec<u8>, Error> {
+        let file = Arc::clone(&self.file);
         let reading = tokio::task::spawn_blocking(move || {
-            let mut buffer = vec![0; usize::try_from(wanted).unwrap_or(0)];
+            let mut buffer = vec![0; size];
             let read = file.read_at(&mut buffer, offset)?;
             buffer.truncate(read);
             Ok(buffer)
@@ -63,18 +135,10 @@ impl Section {
             Ok(outcome) => outcome,
             Err(stopped) => Err(std::io::Error::other(stopped)),
         };
-        let bytes = outcome.map_err(|source| Error::Io {
+        outcome.map_err(|source| Error::Io {
             path: self.path.clone(),
             source,
-        })?;
-        let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if read == 0 {
-            // It shrank, or the archive was cut short; whoever counts will say so.
-            return Ok(None);
-        }
-        self.offset = self.offset.saturating_add(read);
-        self.length = self.length.saturating_sub(read);
-        Ok(Some(bytes.into()))
+        })
     }
 }
 

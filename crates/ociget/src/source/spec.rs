@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::client::Client;
-use crate::digest::{Algorithm, Digest};
+use crate::digest::Digest;
 use crate::error::Error;
 use crate::printable;
 use crate::reference::{Reference, ReferenceError};
-use crate::source::Source;
+use crate::source::directory::DirectorySource;
 use crate::source::docker_archive::DockerArchiveSource;
+use crate::source::kind::{self, Kind};
 use crate::source::layout::LayoutSource;
 use crate::source::registry::RegistrySource;
+use crate::source::tar::TarSource;
+use crate::source::{Source, transport};
 
 /// What a user writes to say where an image is, as skopeo spells it.
 ///
@@ -22,6 +25,11 @@ use crate::source::registry::RegistrySource;
 /// | `oci:DIR`, `oci:DIR:TAG` | an OCI image layout in a directory |
 /// | `oci-archive:FILE`, `oci-archive:FILE:TAG` | an OCI image layout in a tar file |
 /// | `docker-archive:FILE`, `docker-archive:FILE:NAME:TAG` | what `docker save` writes |
+/// | `dir:DIR` | what `skopeo copy … dir:DIR` writes |
+/// | `tar:FILE` | a root file system in a tar file |
+///
+/// `@N` in place of a tag is the image with that number, from 0, in the list of the archive or layout.
+/// A `FILE` of `-` is standard input, if [`Options::archives`](crate::Options::archives) can read that.
 ///
 /// ```
 /// use ociget::SourceSpec;
@@ -49,6 +57,16 @@ pub enum SourceSpec {
         /// Which of its images; may be left out if it holds one.
         tag: Option<String>,
     },
+    /// What `skopeo copy` writes to a directory.
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A root file system in a tar file.
+    Tar {
+        /// The file.
+        file: PathBuf,
+    },
     /// What `docker save` writes.
     DockerArchive {
         /// The file.
@@ -68,6 +86,45 @@ impl SourceSpec {
         self.open_pinned(client, None)
     }
 
+    /// Refuses a text without a transport that is the name of an image on this machine. Directories and
+    /// files of other kinds are not in the way of a reference.
+    pub(crate) fn check_is_no_file(text: &str) -> Result<(), Error> {
+        let path = Path::new(text);
+        let has_transport = text.starts_with("docker://") || transport::of(text).is_some();
+        if text.is_empty() || has_transport || printable::has_credentials(text) {
+            return Ok(());
+        }
+        let meant = |kind: &Kind| kind.is_image() || text.parse::<Reference>().is_err();
+        match kind::of(path).filter(meant) {
+            Some(kind) => Err(kind::without_transport(text, path, Some(kind))),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a path that ends at the first colon, if a file is there whose name goes on behind it.
+    pub(crate) fn check_path(&self) -> Result<(), Error> {
+        let (Self::Layout { dir: path, tag }
+        | Self::OciArchive { file: path, tag }
+        | Self::DockerArchive { file: path, tag }) = self
+        else {
+            return Ok(());
+        };
+        let Some(tag) = tag else { return Ok(()) };
+        let mut whole = path.as_os_str().to_owned();
+        whole.push(":");
+        whole.push(tag);
+        let whole = Path::new(&whole);
+        match path.symlink_metadata().is_err() && whole.symlink_metadata().is_ok() {
+            true => Err(Error::Usage(format!(
+                "the first colon ends the path, and {} does not exist; rename {} or write - in its \
+                 place and redirect standard input from it",
+                printable::path(path),
+                printable::path(whole)
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// Makes the source, which keeps to `pin` if there is one.
     pub(crate) fn open_pinned(
         &self,
@@ -84,10 +141,17 @@ impl SourceSpec {
             }
             Self::Layout { dir, tag } => Box::new(LayoutSource::new(dir, tag).pinned(pin)),
             Self::OciArchive { file, tag } => {
-                Box::new(LayoutSource::archive(file, tag).pinned(pin))
+                let source = LayoutSource::archive(file, tag).pinned(pin);
+                Box::new(source.opened_by(client.options().archives.clone()))
             }
             Self::DockerArchive { file, tag } => {
-                Box::new(DockerArchiveSource::new(file, tag).pinned(pin))
+                let source = DockerArchiveSource::new(file, tag).pinned(pin);
+                Box::new(source.opened_by(client.options().archives.clone()))
+            }
+            Self::Directory { dir } => Box::new(DirectorySource::new(dir).pinned(pin)),
+            Self::Tar { file } => {
+                let source = TarSource::new(file).pinned(pin);
+                Box::new(source.opened_by(client.options().archives.clone()))
             }
         })
     }
@@ -101,47 +165,15 @@ impl FromStr for SourceSpec {
             text: printable::redacted(text),
             reason,
         };
-        // Helm writes references so; a path with two slashes in front is not worth a leaked password.
-        if text.starts_with("oci://") && printable::has_credentials(text) {
+        // Read as a path, it would appear in messages.
+        if text.contains("://") && printable::has_credentials(text) {
             return Err(reference_error(ReferenceError::Credentials));
         }
-        if let Some((kind, path)) = text.split_once(':')
-            && let "oci" | "oci-archive" | "docker-archive" = kind
-        {
-            // Read as a path and a tag, it would be a pin that nobody checks.
-            if let Some((_, pin)) = path.rsplit_once('@')
-                && let Some((algorithm, _)) = pin.split_once(':')
-                && algorithm.parse::<Algorithm>().is_ok()
-            {
-                return Err(Error::Usage(format!(
-                    "the {kind}: source ends in @{pin}, but takes no digest; name it with --digest"
-                )));
-            }
-            // As skopeo has it: the first colon ends the path.
-            let (path, tag) = match path.split_once(':') {
-                Some((path, tag)) => (path, Some(tag.to_owned()).filter(|tag| !tag.is_empty())),
-                None => (path, None),
-            };
-            if path.is_empty() {
-                return Err(Error::Usage(match kind {
-                    "oci" => format!("{text:?} names no directory; write oci:DIR:TAG"),
-                    _ => format!("{text:?} names no file; write {kind}:FILE:TAG"),
-                }));
-            }
-            let file = PathBuf::from(path);
-            return Ok(match kind {
-                "oci" => Self::Layout { dir: file, tag },
-                "oci-archive" => Self::OciArchive { file, tag },
-                _ => Self::DockerArchive { file, tag },
-            });
+        if let Some((transport, path)) = transport::of(text) {
+            return transport.source(path);
         }
-        let unknown = ["docker-daemon:", "containers-storage:"];
-        if let Some(transport) = unknown.iter().find(|prefix| text.starts_with(**prefix)) {
-            return Err(Error::Usage(format!(
-                "{transport} is not supported; copy the image to a registry or with \
-                 `skopeo copy {} oci:DIR:TAG`",
-                printable::redacted(text)
-            )));
+        if transport::is_path(text) {
+            return Err(kind::without_transport(text, Path::new(text), None));
         }
         let reference = text.strip_prefix("docker://").unwrap_or(text);
         match reference.parse() {
@@ -160,6 +192,8 @@ impl fmt::Display for SourceSpec {
             Self::DockerArchive { file, tag } => {
                 write_place(f, "docker-archive", file, tag.as_deref())
             }
+            Self::Directory { dir } => write_place(f, "dir", dir, None),
+            Self::Tar { file } => write_place(f, "tar", file, None),
         }
     }
 }

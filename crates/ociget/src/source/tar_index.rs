@@ -8,26 +8,33 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-const BLOCK: u64 = 512;
+use crate::source::section::Piece;
+use crate::source::tar_fields::{BLOCK, broken, number};
+use crate::source::tar_sparse::{self, Sparse};
+
 /// Most members that are looked at. An image of 127 layers has some 400.
 const MAX_MEMBERS: usize = 65_536;
 /// Most headers that are read: those of long names, directories and devices are no members.
 const MAX_HEADERS: usize = 8 * MAX_MEMBERS;
+/// Most pieces that all members together have; one that is not sparse is one piece.
+const MAX_PIECES: usize = 4 * MAX_MEMBERS;
 /// Most bytes of a long name, or of a POSIX header.
-const MAX_EXTENSION: u64 = 64 << 10;
+const MAX_EXTENSION: u64 = 1 << 20;
 /// Links that lead to links.
 const MAX_LINKS: usize = 8;
+/// Bytes that are compared at a time.
+const COMPARED: usize = 64 << 10;
 
 /// The members of an archive by name, without a leading `./`.
 #[derive(Debug, Default)]
-pub(crate) struct Members(HashMap<String, Member>);
+pub(crate) struct Members {
+    by_name: HashMap<String, Member>,
+    pieces: usize,
+}
 
 #[derive(Debug, PartialEq, Eq)]
 enum Member {
-    File {
-        offset: u64,
-        length: u64,
-    },
+    File(Box<[Piece]>),
     /// The name that it leads to.
     Link(String),
 }
@@ -39,87 +46,207 @@ impl Members {
     }
 
     fn read_up_to(file: &File, max: usize, wanted: impl Fn() -> bool) -> io::Result<Self> {
-        let end = file.metadata()?.len();
         let mut members = Self::default();
-        let mut long = Long::default();
-        let mut at = 0;
-        let mut headers = 0;
-        // Two zero blocks end an archive; some writers leave them out.
-        while end - at >= BLOCK {
-            if !wanted() {
-                return Err(io::Error::other("nobody waits for the archive any more"));
+        let mut headers = Headers::of(file, max)?;
+        while let Some(Found { at, name, member }) = headers.next(&wanted)? {
+            if let (Some(name), Some(member)) = (name, member) {
+                members.add(file, name, member, at, &wanted)?;
             }
-            headers += 1;
-            if headers > max {
-                return Err(broken(at, "too many headers"));
-            }
-            let mut block = [0; 512];
-            file.read_exact_at(&mut block, at)?;
-            if block.iter().all(|byte| *byte == 0) {
-                break;
-            }
-            let header = Header::parse(&block).ok_or_else(|| broken(at, "no tar header"))?;
-            let length = long.size.unwrap_or(header.size);
-            let body = at + BLOCK;
-            if length > end - body {
-                return Err(broken(at, "a member that goes on beyond the end"));
-            }
-            if matches!(header.kind, b'x' | b'L' | b'K') {
-                if length > MAX_EXTENSION {
-                    return Err(broken(at, "a name that is too long"));
-                }
-                let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-                file.read_exact_at(&mut text, body)?;
-                long.take(header.kind, &text);
-            } else {
-                let Long { path, link, .. } = std::mem::take(&mut long);
-                let name = clean("", &path.unwrap_or(header.path));
-                let member = match header.kind {
-                    b'0' | 0 | b'7' => Some(Member::File {
-                        offset: body,
-                        length,
-                    }),
-                    b'1' => clean("", &link.unwrap_or(header.link)).map(Member::Link),
-                    b'2' => {
-                        let name = name.as_deref().unwrap_or_default();
-                        let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
-                        clean(dir, &link.unwrap_or(header.link)).map(Member::Link)
-                    }
-                    _ => None,
-                };
-                if let (Some(name), Some(member)) = (name, member) {
-                    members.add(name, member, at)?;
-                }
-            }
-            // A member that ends in the last block needs no padding.
-            let padded = length.div_ceil(BLOCK).saturating_mul(BLOCK);
-            at = body.saturating_add(padded).min(end);
         }
         Ok(members)
     }
 
-    /// Where the body of `name` is: its offset and length. Links are followed.
-    pub(crate) fn find(&self, name: &str) -> Option<(u64, u64)> {
-        let mut name = name.to_owned();
+    /// The pieces of the body of `name`. Links are followed.
+    pub(crate) fn find(&self, name: &str) -> Option<&[Piece]> {
+        let mut name = name;
         for _ in 0..MAX_LINKS {
-            match self.0.get(&name)? {
-                Member::File { offset, length } => return Some((*offset, *length)),
-                Member::Link(target) => name.clone_from(target),
+            match self.by_name.get(name)? {
+                Member::File(pieces) => return Some(pieces),
+                Member::Link(target) => name = target,
             }
         }
         None
     }
 
-    fn add(&mut self, name: String, member: Member, at: u64) -> io::Result<()> {
-        if self.0.len() >= MAX_MEMBERS {
+    /// The names of all members, in no order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    fn add(
+        &mut self,
+        file: &File,
+        name: String,
+        member: Member,
+        at: u64,
+        wanted: impl Fn() -> bool,
+    ) -> io::Result<()> {
+        if let Some(there) = self.by_name.get(&name) {
+            // Some writers repeat a layer that an image has twice. Of two that differ readers take
+            // different ones.
+            return match is_same(file, there, &member, wanted)? {
+                true => Ok(()),
+                false => Err(broken(at, "a name that was there before")),
+            };
+        }
+        if let Member::File(pieces) = &member {
+            self.pieces = self.pieces.saturating_add(pieces.len());
+        }
+        if self.by_name.len() >= MAX_MEMBERS || self.pieces > MAX_PIECES {
             return Err(broken(at, "too many members"));
         }
-        // Which of the two counts is a question that readers answer differently.
-        if self.0.insert(name, member).is_some() {
-            return Err(broken(at, "a name that was there before"));
-        }
+        self.by_name.insert(name, member);
         Ok(())
     }
+}
+
+/// Whether two members of one name are the same: links to the same name, or bodies without holes of
+/// the same bytes.
+fn is_same(
+    file: &File,
+    one: &Member,
+    other: &Member,
+    wanted: impl Fn() -> bool,
+) -> io::Result<bool> {
+    let (Member::File(one), Member::File(other)) = (one, other) else {
+        return Ok(one == other);
+    };
+    let (
+        &[
+            Piece::Data {
+                offset: mut one,
+                length,
+            },
+        ],
+        &[
+            Piece::Data {
+                offset: mut other,
+                length: mut left,
+            },
+        ],
+    ) = (&**one, &**other)
+    else {
+        return Ok(false);
+    };
+    if length != left {
+        return Ok(false);
+    }
+    let mut buffers = [vec![0; COMPARED], vec![0; COMPARED]];
+    while left > 0 {
+        if !wanted() {
+            return Err(unwanted());
+        }
+        let count = usize::try_from(left).map_or(COMPARED, |left| left.min(COMPARED));
+        let [first, second] = &mut buffers;
+        let (first, second) = (&mut first[..count], &mut second[..count]);
+        file.read_exact_at(first, one)?;
+        file.read_exact_at(second, other)?;
+        if first != second {
+            return Ok(false);
+        }
+        let count = u64::try_from(count).unwrap_or(left);
+        (one, other, left) = (one + count, other + count, left - count);
+    }
+    Ok(true)
+}
+
+/// The headers of an archive, one behind the other.
+pub(crate) struct Headers<'a> {
+    file: &'a File,
+    end: u64,
+    at: u64,
+    left: usize,
+}
+
+/// A header that is not one of those that describe the next.
+pub(crate) struct Found {
+    at: u64,
+    /// `None` if it leaves the archive.
+    pub(crate) name: Option<String>,
+    member: Option<Member>,
+}
+
+impl<'a> Headers<'a> {
+    /// At most `max` headers of `file`, from its start.
+    pub(crate) fn of(file: &'a File, max: usize) -> io::Result<Self> {
+        Ok(Self {
+            file,
+            end: file.metadata()?.len(),
+            at: 0,
+            left: max,
+        })
+    }
+
+    /// The next header; `None` at the end of the archive.
+    pub(crate) fn next(&mut self, wanted: impl Fn() -> bool) -> io::Result<Option<Found>> {
+        let mut long = Long::default();
+        // Two zero blocks end an archive; some writers leave them out.
+        while self.end - self.at >= BLOCK {
+            if !wanted() {
+                return Err(unwanted());
+            }
+            let at = self.at;
+            self.left = self
+                .left
+                .checked_sub(1)
+                .ok_or_else(|| broken(at, "too many headers"))?;
+            let mut block = [0; 512];
+            self.file.read_exact_at(&mut block, at)?;
+            if block.iter().all(|byte| *byte == 0) {
+                break;
+            }
+            let header = Header::parse(&block).ok_or_else(|| broken(at, "no tar header"))?;
+            let length = long.size.unwrap_or(header.size);
+            let mut body = at + BLOCK;
+            let beyond = || broken(at, "a member that goes on beyond the end");
+            let mut sparse = long.sparse.take();
+            if header.kind == b'S' {
+                let (map, behind) = tar_sparse::old_gnu(self.file, &block, at, self.end)?;
+                (sparse, body) = (Some(map), behind);
+            }
+            if length > self.end.checked_sub(body).ok_or_else(beyond)? {
+                return Err(beyond());
+            }
+            // A member that ends in the last block needs no padding.
+            let padded = length.div_ceil(BLOCK).saturating_mul(BLOCK);
+            self.at = body.saturating_add(padded).min(self.end);
+            if matches!(header.kind, b'x' | b'L' | b'K') {
+                if length > MAX_EXTENSION {
+                    return Err(broken(at, "a name that is too long"));
+                }
+                let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+                self.file.read_exact_at(&mut text, body)?;
+                long.sparse = sparse;
+                long.take(header.kind, &text);
+                continue;
+            }
+            let Long { path, link, .. } = std::mem::take(&mut long);
+            let path = sparse.as_mut().and_then(|map| map.name.take()).or(path);
+            let name = clean("", &path.unwrap_or(header.path));
+            let member = match header.kind {
+                b'0' | 0 | b'7' | b'S' => Some(Member::File(match sparse {
+                    Some(map) => map.pieces(self.file, at, body, length)?.into(),
+                    None => Box::new([Piece::Data {
+                        offset: body,
+                        length,
+                    }]),
+                })),
+                b'1' => clean("", &link.unwrap_or(header.link)).map(Member::Link),
+                b'2' => {
+                    let name = name.as_deref().unwrap_or_default();
+                    let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
+                    clean(dir, &link.unwrap_or(header.link)).map(Member::Link)
+                }
+                _ => None,
+            };
+            return Ok(Some(Found { at, name, member }));
+        }
+        Ok(None)
+    }
+}
+
+fn unwanted() -> io::Error {
+    io::Error::other("nobody waits for the archive any more")
 }
 
 struct Header {
@@ -165,6 +292,7 @@ struct Long {
     path: Option<String>,
     link: Option<String>,
     size: Option<u64>,
+    sparse: Option<Sparse>,
 }
 
 impl Long {
@@ -187,7 +315,10 @@ impl Long {
                 return;
             };
             let record = String::from_utf8_lossy(record);
-            match record.trim_end_matches('\n').split_once('=') {
+            match record.strip_suffix('\n').unwrap_or(&record).split_once('=') {
+                Some((key, value)) if key.starts_with("GNU.sparse.") => {
+                    self.sparse.get_or_insert_default().take(key, value);
+                }
                 Some(("path", path)) => self.path = Some(path.to_owned()),
                 Some(("linkpath", link)) => self.link = Some(link.to_owned()),
                 Some(("size", size)) => self.size = size.parse().ok(),
@@ -196,21 +327,6 @@ impl Long {
             body = &body[length..];
         }
     }
-}
-
-/// Octal digits, or a binary number with the highest bit set.
-fn number(field: &[u8]) -> Option<u64> {
-    if let Some((0x80, rest)) = field.split_first() {
-        return rest.iter().try_fold(0u64, |number, byte| {
-            number.checked_mul(256)?.checked_add(u64::from(*byte))
-        });
-    }
-    let text = std::str::from_utf8(field).ok()?;
-    let digits = text.trim_matches([' ', '\0']);
-    if digits.is_empty() {
-        return Some(0);
-    }
-    u64::from_str_radix(digits, 8).ok()
 }
 
 /// Up to the first NUL. Names that matter here are ASCII; others must only not collide with them.
@@ -235,13 +351,6 @@ pub(crate) fn clean(dir: &str, name: &str) -> Option<String> {
         }
     }
     (!parts.is_empty()).then(|| parts.join("/"))
-}
-
-fn broken(at: u64, what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("the archive has {what} at byte {at}"),
-    )
 }
 
 #[cfg(test)]
@@ -293,22 +402,6 @@ mod tests {
         };
         assert!(Members::read(&headers(100), wanted).is_err());
         assert_eq!(left.get(), 0);
-    }
-
-    #[test]
-    fn numbers_are_octal_or_binary() {
-        for (field, expected) in [
-            (&b"0000644\0"[..], Some(0o644)),
-            (b" 12 \0", Some(0o12)),
-            (b"\0\0\0", Some(0)),
-            (b"\x80\0\0\0\0\0\0\0\0\0\x01\x02", Some(258)),
-            (b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
-            (b"\xff\xff\xff", None),
-            (b"-1", None),
-            (b"9", None),
-        ] {
-            assert_eq!(number(field), expected, "{field:?}");
-        }
     }
 
     #[test]

@@ -127,25 +127,43 @@ async fn nothing_but_a_regular_file_under_its_own_name_is_read() {
         std::os::unix::fs::symlink(target, at).unwrap();
     };
     type Change<'a> = &'a dyn Fn(&Path, &Path);
-    let replace: [(&str, Change<'_>, &str); 4] = [
+    let replace: [(&str, Change<'_>, &str); 6] = [
         (
             "a blob that is a symlink",
             &|_, blob| link(secret.path(), blob),
-            "is a symlink",
+            "leads out of the directory",
         ),
         (
-            "a directory of blobs that is a symlink",
+            "a blob that leads out and in again",
+            &|dir, blob| {
+                let name = dir.file_name().unwrap().to_str().unwrap();
+                let target = format!("../../../{name}/layer");
+                fs::rename(blob, dir.join("layer")).unwrap();
+                std::os::unix::fs::symlink(target, blob).unwrap();
+            },
+            "leads out of the directory",
+        ),
+        (
+            "a directory of blobs that is a symlink out of the layout",
             &|dir, _| {
                 let blobs = dir.join("blobs");
-                fs::rename(&blobs, dir.join("elsewhere")).unwrap();
-                std::os::unix::fs::symlink("elsewhere", blobs).unwrap();
+                fs::remove_dir_all(&blobs).unwrap();
+                std::os::unix::fs::symlink("..", blobs).unwrap();
             },
-            "blobs is a symlink",
+            "leads out of the directory",
+        ),
+        (
+            "a symlink that leads to itself",
+            &|_, blob| {
+                fs::remove_file(blob).unwrap();
+                std::os::unix::fs::symlink(blob.file_name().unwrap(), blob).unwrap();
+            },
+            "symbolic links",
         ),
         (
             "an index that is a symlink",
             &|dir, _| link(secret.path(), &dir.join("index.json")),
-            "is a symlink",
+            "leads out of the directory",
         ),
         (
             "a fifo",
@@ -204,6 +222,9 @@ async fn damage_on_disk_is_told() {
 async fn a_directory_that_is_no_layout_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let error = pull(&*open(dir.path(), "")).await.unwrap_err().to_string();
+    assert!(error.contains("a directory without an image"), "{error}");
+    let missing = dir.path().join("missing");
+    let error = pull(&*open(&missing, "")).await.unwrap_err().to_string();
     assert!(error.contains("oci-layout: No such file"), "{error}");
     fs::write(
         dir.path().join("oci-layout"),
@@ -212,4 +233,118 @@ async fn a_directory_that_is_no_layout_says_so() {
     .unwrap();
     let error = pull(&*open(dir.path(), "")).await.unwrap_err().to_string();
     assert!(error.contains("another version"), "{error}");
+}
+
+/// Blobs that are links into a store beside them (debuerreotype/debuerreotype#149, bazel-contrib/rules_oci#505).
+#[tokio::test]
+async fn symlinks_within_the_layout_are_followed() {
+    let layer = noise(5000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_, blob) = small(dir.path(), &layer);
+    let store = dir.path().join("store/deep");
+    fs::create_dir_all(&store).unwrap();
+    fs::rename(&blob, store.join("layer")).unwrap();
+    std::os::unix::fs::symlink("../../store/./deep/../deep/layer", &blob).unwrap();
+    fs::rename(dir.path().join("blobs"), dir.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", dir.path().join("blobs")).unwrap();
+    fs::rename(dir.path().join("index.json"), dir.path().join("the-index")).unwrap();
+    std::os::unix::fs::symlink("./the-index", dir.path().join("index.json")).unwrap();
+    assert_eq!(pull(&*open(dir.path(), "")).await.unwrap(), [layer]);
+}
+
+/// Sets the entries of `index.json`.
+fn list(dir: &Path, entries: &str) {
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
+    fs::write(dir.join("index.json"), index).unwrap();
+}
+
+fn entry(content: &Content, digest: &Digest, rest: &str) -> String {
+    let size = content.manifest(&digest.to_string()).len();
+    format!(
+        r#"{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"{digest}","size":{size}{rest}}}"#
+    )
+}
+
+fn on(architecture: &str) -> String {
+    format!(r#","platform":{{"os":"linux","architecture":"{architecture}"}}"#)
+}
+
+fn tagged(tag: &str) -> String {
+    format!(r#","annotations":{{"org.opencontainers.image.ref.name":"{tag}"}}"#)
+}
+
+/// containers/skopeo#2463; the same index twice over makes the same identity.
+#[tokio::test]
+async fn platforms_of_the_top_index_are_chosen_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut content = Content::default();
+    let amd64 = content.add_image("linux", "amd64", &[b"a"]);
+    let arm64 = content.add_image("linux", "arm64", &[b"b"]);
+    write(dir.path(), &content, &[]);
+    for (tag, rest) in [("", String::new()), ("v1", tagged("v1"))] {
+        let entries = [(&arm64, "arm64"), (&amd64, "amd64")]
+            .map(|(digest, name)| entry(&content, digest, &format!("{}{rest}", on(name))));
+        list(dir.path(), &entries.join(","));
+        let source = open(dir.path(), tag);
+        let image = resolve(&*source, None).await.unwrap();
+        assert_eq!(image.manifest.get(), &amd64, "{tag}");
+        let identity = image.identity.get().clone();
+        assert_ne!(identity, amd64);
+        let pinned = resolve(&*open(dir.path(), tag), Some(&identity)).await;
+        assert_eq!(pinned.unwrap().manifest.get(), &amd64, "{tag}");
+        let error = ociget::resolve(&*source, None, &"linux/mips64le".parse().unwrap()).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("it has linux/arm64, linux/amd64"), "{error}");
+    }
+    // Two tags are two images, whatever their platforms.
+    let entries = [(&arm64, "arm64"), (&amd64, "amd64")]
+        .map(|(digest, name)| entry(&content, digest, &format!("{}{}", on(name), tagged(name))));
+    list(dir.path(), &entries.join(","));
+    let error = resolve(&*open(dir.path(), ""), None).await.unwrap_err();
+    assert!(error.to_string().contains("several images"), "{error}");
+}
+
+/// containers-transports(5); everything that the index lists counts.
+#[tokio::test]
+async fn images_of_a_layout_have_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut content = Content::default();
+    let one = content.add_image("linux", "amd64", &[b"1"]);
+    let two = content.add_image("linux", "amd64", &[b"2"]);
+    write(dir.path(), &content, &[]);
+    let signature = r#"{"mediaType":"application/vnd.example","digest":"sha256:x","size":1}"#;
+    let entries = [entry(&content, &one, ""), entry(&content, &two, "")];
+    list(
+        dir.path(),
+        &format!("{},{signature},{}", entries[0], entries[1]),
+    );
+    for (number, digest) in [("@0", &one), ("@2", &two)] {
+        let image = resolve(&*open(dir.path(), number), None).await.unwrap();
+        assert_eq!(image.identity.get(), digest, "{number}");
+    }
+    for number in ["@1", "@3", "@", "@-1"] {
+        let error = resolve(&*open(dir.path(), number), None).await.unwrap_err();
+        assert!(matches!(error, Error::Absent { .. }), "{number}: {error}");
+    }
+}
+
+/// An index with blobs for one of its platforms alone, as `docker save` has it since 25
+/// (socktainer/socktainer#314); and an index on top of the index (superradcompany/microsandbox#1287).
+#[tokio::test]
+async fn platforms_without_blobs_are_not_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut content = Content::default();
+    let amd64 = content.add_image("linux", "amd64", &[b"a"]);
+    let arm64 = content.add_image("linux", "arm64", &[b"b"]);
+    let index = content.add_index(&[("linux/arm64", &arm64), ("linux/amd64", &amd64)]);
+    write(dir.path(), &content, &[]);
+    let size = content.manifest(&index.to_string()).len();
+    list(
+        dir.path(),
+        &format!(
+            r#"{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{index}","size":{size}}}"#
+        ),
+    );
+    fs::remove_file(dir.path().join("blobs/sha256").join(arm64.hex())).unwrap();
+    assert_eq!(pull(&*open(dir.path(), "")).await.unwrap(), [b"a"]);
 }

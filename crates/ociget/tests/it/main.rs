@@ -1,8 +1,11 @@
 //! The client against registries that run here, well and badly, and against layouts on disk.
 
+mod archive;
 mod auth;
 mod blobs;
 mod copy;
+mod directory;
+mod documents;
 mod examples;
 mod files;
 mod foreign;
@@ -14,6 +17,7 @@ mod ranges;
 mod raw;
 mod referrers;
 mod slow;
+mod spelling;
 mod streams;
 mod support;
 mod tag_lists;

@@ -274,6 +274,7 @@ impl Place {
                 content_type: answer.header(header::CONTENT_TYPE).map(str::to_owned),
                 bytes,
                 at: answer.asked,
+                identity: None,
             });
         }
     }

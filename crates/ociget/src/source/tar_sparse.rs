@@ -1,0 +1,174 @@
+//! Members that tar stored without their holes: GNU's old header, and the POSIX records in the versions
+//! 0.0, 0.1 and 1.0. `tar -S` makes them of a file in which whole blocks are zeros.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use crate::source::section::Piece;
+use crate::source::tar_fields::{BLOCK, broken, number};
+
+/// Most pieces of one member.
+const MAX_PIECES: usize = 65_536;
+/// Most bytes of a member with its holes: more than any layer may have.
+const MAX_LENGTH: u64 = 64 << 30;
+
+/// What a header, or the records before it, say of a sparse member.
+#[derive(Debug, Default)]
+pub(crate) struct Sparse {
+    /// Its name, where the header has another.
+    pub(crate) name: Option<String>,
+    /// Bytes with the holes.
+    length: Option<u64>,
+    /// Offsets and lengths, one after the other.
+    numbers: Vec<u64>,
+    /// Whether the map stands before the data (version 1.0).
+    in_body: bool,
+    is_broken: bool,
+}
+
+impl Sparse {
+    /// Takes a POSIX record whose key begins with `GNU.sparse.`.
+    pub(crate) fn take(&mut self, key: &str, value: &str) {
+        match key {
+            "GNU.sparse.name" => self.name = Some(value.to_owned()),
+            "GNU.sparse.size" | "GNU.sparse.realsize" => self.length = self.parsed(value),
+            "GNU.sparse.offset" | "GNU.sparse.numbytes" => self.push(value),
+            "GNU.sparse.map" => value.split(',').for_each(|text| self.push(text)),
+            "GNU.sparse.major" => self.in_body = value == "1",
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, text: &str) {
+        match self.parsed(text) {
+            Some(number) if self.numbers.len() < 2 * MAX_PIECES => self.numbers.push(number),
+            _ => self.is_broken = true,
+        }
+    }
+
+    fn parsed(&mut self, text: &str) -> Option<u64> {
+        let number = text.parse().ok();
+        self.is_broken |= number.is_none();
+        number
+    }
+
+    /// The pieces of the member whose header is at `at`, and whose `stored` bytes are at `body`.
+    ///
+    /// # Errors
+    /// Returns an error if the map is not one: pieces that overlap or are out of order, or that are not
+    /// the stored bytes.
+    pub(crate) fn pieces(
+        mut self,
+        file: &File,
+        at: u64,
+        body: u64,
+        stored: u64,
+    ) -> io::Result<Vec<Piece>> {
+        let wrong = || broken(at, "a sparse member whose map makes no sense");
+        let (mut offset, mut left) = (body, stored);
+        if self.in_body {
+            let taken = self.read_map(file, body, stored).ok_or_else(wrong)?;
+            (offset, left) = (body + taken, stored - taken);
+        }
+        let end = self.length.ok_or_else(wrong)?;
+        if self.is_broken || end > MAX_LENGTH {
+            return Err(wrong());
+        }
+        let mut pieces = Vec::new();
+        let mut reached = 0;
+        let (pairs, rest) = self.numbers.as_chunks::<2>();
+        for &[start, length] in pairs {
+            let hole = start.checked_sub(reached).ok_or_else(wrong)?;
+            left = left.checked_sub(length).ok_or_else(wrong)?;
+            reached = start.checked_add(length).ok_or_else(wrong)?;
+            pieces.extend([Piece::Zeros(hole), Piece::Data { offset, length }]);
+            offset += length;
+        }
+        let hole = end.checked_sub(reached).ok_or_else(wrong)?;
+        pieces.push(Piece::Zeros(hole));
+        if left > 0 || !rest.is_empty() {
+            return Err(wrong());
+        }
+        pieces.retain(|piece| piece.length() > 0);
+        Ok(pieces)
+    }
+
+    /// Reads the map of version 1.0: decimal numbers, one a line, the first says how many pairs follow.
+    /// Returns how many bytes it takes with its padding.
+    fn read_map(&mut self, file: &File, body: u64, stored: u64) -> Option<u64> {
+        let mut block = [0; 512];
+        let (mut taken, mut digits, mut count) = (0, String::new(), None);
+        loop {
+            if stored - taken < BLOCK {
+                return None;
+            }
+            file.read_exact_at(&mut block, body + taken).ok()?;
+            taken += BLOCK;
+            for byte in block {
+                if byte != b'\n' {
+                    digits.push(char::from(byte));
+                    if digits.len() > 20 {
+                        return None;
+                    }
+                    continue;
+                }
+                let number: u64 = digits.parse().ok()?;
+                digits.clear();
+                let pairs = match count {
+                    None => *count.insert(usize::try_from(number).ok()?),
+                    Some(pairs) => {
+                        self.numbers.push(number);
+                        pairs
+                    }
+                };
+                if pairs > MAX_PIECES {
+                    return None;
+                }
+                if self.numbers.len() == 2 * pairs {
+                    return Some(taken);
+                }
+            }
+        }
+    }
+}
+
+/// The map of GNU's own header `block` at `at`, and where the stored bytes begin.
+pub(crate) fn old_gnu(
+    file: &File,
+    block: &[u8; 512],
+    at: u64,
+    end: u64,
+) -> io::Result<(Sparse, u64)> {
+    let wrong = || broken(at, "a sparse member whose map makes no sense");
+    let mut map = Sparse {
+        length: block.get(483..495).and_then(number),
+        ..Sparse::default()
+    };
+    let mut behind = at + BLOCK;
+    let mut fields = block.get(386..482).unwrap_or_default().to_vec();
+    let mut goes_on = block[482] != 0;
+    loop {
+        for field in fields.chunks_exact(12) {
+            // An entry of NULs, and everything behind it, is not used.
+            if field.iter().all(|byte| *byte == 0) {
+                break;
+            }
+            map.numbers.push(number(field).ok_or_else(wrong)?);
+        }
+        if map.numbers.len() > 2 * MAX_PIECES {
+            return Err(wrong());
+        }
+        if !goes_on {
+            return Ok((map, behind));
+        }
+        if end.saturating_sub(behind) < BLOCK {
+            return Err(wrong());
+        }
+        let mut more = [0; 512];
+        file.read_exact_at(&mut more, behind)?;
+        behind += BLOCK;
+        fields = more.get(..504).unwrap_or_default().to_vec();
+        goes_on = more[504] != 0;
+    }
+}
