@@ -22,6 +22,7 @@ mod registry_tls;
 mod reuse;
 mod reuse_random;
 mod secrets;
+mod sources;
 mod sqfs_fixture;
 mod sqfs_large;
 mod sqfs_patched;

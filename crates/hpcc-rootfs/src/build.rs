@@ -65,7 +65,7 @@ async fn in_span(
     };
     check_output(&path).map_err(failed)?;
     let supplies = pull::supplies(options).await?;
-    let source = pull::source(&request, options)?;
+    let source = pull::source(&request, directory, options)?;
     let image = pull::resolve(&*source, request.pin(), options).await?;
     let digest = image.identity.get().clone();
     span.record("digest", tracing::field::display(&digest));

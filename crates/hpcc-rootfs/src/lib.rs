@@ -48,6 +48,7 @@ mod progress;
 mod pull;
 mod recall;
 mod regular_file;
+mod spool;
 mod stop;
 mod store;
 mod summary;
@@ -60,7 +61,7 @@ pub use build::{Built, build};
 pub use error::Error;
 pub use guest::BOOT_ARGS;
 pub use injection::Injection;
-pub use options::{ImageOptions, Options};
+pub use options::{ImageOptions, Options, SpoolOptions};
 pub use progress::{Event, Progress};
 pub use sqfs_writer::Compressor;
 pub use store::{

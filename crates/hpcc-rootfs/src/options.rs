@@ -1,6 +1,7 @@
 //! What a store or a build can be told, in plain structs with defaults.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ociget::Platform;
@@ -47,7 +48,12 @@ pub struct Options {
     pub read_ahead: usize,
     /// How much of the disk the store may use.
     pub store: StoreOptions,
-    /// How registries are talked to.
+    /// Whether an index and the config that it leads to may name different platforms, in which case
+    /// [`platform`](Self::platform) counts; for a caller who chose the platform. False by default.
+    pub insist_on_platform: bool,
+    /// Where archives go that cannot be read in place.
+    pub spool: SpoolOptions,
+    /// How registries are talked to. [`archives`](field@ociget::Options::archives) is replaced by the spool.
     pub network: ociget::Options,
     /// Told what happens; nobody by default.
     pub progress: Progress,
@@ -65,8 +71,29 @@ impl Default for Options {
             parallel_layers: const { NonZeroUsize::new(3).unwrap() },
             read_ahead: 24 << 20,
             store: StoreOptions::default(),
+            insist_on_platform: false,
+            spool: SpoolOptions::default(),
             network: ociget::Options::default(),
             progress: Progress::default(),
+        }
+    }
+}
+
+/// Where an archive goes that is compressed as a whole or comes from a pipe, while it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SpoolOptions {
+    /// Directory of the file, which has no name. By default that in which the artifact is made.
+    pub directory: Option<PathBuf>,
+    /// Most bytes of one archive, decompressed; 16 GiB by default.
+    pub bytes: u64,
+}
+
+impl Default for SpoolOptions {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            bytes: 16 << 30,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use crate::layer::{self, Stream};
 use crate::options::Options;
 use crate::progress::{Event, Progress};
 use crate::recall::{Documents, Plan, Recorder, Spool};
+use crate::spool::ArchiveSpool;
 use crate::stop::Stop;
 use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging};
 use crate::summary::{Reuse, Summary};
@@ -59,9 +60,17 @@ pub(crate) async fn supplies(options: &Options) -> Result<HashedSupplies, Error>
         .map_err(Error::worker)?
 }
 
-/// Opens the source of a request, which keeps to the pin. Nothing is asked of it yet.
-pub(crate) fn source(request: &Request, options: &Options) -> Result<Box<dyn Source>, Error> {
-    Ok(request.open(&Client::new(options.network.clone())?)?)
+/// Opens the source of a request, which keeps to the pin. Nothing is asked of it yet. An archive that
+/// cannot be read in place is spooled to `directory`, unless the options name another.
+pub(crate) fn source(
+    request: &Request,
+    directory: &Path,
+    options: &Options,
+) -> Result<Box<dyn Source>, Error> {
+    let mut network = options.network.clone();
+    let spool = ArchiveSpool::new(&options.spool, directory, options.limits.zstd_window);
+    network.archives = Arc::new(spool);
+    Ok(request.open(&Client::new(network)?)?)
 }
 
 /// What a source holds for the platform, verified down to manifest and config.
@@ -70,7 +79,11 @@ pub(crate) async fn resolve(
     expected: Option<&Digest>,
     options: &Options,
 ) -> Result<Image, Error> {
-    let image = ociget::resolve(source, expected, &options.platform).await?;
+    let platform = &options.platform;
+    let image = match options.insist_on_platform {
+        true => ociget::resolve_insisting(source, expected, platform).await?,
+        false => ociget::resolve(source, expected, platform).await?,
+    };
     if image.platform.os() != "linux" {
         return Err(Error::NotLinux {
             os: image.platform.os().to_owned(),

@@ -111,7 +111,7 @@ impl MediaType {
             Self::DockerManifestList => {
                 Some("application/vnd.docker.distribution.manifest.list.v2+json")
             }
-            Self::OciConfig | Self::DockerConfig | Self::Layer { .. } => None,
+            Self::OciConfig | Self::DockerConfig | Self::Layer { .. } | Self::Other => None,
         }
     }
 

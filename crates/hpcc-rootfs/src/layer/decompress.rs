@@ -10,7 +10,7 @@ use flate2::bufread::GzDecoder;
 
 use super::chunk::Stopped;
 use super::encoding::{Encoding, sniff};
-use super::error::Error;
+use super::error::{At, Error};
 use super::input::{Input, Pieces};
 use super::zstd::ZstdDecoder;
 
@@ -99,5 +99,56 @@ impl<'a, P: Pieces> Decoder<'a, P> {
             Some(_) => Codec::Gzip(Box::new(GzDecoder::new(input))),
         };
         Ok(())
+    }
+}
+
+/// Decompresses all of `source`, which is a tar archive or a compressed one, and hands it to `take` in
+/// parts. Nothing is limited here but the window of zstd; `take` has to stop what is too long.
+///
+/// # Errors
+/// [`io::Error`] of `source` and of `take` as they are; of damaged data with the codec and position.
+pub(crate) fn decompress(
+    source: impl Pieces,
+    zstd_window: u64,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let plain = |error: Error| match error {
+        Error::Source(error) => error,
+        Error::Encoding => io::Error::other(
+            "it is neither a tar archive nor one compressed with gzip or zstd; decompress it with its \
+             own tool and pipe it",
+        ),
+        Error::Compression {
+            codec,
+            position,
+            source,
+        } => io::Error::other(format!(
+            "its {codec} data is damaged or cut short at compressed byte {position}: {source}"
+        )),
+        Error::Limit {
+            what, value, max, ..
+        } => io::Error::other(format!(
+            "its {what} is {value}, the limit is {max}{}",
+            what.advice()
+        )),
+        other => io::Error::other(other),
+    };
+    let nowhere = || At {
+        position: 0,
+        entry: Box::default(),
+    };
+    let admit = Box::new(|_| Ok(()));
+    let mut decoder =
+        Decoder::open(source, super::tar::is_header, zstd_window, admit).map_err(plain)?;
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        let count = decoder.read(&mut buffer).map_err(|stopped| match stopped {
+            Stopped::Layer(error) => plain(error),
+            Stopped::Limit(limit) => plain(limit.at(nowhere())),
+        })?;
+        match buffer.get(..count) {
+            None | Some([]) => return Ok(()),
+            Some(bytes) => take(bytes)?,
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use ociget::{Digest, Request, Source as _};
+use ociget::{Digest, Request, Source as _, SourceSpec};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tracing::{Instrument as _, Span};
 
@@ -102,7 +102,15 @@ impl Store {
     /// as far as that goes; if that turns out to be of no use, once more without.
     async fn build(self, ask: Ask, span: Span, reuse: bool) -> Result<Pulled, Error> {
         let Ask { text, request } = ask.clone();
-        let network = pull::source(&request, self.options())?;
+        if let SourceSpec::OciArchive { .. }
+        | SourceSpec::DockerArchive { .. }
+        | SourceSpec::Tar { .. } = request.spec()
+        {
+            // The archive may be spooled here before anything else needs the directory.
+            let store = self.clone();
+            blocking(move || store.make()).await?;
+        }
+        let network = pull::source(&request, self.directory(), self.options())?;
         let source = Recording::new(&*network);
         let stop = Stop::default();
         let _stop = stop.on_drop();

@@ -12,6 +12,7 @@ use ociget::{Digest, Platform};
 
 use crate::injection;
 use crate::limits::LimitArgs;
+use crate::spool::SpoolArgs;
 use crate::subject::Subject;
 
 /// Turn container images into squashfs root file systems that a microVM boots.
@@ -129,7 +130,8 @@ pub(crate) struct Pull {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Build {
-    /// Image reference, docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:TAG]
+    /// Image reference, docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG],
+    /// dir:DIR, or tar:FILE for a root file system; a FILE of - is standard input
     pub(crate) source: String,
     /// File to write; it appears when it is complete
     #[arg(short, long, value_name = "FILE")]
@@ -159,12 +161,15 @@ pub(crate) struct Inspect {
 
 #[derive(Debug, ClapArgs)]
 struct Target {
-    /// Platform to choose of an index, os/architecture[/variant] [default: this host's]
+    /// Platform to choose of an index, os/architecture[/variant]; counts where an index and the config
+    /// that it leads to name different ones [default: this host's]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<Platform>,
     /// Program that becomes PID 1, put into the image as /.hpcc/agent
     #[arg(long, value_name = "FILE")]
     agent: Option<PathBuf>,
+    #[command(flatten)]
+    spool: SpoolArgs,
     /// Further file for the guest, to a path below /.hpcc, with an octal mode [default: 644]; may be
     /// repeated
     #[arg(long, value_name = "HOST:GUEST[:MODE]", value_parser = injection::parse)]
@@ -345,10 +350,12 @@ fn resolve(
     let mut options = Options::default();
     if let Some(platform) = &target.platform {
         options.platform = platform.clone();
+        options.insist_on_platform = true;
     }
     if let Some(agent) = &target.agent {
         options.agents = Agents::default().with(options.platform.architecture(), agent);
     }
+    target.spool.apply(&mut options.spool);
     options.injections.clone_from(&target.inject);
     options.image.compressor = compressor(image)?;
     if let Some(size) = image.block_size {

@@ -14,6 +14,7 @@ mod output;
 mod pull;
 mod render;
 mod signals;
+mod spool;
 mod subject;
 mod terminal;
 mod tree;
