@@ -1,6 +1,7 @@
 //! The tests that cross crates. [`support`] holds those of the test support itself.
 
 mod architecture;
+mod builders;
 mod cli;
 mod commands;
 mod description;
