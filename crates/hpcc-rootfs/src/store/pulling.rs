@@ -87,7 +87,7 @@ impl Store {
         };
         let start = || {
             let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
-            let reuse = self.options().store.reuse;
+            let reuse = self.options().store.reuse && can_read_again(ask.request.spec());
             let build = self.clone().build(ask.clone(), span.clone(), reuse);
             build.instrument(span)
         };
@@ -319,4 +319,16 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(Error::worker)?
+}
+
+/// Whether a source may be opened a second time and kept documents name its image. Standard input is read
+/// once, and a root file system is named by its tar, which is no document.
+fn can_read_again(spec: &SourceSpec) -> bool {
+    match spec {
+        SourceSpec::OciArchive { file, .. } | SourceSpec::DockerArchive { file, .. } => {
+            file != Path::new("-")
+        }
+        SourceSpec::Tar { .. } => false,
+        _ => true,
+    }
 }
