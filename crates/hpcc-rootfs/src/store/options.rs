@@ -1,5 +1,7 @@
 //! How the store treats the disk that it is on.
 
+use std::path::PathBuf;
+
 /// How the store treats the disk that it is on. None of it changes a byte of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,6 +15,9 @@ pub struct StoreOptions {
     /// Whether layers that earlier builds know are taken from their artifacts, instead of being fetched; true by
     /// default.
     pub reuse: bool,
+    /// Stores of somebody else, from whose artifacts layers may be taken as well; none by default. They are read and
+    /// never written, under the same rules for trust. One that is missing or not trusted is passed over.
+    pub seeds: Vec<PathBuf>,
 }
 
 impl Default for StoreOptions {
@@ -21,6 +26,7 @@ impl Default for StoreOptions {
             min_free: 64 << 20,
             trusted: false,
             reuse: true,
+            seeds: Vec::new(),
         }
     }
 }

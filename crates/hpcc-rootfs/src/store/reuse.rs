@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ociget::{Digest, Image};
@@ -26,8 +27,12 @@ const FOR_A_LAYER: usize = 4;
 impl Store {
     /// Returns the documents of an image that was built before.
     pub(super) fn documents(&self, identity: &Digest) -> Option<Documents> {
-        let found = self.recall(identity).and_then(|recall| recall.documents());
-        found.ok()
+        let directories = self.readable();
+        let mut found = directories.iter().filter_map(|directory| {
+            let recall = self.recall(directory, identity).ok()?;
+            recall.documents().ok()
+        });
+        found.next()
     }
 
     /// Plans which layers of an image are taken from the store; `None` if it knows none of them.
@@ -36,39 +41,65 @@ impl Store {
         let chosen = self.choose(image, &options.limits);
         let found: Vec<_> = chosen
             .iter()
-            .filter_map(|digest| match self.find(digest, options) {
-                Ok(found) => Some(found),
-                Err(error) => {
-                    tracing::debug!(%digest, %error, "an artifact is not copied from");
-                    None
-                }
-            })
+            .filter_map(
+                |(directory, digest)| match self.find(directory, digest, options) {
+                    Ok(found) => Some(found),
+                    Err(error) => {
+                        tracing::debug!(%digest, %error, "an artifact is not copied from");
+                        None
+                    }
+                },
+            )
             .collect();
         (!found.is_empty()).then(|| Plan::new(image, &options.limits, found))
     }
 
-    /// Returns artifacts that know layers of the image, those that know most of them first.
-    fn choose(&self, image: &Image, limits: &Limits) -> Vec<Digest> {
-        let digests = inventory::digests(self.directory()).unwrap_or_default();
-        let mut candidates: Vec<_> = digests
-            .into_iter()
-            .filter_map(|digest| {
+    /// Returns the directories to take layers from: that of the store, and the seeds.
+    fn readable(&self) -> Vec<PathBuf> {
+        let seeds = self.options().store.seeds.iter();
+        let trusted = seeds.filter(|seed| match self.trust().directory(seed) {
+            Ok(true) => true,
+            Ok(false) => {
+                tracing::warn!(seed = %seed.display(), "there is no such seed");
+                false
+            }
+            Err(fault) => {
+                let error = fault.into_error("take layers from", seed);
+                tracing::warn!(%error, "a seed is passed over");
+                false
+            }
+        });
+        std::iter::once(self.directory().to_owned())
+            .chain(trusted.cloned())
+            .collect()
+    }
+
+    /// Returns artifacts that know layers of the image, each with its directory, those that know most of them first.
+    fn choose(&self, image: &Image, limits: &Limits) -> Vec<(PathBuf, Digest)> {
+        let directories = self.readable();
+        let all = directories.iter().flat_map(|directory| {
+            let digests = inventory::digests(directory).unwrap_or_default();
+            digests.into_iter().map(move |digest| (directory, digest))
+        });
+        let mut candidates: Vec<_> = all
+            .filter_map(|(directory, digest)| {
                 // Closed again: there may be more artifacts than files that a process can open.
-                let recall = self.recall(&digest).ok()?;
+                let recall = self.recall(directory, &digest).ok()?;
                 let layers = image.layers.iter();
                 let known: Vec<bool> = layers
                     .map(|layer| recall.part(layer, limits).is_some())
                     .collect();
                 let count = known.iter().filter(|known| **known).count();
-                (count > 0).then_some((digest, known, count))
+                (count > 0).then_some(((directory.clone(), digest), known, count))
             })
             .collect();
         let identity = image.identity.get();
-        candidates
-            .sort_by_key(|(digest, _, count)| (*digest != *identity, std::cmp::Reverse(*count)));
+        candidates.sort_by_key(|((_, digest), _, count)| {
+            (*digest != *identity, std::cmp::Reverse(*count))
+        });
         let mut places = vec![0; image.layers.len()];
         let mut chosen = Vec::new();
-        for (digest, known, _) in candidates {
+        for (artifact, known, _) in candidates {
             let mut needed = false;
             for (place, known) in places.iter_mut().zip(known) {
                 if known && *place < FOR_A_LAYER {
@@ -77,24 +108,25 @@ impl Store {
                 }
             }
             if needed && chosen.len() < ARTIFACTS {
-                chosen.push(digest);
+                chosen.push(artifact);
             }
         }
         chosen
     }
 
-    fn recall(&self, digest: &Digest) -> io::Result<Recall> {
-        let path = self.directory().join(name::recall(digest));
+    fn recall(&self, directory: &Path, digest: &Digest) -> io::Result<Recall> {
+        let path = directory.join(name::recall(digest));
         let file = regular_file::open(&path, OFlags::NOFOLLOW)?;
         let trusted = self.trust().file(&file, &path);
         trusted.map_err(|_| io::Error::from(io::ErrorKind::PermissionDenied))?;
         Recall::read(file)
     }
 
-    fn find(&self, digest: &Digest, options: &Options) -> io::Result<Found> {
+    fn find(&self, directory: &Path, digest: &Digest, options: &Options) -> io::Result<Found> {
         let unusable = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-        let recall = self.recall(digest)?;
-        let lease = Lease::take(self.path_for(digest), digest, self.trust())
+        let recall = self.recall(directory, digest)?;
+        let path = directory.join(name::artifact(digest));
+        let lease = Lease::take(path, digest, self.trust())
             .map_err(|_| unusable("the artifact cannot be pinned"))?;
         let lease = lease.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
         let file = File::from(lease.as_fd().try_clone_to_owned()?);

@@ -117,6 +117,9 @@ pub(crate) struct Pull {
     /// Fetch every layer, also those that the store knows from other images
     #[arg(long)]
     no_reuse: bool,
+    /// Store of somebody else to copy known layers from, never written; may be repeated
+    #[arg(long, value_name = "DIR")]
+    seed: Vec<PathBuf>,
     /// Bytes to leave free on the file system of the store [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     min_free: Option<u64>,
@@ -321,6 +324,7 @@ impl Pull {
             options.store.min_free = bytes;
         }
         options.store.reuse = !self.no_reuse;
+        options.store.seeds.clone_from(&self.seed);
         Ok(options)
     }
 }
