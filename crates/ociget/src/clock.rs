@@ -2,15 +2,51 @@
 
 use std::time::{Duration, SystemTime};
 
-/// `Retry-After`: seconds, or a date, of which the time from `now` on counts.
+/// A point in time, for people: `2021-01-01 12:00:00 UTC`.
+pub(crate) fn shown(time: SystemTime) -> String {
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let days = i64::try_from(since.as_secs() / 86_400).unwrap_or(i64::MAX / 2);
+    let second = since.as_secs() % 86_400;
+    let (year, month, day) = civil(days);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// Year, month and day of a number of days since 1970 in the Gregorian calendar.
+fn civil(days: i64) -> (i64, i64, i64) {
+    // Years that begin in March have their leap day at the end; 400 of them have 146097 days.
+    let days = days.saturating_add(719_468);
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (year * 365 + year / 4 - year / 100);
+    let month = (day * 5 + 2) / 153;
+    let day = day - (month * 153 + 2) / 5 + 1;
+    let (month, turn) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (era * 400 + year + turn, month, day)
+}
+
+/// `Retry-After`: seconds, or a date, of which the time from `now` on counts. 0 and a date that has
+/// passed are no advice.
 pub(crate) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(text).ok()?;
-    // A date that has passed means now.
-    Some(date.duration_since(now).unwrap_or_default())
+    let pause = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            date.duration_since(now).ok()?
+        }
+    };
+    (!pause.is_zero()).then_some(pause)
 }
 
 /// `2026-01-31T08:30:00.5Z`, `2026-01-31T10:30:00+02:00`; fractions are left out.
@@ -99,14 +135,32 @@ mod tests {
     }
 
     #[test]
+    fn times_are_shown_as_dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_868_799, "2000-02-29 23:59:59 UTC"),
+            (951_868_800, "2000-03-01 00:00:00 UTC"),
+            (1_609_502_400, "2021-01-01 12:00:00 UTC"),
+            (1_709_208_000, "2024-02-29 12:00:00 UTC"),
+            (4_102_444_799, "2099-12-31 23:59:59 UTC"),
+            (253_402_300_799, "9999-12-31 23:59:59 UTC"),
+        ] {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(shown(time), expected);
+        }
+    }
+
+    // httpx-retries#13
+    #[test]
     fn retry_after_has_two_forms() {
         // Tue, 15 Nov 1994 08:12:31 GMT
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_887_151);
         for (text, expected) in [
             ("7", Some(7)),
-            (" 0 ", Some(0)),
+            (" 0 ", None),
             ("Tue, 15 Nov 1994 08:12:41 GMT", Some(10)),
-            ("Tue, 15 Nov 1994 08:12:21 GMT", Some(0)),
+            ("Tue, 15 Nov 1994 08:12:31 GMT", None),
+            ("Tue, 15 Nov 1994 08:12:21 GMT", None),
             ("-5", None),
             ("1.5", None),
             ("soon", None),

@@ -1,11 +1,13 @@
 //! A host that answers the registry API: the registry itself, or a mirror of it.
 
-use reqwest::Url;
-use reqwest::header::HeaderMap;
+use http::header::HeaderMap;
+use url::Url;
 
 use crate::error::Error;
 use crate::options::Options;
-use crate::pool::{Pools, Reach, Way};
+use crate::pool::{Pools, Way};
+use crate::proxy::Proxies;
+use crate::reach::Reach;
 use crate::target;
 use crate::tls;
 
@@ -22,6 +24,9 @@ pub(crate) struct Endpoint {
     /// Hosts that may be internal although this one is not.
     allowed: Vec<String>,
     authorities: tls::Profile,
+    /// For this host; others are reached by way of those of the options.
+    pub(crate) proxies: Proxies,
+    other_proxies: Proxies,
 }
 
 impl Endpoint {
@@ -50,6 +55,8 @@ impl Endpoint {
             headers: HeaderMap::new(),
             allowed: options.allow_private_realms.clone(),
             authorities: Self::others(options),
+            proxies: options.proxies.clone(),
+            other_proxies: options.proxies.clone(),
         }
     }
 
@@ -63,18 +70,20 @@ impl Endpoint {
     }
 
     /// How to connect to `url`, which this host may have sent us to.
-    pub(crate) fn way(&self, url: &Url, pools: &Pools) -> Way {
-        let at_home = url.origin() == self.base.origin();
-        let tls = if at_home {
-            &self.tls
-        } else {
-            &self.authorities
+    ///
+    /// # Errors
+    /// Returns [`Error::Environment`] if the environment does not name its proxies as it should.
+    pub(crate) fn way(&self, url: &Url, pools: &Pools) -> Result<Way, Error> {
+        let (tls, proxies) = match url.origin() == self.base.origin() {
+            true => (&self.tls, &self.proxies),
+            false => (&self.authorities, &self.other_proxies),
         };
-        Way {
+        Ok(Way {
             tls: (url.scheme() == "https").then(|| tls.clone()),
-            direct: target::is_loopback(url),
+            proxy: proxies.of(url)?,
+            proxy_tls: self.authorities.clone(),
             reach: self.reach(url, pools),
-        }
+        })
     }
 
     /// Whether `url` is at this very host, on whatever port.

@@ -10,6 +10,7 @@ use crate::manifest::ManifestError;
 use crate::platform::{Platform, PlatformError};
 use crate::printable::{self, text};
 use crate::reference::ReferenceError;
+use crate::refusal::Refusal;
 
 /// A pull failed.
 ///
@@ -33,6 +34,9 @@ pub enum Error {
     /// The caller's: an option, a source or a call that makes no sense.
     #[error("{}", text(.0))]
     Usage(String),
+    /// The caller's machine: a variable of the environment that does not make sense.
+    #[error("{}", text(.0))]
+    Environment(String),
     /// Credentials were configured and cannot be used.
     #[error("cannot take credentials from {}: {}", text(.origin), text(.reason))]
     Credentials {
@@ -42,7 +46,7 @@ pub enum Error {
         reason: String,
     },
     /// It is not there.
-    #[error("not found: {0}; check the name and the tag or digest")]
+    #[error("not found: {}{}", .0, .0.advice())]
     NotFound(Box<Refusal>),
     /// A directory does not hold it.
     #[error("{} does not hold {}; it holds {}", text(.at), text(.what), text(.available))]
@@ -55,18 +59,16 @@ pub enum Error {
         available: String,
     },
     /// Nobody said who we are, or they did and were not believed.
-    #[error(
-        "not authorized: {0}; log in to this registry (docker login, skopeo login) or check the credentials"
-    )]
+    #[error("not authorized: {}{}", .0, .0.advice())]
     Unauthorized(Box<Refusal>),
     /// The registry knows who we are, and does not let us.
-    #[error("denied: {0}; these credentials may not pull it")]
+    #[error("denied: {}{}", .0, .0.advice())]
     Denied(Box<Refusal>),
     /// The registry wants fewer requests.
-    #[error("too many requests: {0}; log in for a higher limit or try again later")]
+    #[error("too many requests: {}{}", .0, .0.advice())]
     Throttled(Box<Refusal>),
-    /// Any other refusal or failure that the registry reports.
-    #[error("the registry failed: {0}")]
+    /// Any other refusal or failure that the registry or its storage reports.
+    #[error("{} failed: {}{}", who(.0), .0, .0.advice())]
     Registry(Box<Refusal>),
     /// The registry, or whoever answers in its place, breaks the protocol.
     #[error("{} misbehaves: {}", text(.url), text(.reason))]
@@ -88,15 +90,41 @@ pub enum Error {
     },
     /// No answer: no such host, no connection, no TLS, no progress.
     #[error(
-        "cannot reach {}: {}{}; check the address, the network and the proxy",
+        "cannot reach {}{}: {}{}{}",
         text(.url),
+        redirect(.redirected_from.as_deref()),
         text(.reason),
-        tries(*.attempts)
+        tries(*.attempts),
+        text(.advice)
     )]
     Unreachable {
         /// Where.
         url: String,
+        /// URL that was requested and redirected there.
+        redirected_from: Option<String>,
         /// The last attempt's failure.
+        reason: String,
+        /// What to do about it, after a semicolon; empty if nobody knows.
+        advice: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
+    /// A proxy refused, or could not be reached.
+    #[error(
+        "the proxy {} did not lead to {}: {}{}",
+        text(.proxy),
+        text(.url),
+        text(.reason),
+        times(*.attempts)
+    )]
+    Proxy {
+        /// Its host and port.
+        proxy: String,
+        /// What was requested through it, without query.
+        url: String,
+        /// Status of the proxy's answer, if it speaks HTTP and gave one.
+        status: Option<u16>,
+        /// What it did instead, and what to do about it.
         reason: String,
         /// How often it was tried.
         attempts: u32,
@@ -201,27 +229,6 @@ pub enum Error {
     },
 }
 
-/// What a registry answered instead of what was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Refusal {
-    /// What was asked for, without query.
-    pub url: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// The registry's own code, such as `MANIFEST_UNKNOWN`.
-    pub code: Option<String>,
-    /// The registry's own words, cut at 200 characters, control characters removed.
-    pub message: Option<String>,
-    /// Whose credentials were sent, or why none were; empty if that played no part.
-    pub credentials: String,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// How long the registry asks clients to wait before the next request (`Retry-After`), from when it
-    /// answered. `None` if it does not say.
-    pub retry_after: Option<std::time::Duration>,
-}
-
 impl Error {
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
@@ -229,6 +236,7 @@ impl Error {
         match self {
             Self::Throttled(_) | Self::Unreachable { .. } | Self::Interrupted { .. } => true,
             Self::Registry(refusal) => refusal.status >= 500 || refusal.status == 408,
+            Self::Proxy { status, .. } => status.is_none_or(|status| status >= 500),
             _ => false,
         }
     }
@@ -291,24 +299,6 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} answered {}", text(&self.url), self.status)?;
-        match (&self.code, &self.message) {
-            (Some(code), Some(message)) => write!(f, " ({}: {})", text(code), text(message))?,
-            (Some(word), None) | (None, Some(word)) => write!(f, " ({})", text(word))?,
-            (None, None) => {}
-        }
-        if self.attempts > 1 {
-            write!(f, " {} times", self.attempts)?;
-        }
-        if !self.credentials.is_empty() {
-            write!(f, " to {}", text(&self.credentials))?;
-        }
-        Ok(())
-    }
-}
-
 /// The reference between quotation marks. Its field may come from anywhere, so it is redacted again.
 fn quoted(reference: &str) -> String {
     format!("\"{}\"", text(printable::redacted(reference)))
@@ -318,6 +308,26 @@ fn tries(attempts: u32) -> String {
     match attempts {
         0 | 1 => String::new(),
         more => format!(" ({more} attempts)"),
+    }
+}
+
+fn times(attempts: u32) -> String {
+    match attempts {
+        0 | 1 => String::new(),
+        more => format!(" (tried {more} times)"),
+    }
+}
+
+fn redirect(from: Option<&str>) -> String {
+    from.map(|from| format!(", to which {} redirects", text(from)))
+        .unwrap_or_default()
+}
+
+/// Who gave an answer.
+fn who(refusal: &Refusal) -> &'static str {
+    match refusal.redirected_from {
+        Some(_) => "the host of a redirect",
+        None => "the registry",
     }
 }
 

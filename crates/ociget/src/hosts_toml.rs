@@ -10,21 +10,27 @@
 //!   [host."https://mirror.example".header]
 //!     x-fleet = "blue"
 //! ```
+//!
+//! Fields at the root are those of `server`, or of the registry itself where there is none. A
+//! directory without the file may hold certificates, as docker keeps them.
+
+mod fields;
+mod files;
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde::Deserialize;
+use url::Url;
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::hosts_toml::fields::Fields;
+use crate::hosts_toml::files::Files;
 use crate::options::Options;
 use crate::printable::{self, redacted};
+use crate::reference;
 use crate::regular_file;
 use crate::target;
-use crate::tls::{self, ClientCertificate};
 
 /// Most bytes of such a file.
 const MAX_FILE: u64 = 1 << 20;
@@ -43,40 +49,69 @@ pub(crate) struct Hosts {
     /// In the order of the file.
     pub(crate) mirrors: Vec<Host>,
     /// What to ask in the registry's place, at last.
-    pub(crate) server: Option<Endpoint>,
+    pub(crate) server: Option<Host>,
+    /// Whether neither the server nor the registry may be pulled from.
+    pub(crate) without_server: bool,
+    /// What is odd about it, for people.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Hosts {
-    /// The file for `registry` in `dir`, or that for all registries.
+    /// The file for `registry` in `dir`, or that for all registries. The first directory that exists
+    /// decides, as with containerd.
     pub(crate) async fn find(dir: &Path, registry: &str, options: &Options) -> Result<Self, Error> {
         // A colon cannot be in a directory's name everywhere, so containerd has a second spelling.
         let underscored = registry
             .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
             .map(|(host, port)| format!("{host}_{port}_"));
         let names = [
-            Some(registry.to_owned()),
             underscored,
+            Some(registry.to_owned()),
             Some("_default".to_owned()),
         ];
         for name in names.into_iter().flatten() {
-            let path = dir.join(name).join("hosts.toml");
+            let dir = dir.join(name);
+            let path = dir.join("hosts.toml");
             let bytes = match regular_file::read_in_background(&path, MAX_FILE).await {
                 Ok(content) => content.bytes,
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                    match files::find(&dir).await? {
+                        Some(found) => return Self::of_files(found, registry, options),
+                        None => continue,
+                    }
+                }
                 Err(error) => return Err(error),
             };
             let text =
                 String::from_utf8(bytes).map_err(|_| wrong(&path, "it is not UTF-8".to_owned()))?;
-            return Self::parse(&text, &path, options);
+            return Self::parse(&text, &path, registry, options);
         }
         Ok(Self::default())
     }
 
-    fn parse(text: &str, path: &Path, options: &Options) -> Result<Self, Error> {
+    /// What the certificates of a directory say of the registry itself.
+    fn of_files(found: Files, registry: &str, options: &Options) -> Result<Self, Error> {
+        let mut endpoint = Endpoint::origin(reference::api_host_of(registry), options)?;
+        let mut fields = Fields::of_files(found.authorities, found.clients.into_iter().next());
+        fields.client_of_options(options);
+        endpoint.tls = fields.tls(&found.dir, options);
+        Ok(Self {
+            server: Some(Host {
+                endpoint,
+                resolves: true,
+            }),
+            warnings: found.warnings,
+            ..Self::default()
+        })
+    }
+
+    fn parse(text: &str, path: &Path, registry: &str, options: &Options) -> Result<Self, Error> {
         // The parser's own words quote the file, in which headers may be secrets.
         let damaged =
             |what: &str| wrong(path, format!("{} is not as it should be", redacted(what)));
-        let host = |what: &str, text: &str, override_path: bool| match base(text, override_path) {
+        let base_of = |what: &str, text: &str, override_path: bool| match base(text, override_path)
+        {
             Some(base) => Ok(base),
             None if text.contains('@') || printable::has_credentials(text) => Err(wrong(
                 path,
@@ -87,39 +122,75 @@ impl Hosts {
             )),
             None => Err(damaged(what)),
         };
-        let table: toml::Table = text.parse().map_err(|_| damaged("its TOML"))?;
+        let dir = path.parent().unwrap_or(path);
+        let mut table: toml::Table = text.parse().map_err(|_| damaged("its TOML"))?;
+        let server = table.remove("server");
+        let entries = table.remove("host");
         let mut hosts = Self::default();
-        if let Some(server) = table.get("server") {
-            let server = server.as_str().ok_or_else(|| damaged("server"))?;
-            let base = host("server", server, false)?;
-            let tls = tls::Profile {
-                authorities: options.ca_files.clone(),
-                client: options.client_certificate.clone(),
-                skip_verify: false,
+
+        if let Some(entries) = entries {
+            let toml::Value::Table(entries) = entries else {
+                return Err(damaged("host"));
             };
-            hosts.server = Some(Endpoint::new(base, tls, options));
-        }
-        let Some(entries) = table.get("host") else {
-            return Ok(hosts);
-        };
-        for (name, entry) in entries.as_table().ok_or_else(|| damaged("host"))? {
-            let raw: RawHost = entry.clone().try_into().map_err(|_| damaged(name))?;
-            let capable = |what: &str| match &raw.capabilities {
-                Some(list) => list.iter().any(|named| named == what),
-                None => true,
-            };
-            if !capable("pull") {
-                continue;
+            for (name, entry) in entries {
+                let toml::Value::Table(entry) = entry else {
+                    return Err(damaged(&name));
+                };
+                let fields = Fields::parse(entry, &name).map_err(|found| wrong(path, found))?;
+                hosts.warn(path, &fields, &name);
+                if !fields.may("pull") {
+                    continue;
+                }
+                let base = base_of(&name, &name, fields.override_path)?;
+                let mut endpoint = Endpoint::new(base, fields.tls(dir, options), options);
+                let applied = fields.apply(&mut endpoint);
+                applied.map_err(|found| wrong(path, format!("{}: {found}", redacted(&name))))?;
+                hosts.mirrors.push(Host {
+                    endpoint,
+                    resolves: fields.may("resolve"),
+                });
             }
-            let base = host(name, name, raw.override_path)?;
-            let resolves = capable("resolve");
-            let headers = raw.headers().ok_or_else(|| damaged(name))?;
-            let tls = raw.tls(path.parent().unwrap_or(path), options);
-            let mut endpoint = Endpoint::new(base, tls, options);
-            endpoint.headers = headers;
-            hosts.mirrors.push(Host { endpoint, resolves });
+        }
+
+        let is_plain = table.is_empty();
+        let mut fields = Fields::parse(table, "its root").map_err(|found| wrong(path, found))?;
+        hosts.warn(path, &fields, "");
+        hosts.without_server = !fields.may("pull");
+        let mut endpoint = match server {
+            None if is_plain => return Ok(hosts),
+            None => Endpoint::origin(reference::api_host_of(registry), options)?,
+            Some(toml::Value::String(server)) => {
+                let base = base_of("server", &server, fields.override_path)?;
+                Endpoint::new(base, fields.tls(dir, options), options)
+            }
+            Some(_) => return Err(damaged("server")),
+        };
+        // A client certificate of the options is for the registry, which this is or stands for.
+        fields.client_of_options(options);
+        endpoint.tls = fields.tls(dir, options);
+        let applied = fields.apply(&mut endpoint);
+        applied.map_err(|found| wrong(path, found))?;
+        if !hosts.without_server {
+            hosts.server = Some(Host {
+                endpoint,
+                resolves: fields.may("resolve"),
+            });
         }
         Ok(hosts)
+    }
+
+    fn warn(&mut self, path: &Path, fields: &Fields, host: &str) {
+        let of = match host {
+            "" => String::new(),
+            host => format!(" of the host {}", redacted(host)),
+        };
+        self.warnings.extend(fields.unknown.iter().map(|key| {
+            printable::text(format!(
+                "{}: the key \"{}\"{of} is unknown and has no effect",
+                path.display(),
+                redacted(key)
+            ))
+        }));
     }
 }
 
@@ -131,87 +202,10 @@ impl Options {
     /// Returns [`Error::Usage`] if the content is damaged. `path` names the file, for people, and files that the content
     /// names are relative to its directory.
     pub fn hosts_in(&self, text: &str, path: &Path) -> Result<Vec<String>, Error> {
-        let hosts = Hosts::parse(text, path, self)?;
-        let mirrors = hosts.mirrors.into_iter().map(|host| host.endpoint);
-        let all = mirrors.chain(hosts.server);
-        Ok(all.map(|endpoint| endpoint.base.into()).collect())
-    }
-}
-
-#[derive(Deserialize)]
-struct RawHost {
-    capabilities: Option<Vec<String>>,
-    ca: Option<OneOrMany>,
-    client: Option<Client>,
-    #[serde(default)]
-    skip_verify: bool,
-    #[serde(default)]
-    override_path: bool,
-    #[serde(default)]
-    header: std::collections::BTreeMap<String, OneOrMany>,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    fn list(&self) -> &[String] {
-        match self {
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
-}
-
-/// A file with both, files with both, or pairs of files.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Client {
-    Files(OneOrMany),
-    Pairs(Vec<Vec<String>>),
-}
-
-impl RawHost {
-    fn tls(&self, dir: &Path, options: &Options) -> tls::Profile {
-        let at = |name: &String| dir.join(name);
-        let mut authorities: Vec<PathBuf> = options.ca_files.clone();
-        authorities.extend(self.ca.iter().flat_map(|ca| ca.list().iter().map(at)));
-        let client = match &self.client {
-            Some(Client::Files(files)) => files
-                .list()
-                .first()
-                .map(|file| ClientCertificate::new(at(file), at(file))),
-            Some(Client::Pairs(pairs)) => match pairs.first().map(Vec::as_slice) {
-                Some([cert, key]) if !key.is_empty() => {
-                    Some(ClientCertificate::new(at(cert), at(key)))
-                }
-                Some([cert, ..]) => Some(ClientCertificate::new(at(cert), at(cert))),
-                Some([]) | None => None,
-            },
-            None => None,
-        };
-        tls::Profile {
-            authorities,
-            client,
-            skip_verify: self.skip_verify,
-        }
-    }
-
-    fn headers(&self) -> Option<HeaderMap> {
-        let mut headers = HeaderMap::new();
-        for (name, values) in &self.header {
-            let name = HeaderName::try_from(name).ok()?;
-            for value in values.list() {
-                let mut value = HeaderValue::try_from(value).ok()?;
-                value.set_sensitive(true);
-                headers.append(name.clone(), value);
-            }
-        }
-        Some(headers)
+        let hosts = Hosts::parse(text, path, "registry.invalid", self)?;
+        let mirrors = hosts.mirrors.into_iter().chain(hosts.server);
+        let all = mirrors.map(|host| host.endpoint.base.to_string());
+        Ok(all.collect())
     }
 }
 
@@ -226,8 +220,17 @@ fn base(text: &str, override_path: bool) -> Option<Url> {
             false => url,
         }
     };
+    // What people write for Docker Hub is not where its API is.
+    if let Some(host) = url.host_str() {
+        let api = reference::api_host_of(host).to_owned();
+        if api != host {
+            url.set_host(Some(&api)).ok()?;
+        }
+    }
     // The parser takes `https:/~/user:password@host` for a path below the host `https`.
+    // A wildcard is no host: the file for all registries is that of `_default`.
     let is_usable = matches!(url.scheme(), "http" | "https")
+        && !url.host_str().unwrap_or_default().contains('*')
         && !text.contains('@')
         && url.has_host()
         && url.username().is_empty()

@@ -55,12 +55,14 @@
 //! dropped.
 
 mod address;
+mod agent;
 mod artifact;
 mod auth;
 mod blob;
 mod client;
 mod clock;
 mod config;
+mod connect;
 mod content_range;
 mod copy;
 mod credentials;
@@ -80,7 +82,10 @@ mod platform;
 mod pool;
 pub mod printable;
 mod progress;
+mod proxy;
+mod reach;
 mod reference;
+mod refusal;
 mod regular_file;
 mod resolve;
 mod retry;
@@ -88,6 +93,8 @@ mod source;
 mod target;
 mod tls;
 mod transport;
+mod warning;
+mod words;
 
 pub use artifact::ArtifactManifest;
 pub use auth::challenge::Challenge;
@@ -98,10 +105,11 @@ pub use content_range::ContentRange;
 pub use copy::{Copied, CopyOptions, copy_to_layout};
 pub use credentials::keychain::Keychain;
 pub use credentials::login::Login;
+pub use credentials::one::OneLogin;
 pub use credentials::{Anonymous, Credentials};
 pub use digest::{Algorithm, DiffId, Digest, DigestError, Hasher, Mismatch, Verified, Verifier};
+pub use error::Error;
 pub use error::kind::ErrorKind;
-pub use error::{Error, Refusal};
 pub use future::BoxFuture;
 pub use manifest::{
     Descriptor, ImageManifest, Index, IndexEntry, MAX_DOCUMENT, Manifest, ManifestError,
@@ -112,7 +120,9 @@ pub use open_archive::{OpenArchive, PlainFiles};
 pub use options::{Options, Ranges};
 pub use platform::{Platform, PlatformError};
 pub use progress::{Event, Progress};
+pub use proxy::Proxies;
 pub use reference::{Reference, ReferenceError};
+pub use refusal::Refusal;
 pub use resolve::{Image, Layer, resolve, resolve_insisting};
 pub use source::directory::DirectorySource;
 pub use source::docker_archive::DockerArchiveSource;

@@ -140,6 +140,21 @@ impl MediaType {
     }
 }
 
+impl MediaType {
+    /// What a document of this type is, for people.
+    pub(crate) fn noun(self) -> &'static str {
+        match self {
+            Self::OciManifest => "an OCI manifest",
+            Self::OciIndex => "an OCI index",
+            Self::DockerManifest => "a Docker manifest",
+            Self::DockerManifestList => "a Docker manifest list",
+            Self::OciConfig | Self::DockerConfig => "a config",
+            Self::Layer { .. } => "a layer",
+            Self::Other => "something else",
+        }
+    }
+}
+
 impl fmt::Display for Compression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

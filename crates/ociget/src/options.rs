@@ -9,6 +9,7 @@ use crate::credentials::keychain::Keychain;
 use crate::floor::MinRate;
 use crate::open_archive::{OpenArchive, PlainFiles};
 use crate::progress::Progress;
+use crate::proxy::Proxies;
 use crate::tls::ClientCertificate;
 
 /// How to talk to registries.
@@ -40,9 +41,16 @@ pub struct Options {
     /// Token servers and other places that a registry may send us to although they are internal
     /// (loopback, private) and it is not, as `host` or `host:port`. None by default.
     pub allow_private_realms: Vec<String>,
-    /// How often one request is tried again after a failure that may pass. 4 by default; the
-    /// pauses between (250 ms, doubling) then add up to less than 4 s.
+    /// Proxies that requests go through. Those of the environment by default.
+    pub proxies: Proxies,
+    /// Number of times that one request is tried again after a failure that may pass. Default: 10.
+    /// The pauses between are 250 ms, doubling up to 15 s, and longer where a server asks for it.
     pub retries: u32,
+    /// Longest time from the first of several failures of one request to its last attempt, without the
+    /// pauses that a server asks for. Default: 35 s. Retrying ends with this or with
+    /// [`retries`](field@Self::retries), whichever comes first. With the defaults a registry that is
+    /// away for 30 s costs no pull.
+    pub retry_for: Duration,
     /// Longest time for a connection to be made. 10 s by default.
     pub connect_timeout: Duration,
     /// Longest time without a byte while one is waited for. 60 s by default. There is no limit
@@ -82,6 +90,14 @@ pub struct Ranges {
     pub above: u64,
 }
 
+/// How often, and for how long, one thing that is wanted is tried again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) retries: u32,
+    /// Time from the first failure to the last attempt.
+    pub(crate) time: Duration,
+}
+
 impl Default for Ranges {
     fn default() -> Self {
         Self {
@@ -102,7 +118,9 @@ impl Default for Options {
             client_certificate: None,
             hosts_dir: None,
             allow_private_realms: Vec::new(),
-            retries: 4,
+            proxies: Proxies::default(),
+            retries: 10,
+            retry_for: Duration::from_secs(35),
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(60),
             min_rate: 1024,
@@ -115,6 +133,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Patience for one request.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget {
+            retries: self.retries,
+            time: self.retry_for,
+        }
+    }
+
     pub(crate) fn min_rate(&self) -> MinRate {
         MinRate {
             bytes: self.min_rate,

@@ -35,6 +35,12 @@ pub enum Event<'a> {
         /// What and how, for people.
         text: &'a str,
     },
+    /// Something that helps to find out why a pull goes as it does, such as the words of a credential
+    /// helper.
+    Note {
+        /// What, for people.
+        text: &'a str,
+    },
     /// A host gave up or was given up, and the next one is asked: a mirror, or the registry.
     NextHost {
         /// The host that failed.

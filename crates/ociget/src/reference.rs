@@ -14,6 +14,16 @@ const MAX_TAG: usize = 128;
 /// The names that all mean Docker Hub.
 const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
 
+/// Returns the name that people use for the registry at `host`: Docker Hub has three.
+pub(crate) fn registry_of(host: &str) -> &str {
+    if HUB.contains(&host) { HUB[0] } else { host }
+}
+
+/// Returns the host that answers the API of the registry `host`.
+pub(crate) fn api_host_of(host: &str) -> &str {
+    if HUB.contains(&host) { HUB[2] } else { host }
+}
+
 /// Which image, where: a registry, a repository there, and a tag or a digest.
 ///
 /// Parsing fills in what people leave out, by Docker's rules: no registry means `docker.io`, a

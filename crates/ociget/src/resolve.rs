@@ -160,7 +160,7 @@ impl Search<'_> {
                 let said = entry.descriptor.media_type;
                 return Err(Error::Inconsistent {
                     at: document.at,
-                    reason: format!("the index calls it {said:?}, it is {kind:?}"),
+                    reason: format!("the index calls it {}, it is {}", said.noun(), kind.noun()),
                 });
             }
             match manifest {

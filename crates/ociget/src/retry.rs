@@ -1,17 +1,19 @@
 //! Trying again: what is worth it, how often, after how long.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header;
+use http::header;
 
 use crate::clock;
-use crate::error::{Error, Refusal};
+use crate::error::Error;
+use crate::options::Budget;
 use crate::printable;
 use crate::progress::{Event, Progress};
-use crate::target;
+use crate::refusal::{Refusal, Sender};
 use crate::transport::{Answer, Failure, Request, Transport};
+use crate::words;
 
 /// The first pause; each following one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -21,21 +23,26 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// pull never seems to hang.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Most bytes read of the body of a refusal.
-const MAX_ERROR_BODY: u64 = 64 << 10;
+const MAX_ERROR_BODY: usize = 64 << 10;
 
 /// How much patience is left for one thing that is wanted.
 #[derive(Clone, Debug)]
 pub(crate) struct Retry {
-    budget: u32,
+    budget: Budget,
     used: u32,
+    /// When the failures began, and how much of the time since then a server has asked for.
+    since: Option<Instant>,
+    granted: Duration,
     progress: Progress,
 }
 
 impl Retry {
-    pub(crate) fn new(budget: u32, progress: Progress) -> Self {
+    pub(crate) fn new(budget: Budget, progress: Progress) -> Self {
         Self {
             budget,
             used: 0,
+            since: None,
+            granted: Duration::ZERO,
             progress,
         }
     }
@@ -48,14 +55,34 @@ impl Retry {
     /// Things went well for a while: patience is full again.
     pub(crate) fn refill(&mut self) {
         self.used = 0;
+        self.heard();
     }
 
-    /// Waits before the next attempt at `url`; `false` if there is to be none.
+    /// Something came: the other side is there, so that its absence begins with the next failure.
+    pub(crate) fn heard(&mut self) {
+        self.since = None;
+        self.granted = Duration::ZERO;
+    }
+
+    /// Waits before the next attempt at `url`; `false` if there is to be none. `asked` is the least
+    /// time that the server wants us to wait.
     pub(crate) async fn pause(&mut self, asked: Option<Duration>, url: &str, reason: &str) -> bool {
-        if self.used >= self.budget || asked.is_some_and(|asked| asked > LONGEST_RETRY_AFTER) {
+        if self.used >= self.budget.retries
+            || asked.is_some_and(|asked| asked > LONGEST_RETRY_AFTER)
+        {
             return false;
         }
-        let pause = asked.unwrap_or_else(|| jittered(own_pause(self.used)));
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        let limit = self.budget.time.saturating_add(self.granted);
+        let left = limit.saturating_sub(now.saturating_duration_since(since));
+        if left.is_zero() {
+            return false;
+        }
+        // A server's advice is the least; who follows it alone hammers a server that always says 1 s.
+        let own = jittered(own_pause(self.used)).min(left);
+        let pause = asked.map_or(own, |asked| asked.max(own));
+        self.granted = self.granted.saturating_add(asked.unwrap_or_default());
         self.used += 1;
         let reason = &printable::text(reason);
         tracing::info!(attempt = self.used, ?pause, url, reason, "trying again");
@@ -84,22 +111,17 @@ pub(crate) async fn send(
                 if !matches!(status, 408 | 429 | 500..=599) {
                     return Ok(answer);
                 }
-                let asked = answer
-                    .header(header::RETRY_AFTER)
-                    .and_then(|text| clock::retry_after(text, SystemTime::now()));
+                let asked = retry_after(&answer);
                 let reason = format!("it answered {status}");
-                if !retry.pause(asked, &answer.asked, &reason).await {
+                if !retry.pause(asked, &answer.url, &reason).await {
                     return Ok(answer);
                 }
             }
             Err(Failure::Error(error)) => return Err(error),
-            Err(Failure::Permanent(reason)) => return Err(unreachable(request, reason, retry)),
-            Err(Failure::Transient(reason)) => {
-                if !retry
-                    .pause(None, &target::shown(&request.url), &reason)
-                    .await
-                {
-                    return Err(unreachable(request, reason, retry));
+            Err(Failure::Connection(trouble)) => {
+                let is_final = trouble.is_final;
+                if is_final || !retry.pause(None, &trouble.url, &trouble.reason).await {
+                    return Err(trouble.into_error(retry.attempts()));
                 }
             }
         }
@@ -115,46 +137,40 @@ pub(crate) async fn read(
     match answer.read(cap).await {
         Ok(body) => Ok(Some(body)),
         Err(Failure::Error(error)) => Err(error),
-        Err(Failure::Transient(reason) | Failure::Permanent(reason)) => {
-            if retry.pause(None, &answer.asked, &reason).await {
+        Err(Failure::Connection(trouble)) => {
+            if retry.pause(None, &trouble.url, &trouble.reason).await {
                 return Ok(None);
             }
-            Err(Error::Unreachable {
-                url: answer.asked.clone(),
-                reason,
-                attempts: retry.attempts(),
-            })
+            Err(trouble.into_error(retry.attempts()))
         }
     }
 }
 
 /// The error that an answer other than 200 is, with the words of whoever sent it.
-pub(crate) async fn refuse(mut answer: Answer, credentials: String) -> Error {
+pub(crate) async fn refuse(mut answer: Answer, sender: Sender) -> Error {
     let status = answer.status().as_u16();
-    let retry_after = answer
-        .header(header::RETRY_AFTER)
-        .and_then(|text| clock::retry_after(text, SystemTime::now()));
     // The body is a courtesy. If it does not come, the status alone has to do.
-    let body = answer.read(MAX_ERROR_BODY).await.unwrap_or_default();
-    let (code, message) = own_words(&body);
+    let body = answer.read_start(MAX_ERROR_BODY).await;
+    let (code, message) = words::of(answer.header(header::CONTENT_TYPE), &body);
     Refusal {
-        url: answer.asked,
+        needs_tls: answer.needs_tls(&body),
+        retry_after: retry_after(&answer),
+        redirected_from: answer.redirected_from(),
+        proxy: answer.proxy.clone(),
+        url: answer.url,
         status,
         code,
         message,
-        credentials,
+        credentials: sender.credentials,
+        is_authenticated: sender.is_authenticated,
         attempts: answer.attempts,
-        retry_after,
     }
     .into_error()
 }
 
-fn unreachable(request: &Request<'_>, reason: String, retry: &Retry) -> Error {
-    Error::Unreachable {
-        url: target::shown(&request.url),
-        reason,
-        attempts: retry.attempts(),
-    }
+fn retry_after(answer: &Answer) -> Option<Duration> {
+    let text = answer.header(header::RETRY_AFTER)?;
+    clock::retry_after(text, SystemTime::now())
 }
 
 fn own_pause(used: u32) -> Duration {
@@ -171,33 +187,9 @@ fn jittered(pause: Duration) -> Duration {
     half + half.saturating_mul(u32::try_from(random).unwrap_or(0)) / 1024
 }
 
-/// `{"errors":[{"code":…,"message":…}]}`, or the OAuth form of it, made fit for a terminal.
-fn own_words(body: &[u8]) -> (Option<String>, Option<String>) {
-    let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) else {
-        return (None, None);
-    };
-    let first = json
-        .get("errors")
-        .and_then(|errors| errors.get(0))
-        .unwrap_or(&json);
-    let word = |name: &str| {
-        let text = first.get(name)?.as_str()?;
-        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
-        // Secrets are recognized in whole URLs alone, so they go before the text is cut.
-        let clean: String = printable::text(clean).chars().take(200).collect();
-        (!clean.is_empty()).then_some(clean)
-    };
-    (
-        word("code").or_else(|| word("error")),
-        word("message")
-            .or_else(|| word("error_description"))
-            .or_else(|| word("details")),
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use reqwest::Url;
+    use url::Url;
 
     use super::*;
     use crate::endpoint::Endpoint;
@@ -212,7 +204,7 @@ mod tests {
         let transport = Transport::new(&options);
         let home = Endpoint::origin("93.184.216.34", &options).unwrap();
         let request = Request::get(Url::parse(url).unwrap(), &home);
-        let mut retry = Retry::new(options.retries, options.progress.clone());
+        let mut retry = Retry::new(options.budget(), options.progress.clone());
         send(&transport, &request, &mut retry).await.unwrap_err()
     }
 
@@ -253,62 +245,50 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn patience_ends() {
-        let mut retry = Retry::new(1, Progress::default());
-        for (seconds, refilled, expected) in [
-            (0, false, true),
-            (0, false, false),
-            (3600, true, false),
-            (0, false, true),
+    async fn patience_ends_with_its_count_and_is_refilled() {
+        let budget = Budget {
+            retries: 1,
+            time: Duration::MAX,
+        };
+        let mut retry = Retry::new(budget, Progress::default());
+        for (asked, refilled, expected) in [
+            (None, false, true),
+            (None, false, false),
+            (Some(3600), true, false),
+            (None, false, true),
         ] {
             if refilled {
                 retry.refill();
             }
-            let asked = Some(Duration::from_secs(seconds));
+            let asked = asked.map(Duration::from_secs);
             assert_eq!(retry.pause(asked, "url", "reason").await, expected);
         }
     }
 
-    #[test]
-    fn words_of_a_registry_reach_people_but_not_their_terminal() {
-        for (body, code, message) in [
-            (
-                r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#,
-                Some("MANIFEST_UNKNOWN"),
-                Some("manifest unknown"),
-            ),
-            (
-                r#"{"errors":[{"code":"X","message":"a\u001b[31mb\n"}]}"#,
-                Some("X"),
-                Some("a[31mb"),
-            ),
-            (
-                r#"{"errors":[{"code":"X","message":"a\u202eb https://u:p@h/?sig=s"}]}"#,
-                Some("X"),
-                Some("a\\u{202e}b https://***@h/?***"),
-            ),
-            (
-                r#"{"error":"invalid_grant","error_description":"no"}"#,
-                Some("invalid_grant"),
-                Some("no"),
-            ),
-            (
-                r#"{"details":"incorrect username or password"}"#,
-                None,
-                Some("incorrect username or password"),
-            ),
-            (r#"{"errors":[]}"#, None, None),
-            ("<html>", None, None),
-            ("", None, None),
-        ] {
-            let (found_code, found_message) = own_words(body.as_bytes());
-            assert_eq!(
-                (found_code.as_deref(), found_message.as_deref()),
-                (code, message),
-                "{body}"
-            );
+    // containers/skopeo#2499
+    #[tokio::test]
+    async fn patience_ends_with_its_time_and_begins_when_something_comes() {
+        let budget = Budget {
+            retries: 100,
+            time: Duration::from_millis(300),
+        };
+        let mut retry = Retry::new(budget, Progress::default());
+        let start = Instant::now();
+        let mut pauses = 0;
+        while retry.pause(None, "url", "reason").await {
+            pauses += 1;
         }
-        let long = format!(r#"{{"message":"{}"}}"#, "é".repeat(500));
-        assert_eq!(own_words(long.as_bytes()).1.unwrap().chars().count(), 200);
+        assert!(start.elapsed() >= budget.time && pauses >= 2, "{pauses}");
+        assert!(!retry.pause(None, "url", "reason").await);
+        retry.heard();
+        assert!(retry.pause(None, "url", "reason").await);
+    }
+
+    #[test]
+    fn default_budget_outlasts_a_restart_of_30_seconds() {
+        let options = Options::default();
+        let least: Duration = (0..options.retries).map(|used| own_pause(used) / 2).sum();
+        let outage = Duration::from_secs(30);
+        assert!(least > outage && options.retry_for > outage, "{least:?}");
     }
 }

@@ -1,17 +1,22 @@
 //! Whom a connection trusts, and who it says we are: certificate authorities and client
 //! certificates, in PEM files.
 
+mod verify;
+pub(crate) mod words;
+
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{self, CryptoProvider};
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto;
 use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::Error;
 use crate::regular_file;
+use crate::tls::verify::{Credulous, Trusting};
 
 /// Most bytes of a file with certificates; a system's bundle has some 200 KiB.
 const MAX_CERTIFICATES: u64 = 16 << 20;
@@ -56,12 +61,15 @@ impl Profile {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Usage(format!("TLS cannot be set up: {error}")))?;
+        let builder = builder.dangerous();
         let builder = if self.skip_verify {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Credulous(provider)))
+            builder.with_custom_certificate_verifier(Arc::new(Credulous(provider)))
         } else {
-            builder.with_root_certificates(self.roots()?)
+            let (roots, named) = self.roots()?;
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+                .build()
+                .map_err(|error| Error::Usage(format!("TLS cannot be set up: {error}")))?;
+            builder.with_custom_certificate_verifier(Arc::new(Trusting::new(verifier, named)))
         };
         let Some(client) = &self.client else {
             return Ok(builder.with_no_client_auth());
@@ -81,14 +89,24 @@ impl Profile {
             })
     }
 
-    fn roots(&self) -> Result<RootCertStore, Error> {
+    /// All authorities, and the certificates of those that the configuration names.
+    fn roots(&self) -> Result<(RootCertStore, HashSet<CertificateDer<'static>>), Error> {
         let mut roots = RootCertStore::empty();
+        let mut named = HashSet::new();
         for file in &self.authorities {
             for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|error| Error::Credentials {
+                let added = roots.add(certificate.clone());
+                added.map_err(|error| Error::Credentials {
                     origin: file.display().to_string(),
-                    reason: format!("it holds no certificate authority: {error}"),
+                    reason: match error {
+                        rustls::Error::InvalidCertificate(error) => format!(
+                            "one of them cannot be an authority: {}",
+                            words::certificate(&error).reason
+                        ),
+                        _ => "one of them cannot be an authority".to_owned(),
+                    },
                 })?;
+                named.insert(certificate);
             }
         }
         if let Some(bundle) = std::env::var_os("SSL_CERT_FILE") {
@@ -98,7 +116,7 @@ impl Profile {
         let system = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(system.certs);
         if !roots.is_empty() {
-            return Ok(roots);
+            return Ok((roots, named));
         }
         let reasons: Vec<String> = system.errors.iter().map(ToString::to_string).collect();
         Err(Error::Usage(format!(
@@ -133,48 +151,6 @@ fn unusable(file: &Path, wanted: &str, error: pem::Error) -> Error {
             origin: file.display().to_string(),
             reason: format!("it does not hold {wanted} in PEM form"),
         },
-    }
-}
-
-/// Believes every certificate, for hosts that a configuration file says so of. Signatures of the
-/// handshake are checked all the same.
-#[derive(Debug)]
-struct Credulous(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Credulous {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        crypto::verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::HeaderValue;
+use http::header::HeaderValue;
 
 /// The header for a user and a password; `None` if it cannot be one.
 pub(crate) fn header(user: &str, password: &str) -> Option<HeaderValue> {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
-use reqwest::header::HeaderValue;
-use reqwest::{Method, StatusCode, Url};
+use http::header::HeaderValue;
+use http::{Method, StatusCode, header};
 use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
 
 use crate::auth::basic;
 use crate::auth::challenge::Challenge;
@@ -15,7 +17,8 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::retry::{self, Retry};
 use crate::target;
-use crate::transport::{Request, Transport};
+use crate::transport::{Answer, Request, Transport};
+use crate::words;
 
 /// Most bytes of a token server's answer.
 const MAX_TOKEN: u64 = 1 << 20;
@@ -87,9 +90,12 @@ impl TokenServer {
             request.method = Method::POST;
             request.form = Some(self.form(refresh));
             match self.ask(transport, &request, login, patience.clone()).await {
-                // Token servers without OAuth know the GET alone.
-                Err(Error::NotFound(_)) => {}
-                Err(Error::Registry(refusal)) if refusal.status == 405 => {}
+                // Token servers without OAuth know the GET alone, and say so in different ways.
+                Err(error)
+                    if error
+                        .refusal()
+                        .is_some_and(|refusal| matches!(refusal.status, 400 | 401 | 404 | 405)) => {
+                }
                 outcome => return outcome,
             }
         }
@@ -115,13 +121,13 @@ impl TokenServer {
             let asked = Instant::now();
             let mut answer = retry::send(transport, request, &mut retry).await?;
             if answer.status() != StatusCode::OK {
-                return Err(retry::refuse(answer, login.to_string()).await);
+                return Err(retry::refuse(answer, login.sender()).await);
             }
             let Some(body) = retry::read(&mut answer, MAX_TOKEN, &mut retry).await? else {
                 continue;
             };
             return parse_token(&body, asked)
-                .ok_or_else(|| Error::protocol(&answer.asked, "its answer holds no token"));
+                .ok_or_else(|| Error::protocol(answer.at(), without_token(&answer, &body)));
         }
     }
 
@@ -161,25 +167,50 @@ pub(crate) fn header(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// What an answer without a token is instead.
+fn without_token(answer: &Answer, body: &[u8]) -> String {
+    let kind = answer.header(header::CONTENT_TYPE);
+    let (code, message) = words::of(kind, body);
+    let said = message.or(code).map(|said| format!(": {said}"));
+    let said = said.unwrap_or_default();
+    match (words::is_page(kind, body), answer.encoding()) {
+        (true, _) => {
+            format!("it answers with a web page (text/html) where a token was expected{said}")
+        }
+        (_, Some(encoding)) => {
+            format!("it sends a token with Content-Encoding {encoding:?}, which was not asked for")
+        }
+        _ => format!("its answer holds no token{said}"),
+    }
+}
+
 fn parse_token(body: &[u8], asked: Instant) -> Option<Token> {
+    // Of the wrong type, a field is as if it were not there: only the token has to be good.
     #[derive(Deserialize)]
     struct Body {
-        token: Option<String>,
-        access_token: Option<String>,
-        expires_in: Option<f64>,
-        issued_at: Option<String>,
+        token: Option<Value>,
+        access_token: Option<Value>,
+        expires_in: Option<Value>,
+        issued_at: Option<Value>,
     }
     let body: Body = serde_json::from_slice(body).ok()?;
-    let filled = |token: Option<String>| token.filter(|token| !token.is_empty());
-    let token = filled(body.token).or_else(|| filled(body.access_token))?;
-    let life = body.expires_in.filter(|life| *life >= 1.0);
+    let text = |value: Option<Value>| match value {
+        Some(Value::String(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    };
+    let token = text(body.token).or_else(|| text(body.access_token))?;
+    let life = match &body.expires_in {
+        Some(Value::Number(number)) => number.as_f64(),
+        Some(Value::String(number)) => number.trim().parse().ok(),
+        _ => None,
+    };
+    let life = life.filter(|life| *life >= 1.0);
     let life = life.map_or(Duration::from_secs(DEFAULT_LIFE), |life| {
         Duration::from_secs_f64(life.min(86_400.0))
     });
     // A token server that hands out kept ones says since when. A clock that is off, theirs or
     // ours, must not make a token immortal or dead at once.
-    let age = body
-        .issued_at
+    let age = text(body.issued_at)
         .and_then(|text| clock::rfc3339(&text))
         .and_then(|issued| SystemTime::now().duration_since(issued).ok())
         .filter(|age| *age < life)
@@ -302,6 +333,24 @@ mod tests {
             (
                 r#"{"token":"h","expires_in":100,"issued_at":"2901-01-01T00:00:00Z"}"#,
                 Some(("Bearer h", 90)),
+            ),
+            // distribution/distribution#1746, moby/moby#20970
+            (
+                r#"{"token":"i","expires_in":"300","issued_at":7}"#,
+                Some(("Bearer i", 270)),
+            ),
+            (
+                r#"{"token":"j","expires_in":null,"issued_at":null}"#,
+                Some(("Bearer j", 54)),
+            ),
+            (
+                r#"{"token":7,"access_token":"k","expires_in":"soon"}"#,
+                Some(("Bearer k", 54)),
+            ),
+            (r#"{"token":"l","expires_in":[]}"#, Some(("Bearer l", 54))),
+            (
+                r#"{"token":"m","expires_in":"NaN"}"#,
+                Some(("Bearer m", 54)),
             ),
             (r#"{"token":""}"#, None),
             (r#"{"token":"a\nb"}"#, None),

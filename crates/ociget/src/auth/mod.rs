@@ -11,7 +11,7 @@ pub(crate) mod challenge;
 use std::sync::Arc;
 use std::time::Instant;
 
-use reqwest::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
@@ -21,7 +21,9 @@ use crate::credentials::Credentials;
 use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::options::Budget;
 use crate::progress::{Event, Progress};
+use crate::refusal::Sender;
 use crate::retry::Retry;
 use crate::transport::Transport;
 
@@ -33,7 +35,7 @@ pub(crate) struct Authorizer {
     repository: String,
     home: Arc<Endpoint>,
     credentials: Arc<dyn Credentials>,
-    retries: u32,
+    budget: Budget,
     progress: Progress,
     state: Mutex<State>,
 }
@@ -62,7 +64,7 @@ impl Authorizer {
         repository: &str,
         home: Arc<Endpoint>,
         credentials: Arc<dyn Credentials>,
-        retries: u32,
+        budget: Budget,
         progress: Progress,
     ) -> Self {
         Self {
@@ -70,7 +72,7 @@ impl Authorizer {
             repository: repository.to_owned(),
             home,
             credentials,
-            retries,
+            budget,
             progress,
             state: Mutex::default(),
         }
@@ -112,9 +114,13 @@ impl Authorizer {
                 .login(&self.registry, &self.repository)
                 .await?;
             tracing::debug!(registry = %self.registry, %login, "credentials");
-            if let Some(text) = &login.warning {
+            for text in &login.warnings {
                 tracing::warn!(registry = %self.registry, text, "credentials");
                 self.progress.tell(&Event::Warning { text });
+            }
+            for text in &login.notes {
+                tracing::debug!(registry = %self.registry, text, "credentials");
+                self.progress.tell(&Event::Note { text });
             }
             state.login = Some(login);
         }
@@ -139,16 +145,16 @@ impl Authorizer {
     }
 
     /// Whose credentials the last answer was made of, for a refusal.
-    pub(crate) async fn who(&self) -> String {
+    pub(crate) async fn who(&self) -> Sender {
         match &self.state.lock().await.login {
-            Some(login) => login.to_string(),
-            None => String::new(),
+            Some(login) => login.sender(),
+            None => Sender::default(),
         }
     }
 
     /// Patience for one thing that is wanted from a token server.
     fn patience(&self) -> Retry {
-        Retry::new(self.retries, self.progress.clone())
+        Retry::new(self.budget, self.progress.clone())
     }
 
     async fn renew(

@@ -2,14 +2,18 @@
 //!
 //! The one place where this crate starts a program. A name from a configuration file becomes part
 //! of a program's name, so it has to be a plain word; what the program is asked goes through its
-//! stdin; how long it may take is limited; what it prints is shown to nobody.
+//! stdin; how long it may take is limited; what it prints is shown to nobody, and what it writes to
+//! its stderr only as a note, without the secret.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
+use tokio::process::{ChildStderr, Command};
+use tokio::task::JoinSet;
 
 use crate::credentials::login::{Login, Secret};
 use crate::error::Error;
@@ -19,6 +23,13 @@ use crate::printable;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Most bytes that a helper may print.
 const MAX_OUTPUT: u64 = 64 << 10;
+/// Most bytes of a helper's stderr that are kept, and most lines that are shown.
+const MAX_STDERR: usize = 8 << 10;
+const MAX_NOTES: usize = 20;
+/// Shorter words of its stdout may stand in its stderr.
+const SHORTEST_SECRET: usize = 5;
+/// How long the end of its stderr is waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What helpers call themselves who hold an identity token and no password.
 const TOKEN_USER: &str = "<token>";
 
@@ -54,11 +65,13 @@ pub(crate) async fn login(
 
 /// What a program answers within its time, or an anonymous login with the reason.
 async fn run(program: &str, registry: &str, origin: &str, patience: Duration) -> Login {
-    let outcome = match tokio::time::timeout(patience, ask(program, registry)).await {
+    let said = Said::default();
+    let asking = ask(program, registry, said.clone());
+    let outcome = match tokio::time::timeout(patience, asking).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("gave no answer in {} s", patience.as_secs_f32())),
     };
-    match outcome {
+    let mut login = match outcome {
         Ok(secret) => Login::new(secret, format!("{program}, named in {origin}")),
         Err(reason) => {
             let reason = printable::text(reason);
@@ -70,15 +83,66 @@ async fn run(program: &str, registry: &str, origin: &str, patience: Duration) ->
             );
             Login::anonymous(format!("{program}, named in {origin}, {reason}"))
         }
+    };
+    login.is_from_helper = true;
+    login.notes = said.notes(program, &login.secret);
+    login
+}
+
+/// What a program writes to its stderr, as far as that is kept.
+#[derive(Clone, Default)]
+struct Said {
+    stderr: Arc<Mutex<Vec<u8>>>,
+    /// What it printed where a login was expected: whatever that is, it is not shown.
+    stdout: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Said {
+    async fn listen(self, mut stderr: ChildStderr) {
+        let mut buffer = [0; 4096];
+        // Read on when nothing more is kept, so that the program is not held up.
+        while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+            let mut kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = MAX_STDERR.saturating_sub(kept.len());
+            kept.extend_from_slice(buffer.get(..read.min(left)).unwrap_or_default());
+        }
+    }
+
+    /// Lines that are safe to print, without the secret that the program is there to keep.
+    fn notes(&self, program: &str, secret: &Secret) -> Vec<String> {
+        let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::from_utf8_lossy(&kept).into_owned();
+        let printed = self.stdout.lock().unwrap_or_else(PoisonError::into_inner);
+        let printed = String::from_utf8_lossy(&printed).into_owned();
+        let words: BTreeSet<&str> = printed.split_whitespace().collect();
+        for word in words
+            .into_iter()
+            .filter(|word| word.len() >= SHORTEST_SECRET)
+        {
+            text = text.replace(word, "***");
+        }
+        if let Secret::Password { password: word, .. } | Secret::Identity(word) = secret
+            && !word.is_empty()
+        {
+            text = text.replace(word.as_str(), "***");
+        }
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        lines
+            .take(MAX_NOTES)
+            .map(|line| {
+                let line: String = printable::text(line).chars().take(1000).collect();
+                format!("{program}: {line}")
+            })
+            .collect()
     }
 }
 
-async fn ask(program: &str, registry: &str) -> Result<Secret, String> {
+async fn ask(program: &str, registry: &str, said: Said) -> Result<Secret, String> {
     let spawned = Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn();
     let mut child = spawned.map_err(|error| match error.kind() {
@@ -89,12 +153,19 @@ async fn ask(program: &str, registry: &str) -> Result<Secret, String> {
         // A helper that does not care what it is asked may be gone already.
         drop(stdin.write_all(server(registry).as_bytes()).await);
     }
+    let said_stdout = Arc::clone(&said.stdout);
+    // Ends with this future.
+    let mut listening = JoinSet::new();
+    if let Some(stderr) = child.stderr.take() {
+        listening.spawn(said.listen(stderr));
+    }
     let mut printed = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         let mut stdout = stdout.take(MAX_OUTPUT + 1);
         let read = stdout.read_to_end(&mut printed).await;
         read.map_err(|error| format!("cannot be read: {error}"))?;
     }
+    *said_stdout.lock().unwrap_or_else(PoisonError::into_inner) = printed.clone();
     if u64::try_from(printed.len()).is_ok_and(|length| length > MAX_OUTPUT) {
         return Err(format!("printed more than {MAX_OUTPUT} bytes"));
     }
@@ -102,6 +173,8 @@ async fn ask(program: &str, registry: &str) -> Result<Secret, String> {
         .wait()
         .await
         .map_err(|error| format!("got lost: {error}"))?;
+    // A program that it has started may hold its stderr open.
+    let _ = tokio::time::timeout(LAST_WORDS, listening.join_next()).await;
     if !status.success() {
         // These words are the protocol's; anything else that it says may be a secret.
         let none = printed
@@ -122,7 +195,15 @@ fn parse(printed: &[u8]) -> Option<Secret> {
         username: String,
         secret: String,
     }
-    let Answer { username, secret } = serde_json::from_slice(printed).ok()?;
+    // Some helpers log to stdout before they answer.
+    let starts = printed
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'{');
+    let answer = starts
+        .filter(|(at, _)| *at == 0 || printed.get(at - 1) == Some(&b'\n'))
+        .find_map(|(at, _)| serde_json::from_slice(printed.get(at..)?).ok());
+    let Answer { username, secret } = answer.or_else(|| serde_json::from_slice(printed).ok())?;
     match username.as_str() {
         "" => None,
         TOKEN_USER => Some(Secret::Identity(secret)),
@@ -216,6 +297,13 @@ mod tests {
             (r#"{"Username":"<token>","Secret":"s"}"#, true),
             (r#"{"Username":"","Secret":""}"#, false),
             (r#"{"Username":"u"}"#, false),
+            // testcontainers/testcontainers-java#4064
+            (
+                "time=x level=error msg=\"no {log}\"\n{\"Username\":\"u\",\"Secret\":\"s\"}\n",
+                true,
+            ),
+            (" {\"Username\":\"u\",\"Secret\":\"s\"}", true),
+            ("time=x {\n", false),
             ("", false),
         ] {
             assert_eq!(parse(printed.as_bytes()).is_some(), holds, "{printed}");

@@ -3,14 +3,19 @@
 use std::fmt;
 
 use crate::printable::text;
+use crate::refusal::Sender;
 
 /// What one says to a registry, and where it comes from. The secret shows in no output.
 #[derive(Clone)]
 pub struct Login {
     pub(crate) secret: Secret,
     pub(crate) origin: String,
+    /// Whether a helper gave it, so that the permissions of the file do not matter.
+    pub(crate) is_from_helper: bool,
     /// What people should know about where it comes from.
-    pub(crate) warning: Option<String>,
+    pub(crate) warnings: Vec<String>,
+    /// What may help to find out why it is not what was expected.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The kinds of secret that the configuration files know.
@@ -32,7 +37,9 @@ impl Login {
         Self {
             secret,
             origin,
-            warning: None,
+            is_from_helper: false,
+            warnings: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -44,6 +51,14 @@ impl Login {
     ) -> Self {
         let (user, password) = (user.into(), password.into());
         Self::new(Secret::Password { user, password }, origin.into())
+    }
+
+    /// Returns what a refusal says of who sent the request.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender {
+            credentials: self.to_string(),
+            is_authenticated: !matches!(self.secret, Secret::None),
+        }
     }
 
     /// A finished bearer token, which is sent to the registry as it is. No token server is asked.

@@ -1,8 +1,10 @@
 //! Who we say we are. Nothing here knows the network.
 
+mod config_file;
 pub(crate) mod helper;
 pub(crate) mod keychain;
 pub(crate) mod login;
+pub(crate) mod one;
 
 use std::fmt;
 

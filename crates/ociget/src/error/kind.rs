@@ -51,12 +51,17 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Reference { .. } | Self::PlatformName(_) | Self::Usage(_) => ErrorKind::Usage,
+            Self::Reference { .. }
+            | Self::PlatformName(_)
+            | Self::Usage(_)
+            | Self::Environment(_) => ErrorKind::Usage,
             Self::NotFound(_) | Self::Absent { .. } | Self::Platform { .. } => ErrorKind::NotFound,
             Self::Credentials { .. } | Self::Unauthorized(_) => ErrorKind::Unauthorized,
             Self::Denied(_) => ErrorKind::Denied,
             Self::Throttled(_) => ErrorKind::Throttled,
-            Self::Unreachable { .. } | Self::Interrupted { .. } => ErrorKind::Network,
+            Self::Unreachable { .. } | Self::Interrupted { .. } | Self::Proxy { .. } => {
+                ErrorKind::Network
+            }
             Self::Registry(_) | Self::Protocol { .. } | Self::Forbidden { .. } => {
                 ErrorKind::Registry
             }

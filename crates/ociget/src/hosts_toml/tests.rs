@@ -1,7 +1,9 @@
 use super::*;
+use crate::tls::ClientCertificate;
 
 fn parse(text: &str) -> Result<Hosts, Error> {
-    Hosts::parse(text, Path::new("/d/r.io/hosts.toml"), &Options::default())
+    let path = Path::new("/d/r.io/hosts.toml");
+    Hosts::parse(text, path, "r.io", &Options::default())
 }
 
 #[test]
@@ -42,7 +44,10 @@ fn hosts_keep_their_order_and_their_ways() {
             ("http://localhost:5000/v2/", true),
         ]
     );
-    assert_eq!(hosts.server.unwrap().base.as_str(), "https://r.io/v2/");
+    assert_eq!(
+        hosts.server.as_ref().unwrap().endpoint.base.as_str(),
+        "https://r.io/v2/"
+    );
     let [z, a, m, _] = &hosts.mirrors[..] else {
         panic!("four");
     };
@@ -62,6 +67,9 @@ fn damaged_files_are_named_and_not_quoted() {
         "secret",
         "host = 'secret'",
         "server = 1",
+        // containerd/containerd#8053
+        "server = '*'",
+        "server = 'https://docker.i://registry-1.docker.io'",
         "[host.'ftp://secret']",
         "[host.'https://u:secret@h.io']",
         "[host.'u:secret@h.io']",
@@ -80,4 +88,160 @@ fn damaged_files_are_named_and_not_quoted() {
         .to_string();
     let says = "https://***@h.io holds credentials; put them into the authfile";
     assert!(error.contains(says), "{error}");
+}
+
+// containerd/containerd#13212, #4904
+#[test]
+fn fields_at_the_root_are_the_servers_or_the_registrys() {
+    let root = r#"
+        ca = ["a.pem", "/abs/b.pem"]
+        client = ["c.pem"]
+        skip_verify = true
+        proxy = "http://p:1"
+        [header]
+          x-one = "1"
+        [host."https://m.io"]
+    "#;
+    for (server, base) in [
+        ("server = 'https://s.io/x'", "https://s.io/x/v2/"),
+        (
+            "server = 'https://s.io/x'\noverride_path = true",
+            "https://s.io/x/",
+        ),
+        ("server = 'docker.io'", "https://registry-1.docker.io/v2/"),
+        ("", "https://r.io/v2/"),
+    ] {
+        let hosts = parse(&format!("{server}\n{root}")).unwrap();
+        let endpoint = hosts.server.unwrap().endpoint;
+        assert_eq!(endpoint.base.as_str(), base);
+        let files = [Path::new("/d/r.io/a.pem"), Path::new("/abs/b.pem")];
+        assert_eq!(endpoint.tls.authorities, files);
+        assert!(endpoint.tls.skip_verify);
+        let both = ClientCertificate::new("/d/r.io/c.pem", "/d/r.io/c.pem");
+        assert_eq!(endpoint.tls.client, Some(both));
+        assert_eq!(endpoint.headers["x-one"], "1");
+        assert!(endpoint.proxies.of(&endpoint.base).unwrap().is_some());
+        let mirror = &hosts.mirrors[0].endpoint;
+        assert_eq!(mirror.tls, crate::tls::Profile::default());
+        assert!(mirror.headers.is_empty());
+    }
+}
+
+#[test]
+fn capabilities_count_in_any_case_and_at_the_root() {
+    let hosts = parse(
+        r#"
+        capabilities = ["Pull"]
+        [host."https://a.io"]
+          capabilities = ["PULL", "Resolve"]
+        [host."https://b.io"]
+          capabilities = ["Push"]
+        "#,
+    )
+    .unwrap();
+    assert!(hosts.mirrors[0].resolves && hosts.mirrors.len() == 1);
+    assert!(!hosts.server.unwrap().resolves);
+    let hosts = parse("capabilities = []\n[host.'https://a.io']").unwrap();
+    assert!(hosts.server.is_none() && hosts.without_server);
+}
+
+#[test]
+fn unknown_keys_are_warned_about_by_name() {
+    let hosts = parse(
+        "mirorr = 'secret'\ndial_timeout = '1s'\n[host.'https://a.io']\nCA = 'x'\n\
+         [host.'https://a.io'.headers]\nx = 'secret'",
+    )
+    .unwrap();
+    let all = hosts.warnings.join("\n");
+    for words in [
+        "\"mirorr\" is unknown",
+        "\"CA\" of the host https://a.io",
+        "\"headers\"",
+    ] {
+        assert!(all.contains(words), "{all}");
+    }
+    assert!(
+        !all.contains("secret") && !all.contains("dial_timeout"),
+        "{all}"
+    );
+}
+
+// The examples of containerd's docs/hosts.md.
+#[test]
+fn examples_of_containerds_documentation_are_read() {
+    for (text, expected) in [
+        (
+            "server = \"https://docker.io\"\n[host.\"https://registry-1.docker.io\"]\n  capabilities = [\"pull\", \"resolve\"]",
+            &[
+                "https://registry-1.docker.io/v2/",
+                "https://registry-1.docker.io/v2/",
+            ][..],
+        ),
+        (
+            "server = \"https://registry-1.docker.io\"    # Exclude this to not use upstream\n[host.\"https://public-mirror.example.com\"]\n  capabilities = [\"pull\"]\n[host.\"https://docker-mirror.internal\"]\n  capabilities = [\"pull\", \"resolve\"]\n  ca = \"docker-mirror.crt\"",
+            &[
+                "https://public-mirror.example.com/v2/",
+                "https://docker-mirror.internal/v2/",
+                "https://registry-1.docker.io/v2/",
+            ],
+        ),
+        (
+            "server = \"https://docker.io\"\nca = \"/etc/path/default\"\n[host.\"https://mirror.registry\"]\n  ca = [\"/etc/certs/test-1-ca.pem\", \"/etc/certs/special.pem\"]\n  client = [[\"/etc/certs/client.cert\", \"/etc/certs/client.key\"],[\"/etc/certs/client.pem\", \"\"]]\n[host.\"https://mirror-bak.registry/us\"]\n  skip_verify = true\n[host.\"http://mirror.registry\"]\n  capabilities = [\"pull\"]",
+            &[
+                "https://mirror.registry/v2/",
+                "https://mirror-bak.registry/us/v2/",
+                "http://mirror.registry/v2/",
+                "https://registry-1.docker.io/v2/",
+            ],
+        ),
+        (
+            "server = \"https://registry-1.docker.io/v2/\"\n[host.\"https://custom.example/v2/path\"]\n  override_path = true\n  [host.\"https://custom.example/v2/path\".header]\n    x-custom-1 = [\"value 1\", \"value 2\"]\n    x-custom-2 = \"v\"",
+            &[
+                "https://custom.example/v2/path/",
+                "https://registry-1.docker.io/v2/",
+            ],
+        ),
+    ] {
+        let hosts = parse(text).unwrap();
+        assert!(hosts.warnings.is_empty(), "{:?}", hosts.warnings);
+        let all = hosts.mirrors.iter().chain(&hosts.server);
+        let bases: Vec<_> = all.map(|host| host.endpoint.base.as_str()).collect();
+        assert_eq!(bases, expected, "{text}");
+    }
+}
+
+// containerd/containerd#7118
+#[tokio::test]
+async fn first_directory_decides_and_may_hold_certificates_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("_default/hosts.toml", "[host.'https://m.io']");
+    write("r.io:5000/ca.crt", "");
+    write("r.io:5000/client.cert", "");
+    write("r.io:5000/client.key", "");
+    write("r.io:5000/other.key", "");
+    write("b.io_5000_/hosts.toml", "[host.'https://under.io']");
+    write("b.io:5000/hosts.toml", "[host.'https://colon.io']");
+    let options = Options::default();
+    let find = |registry: &'static str| Hosts::find(root.path(), registry, &options);
+
+    let hosts = find("r.io:5000").await.unwrap();
+    assert!(hosts.mirrors.is_empty());
+    let tls = &hosts.server.as_ref().unwrap().endpoint.tls;
+    let dir = root.path().join("r.io:5000");
+    assert_eq!(tls.authorities, [dir.join("ca.crt")]);
+    let client = ClientCertificate::new(dir.join("client.cert"), dir.join("client.key"));
+    assert_eq!(tls.client, Some(client));
+    assert!(hosts.warnings.iter().any(|text| text.contains("other.key")));
+
+    let base = |hosts: Hosts| hosts.mirrors[0].endpoint.base.to_string();
+    assert_eq!(
+        base(find("b.io:5000").await.unwrap()),
+        "https://under.io/v2/"
+    );
+    assert_eq!(base(find("else.io").await.unwrap()), "https://m.io/v2/");
 }

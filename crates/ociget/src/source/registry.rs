@@ -260,7 +260,7 @@ impl Shared {
         let ask = || async {
             let (tag, places) = (self.tag()?, self.places().await?);
             let Some((origin, mirrors)) = places.split_last() else {
-                return Ok(None);
+                return Err(no_host(&self.reference));
             };
             for mirror in mirrors {
                 if mirror.is_lost() || !mirror.resolves {
@@ -272,7 +272,10 @@ impl Shared {
                     Err(error) => mirror.failed(&error),
                 }
             }
-            origin.identify(tag).await
+            match origin.resolves {
+                true => origin.identify(tag).await,
+                false => Err(no_resolver(&self.reference)),
+            }
         };
         self.identity.get_or_try_init(ask).await.cloned()
     }
@@ -295,7 +298,7 @@ impl Shared {
     ) -> Result<Document, Error> {
         let places = self.places().await?;
         let Some((origin, mirrors)) = places.split_last() else {
-            return Err(Error::Usage("there is no registry to ask".to_owned()));
+            return Err(no_host(&self.reference));
         };
         for mirror in mirrors {
             if mirror.is_lost() || expected.is_none() && !mirror.resolves {
@@ -306,6 +309,22 @@ impl Shared {
                 Err(error) => mirror.failed(&error),
             }
         }
+        if expected.is_none() && !origin.resolves {
+            return Err(no_resolver(&self.reference));
+        }
         origin.document(name, expected, accept).await
     }
+}
+
+fn no_host(reference: &Reference) -> Error {
+    Error::Usage(format!(
+        "hosts.toml leaves no host to pull {reference} from: found no host with the capability \"pull\""
+    ))
+}
+
+fn no_resolver(reference: &Reference) -> Error {
+    Error::Usage(format!(
+        "hosts.toml leaves no host that may resolve the tag of {reference}; pin the image by digest, or give \
+         the server the capability \"resolve\""
+    ))
 }

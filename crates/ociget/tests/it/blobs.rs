@@ -78,7 +78,7 @@ async fn a_body_cut_anywhere_is_resumed_there() {
         );
         let asked = server.seen_at(&Digest::of(&layer).to_string());
         assert_eq!(asked.len(), 2);
-        let range = (cut > 0).then(|| format!("bytes={cut}-"));
+        let range = (cut > 0).then(|| format!("bytes={cut}-4095"));
         assert_eq!(asked[1].header("range"), range.as_deref());
     }
 }
@@ -157,7 +157,7 @@ async fn damage_is_told_by_its_kind() {
         (
             "an encoding",
             Reply::new(200, whole.clone()).with("content-encoding", "gzip"),
-            "encoding \"gzip\"",
+            "Content-Encoding \"gzip\"",
         ),
         (
             "part of it",
@@ -230,7 +230,7 @@ async fn a_break_behind_a_redirect_asks_the_registry_again() {
     let asked = server.seen_at("/storage/");
     let paths: Vec<&str> = asked.iter().map(|seen| &*seen.path).collect();
     assert_eq!(paths, ["/storage/1", "/storage/2"]);
-    assert_eq!(asked[1].header("range"), Some("bytes=1000-"));
+    assert_eq!(asked[1].header("range"), Some("bytes=1000-4095"));
 }
 
 #[tokio::test]
@@ -399,7 +399,7 @@ async fn nobody_there_is_said_plainly() {
     );
     assert!(
         text.contains("Connection refused")
-            && text.ends_with("(2 attempts); check the address, the network and the proxy"),
+            && text.ends_with("(2 attempts); check the address and the network"),
         "{text}"
     );
 }

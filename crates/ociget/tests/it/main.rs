@@ -2,6 +2,7 @@
 
 mod archive;
 mod auth;
+mod blame;
 mod blobs;
 mod copy;
 mod directory;

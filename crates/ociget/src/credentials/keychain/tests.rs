@@ -120,12 +120,16 @@ fn the_environment_chooses_the_files() {
                 "/h/.docker/config.json",
             ],
         ),
-        (vec![("DOCKER_CONFIG", "/d")], vec!["/d/config.json"]),
-        (vec![], vec![]),
+        // containers/skopeo#823
+        (
+            vec![("DOCKER_CONFIG", "/d")],
+            vec!["/run/containers/7/auth.json", "/d/config.json"],
+        ),
+        (vec![], vec!["/run/containers/7/auth.json"]),
     ] {
-        let keychain = Keychain::from_lookup(|name| {
+        let keychain = Keychain::from_lookup(7, |name| {
             let found = variables.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| PathBuf::from(value))
+            found.map(|(_, value)| OsString::from(value))
         });
         let files: Vec<_> = keychain
             .files
@@ -134,4 +138,120 @@ fn the_environment_chooses_the_files() {
             .collect();
         assert_eq!(files, expected);
     }
+}
+
+// docker/cli#6008
+#[tokio::test]
+async fn docker_auth_config_counts_first_and_is_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("auth.json");
+    std::fs::write(&file, r#"{"auths":{"b.io":{"auth":"YjpwdzI="}}}"#).unwrap();
+    let keychain = |content: &str| {
+        Keychain::from_lookup(7, |name| match name {
+            "DOCKER_AUTH_CONFIG" => Some(content.into()),
+            "REGISTRY_AUTH_FILE" => Some(file.clone().into()),
+            _ => None,
+        })
+    };
+    let both = keychain(r#"{"auths":{"a.io":{"auth":"YTpodW50ZXIy"}}}"#);
+    assert!(!format!("{both:?}").contains("aHVu") && !format!("{both:?}").contains("YTpo"));
+    for (registry, from) in [
+        ("a.io", "the credentials from DOCKER_AUTH_CONFIG for a.io"),
+        ("b.io", "auth.json for b.io"),
+        ("c.io", "no entry for c.io in DOCKER_AUTH_CONFIG; no entry"),
+    ] {
+        let login = both.find(registry, "x").await.unwrap().to_string();
+        assert!(login.contains(from), "{login}");
+    }
+    for damaged in [r#"{"auths":{"a.io":"hunter2"}}"#, "hunter2"] {
+        let error = keychain(damaged).find("a.io", "x").await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("DOCKER_AUTH_CONFIG") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+}
+
+// connaisseur#546, action-kaniko#20, docker-registry-proxy#34
+#[test]
+fn forms_of_entries_that_tools_write_are_read() {
+    for (config, expected) in [
+        (
+            "{\"auths\":{\"r.io\":{\"auth\":\"aG9z\\ndDpw\\r\\ndw==\\n\"}}}",
+            Some("host:pw"),
+        ),
+        (
+            "{\"auths\":{\"r.io\":{\"auth\":\" aG9zdDpwdw \"}}}",
+            Some("host:pw"),
+        ),
+        (r#"{"auths":{"r.io":null}}"#, None),
+        (
+            r#"{"auths":{"o.io":null,"r.io":{"auth":"aG9zdDpwdw=="}}}"#,
+            Some("host:pw"),
+        ),
+        (
+            r#"{"auths":{"r.io":{"auth":null,"username":"u","password":"p"}}}"#,
+            Some("u:p"),
+        ),
+        (
+            r#"{"auths":{"r.io":{"auth":"aG9zdDpwdw==","email":null,"identitytoken":null}}}"#,
+            Some("host:pw"),
+        ),
+        (
+            r#"{"auths":{"r.io":{"auth":"aG9zdDpwdw=="}},"credHelpers":{"r.io":null}}"#,
+            Some("host:pw"),
+        ),
+        (r#"{"auths":{"r.io":{"auth":"   "}}}"#, None),
+        // docker/cli#3022, google/containerregistry#144
+        (
+            r#"{"auths":{"":{},"r.io":{"auth":"aG9zdDpwdw=="}}}"#,
+            Some("host:pw"),
+        ),
+        (
+            r#"{"credSstore":"x","auths":{"https://r.io/v1/":{}}}"#,
+            None,
+        ),
+        // awslabs/amazon-ecr-credential-helper#214: names have no wildcards, as with docker.
+        (
+            r#"{"credHelpers":{"*.io":"ecr-login"},"credsStore":"pass"}"#,
+            Some("pass"),
+        ),
+    ] {
+        let found = ConfigFile::parse(config.as_bytes(), "f").and_then(|config| {
+            config.settle("r.io", "x", "f").map(|s| {
+                s.map(|s| match s {
+                    Settled::Login(login) => match login.secret {
+                        Secret::Password { user, password } => format!("{user}:{password}"),
+                        _ => "another secret".to_owned(),
+                    },
+                    Settled::Helper(name) => name.to_owned(),
+                })
+            })
+        });
+        assert_eq!(found.unwrap().as_deref(), expected, "{config}");
+    }
+}
+
+// moby/moby#14669
+#[tokio::test]
+async fn unusual_file_of_a_usual_place_is_a_warning_and_a_named_one_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    // What docker makes of a file that it is to mount and that does not exist.
+    std::fs::create_dir(dir.path().join("config.json")).unwrap();
+    let usual = Keychain::from_lookup(7, |name| {
+        (name == "DOCKER_CONFIG").then(|| dir.path().into())
+    });
+    let login = usual.find("r.io", "x").await.unwrap();
+    assert!(matches!(login.secret, Secret::None));
+    assert!(
+        login.warnings[0].contains("config.json"),
+        "{:?}",
+        login.warnings
+    );
+    let named = Keychain::from_file(dir.path().join("config.json"));
+    assert!(matches!(
+        named.find("r.io", "x").await,
+        Err(Error::Io { .. })
+    ));
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::{StatusCode, header};
+use http::{StatusCode, header};
 use tracing::Instrument as _;
 
 use crate::blob::BlobBody;
@@ -97,7 +97,7 @@ impl RegistryBody {
         let mut body = Self {
             retry: match places.first() {
                 Some(place) => place.patience(),
-                None => Retry::new(0, options.progress.clone()),
+                None => Retry::new(options.budget(), options.progress.clone()),
             },
             places,
             digest: descriptor.digest.clone(),
@@ -123,7 +123,7 @@ impl RegistryBody {
     /// Where it comes from, for people.
     pub(crate) fn at(&self) -> String {
         match &self.answer {
-            Some(answer) => answer.asked.clone(),
+            Some(answer) => answer.at(),
             None => self.digest.to_string(),
         }
     }
@@ -182,6 +182,15 @@ impl RegistryBody {
                 Some(Err(reason)) => reason,
             };
             let in_ranges = self.answer.is_none();
+            // The registry's own URL is asked again, so the host that broke off is named here.
+            let broken = match self
+                .answer
+                .as_ref()
+                .and_then(|a| Some((a, a.redirected_from()?)))
+            {
+                Some((answer, _)) => format!("{broken} (from {}, by a redirect)", answer.url),
+                None => broken,
+            };
             self.answer = None;
             self.ranged = None;
             // One connection goes on where several failed, and it is the one that is judged. And a
@@ -263,6 +272,9 @@ impl RegistryBody {
     fn advance(&mut self, chunk: &Bytes) {
         let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.offset = self.offset.saturating_add(length);
+        if self.since_break == 0 {
+            self.retry.heard();
+        }
         self.since_break = self.since_break.saturating_add(length);
         if self.since_break >= PROGRESS {
             self.retry.refill();
@@ -279,19 +291,30 @@ impl RegistryBody {
             place.url("blobs", &self.digest.to_string())?,
             &place.endpoint,
         );
-        // The first request has no range: some registries stall on one.
+        // The first request has no range: some registries stall on one. Later ones name the last byte
+        // as well, because some servers refuse a range without an end.
         request.from = self.offset;
-        let answer = place.send(&mut request, &mut self.retry).await?;
+        request.until = (self.offset > 0).then_some(self.size);
+        let mut answer = place.send(&mut request, &mut self.retry).await?;
+        if self.offset > 0 && answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+            tracing::debug!(
+                from = self.offset,
+                "no ranges are served; reading from the start"
+            );
+            place.serves_no_ranges();
+            (request.from, request.until) = (0, None);
+            answer = place.send(&mut request, &mut self.retry).await?;
+        }
         self.since_break = 0;
         self.skip = 0;
         match answer.status() {
             StatusCode::OK => {
                 if let Some(length) = answer.length().filter(|length| *length != self.size) {
-                    return Err(Error::size(&answer.asked, self.size, length.to_string()));
+                    return Err(Error::size(&answer.at(), self.size, length.to_string()));
                 }
                 if self.offset > MAX_DISCARD {
                     return Err(Error::Interrupted {
-                        url: answer.asked,
+                        url: answer.at(),
                         received: self.offset,
                         size: self.size,
                         reason: "the server cannot resume".to_owned(),
@@ -308,22 +331,22 @@ impl RegistryBody {
                         "it was asked for bytes from {} of {} and sends {range:?}",
                         self.offset, self.size
                     );
-                    return Err(Error::protocol(&answer.asked, reason));
+                    return Err(Error::protocol(answer.at(), reason));
                 }
             }
             StatusCode::PARTIAL_CONTENT => {
                 return Err(Error::protocol(
-                    &answer.asked,
+                    answer.at(),
                     "it sends a part of what it was asked for",
                 ));
             }
             _ => return Err(place.refuse(answer).await),
         }
-        if let Some(encoding) = answer.header(header::CONTENT_ENCODING)
-            && !encoding.eq_ignore_ascii_case("identity")
-        {
-            let reason = format!("it sends the blob in the encoding {encoding:?}, unasked");
-            return Err(Error::protocol(&answer.asked, reason));
+        if let Some(encoding) = answer.encoding() {
+            let reason = format!(
+                "it sends the blob with Content-Encoding {encoding:?}, which was not asked for"
+            );
+            return Err(Error::protocol(answer.at(), reason));
         }
         let left = self.size - self.offset;
         if self.skip == 0 && ranges::are_worth_it(self.ranges, left, place, &answer) {

@@ -1,8 +1,8 @@
 //! The `Link` header of RFC 8288, as far as pages of a list use it.
 
-use reqwest::header::{self, HeaderMap};
+use http::header::{self, HeaderMap};
 
-use reqwest::Url;
+use url::Url;
 
 use crate::error::Error;
 use crate::target;
@@ -105,7 +105,7 @@ fn split(text: &str, separator: char) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::HeaderValue;
+    use http::header::HeaderValue;
 
     use super::*;
 

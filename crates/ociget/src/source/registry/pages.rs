@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reqwest::header::{self, HeaderMap};
-use reqwest::{StatusCode, Url};
+use http::StatusCode;
+use http::header::{self, HeaderMap};
+use url::Url;
 
 use crate::error::Error;
 use crate::retry;
@@ -160,12 +161,12 @@ impl Pages {
             self.bytes = self.bytes.saturating_add(length);
             if self.bytes > MAX_TOTAL {
                 let reason = format!("its list has more than {MAX_TOTAL} bytes");
-                return Err(Error::protocol(&answer.asked, reason));
+                return Err(Error::protocol(answer.at(), reason));
             }
             return Ok(Page {
                 headers: answer.headers().clone(),
                 body,
-                at: answer.asked,
+                at: answer.at(),
             });
         }
     }

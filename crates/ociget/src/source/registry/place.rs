@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use reqwest::{Method, StatusCode, Url, header};
+use http::{Method, StatusCode, header};
+use url::Url;
 
 use crate::auth::{self, Authorizer};
 use crate::client::Client;
@@ -14,14 +15,16 @@ use crate::floor::MinRate;
 use crate::hosts_toml::Hosts;
 use crate::manifest::MAX_DOCUMENT;
 use crate::media_type::ACCEPT_MANIFESTS;
-use crate::options::Options;
+use crate::options::{Budget, Options};
 use crate::printable;
 use crate::progress::Event;
-use crate::reference::Reference;
+use crate::reference::{self, Reference};
+use crate::refusal::Sender;
 use crate::retry::{self, Retry};
 use crate::source::{Document, verify};
 use crate::target;
 use crate::transport::{Answer, Request};
+use crate::words;
 
 /// How often a request to a mirror is tried again: the next host is nearer than a long wait.
 const MIRROR_RETRIES: u32 = 1;
@@ -37,7 +40,7 @@ pub(crate) struct Place {
     pub(crate) resolves: bool,
     /// The registry that a mirror is asked to stand in for.
     mirrors: Option<String>,
-    pub(crate) retries: u32,
+    budget: Budget,
     /// Out of reach: not asked again in the course of this pull.
     lost: AtomicBool,
     /// Has been seen not to serve ranges, whatever it says.
@@ -64,46 +67,53 @@ pub(crate) async fn find(
         Some(dir) => Hosts::find(dir, reference.registry(), options).await?,
         None => Hosts::default(),
     };
+    for text in &hosts.warnings {
+        tracing::warn!(text, "hosts.toml");
+        options.progress.tell(&Event::Warning { text });
+    }
     let mut places: Vec<Place> = hosts
         .mirrors
         .into_iter()
         .map(|host| {
-            let retries = options.retries.min(MIRROR_RETRIES);
-            let mut place = Place::new(client, reference, host.endpoint.into(), None, retries);
+            let mut place = Place::new(client, reference, host.endpoint.into(), origin);
+            place.budget.retries = options.retries.min(MIRROR_RETRIES);
             place.resolves = host.resolves;
             place.mirrors = Some(reference.registry().to_owned());
             place
         })
         .collect();
-    places.push(match hosts.server {
-        Some(server) if server.base != origin.base => {
-            Place::new(client, reference, server.into(), None, options.retries)
+    match hosts.server {
+        Some(server) => {
+            let mut place = Place::new(client, reference, server.endpoint.into(), origin);
+            place.resolves = server.resolves;
+            places.push(place);
         }
-        _ => {
-            let name = Some(reference.registry());
-            Place::new(client, reference, Arc::clone(origin), name, options.retries)
-        }
-    });
+        None if hosts.without_server => {}
+        None => places.push(Place::new(client, reference, Arc::clone(origin), origin)),
+    }
     Ok(places)
 }
 
 impl Place {
-    /// `name` is what its credentials are kept under, if that is not its host.
     fn new(
         client: &Client,
         reference: &Reference,
         endpoint: Arc<Endpoint>,
-        name: Option<&str>,
-        retries: u32,
+        origin: &Endpoint,
     ) -> Self {
         let options: &Options = client.options();
+        // Credentials are kept under the name that people write.
         let host = endpoint.host();
+        let name = match endpoint.base.origin() == origin.base.origin() {
+            true => reference.registry(),
+            false => reference::registry_of(&host),
+        };
         let authorizer = Authorizer::new(
-            name.unwrap_or(&host),
+            name,
             reference.repository(),
             Arc::clone(&endpoint),
             Arc::clone(&options.credentials),
-            retries,
+            options.budget(),
             options.progress.clone(),
         );
         Self {
@@ -113,7 +123,7 @@ impl Place {
             authorizer: Some(authorizer),
             resolves: true,
             mirrors: None,
-            retries,
+            budget: options.budget(),
             lost: AtomicBool::new(false),
             without_ranges: AtomicBool::new(false),
         }
@@ -143,7 +153,7 @@ impl Place {
             authorizer: None,
             resolves: false,
             mirrors: None,
-            retries: client.options().retries,
+            budget: client.options().budget(),
             lost: AtomicBool::new(false),
             without_ranges: AtomicBool::new(false),
         })
@@ -156,7 +166,7 @@ impl Place {
     /// Takes note of a failure, after which another place is asked.
     pub(crate) fn failed(&self, error: &Error) {
         self.left(&error.to_string());
-        if matches!(error, Error::Unreachable { .. }) {
+        if matches!(error, Error::Unreachable { .. } | Error::Proxy { .. }) {
             self.lost.store(true, Ordering::Relaxed);
         }
     }
@@ -185,7 +195,7 @@ impl Place {
 
     /// Patience for one thing that is wanted from here.
     pub(crate) fn patience(&self) -> Retry {
-        Retry::new(self.retries, self.client.options().progress.clone())
+        Retry::new(self.budget, self.client.options().progress.clone())
     }
 
     /// The least rate at which bodies have to come from here.
@@ -261,19 +271,28 @@ impl Place {
             let Some(bytes) = retry::read(&mut answer, MAX_DOCUMENT, &mut retry).await? else {
                 continue;
             };
+            let at = answer.at();
             // For a tag the header is what the registry believes to send; ours is what counts, but
             // a difference says that the bytes suffered on their way.
             let own = Digest::of(&bytes);
-            if expected.is_none()
-                && let Some(claimed) = claimed(&answer)
-            {
-                let _proof = verify(&answer.asked, claimed, &bytes)?;
-            }
+            let wanted = expected.cloned().or_else(|| claimed(&answer));
+            let is_vouched_for = wanted.is_some();
+            let digest = match verify(&at, wanted.unwrap_or_else(|| own.clone()), &bytes) {
+                Ok(digest) if is_vouched_for => digest,
+                outcome => match not_a_manifest(&answer, &bytes) {
+                    Some(error) => return Err(error),
+                    None => outcome?,
+                },
+            };
+            let digest = match expected {
+                Some(_) => digest,
+                None => verify(&at, own, &bytes)?,
+            };
             return Ok(Document {
-                digest: verify(&answer.asked, expected.cloned().unwrap_or(own), &bytes)?,
+                digest,
                 content_type: answer.header(header::CONTENT_TYPE).map(str::to_owned),
                 bytes,
-                at: answer.asked,
+                at,
                 identity: None,
             });
         }
@@ -312,13 +331,38 @@ impl Place {
     }
 
     pub(crate) async fn refuse(&self, answer: Answer) -> Error {
-        let told = matches!(answer.status().as_u16(), 401 | 403);
-        let who = match &self.authorizer {
-            Some(authorizer) if told => authorizer.who().await,
-            _ => String::new(),
+        let told = matches!(answer.status().as_u16(), 401 | 403 | 429);
+        let mut sender = match &self.authorizer {
+            Some(authorizer) if told && answer.at_home => authorizer.who().await,
+            _ => Sender::default(),
         };
-        retry::refuse(answer, who).await
+        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+            // Whose requests were too many is known; only the advice depends on it.
+            sender.credentials.clear();
+        }
+        retry::refuse(answer, sender).await
     }
+}
+
+/// Why the bytes of a successful answer are no manifest, where the answer itself says so.
+fn not_a_manifest(answer: &Answer, bytes: &[u8]) -> Option<Error> {
+    if let Some(encoding) = answer.encoding() {
+        let reason = format!(
+            "it sends the manifest with Content-Encoding {encoding:?}, which was not asked for; a proxy or a cache in \
+             between may be the cause"
+        );
+        return Some(Error::protocol(answer.at(), reason));
+    }
+    let kind = answer.header(header::CONTENT_TYPE);
+    words::is_page(kind, bytes).then(|| {
+        let (_, title) = words::of(kind, bytes);
+        let title = title.map(|title| format!(", {title:?},")).unwrap_or_default();
+        let reason = format!(
+            "it answers with a web page (text/html){title} where a manifest was expected; the address may be that of a \
+             web server or of a page to sign in at"
+        );
+        Error::protocol(answer.at(), reason)
+    })
 }
 
 /// What the registry believes to send, or to have.

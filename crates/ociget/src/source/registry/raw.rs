@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use reqwest::{Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use tracing::Instrument as _;
 
 use crate::blob::BlobStream;
@@ -136,13 +136,15 @@ async fn size(place: &Place, digest: &Digest) -> Result<u64, Error> {
         if let Some(size) = announced(&answer) {
             return Ok(size);
         }
-        let asked = answer.asked.clone();
+        let asked = answer.at();
         match count(place, answer).await? {
             Ok(size) => return Ok(size),
             Err(reason) => {
                 if !retry.pause(None, &asked, &reason).await {
                     return Err(Error::Unreachable {
                         url: asked,
+                        redirected_from: None,
+                        advice: "; check the network".to_owned(),
                         reason,
                         attempts: retry.attempts(),
                     });
@@ -180,7 +182,7 @@ async fn count(place: &Place, mut answer: Answer) -> Result<Result<u64, String>,
             let reason = format!(
                 "it does not say how long the blob is, and sends more than {MAX_COUNTED} bytes"
             );
-            return Err(Error::protocol(&answer.asked, reason));
+            return Err(Error::protocol(answer.at(), reason));
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use reqwest::Url;
 use serde::Deserialize;
+use url::Url;
 
 use crate::artifact::ArtifactManifest;
 use crate::client::Client;

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use reqwest::Url;
 use serde::Deserialize;
+use url::Url;
 
 use crate::client::Client;
 use crate::error::Error;

@@ -1,0 +1,51 @@
+//! Why there is no connection: at which step it failed, and whether the same again may work.
+
+use crate::reach::RefusedAddress;
+use crate::tls::words::Trouble;
+
+/// Why there is no connection.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    #[error("{0}")]
+    Unresolved(#[from] Unresolved),
+    #[error(transparent)]
+    Refused(#[from] RefusedAddress),
+    #[error("no connection: {0}")]
+    Tcp(String),
+    #[error("no connection within {0} s")]
+    TooLate(f32),
+    #[error("{}", .0.reason)]
+    Tls(Trouble),
+    #[error("{}", .0.reason)]
+    Proxy(ProxyFailure),
+}
+
+/// What a proxy did instead of connecting.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyFailure {
+    /// Its host and port.
+    pub(crate) proxy: String,
+    /// Of its answer, if it speaks HTTP and answered.
+    pub(crate) status: Option<u16>,
+    /// In words that are safe to print.
+    pub(crate) reason: String,
+    /// Whether it would do the same again.
+    pub(crate) is_final: bool,
+}
+
+/// A name without an address.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the name {name} cannot be resolved: {reason}")]
+pub(crate) struct Unresolved {
+    name: String,
+    reason: String,
+}
+
+impl Unresolved {
+    pub(crate) fn new(name: &str, reason: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}

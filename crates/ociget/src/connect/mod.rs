@@ -1,0 +1,317 @@
+//! How a connection comes about: directly, or through a proxy; with TLS, or without.
+//!
+//! ```text
+//!   name ─► addresses that may be connected to ─► TCP ───────────────────────────► [TLS] ─► requests
+//!   name of the proxy ─► any address ─► TCP ─► [TLS] ─► CONNECT or SOCKS ─► [TLS] ─► requests
+//! ```
+//!
+//! Every failure says at which of these steps it happened, and whether the same again may work.
+
+pub(crate) mod failure;
+pub(crate) mod resolver;
+mod socks;
+mod stream;
+mod tunnel;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+use crate::connect::failure::{ConnectError, ProxyFailure, Unresolved};
+use crate::connect::resolver::Resolver;
+use crate::connect::socks::Wanted;
+use crate::connect::stream::{Io, Stream};
+use crate::proxy::{Protocol, Proxy};
+use crate::reach::RefusedAddress;
+use crate::tls::words::{self, Trouble};
+
+/// How long a proxy that refused our login is not shown it again.
+const REFUSAL_LIFE: Duration = Duration::from_secs(60);
+
+/// What is known of the proxies of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Experience {
+    /// Proxies that have led somewhere.
+    worked: Mutex<HashSet<Arc<Proxy>>>,
+    /// Proxies that refused our login, what they said, and when.
+    refused: Mutex<HashMap<Arc<Proxy>, (ProxyFailure, Instant)>>,
+}
+
+impl Experience {
+    fn note(&self, proxy: &Arc<Proxy>, outcome: &Result<(), ProxyFailure>) {
+        match outcome {
+            Ok(()) => {
+                let mut worked = self.worked.lock().unwrap_or_else(PoisonError::into_inner);
+                worked.insert(Arc::clone(proxy));
+            }
+            // A login that is refused again and again locks accounts.
+            Err(failure) if failure.is_final && proxy.login.is_some() => {
+                if failure.status.is_none_or(|status| status == 407) {
+                    self.note_refused(proxy, failure.clone());
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Takes note that `proxy` refused our login.
+    pub(crate) fn note_refused(&self, proxy: &Arc<Proxy>, failure: ProxyFailure) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.insert(Arc::clone(proxy), (failure, Instant::now()));
+    }
+
+    /// The refusal of our login that `proxy` gave not long ago.
+    pub(crate) fn refusal(&self, proxy: &Arc<Proxy>) -> Option<ProxyFailure> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let (failure, when) = refused.get(proxy)?;
+        (when.elapsed() < REFUSAL_LIFE).then(|| failure.clone())
+    }
+
+    fn has_worked(&self, proxy: &Arc<Proxy>) -> bool {
+        let worked = self.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        worked.contains(proxy)
+    }
+}
+
+/// Makes the connections of one pool.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    /// To hosts that others name, whose addresses are checked.
+    hosts: HttpConnector<Resolver>,
+    resolver: Resolver,
+    proxy: Option<Arc<Proxy>>,
+    /// To proxies that speak TLS.
+    proxy_tls: Option<Arc<ClientConfig>>,
+    /// `None` for plain http.
+    tls: Option<Arc<ClientConfig>>,
+    timeout: Duration,
+    experience: Arc<Experience>,
+}
+
+impl Connector {
+    pub(crate) fn new(
+        resolver: Resolver,
+        tls: Option<Arc<ClientConfig>>,
+        proxy: Option<(Arc<Proxy>, Option<Arc<ClientConfig>>)>,
+        timeout: Duration,
+        experience: Arc<Experience>,
+    ) -> Self {
+        let (proxy, proxy_tls) = match proxy {
+            Some((proxy, tls)) => (Some(proxy), tls),
+            None => (None, None),
+        };
+        Self {
+            hosts: tcp(resolver.clone(), timeout),
+            resolver,
+            proxy,
+            proxy_tls,
+            tls,
+            timeout,
+            experience,
+        }
+    }
+
+    async fn connect(self, uri: Uri) -> Result<Stream, ConnectError> {
+        let (mut io, is_forwarded) = match self.proxy.clone() {
+            None => (self.direct(&uri).await?, false),
+            Some(proxy) => {
+                if let Some(failure) = self.experience.refusal(&proxy) {
+                    return Err(ConnectError::Proxy(failure));
+                }
+                self.through(&proxy, &uri).await?
+            }
+        };
+        if let Some(config) = &self.tls {
+            io = encrypted(io, config, uri.host().unwrap_or_default())
+                .await
+                .map_err(tls_failure)?;
+        }
+        Ok(Stream::new(io, is_forwarded))
+    }
+
+    async fn direct(&self, uri: &Uri) -> Result<Box<dyn Io>, ConnectError> {
+        let mut hosts = self.hosts.clone();
+        let io = hosts.call(uri.clone()).await.map_err(|error| {
+            let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+            while let Some(found) = cause {
+                if let Some(refused) = found.downcast_ref::<RefusedAddress>() {
+                    return ConnectError::Refused(*refused);
+                }
+                if let Some(unresolved) = found.downcast_ref::<Unresolved>() {
+                    return ConnectError::Unresolved(unresolved.clone());
+                }
+                if let Some(error) = found.downcast_ref::<io::Error>() {
+                    return ConnectError::Tcp(error.to_string());
+                }
+                cause = found.source();
+            }
+            ConnectError::Tcp(error.to_string())
+        })?;
+        Ok(Box::new(io.into_inner()))
+    }
+
+    /// A connection to the host of `uri`, or to the proxy itself if that sends requests on.
+    async fn through(
+        &self,
+        proxy: &Arc<Proxy>,
+        uri: &Uri,
+    ) -> Result<(Box<dyn Io>, bool), ConnectError> {
+        let mut io = self.to_proxy(proxy).await?;
+        let host = uri.host().unwrap_or_default();
+        let is_https = self.tls.is_some();
+        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
+        let outcome = match proxy.protocol {
+            Protocol::Http | Protocol::Https if !is_https => return Ok((io, true)),
+            Protocol::Http | Protocol::Https => {
+                tunnel::open(io.as_mut(), proxy, &format!("{host}:{port}")).await
+            }
+            Protocol::Socks5 | Protocol::Socks5h => {
+                let wanted = self.wanted(proxy, host).await?;
+                socks::open(io.as_mut(), proxy, &wanted, port).await
+            }
+        };
+        self.experience.note(proxy, &outcome);
+        outcome.map_err(ConnectError::Proxy)?;
+        Ok((io, false))
+    }
+
+    async fn wanted(&self, proxy: &Proxy, host: &str) -> Result<Wanted, ConnectError> {
+        let bare = unbracketed(host);
+        if let Ok(address) = bare.parse() {
+            return Ok(Wanted::Address(address));
+        }
+        if proxy.protocol == Protocol::Socks5h {
+            return Ok(Wanted::Name(bare.to_owned()));
+        }
+        let found = self.resolver.resolve(bare).await?;
+        match found.first() {
+            Some(address) => Ok(Wanted::Address(address.ip())),
+            None => Err(Unresolved::new(bare, "it has no address").into()),
+        }
+    }
+
+    async fn to_proxy(&self, proxy: &Arc<Proxy>) -> Result<Box<dyn Io>, ConnectError> {
+        let failure = |reason: String, is_final: bool| {
+            ConnectError::Proxy(ProxyFailure {
+                proxy: proxy.shown(),
+                status: None,
+                reason,
+                is_final,
+            })
+        };
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(proxy.shown())
+            .path_and_query("/")
+            .build()
+            .map_err(|error| failure(format!("its name is not a host: {error}"), true))?;
+        // Where a proxy is, the user has said: it may be anywhere.
+        let io = tcp(Resolver::anywhere(), self.timeout)
+            .call(uri)
+            .await
+            .map_err(|error| {
+                let mut innermost: &(dyn std::error::Error + 'static) = &error;
+                let mut refused = false;
+                while let Some(cause) = innermost.source() {
+                    innermost = cause;
+                    refused |= cause
+                        .downcast_ref::<io::Error>()
+                        .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+                }
+                let kind = match proxy.protocol {
+                    Protocol::Http | Protocol::Https => "no connection to it",
+                    Protocol::Socks5 | Protocol::Socks5h => "no connection to this SOCKS proxy",
+                };
+                // One that has worked is being restarted; one that never did is not there.
+                let is_final = refused && !self.experience.has_worked(proxy);
+                failure(format!("{kind}: {innermost}"), is_final)
+            })?;
+        let io: Box<dyn Io> = Box::new(io.into_inner());
+        let Some(config) = &self.proxy_tls else {
+            return Ok(io);
+        };
+        let encrypted = encrypted(io, config, &proxy.host).await;
+        encrypted.map_err(|error| match tls_failure(error) {
+            ConnectError::Tls(trouble) => failure(
+                format!("no TLS with it: {}{}", trouble.reason, trouble.advice),
+                trouble.is_final,
+            ),
+            other => failure(other.to_string(), false),
+        })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connector = self.clone();
+        let timeout = self.timeout;
+        Box::pin(async move {
+            match tokio::time::timeout(timeout, connector.connect(uri)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(ConnectError::TooLate(timeout.as_secs_f32())),
+            }
+        })
+    }
+}
+
+fn tcp<R: Clone>(resolver: R, timeout: Duration) -> HttpConnector<R>
+where
+    R: Service<Name>,
+{
+    let mut connector = HttpConnector::new_with_resolver(resolver);
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    // Shared out among the addresses of a name, so that one that does not answer leaves time for others.
+    connector.set_connect_timeout(Some(timeout));
+    connector.set_keepalive(Some(Duration::from_secs(15)));
+    connector.set_keepalive_interval(Some(Duration::from_secs(15)));
+    connector.set_keepalive_retries(Some(3));
+    connector
+}
+
+async fn encrypted(
+    io: Box<dyn Io>,
+    config: &Arc<ClientConfig>,
+    host: &str,
+) -> io::Result<Box<dyn Io>> {
+    let name = ServerName::try_from(unbracketed(host).trim_end_matches('.').to_owned());
+    let name = name.map_err(|_| io::Error::other("the host's name cannot be in a certificate"))?;
+    let stream = TlsConnector::from(Arc::clone(config))
+        .connect(name, io)
+        .await?;
+    Ok(Box::new(stream))
+}
+
+fn tls_failure(error: io::Error) -> ConnectError {
+    ConnectError::Tls(match words::tls_error(&error) {
+        Some(found) => words::of(found),
+        None => Trouble {
+            reason: format!("the TLS handshake broke off: {error}"),
+            advice: String::new(),
+            is_final: false,
+        },
+    })
+}
+
+fn unbracketed(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}

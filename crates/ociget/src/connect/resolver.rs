@@ -1,0 +1,74 @@
+//! Names to addresses, of which only those are kept that may be connected to.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
+
+use crate::connect::failure::{ConnectError, Unresolved};
+use crate::reach::{Names, Reach};
+
+/// Name resolution that never yields a link-local address, behind which clouds keep the
+/// credentials of the machine (169.254.169.254), and where it matters no internal one either.
+/// The addresses that were checked are those that are connected to.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolver {
+    /// `None` for hosts that the user has named.
+    checks: Option<(Reach, Arc<Names>)>,
+}
+
+impl Resolver {
+    pub(crate) fn new(reach: Reach, names: Arc<Names>) -> Self {
+        Self {
+            checks: Some((reach, names)),
+        }
+    }
+
+    /// Yields every address.
+    pub(crate) fn anywhere() -> Self {
+        Self { checks: None }
+    }
+
+    /// Returns the addresses of `name` that may be connected to.
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
+        let found = tokio::net::lookup_host((name, 0)).await;
+        let found: Vec<SocketAddr> = found
+            .map_err(|error| {
+                let text = error.to_string();
+                let words = text.strip_prefix("failed to lookup address information: ");
+                Unresolved::new(name, words.unwrap_or(&text))
+            })?
+            .collect();
+        let Some((reach, names)) = &self.checks else {
+            return Ok(found);
+        };
+        let kept = reach.among(found)?;
+        names.note_connected(name, &kept);
+        Ok(kept)
+    }
+}
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.clone();
+        Box::pin(async move {
+            match resolver.resolve(name.as_str()).await {
+                Ok(found) => Ok(found.into_iter()),
+                Err(ConnectError::Refused(refused)) => Err(refused.into()),
+                Err(ConnectError::Unresolved(unresolved)) => Err(unresolved.into()),
+                Err(other) => Err(other.into()),
+            }
+        })
+    }
+}

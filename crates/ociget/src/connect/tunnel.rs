@@ -1,0 +1,167 @@
+//! `CONNECT` (RFC 9110, 9.3.6): a tunnel through an HTTP proxy.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::agent::AGENT;
+use crate::connect::failure::ProxyFailure;
+use crate::connect::stream::Io;
+use crate::printable;
+use crate::proxy::Proxy;
+use crate::words;
+
+/// Most bytes of the head of a proxy's answer.
+const MAX_HEAD: usize = 64 << 10;
+/// Most bytes of a refusal that are read for its words.
+const MAX_WORDS: usize = 64 << 10;
+/// How long the words of a refusal are waited for.
+const WORDS_TIME: Duration = Duration::from_secs(2);
+
+/// Asks `proxy`, to which `io` leads, for a connection to `authority` (host and port).
+///
+/// # Errors
+/// Returns the proxy's own status and words if it refuses.
+pub(crate) async fn open(
+    io: &mut dyn Io,
+    proxy: &Proxy,
+    authority: &str,
+) -> Result<(), ProxyFailure> {
+    let broken = |reason: String| ProxyFailure {
+        proxy: proxy.shown(),
+        status: None,
+        reason,
+        is_final: false,
+    };
+    let mut request =
+        format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {AGENT}\r\n");
+    let authorization = proxy.authorization();
+    if let Some(text) = authorization.as_ref().and_then(|value| value.to_str().ok()) {
+        request.push_str(&format!("Proxy-Authorization: {text}\r\n"));
+    }
+    request.push_str("\r\n");
+    let sent = async {
+        io.write_all(request.as_bytes()).await?;
+        io.flush().await
+    };
+    sent.await
+        .map_err(|error| broken(format!("it closed the connection: {error}")))?;
+
+    let mut head = Vec::new();
+    let end = loop {
+        if let Some(end) = head_end(&head) {
+            break end;
+        }
+        if head.len() > MAX_HEAD {
+            return Err(broken(
+                "the head of its answer has more than 64 KiB".to_owned(),
+            ));
+        }
+        let read = io.read_buf(&mut head).await;
+        match read.map_err(|error| broken(format!("it closed the connection: {error}")))? {
+            0 => {
+                return Err(broken(
+                    "it closed the connection without an answer".to_owned(),
+                ));
+            }
+            _ => {}
+        }
+    };
+    let mut body = head.split_off(end);
+    let text = String::from_utf8_lossy(&head).into_owned();
+    let mut lines = text.lines();
+    let status = lines.next().and_then(status);
+    let Some(status) = status else {
+        return Err(ProxyFailure {
+            is_final: true,
+            ..broken("it does not answer as an HTTP proxy does".to_owned())
+        });
+    };
+    if (200..300).contains(&status) {
+        // The side that connects speaks first in TLS, so nothing can be there yet.
+        return match body.is_empty() {
+            true => Ok(()),
+            false => Err(broken(
+                "it sends bytes of its own through the tunnel".to_owned(),
+            )),
+        };
+    }
+    let header = |name: &str| {
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        let found = fields.find(|(field, _)| field.trim().eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim().to_owned())
+    };
+    let length = header("content-length").and_then(|text| text.parse().ok());
+    let wanted = length.unwrap_or(MAX_WORDS).min(MAX_WORDS);
+    let reading = async {
+        while body.len() < wanted && io.read_buf(&mut body).await.is_ok_and(|read| read > 0) {}
+    };
+    // The words are a courtesy; the status alone has to do if they do not come.
+    let _ = tokio::time::timeout(WORDS_TIME, reading).await;
+    let (code, message) = words::of(header("content-type").as_deref(), &body);
+    let said = message.or(code).or_else(|| header("x-squid-error"));
+    let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+    let because = match (status, proxy.login.is_some()) {
+        (407, true) => "; check the user and the password in the proxy's URL",
+        (407, false) => "; put USER:PASSWORD@ into the proxy's URL",
+        (400..500, _) => "; ask the proxy's operator to allow this host, or list it in NO_PROXY",
+        _ => "; the proxy cannot reach this host now",
+    };
+    Err(ProxyFailure {
+        proxy: proxy.shown(),
+        status: Some(status),
+        reason: printable::text(format!(
+            "it answered {status} to CONNECT {authority}{said}{because}"
+        )),
+        // What a proxy decides by its rules it decides again; an upstream that is down comes back.
+        is_final: !(500..600).contains(&status) && status != 408 && status != 429,
+    })
+}
+
+/// Where the empty line after the head ends.
+fn head_end(head: &[u8]) -> Option<usize> {
+    let crlf = head
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .map(|at| at + 4);
+    let lf = head.windows(2).position(|w| w == b"\n\n").map(|at| at + 2);
+    match (crlf, lf) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// The status of `HTTP/1.0 407 Words`.
+fn status(line: &str) -> Option<u16> {
+    let rest = line.strip_prefix("HTTP/1.")?;
+    let (_, rest) = rest.split_once(' ')?;
+    let digits = rest.trim_start().get(..3)?;
+    digits
+        .parse()
+        .ok()
+        .filter(|status| (100..600).contains(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_lines_of_proxies_are_read_or_refused() {
+        for (line, expected) in [
+            ("HTTP/1.1 200 Connection established", Some(200)),
+            ("HTTP/1.0 407 Proxy Authentication Required", Some(407)),
+            ("HTTP/1.1 503", Some(503)),
+            ("HTTP/2 200", None),
+            ("HTTP/1.1 20", None),
+            ("HTTP/1.1 999 no", None),
+            ("SSH-2.0-OpenSSH_9.2", None),
+            ("", None),
+        ] {
+            assert_eq!(status(line), expected, "{line}");
+        }
+        assert_eq!(head_end(b"a\r\nb\r\n\r\nrest"), Some(8));
+        assert_eq!(head_end(b"a\nb\n\nrest"), Some(5));
+        assert_eq!(head_end(b"a\r\nb"), None);
+    }
+}

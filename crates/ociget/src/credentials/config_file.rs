@@ -1,0 +1,162 @@
+//! What docker's `config.json` and podman's `auth.json` say of a registry.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use serde::Deserialize;
+
+use crate::credentials::login::{Login, Secret};
+use crate::error::Error;
+use crate::json::null_is_empty;
+use crate::reference::registry_of;
+
+/// What a file decides.
+pub(crate) enum Settled<'a> {
+    Login(Login),
+    Helper(&'a str),
+}
+
+/// What docker's `config.json` and podman's `auth.json` have in common.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+pub(crate) struct ConfigFile {
+    #[serde(deserialize_with = "null_is_empty")]
+    auths: BTreeMap<String, Option<Entry>>,
+    #[serde(deserialize_with = "null_is_empty")]
+    cred_helpers: BTreeMap<String, Option<String>>,
+    #[serde(deserialize_with = "null_is_empty")]
+    creds_store: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Entry {
+    #[serde(deserialize_with = "null_is_empty")]
+    auth: String,
+    #[serde(deserialize_with = "null_is_empty")]
+    username: String,
+    #[serde(deserialize_with = "null_is_empty")]
+    password: String,
+    #[serde(deserialize_with = "null_is_empty")]
+    identitytoken: String,
+    #[serde(deserialize_with = "null_is_empty")]
+    registrytoken: String,
+}
+
+impl ConfigFile {
+    pub(crate) fn parse(text: &[u8], origin: &str) -> Result<Self, Error> {
+        if text.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(text).map_err(|error| Error::Credentials {
+            origin: origin.to_owned(),
+            // serde's own words can quote the value it tripped over, which may be a password.
+            reason: format!(
+                "not valid at line {}, column {}",
+                error.line(),
+                error.column()
+            ),
+        })
+    }
+
+    pub(crate) fn settle(
+        &self,
+        registry: &str,
+        repository: &str,
+        origin: &str,
+    ) -> Result<Option<Settled<'_>>, Error> {
+        let helpers = self.cred_helpers.iter();
+        let mut helpers = helpers.filter_map(|(key, helper)| Some((key, helper.as_deref()?)));
+        let own = helpers.find(|(key, _)| normalized(key) == registry);
+        // As docker has it: a helper without a name is a word against the one for everything.
+        let own = own.map(|(_, helper)| helper);
+        if let Some(helper) = own.filter(|helper| !helper.is_empty()) {
+            return Ok(Some(Settled::Helper(helper)));
+        }
+        if let Some(login) = self.login(registry, repository, origin)? {
+            return Ok(Some(Settled::Login(login)));
+        }
+        let helper = own.unwrap_or(&self.creds_store);
+        Ok((!helper.is_empty()).then_some(Settled::Helper(helper)))
+    }
+
+    /// The most specific entry: `host/team/app` before `host/team` before `host`.
+    pub(crate) fn login(
+        &self,
+        registry: &str,
+        repository: &str,
+        origin: &str,
+    ) -> Result<Option<Login>, Error> {
+        let full = format!("{registry}/{repository}");
+        let mut wanted = full.as_str();
+        loop {
+            for (key, entry) in &self.auths {
+                if normalized(key) == wanted
+                    && let Some(entry) = entry
+                    && let Some(secret) = entry.secret(key, origin)?
+                {
+                    return Ok(Some(Login::new(secret, format!("{origin} for {key}"))));
+                }
+            }
+            match wanted.rsplit_once('/') {
+                Some((shorter, _)) => wanted = shorter,
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// `None` for an empty entry, which marks a login kept by a helper.
+    fn secret(&self, key: &str, origin: &str) -> Result<Option<Secret>, Error> {
+        if !self.registrytoken.is_empty() {
+            return Ok(Some(Secret::Registry(self.registrytoken.clone())));
+        }
+        if !self.identitytoken.is_empty() {
+            return Ok(Some(Secret::Identity(self.identitytoken.clone())));
+        }
+        if !self.auth.trim().is_empty() {
+            let (user, password) = decode(&self.auth).ok_or_else(|| Error::Credentials {
+                origin: origin.to_owned(),
+                reason: format!("the auth of {key} is not base64 of user:password"),
+            })?;
+            return Ok(Some(Secret::Password { user, password }));
+        }
+        Ok((!self.username.is_empty()).then(|| Secret::Password {
+            user: self.username.clone(),
+            password: self.password.clone(),
+        }))
+    }
+}
+
+fn decode(auth: &str) -> Option<(String, String)> {
+    // Tools that encode break lines after 76 characters, and templates add white space.
+    let auth: String = auth.chars().filter(|c| !c.is_whitespace()).collect();
+    let bytes = STANDARD
+        .decode(&auth)
+        .or_else(|_| STANDARD_NO_PAD.decode(&auth))
+        .ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let (user, password) = text.split_once(':')?;
+    // Old versions of docker padded the password with NUL bytes.
+    Some((user.to_owned(), password.trim_end_matches('\0').to_owned()))
+}
+
+/// A key as `host` or `host/path`. Docker wrote URLs, of which the host alone counts.
+fn normalized(key: &str) -> String {
+    let key = key.trim_end_matches('/');
+    let bare = key
+        .strip_prefix("https://")
+        .or_else(|| key.strip_prefix("http://"));
+    let key = match bare {
+        Some(url) => url.split('/').next().unwrap_or_default(),
+        None => key
+            .strip_suffix("/v1")
+            .or_else(|| key.strip_suffix("/v2"))
+            .unwrap_or(key),
+    };
+    let (host, path) = key.split_at(key.find('/').unwrap_or(key.len()));
+    format!("{}{path}", registry_of(host))
+}

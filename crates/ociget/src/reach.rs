@@ -1,0 +1,165 @@
+//! Which addresses a name may lead to.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::address;
+
+/// How long a name that did not resolve is not looked up again for the sake of a proxy.
+const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
+/// How many such names are remembered.
+const MAX_UNKNOWN: usize = 1024;
+
+/// What a name may stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reach {
+    /// Anything but a link-local address and a cloud's metadata service.
+    Anywhere,
+    /// No address that means something else to everybody: loopback, private, shared.
+    Public,
+}
+
+/// What is known of names.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Names that were resolved for a connection, and whether all of their addresses have ever been
+    /// internal.
+    connected: Mutex<HashMap<String, bool>>,
+    /// Names that did not resolve, and when.
+    unknown: Mutex<HashMap<String, Instant>>,
+}
+
+impl Names {
+    pub(crate) fn note_connected(&self, name: &str, addresses: &[SocketAddr]) {
+        if addresses.is_empty() {
+            return;
+        }
+        let are_internal = addresses
+            .iter()
+            .all(|address| address::is_internal(address.ip()));
+        let mut connected = lock(&self.connected);
+        *connected.entry(name.to_owned()).or_insert(true) &= are_internal;
+    }
+
+    pub(crate) fn is_internal(&self, name: &str) -> bool {
+        lock(&self.connected).get(name).copied().unwrap_or(false)
+    }
+
+    pub(crate) fn note_unknown(&self, name: &str, now: Instant) {
+        let mut unknown = lock(&self.unknown);
+        if unknown.len() >= MAX_UNKNOWN {
+            unknown.clear();
+        }
+        unknown.insert(name.to_owned(), now);
+    }
+
+    pub(crate) fn is_unknown(&self, name: &str, now: Instant) -> bool {
+        let noted = lock(&self.unknown).get(name).copied();
+        noted.is_some_and(|noted| now.saturating_duration_since(noted) < UNKNOWN_LIFE)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a name is not connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RefusedAddress {
+    #[error("the name resolves to a link-local address or to a cloud's metadata service")]
+    OffLimits,
+    #[error(
+        "the name resolves to an internal address, and this registry may not send us to one; if \
+         that is right, allow the host as a private realm"
+    )]
+    Internal,
+    #[error(
+        "the name does not resolve here, a proxy would be asked for it, and it is one of an \
+         internal network; if that is right, allow the host as a private realm"
+    )]
+    LocalName,
+}
+
+impl Reach {
+    /// Those of a name's addresses that may be connected to; none is left only if there was none.
+    pub(crate) fn among(
+        self,
+        mut found: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, RefusedAddress> {
+        let were_any = !found.is_empty();
+        found.retain(|address| self.holds(*address));
+        if were_any && found.is_empty() {
+            return Err(self.refusal());
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn holds(self, address: SocketAddr) -> bool {
+        match self {
+            Self::Anywhere => !address::is_off_limits(address.ip()),
+            Self::Public => !address::is_internal(address.ip()),
+        }
+    }
+
+    pub(crate) fn refusal(self) -> RefusedAddress {
+        match self {
+            Self::Anywhere => RefusedAddress::OffLimits,
+            Self::Public => RefusedAddress::Internal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_addresses_of_a_name_only_those_in_reach_are_kept() {
+        let addresses = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let (public, private, link) = ("93.184.216.34:0", "10.0.0.1:0", "169.254.169.254:0");
+        for (reach, found, expected) in [
+            (
+                Reach::Anywhere,
+                vec![public, private, link],
+                Some(vec![public, private]),
+            ),
+            (
+                Reach::Public,
+                vec![public, private, link],
+                Some(vec![public]),
+            ),
+            (Reach::Anywhere, vec![link], None),
+            (Reach::Anywhere, vec!["[fe80::1]:0"], None),
+            (Reach::Public, vec![private, "[::1]:0", "[fd00::1]:0"], None),
+            (Reach::Public, vec![], Some(vec![])),
+            (Reach::Anywhere, vec!["168.63.129.16:0"], None),
+            (Reach::Anywhere, vec!["[2002:a9fe:a9fe::]:0"], None),
+            (
+                Reach::Public,
+                vec!["[2002:7f00:1::]:0", "198.18.0.1:0"],
+                None,
+            ),
+        ] {
+            let kept = reach.among(addresses(&found)).ok();
+            assert_eq!(kept, expected.map(|list| addresses(&list)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_did_not_resolve_is_looked_up_again_later() {
+        let names = Names::default();
+        let start = Instant::now();
+        names.note_unknown("a.example", start);
+        assert!(names.is_unknown("a.example", start));
+        assert!(!names.is_unknown("b.example", start));
+        assert!(!names.is_unknown("a.example", start + UNKNOWN_LIFE));
+        for number in 0..2 * MAX_UNKNOWN {
+            names.note_unknown(&format!("{number}.example"), start);
+        }
+        assert!(lock(&names.unknown).len() <= MAX_UNKNOWN);
+    }
+}

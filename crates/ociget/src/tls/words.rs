@@ -1,0 +1,306 @@
+//! What TLS trouble is, in words for people: no names of types, dates as dates, and what to do.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError};
+
+use crate::clock;
+use crate::printable;
+
+/// The key and signature algorithms that the provider `ring` can check.
+const ALGORITHMS: &str =
+    "RSA of 2048 to 8192 bits, ECDSA P-256 and P-384, and Ed25519, but not ECDSA P-521";
+
+/// TLS that did not come about.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) reason: String,
+    /// What to do about it, after a semicolon; empty if nobody knows.
+    pub(crate) advice: String,
+    /// Whether the next attempt ends in the same way.
+    pub(crate) is_final: bool,
+}
+
+/// Returns the TLS error that this is, in however many I/O errors it was wrapped: their `source()`
+/// skips what they hold.
+pub(crate) fn tls_error<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    tls_error(error.downcast_ref::<io::Error>()?.get_ref()?)
+}
+
+/// Returns what `error` means.
+pub(crate) fn of(error: &rustls::Error) -> Trouble {
+    let settled = |reason: String, advice: &str| Trouble {
+        reason,
+        advice: advice.to_owned(),
+        is_final: true,
+    };
+    match error {
+        rustls::Error::InvalidCertificate(found) => certificate(found),
+        rustls::Error::InvalidMessage(_) => settled(
+            "it does not speak TLS".to_owned(),
+            "; a registry without TLS has to be named for plain http (--plain-http, Options::plain_http)",
+        ),
+        rustls::Error::AlertReceived(found) => alert(*found),
+        rustls::Error::PeerIncompatible(_) => settled(
+            "the server and this program have no TLS version (1.2 or 1.3), cipher or key exchange in common"
+                .to_owned(),
+            "",
+        ),
+        rustls::Error::PeerMisbehaved(_) => {
+            settled("the server breaks the rules of TLS".to_owned(), "")
+        }
+        rustls::Error::NoCertificatesPresented => {
+            settled("the server sends no certificate".to_owned(), "")
+        }
+        other => Trouble {
+            reason: format!("the TLS handshake failed: {}", printable::text(other)),
+            advice: String::new(),
+            is_final: false,
+        },
+    }
+}
+
+/// Returns what is wrong with a certificate: of the server, or one that was named as an authority.
+pub(crate) fn certificate(error: &CertificateError) -> Trouble {
+    let clock = "; have it renewed, or this machine's clock is wrong";
+    let authority = "; name a PEM file with its authority (--ca-file, Options::ca_files)";
+    let (reason, advice) = match error {
+        CertificateError::ExpiredContext { time, not_after } => (
+            format!("its certificate expired on {}, and it is {} now", date(*not_after), date(*time)),
+            clock,
+        ),
+        CertificateError::Expired => ("its certificate has expired".to_owned(), clock),
+        CertificateError::NotValidYetContext { time, not_before } => (
+            format!(
+                "its certificate is not valid before {}, and it is {} now",
+                date(*not_before),
+                date(*time)
+            ),
+            "; wait until then, or this machine's clock is wrong",
+        ),
+        CertificateError::NotValidYet => (
+            "its certificate is not valid yet".to_owned(),
+            "; wait until it is, or this machine's clock is wrong",
+        ),
+        CertificateError::UnknownIssuer => (
+            "its certificate is signed by an authority that is not trusted here".to_owned(),
+            authority,
+        ),
+        CertificateError::NotValidForNameContext { expected, presented } => (
+            format!(
+                "its certificate is not for {}, but for {}",
+                printable::text(expected.to_str()),
+                names(presented)
+            ),
+            "; use one of those names, or have the certificate issued for this one",
+        ),
+        CertificateError::NotValidForName => (
+            "its certificate is for another name".to_owned(),
+            "; have the certificate issued for this one",
+        ),
+        CertificateError::Revoked => ("its certificate was revoked".to_owned(), ""),
+        CertificateError::BadSignature => (
+            "the signature of its certificate is wrong".to_owned(),
+            "; an authority of the same name may have another key by now: name the new one with --ca-file",
+        ),
+        CertificateError::BadEncoding => (
+            "its certificate cannot be read; it may be of version 1, and version 3 is needed".to_owned(),
+            "",
+        ),
+        CertificateError::UnhandledCriticalExtension => (
+            "its certificate has a critical extension that this program does not know".to_owned(),
+            "",
+        ),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => (
+            "its certificate is not meant for servers (extended key usage)".to_owned(),
+            "",
+        ),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+            format!(
+                "its certificate has a key or a signature of a kind that this program cannot check; it checks {ALGORITHMS}"
+            ),
+            "; have the certificate issued with another key",
+        ),
+        CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
+            Some(webpki::Error::CaUsedAsEndEntity) => (
+                "its certificate is that of an authority (CA:TRUE), which is not trusted here as a server's"
+                    .to_owned(),
+                "; to trust this very certificate, name a PEM file with it (--ca-file, Options::ca_files)",
+            ),
+            Some(webpki::Error::UnsupportedCertVersion) => (
+                "its certificate is not of version 3".to_owned(),
+                "; have it issued again",
+            ),
+            Some(webpki::Error::NameConstraintViolation) => (
+                "its authority may not issue certificates for this name".to_owned(),
+                "",
+            ),
+            Some(webpki::Error::EndEntityUsedAsCa) => (
+                "its certificate is signed by one that is not an authority's (CA:FALSE)".to_owned(),
+                "",
+            ),
+            _ => ("its certificate is not acceptable".to_owned(), ""),
+        },
+        _ => ("its certificate is not acceptable".to_owned(), ""),
+    };
+    Trouble {
+        reason,
+        advice: advice.to_owned(),
+        is_final: true,
+    }
+}
+
+/// An alert (RFC 8446, 6), by the name that the RFC gives it.
+fn alert(alert: AlertDescription) -> Trouble {
+    let client = "; it may want a client certificate, or another one (--cert, --key)";
+    let (name, advice, is_final) = match alert {
+        AlertDescription::HandshakeFailure => (
+            "handshake_failure",
+            format!("{client}, or a key of another kind: this program takes {ALGORITHMS}"),
+            true,
+        ),
+        AlertDescription::BadCertificate => ("bad_certificate", client.to_owned(), true),
+        AlertDescription::UnsupportedCertificate => {
+            ("unsupported_certificate", client.to_owned(), true)
+        }
+        AlertDescription::CertificateRevoked => ("certificate_revoked", client.to_owned(), true),
+        AlertDescription::CertificateExpired => ("certificate_expired", client.to_owned(), true),
+        AlertDescription::CertificateUnknown => ("certificate_unknown", client.to_owned(), true),
+        AlertDescription::UnknownCA => ("unknown_ca", client.to_owned(), true),
+        AlertDescription::AccessDenied => ("access_denied", client.to_owned(), true),
+        AlertDescription::CertificateRequired => ("certificate_required", client.to_owned(), true),
+        AlertDescription::ProtocolVersion => (
+            "protocol_version",
+            "; this program speaks TLS 1.2 and 1.3".to_owned(),
+            true,
+        ),
+        AlertDescription::InsufficientSecurity => ("insufficient_security", String::new(), true),
+        AlertDescription::UnrecognisedName => (
+            "unrecognized_name",
+            "; the server knows no host of this name".to_owned(),
+            true,
+        ),
+        AlertDescription::InternalError => ("internal_error", String::new(), false),
+        other => {
+            let reason = format!("the server ended TLS with alert {}", u8::from(other));
+            return Trouble {
+                reason,
+                advice: client.to_owned(),
+                is_final: true,
+            };
+        }
+    };
+    Trouble {
+        reason: format!("the server ended TLS with the alert {name}"),
+        advice,
+        is_final,
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    clock::shown(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()))
+}
+
+/// The names in a certificate, which come as `DnsName("a")`.
+fn names(presented: &[String]) -> String {
+    if presented.is_empty() {
+        return "no host at all (it has no subject alternative name)".to_owned();
+    }
+    let bare = |name: &String| {
+        let inner = name
+            .split_once('(')
+            .map_or(name.as_str(), |(_, inner)| inner);
+        printable::text(inner.trim_end_matches(')').trim_matches('"'))
+    };
+    let mut all: Vec<String> = presented.iter().take(8).map(bare).collect();
+    if presented.len() > all.len() {
+        all.push(format!("{} more", presented.len() - all.len()));
+    }
+    all.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    #[test]
+    fn certificate_trouble_is_told_in_words_of_people() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let other = |error: webpki::Error| {
+            CertificateError::Other(rustls::OtherError(std::sync::Arc::new(error)))
+        };
+        for (error, words) in [
+            (
+                CertificateError::ExpiredContext {
+                    time: at(1_795_693_683),
+                    not_after: at(1_609_502_400),
+                },
+                &["expired on 2021-01-01 12:00:00 UTC", "2026-11-26", "clock"][..],
+            ),
+            (
+                CertificateError::NotValidYetContext {
+                    time: at(0),
+                    not_before: at(1_609_502_400),
+                },
+                &["not valid before 2021-01-01", "1970-01-01", "clock"],
+            ),
+            (CertificateError::UnknownIssuer, &["--ca-file"]),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("reg.test").unwrap(),
+                    presented: vec!["DnsName(\"a.test\")".into(), "IpAddress(10.0.0.1)".into()],
+                },
+                &["not for reg.test, but for a.test, 10.0.0.1"],
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected: ServerName::try_from("10.0.0.1").unwrap(),
+                    presented: vec![],
+                },
+                &["not for 10.0.0.1", "no subject alternative name"],
+            ),
+            (
+                other(webpki::Error::CaUsedAsEndEntity),
+                &["CA:TRUE", "--ca-file"],
+            ),
+            (other(webpki::Error::EmptyEkuExtension), &["not acceptable"]),
+            (CertificateError::BadEncoding, &["version 3"]),
+        ] {
+            let trouble = certificate(&error);
+            let text = format!("{}{}", trouble.reason, trouble.advice);
+            for word in words {
+                assert!(text.contains(word), "{error:?}: {text}");
+            }
+            for name in ["DnsName", "UnknownIssuer", "CaUsed", "Error", "proxy"] {
+                assert!(!text.contains(name), "{error:?}: {text}");
+            }
+            assert!(trouble.is_final);
+        }
+    }
+
+    #[test]
+    fn alerts_have_the_names_of_the_rfc() {
+        for (found, word) in [
+            (AlertDescription::HandshakeFailure, "P-521"),
+            (
+                AlertDescription::CertificateRequired,
+                "certificate_required; it may want",
+            ),
+            (AlertDescription::DecodeError, "alert 50"),
+        ] {
+            let trouble = of(&rustls::Error::AlertReceived(found));
+            let text = format!("{}{}", trouble.reason, trouble.advice);
+            assert!(text.contains(word), "{text}");
+        }
+    }
+}

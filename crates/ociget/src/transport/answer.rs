@@ -1,0 +1,176 @@
+//! What came back, and the reading of it.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderMap};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use crate::error::Error;
+use crate::floor::{Floor, MinRate};
+use crate::refusal::NeedsTls;
+use crate::transport::trouble::{Failure, Trouble, causes, no_progress};
+
+/// A document has to be whole after so many stall limits: one byte at a time is progress, and would
+/// hold us for as long as it pleases the other side.
+const DOCUMENT_PATIENCE: u32 = 5;
+
+/// What came back, its body unread.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(super) response: http::Response<Incoming>,
+    /// The URL asked for, as it may be shown.
+    pub(super) asked: String,
+    /// The URL that gave the answer, as it may be shown.
+    pub(crate) url: String,
+    /// Whether it came from the origin that was asked, not from where that redirected to.
+    pub(crate) at_home: bool,
+    /// The proxy that the request was sent to in clear.
+    pub(crate) proxy: Option<String>,
+    /// Where TLS was not spoken: why.
+    pub(super) in_clear: Option<NeedsTls>,
+    pub(crate) attempts: u32,
+    pub(super) stall_timeout: Duration,
+    pub(super) min_rate: MinRate,
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// One header as text.
+    pub(crate) fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    }
+
+    /// How many bytes the body will have, where the answer says so.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.response.body().size_hint().exact()
+    }
+
+    /// Where it comes from, for people.
+    pub(crate) fn at(&self) -> String {
+        match self.redirected_from() {
+            Some(from) => format!("{} (to which {from} redirects)", self.url),
+            None => self.url.clone(),
+        }
+    }
+
+    /// The URL asked for, if another one gave the answer.
+    pub(crate) fn redirected_from(&self) -> Option<String> {
+        (self.url != self.asked).then(|| self.asked.clone())
+    }
+
+    /// Whether a refusal with this body says that TLS was expected.
+    pub(crate) fn needs_tls(&self, body: &[u8]) -> Option<NeedsTls> {
+        let reason = self.in_clear?;
+        let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+        let says = ["https", "ssl-enabled", "tls"]
+            .iter()
+            .any(|word| text.contains(word));
+        (self.status() == StatusCode::BAD_REQUEST && says).then_some(reason)
+    }
+
+    /// The body's encoding, if it is not the identity that was asked for.
+    pub(crate) fn encoding(&self) -> Option<&str> {
+        let encoding = self.header(header::CONTENT_ENCODING)?;
+        (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
+    }
+
+    /// The next bytes. The clock of the stall limit runs only while somebody waits for them.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        loop {
+            let frame = self.response.body_mut().frame();
+            match tokio::time::timeout(self.stall_timeout, frame).await {
+                Ok(Some(Ok(frame))) => {
+                    // Trailers are none of our business.
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+                Ok(Some(Err(error))) => return Err(causes(&error)),
+                Ok(None) => return Ok(None),
+                Err(_) => return Err(no_progress(self.stall_timeout)),
+            }
+        }
+    }
+
+    /// The whole body, if it has at most `cap` bytes and does not take forever.
+    pub(crate) async fn read(&mut self, cap: u64) -> Result<Bytes, Failure> {
+        let limit = self.stall_timeout.saturating_mul(DOCUMENT_PATIENCE);
+        match tokio::time::timeout(limit, self.gather(cap)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.broken(format!(
+                "a small document was not there after {} s",
+                limit.as_secs_f32()
+            ))),
+        }
+    }
+
+    /// At most `cap` bytes of the body, or as many as came in a short time.
+    pub(crate) async fn read_start(&mut self, cap: usize) -> Vec<u8> {
+        let limit = self.stall_timeout.saturating_mul(DOCUMENT_PATIENCE);
+        let mut body = Vec::new();
+        let reading = async {
+            while body.len() < cap {
+                match self.chunk().await {
+                    Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                    Ok(None) | Err(_) => break,
+                }
+            }
+        };
+        let _ = tokio::time::timeout(limit, reading).await;
+        body.truncate(cap);
+        body
+    }
+
+    fn broken(&self, reason: String) -> Failure {
+        Failure::Connection(Box::new(Trouble {
+            url: self.url.clone(),
+            redirected_from: self.redirected_from(),
+            reason,
+            advice: "; check the network".to_owned(),
+            is_final: false,
+            proxy: None,
+        }))
+    }
+
+    async fn gather(&mut self, cap: u64) -> Result<Bytes, Failure> {
+        let too_long = |at: &str| {
+            Failure::Error(Error::protocol(
+                at,
+                format!("it sends a document of more than {cap} bytes"),
+            ))
+        };
+        if self.length().is_some_and(|length| length > cap) {
+            return Err(too_long(&self.at()));
+        }
+        let mut body = Vec::new();
+        let mut floor = Floor::new(self.min_rate);
+        floor.start(Instant::now());
+        loop {
+            let chunk = match self.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => return Ok(body.into()),
+                Err(reason) => return Err(self.broken(reason)),
+            };
+            if let Err(slow) = floor.receive(chunk.len(), Instant::now()) {
+                return Err(self.broken(slow));
+            }
+            let length = u64::try_from(body.len() + chunk.len()).unwrap_or(u64::MAX);
+            if length > cap {
+                return Err(too_long(&self.at()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+}
