@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,6 +11,7 @@ use ociget::{Digest, Platform};
 
 use crate::injection;
 use crate::limits::LimitArgs;
+use crate::network::NetworkArgs;
 use crate::spool::SpoolArgs;
 use crate::subject::Subject;
 
@@ -210,47 +210,6 @@ struct ImageArgs {
     timings: bool,
 }
 
-#[derive(Debug, ClapArgs)]
-#[command(next_help_heading = "Network options")]
-struct NetworkArgs {
-    /// Registry to talk to without TLS; may be repeated (loopback always is)
-    #[arg(long, value_name = "HOST[:PORT]")]
-    plain_http: Vec<String>,
-    /// Talk to registries on loopback with TLS, too
-    #[arg(long)]
-    tls_on_loopback: bool,
-    /// PEM file with certificate authorities to trust besides the system's; may be repeated
-    #[arg(long, value_name = "FILE")]
-    ca_file: Vec<PathBuf>,
-    /// PEM file with the certificate to show to the registry
-    #[arg(long, value_name = "FILE")]
-    cert: Option<PathBuf>,
-    /// PEM file with the key of that certificate [default: in the same file]
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
-    /// Directory with HOST/hosts.toml for registries that have mirrors, as containerd has it
-    #[arg(long, value_name = "DIR")]
-    hosts_dir: Option<PathBuf>,
-    /// Internal token server or storage that a public registry may send us to; may be repeated
-    #[arg(long, value_name = "HOST[:PORT]")]
-    allow_private_realm: Vec<String>,
-    /// File with credentials, as docker and podman keep them
-    #[arg(long, value_name = "FILE")]
-    authfile: Option<PathBuf>,
-    /// Layers that are fetched and decompressed at once [default: 3]
-    #[arg(long, value_name = "N")]
-    parallel_layers: Option<NonZeroUsize>,
-    /// Give up when no byte arrived for this long, in seconds
-    #[arg(long, value_name = "SECONDS")]
-    stall_timeout: Option<u64>,
-    /// Bytes per second below which a download counts as stalled, 0 for none [default: 1K]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    min_rate: Option<u64>,
-    /// Time over which --min-rate is averaged: a number of s, m, h or d [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
-    min_rate_window: Option<Duration>,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Codec {
     Zstd,
@@ -314,6 +273,7 @@ impl Pull {
             &self.image_options,
             &self.limits,
             &self.network,
+            &self.image,
         )?;
         for (architecture, file) in [("amd64", &self.agent_amd64), ("arm64", &self.agent_arm64)] {
             if let Some(file) = file {
@@ -341,6 +301,7 @@ impl Build {
             &self.image_options,
             &self.limits,
             &self.network,
+            &self.source,
         )
     }
 }
@@ -350,6 +311,7 @@ fn resolve(
     image: &ImageArgs,
     limits: &LimitArgs,
     network: &NetworkArgs,
+    source: &str,
 ) -> anyhow::Result<Options> {
     let mut options = Options::default();
     if let Some(platform) = &target.platform {
@@ -376,10 +338,7 @@ fn resolve(
         options.threads = threads;
     }
     limits.apply(&mut options.limits);
-    if let Some(layers) = network.parallel_layers {
-        options.parallel_layers = layers;
-    }
-    network.apply(&mut options.network);
+    network.apply(&mut options, source)?;
     Ok(options)
 }
 
@@ -409,34 +368,6 @@ fn compressor(image: &ImageArgs) -> Result<Compressor, UsageError> {
     }
 }
 
-impl NetworkArgs {
-    fn apply(&self, options: &mut ociget::Options) {
-        options.plain_http.extend(self.plain_http.iter().cloned());
-        options.plain_http_on_loopback = !self.tls_on_loopback;
-        options.ca_files.clone_from(&self.ca_file);
-        options.client_certificate = self
-            .cert
-            .as_ref()
-            .map(|cert| ociget::ClientCertificate::new(cert, self.key.as_ref().unwrap_or(cert)));
-        options.hosts_dir.clone_from(&self.hosts_dir);
-        options
-            .allow_private_realms
-            .clone_from(&self.allow_private_realm);
-        if let Some(file) = &self.authfile {
-            options.credentials = Arc::new(ociget::Keychain::from_file(file));
-        }
-        if let Some(seconds) = self.stall_timeout {
-            options.stall_timeout = Duration::from_secs(seconds);
-        }
-        if let Some(bytes) = self.min_rate {
-            options.min_rate = bytes;
-        }
-        if let Some(window) = self.min_rate_window {
-            options.min_rate_window = window;
-        }
-    }
-}
-
 /// Bytes, with K, M, G or T for powers of 1024.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -456,7 +387,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A time span, with s, m, h or d after it; without, it is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match text.get(digits.len()..).unwrap_or_default() {
         "" | "s" => Some(1),

@@ -10,6 +10,7 @@ mod injection;
 mod inspect;
 mod limits;
 mod list;
+mod network;
 mod output;
 mod pull;
 mod render;

@@ -3,6 +3,7 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use hpcc_rootfs::{Event, Progress, Summary};
@@ -104,16 +105,41 @@ pub(crate) fn progress(global: &Global) -> Progress {
     Progress::new(move |event| plain(event, verbose))
 }
 
-/// Returns the callback for events of the network: it prints warnings, unless `--quiet` is given.
+/// Returns the callback for events of the network: it prints warnings and long pauses, with
+/// `--verbose` every retry, every change of host and notes, and with `--quiet` nothing.
 pub(crate) fn network(global: &Global) -> ociget::Progress {
     if global.quiet {
         return ociget::Progress::default();
     }
-    ociget::Progress::new(|event| {
-        if let ociget::Event::Warning { text } = event {
-            say(&format!("warning: {text}"));
+    let verbose = global.verbose;
+    ociget::Progress::new(move |event| {
+        if let Some(line) = of_network(event, verbose) {
+            say(&line);
         }
     })
+}
+
+/// A pause of this length is told without `--verbose`, so that the program does not seem to hang.
+const LONG_PAUSE: Duration = Duration::from_secs(3);
+
+fn of_network(event: &ociget::Event<'_>, verbose: bool) -> Option<String> {
+    match event {
+        ociget::Event::Warning { text } => Some(format!("warning: {text}")),
+        ociget::Event::Retry {
+            url,
+            attempt,
+            pause,
+            reason,
+        } if verbose || *pause >= LONG_PAUSE => Some(format!(
+            "retry {attempt} in {:.1} s: {url}: {reason}",
+            pause.as_secs_f32()
+        )),
+        ociget::Event::NextHost { host, reason } if verbose => {
+            Some(format!("asking the next host after {host}: {reason}"))
+        }
+        ociget::Event::Note { text } if verbose => Some((*text).to_owned()),
+        _ => None,
+    }
 }
 
 fn plain(event: &Event<'_>, verbose: bool) {

@@ -1,0 +1,206 @@
+//! The options of registries: how to reach them, whom to trust, who we are, how patient to be.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use hpcc_rootfs::Options;
+use ociget::{ClientCertificate, Keychain, Login, OneLogin, Proxies, Request, SourceSpec};
+
+use crate::args::{UsageError, duration, size};
+
+/// Most bytes of a login on stdin.
+const MAX_LOGIN: u64 = 64 << 10;
+
+/// The options of registries and of the way to them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network options")]
+pub(crate) struct NetworkArgs {
+    /// Registry to talk to without TLS; may be repeated (loopback always is)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    plain_http: Vec<String>,
+    /// Talk to registries on loopback with TLS, too
+    #[arg(long)]
+    tls_on_loopback: bool,
+    /// PEM file with certificate authorities to trust besides the system's; may be repeated
+    #[arg(long, value_name = "FILE")]
+    ca_file: Vec<PathBuf>,
+    /// PEM file with the certificate to show to the registry
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// PEM file with the key of that certificate [default: in the same file]
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Directory with HOST/hosts.toml for registries that have mirrors, as containerd has it
+    #[arg(long, value_name = "DIR")]
+    hosts_dir: Option<PathBuf>,
+    /// Proxy for all connections, instead of those of the environment and for loopback too:
+    /// [http|https|socks5|socks5h]://[USER:PASSWORD@]HOST:PORT, or "none"
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Hosts that --proxy is not used for, in the form of NO_PROXY
+    #[arg(long, value_name = "LIST", requires = "proxy")]
+    no_proxy: Option<String>,
+    /// Internal token server or storage that a public registry may send us to; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]")]
+    allow_private_realm: Vec<String>,
+    /// File with credentials, as docker and podman keep them
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+    /// Read USER:PASSWORD for the image's registry from stdin
+    #[arg(long, conflicts_with = "authfile")]
+    creds_stdin: bool,
+    /// Layers that are fetched and decompressed at once [default: 3]
+    #[arg(long, value_name = "N")]
+    parallel_layers: Option<NonZeroUsize>,
+    /// Number of concurrent ranges per layer over 64M, for stores with slow connections [default: 1]
+    #[arg(long, value_name = "N")]
+    ranges: Option<NonZeroU32>,
+    /// Number of times to try a failed request again [default: 10, or any number with --retry-for]
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+    /// Longest time to try a failed request again: a number of s, m, h or d [default: 35s, or any
+    /// time with --retries]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    retry_for: Option<Duration>,
+    /// Give up when no byte arrived for this long, in seconds
+    #[arg(long, value_name = "SECONDS")]
+    stall_timeout: Option<u64>,
+    /// Bytes per second below which a download counts as stalled, 0 for none [default: 1K]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    min_rate: Option<u64>,
+    /// Time over which --min-rate is averaged: a number of s, m, h or d [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    min_rate_window: Option<Duration>,
+}
+
+impl NetworkArgs {
+    /// Sets what was given. `source` is the image, whose registry a login from stdin is for.
+    pub(crate) fn apply(&self, options: &mut Options, source: &str) -> anyhow::Result<()> {
+        if let Some(layers) = self.parallel_layers {
+            options.parallel_layers = layers;
+        }
+        let options = &mut options.network;
+        options.proxies = match self.proxy.as_deref() {
+            Some("none") => Proxies::none(),
+            Some(url) => Proxies::all(url, self.no_proxy.as_deref().unwrap_or_default())
+                .map_err(|error| UsageError(format!("--proxy: {error}")))?,
+            None => Proxies::from_env(),
+        };
+        (options.retries, options.retry_for) = match (self.retries, self.retry_for) {
+            (Some(retries), Some(time)) => (retries, time),
+            (Some(retries), None) => (retries, Duration::MAX),
+            (None, Some(time)) => (u32::MAX, time),
+            (None, None) => (options.retries, options.retry_for),
+        };
+        if let Some(parallel) = self.ranges {
+            options.ranges.parallel = parallel.get();
+        }
+        if self.creds_stdin {
+            options.credentials = Arc::new(login(source)?);
+        }
+        options.plain_http.extend(self.plain_http.iter().cloned());
+        options.plain_http_on_loopback = !self.tls_on_loopback;
+        options.ca_files.clone_from(&self.ca_file);
+        options.client_certificate = self
+            .cert
+            .as_ref()
+            .map(|cert| ClientCertificate::new(cert, self.key.as_ref().unwrap_or(cert)));
+        options.hosts_dir.clone_from(&self.hosts_dir);
+        options
+            .allow_private_realms
+            .clone_from(&self.allow_private_realm);
+        if let Some(file) = &self.authfile {
+            options.credentials = Arc::new(Keychain::from_file(file));
+        }
+        if let Some(seconds) = self.stall_timeout {
+            options.stall_timeout = Duration::from_secs(seconds);
+        }
+        if let Some(bytes) = self.min_rate {
+            options.min_rate = bytes;
+        }
+        if let Some(window) = self.min_rate_window {
+            options.min_rate_window = window;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the login for the registry of `source` from stdin. No error repeats what was read.
+fn login(source: &str) -> anyhow::Result<OneLogin> {
+    let request = Request::parse(source, None).map_err(hpcc_rootfs::Error::from)?;
+    let SourceSpec::Registry(reference) = request.spec() else {
+        return Err(usage(
+            "the image comes from a file, and a login is for a registry",
+        ));
+    };
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return Err(usage(
+            "stdin is a terminal, which would show the password; use a pipe",
+        ));
+    }
+    let mut text = Vec::new();
+    let read = stdin.lock().take(MAX_LOGIN + 1).read_to_end(&mut text);
+    read.context("cannot read the login from stdin")?;
+    let (user, password) = parse(&text).map_err(usage)?;
+    let login = Login::password(user, password, "stdin (--creds-stdin)");
+    Ok(OneLogin::new(reference.registry(), login))
+}
+
+fn usage(what: &str) -> anyhow::Error {
+    UsageError(format!("--creds-stdin: {what}")).into()
+}
+
+/// Splits `USER:PASSWORD`, of which the end of the line is not a part.
+fn parse(text: &[u8]) -> Result<(&str, &str), &'static str> {
+    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_LOGIN) {
+        return Err("found more than 64 KiB on stdin, expected one line USER:PASSWORD");
+    }
+    let text = std::str::from_utf8(text).map_err(|_| "stdin does not hold UTF-8")?;
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err("found nothing on stdin, expected one line USER:PASSWORD");
+    }
+    if line.contains(['\n', '\r']) {
+        return Err("found several lines on stdin, expected one line USER:PASSWORD");
+    }
+    match line.split_once(':') {
+        Some((user, password)) if !user.is_empty() => Ok((user, password)),
+        _ => Err("found no USER: on stdin, expected one line USER:PASSWORD"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn login_on_stdin_is_one_line_and_no_error_repeats_it() {
+        for (text, expected) in [
+            ("bob:s3cret", Some(("bob", "s3cret"))),
+            ("bob:s3cret\n", Some(("bob", "s3cret"))),
+            ("bob:s3cret\r\n", Some(("bob", "s3cret"))),
+            ("bob:s3:cret ", Some(("bob", "s3:cret "))),
+            ("bob:", Some(("bob", ""))),
+            ("s3cret", None),
+            (":s3cret", None),
+            ("bob:s3cret\nmore", None),
+            ("\n", None),
+            ("", None),
+        ] {
+            let found = parse(text.as_bytes());
+            assert_eq!(found.ok(), expected, "{text:?}");
+            if let Err(error) = found {
+                assert!(!error.contains("s3cret"), "{error}");
+            }
+        }
+        assert!(parse(b"bob:\xff").is_err());
+        assert!(parse(&vec![b'a'; (64 << 10) + 1]).is_err());
+    }
+}
