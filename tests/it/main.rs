@@ -16,6 +16,8 @@ mod registry_faults;
 mod registry_helpers;
 mod registry_library;
 mod registry_mirrors;
+mod registry_proxies;
+mod registry_proxies_real;
 mod registry_pull;
 mod registry_real;
 mod registry_security;

@@ -46,7 +46,7 @@ fn a_blob_cut_at_any_of_fifty_positions_arrives_whole() {
         let asked = seen.iter().filter(|seen| seen.path.contains(&layer));
         ranges.extend(asked.filter_map(|seen| seen.header("range").map(str::to_owned)));
         // What was cut before its first byte is asked for as a whole.
-        expected.extend((at > 0).then(|| format!("bytes={at}-")));
+        expected.extend((at > 0).then(|| format!("bytes={at}-{}", whole - 1)));
     }
     assert_eq!(ranges, expected);
 }

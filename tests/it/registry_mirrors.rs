@@ -131,8 +131,12 @@ fn a_mirror_that_dies_in_the_middle_is_followed_by_the_next_host_from_there() {
         .flat_map(|registry| registry.requests())
         .filter_map(|request| request.header("range").map(str::to_owned))
         .collect();
-    assert!(ranges.contains(&"bytes=200000-".to_owned()), "{ranges:?}");
-    assert!(ranges.contains(&"bytes=500000-".to_owned()), "{ranges:?}");
+    for start in ["bytes=200000-", "bytes=500000-"] {
+        assert!(
+            ranges.iter().any(|range| range.starts_with(start)),
+            "{ranges:?}"
+        );
+    }
     assert!(paths(&origin).iter().all(|path| path.contains("/blobs/")));
 }
 

@@ -44,7 +44,7 @@ fn an_own_authority_is_trusted_when_named_and_refused_when_not() {
 
     let error = pull(&reference, tls()).unwrap_err();
     assert!(
-        matches!(&error, Error::Unreachable { attempts: 1, reason, .. } if reason.contains("UnknownIssuer")),
+        matches!(&error, Error::Unreachable { attempts: 1, reason, .. } if reason.contains("not trusted here")),
         "{error:?}"
     );
 
@@ -63,7 +63,74 @@ fn an_own_authority_is_trusted_when_named_and_refused_when_not() {
     trusting.ca_files = vec![authority.cert()];
     let other_name = format!("localhost:{port}/app:v1");
     let error = pull(&other_name, trusting).unwrap_err().to_string();
-    assert!(error.contains("not valid for name"), "{error}");
+    assert!(error.contains("not for localhost, but for"), "{error}");
+}
+
+// rustls/webpki#205, seanmonstar/reqwest#2041
+#[test]
+fn self_signed_certificate_named_as_authority_is_trusted_for_its_names() {
+    let authority = Authority::new().unwrap();
+    let own = authority.own_issuer("DNS:localhost").unwrap();
+    let registry = Setup::default().tls(&own).start().unwrap();
+    filled(&registry);
+    let reference = format!("localhost:{}/app:v1", registry.addr().port());
+
+    let error = pull(&reference, tls()).unwrap_err();
+    assert!(
+        matches!(&error, Error::Unreachable { attempts: 1, advice, .. } if advice.contains("--ca-file")),
+        "{error:?}"
+    );
+    let mut trusting = tls();
+    trusting.ca_files = vec![own.cert.clone()];
+    assert!(pull(&reference, trusting.clone()).unwrap() > 100_000);
+
+    // Another certificate of the same subject.
+    let another = Authority::new().unwrap();
+    let other = another.own_issuer("DNS:localhost").unwrap();
+    let mut trusting_another = tls();
+    trusting_another.ca_files = vec![other.cert];
+    let error = pull(&reference, trusting_another).unwrap_err();
+    assert!(
+        matches!(error, Error::Unreachable { attempts: 1, .. }),
+        "{error:?}"
+    );
+    let error = pull(&registry_at_its_address(&registry), trusting)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("not for 127.0.0.1, but for localhost"),
+        "{error}"
+    );
+}
+
+// rustls/rustls#127
+#[test]
+fn certificate_without_alternative_names_is_told_as_such() {
+    let authority = Authority::new().unwrap();
+    let own = authority.own_issuer("").unwrap();
+    let registry = Setup::default().tls(&own).start().unwrap();
+    let mut trusting = tls();
+    trusting.ca_files = vec![own.cert.clone()];
+    let error = pull(&registry_at_its_address(&registry), trusting)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no subject alternative name"), "{error}");
+}
+
+// moby/moby#30798
+#[test]
+fn http_to_a_tls_port_names_the_option() {
+    let authority = Authority::new().unwrap();
+    let server = authority.server(NAMES).unwrap();
+    let registry = Setup::default().tls(&server).start().unwrap();
+    let error = pull(&registry_at_its_address(&registry), options())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("--tls-on-loopback"), "{error}");
+}
+
+fn registry_at_its_address(registry: &DockerRegistry) -> String {
+    format!("{}/app:v1", registry.addr())
 }
 
 #[test]
@@ -121,7 +188,7 @@ fn the_program_takes_authorities_and_certificates() {
     let target = ["--platform", "linux/amd64", "--tls-on-loopback"];
     let refused = place.pull(&reference, &target);
     assert_ne!(refused.status, Some(0));
-    assert!(refused.stderr.contains("UnknownIssuer"), "{refused:#?}");
+    assert!(refused.stderr.contains("--ca-file"), "{refused:#?}");
     let pulled = place.pull(&reference, &[&target[..], &["--ca-file", ca]].concat());
     assert!(pulled.line().contains("sha256"), "{pulled:#?}");
     let usage = place.pull(&reference, &["--key", ca]);

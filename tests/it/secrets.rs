@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use test_support::image::{Image, Layer, Store};
-use test_support::registry::{Action, Fault, Registry};
+use test_support::registry::{Action, Auth, Fault, Registry};
 
 use crate::cli::{Outcome, Place, outcome, program};
 
@@ -170,6 +170,98 @@ fn credentials_in_answers_of_a_registry_are_not_repeated() {
         &[],
         json!({"errors": [{"code": "DENIED", "message": words}]}),
     );
+}
+
+#[test]
+fn credentials_of_the_environment_stdin_helpers_and_options_are_not_repeated() {
+    // A registry that takes another password, so that every way ends in an error.
+    let mut store = Store::new();
+    let manifest = image().add_to(&mut store);
+    store.tag("latest", &manifest);
+    let auth = Auth::Basic {
+        user: "ada".into(),
+        password: "another".into(),
+    };
+    let registry = Registry::serve_with(store, auth).unwrap();
+    let reference = format!("{}/team/image:latest", registry.addr());
+    let place = Place::new();
+    let bin = place.path("bin");
+    fs::create_dir_all(&bin).unwrap();
+    let helper = format!(
+        "#!/bin/sh\necho 'got {SECRET} for ada' >&2\necho '{{\"Username\":\"ada\",\"Secret\":\"{SECRET}\"}}'\n"
+    );
+    let program_of_helper = bin.join("docker-credential-chatty");
+    fs::write(&program_of_helper, helper).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&program_of_helper, mode).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let host = registry.addr();
+    let proxy = format!("socks5://bob:{SECRET}@127.0.0.1:1");
+    for (variable, value, arguments, stdin) in [
+        (
+            "DOCKER_AUTH_CONFIG",
+            format!("{{\"auths\":{{\"{host}\":\"{SECRET}\"}}}}"),
+            &[][..],
+            "",
+        ),
+        ("DOCKER_AUTH_CONFIG", SECRET.to_owned(), &[], ""),
+        (
+            "DOCKER_AUTH_CONFIG",
+            format!(
+                "{{\"auths\":{{\"{host}\":{{\"username\":\"ada\",\"password\":\"{SECRET}\"}}}}}}"
+            ),
+            &[],
+            "",
+        ),
+        (
+            "DOCKER_AUTH_CONFIG",
+            r#"{"credsStore":"chatty"}"#.to_owned(),
+            &[],
+            "",
+        ),
+        ("HTTPS_PROXY", format!("htp://bob:{SECRET}@h"), &[], ""),
+        ("HTTP_PROXY", format!("bob:{SECRET}@[bad"), &[], ""),
+        ("UNUSED", String::new(), &["--proxy", &proxy], ""),
+        (
+            "UNUSED",
+            String::new(),
+            &["--creds-stdin"],
+            "ada:s3cretpw\n",
+        ),
+        ("UNUSED", String::new(), &["--creds-stdin"], "s3cretpw"),
+        (
+            "UNUSED",
+            String::new(),
+            &["--creds-stdin"],
+            "ada:s3cretpw\nmore",
+        ),
+    ] {
+        for more in [&[][..], &["-v"], &["--json"]] {
+            let mut command = place.command(program());
+            command.args(["pull", &reference, "--agent", "agent"]);
+            command.args(arguments).args(more);
+            command.env("RUST_LOG", "trace").env("PATH", &path);
+            let input = place.path("input");
+            fs::write(&input, stdin).unwrap();
+            command.stdin(fs::File::open(&input).unwrap());
+            let refused = outcome(command.env(variable, &value));
+            assert_ne!(
+                refused.status,
+                Some(0),
+                "{variable} {arguments:?}: {refused:?}"
+            );
+            for stream in [&refused.stdout, &refused.stderr] {
+                assert!(
+                    !stream.contains("s3cret"),
+                    "{variable}={value} {arguments:?}: {stream}"
+                );
+                assert!(
+                    !stream.contains("tpw"),
+                    "{variable}={value} {arguments:?}: {stream}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

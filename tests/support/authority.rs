@@ -51,6 +51,22 @@ impl Authority {
         self.sign("server", &extensions)
     }
 
+    /// A certificate that is its own issuer and an authority's, as `openssl req -x509` makes it.
+    pub fn own_issuer(&self, names: &str) -> Result<Pair> {
+        let mut command = self.request("own", "own");
+        command.args(["-x509", "-days", "2"]);
+        if !names.is_empty() {
+            command.args(["-addext", &format!("subjectAltName={names}")]);
+        }
+        let pair = Pair {
+            cert: self.directory.path().join("own.pem"),
+            key: self.directory.path().join("own.key"),
+        };
+        command.arg("-out").arg(&pair.cert);
+        run(&mut command)?;
+        Ok(pair)
+    }
+
     /// A certificate for a client.
     pub fn client(&self) -> Result<Pair> {
         self.sign("client", "extendedKeyUsage=clientAuth\n")

@@ -23,6 +23,7 @@
 //! - [`contract`]: what every image promises to the guest that boots it.
 //! - [`image`]: layers, images, indexes, and the content store that holds them.
 //! - [`registry`]: serves a store on loopback, logs every request, injects faults.
+//! - [`proxy`]: an HTTP or a SOCKS proxy inside the process.
 //! - [`authority`]: a certificate authority of one's own.
 //! - [`docker_registry`], [`token_server`]: the real registry of Debian, and whom it trusts.
 //! - [`skopeo`], [`buildah`]: the tools that fill it.
@@ -36,6 +37,7 @@ pub mod contract;
 pub mod docker_registry;
 pub mod image;
 pub mod oracle;
+pub mod proxy;
 pub mod real_image;
 pub mod registry;
 pub mod skopeo;

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 30] = [
+const PROGRAMS: [(&str, &str); 32] = [
     // Compiles libFuzzer.
     ("c++", "g++"),
     // Oracles for images: other writers and readers.
@@ -25,6 +25,9 @@ const PROGRAMS: [(&str, &str); 30] = [
     ("umoci", "umoci"),
     ("skopeo", "skopeo"),
     ("docker-registry", "docker-registry"),
+    // Proxies between the client and that registry.
+    ("tinyproxy", "tinyproxy"),
+    ("squid", "squid"),
     ("setfattr", "attr"),
     ("setcap", "libcap2-bin"),
     ("htpasswd", "apache2-utils"),
