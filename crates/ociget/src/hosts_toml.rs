@@ -231,6 +231,8 @@ fn base(text: &str, override_path: bool) -> Option<Url> {
     // A wildcard is no host: the file for all registries is that of `_default`.
     let is_usable = matches!(url.scheme(), "http" | "https")
         && !url.host_str().unwrap_or_default().contains('*')
+        // A second scheme, as in `https://a://b`, is read as a path.
+        && !url.path().contains("//")
         && !text.contains('@')
         && url.has_host()
         && url.username().is_empty()
