@@ -273,10 +273,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-fn tcp<R: Clone>(resolver: R, timeout: Duration) -> HttpConnector<R>
-where
-    R: Service<Name>,
-{
+fn tcp<R: Clone + Service<Name>>(resolver: R, timeout: Duration) -> HttpConnector<R> {
     let mut connector = HttpConnector::new_with_resolver(resolver);
     connector.enforce_http(false);
     connector.set_nodelay(true);

@@ -58,13 +58,11 @@ pub(crate) async fn open(
             ));
         }
         let read = io.read_buf(&mut head).await;
-        match read.map_err(|error| broken(format!("it closed the connection: {error}")))? {
-            0 => {
-                return Err(broken(
-                    "it closed the connection without an answer".to_owned(),
-                ));
-            }
-            _ => {}
+        let read = read.map_err(|error| broken(format!("it closed the connection: {error}")))?;
+        if read == 0 {
+            return Err(broken(
+                "it closed the connection without an answer".to_owned(),
+            ));
         }
     };
     let mut body = head.split_off(end);

@@ -9,13 +9,14 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::printable;
 use crate::reference::{Reference, ReferenceError};
+use crate::source::Source;
 use crate::source::directory::DirectorySource;
 use crate::source::docker_archive::DockerArchiveSource;
 use crate::source::kind::{self, Kind};
 use crate::source::layout::LayoutSource;
 use crate::source::registry::RegistrySource;
 use crate::source::tar::TarSource;
-use crate::source::{Source, transport};
+use crate::source::transport::{self, Transport};
 
 /// What a user writes to say where an image is, as skopeo spells it.
 ///
@@ -170,7 +171,15 @@ impl FromStr for SourceSpec {
             return Err(reference_error(ReferenceError::Credentials));
         }
         if let Some((transport, path)) = transport::of(text) {
-            return transport.source(path);
+            let (file, tag) = transport.place(path)?;
+            return Ok(match transport {
+                Transport::Oci => Self::Layout { dir: file, tag },
+                Transport::OciArchive => Self::OciArchive { file, tag },
+                Transport::DockerArchive => Self::DockerArchive { file, tag },
+                Transport::Dir => Self::Directory { dir: file },
+                // The others name no place.
+                Transport::Tar | Transport::Store(_) | Transport::Unknown(_) => Self::Tar { file },
+            });
         }
         if transport::is_path(text) {
             return Err(kind::without_transport(text, Path::new(text), None));

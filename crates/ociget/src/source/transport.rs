@@ -7,7 +7,6 @@ use crate::digest::Algorithm;
 use crate::error::Error;
 use crate::printable;
 use crate::source::kind;
-use crate::source::spec::SourceSpec;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
@@ -96,11 +95,11 @@ impl Transport {
         }
     }
 
-    /// The source that `rest` names.
+    /// The path that `rest` names, and the tag behind it.
     ///
     /// # Errors
     /// Returns [`Error::Usage`] if it names none, with what to write instead.
-    pub(crate) fn source(self, rest: &str) -> Result<SourceSpec, Error> {
+    pub(crate) fn place(self, rest: &str) -> Result<(PathBuf, Option<String>), Error> {
         let word = self.word();
         let shown = printable::redacted(rest);
         if let Self::Store(_) = self {
@@ -137,14 +136,7 @@ impl Transport {
                 _ => format!("{text:?} names no file; write {word}:FILE:TAG"),
             }));
         }
-        let file = PathBuf::from(path);
-        Ok(match self {
-            Self::Oci => SourceSpec::Layout { dir: file, tag },
-            Self::OciArchive => SourceSpec::OciArchive { file, tag },
-            Self::DockerArchive => SourceSpec::DockerArchive { file, tag },
-            Self::Dir => SourceSpec::Directory { dir: file },
-            _ => SourceSpec::Tar { file },
-        })
+        Ok((PathBuf::from(path), tag))
     }
 
     /// The error for a transport with `//` behind it.

@@ -1,4 +1,8 @@
 //! Whose fault a failure is, in whose words, and how patient the client was before it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};

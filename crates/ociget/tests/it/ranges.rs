@@ -1,4 +1,8 @@
 //! Several ranges of one blob at once: the same bytes, whatever the server makes of it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a failure here is a failed test"
+)]
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
