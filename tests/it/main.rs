@@ -16,6 +16,7 @@ mod registry_faults;
 mod registry_helpers;
 mod registry_library;
 mod registry_mirrors;
+mod registry_nginx;
 mod registry_proxies;
 mod registry_proxies_real;
 mod registry_pull;

@@ -17,10 +17,10 @@ use crate::registry_pull::{options, pull, store};
 const SIZE: u64 = 50_000;
 const LAYER: usize = 50_000;
 
-/// A proxy of Debian's, which is killed when this is dropped.
-struct Program {
+/// A program of Debian's that listens, which is killed when this is dropped.
+pub(crate) struct Program {
     child: Child,
-    addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     _directory: TempDir,
 }
 
@@ -33,7 +33,7 @@ impl Drop for Program {
 
 /// Starts a program on a port that was free a moment ago. Another process may take the port first,
 /// so this tries several.
-fn start(command: impl Fn(SocketAddr, &TempDir) -> Command) -> Program {
+pub(crate) fn start(command: impl Fn(SocketAddr, &TempDir) -> Command) -> Program {
     for _ in 0..5 {
         let addr = TcpListener::bind(("127.0.0.1", 0))
             .unwrap()
@@ -60,9 +60,9 @@ fn start(command: impl Fn(SocketAddr, &TempDir) -> Command) -> Program {
         let _ = child.kill();
         let mut said = String::new();
         let _ = child.stderr.take().unwrap().read_to_string(&mut said);
-        eprintln!("the proxy did not start: {said}");
+        eprintln!("the program did not start: {said}");
     }
-    panic!("the proxy does not start");
+    panic!("the program does not start");
 }
 
 fn tinyproxy(rules: &str) -> Program {

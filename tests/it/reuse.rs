@@ -446,11 +446,15 @@ fn seeds_are_copied_from_and_never_written() {
     served.registry.clear_requests();
     let cache = seed.cache();
     let missing = place.path("missing");
+    // Relative to the directory that the program runs in, which is the place's own.
+    let relative = Path::new("..")
+        .join(cache.parent().unwrap().file_name().unwrap())
+        .join("cache");
     let more = [
         "--seed",
         missing.to_str().unwrap(),
         "--seed",
-        cache.to_str().unwrap(),
+        relative.to_str().unwrap(),
     ];
     let (path, reuse) = served.pull(&place, 1, &more);
     assert_eq!(served.fetched(1), [2]);

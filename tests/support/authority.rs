@@ -9,6 +9,9 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::command::run;
 
+/// The curve of all keys, unless a test says otherwise.
+const CURVE: &str = "prime256v1";
+
 /// An authority that nobody trusts who was not told to. Its files vanish with it.
 #[derive(Debug)]
 pub struct Authority {
@@ -29,7 +32,7 @@ impl Authority {
     pub fn new() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("authority-").tempdir()?;
         let authority = Self { directory };
-        let mut command = authority.request("ca", "tests");
+        let mut command = authority.request(CURVE, "ca", "tests");
         command
             .args(["-x509", "-days", "2"])
             .args(["-addext", "basicConstraints=critical,CA:TRUE"])
@@ -47,13 +50,18 @@ impl Authority {
 
     /// A certificate for a server: `IP:127.0.0.1,DNS:registry.test`.
     pub fn server(&self, names: &str) -> Result<Pair> {
+        self.server_on(CURVE, names)
+    }
+
+    /// The same with a key on another curve, as openssl names it.
+    pub fn server_on(&self, curve: &str, names: &str) -> Result<Pair> {
         let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
-        self.sign("server", &extensions)
+        self.sign(curve, "server", &extensions)
     }
 
     /// A certificate that is its own issuer and an authority's, as `openssl req -x509` makes it.
     pub fn own_issuer(&self, names: &str) -> Result<Pair> {
-        let mut command = self.request("own", "own");
+        let mut command = self.request(CURVE, "own", "own");
         command.args(["-x509", "-days", "2"]);
         if !names.is_empty() {
             command.args(["-addext", &format!("subjectAltName={names}")]);
@@ -69,16 +77,16 @@ impl Authority {
 
     /// A certificate for a client.
     pub fn client(&self) -> Result<Pair> {
-        self.sign("client", "extendedKeyUsage=clientAuth\n")
+        self.sign(CURVE, "client", "extendedKeyUsage=clientAuth\n")
     }
 
-    fn sign(&self, name: &str, extensions: &str) -> Result<Pair> {
+    fn sign(&self, curve: &str, name: &str, extensions: &str) -> Result<Pair> {
         let at = |suffix: &str| self.directory.path().join(format!("{name}{suffix}"));
         let pair = Pair {
             cert: at(".pem"),
             key: at(".key"),
         };
-        let mut command = self.request(name, name);
+        let mut command = self.request(curve, name, name);
         run(command.arg("-out").arg(at(".csr")))?;
         fs::write(
             at(".ext"),
@@ -93,10 +101,12 @@ impl Authority {
         Ok(pair)
     }
 
-    fn request(&self, name: &str, subject: &str) -> Command {
+    fn request(&self, curve: &str, name: &str, subject: &str) -> Command {
         let mut command = Command::new("openssl");
         command.args(["req", "-nodes", "-newkey", "ec", "-pkeyopt"]);
-        command.args(["ec_paramgen_curve:prime256v1", "-subj"]);
+        command
+            .arg(format!("ec_paramgen_curve:{curve}"))
+            .arg("-subj");
         command.arg(format!("/CN={subject}"));
         command
             .arg("-keyout")

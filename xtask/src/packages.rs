@@ -28,6 +28,7 @@ const PROGRAMS: [(&str, &str); 32] = [
     // Proxies between the client and that registry.
     ("tinyproxy", "tinyproxy"),
     ("squid", "squid"),
+    ("nginx", "nginx"),
     ("setfattr", "attr"),
     ("setcap", "libcap2-bin"),
     ("htpasswd", "apache2-utils"),

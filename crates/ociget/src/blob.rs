@@ -67,6 +67,11 @@ impl BlobPrefix {
         self.length = self.length.saturating_add(length);
     }
 
+    /// Whether it was made for this digest.
+    pub(crate) fn is_of(&self, digest: &Digest) -> bool {
+        self.verifier.expected() == digest
+    }
+
     /// Returns the number of bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -103,7 +108,8 @@ impl BlobStream {
     }
 
     /// A stream of the bytes that follow `prefix`, which `body` delivers. The proof at its end is about the
-    /// whole blob, and [`received`](Self::received) begins with the length of `prefix`.
+    /// whole blob, and [`received`](Self::received) begins with the length of `prefix`. A prefix of another digest, or
+    /// longer than the blob, makes a stream that fails.
     pub fn resumed(
         descriptor: &Descriptor,
         at: impl Into<String>,
@@ -115,7 +121,11 @@ impl BlobStream {
             size: descriptor.size,
             received: prefix.length,
             body,
-            state: State::Open(Box::new(prefix.verifier)),
+            // The proof would be about another blob.
+            state: match prefix.is_of(&descriptor.digest) && prefix.length <= descriptor.size {
+                true => State::Open(Box::new(prefix.verifier)),
+                false => State::Failed,
+            },
             #[cfg(feature = "stream")]
             polled: Polled::default(),
         }

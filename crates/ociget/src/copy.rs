@@ -151,7 +151,10 @@ async fn fetch(
         // An index may list manifests of types that nobody here knows.
         Err(Error::NotFound(refusal)) if may_be_manifest => {
             match source.manifest(descriptor).await {
-                Ok(document) => BlobFile::store(layout, &descriptor.digest, document.bytes).await,
+                Ok(document) => {
+                    graph::same(&document.at, &descriptor.digest, document.digest.get())?;
+                    BlobFile::store(layout, &descriptor.digest, document.bytes).await
+                }
                 Err(_) => Err(Error::NotFound(refusal)),
             }
         }

@@ -257,6 +257,11 @@ pub struct Verifier<T> {
 }
 
 impl<T: AsRef<Digest>> Verifier<T> {
+    /// What the end should hash to.
+    pub(crate) fn expected(&self) -> &T {
+        &self.expected
+    }
+
     /// Nothing read yet; the end should hash to `expected`.
     pub fn new(expected: T) -> Self {
         let hasher = expected.as_ref().algorithm().hasher();

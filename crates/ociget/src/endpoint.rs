@@ -100,7 +100,10 @@ impl Endpoint {
         // Behind a company's wall registry, token server and storage all have private addresses.
         let is_behind_our_wall =
             || target::has_usual_port(url, &self.base) && pools.is_internal(&self.base);
-        if self.is_own_host(url) || target::is_named(url, &self.allowed) || is_behind_our_wall() {
+        // Another port of a public host is not reached where its name stands for something internal by then.
+        let is_own = self.is_own_host(url)
+            && (url.origin() == self.base.origin() || !pools.is_public(&self.base));
+        if is_own || target::is_named(url, &self.allowed) || is_behind_our_wall() {
             Reach::Anywhere
         } else {
             Reach::Public

@@ -70,6 +70,15 @@ impl Pools {
         }
     }
 
+    /// Whether the host of `url` is known to be public.
+    pub(crate) fn is_public(&self, url: &Url) -> bool {
+        match (target::literal(url), target::name(url)) {
+            (Some(address), _) => !address::is_internal(address),
+            (None, Some(name)) => self.names.is_public(&name),
+            (None, None) => false,
+        }
+    }
+
     /// Checks that a proxy may be asked for `url`, since it connects to whatever the name stands for.
     ///
     /// A name that does not resolve here is left to the proxy, which may be the only one that can,

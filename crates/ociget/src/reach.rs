@@ -47,6 +47,11 @@ impl Names {
         lock(&self.connected).get(name).copied().unwrap_or(false)
     }
 
+    /// Whether a connection found a public address of `name`.
+    pub(crate) fn is_public(&self, name: &str) -> bool {
+        lock(&self.connected).get(name) == Some(&false)
+    }
+
     pub(crate) fn note_unknown(&self, name: &str, now: Instant) {
         let mut unknown = lock(&self.unknown);
         if unknown.len() >= MAX_UNKNOWN {

@@ -186,6 +186,7 @@ impl Transport {
                 status: Some(407),
                 reason: what.to_owned(),
                 is_final: true,
+                is_of_login: true,
             };
             self.pools.experience.note_refused(proxy, failure.clone());
             return Err(trouble::of_connecting(

@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use super::damaged;
 
-/// The longest byte string: an attribute's value in an extended header, with much room.
-const LENGTH_MAX: u64 = 64 << 20;
+/// The longest byte string: a document, with much room.
+const LENGTH_MAX: u64 = 16 << 20;
 
 /// Appends a number: seven bits a byte, low ones first, the top bit says that more follow.
 pub(super) fn put_number(bytes: &mut Vec<u8>, mut value: u64) {

@@ -1,9 +1,8 @@
 //! Stored bytes of finished artifacts, each chunk of them verified before a byte of it is used.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -26,19 +25,45 @@ const FRAGMENTS_KEPT: usize = 8;
 /// The largest block that squashfs allows.
 const BLOCK_MAX: usize = 1 << 20;
 
+/// Slices of a chunk that are copied, so that the writer's queue does not keep a chunk for each of them.
+const COPIED: usize = 256 << 10;
+
+/// An open file that nobody collects as long as this lives.
+pub(crate) trait Held: AsFd + Send + Sync {}
+
+impl<T: AsFd + Send + Sync> Held for T {}
+
 /// An artifact that bodies are copied from.
+#[derive(Clone)]
 pub(super) struct Original {
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<dyn Held>,
     pub(super) image_length: u64,
     /// One for each chunk, from its record.
-    pub(super) digests: Vec<[u8; 32]>,
-    pub(super) fragments: Vec<Fragment>,
+    pub(super) digests: Arc<[[u8; 32]]>,
+    pub(super) fragments: Arc<[Fragment]>,
+}
+
+impl Original {
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            let read = match rustix::io::pread(self.file.as_fd(), &mut *buffer, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => read,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            buffer = buffer.get_mut(read..).unwrap_or_default();
+            offset += read as u64;
+        }
+        Ok(())
+    }
 }
 
 /// What came of copying.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    damaged: Arc<OnceLock<usize>>,
+    /// The artifact that could not be copied from, and whether it is damaged.
+    failed: Arc<OnceLock<(usize, bool)>>,
     bytes: Arc<AtomicU64>,
     used: Arc<[AtomicBool]>,
 }
@@ -46,7 +71,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     pub(super) fn new(artifacts: usize) -> Self {
         Self {
-            damaged: Arc::default(),
+            failed: Arc::default(),
             bytes: Arc::default(),
             used: (0..artifacts).map(|_| AtomicBool::new(false)).collect(),
         }
@@ -58,9 +83,9 @@ impl Outcome {
         used.is_some_and(|used| used.load(Ordering::Relaxed))
     }
 
-    /// Returns which artifact is not what its record says, if one was found.
-    pub(crate) fn damaged(&self) -> Option<usize> {
-        self.damaged.get().copied()
+    /// Returns which artifact could not be copied from, and whether it is not what its record says.
+    pub(crate) fn failed(&self) -> Option<(usize, bool)> {
+        self.failed.get().copied()
     }
 
     /// Returns how many stored bytes were copied.
@@ -77,6 +102,7 @@ pub(crate) struct Copies {
     chunks: VecDeque<(usize, usize, Bytes)>,
     unpacked: VecDeque<(usize, usize, Bytes)>,
     codec: Codec,
+    block_size: usize,
     outcome: Outcome,
 }
 
@@ -96,6 +122,7 @@ impl Copies {
             chunks: VecDeque::new(),
             unpacked: VecDeque::new(),
             codec: Codec::none(),
+            block_size: BLOCK_MAX,
             outcome,
         };
         if !copies.originals.is_empty() {
@@ -104,6 +131,9 @@ impl Copies {
             let number = superblock.get(20..).and_then(|rest| rest.first_chunk());
             let number = number.map_or(0, |bytes| u16::from_le_bytes(*bytes));
             copies.codec = Codec::new(number).map_err(io::Error::other)?;
+            let size = superblock.get(12..).and_then(|rest| rest.first_chunk());
+            let size = size.map_or(0, |bytes| u32::from_le_bytes(*bytes));
+            copies.block_size = usize::try_from(size).map_or(BLOCK_MAX, |size| size.min(BLOCK_MAX));
         }
         Ok(copies)
     }
@@ -125,9 +155,12 @@ impl Copies {
             .checked_sub(start)
             .ok_or_else(beyond)?;
         let mut bytes = vec![0; usize::try_from(left).unwrap_or(CHUNK).min(CHUNK)];
-        original.file.read_exact_at(&mut bytes, start)?;
+        if let Err(error) = original.read_exact_at(&mut bytes, start) {
+            let _ = self.outcome.failed.set((artifact, false));
+            return Err(error);
+        }
         if blake3::hash(&bytes).as_bytes() != digest {
-            let _ = self.outcome.damaged.set(artifact);
+            let _ = self.outcome.failed.set((artifact, true));
             return Err(damaged("an artifact is not what its record says"));
         }
         let bytes = Bytes::from(bytes);
@@ -144,7 +177,11 @@ impl Copies {
         let mut offset = usize::try_from(at % chunk).map_err(io::Error::other)?;
         let first = self.chunk(artifact, index)?;
         if let Some(end) = offset.checked_add(len).filter(|end| *end <= first.len()) {
-            return Ok(first.slice(offset..end));
+            let slice = first.slice(offset..end);
+            return Ok(match len < COPIED {
+                true => Bytes::copy_from_slice(&slice),
+                false => slice,
+            });
         }
         let (mut bytes, mut piece) = (Vec::with_capacity(len.min(BLOCK_MAX)), first);
         loop {
@@ -189,7 +226,7 @@ impl Copies {
         let bytes = if raw {
             bytes
         } else {
-            let unpacked = self.codec.decompress(&bytes, BLOCK_MAX);
+            let unpacked = self.codec.decompress(&bytes, self.block_size);
             unpacked.map_err(io::Error::other)?.into()
         };
         if self.unpacked.len() == FRAGMENTS_KEPT {

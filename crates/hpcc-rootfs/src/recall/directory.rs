@@ -99,6 +99,11 @@ impl LayerPart {
         }
     }
 
+    /// Attributes that an entry of it has at most.
+    pub(super) fn xattrs(&self) -> u64 {
+        self.caps.xattrs
+    }
+
     /// Whether it is this layer, which would be read under these limits.
     pub(super) fn is(&self, layer: &ociget::Layer, limits: &Limits) -> bool {
         self.diff_id == layer.diff_id.to_string()

@@ -16,6 +16,9 @@ use crate::options::Options;
 /// More bytes than any document has that a client accepts.
 const DOCUMENT_MAX: u64 = 16 << 20;
 
+/// More than an image is resolved from: nested indexes, manifest and config.
+const DOCUMENTS_MAX: u64 = 64;
+
 /// Documents by their digests. As a source it has nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Documents(Vec<Kept>);
@@ -42,7 +45,11 @@ impl Documents {
     pub(super) fn read(input: &mut impl Read) -> io::Result<Self> {
         let text = |bytes| String::from_utf8(bytes).map_err(|_| damaged("a text is none"));
         let mut documents = Vec::new();
-        for _ in 0..number(input)? {
+        let count = number(input)?;
+        if count > DOCUMENTS_MAX {
+            return Err(damaged("there are too many documents"));
+        }
+        for _ in 0..count {
             let digest = text(byte_string(input)?)?;
             let has_type = number(input)? != 0;
             let content_type = text(byte_string(input)?)?;

@@ -102,7 +102,12 @@ pub(super) fn put_body(bytes: &mut Vec<u8>, body: Option<&Body>) {
 }
 
 /// Reads the next entry into `entry`, which holds the one before, and what is known of its body.
-pub(super) fn read(input: &mut impl Read, entry: &mut Entry) -> io::Result<Option<Body>> {
+/// There may be `xattrs` attributes.
+pub(super) fn read(
+    input: &mut impl Read,
+    entry: &mut Entry,
+    xattrs: u64,
+) -> io::Result<Option<Body>> {
     let shared: usize = small(input)?;
     if shared > entry.path.len() {
         return Err(damaged("a path shares more than there is"));
@@ -116,7 +121,11 @@ pub(super) fn read(input: &mut impl Read, entry: &mut Entry) -> io::Result<Optio
     entry.acls = small(input)?;
     entry.unstorable_xattrs = small(input)?;
     entry.overlay_xattrs = small(input)?;
-    for _ in 0..number(input)? {
+    let count = number(input)?;
+    if count > xattrs {
+        return Err(damaged("an entry has too many attributes"));
+    }
+    for _ in 0..count {
         let name = byte_string(input)?;
         metadata.xattrs.insert(name, byte_string(input)?);
     }
@@ -233,7 +242,7 @@ mod tests {
         }
         let (mut input, mut found) = (&bytes[..], Entry::default());
         for (entry, body) in entries() {
-            assert_eq!(read(&mut input, &mut found).unwrap(), body);
+            assert_eq!(read(&mut input, &mut found, 2).unwrap(), body);
             assert_eq!(found, entry);
         }
         assert!(input.is_empty());
@@ -253,7 +262,7 @@ mod tests {
             spoiled[at] ^= 0xFF;
             for mut input in [&bytes[..at], &spoiled[..]] {
                 let mut entry = Entry::default();
-                while read(&mut input, &mut entry).is_ok() {}
+                while read(&mut input, &mut entry, 2).is_ok() {}
             }
         }
     }

@@ -63,6 +63,8 @@ pub(super) struct Listed {
     pub(super) left: u64,
     pub(super) counts: Counts,
     pub(super) artifact: u16,
+    /// Attributes that an entry may have.
+    pub(super) xattrs: u64,
     pub(super) remembered: Remembered,
 }
 
@@ -72,7 +74,7 @@ impl Listed {
             start,
             blocks,
             tail,
-        } = places::read(&mut self.places)?;
+        } = places::read(&mut self.places, body.fingerprints.len)?;
         let Body { fingerprints, data } = body;
         if start >> AT != 0 || tail.is_some() != fingerprints.tail.is_some() {
             return Err(damaged("a body is where it cannot be"));
@@ -109,8 +111,12 @@ impl KnownLayer for Listed {
             return Ok(None);
         };
         self.left = left;
-        let body = entry::read(&mut self.list, entry)?;
+        let body = entry::read(&mut self.list, entry, self.xattrs)?;
         match body {
+            // More than all files of the layer together.
+            Some(body) if body.fingerprints.len > self.counts.logical_bytes => {
+                Err(damaged("a file is longer than its layer"))
+            }
             Some(body) => self.body(body).map(|body| Some(Some(body))),
             None => Ok(Some(None)),
         }

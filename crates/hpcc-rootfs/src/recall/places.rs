@@ -8,6 +8,9 @@ use sqfs_writer::replay::{FragmentPlace, Run};
 use super::bytes::{array, number, put_number, small};
 use super::damaged;
 
+/// Bytes of the smallest block that squashfs allows.
+const BLOCK_MIN: u64 = 4096;
+
 /// Where a body is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -43,10 +46,15 @@ pub(super) fn put(
     put_number(bytes, offset.into());
 }
 
-pub(super) fn read(input: &mut impl Read) -> io::Result<Place> {
+/// Reads the place of a body of `len` bytes.
+pub(super) fn read(input: &mut impl Read, len: u64) -> io::Result<Place> {
     let start = number(input)?;
+    let count = number(input)?;
+    if count > len.div_ceil(BLOCK_MIN) {
+        return Err(damaged("a body has more blocks than bytes for them"));
+    }
     let mut blocks = Vec::new();
-    for _ in 0..number(input)? {
+    for _ in 0..count {
         let run = number(input)?;
         blocks.push(if run & 1 == 1 {
             Run::Holes { blocks: run >> 1 }
@@ -140,14 +148,16 @@ mod tests {
             for tail in [None, Some((0, 0)), Some((u32::MAX - 1, 1 << 19))] {
                 let mut bytes = Vec::new();
                 put(&mut bytes, 1 << 40, blocks.iter().copied(), tail);
-                let place = read(&mut &bytes[..]).unwrap();
+                let place = read(&mut &bytes[..], 3 * BLOCK_MIN).unwrap();
                 let expected = Place {
                     start: 1 << 40,
                     blocks: blocks.clone(),
                     tail,
                 };
                 assert_eq!(place, expected);
-                assert!(read(&mut &bytes[..bytes.len() - 1]).is_err());
+                assert!(read(&mut &bytes[..bytes.len() - 1], 3 * BLOCK_MIN).is_err());
+                let fits = read(&mut &bytes[..], BLOCK_MIN).is_ok();
+                assert_eq!(fits, blocks.is_empty());
             }
         }
         for tails in [None, Some(Fingerprint::from_bytes([3; 32]))] {

@@ -1,13 +1,14 @@
 //! Which layers of an image are known, and from where.
 
 use std::cmp::Reverse;
-use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ociget::{Digest, Image};
 
-use super::copies::{Copies, Original, Outcome};
+use super::copies::{Copies, Held, Original, Outcome};
 use super::layer::ARTIFACTS_MAX;
 use super::reader::Recall;
 use crate::flatten::KnownLayer;
@@ -18,17 +19,45 @@ const CHOICES: usize = 4;
 
 /// An artifact of the store, and what its build left.
 pub(crate) struct Found {
-    /// The image that it is.
-    pub(crate) digest: Digest,
-    /// The artifact, open and held.
-    pub(crate) file: Arc<File>,
-    /// What keeps it from being collected.
-    pub(crate) _held: Box<dyn std::any::Any + Send + Sync>,
-    /// Bytes of its image.
-    pub(crate) image_length: u64,
-    /// The digests of its chunks.
-    pub(crate) digests: Vec<[u8; 32]>,
-    pub(crate) recall: Recall,
+    /// Where it is, and the image that it is.
+    place: (PathBuf, Digest),
+    original: Original,
+    recall: Recall,
+}
+
+impl Found {
+    /// Takes the artifact of an image, open and held for as long as it is copied from, with the length of its image
+    /// and the digests of its chunks.
+    ///
+    /// # Errors
+    /// What its build left cannot be read, or is damaged.
+    pub(crate) fn new(
+        place: (PathBuf, Digest),
+        file: Arc<dyn Held>,
+        image_length: u64,
+        digests: Vec<[u8; 32]>,
+        recall: Recall,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            place,
+            original: Original {
+                file,
+                image_length,
+                digests: digests.into(),
+                fragments: recall.fragments(image_length)?.into(),
+            },
+            recall,
+        })
+    }
+}
+
+/// An artifact that could not be copied from.
+pub(crate) struct Failed<'a> {
+    pub(crate) directory: &'a Path,
+    pub(crate) digest: &'a Digest,
+    pub(crate) file: BorrowedFd<'a>,
+    /// Whether it is not what its record says; otherwise it could not be read.
+    pub(crate) is_damaged: bool,
 }
 
 /// The layers of an image that earlier builds know.
@@ -63,9 +92,9 @@ impl Plan {
             .collect();
         matches.sort_by_key(|(found, _, count)| {
             (
-                Reverse(found.digest == *identity),
+                Reverse(found.place.1 == *identity),
                 Reverse(*count),
-                found.digest.to_string(),
+                found.place.1.to_string(),
             )
         });
         let mut choices: Vec<Vec<Choice>> = image.layers.iter().map(|_| Vec::new()).collect();
@@ -125,15 +154,8 @@ impl Plan {
     /// # Errors
     /// What an earlier build left cannot be read, or is damaged.
     pub(crate) fn copies(&self) -> io::Result<Copies> {
-        let originals = self.found.iter().map(|found| {
-            Ok(Original {
-                file: Arc::clone(&found.file),
-                image_length: found.image_length,
-                digests: found.digests.clone(),
-                fragments: found.recall.fragments()?,
-            })
-        });
-        Copies::new(originals.collect::<io::Result<_>>()?, self.outcome.clone())
+        let originals = self.found.iter().map(|found| found.original.clone());
+        Copies::new(originals.collect(), self.outcome.clone())
     }
 
     /// Returns the digests of the images whose stored bytes were copied.
@@ -141,13 +163,19 @@ impl Plan {
         let used = |index: &usize| self.outcome.used(*index);
         let indexes = (0..self.found.len()).filter(used);
         let found = indexes.filter_map(|index| self.found.get(index));
-        found.map(|found| found.digest.clone()).collect()
+        found.map(|found| found.place.1.clone()).collect()
     }
 
-    /// Returns the image whose artifact was found damaged while it was copied from, and its open file.
-    pub(crate) fn damaged(&self) -> Option<(&Digest, &File)> {
-        let found = self.found.get(self.outcome.damaged()?)?;
-        Some((&found.digest, &found.file))
+    /// Returns the artifact that could not be copied from.
+    pub(crate) fn failed(&self) -> Option<Failed<'_>> {
+        let (index, is_damaged) = self.outcome.failed()?;
+        let found = self.found.get(index)?;
+        Some(Failed {
+            directory: &found.place.0,
+            digest: &found.place.1,
+            file: found.original.file.as_fd(),
+            is_damaged,
+        })
     }
 
     /// Returns how many stored bytes were copied.

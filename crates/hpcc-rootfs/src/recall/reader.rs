@@ -68,6 +68,7 @@ impl Recall {
                 unpacked_bytes: part.unpacked_bytes,
             },
             artifact,
+            xattrs: part.xattrs(),
             remembered: Remembered {
                 blob: layer.descriptor.digest.clone(),
                 diff_id: layer.diff_id.clone(),
@@ -75,11 +76,15 @@ impl Recall {
         })
     }
 
-    /// Returns the fragments of the artifact, in the order of their indexes.
-    pub(super) fn fragments(&self) -> io::Result<Vec<Fragment>> {
+    /// Returns the fragments of the artifact, in the order of their indexes. Its image has `image_length` bytes.
+    pub(super) fn fragments(&self, image_length: u64) -> io::Result<Vec<Fragment>> {
         let mut section = SectionReader::new(Arc::clone(&self.file), &self.directory.fragments)?;
         let mut fragments = Vec::new();
-        for _ in 0..number(&mut section)? {
+        let count = number(&mut section)?;
+        if count > image_length {
+            return Err(damaged("there are more fragments than bytes for them"));
+        }
+        for _ in 0..count {
             fragments.push(places::read_fragment(&mut section)?);
         }
         section.finish()?;

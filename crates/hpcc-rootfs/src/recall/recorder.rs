@@ -181,12 +181,13 @@ impl Spool {
 impl Layer {
     fn entry(&mut self, entry: &Entry) -> io::Result<()> {
         self.close();
+        // Before the next one: nothing that an image chooses is to be kept for longer.
+        if self.buffer.len() >= PIECE {
+            self.flush()?;
+        }
         entry::put(&mut self.buffer, &mut self.last_path, entry);
         self.open = has_body(entry);
         self.entries += 1;
-        if self.buffer.len() >= PIECE && !self.open {
-            return self.flush();
-        }
         Ok(())
     }
 
@@ -309,5 +310,37 @@ impl<W: Write> Body for RecordedBody<'_, W> {
             spool.with(|layer| layer.body(fingerprints, data, handle));
         }
         Ok(handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::EntryKind;
+    use crate::store::Staging;
+
+    #[test]
+    fn entries_wait_for_the_encoder_in_small_pieces() {
+        let directory = tempfile::tempdir().unwrap();
+        let staged = StagedFile::create(directory.path(), Staging::new(0, None)).unwrap();
+        let mut spool = Spool {
+            state: Some(State::Between(End { staged, offset: 0 })),
+            caps: Caps::of(&Limits::default()),
+            layers: Vec::new(),
+            done: Vec::new(),
+        };
+        spool.begin();
+        for n in 0..5000_u32 {
+            let entry = Entry {
+                path: n.to_be_bytes().repeat(100),
+                kind: EntryKind::File { size: 1 },
+                ..Entry::default()
+            };
+            spool.with(|layer| layer.entry(&entry));
+            let Some(State::Layer(layer)) = &spool.state else {
+                panic!("it was given up");
+            };
+            assert!(layer.buffer.len() < PIECE + 1000, "{n}");
+        }
     }
 }

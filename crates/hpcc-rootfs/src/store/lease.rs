@@ -55,7 +55,7 @@ impl Lease {
         Self::take_within(PATIENCE, path, digest, trust)
     }
 
-    fn take_within(
+    pub(crate) fn take_within(
         patience: Duration,
         path: PathBuf,
         digest: &Digest,

@@ -99,7 +99,7 @@ impl Store {
     /// [`Error::Store`] if there is something else than a directory, or the current directory, to
     /// which a relative path relates, is gone.
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
-        let given = directory.as_ref();
+        let (given, mut options) = (directory.as_ref(), options);
         let failed = |source| Error::store("open the store", given, source);
         let directory = std::path::absolute(given).map_err(failed)?;
         match fs::metadata(&directory) {
@@ -110,6 +110,15 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
+        let mut seeds = Vec::new();
+        for seed in &options.store.seeds {
+            let seed = std::path::absolute(seed)
+                .map_err(|source| Error::store("use the seed", seed, source))?;
+            if seed != directory && !seeds.contains(&seed) {
+                seeds.push(seed);
+            }
+        }
+        options.store.seeds = seeds;
         Ok(Self {
             inner: Arc::new(Inner {
                 directory,

@@ -2,7 +2,6 @@
 //! builds.
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use super::key::Key;
 use super::lock::BuildLock;
 use super::note::Note;
 use super::record::RecordError;
+use super::reuse::Excluded;
 use super::shared_build::Ask;
 use super::staging::Staging;
 use super::{Pulled, Store, name, read};
@@ -88,6 +88,7 @@ impl Store {
         let start = || {
             let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
             let reuse = self.options().store.reuse && can_read_again(ask.request.spec());
+            let reuse = reuse.then(Vec::new);
             let build = self.clone().build(ask.clone(), span.clone(), reuse);
             build.instrument(span)
         };
@@ -99,8 +100,14 @@ impl Store {
     }
 
     /// Builds what was asked for, unless somebody else has done so meanwhile. With `reuse` from what the store holds,
-    /// as far as that goes; if that turns out to be of no use, once more without.
-    async fn build(self, ask: Ask, span: Span, reuse: bool) -> Result<Pulled, Error> {
+    /// as far as that goes, but from none of the artifacts that are named. If that turns out to be of no use, it is done
+    /// once more without the artifact that failed, or without any.
+    async fn build(
+        self,
+        ask: Ask,
+        span: Span,
+        reuse: Option<Vec<Excluded>>,
+    ) -> Result<Pulled, Error> {
         let Ask { text, request } = ask.clone();
         if let SourceSpec::OciArchive { .. }
         | SourceSpec::DockerArchive { .. }
@@ -155,7 +162,8 @@ impl Store {
         }
         let store = self.clone();
         let digest = identity.clone();
-        let kept = blocking(move || Ok(reuse.then(|| store.documents(&digest)).flatten())).await?;
+        let reuses = reuse.is_some();
+        let kept = blocking(move || Ok(reuses.then(|| store.documents(&digest)).flatten())).await?;
         let kept = kept.unwrap_or_default();
         let remembered = match &resolved {
             Some(_) => None,
@@ -176,8 +184,15 @@ impl Store {
             }
         };
         let (store, planned) = (self.clone(), image.clone());
-        let plan = blocking(move || Ok(reuse.then(|| store.plan(&planned)).flatten())).await?;
-        let plan = plan.map(Arc::new);
+        let (without, planning) = (reuse.clone(), stop.clone());
+        let plan = blocking(move || {
+            let Some(without) = without else {
+                return Ok(None);
+            };
+            let plan = store.plan(&planned, &without, &planning);
+            plan.map_err(|error| Error::store("read", store.directory(), error))
+        });
+        let plan = plan.await?.map(Arc::new);
         let note = Note {
             source: Some(text),
             supplies: supplies.memory(&Memory::default()),
@@ -199,14 +214,22 @@ impl Store {
         let (record, summary) = match (pulled, plan) {
             (Ok(pulled), _) => pulled,
             (Err(error), Some(plan)) if error.is_of_reuse() => {
-                tracing::warn!(%error, "what earlier builds left is of no use; the image is built without");
-                if let Some((damaged, file)) = plan.damaged()
-                    && let Err(error) = self.set_aside(damaged, file.as_fd())
-                {
-                    tracing::warn!(digest = %damaged, %error, "a damaged artifact stays");
-                }
+                tracing::warn!(%error, "what earlier builds left is of no use; the image is built anew");
+                let without = plan.failed().map(|failed| {
+                    let is_ours = failed.directory == self.directory();
+                    if failed.is_damaged
+                        && is_ours
+                        && let Err(error) = self.set_aside(failed.digest, failed.file)
+                    {
+                        let digest = failed.digest;
+                        tracing::warn!(%digest, %error, "a damaged artifact stays");
+                    }
+                    let mut without = reuse.unwrap_or_default();
+                    without.push((failed.directory.to_owned(), failed.digest.clone()));
+                    without
+                });
                 drop(plan);
-                return Box::pin(self.build(ask, span, false)).await;
+                return Box::pin(self.build(ask, span, without)).await;
             }
             (Err(error), _) => return Err(error),
         };

@@ -1,10 +1,12 @@
 //! Finds what earlier builds left that the next one can use.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ociget::{Digest, Image};
 use rustix::fs::OFlags;
@@ -13,16 +15,19 @@ use super::key::Key;
 use super::lease::Lease;
 use super::record::Record;
 use super::{Store, inventory, name};
-use crate::layer::Limits;
-use crate::options::{ImageOptions, Options};
+use crate::options::ImageOptions;
 use crate::recall::{Documents, Found, Plan, Recall};
 use crate::regular_file;
+use crate::stop::Stop;
 
-/// Artifacts that are opened for one build.
-const ARTIFACTS: usize = 64;
+/// Artifacts that are opened for one build, with two files each.
+const ARTIFACTS: usize = 32;
 
 /// Artifacts that are opened for each layer: if one of them has not all of its bodies, another may.
 const FOR_A_LAYER: usize = 4;
+
+/// An artifact that is not copied from: its directory, and its image.
+pub(super) type Excluded = (PathBuf, Digest);
 
 impl Store {
     /// Returns the documents of an image that was built before.
@@ -36,22 +41,20 @@ impl Store {
     }
 
     /// Plans which layers of an image are taken from the store; `None` if it knows none of them.
-    pub(super) fn plan(&self, image: &Image) -> Option<Plan> {
-        let options = self.options();
-        let chosen = self.choose(image, &options.limits);
-        let found: Vec<_> = chosen
-            .iter()
-            .filter_map(
-                |(directory, digest)| match self.find(directory, digest, options) {
-                    Ok(found) => Some(found),
-                    Err(error) => {
-                        tracing::debug!(%digest, %error, "an artifact is not copied from");
-                        None
-                    }
-                },
-            )
-            .collect();
-        (!found.is_empty()).then(|| Plan::new(image, &options.limits, found))
+    ///
+    /// # Errors
+    /// The build is to stop.
+    pub(super) fn plan(
+        &self,
+        image: &Image,
+        without: &[Excluded],
+        stop: &Stop,
+    ) -> io::Result<Option<Plan>> {
+        let found = self.choose(image, without, stop)?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Plan::new(image, &self.options().limits, found)))
     }
 
     /// Returns the directories to take layers from: that of the store, and the seeds.
@@ -74,44 +77,53 @@ impl Store {
             .collect()
     }
 
-    /// Returns artifacts that know layers of the image, each with its directory, those that know most of them first.
-    fn choose(&self, image: &Image, limits: &Limits) -> Vec<(PathBuf, Digest)> {
-        let directories = self.readable();
-        let all = directories.iter().flat_map(|directory| {
-            let digests = inventory::digests(directory).unwrap_or_default();
-            digests.into_iter().map(move |digest| (directory, digest))
-        });
-        let mut candidates: Vec<_> = all
-            .filter_map(|(directory, digest)| {
+    /// Opens artifacts that know layers of the image, those that know most of them first.
+    fn choose(&self, image: &Image, without: &[Excluded], stop: &Stop) -> io::Result<Vec<Found>> {
+        let limits = &self.options().limits;
+        let mut candidates = Vec::new();
+        for directory in self.readable() {
+            for digest in inventory::digests(&directory).unwrap_or_default() {
+                stop.check()?;
+                let artifact = (directory.clone(), digest);
+                if without.contains(&artifact) {
+                    continue;
+                }
                 // Closed again: there may be more artifacts than files that a process can open.
-                let recall = self.recall(directory, &digest).ok()?;
+                let Ok(recall) = self.recall(&artifact.0, &artifact.1) else {
+                    continue;
+                };
                 let layers = image.layers.iter();
                 let known: Vec<bool> = layers
                     .map(|layer| recall.part(layer, limits).is_some())
                     .collect();
                 let count = known.iter().filter(|known| **known).count();
-                (count > 0).then_some(((directory.clone(), digest), known, count))
-            })
-            .collect();
-        let identity = image.identity.get();
-        candidates.sort_by_key(|((_, digest), _, count)| {
-            (*digest != *identity, std::cmp::Reverse(*count))
-        });
-        let mut places = vec![0; image.layers.len()];
-        let mut chosen = Vec::new();
-        for (artifact, known, _) in candidates {
-            let mut needed = false;
-            for (place, known) in places.iter_mut().zip(known) {
-                if known && *place < FOR_A_LAYER {
-                    *place += 1;
-                    needed = true;
+                if count > 0 {
+                    candidates.push((artifact, known, count));
                 }
             }
-            if needed && chosen.len() < ARTIFACTS {
-                chosen.push(artifact);
+        }
+        let identity = image.identity.get();
+        candidates.sort_by_key(|((_, digest), _, count)| (digest != identity, Reverse(*count)));
+        let mut places = vec![0; image.layers.len()];
+        let mut found = Vec::new();
+        for ((directory, digest), known, _) in candidates {
+            stop.check()?;
+            let mut both = places.iter().zip(&known);
+            let needed = both.any(|(place, known)| *known && *place < FOR_A_LAYER);
+            if !needed || found.len() == ARTIFACTS {
+                continue;
+            }
+            match self.find(&directory, &digest) {
+                Ok(artifact) => {
+                    found.push(artifact);
+                    for (place, known) in places.iter_mut().zip(known) {
+                        *place += usize::from(known);
+                    }
+                }
+                Err(error) => tracing::debug!(%digest, %error, "an artifact is not copied from"),
             }
         }
-        chosen
+        Ok(found)
     }
 
     fn recall(&self, directory: &Path, digest: &Digest) -> io::Result<Recall> {
@@ -122,11 +134,12 @@ impl Store {
         Recall::read(file)
     }
 
-    fn find(&self, directory: &Path, digest: &Digest, options: &Options) -> io::Result<Found> {
+    fn find(&self, directory: &Path, digest: &Digest) -> io::Result<Found> {
         let unusable = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let recall = self.recall(directory, digest)?;
         let path = directory.join(name::artifact(digest));
-        let lease = Lease::take(path, digest, self.trust())
+        // A user who holds it exclusively is not waited for: the image that is built is locked meanwhile.
+        let lease = Lease::take_within(Duration::ZERO, path, digest, self.trust())
             .map_err(|_| unusable("the artifact cannot be pinned"))?;
         let lease = lease.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
         let file = File::from(lease.as_fd().try_clone_to_owned()?);
@@ -136,7 +149,7 @@ impl Store {
         if !recall.is_of(&record.root()) {
             return Err(unusable("what its build left belongs to another artifact"));
         }
-        if !holds_the_same_blocks(&record.key, &options.image) {
+        if !holds_the_same_blocks(&record.key, &self.options().image) {
             return Err(unusable("its blocks are compressed in another way"));
         }
         let mut digests = Vec::new();
@@ -144,14 +157,8 @@ impl Store {
             digests.push(*digest);
             Ok(())
         })?;
-        Ok(Found {
-            digest: digest.clone(),
-            file: Arc::new(file),
-            _held: Box::new(lease),
-            image_length: record.image_length,
-            digests,
-            recall,
-        })
+        let place = (directory.to_owned(), digest.clone());
+        Found::new(place, Arc::new(lease), record.image_length, digests, recall)
     }
 }
 

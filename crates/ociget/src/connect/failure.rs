@@ -31,6 +31,8 @@ pub(crate) struct ProxyFailure {
     pub(crate) reason: String,
     /// Whether it would do the same again.
     pub(crate) is_final: bool,
+    /// Whether it refused our login, or wants one.
+    pub(crate) is_of_login: bool,
 }
 
 /// A name without an address.

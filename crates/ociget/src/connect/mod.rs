@@ -56,10 +56,8 @@ impl Experience {
                 worked.insert(Arc::clone(proxy));
             }
             // A login that is refused again and again locks accounts.
-            Err(failure) if failure.is_final && proxy.login.is_some() => {
-                if failure.status.is_none_or(|status| status == 407) {
-                    self.note_refused(proxy, failure.clone());
-                }
+            Err(failure) if failure.is_of_login && proxy.login.is_some() => {
+                self.note_refused(proxy, failure.clone());
             }
             Err(_) => {}
         }
@@ -172,7 +170,11 @@ impl Connector {
         let is_https = self.tls.is_some();
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
         let outcome = match proxy.protocol {
-            Protocol::Http | Protocol::Https if !is_https => return Ok((io, true)),
+            Protocol::Http | Protocol::Https if !is_https => {
+                // What it thinks of the login is seen with the request.
+                self.experience.note(proxy, &Ok(()));
+                return Ok((io, true));
+            }
             Protocol::Http | Protocol::Https => {
                 tunnel::open(io.as_mut(), proxy, &format!("{host}:{port}")).await
             }
@@ -208,6 +210,7 @@ impl Connector {
                 status: None,
                 reason,
                 is_final,
+                is_of_login: false,
             })
         };
         let uri = Uri::builder()

@@ -36,10 +36,15 @@ pub(crate) async fn open(
         status: None,
         reason,
         is_final,
+        is_of_login: false,
     };
     let broken =
         |error: std::io::Error| failure(format!("the SOCKS proxy broke off: {error}"), false);
     let refused = |what: &str| failure(format!("the SOCKS proxy {what}"), true);
+    let login_refused = |what: &str| ProxyFailure {
+        is_of_login: true,
+        ..refused(what)
+    };
 
     let hello: &[u8] = match &proxy.login {
         Some(_) => &[VERSION, 2, NO_LOGIN, PASSWORD],
@@ -70,14 +75,20 @@ pub(crate) async fn open(
             io.flush().await.map_err(broken)?;
             io.read_exact(&mut answer).await.map_err(broken)?;
             if answer != [1, 0] {
-                return Err(refused("refused the user and the password in its URL"));
+                return Err(login_refused(
+                    "refused the user and the password in its URL",
+                ));
             }
         }
         (NONE_FITS, None) => {
-            return Err(refused("requires a login; put USER:PASSWORD@ into its URL"));
+            return Err(login_refused(
+                "requires a login; put USER:PASSWORD@ into its URL",
+            ));
         }
         (PASSWORD, None) | (NONE_FITS, Some(_)) | (_, _) => {
-            return Err(refused("offers no way to log in that this program knows"));
+            return Err(login_refused(
+                "offers no way to log in that this program knows",
+            ));
         }
     }
 

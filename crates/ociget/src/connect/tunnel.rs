@@ -32,6 +32,7 @@ pub(crate) async fn open(
         status: None,
         reason,
         is_final: false,
+        is_of_login: false,
     };
     let mut request =
         format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: {AGENT}\r\n");
@@ -113,6 +114,8 @@ pub(crate) async fn open(
         )),
         // What a proxy decides by its rules it decides again; an upstream that is down comes back.
         is_final: !(500..600).contains(&status) && status != 408 && status != 429,
+        // tinyproxy answers 401.
+        is_of_login: matches!(status, 401 | 407),
     })
 }
 

@@ -50,6 +50,8 @@ struct Walk<'a> {
     max_bytes: u64,
     document_bytes: u64,
     seen: HashMap<Digest, u64>,
+    /// Documents that were found, fetched or not.
+    found: usize,
     documents: Vec<(Descriptor, Bytes)>,
     blobs: Vec<Blob>,
 }
@@ -78,6 +80,7 @@ impl Graph {
             max_bytes,
             document_bytes: length(&bytes),
             seen: HashMap::new(),
+            found: 1,
             documents: Vec::new(),
             blobs: Vec::new(),
         };
@@ -148,7 +151,8 @@ impl Walk<'_> {
             let what = format!("manifests of more than {MAX_DOCUMENT_BYTES} bytes together");
             return Err(unsupported(at, what));
         }
-        if self.documents.len() + documents.len() > MAX_DOCUMENTS {
+        self.found += documents.len();
+        if self.found > MAX_DOCUMENTS {
             return Err(unsupported(
                 at,
                 format!("more than {MAX_DOCUMENTS} manifests"),
@@ -260,7 +264,7 @@ async fn root(
 }
 
 /// A caller's own source may return content that is intact and not what was requested.
-fn same(at: &str, requested: &Digest, found: &Digest) -> Result<(), Error> {
+pub(crate) fn same(at: &str, requested: &Digest, found: &Digest) -> Result<(), Error> {
     if found == requested {
         return Ok(());
     }

@@ -8,6 +8,7 @@
 //! of it is verified as it is read, and the config by its name, so that the digest of the manifest
 //! that was made stands for the whole image.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -163,13 +164,29 @@ impl DockerArchiveSource {
                 ),
             });
         }
+        if entry.layers.len() > MAX_LAYERS {
+            return Err(Error::Unsupported {
+                at,
+                what: format!("more than {MAX_LAYERS} layers"),
+            });
+        }
         let mut members = vec![(config_digest.clone(), config)];
         let mut layers = Vec::new();
+        let mut known: HashMap<(String, Digest), (&'static str, Digest)> = HashMap::new();
         for (name, diff_id) in entry.layers.iter().zip(&parsed.diff_ids) {
             let name = self.member(name)?;
             let section = self.archive.section(&name).await?;
             let size = section.length;
-            let (media_type, digest) = self.layer(&name, section, &diff_id.0).await?;
+            // An image may have a layer many times, and finding out what it is may mean to read it.
+            let key = (name.clone(), diff_id.0.clone());
+            let (media_type, digest) = match known.get(&key) {
+                Some(layer) => layer.clone(),
+                None => {
+                    let layer = self.layer(&name, section, &diff_id.0).await?;
+                    known.insert(key, layer.clone());
+                    layer
+                }
+            };
             layers.push(MadeLayer {
                 media_type,
                 digest: digest.clone(),
@@ -292,6 +309,9 @@ impl DockerArchiveSource {
         self.archive.shown()
     }
 }
+
+/// Most layers of one image: each may have to be read once before anything is known of it.
+const MAX_LAYERS: usize = 4096;
 
 /// The images of an archive, for a message: tags, and the numbers of those that have none.
 fn names(entries: &[Entry]) -> String {

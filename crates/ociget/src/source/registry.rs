@@ -29,6 +29,9 @@ use crate::source::registry::body::RegistryBody;
 use crate::source::registry::place::Place;
 use crate::source::{Document, Source};
 
+/// Most URLs of a foreign layer that are tried.
+const MAX_URLS: usize = 8;
+
 /// One repository of a registry.
 #[derive(Clone, Debug)]
 pub struct RegistrySource {
@@ -145,6 +148,10 @@ impl RegistrySource {
         descriptor: &Descriptor,
         prefix: BlobPrefix,
     ) -> Result<BlobStream, Error> {
+        // The caller has something else than the beginning of this blob.
+        if prefix.len() > descriptor.size || !prefix.is_of(&descriptor.digest) {
+            return self.open_blob(descriptor).await;
+        }
         let client = &self.shared.client;
         let places = Arc::clone(self.shared.places().await?);
         let from = prefix.len();
@@ -179,7 +186,8 @@ impl RegistrySource {
             at,
             what: "a foreign layer that the registry does not hold and that has no URL".to_owned(),
         };
-        for url in &descriptor.urls {
+        // Whoever made the manifest chose them: each costs patience, and may be at somebody else's.
+        for url in descriptor.urls.iter().take(MAX_URLS) {
             let opened = match Place::elsewhere(client, origin, url) {
                 Ok(place) => RegistryBody::open(client, Arc::new([place]), descriptor, 0).await,
                 Err(error) => Err(error),

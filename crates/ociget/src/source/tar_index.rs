@@ -18,6 +18,8 @@ const MAX_MEMBERS: usize = 65_536;
 const MAX_HEADERS: usize = 8 * MAX_MEMBERS;
 /// Most pieces that all members together have; one that is not sparse is one piece.
 const MAX_PIECES: usize = 4 * MAX_MEMBERS;
+/// Most bytes of all names together, and of what links lead to.
+const MAX_NAMES: usize = 64 << 20;
 /// Most bytes of a long name, or of a POSIX header.
 const MAX_EXTENSION: u64 = 1 << 20;
 /// Links that lead to links.
@@ -30,6 +32,8 @@ const COMPARED: usize = 64 << 10;
 pub(crate) struct Members {
     by_name: HashMap<String, Member>,
     pieces: usize,
+    /// Bytes of names.
+    names: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -89,11 +93,16 @@ impl Members {
                 false => Err(broken(at, "a name that was there before")),
             };
         }
-        if let Member::File(pieces) = &member {
-            self.pieces = self.pieces.saturating_add(pieces.len());
+        self.names = self.names.saturating_add(name.len());
+        match &member {
+            Member::File(pieces) => self.pieces = self.pieces.saturating_add(pieces.len()),
+            Member::Link(target) => self.names = self.names.saturating_add(target.len()),
         }
         if self.by_name.len() >= MAX_MEMBERS || self.pieces > MAX_PIECES {
             return Err(broken(at, "too many members"));
+        }
+        if self.names > MAX_NAMES {
+            return Err(broken(at, "names of more than 64 MiB"));
         }
         self.by_name.insert(name, member);
         Ok(())

@@ -97,6 +97,10 @@ impl Sparse {
     /// Reads the map of version 1.0: decimal numbers, one a line, the first says how many pairs follow.
     /// Returns how many bytes it takes with its padding.
     fn read_map(&mut self, file: &File, body: u64, stored: u64) -> Option<u64> {
+        // Records of the older versions hold the map themselves.
+        if !self.numbers.is_empty() {
+            return None;
+        }
         let mut block = [0; 512];
         let (mut taken, mut digits, mut count) = (0, String::new(), None);
         loop {
@@ -125,7 +129,7 @@ impl Sparse {
                 if pairs > MAX_PIECES {
                     return None;
                 }
-                if self.numbers.len() == 2 * pairs {
+                if self.numbers.len() >= 2 * pairs {
                     return Some(taken);
                 }
             }
@@ -156,7 +160,9 @@ pub(crate) fn old_gnu(
             }
             map.numbers.push(number(field).ok_or_else(wrong)?);
         }
-        if map.numbers.len() > 2 * MAX_PIECES {
+        // Blocks without an entry are counted as well: each holds 21.
+        let blocks = (behind - at) / BLOCK;
+        if map.numbers.len() > 2 * MAX_PIECES || blocks > MAX_PIECES as u64 / 21 + 1 {
             return Err(wrong());
         }
         if !goes_on {
@@ -170,5 +176,41 @@ pub(crate) fn old_gnu(
         behind += BLOCK;
         fields = more.get(..504).unwrap_or_default().to_vec();
         goes_on = more[504] != 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn map_in_two_places_is_refused_before_it_is_read() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&b"1\n".repeat(1 << 16)).unwrap();
+        let mut sparse = Sparse::default();
+        sparse.take("GNU.sparse.major", "1");
+        sparse.take("GNU.sparse.size", "1");
+        for _ in 0..3 {
+            sparse.take("GNU.sparse.offset", "0");
+        }
+        assert!(sparse.pieces(&file, 0, 0, 1 << 17).is_err());
+    }
+
+    #[test]
+    fn map_with_blocks_of_nothing_ends() {
+        let mut header = [0; 512];
+        header[482] = 1;
+        let mut block = [0; 512];
+        block[504] = 1;
+        let blocks = MAX_PIECES / 21 + 3;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[0; 512]).unwrap();
+        for _ in 0..blocks {
+            file.write_all(&block).unwrap();
+        }
+        let end = 512 * (blocks as u64 + 1);
+        assert!(old_gnu(&file, &header, 0, end).is_err());
     }
 }

@@ -75,8 +75,8 @@ pub(crate) async fn find(
         .mirrors
         .into_iter()
         .map(|host| {
-            let mut place = Place::new(client, reference, host.endpoint.into(), origin);
-            place.budget.retries = options.retries.min(MIRROR_RETRIES);
+            let budget = Place::budget(options, MIRROR_RETRIES);
+            let mut place = Place::new(client, reference, host.endpoint.into(), origin, budget);
             place.resolves = host.resolves;
             place.mirrors = Some(reference.registry().to_owned());
             place
@@ -84,12 +84,17 @@ pub(crate) async fn find(
         .collect();
     match hosts.server {
         Some(server) => {
-            let mut place = Place::new(client, reference, server.endpoint.into(), origin);
+            let endpoint = server.endpoint.into();
+            let mut place = Place::new(client, reference, endpoint, origin, options.budget());
             place.resolves = server.resolves;
             places.push(place);
         }
         None if hosts.without_server => {}
-        None => places.push(Place::new(client, reference, Arc::clone(origin), origin)),
+        None => {
+            let endpoint = Arc::clone(origin);
+            let budget = options.budget();
+            places.push(Place::new(client, reference, endpoint, origin, budget));
+        }
     }
     Ok(places)
 }
@@ -100,6 +105,7 @@ impl Place {
         reference: &Reference,
         endpoint: Arc<Endpoint>,
         origin: &Endpoint,
+        budget: Budget,
     ) -> Self {
         let options: &Options = client.options();
         // Credentials are kept under the name that people write.
@@ -113,7 +119,7 @@ impl Place {
             reference.repository(),
             Arc::clone(&endpoint),
             Arc::clone(&options.credentials),
-            options.budget(),
+            budget,
             options.progress.clone(),
         );
         Self {
@@ -123,10 +129,17 @@ impl Place {
             authorizer: Some(authorizer),
             resolves: true,
             mirrors: None,
-            budget: options.budget(),
+            budget,
             lost: AtomicBool::new(false),
             without_ranges: AtomicBool::new(false),
         }
+    }
+
+    /// The patience of a place that is one of several.
+    fn budget(options: &Options, retries: u32) -> Budget {
+        let mut budget = options.budget();
+        budget.retries = budget.retries.min(retries);
+        budget
     }
 
     /// An URL that a manifest names for one blob. Whoever made the manifest chose it, so it is
@@ -153,7 +166,7 @@ impl Place {
             authorizer: None,
             resolves: false,
             mirrors: None,
-            budget: client.options().budget(),
+            budget: Self::budget(client.options(), MIRROR_RETRIES),
             lost: AtomicBool::new(false),
             without_ranges: AtomicBool::new(false),
         })
