@@ -311,8 +311,14 @@ impl World {
         for entry in fs::read_dir(self.store())? {
             let name = entry?.file_name();
             let name = name.to_string_lossy();
-            let belongs =
-                name.ends_with(".sqsh") || name.starts_with(".note-") || name.starts_with(".lock-");
+            let of_an_artifact = |prefix| {
+                let of = name.strip_prefix(prefix);
+                of.is_some_and(|of| self.store().join(format!("{of}.sqsh")).exists())
+            };
+            let belongs = name.ends_with(".sqsh")
+                || name.starts_with(".lock-")
+                || of_an_artifact(".note-")
+                || of_an_artifact(".recall-");
             ensure!(belongs, "{name} is left in the store");
         }
         Ok(())
