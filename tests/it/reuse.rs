@@ -463,6 +463,11 @@ fn seeds_are_copied_from_and_never_written() {
         fs::read(path).unwrap() == served.cold(1, &[]),
         "the bytes differ"
     );
+    let untagged = place.run(["untag", &served.digests[1]]);
+    assert_eq!(untagged.status, Some(0));
+    let told = place.pull(&served.references[1], &more);
+    let warning = format!("the seed {} is passed over", missing.display());
+    assert!(told.stderr.contains(&warning), "{told:#?}");
     // The image of the seed itself needs no request at all.
     served.registry.clear_requests();
     let (path, _) = served.pull(&place, 0, &more);

@@ -10,6 +10,12 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     let mut options = command.options()?;
     options.progress = terminal::progress(global);
     options.network.progress = terminal::network(global);
+    for seed in options.store.seeds.iter().filter(|seed| !seed.is_dir()) {
+        let seed = output::path(seed);
+        terminal::say(&format!(
+            "the seed {seed} is passed over: there is no such directory"
+        ));
+    }
     let store = command.store(global, options)?;
     let pulled = terminal::block_on(async {
         let pull = || store.pull_image(&command.image, command.digest.as_ref());
