@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use hpcc_rootfs::Pulled;
@@ -59,6 +60,9 @@ const IMAGES: [(&str, Make); 5] = [
     ),
 ];
 
+/// How long one image may take beside the building of other programs.
+const PATIENCE: Duration = Duration::from_secs(1200);
+
 /// Verifies every image. One image is one test.
 pub(crate) fn verify_all() -> Result<Tally> {
     let mut tally = Tally::default();
@@ -69,8 +73,9 @@ pub(crate) fn verify_all() -> Result<Tally> {
                 path,
                 expected,
                 disks,
-                options,
+                mut options,
             } = image;
+            options.timeout = options.timeout.max(PATIENCE);
             let beside: usize = disks.iter().map(|disk| disk.images().len()).sum();
             let verified = verify_beside(&path, &expected, &disks, &options)?;
             Ok((verified, beside))

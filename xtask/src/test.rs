@@ -1,6 +1,7 @@
 //! All that has to hold before a change is merged.
 
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -23,7 +24,7 @@ pub struct TestOptions {
 type Step = fn(TestOptions) -> Result<Tally>;
 
 /// In an order that fails early and cheaply, but nothing is left out when something fails.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 11] = [
     ("packages", |_| {
         packages::install().map(|()| Tally::default())
     }),
@@ -63,8 +64,13 @@ const STEPS: [(&str, Step); 13] = [
                 .env("RUSTDOCFLAGS", "-Dwarnings"),
         )
     }),
-    ("images in a virtual machine", |_| images::verify_all()),
     ("torture", |options| torture::run(options.torture_time)),
+];
+
+/// The last steps run at the same time: an emulated guest has one processor, and building the fuzz targets keeps the others
+/// busy. Their lines mingle; each names its image or its target.
+const TOGETHER: [(&str, Step); 2] = [
+    ("images in a virtual machine", |_| images::verify_all()),
     ("fuzzing", |options| {
         fuzz::run(&FuzzOptions::all(options.fuzz_time))
     }),
@@ -83,27 +89,30 @@ pub fn test(options: TestOptions) -> Result<()> {
 
     let mut total = Tally::default();
     let mut failed = Vec::new();
-    let mut take = |name, step: &dyn Fn() -> Result<Tally>| {
-        println!("\n=== {name} ===");
-        let start = Instant::now();
-        let tally = step().unwrap_or_else(|error| {
-            println!("error: {error:#}");
-            Tally::failed(&format!("error: {error:#}"))
-        });
-        let word = if tally.failed == 0 { "ok" } else { "FAILED" };
-        println!(
-            "=== {name}: {word}, {:.1} s ===",
-            start.elapsed().as_secs_f32()
-        );
+    let mut count = |name, tally: Tally| {
         if tally.failed > 0 {
             failed.push(name);
         }
         total += tally;
     };
     for (name, step) in STEPS {
-        take(name, &|| step(options));
+        count(name, take(name, || step(options)));
     }
-    take("work tree", &|| unchanged(before.as_deref()));
+    thread::scope(|scope| {
+        let running = TOGETHER.map(|(name, step)| {
+            let step = scope.spawn(move || take(name, || step(options)));
+            (name, step)
+        });
+        for (name, step) in running {
+            let tally = step.join();
+            count(
+                name,
+                tally.unwrap_or_else(|_| Tally::failed(&format!("{name}: a panic, see above"))),
+            );
+        }
+    });
+    let name = "work tree";
+    count(name, take(name, || unchanged(before.as_deref())));
 
     for text in &total.failures {
         println!("\n=== what failed, again: the last lines of it ===\n{text}");
@@ -114,6 +123,22 @@ pub fn test(options: TestOptions) -> Result<()> {
     } else {
         bail!("failed: {}", failed.join(", "))
     }
+}
+
+/// Runs one step and says how it ended.
+fn take(name: &str, step: impl FnOnce() -> Result<Tally>) -> Tally {
+    println!("\n=== {name} ===");
+    let start = Instant::now();
+    let tally = step().unwrap_or_else(|error| {
+        println!("{name}: error: {error:#}");
+        Tally::failed(&format!("{name}: error: {error:#}"))
+    });
+    let word = if tally.failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "=== {name}: {word}, {:.1} s ===",
+        start.elapsed().as_secs_f32()
+    );
+    tally
 }
 
 /// Both lock files have to fit their manifests, before anything that might change one.
