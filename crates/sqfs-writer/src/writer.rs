@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
 use crate::compress::Codec;
-use crate::data::{Body, Counts, DataPlane, FileData, Lists, Written};
+use crate::data::{Body, Counts, DataPlane, FileData, Lists, Places, Recipe, Run, Source, Written};
 use crate::error::Error;
 use crate::format::{
     ABSENT, DEVICE_BLOCK, Field, Flags, MetadataHeader, Superblock, XattrTableHeader,
@@ -16,7 +16,6 @@ use crate::meta::{MetadataBlocks, MetadataQueue, Tables, XattrTables, XattrWrite
 use crate::options::{Options, Resolved, TailPolicy};
 use crate::output::Output;
 use crate::pool::{Effort, Pool, PoolTimes};
-use crate::replay::{Places, Recipe, Run, Source};
 use crate::summary::{Progress, Stage, Summary, Times};
 use crate::tree::{Kind, Tree};
 

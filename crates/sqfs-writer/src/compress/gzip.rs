@@ -4,7 +4,7 @@ use std::io;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::Codec;
+use super::codec::Codec;
 
 pub(super) struct Gzip(Compress);
 

@@ -4,7 +4,7 @@ use std::io;
 
 use lz4::block::{CompressionMode, compress_bound, compress_to_buffer};
 
-use super::Codec;
+use super::codec::Codec;
 
 /// The most that the high compression mode has to give, and what other tools take for it.
 const HC_LEVEL: i32 = 12;

@@ -3,6 +3,7 @@
 //! A codec turns one block into one self-contained piece. It is made once a thread and used for
 //! block after block; what it returns depends on the block alone, never on those before it.
 
+mod codec;
 #[cfg(feature = "gzip")]
 mod gzip;
 #[cfg(feature = "lz4")]
@@ -19,6 +20,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+pub use codec::Codec;
 pub(crate) use probe::is_worth_trying;
 
 use crate::error::Error;
@@ -209,22 +211,6 @@ impl Codecs {
             source,
         })
     }
-}
-
-/// Compresses block after block.
-///
-/// The crate brings an implementation for each [`Compressor`]. One's own, another library for the
-/// same format say, is handed to [`DataWriter::with_codec`](crate::DataWriter::with_codec).
-///
-/// What it returns must be a function of the block alone: it is used for blocks in any order, and
-/// there is one for each thread.
-pub trait Codec: Send {
-    /// The name of the codec, for messages.
-    fn name(&self) -> &'static str;
-
-    /// Replaces what is in `output` by the compressed `input`. `false` means that it did not
-    /// shrink; then the content of `output` is of no use, and the block is to be stored as it is.
-    fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> io::Result<bool>;
 }
 
 /// [`Codec::compress`] with the error it becomes everywhere.

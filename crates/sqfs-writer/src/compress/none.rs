@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::Codec;
+use super::codec::Codec;
 
 pub(super) struct None;
 

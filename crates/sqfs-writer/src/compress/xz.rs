@@ -8,7 +8,7 @@ use std::io;
 
 use xz2::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
 
-use super::Codec;
+use super::codec::Codec;
 
 pub(super) struct Xz {
     level: u32,

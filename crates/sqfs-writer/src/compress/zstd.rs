@@ -9,7 +9,7 @@ use std::io;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::compress_bound;
 
-use super::Codec;
+use super::codec::Codec;
 
 pub(super) struct Zstd(Compressor<'static>);
 

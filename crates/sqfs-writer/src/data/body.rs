@@ -7,14 +7,14 @@ use bytes::{Buf, Bytes};
 
 use super::duplicate::Taking;
 use super::handle::{BlockList, FileData, Tail};
+use super::plane::{DataPlane, Duplicate, Waiting};
+use super::recipe::Fingerprints;
 use super::tails::{Kind, TailBytes};
-use super::{DataPlane, Duplicate, Waiting};
 use crate::error::Error;
 use crate::format::{FragmentIndex, INODE_BLOCKS_MAX};
 use crate::known::{Fingerprint, Of};
 use crate::options::TailPolicy;
 use crate::pool::Block;
-use crate::replay::Fingerprints;
 
 /// The smallest blocks that are compressed where they were lent: for small ones a copy costs little, and what lies behind
 /// them may be much larger than they are.
@@ -368,6 +368,10 @@ pub(super) struct Closed {
 
 /// What becomes of a body, however it came.
 impl<W: Write> DataPlane<W> {
+    pub(crate) fn begin(&mut self) -> Body<'_, W> {
+        Body::new(self)
+    }
+
     /// Ends the list of a body whose blocks take `len` bytes.
     pub(super) fn close_blocks(
         &mut self,

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use super::body::Closed;
 use super::handle::{BlockList, FileData};
 use super::ordered::Wait;
+use super::plane::{DataPlane, Duplicate, End, Purpose, wrong_length};
+use super::recipe::{Fingerprints, Recipe, Run, Shape};
+use super::source::Source;
 use super::tails::{Kind, TailBytes};
-use super::{DataPlane, Duplicate, End, Purpose};
 use crate::error::Error;
 use crate::format::BlockWord;
-use crate::replay::{Fingerprints, Recipe, Run, Shape, Source};
 
 impl<W: Write> DataPlane<W> {
     /// Takes a body as [`Body::finish`](super::Body::finish) does, with the same checks at the same sizes of the lists.
@@ -149,12 +150,4 @@ impl Closed {
         let duplicate: Option<Duplicate> = self.duplicate;
         duplicate.map_or(End::Keep(list), End::Duplicate)
     }
-}
-
-/// The source gave more or less than it was asked for.
-pub(super) fn wrong_length(what: &str, asked: usize, found: usize) -> Error {
-    Error::Source(io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("the source of stored bytes gave {found} bytes for {what} of {asked}"),
-    ))
 }

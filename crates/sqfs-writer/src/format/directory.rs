@@ -1,6 +1,7 @@
 //! Directory listings: runs of entries, each run behind a header.
 
-use super::{InodeNumber, layout};
+use super::inode::InodeNumber;
+use super::layout::layout;
 
 /// Entries that one header can lead (`SQUASHFS_DIR_COUNT`).
 pub(crate) const DIR_COUNT_MAX: usize = 256;

@@ -1,6 +1,7 @@
 //! Fragments: blocks that hold the ends of many files.
 
-use super::{BlockWord, layout, newtype};
+use super::block_word::BlockWord;
+use super::layout::{layout, newtype};
 
 newtype! {
     /// Index into the fragment table.

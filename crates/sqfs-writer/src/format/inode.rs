@@ -3,7 +3,11 @@
 //! Every type has a basic form and an extended one (`L` for long). The extended form is used where
 //! the basic one has no room for a value: an xattr index, a link count, 64-bit sizes.
 
-use super::{BlockStart, FragmentIndex, IdIndex, XattrIndex, layout, newtype};
+use super::fragment::FragmentIndex;
+use super::id::IdIndex;
+use super::layout::{layout, newtype};
+use super::metadata::BlockStart;
+use super::xattr::XattrIndex;
 
 /// The kernel's limit for a symlink target: a page, with the NUL it puts behind it
 /// (`squashfs_read_inode`).
@@ -27,28 +31,6 @@ impl InodeRef {
     /// `offset` is in the block's uncompressed bytes.
     pub(crate) fn new(block: BlockStart, offset: u16) -> Self {
         Self(u64::from(block.0) << 16 | u64::from(offset))
-    }
-}
-
-newtype! {
-    /// Stored length of a block, 0 for a hole; bit 24 says that it is not compressed.
-    BlockWord(u32)
-}
-
-impl BlockWord {
-    /// A block that is not stored, and reads as zeros.
-    pub(crate) const HOLE: Self = Self(0);
-    /// Set when the block is stored as it is.
-    pub(crate) const RAW: u32 = 1 << 24;
-
-    /// Returns whether the block is stored as it is.
-    pub(crate) fn is_raw(self) -> bool {
-        self.0 & Self::RAW != 0
-    }
-
-    /// How many bytes are stored.
-    pub(crate) fn stored(self) -> u32 {
-        self.0 & !Self::RAW
     }
 }
 

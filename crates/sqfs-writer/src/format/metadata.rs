@@ -6,7 +6,7 @@
 //! └────────┴──────────────────────────────┘
 //! ```
 
-use super::newtype;
+use super::layout::newtype;
 
 /// Bytes in every metadata block but the last of its table.
 pub(crate) const METADATA_SIZE: usize = 8192;

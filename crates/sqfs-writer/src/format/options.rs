@@ -1,6 +1,6 @@
 //! The compressor's number, and the options block behind the superblock.
 
-use super::{layout, newtype};
+use super::layout::{layout, newtype};
 
 newtype! {
     /// Which codec the image needs.

@@ -1,7 +1,8 @@
 //! The superblock: the first 96 bytes, and the last ones written.
 
-use super::{InodeRef, layout, newtype};
-use crate::format::Compression;
+use super::inode::InodeRef;
+use super::layout::{layout, newtype};
+use super::options::Compression;
 
 /// The start of an export or xattr table that the image does not have. The fragment table always has a
 /// start.

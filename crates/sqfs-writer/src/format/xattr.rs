@@ -5,7 +5,7 @@
 //!                                               └─ or a reference to a value elsewhere
 //! ```
 
-use super::{layout, newtype};
+use super::layout::{layout, newtype};
 
 /// Prefixes that are a number in the image, in the order of those numbers. Others can't be stored.
 const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];

@@ -16,11 +16,6 @@
 //! - The source gives the bytes that the earlier image holds. The writer checks their number and nothing else, because
 //!   it never sees what they unpack to.
 
-mod places;
-mod recipe;
-mod source;
-
-pub use places::{BodyPlace, FragmentPlace, Places};
-pub(crate) use recipe::Shape;
-pub use recipe::{Fingerprints, Recipe, Run};
-pub use source::{Source, StoredFragment};
+pub use crate::data::{
+    BodyPlace, Fingerprints, FragmentPlace, Places, Recipe, Run, Source, StoredFragment,
+};

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::handle::FileData;
+use super::lists::Lists;
 use super::recipe::Run;
-use crate::data::{FileData, Lists};
 use crate::format::FragmentEntry;
 use crate::known::Fingerprint;
 use crate::pieces::Pieces;
