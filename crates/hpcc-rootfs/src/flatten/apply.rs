@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet};
 
 use sqfs_writer::{Kind, Metadata, NodeId, Tree};
 
-use super::RESERVED;
 use super::change::{Action, Changes, Content};
 use super::cost;
 use super::error::{EntryProblem, Halt, Problem};
-use super::marker::{is_link_target, opaque_name, remove_link_targets, split, whiteout_name};
+use super::marker::{
+    RESERVED, is_link_target, opaque_name, remove_link_targets, split, whiteout_name,
+};
 use super::options::{Options, Report};
 use super::resolve::{Place, Spot, parent, resolve};
 use super::steps::{Steps, Ticks};

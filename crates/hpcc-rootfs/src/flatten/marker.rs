@@ -2,8 +2,10 @@
 
 use sqfs_writer::{Error, NodeId, Tree};
 
-use super::RESERVED;
 use super::error::EntryProblem;
+
+/// The name in the root that belongs to the product. Whatever an image ships there is dropped.
+pub const RESERVED: &[u8] = b".hpcc";
 
 const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";

@@ -8,12 +8,12 @@ use super::change::{Action, Changes, Content};
 use super::cost;
 use super::error::{Error, Halt, LayerName};
 use super::known::{Counts, KnownBody, KnownLayer, Proof};
+use super::layers::{LayerSource, LayerSpec, Layers};
 use super::marker::{Role, is_link_target, join, role};
 use super::options::Report;
 use super::shadow::Shadow;
 use super::sink::{Body, BodySink};
 use super::steps::Ticks;
-use super::{LayerSource, LayerSpec, Layers};
 use crate::layer::{Budget, Entry, EntryKind, Limit, Segment, TarReader};
 
 /// The first reading of an image's layers, newest first.

@@ -2,8 +2,8 @@
 
 use sqfs_writer::{Kind, NodeId, Tree};
 
-use super::RESERVED;
 use super::error::{EntryProblem, Halt};
+use super::marker::RESERVED;
 use super::steps::Steps;
 
 /// As many as careful path resolvers in user space follow; the kernel stops at 40.

@@ -5,8 +5,8 @@ use std::io::Write;
 use bytes::Bytes;
 use sqfs_writer::{DataWriter, FileData};
 
-use super::LayerSpec;
 use super::known::{Counts, KnownBody, Proof};
+use super::layers::LayerSpec;
 use crate::layer::Entry;
 
 /// Takes the content of files and gives handles for it.

@@ -12,11 +12,7 @@ use super::chunk::Stopped;
 use super::encoding::{Encoding, sniff};
 use super::error::{At, Error};
 use super::input::{Input, Pieces};
-use super::zstd::ZstdDecoder;
-
-/// Asked before memory is taken that the image chooses the size of: so many bytes for the window of
-/// a zstd frame. It may wait; an error ends the layer.
-pub(crate) type Admit<'a> = Box<dyn FnMut(u64) -> io::Result<()> + Send + 'a>;
+use super::zstd::{Admit, ZstdDecoder};
 
 /// The decompressed bytes of a blob.
 pub(super) struct Decoder<'a, P: Pieces> {

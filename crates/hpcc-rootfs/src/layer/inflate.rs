@@ -3,12 +3,13 @@
 use ociget::{DiffId, Verified, Verifier};
 
 use super::chunk::{Chunk, Chunks, Inflated, Stopped};
-use super::decompress::{Admit, Decoder};
+use super::decompress::Decoder;
 use super::error::{Error, Limit};
 use super::input::Pieces;
 use super::limits::Limits;
 use super::measure::Measure;
 use super::tar::is_header;
+use super::zstd::Admit;
 
 /// Decompresses a layer. Every byte is hashed, whoever reads or skips it.
 pub(crate) struct Inflater<'a, P: Pieces> {

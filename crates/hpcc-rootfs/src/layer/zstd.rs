@@ -6,7 +6,6 @@ use std::ops::RangeInclusive;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::chunk::Stopped;
-use super::decompress::Admit;
 use super::error::{Error, Limit};
 use super::input::{Input, Pieces};
 use super::measure::Measure;
@@ -17,6 +16,10 @@ const WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
 
 /// Bytes of the longest frame header, magic included (RFC 8878, section 3.1.1).
 const HEADER_MAX: usize = 18;
+
+/// Asked before memory is taken that the image chooses the size of: so many bytes for the window of
+/// a zstd frame. It may wait; an error ends the layer.
+pub(crate) type Admit<'a> = Box<dyn FnMut(u64) -> io::Result<()> + Send + 'a>;
 
 /// Decodes every frame, and asks before each for the memory that it needs.
 pub(super) struct ZstdDecoder<'a, P: Pieces> {

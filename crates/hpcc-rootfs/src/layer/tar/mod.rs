@@ -10,6 +10,7 @@
 //!
 //! V7, ustar, star, GNU and PAX archives are read. Names and link targets are bytes.
 
+mod decimal;
 mod decode;
 mod entry;
 mod header;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use sqfs_writer::Xattrs;
 
+use super::decimal::decimal;
 use super::sparse::PaxSparse;
 use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
@@ -201,22 +202,6 @@ fn record(body: &[u8]) -> Result<Record<'_>, Malformed> {
         .filter(|position| *position > 0)
         .ok_or(Malformed::Pax("a record has no key"))?;
     Ok((&record[..equals], &record[equals + 1..], rest))
-}
-
-/// Decimal digits and nothing else.
-pub(super) fn decimal(text: &[u8], what: &'static str) -> Result<u64, Malformed> {
-    if text.is_empty() {
-        return Err(Malformed::Number(what));
-    }
-    text.iter().try_fold(0u64, |value, digit| {
-        if !digit.is_ascii_digit() {
-            return Err(Malformed::Number(what));
-        }
-        value
-            .checked_mul(10)
-            .and_then(|value| value.checked_add(u64::from(digit - b'0')))
-            .ok_or(Malformed::Number(what))
-    })
 }
 
 fn id(text: &[u8], what: &'static str) -> Result<i128, Malformed> {

@@ -4,8 +4,8 @@
 //! behind it (old GNU), as repeated PAX records (0.0), as one PAX record (0.1), or in front of the
 //! data itself (1.0). All of them become the same list; the map never reaches a file's content.
 
+use super::decimal::decimal;
 use super::header::unsigned;
-use super::pax::decimal;
 use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
 use crate::layer::measure::Measure;

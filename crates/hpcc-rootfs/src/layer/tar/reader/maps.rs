@@ -2,8 +2,8 @@
 
 use super::{TarReader, padding};
 use crate::layer::error::{Error, Malformed};
+use crate::layer::tar::decimal::decimal;
 use crate::layer::tar::header::{BLOCK, Header};
-use crate::layer::tar::pax::decimal;
 use crate::layer::tar::sparse::{self, Run};
 
 impl TarReader<'_> {
