@@ -7,11 +7,12 @@ use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use tracing::{Instrument as _, Span};
 
+use crate::artifact::Record;
 use crate::error::Error;
 use crate::options::Options;
 use crate::pull::{self, Destination};
 use crate::regular_file;
-use crate::store::{Record, Staging};
+use crate::staging::Staging;
 use crate::summary::Summary;
 
 /// An artifact that was written.

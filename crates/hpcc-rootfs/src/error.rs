@@ -8,8 +8,9 @@ use ociget::printable::{self, text};
 use ociget::{Digest, Mismatch};
 use rustix::io::Errno;
 
+use crate::artifact::RecordError;
 use crate::layer::Measure;
-use crate::store::{RecordError, Untrusted};
+use crate::untrusted::Untrusted;
 use crate::{flatten, layer};
 
 /// Why an image did not become an artifact. Whatever it was, nothing was published and nothing is

@@ -33,41 +33,37 @@
 //!
 //! The feature `cli`, on by default, is the program and what only a terminal needs.
 
-mod agent;
+mod artifact;
 mod build;
 mod error;
 mod feed;
 pub mod flatten;
 mod guest;
-mod host_file;
-mod injection;
 pub mod layer;
-mod mount_points;
 mod options;
 mod progress;
 mod pull;
 mod recall;
 mod regular_file;
 mod spool;
-mod stop;
+mod staging;
 mod store;
 mod summary;
-mod supplies;
 pub mod tables;
 mod timings;
+mod untrusted;
 
-pub use agent::Agents;
+pub use artifact::{CHUNK, Damage, FORMAT, ImageOptions, Injected, Key, Record, RecordError};
 pub use build::{Built, build};
 pub use error::Error;
 pub use guest::BOOT_ARGS;
-pub use injection::Injection;
-pub use options::{ImageOptions, Options, SpoolOptions};
+pub use options::{Agents, Injection, Options, SpoolOptions, StoreOptions};
 pub use progress::{Event, Progress};
 pub use sqfs_writer::Compressor;
 pub use store::{
-    Artifact, Bounds, CHUNK, Collected, Damage, FORMAT, ImageStore, Injected, Key, Lease, Pulled,
-    Pulling, Record, RecordError, Store, StoreOptions, Untrusted, open_artifact, read_record,
-    verify_file,
+    Artifact, Bounds, Collected, ImageStore, Lease, Pulled, Pulling, Store, open_artifact,
+    read_record, verify_file,
 };
 pub use summary::{Reuse, Summary};
 pub use timings::{Stage, Timings};
+pub use untrusted::Untrusted;

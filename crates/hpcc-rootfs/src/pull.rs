@@ -14,19 +14,18 @@ use std::time::{Duration, Instant};
 use ociget::{Client, Digest, Image, Request, Source, Verified};
 use sqfs_writer::DataWriter;
 
+use crate::artifact::{self, ArtifactWriter, Key, Record, SealedArtifact};
 use crate::error::Error;
 use crate::feed::{self, Feed, Meters, ReadAhead};
 use crate::flatten::{self, KnownLayer, LayerSource, LayerSpec, Layers, Proof};
-use crate::guest;
+use crate::guest::{self, HashedSupplies, Supplies};
 use crate::layer::{self, Stream};
 use crate::options::Options;
 use crate::progress::{Event, Progress};
 use crate::recall::{Documents, Plan, Recorder, Spool};
 use crate::spool::ArchiveSpool;
-use crate::stop::Stop;
-use crate::store::{ArtifactWriter, Key, Record, SealedArtifact, StagedFile, Staging};
+use crate::staging::{StagedFile, Staging, Stop};
 use crate::summary::{Reuse, Summary};
-use crate::supplies::{HashedSupplies, Supplies};
 use crate::timings::{Stage, Timings};
 
 /// Where an artifact goes: a directory, and a name in it.
@@ -235,7 +234,10 @@ impl Recipe {
             ),
             supplies,
             writer: options.image.writer(options.threads),
-            flatten: options.image.flatten(&options.limits),
+            flatten: flatten::Options {
+                limits: options.limits.clone(),
+                time: options.image.time,
+            },
             progress: options.progress.clone(),
         }
     }
@@ -347,6 +349,8 @@ fn layer_spec(layer: &ociget::Layer) -> LayerSpec {
 pub(crate) struct Proofs {
     _layers: Vec<(Option<Verified<Digest>>, Proof)>,
 }
+
+impl artifact::Proofs for Proofs {}
 
 impl Proofs {
     fn collect(

@@ -14,7 +14,7 @@ use super::queue::{self, queue};
 use super::share::ReadAhead;
 use crate::flatten::LayerSpec;
 use crate::layer::{Chunk, Error, Inflated, Inflater, Limits, Pieces, Stopped, Stream};
-use crate::stop::Stop;
+use crate::staging::Stop;
 
 /// A layer under way.
 pub(super) struct Ahead {

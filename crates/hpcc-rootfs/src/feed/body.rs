@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::meter::{Meters, Spent};
 use crate::layer::Pieces;
-use crate::stop::Stop;
+use crate::staging::Stop;
 
 /// Pieces of fewer bytes are copied out of the buffer that they came in.
 const SMALL: usize = 4 << 10;

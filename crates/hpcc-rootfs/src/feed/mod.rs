@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 use self::ahead::Ahead;
 use crate::flatten::{LayerSource, Layers};
 use crate::layer::{Error, Stream};
-use crate::stop::Stop;
+use crate::staging::Stop;
 
 pub(crate) use meter::Meters;
 pub(crate) use serve::{Requests, serve};

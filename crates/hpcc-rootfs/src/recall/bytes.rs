@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use super::damaged;
+use super::damaged::damaged;
 
 /// The longest byte string: a document, with much room.
 const LENGTH_MAX: u64 = 16 << 20;

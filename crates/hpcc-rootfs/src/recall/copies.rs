@@ -10,10 +10,10 @@ use bytes::Bytes;
 use sqfs_writer::Fingerprint;
 use sqfs_writer::replay::{Source, StoredFragment};
 
-use super::damaged;
+use super::damaged::damaged;
 use super::layer::Position;
 use super::places::Fragment;
-use crate::store::CHUNK;
+use crate::artifact::CHUNK;
 use crate::tables::Codec;
 
 /// Chunks that are kept after they were verified.

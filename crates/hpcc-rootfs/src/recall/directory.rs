@@ -12,10 +12,10 @@ use ociget::{DiffId, Digest};
 use serde::{Deserialize, Serialize};
 use sqfs_writer::Fingerprint;
 
-use super::damaged;
+use super::damaged::damaged;
 use super::section::{End, Section};
+use crate::artifact::FORMAT;
 use crate::layer::Limits;
-use crate::store::FORMAT;
 
 const MAGIC: [u8; 8] = *b"HPCCRCLL";
 const VERSION: u32 = 1;

@@ -10,7 +10,7 @@ use ociget::{
 };
 
 use super::bytes::{byte_string, number, put_bytes, put_number};
-use super::damaged;
+use super::damaged::damaged;
 use crate::options::Options;
 
 /// More bytes than any document has that a client accepts.

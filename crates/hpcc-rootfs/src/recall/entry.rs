@@ -6,7 +6,7 @@ use sqfs_writer::replay::Fingerprints;
 use sqfs_writer::{Device, Fingerprint, Metadata};
 
 use super::bytes::{append, array, byte_string, number, put_bytes, put_number, small};
-use super::damaged;
+use super::damaged::damaged;
 use crate::layer::{Entry, EntryKind};
 
 /// What is recorded of a body.

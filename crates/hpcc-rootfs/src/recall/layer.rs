@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::damaged;
+use super::damaged::damaged;
 use super::entry::{self, Body};
 use super::places::{self, Place};
 use super::section::SectionReader;

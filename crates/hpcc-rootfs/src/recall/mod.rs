@@ -13,6 +13,7 @@
 
 mod bytes;
 mod copies;
+mod damaged;
 mod directory;
 mod documents;
 mod entry;
@@ -27,10 +28,3 @@ pub(crate) use documents::{Documents, Recording};
 pub(crate) use plan::{Found, Plan};
 pub(crate) use reader::Recall;
 pub(crate) use recorder::{Recorder, Spool};
-
-use std::io;
-
-/// What a file has that was not written so.
-fn damaged(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}

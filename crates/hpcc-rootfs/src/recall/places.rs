@@ -6,7 +6,7 @@ use sqfs_writer::Fingerprint;
 use sqfs_writer::replay::{FragmentPlace, Run};
 
 use super::bytes::{array, number, put_number, small};
-use super::damaged;
+use super::damaged::damaged;
 
 /// Bytes of the smallest block that squashfs allows.
 const BLOCK_MIN: u64 = 4096;

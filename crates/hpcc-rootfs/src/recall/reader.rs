@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::bytes::number;
-use super::damaged;
+use super::damaged::damaged;
 use super::directory::{Directory, Rules};
 use super::documents::Documents;
 use super::layer::Listed;

@@ -8,14 +8,15 @@ use sqfs_writer::replay::{Fingerprints, Places, Recipe};
 use sqfs_writer::{DataWriter, Error, FileData};
 
 use super::bytes::put_number;
+use super::damaged::damaged;
 use super::directory::{Caps, Directory, LayerPart, Rules};
 use super::documents::Documents;
 use super::layer::has_body;
 use super::section::{End, Section, SectionWriter};
-use super::{damaged, entry, places};
+use super::{entry, places};
 use crate::flatten::{Body, BodySink, Counts, KnownBody, LayerSpec, Proof};
 use crate::layer::{Entry, Limits};
-use crate::store::StagedFile;
+use crate::staging::StagedFile;
 
 /// Bytes of entries that are handed to the encoder at a time.
 const PIECE: usize = 64 << 10;
@@ -317,7 +318,7 @@ impl<W: Write> Body for RecordedBody<'_, W> {
 mod tests {
     use super::*;
     use crate::layer::EntryKind;
-    use crate::store::Staging;
+    use crate::staging::Staging;
 
     #[test]
     fn entries_wait_for_the_encoder_in_small_pieces() {

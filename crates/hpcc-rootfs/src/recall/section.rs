@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::damaged;
-use crate::store::StagedFile;
+use super::damaged::damaged;
+use crate::staging::StagedFile;
 
 /// Fast, and a third smaller than nothing: most of a section are fingerprints.
 const LEVEL: i32 = 1;

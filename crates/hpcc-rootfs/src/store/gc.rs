@@ -8,12 +8,13 @@ use ociget::Digest;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::entry::has_name;
 use super::inventory::{self, Artifact};
-use super::lock::{BuildLock, has_name};
+use super::lock::BuildLock;
 use super::name::{self, Beside};
 use super::sweep::Swept;
 use super::trust::Trust;
-use super::{lease, sweep};
+use super::{entry, lease, sweep};
 use crate::error::Error;
 use crate::regular_file;
 
@@ -112,7 +113,7 @@ fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<boo
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         // Replaced since it was looked at: that one is new, and stays.
         Ok(()) if !has_name(&file, &artifact.path)? => Ok(false),
-        Ok(()) => sweep::remove(&artifact.path),
+        Ok(()) => entry::remove(&artifact.path),
         Err(Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -125,10 +126,10 @@ fn leftovers(directory: &Path, trust: Trust) -> io::Result<Swept> {
         let entry = entry?;
         let path = entry.path();
         match entry.file_name().to_str().and_then(name::classify) {
-            Some(Beside::Bad(_)) => swept.count(&path, sweep::remove(&path)),
+            Some(Beside::Bad(_)) => swept.count(&path, entry::remove(&path)),
             Some(Beside::Lock(digest)) => {
                 let artifact = directory.join(name::artifact(&digest));
-                let outcome = sweep::gone(&artifact)
+                let outcome = entry::gone(&artifact)
                     .and_then(|gone| Ok(gone && remove_lock(directory, &digest, trust)?));
                 swept.count(&path, outcome);
             }
@@ -145,7 +146,7 @@ fn remove_lock(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bo
         Ok(None) => Ok(false),
         // A symlink, a FIFO or a socket that somebody planted.
         Err(error) if regular_file::is_other_type(&error) => {
-            sweep::remove(&directory.join(name::lock(digest)))
+            entry::remove(&directory.join(name::lock(digest)))
         }
         Err(error) => Err(error),
     }

@@ -6,7 +6,8 @@ use std::pin::Pin;
 
 use ociget::Digest;
 
-use super::{Pulled, Store};
+use super::handle::Store;
+use super::pulled::Pulled;
 use crate::error::Error;
 
 /// The answer of a [`ImageStore::pull_image`] to come. Dropping it gives up waiting.

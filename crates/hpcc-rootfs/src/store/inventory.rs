@@ -9,9 +9,10 @@ use ociget::Digest;
 
 use super::name;
 use super::note::Note;
-use super::record::Record;
+use super::reading::read;
 use super::trust::Trust;
-use super::{Error, read};
+use crate::artifact::Record;
+use crate::error::Error;
 
 /// An artifact as it lies in the store. The damaged ones are listed as well.
 #[derive(Clone, Debug)]

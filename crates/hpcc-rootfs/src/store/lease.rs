@@ -9,7 +9,7 @@ use ociget::Digest;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use super::lock::has_name;
+use super::entry::has_name;
 use super::trust::{Fault, Trust};
 use crate::regular_file;
 

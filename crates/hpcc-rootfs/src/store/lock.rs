@@ -14,16 +14,17 @@
 //! afterwards whether it is still the one with the name.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use ociget::Digest;
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode};
+use rustix::fs::{FileType, FlockOperation, Mode};
 use rustix::io::Errno;
 
+use super::entry::{has_name, remove};
+use super::name;
 use super::trust::Trust;
-use super::{name, sweep};
 use crate::regular_file;
 
 /// Permissions of a lock file, whatever the umask: a store that every user is trusted with can be used
@@ -116,19 +117,9 @@ fn remove_foreign(path: &Path, trust: Trust) -> io::Result<()> {
             if trust.is_foreign(&stat)
                 && FileType::from_raw_mode(stat.st_mode) != FileType::Directory =>
         {
-            sweep::remove(path).map(drop)
+            remove(path).map(drop)
         }
         Ok(_) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Whether an open file is still the one that the path names.
-pub(crate) fn has_name(file: impl AsFd, path: &Path) -> io::Result<bool> {
-    let open = rustix::fs::fstat(file)?;
-    match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(named) => Ok((named.st_dev, named.st_ino) == (open.st_dev, open.st_ino)),
-        Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -4,12 +4,13 @@
 
 use ociget::Digest;
 
+use crate::staging;
+
 const SUFFIX: &str = ".sqsh";
 const LOCK: &str = ".lock-";
 const NOTE: &str = ".note-";
 const RECALL: &str = ".recall-";
 const BAD: &str = ".bad-";
-const STAGED: &str = ".staged-";
 
 /// The file name of the artifact of an image. A [`Digest`] holds nothing but a known algorithm and
 /// lower-case hex digits, so the name has no room for a path.
@@ -63,15 +64,8 @@ pub(crate) fn classify(name: &str) -> Option<Beside> {
     } else if let Some(rest) = name.strip_prefix(BAD) {
         digest(rest).map(Beside::Bad)
     } else {
-        let (process, serial) = name.strip_prefix(STAGED)?.split_once('-')?;
-        let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        (number(process) && number(serial)).then_some(Beside::Staged)
+        staging::is_staged(name).then_some(Beside::Staged)
     }
-}
-
-/// A name for a file on its way to its own, unique as long as this process lives.
-pub(crate) fn staged(serial: u64) -> String {
-    format!("{STAGED}{}-{serial}", std::process::id())
 }
 
 fn beside(prefix: &str, digest: &Digest) -> String {
@@ -102,7 +96,7 @@ mod tests {
             (note(&image), Some(Beside::Note(image.clone()))),
             (recall(&image), Some(Beside::Recall(image.clone()))),
             (bad(&image), Some(Beside::Bad(image.clone()))),
-            (staged(7), Some(Beside::Staged)),
+            (".staged-1-7".into(), Some(Beside::Staged)),
             (".staged-".into(), None),
             (".staged-1-".into(), None),
             (".staged-1-2-3".into(), None),

@@ -12,10 +12,10 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::name;
-use super::staging::{StagedFile, Staging};
 use super::trust::Trust;
+use crate::guest::Memory;
 use crate::regular_file;
-use crate::supplies::Memory;
+use crate::staging::{StagedFile, Staging};
 
 /// What claims to be longer is no note.
 const LENGTH_MAX: u64 = 64 * 1024;

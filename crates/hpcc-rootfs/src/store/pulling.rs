@@ -9,20 +9,21 @@ use ociget::{Digest, Request, Source as _, SourceSpec};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tracing::{Instrument as _, Span};
 
-use super::key::Key;
+use super::handle::Store;
 use super::lock::BuildLock;
+use super::name;
 use super::note::Note;
-use super::record::RecordError;
+use super::pulled::Pulled;
+use super::reading::read;
 use super::reuse::Excluded;
 use super::shared_build::Ask;
-use super::staging::Staging;
-use super::{Pulled, Store, name, read};
+use crate::artifact::{Key, RecordError};
 use crate::error::Error;
+use crate::guest::{Memory, Supplies};
 use crate::progress::Event;
 use crate::pull::{self, Destination};
 use crate::recall::Recording;
-use crate::stop::Stop;
-use crate::supplies::{Memory, Supplies};
+use crate::staging::{Staging, Stop};
 
 impl Store {
     /// Makes sure that the artifact of an image is in the store, and says where.
@@ -204,7 +205,7 @@ impl Store {
         let destination = Destination {
             directory: self.directory().to_owned(),
             name: name::artifact(&identity).into(),
-            staging: Staging::new(self.options().store.min_free, Some(lock)),
+            staging: Staging::new(self.options().store.min_free, Some(Box::new(lock))),
             recall: Some((name::recall(&identity).into(), documents)),
         };
         let supplies = supplies.hashed()?;

@@ -11,14 +11,13 @@ use std::time::Duration;
 use ociget::{Digest, Image};
 use rustix::fs::OFlags;
 
-use super::key::Key;
+use super::handle::Store;
 use super::lease::Lease;
-use super::record::Record;
-use super::{Store, inventory, name};
-use crate::options::ImageOptions;
+use super::{inventory, name};
+use crate::artifact::{FORMAT, ImageOptions, Key, Record};
 use crate::recall::{Documents, Found, Plan, Recall};
 use crate::regular_file;
-use crate::stop::Stop;
+use crate::staging::Stop;
 
 /// Artifacts that are opened for one build, with two files each.
 const ARTIFACTS: usize = 32;
@@ -164,7 +163,7 @@ impl Store {
 
 /// Whether a body has the same stored blocks with this key as with these options.
 fn holds_the_same_blocks(key: &Key, options: &ImageOptions) -> bool {
-    key.format == super::FORMAT
+    key.format == FORMAT
         && key.compressor == options.compressor.to_string()
         && key.block_size == options.block_size
         && key.tails == options.tails

@@ -14,7 +14,7 @@ use ociget::Request;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use super::Pulled;
+use super::pulled::Pulled;
 use crate::error::Error;
 
 /// A request and its spelling, which goes into the note. Only callers with the same pin share a build.

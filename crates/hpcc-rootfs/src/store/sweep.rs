@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
-use super::lock::has_name;
+use super::entry::{gone, has_name, remove};
 use super::name::{self, Beside};
 use super::trust::Trust;
 use crate::error::Error;
@@ -34,7 +34,7 @@ impl Swept {
 
 /// Removes staged files whose owner is gone, and notes and recall files whose artifact is.
 ///
-/// A staged file has a living owner exactly if its lock is held: see [`staging`](super::staging).
+/// A staged file has a living owner exactly if its lock is held: see [`StagedFile`](crate::staging::StagedFile).
 pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
     let mut swept = Swept::default();
     for entry in fs::read_dir(directory)? {
@@ -76,31 +76,12 @@ fn remove_staged(path: &Path, trust: Trust) -> io::Result<bool> {
     }
 }
 
-/// Removes a file, or a symlink itself; a missing one is fine, and a directory is none of ours.
-/// Returns whether something was removed.
-pub(crate) fn remove(path: &Path) -> io::Result<bool> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-pub(crate) fn gone(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ociget::Digest;
 
-    use super::super::staging::{StagedFile, Staging};
     use super::*;
+    use crate::staging::{StagedFile, Staging};
 
     #[test]
     fn only_what_has_no_living_owner_goes() {

@@ -19,12 +19,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use ociget::printable;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::options::StoreOptions;
+use crate::artifact::RecordError;
 use crate::error::Error;
+use crate::options::StoreOptions;
+use crate::untrusted::{Kind, Untrusted};
 
 /// Permissions of the directories that the store makes, whatever the umask.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o700);
@@ -36,75 +37,6 @@ const ALL_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
 /// Symlinks that one path may lead through, as in the kernel.
 const LINKS_MAX: u32 = 40;
-
-/// A directory or file of the store that other users own or can write to, and which is therefore not
-/// believed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-#[error(
-    "{}: {}, but only {} may be able to change {}; {}, or trust the store as it is with --trust-store",
-    printable::path(.path), fault(*.owner, *.user, *.mode), trusted(*.user), .kind.role(), .kind.remedy()
-)]
-pub struct Untrusted {
-    /// The directory or file.
-    pub path: PathBuf,
-    /// The user that owns it.
-    pub owner: u32,
-    /// Its permission bits, with the sticky bit.
-    pub mode: u32,
-    /// The user that this process acts for.
-    pub user: u32,
-    kind: Kind,
-}
-
-/// The part that a path plays for the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Directory,
-    /// A directory on the way to the store.
-    Parent,
-    /// A symlink on the way to the store.
-    Link,
-    File,
-}
-
-impl Kind {
-    fn role(self) -> &'static str {
-        match self {
-            Self::Directory => "the directory of a store",
-            Self::Parent => "a directory above the store",
-            Self::Link => "a symlink that leads to the store",
-            Self::File => "a file of the store",
-        }
-    }
-
-    fn remedy(self) -> &'static str {
-        match self {
-            Self::Directory => {
-                "choose another directory, or remove the files of other users and run chmod go-w on it"
-            }
-            Self::Parent => "choose another directory, or run chmod go-w on this one",
-            Self::Link => "choose another directory",
-            Self::File => "pull the image again, or remove the file",
-        }
-    }
-}
-
-fn fault(owner: u32, user: u32, mode: u32) -> String {
-    if owner == user || owner == 0 {
-        format!("users other than its owner can write to it (mode {mode:o})")
-    } else {
-        format!("user {owner} owns it (mode {mode:o})")
-    }
-}
-
-fn trusted(user: u32) -> String {
-    if user == 0 {
-        "root".to_owned()
-    } else {
-        format!("user {user} and root")
-    }
-}
 
 /// A failure to look at a path, or to believe it.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +58,15 @@ impl Fault {
         match self {
             Self::Io(error) => Error::store(operation, path, error),
             Self::Untrusted(untrusted) => Error::Untrusted(untrusted),
+        }
+    }
+}
+
+impl From<Fault> for RecordError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Io(error) => Self::Io(error),
+            Fault::Untrusted(untrusted) => Self::Untrusted(untrusted),
         }
     }
 }

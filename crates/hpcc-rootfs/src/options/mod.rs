@@ -1,19 +1,24 @@
 //! What a store or a build can be told, in plain structs with defaults.
 
+mod agents;
+mod injection;
+mod store;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use ociget::Platform;
-use sqfs_writer::Compressor;
 
-use crate::agent::Agents;
+use crate::artifact::ImageOptions;
 use crate::error::Error;
-use crate::flatten;
-use crate::injection::{self, Injection};
 use crate::layer::Limits;
 use crate::progress::Progress;
-use crate::store::StoreOptions;
+
+pub use agents::Agents;
+pub use injection::Injection;
+pub(crate) use injection::places;
+pub use store::StoreOptions;
 
 /// Everything a [`Store`](crate::Store) or a [`build`](crate::build()) can be told.
 ///
@@ -105,54 +110,6 @@ impl Options {
             .writer(self.threads)
             .check()
             .map_err(|error| Error::Options(Arc::new(error)))?;
-        injection::places(&self.injections).map(drop)
-    }
-}
-
-/// The options that change the bytes of an artifact; each is part of its [`Key`](crate::Key).
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ImageOptions {
-    /// Codec and level; zstd 3 by default.
-    pub compressor: Compressor,
-    /// Bytes in a data block: a power of two from 4096 to 1 048 576; 131 072 by default.
-    pub block_size: u32,
-    /// Whether the ends of files larger than a block go into fragments; true by default.
-    pub tails: bool,
-    /// The time, in seconds since 1970, of the superblock, of `/.hpcc` and of directories that no
-    /// layer describes; 0 by default. Entries of the image keep theirs.
-    pub time: u32,
-}
-
-impl Default for ImageOptions {
-    fn default() -> Self {
-        let writer = sqfs_writer::Options::default();
-        Self {
-            compressor: writer.compressor,
-            block_size: writer.block_size,
-            tails: writer.tails,
-            time: 0,
-        }
-    }
-}
-
-impl ImageOptions {
-    /// The same in the writer's words.
-    pub(crate) fn writer(&self, threads: NonZeroUsize) -> sqfs_writer::Options {
-        let mut options = sqfs_writer::Options::default();
-        options.compressor = self.compressor;
-        options.block_size = self.block_size;
-        options.tails = self.tails;
-        options.mkfs_time = self.time;
-        options.threads = threads;
-        options
-    }
-
-    /// The part that concerns flattening.
-    pub(crate) fn flatten(&self, limits: &Limits) -> flatten::Options {
-        flatten::Options {
-            limits: limits.clone(),
-            time: self.time,
-        }
+        places(&self.injections).map(drop)
     }
 }

@@ -12,12 +12,13 @@
 //!
 //! Whoever stages a file holds a `flock` on it from before it has a name until it is closed. A
 //! dot-name whose file can be locked has no living owner, whatever process ids say;
-//! [`sweep`](super::sweep) goes by that.
+//! The sweep of a store goes by that.
 //!
 //! Everything happens relative to the directory's own descriptor: moving the directory meanwhile,
 //! or planting symlinks in it, leads nowhere else.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::num::NonZeroU64;
@@ -30,9 +31,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::files::{Files, Kernel};
-use super::lock::BuildLock;
-use super::name;
-use crate::stop::Stop;
+use super::stop::Stop;
 
 /// Bytes written between two looks at the free space.
 const SPACE_EVERY: u64 = 16 << 20;
@@ -49,6 +48,28 @@ const UNFINISHED: Mode = Mode::from_raw_mode(0o600);
 /// Distinguishes the dot-names of one process.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
+/// Begins the names of files on their way to their own.
+const STAGED: &str = ".staged-";
+
+/// A name for a file on its way to its own, unique as long as this process lives.
+fn staged_name(serial: u64) -> String {
+    format!("{STAGED}{}-{serial}", std::process::id())
+}
+
+/// Returns whether a file has the name of one that is staged.
+pub(crate) fn is_staged(name: &str) -> bool {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let numbers = name
+        .strip_prefix(STAGED)
+        .and_then(|rest| rest.split_once('-'));
+    numbers.is_some_and(|(process, serial)| number(process) && number(serial))
+}
+
+/// A value that is kept while a file is staged, such as a lock.
+pub(crate) trait Held: fmt::Debug + Send + Sync {}
+
+impl<T: fmt::Debug + Send + Sync> Held for T {}
+
 /// What a file is staged with.
 #[derive(Debug)]
 pub(crate) struct Staging {
@@ -56,9 +77,9 @@ pub(crate) struct Staging {
     pub(crate) min_free: u64,
     /// Ends the build at its next write.
     pub(crate) stop: Stop,
-    /// The right to publish, kept for as long as the file is open.
+    /// Whatever gives the right to publish, kept for as long as the file is open.
     #[expect(dead_code, reason = "held, and given back on drop")]
-    pub(crate) lock: Option<BuildLock>,
+    held: Option<Box<dyn Held>>,
     /// Whether the umask has a say in the permissions, as it has outside of a store.
     by_umask: bool,
     /// The system calls.
@@ -67,11 +88,11 @@ pub(crate) struct Staging {
 
 impl Staging {
     /// For a file of the store.
-    pub(crate) fn new(min_free: u64, lock: Option<BuildLock>) -> Self {
+    pub(crate) fn new(min_free: u64, held: Option<Box<dyn Held>>) -> Self {
         Self {
             min_free,
             stop: Stop::default(),
-            lock,
+            held,
             by_umask: false,
             files: Arc::new(Kernel),
         }
@@ -282,7 +303,7 @@ fn named(directory: &OwnedFd, name: &str, file: &File) -> io::Result<bool> {
 /// Does something with a dot-name that nobody has.
 fn unique<T>(act: impl Fn(&str) -> Result<T, Errno>) -> io::Result<(T, String)> {
     loop {
-        let name = name::staged(SERIAL.fetch_add(1, Ordering::Relaxed));
+        let name = staged_name(SERIAL.fetch_add(1, Ordering::Relaxed));
         match act(&name) {
             Ok(made) => return Ok((made, name)),
             Err(Errno::EXIST) => {}
@@ -325,6 +346,14 @@ mod tests {
         let mut staging = Staging::new(0, None);
         staging.files = Arc::new(NoUnnamed);
         StagedFile::create(directory, staging).unwrap()
+    }
+
+    #[test]
+    fn staged_names_are_recognized() {
+        assert!(is_staged(&staged_name(7)));
+        for name in ["", ".staged-", ".staged-1-", ".staged-1-2-3", ".staged-x-1"] {
+            assert!(!is_staged(name), "{name}");
+        }
     }
 
     #[test]

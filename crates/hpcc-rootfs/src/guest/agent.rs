@@ -1,58 +1,25 @@
-//! The guest agents: the programs that become PID 1, one for each architecture.
+//! The file of the guest agent, opened and looked at.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use super::host_file::OpenFile;
 use crate::error::Error;
-use crate::host_file::OpenFile;
-use crate::stop::Stop;
+use crate::options::Agents;
+use crate::staging::Stop;
 
-/// Agent files by architecture, in the names of OCI (`amd64`, `arm64`).
+/// Opens the agent for an architecture. It is not hashed yet.
 ///
-/// ```
-/// use hpcc_rootfs::Agents;
-///
-/// let agents = Agents::default()
-///     .with("amd64", "agent-x86_64")
-///     .with("arm64", "agent-aarch64");
-/// assert!(agents.path("riscv64").is_none());
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Agents(BTreeMap<String, PathBuf>);
-
-impl Agents {
-    /// The same with an agent for one more architecture; a second file replaces the first.
-    #[must_use]
-    pub fn with(mut self, architecture: impl Into<String>, path: impl Into<PathBuf>) -> Self {
-        self.0.insert(architecture.into(), path.into());
-        self
-    }
-
-    /// The file for an architecture.
-    #[must_use]
-    pub fn path(&self, architecture: &str) -> Option<&Path> {
-        self.0.get(architecture).map(PathBuf::as_path)
-    }
-
-    /// The architectures that have one.
-    pub fn architectures(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
-    }
-
-    /// Opens the agent for an architecture. It is not hashed yet.
-    ///
-    /// # Errors
-    /// [`Error::NoAgent`] if none was configured, [`Error::Agent`] if the file can't be read or is
-    /// an ELF program for another machine: a VM would only find that out when it panics at boot.
-    pub(crate) fn open(&self, architecture: &str, stop: &Stop) -> Result<OpenFile, Error> {
-        let path = self.path(architecture).ok_or_else(|| Error::NoAgent {
-            architecture: architecture.to_owned(),
-            available: self.architectures().map(str::to_owned).collect(),
-        })?;
-        open(path, architecture, stop).map_err(|source| failed(path, source))
-    }
+/// # Errors
+/// [`Error::NoAgent`] if none was configured, [`Error::Agent`] if the file can't be read or is
+/// an ELF program for another machine: a VM would only find that out when it panics at boot.
+pub(crate) fn open(agents: &Agents, architecture: &str, stop: &Stop) -> Result<OpenFile, Error> {
+    let path = agents.path(architecture).ok_or_else(|| Error::NoAgent {
+        architecture: architecture.to_owned(),
+        available: agents.architectures().map(str::to_owned).collect(),
+    })?;
+    open_file(path, architecture, stop).map_err(|source| failed(path, source))
 }
 
 /// What is wrong with the agent's file.
@@ -63,7 +30,7 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> Error {
     }
 }
 
-fn open(path: &Path, architecture: &str, stop: &Stop) -> io::Result<OpenFile> {
+fn open_file(path: &Path, architecture: &str, stop: &Stop) -> io::Result<OpenFile> {
     let agent = OpenFile::open(path, stop)?;
     let mut head = Vec::new();
     agent.content().take(20).read_to_end(&mut head)?;
@@ -126,7 +93,7 @@ mod tests {
         ] {
             std::fs::write(&path, &content).unwrap();
             let agents = Agents::default().with(architecture, &path);
-            let opened = agents.open(architecture, &Stop::default());
+            let opened = open(&agents, architecture, &Stop::default());
             assert_eq!(opened.is_ok(), accepted, "{architecture}: {content:?}");
             if let Ok(agent) = opened {
                 assert_eq!(*agent.digest().unwrap(), Digest::of(&content));

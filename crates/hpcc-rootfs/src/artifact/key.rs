@@ -5,8 +5,7 @@ use std::fmt;
 use ociget::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::options::ImageOptions;
-use crate::supplies::Digests;
+use super::options::ImageOptions;
 
 /// Counts changes of the bytes that the same input gives. It moves when, and only when, the
 /// encoder, the flattening rules, the guest's files or the record change what is written.
@@ -101,6 +100,13 @@ pub struct Injected {
     pub digest: Digest,
     /// Its permissions.
     pub mode: u16,
+}
+
+/// Digests of the files of the host that are in an artifact.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Digests {
+    pub(crate) agent: Option<Digest>,
+    pub(crate) injected: Vec<Injected>,
 }
 
 /// Digests in JSON are their usual text.

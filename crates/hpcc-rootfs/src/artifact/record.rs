@@ -22,7 +22,7 @@ use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
-use super::trust::{Fault, Untrusted};
+use crate::untrusted::Untrusted;
 
 /// Bytes of the image that one chunk digest covers; the last chunk may be shorter.
 pub const CHUNK: usize = 1 << 20;
@@ -172,7 +172,7 @@ impl Record {
     /// # Errors
     /// Returns what the system or `visit` says, and an error if the digests are no longer those of the
     /// record.
-    pub(super) fn chunks(
+    pub(crate) fn chunks(
         &self,
         file: &File,
         mut visit: impl FnMut(&[u8; 32]) -> io::Result<()>,
@@ -342,15 +342,6 @@ pub enum RecordError {
     /// The file could not be read.
     #[error("cannot read the artifact record")]
     Io(#[from] io::Error),
-}
-
-impl From<Fault> for RecordError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Io(error) => Self::Io(error),
-            Fault::Untrusted(untrusted) => Self::Untrusted(untrusted),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,13 +8,12 @@ use std::sync::Arc;
 use ociget::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::agent;
+use super::agent;
+use super::host_file::{FileMemory, HashedFile, OpenFile};
+use crate::artifact::{Digests, Injected};
 use crate::error::Error;
-use crate::host_file::{FileMemory, HashedFile, OpenFile};
-use crate::injection;
-use crate::options::Options;
-use crate::stop::Stop;
-use crate::store::Injected;
+use crate::options::{self, Options};
+use crate::staging::Stop;
 
 /// The files, open.
 #[derive(Debug)]
@@ -30,13 +29,6 @@ struct Supply<F> {
     place: String,
     mode: u16,
     file: F,
-}
-
-/// What stays the same as long as the files do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Digests {
-    pub(crate) agent: Option<Digest>,
-    pub(crate) injected: Vec<Injected>,
 }
 
 /// How the files are recognized without being read.
@@ -59,10 +51,10 @@ impl Supplies {
         let architecture = options.platform.architecture();
         let agent = match options.agents.path(architecture) {
             None if !agent_needed => None,
-            _ => Some(options.agents.open(architecture, stop)?),
+            _ => Some(agent::open(&options.agents, architecture, stop)?),
         };
         let mut injected = Vec::new();
-        for (place, injection) in injection::places(&options.injections)? {
+        for (place, injection) in options::places(&options.injections)? {
             injected.push(Supply {
                 place,
                 mode: injection.mode,

@@ -5,9 +5,7 @@ use std::io::Write as _;
 use ociget::Digest;
 
 use super::*;
-use crate::options::ImageOptions;
-use crate::store::key::Injected;
-use crate::supplies::Digests;
+use crate::artifact::{Digests, ImageOptions, Injected};
 
 const LENGTH: u64 = 3 << 20 | 4096;
 const CHUNKS: [[u8; 32]; 4] = [[1; 32], [2; 32], [3; 32], [4; 32]];

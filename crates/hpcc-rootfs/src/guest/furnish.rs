@@ -10,12 +10,11 @@ use ociget::Image;
 use serde::Serialize;
 use sqfs_writer::{DataWriter, FileData, Kind, Metadata, NodeId, Tree};
 
-use crate::agent;
+use super::host_file::HashedFile;
+use super::supplies::{self, HashedSupplies};
+use super::{agent, mount_points};
 use crate::error::Error;
 use crate::flatten;
-use crate::host_file::HashedFile;
-use crate::mount_points;
-use crate::supplies::{self, HashedSupplies};
 
 /// The kernel command line that boots an artifact given to the VM as its first virtio block device.
 ///

@@ -113,8 +113,7 @@ mod tests {
 
     use super::super::key::Key;
     use super::*;
-    use crate::options::ImageOptions;
-    use crate::supplies::Digests;
+    use crate::artifact::{Digests, ImageOptions};
 
     const CHUNK_LENGTH: u64 = CHUNK as u64;
 

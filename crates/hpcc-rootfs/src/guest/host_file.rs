@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::regular_file;
-use crate::stop::Stop;
+use crate::staging::Stop;
 
 /// How a file is recognized without reading it: the file itself, its length, and when it was last
 /// written and last changed in any way.

@@ -12,14 +12,11 @@ use ociget::Digest;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::artifact::ArtifactWriter;
 use super::files::{Files, Kernel};
-use super::key::Key;
-use super::record::{CHUNK, Record, SUPERBLOCK};
-use super::staging::{StagedFile, Staging};
-use super::verify::verify;
-use crate::options::ImageOptions;
-use crate::supplies::Digests;
+use super::staged_file::{StagedFile, Staging};
+use crate::artifact::{
+    ArtifactWriter, CHUNK, Digests, ImageOptions, Key, Record, SUPERBLOCK, verify,
+};
 
 const NAME: &str = "artifact";
 

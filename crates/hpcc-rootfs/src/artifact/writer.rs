@@ -5,8 +5,7 @@ use std::io::{self, Write};
 
 use super::key::Key;
 use super::record::{CHUNK, Record, SUPERBLOCK};
-use super::staging::StagedFile;
-use crate::pull::Proofs;
+use crate::staging::StagedFile;
 
 /// A sink for an image: takes its bytes from offset 96 on, and the superblock when they are all
 /// there.
@@ -81,6 +80,11 @@ impl ArtifactWriter {
     }
 }
 
+/// Proof that everything an artifact was made from was verified.
+///
+/// Only the pipeline knows what that is, so it alone implements this trait.
+pub(crate) trait Proofs {}
+
 /// A complete artifact that has no name.
 #[derive(Debug)]
 #[must_use = "dropping it throws the artifact away"]
@@ -92,7 +96,7 @@ pub(crate) struct SealedArtifact {
 impl SealedArtifact {
     /// Makes it durable and gives it its name. The proofs are arguments so that nothing can be
     /// published that was not verified.
-    pub(crate) fn publish(self, name: &OsStr, _proofs: &Proofs) -> io::Result<Record> {
+    pub(crate) fn publish(self, name: &OsStr, _proofs: &impl Proofs) -> io::Result<Record> {
         self.staged.publish(name)?;
         Ok(self.record)
     }
@@ -104,7 +108,7 @@ impl SealedArtifact {
 
     /// The file alone, for tests of publishing that have no image and so no proofs.
     #[cfg(test)]
-    pub(super) fn into_staged(self) -> StagedFile {
+    pub(crate) fn into_staged(self) -> StagedFile {
         self.staged
     }
 }
@@ -131,10 +135,9 @@ mod tests {
 
     use ociget::Digest;
 
-    use super::super::staging::Staging;
     use super::*;
-    use crate::options::ImageOptions;
-    use crate::supplies::Digests;
+    use crate::artifact::{Digests, ImageOptions};
+    use crate::staging::Staging;
 
     #[test]
     fn chunk_digests_cover_the_file_with_its_superblock() {

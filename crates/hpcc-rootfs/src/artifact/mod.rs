@@ -1,0 +1,19 @@
+//! The artifact as a file: an image by offset, the digests of its chunks, and the record at the end.
+//!
+//! This module knows no directory, no lock and no name. A build writes an artifact with no store in sight.
+
+mod key;
+mod options;
+mod record;
+mod verify;
+mod writer;
+
+pub(crate) use key::Digests;
+pub use key::{FORMAT, Injected, Key};
+pub use options::ImageOptions;
+#[cfg(test)]
+pub(crate) use record::SUPERBLOCK;
+pub use record::{CHUNK, Record, RecordError};
+pub use verify::Damage;
+pub(crate) use verify::verify;
+pub(crate) use writer::{ArtifactWriter, Proofs, SealedArtifact};

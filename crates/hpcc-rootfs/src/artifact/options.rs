@@ -1,0 +1,45 @@
+//! The options that have a say in the bytes of an artifact.
+
+use std::num::NonZeroUsize;
+
+use sqfs_writer::Compressor;
+
+/// The options that change the bytes of an artifact; each is part of its [`Key`](crate::Key).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageOptions {
+    /// Codec and level; zstd 3 by default.
+    pub compressor: Compressor,
+    /// Bytes in a data block: a power of two from 4096 to 1 048 576; 131 072 by default.
+    pub block_size: u32,
+    /// Whether the ends of files larger than a block go into fragments; true by default.
+    pub tails: bool,
+    /// The time, in seconds since 1970, of the superblock, of `/.hpcc` and of directories that no
+    /// layer describes; 0 by default. Entries of the image keep theirs.
+    pub time: u32,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        let writer = sqfs_writer::Options::default();
+        Self {
+            compressor: writer.compressor,
+            block_size: writer.block_size,
+            tails: writer.tails,
+            time: 0,
+        }
+    }
+}
+
+impl ImageOptions {
+    /// The same in the writer's words.
+    pub(crate) fn writer(&self, threads: NonZeroUsize) -> sqfs_writer::Options {
+        let mut options = sqfs_writer::Options::default();
+        options.compressor = self.compressor;
+        options.block_size = self.block_size;
+        options.tails = self.tails;
+        options.mkfs_time = self.time;
+        options.threads = threads;
+        options
+    }
+}

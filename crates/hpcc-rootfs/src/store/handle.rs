@@ -1,0 +1,318 @@
+//! An opened store, and what can be done with its artifacts.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ociget::Digest;
+
+use super::gc::{Bounds, Collected};
+use super::inventory::Artifact;
+use super::lease::Lease;
+use super::lock::BuildLock;
+use super::reading::{artifact_error, read};
+use super::shared_build::SharedBuilds;
+use super::trust::{Fault, Trust};
+use super::{entry, gc, inventory, lease, name, sweep};
+use crate::artifact::{Damage, Record, RecordError, verify};
+use crate::error::Error;
+use crate::guest::{Memory, Supplies};
+use crate::options::Options;
+use crate::staging::{StagedFile, Staging, Stop};
+
+/// A directory of images that are ready to boot.
+///
+/// Cloning is cheap and gives another handle of the same store.
+///
+/// A store has one directory, one platform, agents by architecture and one set of options. Two
+/// stores that differ in those and share a directory replace each other's artifacts: the file
+/// belongs to the digest, whatever it was built with. Give each its own directory.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    directory: PathBuf,
+    options: Options,
+    pub(super) builds: SharedBuilds,
+}
+
+impl Store {
+    /// Opens the store in a directory. The directory is not needed, made or changed before the
+    /// first pull.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if there is something else than a directory, or the current directory, to
+    /// which a relative path relates, is gone.
+    pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
+        let (given, mut options) = (directory.as_ref(), options);
+        let failed = |source| Error::store("open the store", given, source);
+        let directory = std::path::absolute(given).map_err(failed)?;
+        match fs::metadata(&directory) {
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(failed(io::ErrorKind::NotADirectory.into()));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let mut seeds = Vec::new();
+        for seed in &options.store.seeds {
+            let seed = std::path::absolute(seed)
+                .map_err(|source| Error::store("use the seed", seed, source))?;
+            if seed != directory && !seeds.contains(&seed) {
+                seeds.push(seed);
+            }
+        }
+        options.store.seeds = seeds;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                directory,
+                options,
+                builds: SharedBuilds::default(),
+            }),
+        })
+    }
+
+    /// The directory, as an absolute path.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
+    /// What the store was opened with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Whether the directory exists. It is checked before anything in it is used.
+    pub(super) fn is_made(&self, operation: &'static str) -> Result<bool, Error> {
+        let directory = self.directory();
+        let checked = self.trust().directory(directory);
+        checked.map_err(|fault| fault.into_error(operation, directory))
+    }
+
+    /// Makes the directory if it does not exist, and checks it.
+    pub(super) fn make(&self) -> Result<(), Error> {
+        let directory = self.directory();
+        let made = self.trust().make_directory(directory);
+        made.map_err(|fault| fault.into_error("create the store", directory))
+    }
+
+    pub(super) fn trust(&self) -> Trust {
+        Trust::new(&self.options().store)
+    }
+
+    /// The digests of all finished artifacts, sorted. Files with other names are skipped without a
+    /// look inside, and so are files that other users own or can write to; a missing directory is an
+    /// empty list.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it.
+    pub fn existing_images(&self) -> Result<Vec<Digest>, Error> {
+        let _span = tracing::debug_span!("existing_images").entered();
+        let mut digests = self.digests()?;
+        let trust = self.trust();
+        digests.retain(|digest| {
+            let trusted = trust.named(&self.directory().join(name::artifact(digest)));
+            if let Err(Fault::Untrusted(untrusted)) = &trusted {
+                tracing::warn!(%digest, %untrusted, "an artifact is not trusted");
+            }
+            trusted.is_ok()
+        });
+        Ok(digests)
+    }
+
+    /// The digests of all artifacts, also of those that are not trusted.
+    fn digests(&self) -> Result<Vec<Digest>, Error> {
+        const OPERATION: &str = "list the store";
+        if !self.is_made(OPERATION)? {
+            return Ok(Vec::new());
+        }
+        inventory::digests(self.directory())
+            .map_err(|source| Error::store(OPERATION, self.directory(), source))
+    }
+
+    /// Everything about all artifacts, sorted by digest; a missing directory is an empty list.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it. What is wrong with a single artifact is in
+    /// its [`Artifact::record`].
+    pub fn artifacts(&self) -> Result<Vec<Artifact>, Error> {
+        let (digests, trust) = (self.digests()?, self.trust());
+        // One that was removed since it was listed is left out.
+        Ok(digests
+            .into_iter()
+            .filter_map(|digest| inventory::artifact(self.directory(), digest, trust))
+            .collect())
+    }
+
+    /// The absolute path of the artifact of an image, whether it is built or not.
+    #[must_use]
+    pub fn path_for(&self, digest: &Digest) -> PathBuf {
+        let _span = tracing::debug_span!("path_for", %digest).entered();
+        self.directory().join(name::artifact(digest))
+    }
+
+    /// Removes an artifact. A VM that has it open keeps it; a missing one is fine. Returns whether
+    /// it was there.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the file can't be removed.
+    pub fn untag_image(&self, digest: &Digest) -> Result<bool, Error> {
+        let _span = tracing::info_span!("untag_image", %digest).entered();
+        let path = self.path_for(digest);
+        if !self.is_made("remove an artifact from")? {
+            return Ok(false);
+        }
+        let removed = entry::remove(&path)
+            .map_err(|error| Error::store("remove the artifact", &path, error))?;
+        // Without an artifact a note says nothing; what stays of it is swept.
+        let _ = entry::remove(&self.directory().join(name::note(digest)));
+        let _ = entry::remove(&self.directory().join(name::recall(digest)));
+        Ok(removed)
+    }
+
+    /// The record of an artifact, or `None` if the artifact is not there.
+    ///
+    /// # Errors
+    /// [`Error::Artifact`] if the file is damaged or none of ours.
+    pub fn record(&self, digest: &Digest) -> Result<Option<Record>, Error> {
+        let path = self.path_for(digest);
+        if !self.is_made("read an artifact in")? {
+            return Ok(None);
+        }
+        match read(&path, digest, self.trust()) {
+            Ok(record) => Ok(Some(record)),
+            Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(artifact_error(&path, source)),
+        }
+    }
+
+    /// Pins an artifact against [`gc`](Self::gc), or says `None` if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the file can't be opened or locked; a transient one if a stranger has kept
+    /// it locked exclusively for five seconds.
+    pub fn lease(&self, digest: &Digest) -> Result<Option<Lease>, Error> {
+        const OPERATION: &str = "pin the artifact";
+        let path = self.path_for(digest);
+        if !self.is_made(OPERATION)? {
+            return Ok(None);
+        }
+        Lease::take(path.clone(), digest, self.trust())
+            .map_err(|fault| fault.into_error(OPERATION, &path))
+    }
+
+    /// Reads all of an artifact and compares it with its record. A damaged one is set aside: it
+    /// loses its name, and the next pull builds it anew. Nothing of it is set aside while a build
+    /// is about to replace it.
+    ///
+    /// It reads the whole file, so an asynchronous caller has it done by a blocking thread. `None`
+    /// says that the artifact is not there, an empty list that it is sound.
+    ///
+    /// # Errors
+    /// [`Error::Artifact`] if the record itself can't be believed; the file is set aside then as
+    /// well. [`Error::Store`] if it can't be read or renamed.
+    pub fn verify(&self, digest: &Digest) -> Result<Option<Vec<Damage>>, Error> {
+        let _span = tracing::info_span!("verify", %digest).entered();
+        let path = self.path_for(digest);
+        let failed = |source| Error::store("verify", &path, source);
+        if !self.is_made("verify an artifact in")? {
+            return Ok(None);
+        }
+        let Some(file) = lease::open(&path).map_err(failed)? else {
+            return Ok(None);
+        };
+        // Intact or not, the file is not believed. It keeps its name, and the next pull replaces it.
+        self.trust()
+            .file(&file, &path)
+            .map_err(|fault| artifact_error(&path, fault.into()))?;
+        let file = File::from(file);
+        let verdict = match Record::read(&file).and_then(|record| record.of(digest)) {
+            Ok(record) => Ok(verify(&file, &record).map_err(failed)?),
+            Err(RecordError::Io(error)) => return Err(failed(error)),
+            Err(source) => Err(artifact_error(&path, source)),
+        };
+        if verdict.as_ref().map_or(true, |damage| !damage.is_empty()) {
+            self.set_aside(digest, file.as_fd()).map_err(failed)?;
+        }
+        verdict.map(Some)
+    }
+
+    pub(super) fn set_aside(&self, digest: &Digest, bad: BorrowedFd<'_>) -> io::Result<()> {
+        let path = self.path_for(digest);
+        let Some(_lock) = BuildLock::try_take(self.directory(), digest, self.trust())? else {
+            return Ok(());
+        };
+        if entry::has_name(bad, &path)? {
+            fs::rename(&path, self.directory().join(name::bad(digest)))?;
+            tracing::warn!(%digest, "a damaged artifact was set aside");
+        }
+        Ok(())
+    }
+
+    /// Removes artifacts until the bounds are kept, least recently used first, and everything that
+    /// belongs to no artifact. What is pinned by a [`Lease`] or being built stays. A missing
+    /// directory is fine. A file that can't be removed is in [`Collected::failed`].
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it.
+    pub fn gc(&self, bounds: &Bounds) -> Result<Collected, Error> {
+        const OPERATION: &str = "collect the garbage of";
+        let directory = self.directory();
+        self.is_made(OPERATION)?;
+        match gc::collect(directory, bounds, SystemTime::now(), self.trust()) {
+            Ok(collected) => Ok(collected),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Collected::default()),
+            Err(error) => Err(Error::store(OPERATION, directory, error)),
+        }
+    }
+
+    /// Removes what dead builds left behind; a worker does that when it starts. Every build does it,
+    /// too. Returns how many files. A missing directory is fine, and a file that can't be removed is a
+    /// warning in the log.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it.
+    pub fn sweep(&self) -> Result<u64, Error> {
+        self.is_made("sweep")?;
+        match sweep::sweep(self.directory(), self.trust()) {
+            Ok(swept) => {
+                for error in swept.failed {
+                    tracing::warn!(%error, "a leftover stays");
+                }
+                Ok(swept.removed)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(Error::store("sweep", self.directory(), error)),
+        }
+    }
+
+    /// Finds out what would keep every pull from succeeding: options out of range, an agent or an
+    /// injected file that can't be read, a directory that can't be written or has no room. Makes the directory.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<(), Error> {
+        let options = self.options();
+        options.check()?;
+        Supplies::open(options, true, &Stop::default())?.digests(&Memory::default())?;
+        self.make()?;
+        let directory = self.directory();
+        // A file that is locked, and vanishes.
+        StagedFile::create(directory, Staging::new(options.store.min_free, None))
+            .and_then(|mut staged| staged.write_all_at(&[0; 4096], 0))
+            .map_err(|error| Error::store("write to", directory, error))
+    }
+}

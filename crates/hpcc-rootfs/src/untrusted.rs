@@ -1,0 +1,74 @@
+//! A directory or file that is not believed because other users can change it.
+
+use std::path::PathBuf;
+
+use ociget::printable;
+
+/// A directory or file of the store that other users own or can write to, and which is therefore not
+/// believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[error(
+    "{}: {}, but only {} may be able to change {}; {}, or trust the store as it is with --trust-store",
+    printable::path(.path), fault(*.owner, *.user, *.mode), trusted(*.user), .kind.role(), .kind.remedy()
+)]
+pub struct Untrusted {
+    /// The directory or file.
+    pub path: PathBuf,
+    /// The user that owns it.
+    pub owner: u32,
+    /// Its permission bits, with the sticky bit.
+    pub mode: u32,
+    /// The user that this process acts for.
+    pub user: u32,
+    pub(crate) kind: Kind,
+}
+
+/// The part that a path plays for the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Directory,
+    /// A directory on the way to the store.
+    Parent,
+    /// A symlink on the way to the store.
+    Link,
+    File,
+}
+
+impl Kind {
+    fn role(self) -> &'static str {
+        match self {
+            Self::Directory => "the directory of a store",
+            Self::Parent => "a directory above the store",
+            Self::Link => "a symlink that leads to the store",
+            Self::File => "a file of the store",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Directory => {
+                "choose another directory, or remove the files of other users and run chmod go-w on it"
+            }
+            Self::Parent => "choose another directory, or run chmod go-w on this one",
+            Self::Link => "choose another directory",
+            Self::File => "pull the image again, or remove the file",
+        }
+    }
+}
+
+fn fault(owner: u32, user: u32, mode: u32) -> String {
+    if owner == user || owner == 0 {
+        format!("users other than its owner can write to it (mode {mode:o})")
+    } else {
+        format!("user {owner} owns it (mode {mode:o})")
+    }
+}
+
+fn trusted(user: u32) -> String {
+    if user == 0 {
+        "root".to_owned()
+    } else {
+        format!("user {user} and root")
+    }
+}
