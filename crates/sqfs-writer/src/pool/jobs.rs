@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::Job;
+use super::job::Job;
 
 /// Taken in the order in which they were put in, by any thread.
 #[derive(Default)]

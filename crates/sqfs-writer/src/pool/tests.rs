@@ -1,5 +1,7 @@
 use std::thread;
 
+use bytes::Bytes;
+
 use super::*;
 
 /// Takes the first byte of a block for the whole.

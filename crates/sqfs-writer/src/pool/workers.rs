@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 
+use super::job::{Answer, Job, gone, run};
 use super::jobs::Jobs;
-use super::{Answer, Job, gone, run};
 use crate::compress::{Codec, Codecs};
 use crate::error::Error;
 
