@@ -27,7 +27,7 @@
 //!   keeps one from being collected; [`build()`]: one image to one file.
 //! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`layer::Limits`]: what can be chosen.
 //! - [`Record`], [`Key`]: what an artifact says about itself.
-//! - [`layer`], [`flatten`]: the pure rooms, for those with layers from elsewhere.
+//! - [`layer`], [`flatten`]: the pure modules, for those with layers from elsewhere.
 //! - [`tables`]: which names an image has, and whose bytes lie where.
 //! - [`BOOT_ARGS`]: how a kernel is told to boot an artifact.
 //!

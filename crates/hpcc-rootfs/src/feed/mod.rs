@@ -19,6 +19,7 @@ mod ahead;
 mod body;
 mod meter;
 mod queue;
+mod request;
 mod serve;
 mod share;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use self::ahead::Ahead;
+use self::request::Request;
 use crate::flatten::{LayerSource, Layers};
 use crate::layer::{Error, Stream};
 use crate::staging::Stop;
@@ -70,12 +72,6 @@ pub(crate) struct Feed {
     started: Option<usize>,
     /// Layers that were started and not yet opened, newest first.
     ahead: VecDeque<(usize, Ahead)>,
-}
-
-/// What the asynchronous end is asked for.
-struct Request {
-    layer: usize,
-    chunks: body::Sender,
 }
 
 impl Feed {

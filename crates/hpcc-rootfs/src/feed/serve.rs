@@ -7,8 +7,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use ociget::{BlobStream, Digest, Error, Image, Source, Verified};
 use tokio::sync::mpsc;
 
-use super::Request;
 use super::meter::{Meter, Meters, Spent};
+use super::request::Request;
 use crate::progress::{Event, Progress};
 
 /// What the blocking end asks for.

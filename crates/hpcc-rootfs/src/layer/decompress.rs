@@ -135,7 +135,7 @@ pub(crate) fn decompress(
     };
     let admit = Box::new(|_| Ok(()));
     let mut decoder =
-        Decoder::open(source, super::tar::is_header, zstd_window, admit).map_err(plain)?;
+        Decoder::open(source, super::tar::header::is_header, zstd_window, admit).map_err(plain)?;
     let mut buffer = vec![0; 128 << 10];
     loop {
         let count = decoder.read(&mut buffer).map_err(|stopped| match stopped {

@@ -8,7 +8,7 @@ use super::error::{Error, Limit};
 use super::input::Pieces;
 use super::limits::Limits;
 use super::measure::Measure;
-use super::tar::is_header;
+use super::tar::header::is_header;
 use super::zstd::Admit;
 
 /// Decompresses a layer. Every byte is hashed, whoever reads or skips it.

@@ -6,7 +6,7 @@ use super::chunk::{Chunk, Chunks, Inflated, Stopped};
 use super::decompress::Decoder;
 use super::error::Error;
 use super::input::Pieces;
-use super::tar::is_header;
+use super::tar::header::is_header;
 
 /// Decompresses an archive that nothing names the digest of.
 pub(super) struct Unverified<'a, P: Pieces> {

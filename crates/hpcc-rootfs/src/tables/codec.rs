@@ -4,7 +4,7 @@ use std::fmt;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::Error;
+use super::error::Error;
 
 /// Bytes in every metadata block but the last of its table.
 pub(super) const METADATA_SIZE: usize = 8192;

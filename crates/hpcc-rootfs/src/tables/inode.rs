@@ -1,8 +1,9 @@
 //! Inodes, as far as they lead to names and contents.
 
+use super::error::Error;
 use super::fields::Fields;
 use super::metadata::Cursor;
-use super::{Error, Tables};
+use super::opened::Tables;
 
 /// The most that a kernel reads of a symlink: a page.
 const TARGET_MAX: u32 = 65_535;

@@ -5,7 +5,8 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 
 use super::codec::{Codec, METADATA_SIZE};
-use super::{Error, ReadAt};
+use super::error::Error;
+use super::read_at::ReadAt;
 
 /// Blocks that are kept: 8 MiB of them.
 const KEPT: usize = 1024;

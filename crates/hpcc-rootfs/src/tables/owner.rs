@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 
+use super::error::Error;
 use super::inode::{Content, File};
-use super::{Error, ReadAt, Tables};
+use super::opened::Tables;
+use super::read_at::ReadAt;
 
 /// Names that are kept for a range; the others are counted.
 const NAMES_KEPT: usize = 16;

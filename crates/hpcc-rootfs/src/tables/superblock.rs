@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Error;
+use super::error::Error;
 use super::fields::Fields;
 
 /// Bytes of `struct squashfs_super_block`.

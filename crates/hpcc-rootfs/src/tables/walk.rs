@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
+use super::entry::{Entry, EntryKind};
+use super::error::Error;
 use super::fields::Fields;
 use super::inode::{Content, Inode, Listing};
-use super::{Entry, EntryKind, Error, Tables};
+use super::opened::Tables;
 
 /// Directories inside each other. Those of an image are 1024 deep at most by default.
 const DEPTH_MAX: usize = 8192;

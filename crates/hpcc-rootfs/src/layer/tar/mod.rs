@@ -13,7 +13,7 @@
 mod decimal;
 mod decode;
 mod entry;
-mod header;
+pub(super) mod header;
 mod path;
 mod pax;
 mod reader;
@@ -22,5 +22,4 @@ mod sparse;
 mod tests;
 
 pub use entry::{Entry, EntryKind, Segment};
-pub(super) use header::is_header;
 pub use reader::TarReader;
