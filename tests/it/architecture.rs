@@ -1,4 +1,4 @@
-//! The map is true: rooms import only what the architecture allows, files stay about one noun,
+//! The map is true: modules import only what the architecture allows, files stay about one noun,
 //! documents name files that exist, and the boot contract in the README is the one that is tested.
 
 mod floors;

@@ -1,23 +1,46 @@
 //! The floors of a crate: which module may import which, read from every path in its source files.
 
+mod hpcc_rootfs;
+mod imports;
 mod ociget;
+mod sqfs_writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::hpcc_rootfs::HPCC_ROOTFS;
+use self::imports::imports;
 use self::ociget::OCIGET;
+use self::sqfs_writer::SQFS_WRITER;
 use super::files;
 
 /// The modules of a crate from the top down, each with those that it may import.
 type Floors = &'static [(&'static str, &'static [&'static str])];
 
 #[test]
-fn modules_of_ociget_import_only_what_is_below_them() {
+fn modules_import_only_what_is_below_them() {
     let sources = files("rs");
-    let sources = sources
+    for (directory, floors) in [
+        ("crates/sqfs-writer/src/", SQFS_WRITER),
+        ("crates/ociget/src/", OCIGET),
+        ("crates/hpcc-rootfs/src/", HPCC_ROOTFS),
+    ] {
+        let sources = below(&sources, directory);
+        let complaints = complaints(&sources, floors);
+        assert!(
+            complaints.is_empty(),
+            "{directory}: {}",
+            complaints.join("\n")
+        );
+    }
+}
+
+/// Files of a crate by their paths below `directory`. A program is a crate of its own.
+fn below<'s>(sources: &'s BTreeMap<String, String>, directory: &str) -> BTreeMap<&'s str, &'s str> {
+    sources
         .iter()
-        .filter_map(|(name, text)| Some((name.strip_prefix("crates/ociget/src/")?, text.as_str())));
-    let complaints = complaints(&sources.collect(), OCIGET);
-    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+        .filter_map(|(name, text)| Some((name.strip_prefix(directory)?, text.as_str())))
+        .filter(|(name, _)| !name.starts_with("bin/"))
+        .collect()
 }
 
 /// What is wrong with the imports of `sources`, files by their path below `src`.
@@ -72,164 +95,6 @@ fn top(module: &str) -> &str {
     module.split("::").next().unwrap()
 }
 
-/// Modules that are files, and the modules that each imports; the root of the crate is `""`.
-fn imports(sources: &BTreeMap<&str, &str>) -> BTreeMap<String, BTreeSet<String>> {
-    let is_test = |file: &str| file.split('/').any(|part| part.starts_with("tests"));
-    let modules: BTreeMap<String, &str> = sources
-        .iter()
-        .filter(|(file, _)| !is_test(file) && **file != "lib.rs")
-        .map(|(file, text)| (module(file), *text))
-        .collect();
-    let find = |path: &[String]| {
-        let prefixes = (0..=path.len())
-            .rev()
-            .map(|length| path[..length].join("::"));
-        prefixes
-            .into_iter()
-            .find(|prefix| modules.contains_key(prefix))
-            .unwrap_or_default()
-    };
-    modules
-        .iter()
-        .map(|(name, text)| {
-            // Tests at the end of a file may use whatever they like.
-            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-            let imported = paths(&tokens(code), name)
-                .iter()
-                .map(|path| find(path))
-                .collect();
-            let mut imported: BTreeSet<String> = imported;
-            imported.remove(name);
-            (name.clone(), imported)
-        })
-        .collect()
-}
-
-fn module(file: &str) -> String {
-    let file = file.trim_end_matches(".rs");
-    file.strip_suffix("/mod").unwrap_or(file).replace('/', "::")
-}
-
-/// Every path in `tokens` that begins at the crate, at this module or its parent, or at a child that
-/// it declares, as it is seen from the crate.
-fn paths(tokens: &[String], module: &str) -> Vec<Vec<String>> {
-    let own: Vec<String> = module.split("::").map(str::to_owned).collect();
-    let children: BTreeSet<&str> = tokens
-        .windows(3)
-        .filter(|window| window[0] == "mod" && window[2] == ";")
-        .map(|window| window[1].as_str())
-        .collect();
-    let mut found = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let follows = at > 0 && tokens[at - 1] == "::";
-        if follows || tokens.get(at + 1).is_none_or(|next| next != "::") {
-            continue;
-        }
-        let (start, prefix) = match token.as_str() {
-            "crate" => (at + 2, Vec::new()),
-            "self" => (at + 2, own.clone()),
-            "super" => (at + 2, own[..own.len() - 1].to_vec()),
-            child if children.contains(child) => (at, own.clone()),
-            _ => continue,
-        };
-        branches(tokens, start, prefix, &mut found);
-    }
-    found
-}
-
-/// Adds the paths of the tree at `at`, each after `prefix`; returns where the tree ends.
-fn branches(
-    tokens: &[String],
-    mut at: usize,
-    mut prefix: Vec<String>,
-    found: &mut Vec<Vec<String>>,
-) -> usize {
-    while let Some(token) = tokens.get(at) {
-        match token.as_str() {
-            "{" => {
-                at += 1;
-                while tokens.get(at).is_some_and(|token| token != "}") {
-                    let end = branches(tokens, at, prefix.clone(), found);
-                    at = end.max(at + 1);
-                }
-                return at + 1;
-            }
-            "super" => {
-                prefix.pop();
-            }
-            "self" => {}
-            name if name.starts_with(|c: char| c.is_alphabetic() || c == '_') => {
-                prefix.push(name.to_owned());
-            }
-            _ => break,
-        }
-        at += 1;
-        if tokens.get(at).is_none_or(|next| next != "::") {
-            break;
-        }
-        at += 1;
-    }
-    found.push(prefix);
-    at
-}
-
-/// Words, `::`, and single other characters, without comments and literals.
-fn tokens(code: &str) -> Vec<String> {
-    let mut tokens: Vec<String> = Vec::new();
-    let mut rest = code;
-    while let Some(first) = rest.chars().next() {
-        let is_word = |c: char| c.is_alphanumeric() || c == '_';
-        let length = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |end| end + 2)
-        } else if let Some(length) = raw_string(rest) {
-            length
-        } else if first == '"' {
-            quoted(rest, '"').unwrap_or(rest.len())
-        } else if first == '\'' {
-            // A lifetime has no second quote behind its first character.
-            let is_char = rest[1..].starts_with('\\') || rest[1..].chars().nth(1) == Some('\'');
-            is_char.then(|| quoted(rest, '\'')).flatten().unwrap_or(1)
-        } else if is_word(first) {
-            let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-            tokens.push(rest[..end].to_owned());
-            end
-        } else if rest.starts_with("::") {
-            tokens.push("::".to_owned());
-            2
-        } else {
-            if !first.is_whitespace() {
-                tokens.push(first.to_string());
-            }
-            first.len_utf8()
-        };
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-/// The length of a literal from its first quote to its last.
-fn quoted(text: &str, quote: char) -> Option<usize> {
-    let mut escaped = false;
-    let mut inside = text.char_indices().skip(1);
-    let end = inside.find(|(_, c)| {
-        let ends = *c == quote && !escaped;
-        escaped = *c == '\\' && !escaped;
-        ends
-    });
-    end.map(|(at, _)| at + quote.len_utf8())
-}
-
-fn raw_string(text: &str) -> Option<usize> {
-    let start = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
-    let hashes = start.len() - start.trim_start_matches('#').len();
-    start[hashes..].strip_prefix('"')?;
-    let end = format!("\"{}", "#".repeat(hashes));
-    let body = text.len() - start.len() + hashes + 1;
-    text[body..].find(&end).map(|at| body + at + end.len())
-}
-
 /// A way through `graph` that comes back to where it began, if there is one.
 fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     fn walk(
@@ -282,7 +147,7 @@ fn an_import_against_the_floors_is_found_in_every_form() {
             high,
             deep,
             "use crate::{a::{b}, high::{c, d}};",
-            Some("from the root"),
+            Some("low imports high"),
         ),
         (
             high,
@@ -333,6 +198,44 @@ fn an_import_against_the_floors_is_found_in_every_form() {
             "#[cfg(test)]\nmod tests { use crate::high; }",
             None,
         ),
+        (
+            high,
+            deep,
+            "#[cfg(test)]\nmod tests { use crate::high; }\nuse crate::high;",
+            Some("low imports high"),
+        ),
+        (
+            high,
+            deep,
+            "mod inner { use super::super::high; }",
+            Some("low imports high"),
+        ),
+        (high, deep, "mod inner { use super::thing; }", None),
+        (high, deep, "pub(in crate::high) fn f() {}", None),
+        (
+            high,
+            deep,
+            "mod inner { fn f() {} } use super::high;",
+            Some("low imports high"),
+        ),
+        (
+            high,
+            deep,
+            "#[cfg(unix)] mod inner { use crate::high; }",
+            Some("low imports high"),
+        ),
+        (
+            high,
+            deep,
+            "use crate as all; use all::high;",
+            Some("from the root"),
+        ),
+        (
+            high,
+            deep,
+            "macro_rules! m { () => { $crate::high::x } }",
+            Some("low imports high"),
+        ),
         (high, "use crate::high::x;", "", None),
         (
             "use crate::{low, high::deep};",
@@ -381,6 +284,12 @@ fn an_import_against_the_floors_is_found_in_every_form() {
         complaints(&sources, FLOORS),
         ["new is missing from the table of floors"]
     );
+    let sources = BTreeMap::from([
+        ("high.rs", "use crate::low;"),
+        ("low.rs", "#[cfg(test)]\nmod faults;"),
+        ("low/faults.rs", "use crate::high;"),
+    ]);
+    assert_eq!(complaints(&sources, FLOORS), [""; 0]);
     let upward: Floors = &[("low", &["high"]), ("high", &[])];
     let sources = BTreeMap::from([("high.rs", "use crate::low;"), ("low.rs", "")]);
     assert!(complaints(&sources, upward).len() > 1);

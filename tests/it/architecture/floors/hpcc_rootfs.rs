@@ -1,0 +1,75 @@
+//! The floors of the library that joins the other two and keeps the store.
+
+use super::Floors;
+
+pub(super) const HPCC_ROOTFS: Floors = &[
+    (
+        "build",
+        &[
+            "artifact",
+            "error",
+            "options",
+            "pull",
+            "regular_file",
+            "staging",
+            "summary",
+        ],
+    ),
+    (
+        "store",
+        &[
+            "artifact",
+            "error",
+            "guest",
+            "options",
+            "progress",
+            "pull",
+            "recall",
+            "regular_file",
+            "staging",
+            "summary",
+            "untrusted",
+        ],
+    ),
+    (
+        "pull",
+        &[
+            "artifact", "error", "feed", "flatten", "guest", "layer", "options", "progress",
+            "recall", "spool", "staging", "summary", "timings",
+        ],
+    ),
+    (
+        "recall",
+        &[
+            "artifact", "flatten", "layer", "options", "staging", "tables",
+        ],
+    ),
+    (
+        "guest",
+        &[
+            "artifact",
+            "error",
+            "flatten",
+            "options",
+            "regular_file",
+            "staging",
+        ],
+    ),
+    ("spool", &["layer", "options", "regular_file"]),
+    (
+        "feed",
+        &["flatten", "layer", "progress", "staging", "timings"],
+    ),
+    ("options", &["artifact", "error", "layer", "progress"]),
+    ("error", &["artifact", "flatten", "layer", "untrusted"]),
+    ("summary", &["flatten", "timings"]),
+    ("flatten", &["layer"]),
+    ("artifact", &["staging", "tables", "untrusted"]),
+    ("staging", &[]),
+    ("layer", &[]),
+    ("tables", &[]),
+    ("progress", &[]),
+    ("timings", &[]),
+    ("untrusted", &[]),
+    ("regular_file", &[]),
+];

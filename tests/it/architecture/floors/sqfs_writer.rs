@@ -1,0 +1,45 @@
+//! The floors of the encoder.
+
+use super::Floors;
+
+pub(super) const SQFS_WRITER: Floors = &[
+    (
+        "image",
+        &[
+            "data", "error", "format", "metadata", "options", "summary", "tree", "writer",
+        ],
+    ),
+    (
+        "writer",
+        &[
+            "cancel", "compress", "data", "error", "format", "meta", "options", "output", "pool",
+            "summary", "tree",
+        ],
+    ),
+    (
+        "meta",
+        &[
+            "cancel", "data", "error", "format", "known", "metadata", "options", "output",
+            "pieces", "pool", "tree",
+        ],
+    ),
+    ("replay", &["data"]),
+    (
+        "data",
+        &[
+            "cancel", "error", "format", "known", "options", "output", "pieces", "pool",
+        ],
+    ),
+    ("pool", &["compress", "error", "summary"]),
+    ("options", &["compress", "error"]),
+    ("output", &["error", "summary"]),
+    ("compress", &["error", "format"]),
+    ("cancel", &["error"]),
+    ("tree", &["error", "metadata", "pieces"]),
+    ("metadata", &["format"]),
+    ("known", &["pieces"]),
+    ("summary", &[]),
+    ("error", &[]),
+    ("format", &[]),
+    ("pieces", &[]),
+];
