@@ -5,6 +5,7 @@ mod builders;
 mod cli;
 mod commands;
 mod description;
+mod docs;
 mod flatten_memory;
 mod flatten_real;
 mod foreign_text;

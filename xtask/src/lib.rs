@@ -33,6 +33,7 @@ pub mod test;
 pub mod torture;
 pub mod verify;
 
+mod book;
 mod command;
 mod images;
 mod modules;

@@ -14,7 +14,7 @@ struct Optional {
     absent: &'static str,
 }
 
-const OPTIONAL: [Optional; 4] = [
+const OPTIONAL: [Optional; 5] = [
     Optional {
         name: "cargo-nextest",
         version: || subcommand("nextest"),
@@ -38,6 +38,16 @@ const OPTIONAL: [Optional; 4] = [
         version: || subcommand("deny"),
         present: "checks licenses, bans and sources",
         absent: "licenses, bans and sources are NOT checked in this run; the workflow checks them",
+    },
+    Optional {
+        name: "mdbook",
+        version: || {
+            let mut mdbook = Command::new("mdbook");
+            mdbook.arg("--version");
+            mdbook
+        },
+        present: "builds the book",
+        absent: "the book is NOT built in this run; its pages are tested, and the workflow builds it",
     },
 ];
 

@@ -1,16 +1,16 @@
-//! A worker's loop: start, say what there is, make sure that an image is there, pin it while a job
-//! runs, make room.
+//! A worker's loop: open the store, list it, prepare each image, pin it while a job runs, collect garbage.
+//! `docs/library.md` explains it piece by piece.
 //!
 //! `cargo run --example worker -- CACHE-DIRECTORY AGENT IMAGE...`
 
 use std::error::Error as _;
 use std::process::ExitCode;
 
-use hpcc_rootfs::{Agents, Bounds, Error, Lease, Options, Store};
+use hpcc_rootfs::{Agents, Bounds, Error, Event, Lease, Options, Progress, Store};
 
-/// What the artifacts of this worker may take.
-const ROOM: u64 = 20 << 30;
-/// How often a job's image is tried.
+/// Largest total size of all artifacts, in bytes.
+const STORE_BYTES: u64 = 20 << 30;
+/// Number of attempts for the image of one job.
 const TRIES: u32 = 3;
 
 #[expect(clippy::print_stderr, reason = "it is a program")]
@@ -33,17 +33,10 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "it is a program")]
 fn work(directory: &str, agent: &str, images: &[String]) -> Result<(), Error> {
-    let mut options = Options::default();
-    options.agents = Agents::default().with(options.platform.architecture(), agent);
-    let store = Store::open(directory, options)?;
-
-    // Everything that would keep every pull from succeeding is known before the first job.
-    store.check()?;
-    store.sweep()?;
+    let store = open(directory, agent)?;
     for digest in store.existing_images()? {
         println!("ready: {digest}");
     }
-
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -53,14 +46,27 @@ fn work(directory: &str, agent: &str, images: &[String]) -> Result<(), Error> {
         // The job runs here: its VM gets this file as its first disk.
         println!("booting {} from {}", lease.digest(), lease.path().display());
         drop(lease);
-        let bounds = bounds();
-        let collected = store.gc(&bounds)?;
-        println!("{} images evicted", collected.removed.len());
+        println!("{} images evicted", collect(&store)?);
     }
     Ok(())
 }
 
-/// The image, pinned: from here on no collection takes it away.
+fn options(agent: &str) -> Options {
+    let mut options = Options::default();
+    options.agents = Agents::default().with(options.platform.architecture(), agent);
+    options.progress = Progress::new(report);
+    options
+}
+
+fn open(directory: &str, agent: &str) -> Result<Store, Error> {
+    let store = Store::open(directory, options(agent))?;
+    // Whatever would make every pull fail shows before the first job.
+    store.check()?;
+    store.sweep()?;
+    Ok(store)
+}
+
+/// Prepares an image and pins it, so that no collection removes it from here on.
 async fn obtain(store: &Store, image: &str) -> Result<Lease, Error> {
     let mut tries = 0;
     loop {
@@ -69,7 +75,7 @@ async fn obtain(store: &Store, image: &str) -> Result<Lease, Error> {
             Err(Error::NoSpace { .. }) if tries < TRIES => {
                 tries += 1;
                 let mut bounds = Bounds::default();
-                bounds.max_size = Some(ROOM / 2);
+                bounds.max_size = Some(STORE_BYTES / 2);
                 store.gc(&bounds)?;
                 continue;
             }
@@ -79,15 +85,27 @@ async fn obtain(store: &Store, image: &str) -> Result<Lease, Error> {
             }
             Err(error) => return Err(error),
         };
-        // Collected between the two: pull it again.
+        // `None` if it was collected between the two calls: pull it again.
         if let Some(lease) = store.lease(&pulled.digest)? {
             return Ok(lease);
         }
     }
 }
 
-fn bounds() -> Bounds {
+/// Removes the least recently used artifacts above the bound, and returns their number.
+fn collect(store: &Store) -> Result<usize, Error> {
     let mut bounds = Bounds::default();
-    bounds.max_size = Some(ROOM);
-    bounds
+    bounds.max_size = Some(STORE_BYTES);
+    Ok(store.gc(&bounds)?.removed.len())
+}
+
+/// Prints the events that an operator wants to see.
+#[expect(clippy::print_stderr, reason = "it is a program")]
+fn report(event: &Event<'_>) {
+    match event {
+        Event::Resolved { image } => eprintln!("resolved {}", image.identity.get()),
+        Event::Waiting { digest } => eprintln!("waiting for another build of {digest}"),
+        Event::Outdated { digest, because } => eprintln!("rebuilding {digest}: {because}"),
+        _ => {}
+    }
 }
