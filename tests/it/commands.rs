@@ -58,7 +58,8 @@ fn list_path_inspect_and_untag_agree() {
     assert!(pulled["built"].is_object());
     assert!(place.pull(&reference, &["--json"]).json()["built"].is_null());
 
-    assert!(place.run(["list"]).line().starts_with(&digest));
+    let line = place.run(["list", "--no-header"]).line().to_owned();
+    assert!(line.starts_with(&digest), "{line}");
     let listed = place.run(["list", "--json"]).json();
     assert_eq!(listed[0]["digest"], digest);
     assert_eq!(listed[0]["path"], path);
@@ -176,7 +177,7 @@ fn a_damaged_or_outdated_artifact_is_replaced() {
     bad[last] ^= 1;
     for damaged in [bad, good[..good.len() - 4096].to_vec(), Vec::new()] {
         std::fs::write(&path, damaged).unwrap();
-        let listed = place.run(["list"]);
+        let listed = place.run(["list", "--no-header"]);
         assert!(listed.line().contains("unusable"), "{listed:#?}");
         assert_eq!(place.pull(&reference, &[]).line(), path);
         assert!(std::fs::read(&path).unwrap() == good);

@@ -251,9 +251,9 @@ fn note_of_an_artifact_stays_one_line_of_list() {
     fs::write(&note, text.to_string()).unwrap();
     let (listed, _) = run(&place, &["list"]);
     assert_eq!(listed[0]["source"], json!(NASTY));
-    let text = place.run(["list"]);
+    let text = place.run(["list", "--no-header"]);
     assert_eq!(text.stdout.lines().count(), 1, "{text:?}");
-    assert!(text.stdout.contains("from größe\\u{1b}[31m"), "{text:?}");
+    assert!(text.stdout.contains("  größe\\u{1b}[31m"), "{text:?}");
     for command in [
         &["inspect", &digest][..],
         &["verify"],

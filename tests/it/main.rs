@@ -10,6 +10,7 @@ mod flatten_memory;
 mod flatten_real;
 mod foreign_text;
 mod inject;
+mod names;
 mod real;
 mod refusals;
 mod registry_archives;

@@ -9,6 +9,7 @@ use ociget::{Digest, Mismatch};
 use rustix::io::Errno;
 
 use crate::artifact::RecordError;
+use crate::candidate::Candidate;
 use crate::layer::Measure;
 use crate::untrusted::Untrusted;
 use crate::{flatten, layer};
@@ -152,6 +153,36 @@ pub enum Error {
         #[source]
         source: Arc<RecordError>,
     },
+    /// A name of an artifact that can be none: a mistyped digest, or too few digits of one.
+    #[error("cannot use {} as the name of an artifact: {problem}", text(.name))]
+    Name {
+        /// As given.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A name that several artifacts have. [`Store::find`](crate::Store::find) returns it.
+    #[error(
+        "{} is the name of {} artifacts: {}; give more digits of the digest",
+        text(.name),
+        .candidates.len(),
+        listed(.candidates)
+    )]
+    Ambiguous {
+        /// As given.
+        name: String,
+        /// The artifacts, sorted by digest.
+        candidates: Vec<Candidate>,
+    },
+    /// The image has to come from a registry, and
+    /// [`StoreOptions::offline`](crate::StoreOptions::offline) forbids the network.
+    #[error("cannot pull {} offline: {problem}; pull it without --offline", printable::redacted(.image))]
+    Offline {
+        /// The image, as given.
+        image: String,
+        /// What is missing.
+        problem: String,
+    },
     /// A build ended without proof for each of its layers. A fault of this program.
     #[error("internal error: a layer was not verified to its end; nothing was published")]
     Unproved,
@@ -172,7 +203,7 @@ impl Error {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Options(_) | Self::Injection { .. } => true,
+            Self::Options(_) | Self::Injection { .. } | Self::Name { .. } => true,
             Self::Source(error) => matches!(
                 **error,
                 ociget::Error::Usage(_)
@@ -349,6 +380,22 @@ fn others(architectures: &[String]) -> String {
         return String::new();
     }
     format!(" (there is one for {})", text(architectures.join(" and ")))
+}
+
+/// Candidates that a message lists.
+const LISTED: usize = 10;
+
+fn listed(candidates: &[Candidate]) -> String {
+    let each = candidates.iter().take(LISTED).map(|candidate| {
+        let source = candidate.source.as_ref();
+        let source = source.map_or(String::new(), |source| format!(" ({})", text(source)));
+        format!("{}{source}", candidate.digest)
+    });
+    let mut list = each.collect::<Vec<_>>().join(", ");
+    if candidates.len() > LISTED {
+        list.push_str(&format!(" and {} more", candidates.len() - LISTED));
+    }
+    list
 }
 
 #[cfg(test)]

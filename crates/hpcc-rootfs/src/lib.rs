@@ -35,6 +35,7 @@
 
 mod artifact;
 mod build;
+mod candidate;
 mod error;
 mod feed;
 pub mod flatten;
@@ -55,14 +56,15 @@ mod untrusted;
 
 pub use artifact::{CHUNK, Damage, FORMAT, ImageOptions, Injected, Key, Record, RecordError};
 pub use build::{Built, build};
+pub use candidate::Candidate;
 pub use error::Error;
 pub use guest::BOOT_ARGS;
 pub use options::{Agents, Injection, Options, SpoolOptions, StoreOptions};
 pub use progress::{Event, Progress};
 pub use sqfs_writer::Compressor;
 pub use store::{
-    Artifact, Bounds, Collected, ImageStore, Lease, Pulled, Pulling, Store, open_artifact,
-    read_record, verify_file,
+    Artifact, ArtifactUsage, Bounds, Collected, ImageStore, LayerUsage, Lease, Pulled, Pulling,
+    Store, Usage, open_artifact, read_record, verify_file,
 };
 pub use summary::{Reuse, Summary};
 pub use timings::{Stage, Timings};

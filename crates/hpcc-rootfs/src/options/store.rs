@@ -15,6 +15,9 @@ pub struct StoreOptions {
     /// Whether layers that earlier builds know are taken from their artifacts, instead of being fetched; true by
     /// default.
     pub reuse: bool,
+    /// Whether no registry is asked for anything; false by default. A tag is then what it was pulled to last,
+    /// and an image that needs more than the store has is [`Error::Offline`](crate::Error::Offline).
+    pub offline: bool,
     /// Stores of somebody else, from whose artifacts layers may be taken as well; none by default. They are read and
     /// never written, under the same rules for trust. One that is missing or not trusted is passed over.
     pub seeds: Vec<PathBuf>,
@@ -26,6 +29,7 @@ impl Default for StoreOptions {
             min_free: 64 << 20,
             trusted: false,
             reuse: true,
+            offline: false,
             seeds: Vec::new(),
         }
     }

@@ -99,6 +99,11 @@ impl LayerPart {
         }
     }
 
+    /// Digest of the compressed layer, as text.
+    pub(super) fn blob(&self) -> &str {
+        &self.blob
+    }
+
     /// Attributes that an entry of it has at most.
     pub(super) fn xattrs(&self) -> u64 {
         self.caps.xattrs

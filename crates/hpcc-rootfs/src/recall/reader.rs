@@ -42,6 +42,12 @@ impl Recall {
         self.directory.root == root
     }
 
+    /// Returns the digests and sizes of the blobs of its layers.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = (&str, u64)> {
+        let layers = self.directory.layers.iter();
+        layers.map(|layer| (layer.blob(), layer.size))
+    }
+
     /// Returns which of its layers is this one, read under limits that are no stricter than these.
     pub(crate) fn part(&self, layer: &ociget::Layer, limits: &Limits) -> Option<usize> {
         let mut parts = self.directory.layers.iter();

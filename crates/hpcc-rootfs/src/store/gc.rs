@@ -12,7 +12,7 @@ use super::entry::has_name;
 use super::inventory::{self, Artifact};
 use super::lock::BuildLock;
 use super::name::{self, Beside};
-use super::sweep::Swept;
+use super::sweep::{Act, Swept};
 use super::trust::Trust;
 use super::{entry, lease, sweep};
 use crate::error::Error;
@@ -26,6 +26,8 @@ pub struct Bounds {
     pub max_size: Option<u64>,
     /// How long ago an artifact may have been used last.
     pub max_age: Option<Duration>,
+    /// Whether nothing is removed, and [`Collected`] says what would be.
+    pub dry_run: bool,
 }
 
 /// What a collection did.
@@ -66,6 +68,11 @@ pub(crate) fn collect(
         remaining_bytes: artifacts.iter().map(|artifact| artifact.size).sum(),
         ..Collected::default()
     };
+    let act = if bounds.dry_run {
+        Act::Count
+    } else {
+        Act::Remove
+    };
     for artifact in artifacts {
         let too_much = bounds
             .max_size
@@ -79,7 +86,11 @@ pub(crate) fn collect(
             }
             continue;
         }
-        match remove(directory, &artifact, trust) {
+        let outcome = match act {
+            Act::Remove => remove(directory, &artifact, trust),
+            Act::Count => is_removable(directory, &artifact, trust),
+        };
+        match outcome {
             Ok(true) => {
                 collected.remaining_bytes -= artifact.size;
                 collected.removed.push(artifact);
@@ -91,7 +102,13 @@ pub(crate) fn collect(
             }
         }
     }
-    let leftovers = leftovers(directory, trust)?;
+    let gone = |path: &Path| {
+        let removed = collected.removed.iter();
+        let removed = removed.map(|artifact| artifact.path.as_path());
+        // In a dry run it is still there.
+        Ok(removed.into_iter().any(|removed| removed == path) || entry::gone(path)?)
+    };
+    let leftovers = leftovers(directory, trust, act, gone)?;
     collected.leftovers = leftovers.removed;
     collected.failed.extend(leftovers.failed);
     Ok(collected)
@@ -119,18 +136,47 @@ fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<boo
     }
 }
 
+/// Whether [`remove`] would remove an artifact.
+fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<bool> {
+    match BuildLock::is_free(directory, &artifact.digest, trust) {
+        Ok(true) => {}
+        Ok(false) => return Ok(false),
+        Err(error) if regular_file::is_other_type(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    let Some(file) = lease::open(&artifact.path)? else {
+        return Ok(true);
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => has_name(&file, &artifact.path),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes what belongs to no artifact.
-fn leftovers(directory: &Path, trust: Trust) -> io::Result<Swept> {
-    let mut swept = sweep::sweep(directory, trust)?;
+fn leftovers(
+    directory: &Path,
+    trust: Trust,
+    act: Act,
+    gone: impl Fn(&Path) -> io::Result<bool>,
+) -> io::Result<Swept> {
+    let mut swept = sweep::sweep_as(directory, trust, act, &gone)?;
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
         match entry.file_name().to_str().and_then(name::classify) {
-            Some(Beside::Bad(_)) => swept.count(&path, entry::remove(&path)),
+            Some(Beside::Bad(_)) => swept.count(&path, act.remove(&path)),
             Some(Beside::Lock(digest)) => {
                 let artifact = directory.join(name::artifact(&digest));
-                let outcome = entry::gone(&artifact)
-                    .and_then(|gone| Ok(gone && remove_lock(directory, &digest, trust)?));
+                let outcome = gone(&artifact).and_then(|gone| match act {
+                    _ if !gone => Ok(false),
+                    Act::Remove => remove_lock(directory, &digest, trust),
+                    Act::Count => match BuildLock::is_free(directory, &digest, trust) {
+                        Err(error) if regular_file::is_other_type(&error) => act.remove(&path),
+                        outcome => outcome,
+                    },
+                });
                 swept.count(&path, outcome);
             }
             _ => {}

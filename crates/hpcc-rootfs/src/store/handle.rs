@@ -131,7 +131,7 @@ impl Store {
     }
 
     /// The digests of all artifacts, also of those that are not trusted.
-    fn digests(&self) -> Result<Vec<Digest>, Error> {
+    pub(super) fn digests(&self) -> Result<Vec<Digest>, Error> {
         const OPERATION: &str = "list the store";
         if !self.is_made(OPERATION)? {
             return Ok(Vec::new());

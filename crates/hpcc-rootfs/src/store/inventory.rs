@@ -30,6 +30,9 @@ pub struct Artifact {
     pub last_used: SystemTime,
     /// The reference it was last built from, where that is known.
     pub source: Option<String>,
+    /// The references that were pulled to it without a digest, in their full form and sorted, as
+    /// `docker://docker.io/library/debian:12`. Another artifact may have been pulled by the same one since.
+    pub references: Vec<String>,
     /// What its record says, or what is wrong with it.
     pub record: Result<Record, Error>,
 }
@@ -81,13 +84,21 @@ pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option
             (nothing, Err(Error::store("look at", &path, error)))
         }
     };
+    let note = Note::read(directory, &digest, trust);
     Some(Artifact {
         size,
         built,
         last_used,
-        source: Note::read(directory, &digest, trust).source,
+        source: note.source,
+        references: note.references.into_keys().collect(),
         record,
         digest,
         path,
     })
+}
+
+/// Returns when an artifact was written, if it exists.
+pub(crate) fn built(directory: &Path, digest: &Digest) -> Option<SystemTime> {
+    let metadata = fs::symlink_metadata(directory.join(name::artifact(digest)));
+    metadata.and_then(|metadata| metadata.modified()).ok()
 }

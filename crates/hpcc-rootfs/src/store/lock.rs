@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ociget::Digest;
-use rustix::fs::{FileType, FlockOperation, Mode};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::entry::{has_name, remove};
@@ -76,6 +76,24 @@ impl BuildLock {
             if has_name(&file, &path)? {
                 return Ok(Some(Self { _file: file }));
             }
+        }
+    }
+
+    /// Whether the lock could be taken. Makes and removes no file.
+    pub(crate) fn is_free(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bool> {
+        let path = directory.join(name::lock(digest));
+        let file = match regular_file::open(&path, OFlags::NOFOLLOW) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        if trust.is_foreign(&rustix::fs::fstat(&file)?) {
+            return Ok(true);
+        }
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! complete, or it is not there.
 
 mod entry;
+mod find;
 mod gc;
 mod handle;
 mod image_store;
@@ -12,6 +13,7 @@ mod lease;
 mod lock;
 mod name;
 mod note;
+mod offline;
 mod pulled;
 mod pulling;
 mod reading;
@@ -19,6 +21,7 @@ mod reuse;
 mod shared_build;
 mod sweep;
 mod trust;
+mod usage;
 
 pub use gc::{Bounds, Collected};
 pub use handle::Store;
@@ -27,3 +30,4 @@ pub use inventory::Artifact;
 pub use lease::Lease;
 pub use pulled::Pulled;
 pub use reading::{open_artifact, read_record, verify_file};
+pub use usage::{ArtifactUsage, LayerUsage, Usage};

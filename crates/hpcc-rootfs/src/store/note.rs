@@ -4,8 +4,10 @@
 //! A note is a convenience. It may be missing, torn or stale; then something is unknown or takes
 //! longer, and nothing is wrong.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ociget::Digest;
 use rustix::fs::OFlags;
@@ -19,12 +21,19 @@ use crate::staging::{StagedFile, Staging};
 
 /// What claims to be longer is no note.
 const LENGTH_MAX: u64 = 64 * 1024;
+/// Most references that are kept, and most bytes of one: together they leave half of a note to other things.
+const REFERENCES_MAX: usize = 32;
+const REFERENCE_MAX: usize = 1024;
 
 /// The note beside an artifact.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Note {
     /// The reference that was pulled last.
     pub(crate) source: Option<String>,
+    /// The references that were pulled to this artifact without a digest, in their full form, each with the
+    /// time of the last pull in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) references: BTreeMap<String, u64>,
     /// What in it is the host's.
     #[serde(flatten)]
     pub(crate) supplies: Memory,
@@ -48,6 +57,22 @@ impl Note {
         }
     }
 
+    /// Adds a reference that was just pulled to this artifact. The one that was pulled least recently goes
+    /// if there are too many.
+    pub(crate) fn add(&mut self, reference: String, now: SystemTime) {
+        if reference.len() > REFERENCE_MAX {
+            return;
+        }
+        self.references.insert(reference, milliseconds(now));
+        while self.references.len() > REFERENCES_MAX {
+            let oldest = self.references.iter().min_by_key(|(_, time)| **time);
+            let Some(oldest) = oldest.map(|(reference, _)| reference.clone()) else {
+                break;
+            };
+            self.references.remove(&oldest);
+        }
+    }
+
     /// Writes the note, or leaves it: nobody has to fail for want of a convenience.
     pub(crate) fn write(&self, directory: &Path, digest: &Digest) {
         let written = serde_json::to_vec(self)
@@ -60,5 +85,34 @@ impl Note {
         if let Err(error) = written {
             tracing::debug!(%digest, %error, "no note was written");
         }
+    }
+}
+
+/// Returns milliseconds since 1970.
+pub(crate) fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn note_keeps_the_references_pulled_last() {
+        let mut note = Note::default();
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        for number in 0..100 {
+            note.add(format!("docker://h/{number:0>1000}"), at(number));
+        }
+        note.add("x".repeat(REFERENCE_MAX + 1), at(200));
+        assert_eq!(note.references.len(), REFERENCES_MAX);
+        let oldest = note.references.values().min();
+        assert_eq!(oldest, Some(&68_000));
+        let text = serde_json::to_vec(&note).unwrap();
+        assert!(text.len() as u64 <= LENGTH_MAX);
+        assert_eq!(serde_json::from_slice::<Note>(&text).unwrap(), note);
     }
 }

@@ -4,19 +4,21 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use ociget::{Digest, Request, Source as _, SourceSpec};
+use ociget::{Digest, Request, Source, SourceSpec};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tracing::{Instrument as _, Span};
 
 use super::handle::Store;
 use super::lock::BuildLock;
-use super::name;
 use super::note::Note;
+use super::offline::{self, Nowhere};
 use super::pulled::Pulled;
 use super::reading::read;
 use super::reuse::Excluded;
 use super::shared_build::Ask;
+use super::{find, name};
 use crate::artifact::{Key, RecordError};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
@@ -63,6 +65,15 @@ impl Store {
         // Two digests that contradict each other are an error whatever the store holds.
         let request = Request::parse(image, expected)?;
         self.options().check()?;
+        let is_tag = request.pin().is_none();
+        let is_offline = self.is_offline(request.spec());
+        let request = match is_offline {
+            true => {
+                let (store, image) = (self.clone(), image.to_owned());
+                blocking(move || store.pinned_offline(&image, request)).await?
+            }
+            false => request,
+        };
         let pinned = request.pin().cloned();
         if let Some(digest) = &pinned {
             span.record("digest", tracing::field::display(digest));
@@ -93,11 +104,32 @@ impl Store {
             let build = self.clone().build(ask.clone(), span.clone(), reuse);
             build.instrument(span)
         };
-        let pulled = self.inner.builds.join(ask.clone(), start).await?;
+        let pulled = self.inner.builds.join(ask.clone(), start).await;
+        let pulled = pulled.map_err(|error| match is_offline {
+            true => offline::refused(image, error),
+            false => error,
+        })?;
         if pinned.is_none() {
             span.record("digest", tracing::field::display(&pulled.digest));
         }
+        if is_tag && !is_offline {
+            let (store, image, digest) = (self.clone(), image.to_owned(), pulled.digest.clone());
+            blocking(move || {
+                store.remember(&image, &digest);
+                Ok(())
+            })
+            .await?;
+        }
         Ok(pulled)
+    }
+
+    /// Notes which artifact a reference without a digest was pulled to.
+    fn remember(&self, image: &str, digest: &Digest) {
+        if let Some(reference) = find::reference(image) {
+            let mut note = Note::read(self.directory(), digest, self.trust());
+            note.add(reference.text, SystemTime::now());
+            note.write(self.directory(), digest);
+        }
     }
 
     /// Builds what was asked for, unless somebody else has done so meanwhile. With `reuse` from what the store holds,
@@ -118,7 +150,10 @@ impl Store {
             let store = self.clone();
             blocking(move || store.make()).await?;
         }
-        let network = pull::source(&request, self.directory(), self.options())?;
+        let network: Box<dyn Source> = match self.is_offline(request.spec()) {
+            true => Box::new(Nowhere),
+            false => pull::source(&request, self.directory(), self.options())?,
+        };
         let source = Recording::new(&*network);
         let stop = Stop::default();
         let _stop = stop.on_drop();
@@ -196,6 +231,7 @@ impl Store {
         let plan = plan.await?.map(Arc::new);
         let note = Note {
             source: Some(text),
+            references: Note::read(self.directory(), &identity, self.trust()).references,
             supplies: supplies.memory(&Memory::default()),
         };
         let supplies = Arc::into_inner(supplies).ok_or_else(|| Error::Internal {

@@ -112,7 +112,7 @@ impl Store {
             if !needed || found.len() == ARTIFACTS {
                 continue;
             }
-            match self.find(&directory, &digest) {
+            match self.open_found(&directory, &digest) {
                 Ok(artifact) => {
                     found.push(artifact);
                     for (place, known) in places.iter_mut().zip(known) {
@@ -125,7 +125,7 @@ impl Store {
         Ok(found)
     }
 
-    fn recall(&self, directory: &Path, digest: &Digest) -> io::Result<Recall> {
+    pub(super) fn recall(&self, directory: &Path, digest: &Digest) -> io::Result<Recall> {
         let path = directory.join(name::recall(digest));
         let file = regular_file::open(&path, OFlags::NOFOLLOW)?;
         let trusted = self.trust().file(&file, &path);
@@ -133,7 +133,7 @@ impl Store {
         Recall::read(file)
     }
 
-    fn find(&self, directory: &Path, digest: &Digest) -> io::Result<Found> {
+    fn open_found(&self, directory: &Path, digest: &Digest) -> io::Result<Found> {
         let unusable = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let recall = self.recall(directory, digest)?;
         let path = directory.join(name::artifact(digest));

@@ -32,19 +32,50 @@ impl Swept {
     }
 }
 
+/// Whether files are removed, or counted as if they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Remove,
+    Count,
+}
+
+impl Act {
+    /// Removes a file as [`remove`] does, or returns what that would.
+    pub(crate) fn remove(self, path: &Path) -> io::Result<bool> {
+        if self == Self::Remove {
+            return remove(path);
+        }
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(!metadata.is_dir()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// Removes staged files whose owner is gone, and notes and recall files whose artifact is.
 ///
 /// A staged file has a living owner exactly if its lock is held: see [`StagedFile`](crate::staging::StagedFile).
 pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
+    sweep_as(directory, trust, Act::Remove, gone)
+}
+
+/// Does the same, or only counts. `gone` says whether an artifact is gone.
+pub(crate) fn sweep_as(
+    directory: &Path,
+    trust: Trust,
+    act: Act,
+    gone: impl Fn(&Path) -> io::Result<bool>,
+) -> io::Result<Swept> {
     let mut swept = Swept::default();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
         match entry.file_name().to_str().and_then(name::classify) {
-            Some(Beside::Staged) => swept.count(&path, remove_staged(&path, trust)),
+            Some(Beside::Staged) => swept.count(&path, remove_staged(&path, trust, act)),
             Some(Beside::Note(digest) | Beside::Recall(digest)) => {
                 let artifact = directory.join(name::artifact(&digest));
-                let outcome = gone(&artifact).and_then(|gone| Ok(gone && remove(&path)?));
+                let outcome = gone(&artifact).and_then(|gone| Ok(gone && act.remove(&path)?));
                 swept.count(&path, outcome);
             }
             _ => {}
@@ -53,10 +84,10 @@ pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
     Ok(swept)
 }
 
-fn remove_staged(path: &Path, trust: Trust) -> io::Result<bool> {
+fn remove_staged(path: &Path, trust: Trust, act: Act) -> io::Result<bool> {
     // Only trusted users can publish in this directory, so that no build owns this one, locked or not.
     match rustix::fs::lstat(path) {
-        Ok(stat) if trust.is_foreign(&stat) => return remove(path),
+        Ok(stat) if trust.is_foreign(&stat) => return act.remove(path),
         Ok(_) => {}
         Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(error.into()),
@@ -66,11 +97,11 @@ fn remove_staged(path: &Path, trust: Trust) -> io::Result<bool> {
         // Published or removed since it was listed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         // A symlink, a FIFO or a socket, which this program never makes, so it has no owner.
-        Err(error) if regular_file::is_other_type(&error) => return remove(path),
+        Err(error) if regular_file::is_other_type(&error) => return act.remove(path),
         Err(error) => return Err(error),
     };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) if has_name(&file, path)? => remove(path),
+        Ok(()) if has_name(&file, path)? => act.remove(path),
         Ok(()) | Err(Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
     }

@@ -19,6 +19,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         "store",
         &[
             "artifact",
+            "candidate",
             "error",
             "guest",
             "options",
@@ -61,7 +62,10 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         &["flatten", "layer", "progress", "staging", "timings"],
     ),
     ("options", &["artifact", "error", "layer", "progress"]),
-    ("error", &["artifact", "flatten", "layer", "untrusted"]),
+    (
+        "error",
+        &["artifact", "candidate", "flatten", "layer", "untrusted"],
+    ),
     ("summary", &["flatten", "timings"]),
     ("flatten", &["layer"]),
     ("artifact", &["staging", "tables", "untrusted"]),
@@ -69,6 +73,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("layer", &[]),
     ("tables", &[]),
     ("progress", &[]),
+    ("candidate", &[]),
     ("timings", &[]),
     ("untrusted", &[]),
     ("regular_file", &[]),

@@ -9,9 +9,14 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use hpcc_rootfs::{Agents, Compressor, Injection, Options, Store};
 use ociget::{Digest, Platform};
 
+use crate::df::Df;
 use crate::injection;
 use crate::limits::LimitArgs;
+use crate::list::List;
 use crate::network::NetworkArgs;
+use crate::path::PathOf;
+pub(crate) use crate::quantity::{duration, size};
+use crate::rm::{Rm, Untag};
 use crate::spool::SpoolArgs;
 use crate::subject::Subject;
 
@@ -54,55 +59,71 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Pull an image into the store and print the path of its artifact
-    Pull(Pull),
+    /// Pull images into the store and print the paths of their artifacts
+    Pull(Box<Pull>),
     /// Turn an image into a squashfs file, without a store
-    Build(Build),
+    Build(Box<Build>),
     /// List the artifacts in the store
-    List,
+    List(List),
     /// Print where the artifact of an image is, or would be
-    Path {
-        /// Digest of the image: sha256:<64 hex digits>
-        digest: Digest,
-    },
+    Path(PathOf),
     /// Show what an artifact was made from
     Inspect(Inspect),
     /// Read artifacts whole and compare them with their records; exit 1 if one is not sound
     Verify(Verify),
-    /// Remove an artifact from the store; a missing one is fine
-    Untag {
-        /// Digest of the image: sha256:<64 hex digits>
-        digest: Digest,
-    },
+    /// Remove artifacts from the store
+    Rm(Rm),
+    /// Remove one artifact from the store, as rm does; a missing one is fine
+    Untag(Untag),
     /// Make room: remove artifacts least recently used first, and what belongs to none
     Gc(Gc),
+    /// Show how much of the disk each artifact takes, and how much of its layers others have too
+    Df(Df),
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  hpcc-rootfs verify
+  hpcc-rootfs verify debian:12 ./out.sqsh")]
 pub(crate) struct Verify {
-    /// Digests of images in the store, which are set aside if damaged, or paths of artifacts
-    /// [default: all in the store]
-    #[arg(value_name = "DIGEST-OR-FILE")]
+    /// Artifacts by digest, prefix of a digest or reference, which are set aside if damaged, or by
+    /// path [default: all in the store]
+    #[arg(value_name = "NAME")]
     pub(crate) subjects: Vec<Subject>,
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  hpcc-rootfs gc
+  hpcc-rootfs gc --max-size 20G --max-age 4w --dry-run")]
 pub(crate) struct Gc {
-    /// Bytes that all artifacts may have together
+    /// Largest total size of all artifacts, with K, M, G or T for powers of 1024, such as 1.5G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_size: Option<u64>,
-    /// How long ago an artifact may have been used last: a number of s, m, h or d
+    /// Longest time since an artifact was last used, with w, d, h, m or s, such as 1w or 1h30m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) max_age: Option<Duration>,
+    /// Remove nothing, and print what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  hpcc-rootfs pull debian:12 --agent ./agent
+  hpcc-rootfs pull --offline debian:12 --agent ./agent
+  hpcc-rootfs pull debian:12 alpine:3 --agent ./agent --quiet")]
 pub(crate) struct Pull {
-    /// Image reference, such as debian:12 or registry.example/team/name@sha256:<hex>
-    pub(crate) image: String,
+    /// Image references, such as debian:12 or registry.example/team/name@sha256:<hex>
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(crate) images: Vec<String>,
     /// Digest of the manifest or index that the image must have
     #[arg(long, value_name = "DIGEST")]
     pub(crate) digest: Option<Digest>,
+    /// Ask no registry for anything: a tag is what it was pulled to last, and what the store lacks is an
+    /// error
+    #[arg(long)]
+    offline: bool,
     #[command(flatten)]
     target: Target,
     /// Agent for amd64 images
@@ -132,6 +153,10 @@ pub(crate) struct Pull {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  hpcc-rootfs build debian:12 --agent ./agent -o debian.sqsh
+  docker save app:1 | hpcc-rootfs build docker-archive:- -o app.sqsh
+  hpcc-rootfs build oci:./layout:v1 -o app.sqsh --compressor xz")]
 pub(crate) struct Build {
     /// Image reference, docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG],
     /// dir:DIR, or tar:FILE for a root file system; a FILE of - is standard input
@@ -153,11 +178,14 @@ pub(crate) struct Build {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  hpcc-rootfs inspect debian:12
+  hpcc-rootfs inspect ./out.sqsh --tree")]
 pub(crate) struct Inspect {
-    /// Digest of an image in the store, or path of an artifact
-    #[arg(value_name = "DIGEST-OR-FILE")]
+    /// The artifact, by digest, prefix of a digest, reference or path
+    #[arg(value_name = "NAME")]
     pub(crate) subject: Subject,
-    /// List every name in it as well
+    /// List every file in it as well
     #[arg(long)]
     pub(crate) tree: bool,
 }
@@ -251,9 +279,17 @@ impl Global {
 }
 
 impl Pull {
-    /// Refuses a digest that contradicts the one in the reference, before the store is opened.
-    pub(crate) fn check_pin(&self) -> Result<(), hpcc_rootfs::Error> {
-        ociget::Request::parse(&self.image, self.digest.as_ref())?;
+    /// Refuses images that are none, and a digest that contradicts the one in a reference, before the
+    /// store is opened.
+    pub(crate) fn check_images(&self) -> anyhow::Result<()> {
+        if self.images.len() > 1 && self.digest.is_some() {
+            let what = "--digest is for one image; write NAME@DIGEST for each of several";
+            return Err(UsageError(what.to_owned()).into());
+        }
+        for image in &self.images {
+            let request = ociget::Request::parse(image, self.digest.as_ref());
+            request.map_err(hpcc_rootfs::Error::from)?;
+        }
         Ok(())
     }
 
@@ -273,7 +309,7 @@ impl Pull {
             &self.image_options,
             &self.limits,
             &self.network,
-            &self.image,
+            &self.images,
         )?;
         for (architecture, file) in [("amd64", &self.agent_amd64), ("arm64", &self.agent_arm64)] {
             if let Some(file) = file {
@@ -284,6 +320,7 @@ impl Pull {
             options.store.min_free = bytes;
         }
         options.store.reuse = !self.no_reuse;
+        options.store.offline = self.offline;
         options.store.seeds.clone_from(&self.seed);
         Ok(options)
     }
@@ -301,7 +338,7 @@ impl Build {
             &self.image_options,
             &self.limits,
             &self.network,
-            &self.source,
+            std::slice::from_ref(&self.source),
         )
     }
 }
@@ -311,7 +348,7 @@ fn resolve(
     image: &ImageArgs,
     limits: &LimitArgs,
     network: &NetworkArgs,
-    source: &str,
+    sources: &[String],
 ) -> anyhow::Result<Options> {
     let mut options = Options::default();
     if let Some(platform) = &target.platform {
@@ -338,7 +375,7 @@ fn resolve(
         options.threads = threads;
     }
     limits.apply(&mut options.limits);
-    network.apply(&mut options, source)?;
+    network.apply(&mut options, sources)?;
     Ok(options)
 }
 
@@ -366,41 +403,6 @@ fn compressor(image: &ImageArgs) -> Result<Compressor, UsageError> {
         ))),
         _ => Ok(compressor),
     }
-}
-
-/// Bytes, with K, M, G or T for powers of 1024.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..).unwrap_or_default() {
-        "" => 0,
-        "K" | "k" | "KiB" => 10,
-        "M" | "m" | "MiB" => 20,
-        "G" | "g" | "GiB" => 30,
-        "T" | "t" | "TiB" => 40,
-        _ => return Err("a size is a number, with K, M, G or T after it".into()),
-    };
-    digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| "a size is a number, with K, M, G or T after it".into())
-}
-
-/// A time span, with s, m, h or d after it; without, it is seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(digits.len()..).unwrap_or_default() {
-        "" | "s" => Some(1),
-        "m" => Some(60),
-        "h" => Some(3600),
-        "d" => Some(86_400),
-        _ => None,
-    };
-    let seconds = digits.parse::<u64>().ok().zip(unit);
-    seconds
-        .and_then(|(number, unit)| number.checked_mul(unit))
-        .map(Duration::from_secs)
-        .ok_or_else(|| "a time span is a number with s, m, h or d after it".into())
 }
 
 fn yes_or_no(text: &str) -> Result<bool, String> {

@@ -1,16 +1,18 @@
 //! `hpcc-rootfs gc`.
 
 use anyhow::bail;
-use hpcc_rootfs::{Artifact, Bounds};
+use hpcc_rootfs::{Artifact, Bounds, Collected};
 use serde_json::json;
 
 use crate::args::{Gc, Global};
+use crate::quantity::bytes;
 use crate::{render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
     let mut bounds = Bounds::default();
     bounds.max_size = command.max_size;
     bounds.max_age = command.max_age;
+    bounds.dry_run = command.dry_run;
     let collected = global.store()?.gc(&bounds)?;
     let failed: Vec<_> = collected
         .failed
@@ -21,10 +23,17 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
         .removed
         .iter()
         .map(|artifact| {
+            let verb = if command.dry_run {
+                "would remove"
+            } else {
+                "removed"
+            };
+            let source = artifact.source.as_ref();
+            let source = source.map_or(String::new(), |source| format!(", {source}"));
             format!(
-                "removed {} ({})",
+                "{verb} {} ({}{source})",
                 artifact.digest,
-                indicatif::HumanBytes(artifact.size)
+                bytes(artifact.size)
             )
         })
         .collect();
@@ -38,7 +47,10 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
         let digest = &artifact.digest;
         format!("kept {digest}: unusable: {}", problem(artifact))
     }));
+    lines.push(summary(&collected, command.dry_run));
     let value = json!({
+        "dry_run": command.dry_run,
+        "freed_bytes": freed(&collected),
         "removed": collected.removed.iter().map(|a| json!({
             "digest": a.digest.to_string(),
             "size": a.size,
@@ -63,6 +75,35 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn freed(collected: &Collected) -> u64 {
+    collected.removed.iter().map(|artifact| artifact.size).sum()
+}
+
+/// Returns the last line: what was done, and what stays.
+fn summary(collected: &Collected, is_dry: bool) -> String {
+    let (removed, leftovers) = (collected.removed.len() as u64, collected.leftovers);
+    let count = |number: u64, one: &str, many: &str| {
+        format!("{number} {}", if number == 1 { one } else { many })
+    };
+    let mut line = format!(
+        "{} {}, {} and {}; {} of artifacts {}",
+        if is_dry { "would remove" } else { "removed" },
+        count(removed, "artifact", "artifacts"),
+        bytes(freed(collected)),
+        count(leftovers, "leftover file", "leftover files"),
+        bytes(collected.remaining_bytes),
+        if is_dry { "would stay" } else { "stay" },
+    );
+    if !collected.pinned.is_empty() {
+        let pinned = collected.pinned.len() as u64;
+        line.push_str(&format!(
+            ", {} in use",
+            count(pinned, "artifact", "artifacts")
+        ));
+    }
+    line
 }
 
 /// What is wrong with the record of an artifact.

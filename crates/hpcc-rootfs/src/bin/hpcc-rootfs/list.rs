@@ -1,5 +1,6 @@
 //! `hpcc-rootfs list`.
 
+use std::cmp::Reverse;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hpcc_rootfs::Artifact;
@@ -7,40 +8,141 @@ use ociget::Digest;
 use serde_json::{Value, json};
 
 use crate::args::Global;
-use crate::{output, render, terminal};
+use crate::list::filter::Filter;
+use crate::table::{self, Column};
+use crate::{output, quantity, render, terminal};
 
-pub(crate) fn run(global: &Global) -> anyhow::Result<()> {
-    let now = SystemTime::now();
-    let artifacts = global.store()?.artifacts()?;
-    let lines: Vec<_> = artifacts
-        .iter()
-        .map(|artifact| line(artifact, now))
-        .collect();
-    let values: Vec<_> = artifacts.iter().map(value).collect();
-    render::print(global, &json!(values), &lines)
+pub(crate) mod filter;
+
+/// Hex digits of a short digest, unless more are needed to tell artifacts apart.
+const SHORT: usize = 12;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Order: digest, size (largest first), built or used (newest first), or source [default: digest]
+    #[arg(long, value_name = "KEY", hide_possible_values = true)]
+    sort: Option<Key>,
+    /// Print the last one first
+    #[arg(long)]
+    reverse: bool,
+    /// Condition on the artifacts to list: KEY=VALUE with the keys source (* stands for any text), digest,
+    /// platform, agent, status (usable or unusable), larger (than a size), unused (for a time) or older
+    /// (than a time). May be repeated; all have to hold
+    #[arg(long, value_name = "KEY=VALUE")]
+    filter: Vec<Filter>,
+    /// Print whole digests and whole lines, as into a pipe
+    #[arg(long)]
+    no_trunc: bool,
+    /// Leave out the line with the names of the columns
+    #[arg(long)]
+    no_header: bool,
 }
 
-/// One artifact: digest, size, age, last use, platform, agent, source. A damaged one is listed as
-/// what it is.
-fn line(artifact: &Artifact, now: SystemTime) -> String {
-    let digest = &artifact.digest;
-    let record = match &artifact.record {
-        Ok(record) => record,
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Key {
+    #[default]
+    Digest,
+    Size,
+    Built,
+    Used,
+    Source,
+}
+
+const COLUMNS: [Column; 7] = [
+    Column::text("DIGEST", 0),
+    Column::number("SIZE", 1),
+    Column::number("BUILT", 4),
+    Column::number("USED", 2),
+    Column::text("PLATFORM", 3),
+    Column::text("AGENT", 5),
+    Column::cut("SOURCE"),
+];
+
+pub(crate) fn run(global: &Global, command: &List) -> anyhow::Result<()> {
+    let now = SystemTime::now();
+    let store = global.store()?;
+    let all = store.artifacts()?;
+    let is_empty = all.is_empty();
+    let shown = |artifact: &Artifact| {
+        let mut filters = command.filter.iter();
+        filters.all(|filter| filter.accepts(artifact, now))
+    };
+    let mut artifacts: Vec<_> = all.into_iter().filter(shown).collect();
+    match command.sort.unwrap_or_default() {
+        // As they come.
+        Key::Digest => {}
+        Key::Size => artifacts.sort_by_key(|artifact| Reverse(artifact.size)),
+        Key::Built => artifacts.sort_by_key(|artifact| Reverse(artifact.built)),
+        Key::Used => artifacts.sort_by_key(|artifact| Reverse(artifact.last_used)),
+        Key::Source => artifacts.sort_by(|a, b| a.source.cmp(&b.source)),
+    }
+    if command.reverse {
+        artifacts.reverse();
+    }
+    let width = output::width().filter(|_| !command.no_trunc);
+    let digests: Vec<_> = artifacts.iter().map(|artifact| &artifact.digest).collect();
+    let digits = width.map(|_| distinct(&digests));
+    let rows: Vec<_> = artifacts
+        .iter()
+        .map(|artifact| row(artifact, now, digits))
+        .collect();
+    let lines = match rows.is_empty() {
+        true => Vec::new(),
+        false => table::lines(&COLUMNS, &rows, width, !command.no_header),
+    };
+    let values: Vec<_> = artifacts.iter().map(value).collect();
+    render::print(global, &json!(values), &lines)?;
+    if artifacts.is_empty() && !global.quiet {
+        let directory = output::path(store.directory());
+        terminal::say(&match is_empty {
+            true => format!("the store at {directory} is empty"),
+            false => format!("no artifact in the store at {directory} meets the filters"),
+        });
+    }
+    Ok(())
+}
+
+/// Returns the cells of one artifact. A damaged one is listed as what it is.
+fn row(artifact: &Artifact, now: SystemTime, digits: Option<usize>) -> Vec<String> {
+    let (platform, agent, source) = match &artifact.record {
+        Ok(record) => {
+            let agent = record.key.agent.as_ref();
+            (
+                record.key.platform.as_str(),
+                agent.map_or("-", |agent| agent.hex().get(..SHORT).unwrap_or_default()),
+                artifact.source.clone().unwrap_or_else(|| "-".to_owned()),
+            )
+        }
         Err(error) => {
             let error = terminal::one_line(&error.clone().into());
-            return format!("{digest}  unusable: {error}");
+            ("-", "-", format!("unusable: {error}"))
         }
     };
-    let agent = record.key.agent.as_ref();
-    format!(
-        "{digest}  {:>10}  built {:>4} ago  used {:>4} ago  {}  agent {}  from {}",
-        indicatif::HumanBytes(artifact.size),
+    vec![
+        digest(&artifact.digest, digits),
+        quantity::bytes(artifact.size),
         age(artifact.built, now),
         age(artifact.last_used, now),
-        record.key.platform,
-        agent.map_or("-", |agent| agent.hex().get(..12).unwrap_or_default()),
-        artifact.source.as_deref().unwrap_or("-"),
-    )
+        platform.to_owned(),
+        agent.to_owned(),
+        source,
+    ]
+}
+
+/// Returns a digest whole, or its first hex digits.
+pub(crate) fn digest(digest: &Digest, digits: Option<usize>) -> String {
+    let short = digits.and_then(|digits| digest.hex().get(..digits));
+    short.map_or_else(|| digest.to_string(), str::to_owned)
+}
+
+/// Returns the number of hex digits that tell digests apart, at least [`SHORT`].
+pub(crate) fn distinct(digests: &[&Digest]) -> usize {
+    let mut all: Vec<_> = digests.iter().map(|digest| digest.hex()).collect();
+    all.sort_unstable();
+    let same =
+        |(a, b): (&&str, &&str)| a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    let longest = all.iter().zip(all.iter().skip(1)).map(same).max();
+    longest.map_or(SHORT, |same| SHORT.max(same + 1))
 }
 
 fn value(artifact: &Artifact) -> Value {
@@ -51,6 +153,7 @@ fn value(artifact: &Artifact) -> Value {
         "built": seconds(artifact.built),
         "last_used": seconds(artifact.last_used),
         "source": artifact.source,
+        "references": artifact.references,
         "agent": null,
     });
     let (name, more) = match &artifact.record {
@@ -104,5 +207,16 @@ mod tests {
             assert_eq!(age(at(1), at(1 + seconds)), text);
         }
         assert_eq!(age(at(100), at(0)), "0s");
+    }
+
+    #[test]
+    fn short_digests_differ() {
+        let of = |hex: &str| format!("sha256:{hex:0<64}").parse::<Digest>().unwrap();
+        let (a, b, c) = (of("abcdef0123456789"), of("abcdef0123456799"), of("1"));
+        assert_eq!(distinct(&[]), 12);
+        assert_eq!(distinct(&[&a, &c]), 12);
+        assert_eq!(distinct(&[&a, &c, &b]), 15);
+        assert_eq!(digest(&a, Some(12)), "abcdef012345");
+        assert_eq!(digest(&a, None), a.to_string());
     }
 }

@@ -5,6 +5,7 @@
 
 mod args;
 mod build;
+mod df;
 mod gc;
 mod injection;
 mod inspect;
@@ -12,11 +13,15 @@ mod limits;
 mod list;
 mod network;
 mod output;
+mod path;
 mod pull;
+mod quantity;
 mod render;
+mod rm;
 mod signals;
 mod spool;
 mod subject;
+mod table;
 mod terminal;
 mod tree;
 mod usage;
@@ -60,17 +65,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Pull(command) => pull::run(global, command),
         Command::Build(command) => build::run(global, command),
-        Command::List => list::run(global),
-        Command::Path { digest } => {
-            let path = global.store()?.path_for(digest);
-            render::path(global, &path)
-        }
+        Command::List(command) => list::run(global, command),
+        Command::Path(command) => path::run(global, command),
         Command::Inspect(command) => inspect::run(global, command),
         Command::Verify(command) => verify::run(global, command),
         Command::Gc(command) => gc::run(global, command),
-        Command::Untag { digest } => {
-            let removed = global.store()?.untag_image(digest)?;
-            render::untagged(global, digest, removed)
-        }
+        Command::Rm(command) => rm::run(global, command),
+        Command::Untag(command) => rm::untag(global, command),
+        Command::Df(command) => df::run(global, command),
     }
 }

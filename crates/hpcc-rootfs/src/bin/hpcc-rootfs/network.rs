@@ -79,8 +79,8 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// Sets what was given. `source` is the image, whose registry a login from stdin is for.
-    pub(crate) fn apply(&self, options: &mut Options, source: &str) -> anyhow::Result<()> {
+    /// Sets what was given. `sources` are the images, whose registry a login from stdin is for.
+    pub(crate) fn apply(&self, options: &mut Options, sources: &[String]) -> anyhow::Result<()> {
         if let Some(layers) = self.parallel_layers {
             options.parallel_layers = layers;
         }
@@ -101,7 +101,7 @@ impl NetworkArgs {
             options.ranges.parallel = parallel.get();
         }
         if self.creds_stdin {
-            options.credentials = Arc::new(login(source)?);
+            options.credentials = Arc::new(login(sources)?);
         }
         options.plain_http.extend(self.plain_http.iter().cloned());
         options.plain_http_on_loopback = !self.tls_on_loopback;
@@ -130,12 +130,22 @@ impl NetworkArgs {
     }
 }
 
-/// Reads the login for the registry of `source` from stdin. No error repeats what was read.
-fn login(source: &str) -> anyhow::Result<OneLogin> {
-    let request = Request::parse(source, None).map_err(hpcc_rootfs::Error::from)?;
-    let SourceSpec::Registry(reference) = request.spec() else {
+/// Reads the login for the one registry of `sources` from stdin. No error repeats what was read.
+fn login(sources: &[String]) -> anyhow::Result<OneLogin> {
+    let mut registries = Vec::new();
+    for source in sources {
+        let request = Request::parse(source, None).map_err(hpcc_rootfs::Error::from)?;
+        let SourceSpec::Registry(reference) = request.spec() else {
+            return Err(usage(
+                "the image comes from a file, and a login is for a registry",
+            ));
+        };
+        registries.push(reference.registry().to_owned());
+    }
+    registries.dedup();
+    let [registry] = registries.as_slice() else {
         return Err(usage(
-            "the image comes from a file, and a login is for a registry",
+            "the images come from several registries, and a login is for one",
         ));
     };
     let stdin = std::io::stdin();
@@ -149,7 +159,7 @@ fn login(source: &str) -> anyhow::Result<OneLogin> {
     read.context("cannot read the login from stdin")?;
     let (user, password) = parse(&text).map_err(usage)?;
     let login = Login::password(user, password, "stdin (--creds-stdin)");
-    Ok(OneLogin::new(reference.registry(), login))
+    Ok(OneLogin::new(registry.as_str(), login))
 }
 
 fn usage(what: &str) -> anyhow::Error {

@@ -31,6 +31,18 @@ pub(crate) fn stdout(notation: Notation) -> Output<io::StdoutLock<'static>> {
     Output::new(io::stdout().lock(), notation)
 }
 
+/// Returns the columns of the window that stdout is, or `None` if it is not a terminal.
+pub(crate) fn width() -> Option<usize> {
+    let stdout = io::stdout();
+    if !io::IsTerminal::is_terminal(&stdout) {
+        return None;
+    }
+    // Some terminals do not know their size.
+    let size = rustix::termios::tcgetwinsize(&stdout).ok();
+    let columns = size.map_or(0, |size| usize::from(size.ws_col));
+    Some(if columns == 0 { 80 } else { columns })
+}
+
 /// Whether progress can be drawn on stderr.
 pub(crate) fn is_terminal() -> bool {
     io::IsTerminal::is_terminal(&io::stderr())

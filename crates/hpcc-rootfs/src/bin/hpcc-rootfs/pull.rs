@@ -1,12 +1,13 @@
 //! `hpcc-rootfs pull`.
 
-use serde_json::json;
+use hpcc_rootfs::{Pulled, Store};
+use serde_json::{Value, json};
 
 use crate::args::{Global, Pull};
 use crate::{output, render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
-    command.check_pin()?;
+    command.check_images()?;
     let mut options = command.options()?;
     options.progress = terminal::progress(global);
     options.network.progress = terminal::network(global);
@@ -17,42 +18,90 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
         ));
     }
     let store = command.store(global, options)?;
-    let pulled = terminal::block_on(async {
-        let pull = || store.pull_image(&command.image, command.digest.as_ref());
-        let pulled = pull().await?;
-        // What was just built was just written.
-        if !command.verify || pulled.built.is_some() {
-            return Ok(pulled);
+    if let [image] = command.images.as_slice() {
+        let pulled = terminal::block_on(pull(&store, command, image))?;
+        let (value, path) = report(global, command, &pulled);
+        return render::print(global, &value, &[path]);
+    }
+    several(global, command, &store)
+}
+
+/// Pulls one image after the other, so that each takes what it has in common with the ones before from
+/// the store. One that fails does not keep the others from being pulled.
+fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()> {
+    let (mut values, mut failed) = (Vec::new(), Vec::new());
+    let mut outcome = terminal::block_on(async {
+        let mut outcomes = Vec::new();
+        for image in &command.images {
+            outcomes.push((image, pull(store, command, image).await));
         }
-        match store.verify(&pulled.digest)? {
-            Some(damage) if damage.is_empty() => Ok(pulled),
-            Some(damage) => {
-                let damage: Vec<_> = damage.iter().map(ToString::to_string).collect();
-                terminal::say(&format!(
-                    "rebuilding {}: damaged in {}",
-                    pulled.digest,
-                    damage.join("; ")
-                ));
-                pull().await
-            }
-            // Removed meanwhile.
-            None => pull().await,
-        }
+        Ok(outcomes)
     })?;
+    let mut paths = Vec::new();
+    for (image, pulled) in outcome.drain(..) {
+        let image = ociget::printable::redacted(image);
+        match pulled {
+            Ok(pulled) => {
+                let (value, path) = report(global, command, &pulled);
+                values.push(value);
+                paths.push(path);
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                let line = terminal::one_line(&error);
+                terminal::say(&format!("error: {image}: {line}"));
+                values.push(json!({ "image": image.to_string(), "error": line }));
+                failed.push((image, error));
+            }
+        }
+    }
+    render::print(global, &Value::from(values), &paths)?;
+    let (count, all) = (failed.len(), command.images.len());
+    match failed.into_iter().next() {
+        None => Ok(()),
+        Some((image, error)) => {
+            let what = format!("{count} of {all} images could not be pulled, {image} first");
+            Err(error.context(what))
+        }
+    }
+}
+
+async fn pull(store: &Store, command: &Pull, image: &str) -> Result<Pulled, hpcc_rootfs::Error> {
+    let pull = || store.pull_image(image, command.digest.as_ref());
+    let pulled = pull().await?;
+    // What was just built was just written.
+    if !command.verify || pulled.built.is_some() {
+        return Ok(pulled);
+    }
+    match store.verify(&pulled.digest)? {
+        Some(damage) if damage.is_empty() => Ok(pulled),
+        Some(damage) => {
+            let damage: Vec<_> = damage.iter().map(ToString::to_string).collect();
+            terminal::say(&format!(
+                "rebuilding {}: damaged in {}",
+                pulled.digest,
+                damage.join("; ")
+            ));
+            pull().await
+        }
+        // Removed meanwhile.
+        None => pull().await,
+    }
+}
+
+/// Says what was done, and returns the JSON and the path of an artifact.
+fn report(global: &Global, command: &Pull, pulled: &Pulled) -> (Value, String) {
     if let Some(summary) = &pulled.built {
         terminal::summary(global, summary, command.timings());
     } else if global.verbose || command.timings() {
         terminal::say("already there");
     }
     let path = output::path(&pulled.path);
-    render::print(
-        global,
-        &json!({
-            "digest": pulled.digest.to_string(),
-            "path": path,
-            "record": render::record(&pulled.record),
-            "built": pulled.built.as_ref().map(render::summary),
-        }),
-        std::slice::from_ref(&path),
-    )
+    let value = json!({
+        "digest": pulled.digest.to_string(),
+        "path": path,
+        "record": render::record(&pulled.record),
+        "built": pulled.built.as_ref().map(render::summary),
+    });
+    (value, path)
 }

@@ -5,7 +5,7 @@ use hpcc_rootfs::{Damage, Error, Store};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Verify};
-use crate::subject::Subject;
+use crate::subject::Found;
 use crate::{render, terminal};
 
 /// Artifacts that the last line names.
@@ -13,12 +13,14 @@ const NAMED: usize = 4;
 
 pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     let store = global.store()?;
-    let subjects = if command.subjects.is_empty() {
+    let subjects: Vec<_> = if command.subjects.is_empty() {
         // Also those that are not trusted, and are therefore no existing images.
         let artifacts = store.artifacts()?.into_iter();
-        artifacts.map(|a| Subject::Digest(a.digest)).collect()
+        artifacts.map(|a| Found::Digest(a.digest)).collect()
     } else {
-        command.subjects.clone()
+        let subjects = command.subjects.iter();
+        let found = subjects.map(|subject| subject.find(&store));
+        found.collect::<Result<_, _>>()?
     };
     let mut bad = Vec::new();
     let (mut lines, mut values) = (Vec::new(), Vec::new());
@@ -50,10 +52,10 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
 
 /// A digest names an artifact in the store, which is set aside if it is damaged; anything else is a
 /// path, which stays.
-fn check(store: &Store, subject: &Subject) -> Result<Option<Vec<Damage>>, Error> {
+fn check(store: &Store, subject: &Found) -> Result<Option<Vec<Damage>>, Error> {
     match subject {
-        Subject::Digest(digest) => store.verify(digest),
-        Subject::File(path) => hpcc_rootfs::verify_file(path).map(Some),
+        Found::Digest(digest) => store.verify(digest),
+        Found::File(path) => hpcc_rootfs::verify_file(path).map(Some),
     }
 }
 

@@ -1,0 +1,104 @@
+//! `hpcc-rootfs df`.
+
+use std::cmp::Reverse;
+
+use serde_json::json;
+
+use crate::args::Global;
+use crate::list::{digest, distinct};
+use crate::quantity::bytes;
+use crate::table::{self, Column};
+use crate::{output, render, terminal};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hpcc-rootfs df
+  hpcc-rootfs df --json")]
+pub(crate) struct Df {
+    /// Print whole digests and whole lines, as into a pipe
+    #[arg(long)]
+    no_trunc: bool,
+}
+
+const COLUMNS: [Column; 6] = [
+    Column::text("DIGEST", 0),
+    Column::number("SIZE", 3),
+    Column::number("ON DISK", 0),
+    Column::number("LAYERS", 2),
+    Column::number("SHARED", 1),
+    Column::cut("SOURCE"),
+];
+
+pub(crate) fn run(global: &Global, command: &Df) -> anyhow::Result<()> {
+    let store = global.store()?;
+    let mut usage = store.usage()?;
+    usage
+        .artifacts
+        .sort_by_key(|artifact| Reverse(artifact.disk));
+    let width = output::width().filter(|_| !command.no_trunc);
+    let digests: Vec<_> = usage
+        .artifacts
+        .iter()
+        .map(|artifact| &artifact.digest)
+        .collect();
+    let digits = width.map(|_| distinct(&digests));
+    let unknown = || "-".to_owned();
+    let rows: Vec<_> = usage
+        .artifacts
+        .iter()
+        .map(|artifact| {
+            let layers = artifact.layers;
+            vec![
+                digest(&artifact.digest, digits),
+                bytes(artifact.size),
+                bytes(artifact.disk),
+                layers.map_or_else(unknown, |layers| bytes(layers.total)),
+                layers.map_or_else(unknown, |layers| bytes(layers.shared)),
+                artifact.source.clone().unwrap_or_else(unknown),
+            ]
+        })
+        .collect();
+    let mut lines = match rows.is_empty() {
+        true => Vec::new(),
+        false => table::lines(&COLUMNS, &rows, width, true),
+    };
+    let disk: u64 = usage.artifacts.iter().map(|artifact| artifact.disk).sum();
+    let totals = [
+        ("artifacts", disk),
+        ("beside them", usage.beside),
+        ("leftovers", usage.leftovers),
+    ];
+    if !rows.is_empty() || usage.beside + usage.leftovers > 0 {
+        let totals = totals.map(|(name, size)| format!("{name} {}", bytes(size)));
+        lines.push(format!("total: {}", totals.join(", ")));
+    }
+    let artifacts: Vec<_> = usage
+        .artifacts
+        .iter()
+        .map(|artifact| {
+            json!({
+                "digest": artifact.digest.to_string(),
+                "source": artifact.source,
+                "size": artifact.size,
+                "disk": artifact.disk,
+                "links": artifact.links,
+                "layers": artifact.layers.map(|layers| json!({
+                    "total": layers.total,
+                    "shared": layers.shared,
+                })),
+            })
+        })
+        .collect();
+    let value = json!({
+        "artifacts": artifacts,
+        "disk": disk,
+        "beside": usage.beside,
+        "leftovers": usage.leftovers,
+    });
+    render::print(global, &value, &lines)?;
+    if rows.is_empty() && !global.quiet {
+        let directory = output::path(store.directory());
+        terminal::say(&format!("the store at {directory} is empty"));
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! Tables on stdout: aligned, and never wider than the window.
+
+/// What stands between two columns.
+const GAP: usize = 2;
+/// What stands for the part of a cell that does not fit.
+const CUT: char = '…';
+
+/// A column of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    /// Whether its cells are aligned to the right, as numbers are.
+    pub(crate) is_number: bool,
+    /// Narrow windows drop the columns with the highest rank first; those of rank 0 stay.
+    pub(crate) rank: u8,
+    /// Whether its cells may be cut if the window is too narrow; the last such column is.
+    pub(crate) may_cut: bool,
+}
+
+impl Column {
+    pub(crate) const fn text(name: &'static str, rank: u8) -> Self {
+        Self {
+            name,
+            is_number: false,
+            rank,
+            may_cut: false,
+        }
+    }
+
+    pub(crate) const fn number(name: &'static str, rank: u8) -> Self {
+        Self {
+            name,
+            is_number: true,
+            rank,
+            may_cut: false,
+        }
+    }
+
+    pub(crate) const fn cut(name: &'static str) -> Self {
+        Self {
+            name,
+            is_number: false,
+            rank: 0,
+            may_cut: true,
+        }
+    }
+}
+
+/// Returns the lines of a table, the header first. `width` is that of the window; without one, nothing is
+/// dropped or cut.
+pub(crate) fn lines(
+    columns: &[Column],
+    rows: &[Vec<String>],
+    width: Option<usize>,
+    has_header: bool,
+) -> Vec<String> {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(ociget::printable::text).collect())
+        .collect();
+    let header = columns
+        .iter()
+        .map(|column| column.name.to_owned())
+        .collect();
+    let all: Vec<Vec<String>> = match has_header {
+        true => std::iter::once(header).chain(rows).collect(),
+        false => rows,
+    };
+    let mut shown: Vec<usize> = (0..columns.len()).collect();
+    let mut widths: Vec<usize> = (0..columns.len())
+        .map(|at| {
+            all.iter()
+                .map(|row| row.get(at).map_or(0, |cell| columns_of(cell)))
+                .max()
+        })
+        .map(Option::unwrap_or_default)
+        .collect();
+    let total = |shown: &[usize], widths: &[usize]| {
+        let cells = shown.iter().filter_map(|at| widths.get(*at)).sum::<usize>();
+        cells + GAP * shown.len().saturating_sub(1)
+    };
+    if let Some(width) = width {
+        let cut = columns.iter().rposition(|column| column.may_cut);
+        // What the cut column needs at least to say something.
+        let least = |widths: &[usize]| {
+            let mut widths = widths.to_vec();
+            if let Some(cell) = cut.and_then(|cut| widths.get_mut(cut)) {
+                *cell = (*cell).min(12);
+            }
+            widths
+        };
+        while total(&shown, &least(&widths)) > width {
+            let rank = |at: &usize| columns.get(*at).map_or(0, |column| column.rank);
+            let Some(last) = shown
+                .iter()
+                .copied()
+                .max_by_key(rank)
+                .filter(|at| rank(at) > 0)
+            else {
+                break;
+            };
+            shown.retain(|at| *at != last);
+        }
+        let over = total(&shown, &widths).saturating_sub(width);
+        if let Some(cell) = cut.and_then(|cut| widths.get_mut(cut)) {
+            *cell = cell.saturating_sub(over).max(1);
+        }
+    }
+    let line = |row: &Vec<String>| {
+        let mut line = String::new();
+        for (number, at) in shown.iter().enumerate() {
+            let (Some(column), Some(cell)) = (columns.get(*at), row.get(*at)) else {
+                continue;
+            };
+            let width_of_cell = widths.get(*at).copied().unwrap_or_default();
+            let cell = cut_to(cell, width_of_cell);
+            let pad = " ".repeat(width_of_cell.saturating_sub(columns_of(&cell)));
+            if number > 0 {
+                line.push_str(&" ".repeat(GAP));
+            }
+            match column.is_number {
+                true => line.push_str(&(pad + &cell)),
+                false => line.push_str(&(cell + &pad)),
+            }
+        }
+        let line = line.trim_end();
+        // A window that is narrower than the columns that stay.
+        width.map_or_else(|| line.to_owned(), |width| cut_to(line, width))
+    };
+    all.iter().map(line).collect()
+}
+
+/// Returns a text that takes at most `width` columns.
+pub(crate) fn cut_to(text: &str, width: usize) -> String {
+    if columns_of(text) <= width {
+        return text.to_owned();
+    }
+    let (mut cut, mut used) = (String::new(), 1);
+    for c in text.chars() {
+        used += width_of(c);
+        if used > width {
+            break;
+        }
+        cut.push(c);
+    }
+    if width > 0 {
+        cut.push(CUT);
+    }
+    cut
+}
+
+/// Returns the columns that a printable text takes on a terminal.
+pub(crate) fn columns_of(text: &str) -> usize {
+    text.chars().map(width_of).sum()
+}
+
+/// Returns 2 for the wide characters of East Asian scripts and for pictures, 0 for marks that combine with
+/// the character before, else 1.
+fn width_of(c: char) -> usize {
+    match u32::from(c) {
+        0x300..=0x36F | 0x20D0..=0x20FF | 0xFE00..=0xFE0F | 0xFE20..=0xFE2F => 0,
+        0x1100..=0x115F
+        | 0x2E80..=0x303E
+        | 0x3041..=0xA4CF
+        | 0xA960..=0xA97F
+        | 0xAC00..=0xD7A3
+        | 0xF900..=0xFAFF
+        | 0xFE30..=0xFE6F
+        | 0xFF00..=0xFF60
+        | 0xFFE0..=0xFFE6
+        | 0x1F300..=0x1F64F
+        | 0x1F680..=0x1FAFF
+        | 0x20000..=0x3FFFD => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 3] = [
+        Column::text("NAME", 0),
+        Column::number("SIZE", 1),
+        Column::cut("SOURCE"),
+    ];
+
+    fn rows() -> Vec<Vec<String>> {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        vec![
+            row(["abcdef", "1.5 G", "docker.io/library/debian:12"]),
+            row(["012345", "10 G", "größe/漢字:1"]),
+        ]
+    }
+
+    #[test]
+    fn table_without_a_window_is_whole() {
+        assert_eq!(
+            lines(&COLUMNS, &rows(), None, true),
+            [
+                "NAME     SIZE  SOURCE",
+                "abcdef  1.5 G  docker.io/library/debian:12",
+                "012345   10 G  größe/漢字:1",
+            ]
+        );
+        assert_eq!(lines(&COLUMNS, &rows(), None, false).len(), 2);
+    }
+
+    #[test]
+    fn table_fits_every_window() {
+        for width in 0..60 {
+            for line in lines(&COLUMNS, &rows(), Some(width), true) {
+                assert!(columns_of(&line) <= width, "{width}: {line}");
+            }
+        }
+        assert_eq!(
+            lines(&COLUMNS, &rows(), Some(30), true)[1],
+            "abcdef  1.5 G  docker.io/libr…"
+        );
+        assert_eq!(
+            lines(&COLUMNS, &rows(), Some(22), true),
+            [
+                "NAME    SOURCE",
+                "abcdef  docker.io/lib…",
+                "012345  größe/漢字:1"
+            ]
+        );
+    }
+
+    #[test]
+    fn cell_stays_one_line() {
+        let row = vec!["a\nb".to_owned(), "\u{1b}[31m".to_owned(), String::new()];
+        let lines = lines(&COLUMNS, &[row], None, false);
+        assert_eq!(lines, ["a\\nb  \\u{1b}[31m"]);
+    }
+}

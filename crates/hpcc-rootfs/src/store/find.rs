@@ -1,0 +1,270 @@
+//! Finds an artifact by what people call it: its digest, the start of its digest, or the reference that it
+//! was pulled by.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use ociget::{Digest, SourceSpec};
+
+use super::handle::Store;
+use super::inventory;
+use super::note::Note;
+use crate::candidate::Candidate;
+use crate::error::Error;
+
+/// Hex digits that the start of a digest must have at least. Six of them are as good as unique in a store of
+/// thousands of artifacts, and hardly any word is made of six hex digits.
+const PREFIX_MIN: usize = 6;
+
+/// Names that stand for an algorithm in front of a colon, not for an image with a tag.
+const ALGORITHMS: [&str; 7] = [
+    "sha256", "sha512", "md5", "sha1", "sha224", "sha384", "blake3",
+];
+
+/// The form of a name.
+#[derive(Debug, PartialEq, Eq)]
+enum Form<'t> {
+    /// A whole digest.
+    Whole(Digest),
+    /// An algorithm, if the name says one, and the first hex digits.
+    Start(Option<&'t str>, &'t str),
+    Other,
+}
+
+impl Form<'_> {
+    /// Returns the form of a name, or why it is a mistyped digest.
+    fn of(text: &str) -> Result<Form<'_>, String> {
+        let is_hex = |text: &str| {
+            let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            text.bytes().all(digit)
+        };
+        let named = text.split_once(':');
+        let named = named.filter(|(algorithm, _)| {
+            let mut names = ALGORITHMS.iter();
+            names.any(|name| name.eq_ignore_ascii_case(algorithm))
+        });
+        let Some((algorithm, hex)) = named else {
+            return Ok(match text.len() >= PREFIX_MIN && is_hex(text) {
+                true => Form::Start(None, text),
+                false => Form::Other,
+            });
+        };
+        if let Ok(digest) = text.parse() {
+            return Ok(Form::Whole(digest));
+        }
+        let whole = match algorithm {
+            "sha256" => 64,
+            "sha512" => 128,
+            _ => return Err("expected a digest that begins with sha256: or sha512:".to_owned()),
+        };
+        if !is_hex(hex) || hex.len() > whole {
+            return Err(format!(
+                "expected {algorithm}: and up to {whole} digits 0 to 9 and a to f"
+            ));
+        }
+        if hex.len() < PREFIX_MIN {
+            return Err(format!(
+                "found {} hex digits, expected at least {PREFIX_MIN}",
+                hex.len()
+            ));
+        }
+        Ok(Form::Start(Some(algorithm), hex))
+    }
+}
+
+fn form(name: &str) -> Result<Form<'_>, Error> {
+    Form::of(name).map_err(|problem| Error::Name {
+        name: name.to_owned(),
+        problem,
+    })
+}
+
+impl Store {
+    /// Refuses names that can be those of no artifact, without a look at any store.
+    ///
+    /// # Errors
+    /// Returns [`Error::Name`] if `name` is a mistyped digest or has less than 6 digits of one.
+    pub fn check_name(name: &str) -> Result<(), Error> {
+        form(name).map(drop)
+    }
+
+    /// Returns the digest of the artifact that people call `name`, or `None` if the store has no such
+    /// artifact.
+    ///
+    /// | name | artifact |
+    /// |---|---|
+    /// | `sha256:<64 hex digits>` | the one with this digest; returned whether or not it exists |
+    /// | `sha256:<6 to 63 hex digits>`, `<6 or more hex digits>` | the one whose digest begins so |
+    /// | `debian:12`, `ghcr.io/team/app`, `oci:DIR:TAG` | the one that this reference was last pulled to |
+    /// | `debian@sha256:<64 hex digits>` | the one with this digest |
+    ///
+    /// References are compared in their full form: `debian` is `docker.io/library/debian:latest`. A
+    /// reference that was pulled to several artifacts, one after the other, is the name of the last one.
+    ///
+    /// # Errors
+    /// Returns [`Error::Name`] if `name` is a mistyped digest or has less than 6 digits of one,
+    /// [`Error::Ambiguous`] if several artifacts have the name, and what
+    /// [`existing_images`](Self::existing_images) returns.
+    pub fn find(&self, name: &str) -> Result<Option<Digest>, Error> {
+        let form = form(name)?;
+        let mut found = BTreeSet::new();
+        match form {
+            Form::Whole(digest) => return Ok(Some(digest)),
+            Form::Start(algorithm, start) => {
+                let all = self.digests()?.into_iter();
+                found.extend(all.filter(|digest| {
+                    let same = algorithm.is_none_or(|name| digest.algorithm().as_str() == name);
+                    same && digest.hex().starts_with(start)
+                }));
+            }
+            Form::Other => {}
+        }
+        // A name with an algorithm is never a reference, although the grammar allows it.
+        if !matches!(form, Form::Start(Some(_), _))
+            && let Some(reference) = reference(name)
+        {
+            if let Some(digest) = reference.digest {
+                return Ok(Some(digest));
+            }
+            found.extend(self.pulled_by(&reference.text)?);
+        }
+        if found.len() > 1 {
+            let candidates = found.into_iter().map(|digest| Candidate {
+                source: Note::read(self.directory(), &digest, self.trust()).source,
+                digest,
+            });
+            return Err(Error::Ambiguous {
+                name: name.to_owned(),
+                candidates: candidates.collect(),
+            });
+        }
+        Ok(found.pop_first())
+    }
+
+    /// Returns the artifacts that a reference was pulled to last: one, or several if nothing tells which
+    /// was the last.
+    pub(super) fn pulled_by(&self, reference: &str) -> Result<Vec<Digest>, Error> {
+        let (mut newest, mut found) = (0, Vec::new());
+        for digest in self.digests()? {
+            let note = Note::read(self.directory(), &digest, self.trust());
+            let Some(time) = pulled(&note, reference, || self.built(&digest)) else {
+                continue;
+            };
+            if time > newest {
+                found.clear();
+            }
+            if time >= newest {
+                newest = time;
+                found.push(digest);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns when an artifact was written, in milliseconds since 1970; 0 if that is not known.
+    fn built(&self, digest: &Digest) -> u64 {
+        let artifact = inventory::built(self.directory(), digest);
+        artifact.map_or(0, super::note::milliseconds)
+    }
+}
+
+/// Returns when the artifact was last pulled by this reference. A note of a version that kept no times has
+/// the reference of the last build.
+fn pulled(note: &Note, reference: &str, built: impl FnOnce() -> u64) -> Option<u64> {
+    if let Some(time) = note.references.get(reference) {
+        return Some(*time);
+    }
+    let source = note.source.as_deref().and_then(self::reference)?;
+    (source.text == reference).then(built)
+}
+
+/// A reference in the form in which references are compared.
+pub(super) struct FullReference {
+    /// The full form, with an absolute path.
+    pub(super) text: String,
+    /// The digest in it.
+    digest: Option<Digest>,
+}
+
+/// Returns the full form of a reference; `None` if it is none, or names standard input.
+pub(super) fn reference(text: &str) -> Option<FullReference> {
+    let mut spec: SourceSpec = text.parse().ok()?;
+    let digest = match &mut spec {
+        SourceSpec::Registry(reference) => reference.digest().cloned(),
+        SourceSpec::Layout { dir: path, .. }
+        | SourceSpec::Directory { dir: path }
+        | SourceSpec::OciArchive { file: path, .. }
+        | SourceSpec::DockerArchive { file: path, .. }
+        | SourceSpec::Tar { file: path } => {
+            if path == Path::new("-") {
+                return None;
+            }
+            *path = absolute(path)?;
+            None
+        }
+        _ => return None,
+    };
+    let text = spec.to_string();
+    Some(FullReference { text, digest })
+}
+
+fn absolute(path: &Path) -> Option<PathBuf> {
+    std::path::absolute(path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistyped_digest_is_no_other_name() {
+        let digest = Digest::of(b"image");
+        let text = digest.to_string();
+        assert_eq!(Form::of(&text), Ok(Form::Whole(digest.clone())));
+        let hex = digest.hex();
+        for (text, expected) in [
+            (&text[..13], Form::Start(Some("sha256"), &hex[..6])),
+            (&hex[..6], Form::Start(None, &hex[..6])),
+            (hex, Form::Start(None, hex)),
+            ("debian:12", Form::Other),
+            (&format!("app:{}", &hex[..40]), Form::Other),
+            ("localhost:5000/a", Form::Other),
+            ("abc12", Form::Other),
+            ("ABCDEF", Form::Other),
+            ("", Form::Other),
+        ] {
+            assert_eq!(Form::of(text), Ok(expected), "{text}");
+        }
+        for mistyped in [
+            "sha256:",
+            "sha256:abcde",
+            "sha256:../../etc/passwd",
+            "sha256:abcdex/y",
+            "sha512:ABCDEF",
+            &format!("SHA256:{hex}"),
+            &format!("md5:{}", &hex[..32]),
+            &format!("{text}0"),
+            &format!("sha256:{}", hex.to_uppercase()),
+        ] {
+            assert!(Form::of(mistyped).is_err(), "{mistyped}");
+        }
+    }
+
+    #[test]
+    fn references_are_compared_in_their_full_form() {
+        let full = |text: &str| reference(text).map(|found| found.text);
+        let debian = full("debian");
+        assert!(debian.is_some());
+        for same in ["docker.io/library/debian:latest", "docker://debian"] {
+            assert_eq!(full(same), debian, "{same}");
+        }
+        assert_ne!(full("debian:12"), debian);
+        let here = std::env::current_dir().unwrap().join("dir");
+        assert_eq!(
+            full("oci:dir:v1"),
+            full(&format!("oci:{}:v1", here.display()))
+        );
+        assert_eq!(full("tar:-"), None);
+        assert_eq!(full("a b"), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! Pulls without the network: a tag is what it was pulled to last, and a source that has nothing takes the
+//! place of the registry.
+
+use ociget::{BlobStream, BoxFuture, Descriptor, Digest, Document, Request, Source, SourceSpec};
+
+use super::find;
+use super::handle::Store;
+use crate::error::Error;
+
+/// The place of a registry that may not be asked for anything.
+#[derive(Debug)]
+pub(crate) struct Nowhere;
+
+impl Nowhere {
+    fn lacks<T>(what: String) -> BoxFuture<'static, Result<T, ociget::Error>>
+    where
+        T: Send + 'static,
+    {
+        Box::pin(async {
+            Err(ociget::Error::Absent {
+                at: "the store".to_owned(),
+                what,
+                available: "nothing else of the image".to_owned(),
+            })
+        })
+    }
+}
+
+impl Source for Nowhere {
+    fn root<'a>(
+        &'a self,
+        expected: Option<&'a Digest>,
+    ) -> BoxFuture<'a, Result<Document, ociget::Error>> {
+        Self::lacks(match expected {
+            Some(digest) => format!("the manifest {digest}"),
+            None => "the manifest".to_owned(),
+        })
+    }
+
+    fn manifest<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<Document, ociget::Error>> {
+        Self::lacks(format!("the manifest {}", descriptor.digest))
+    }
+
+    fn blob<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<BlobStream, ociget::Error>> {
+        Self::lacks(format!("the layer {}", descriptor.digest))
+    }
+}
+
+impl Store {
+    /// Whether the registry of an image may not be asked for it.
+    pub(super) fn is_offline(&self, spec: &SourceSpec) -> bool {
+        self.options().store.offline && matches!(spec, SourceSpec::Registry(_))
+    }
+
+    /// Returns the request pinned to the digest that its tag was pulled to last. This is disk work.
+    ///
+    /// # Errors
+    /// Returns [`Error::Offline`] if the tag was never pulled to an artifact that still exists.
+    pub(super) fn pinned_offline(&self, image: &str, request: Request) -> Result<Request, Error> {
+        if request.pin().is_some() {
+            return Ok(request);
+        }
+        let full = find::reference(image);
+        let found = match &full {
+            Some(full) => self.pulled_by(&full.text)?,
+            None => Vec::new(),
+        };
+        let problem = match found.as_slice() {
+            [digest] => return Ok(Request::new(request.spec().clone(), Some(digest))?),
+            [] => "no artifact in the store was pulled by this reference".to_owned(),
+            [_, ..] => {
+                let all: Vec<_> = found.iter().map(ToString::to_string).collect();
+                format!(
+                    "nothing tells which artifact it was pulled to last, {}; name a digest",
+                    all.join(" or ")
+                )
+            }
+        };
+        Err(offline(image, problem))
+    }
+}
+
+/// Makes the error of a pull that would have needed the registry.
+pub(super) fn refused(image: &str, error: Error) -> Error {
+    match &error {
+        Error::Source(source) => match &**source {
+            ociget::Error::Absent { what, .. } => {
+                offline(image, format!("the store does not hold {what}"))
+            }
+            _ => error,
+        },
+        _ => error,
+    }
+}
+
+fn offline(image: &str, problem: String) -> Error {
+    Error::Offline {
+        image: image.to_owned(),
+        problem,
+    }
+}

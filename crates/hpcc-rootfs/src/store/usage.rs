@@ -1,0 +1,133 @@
+//! Which artifact takes how much of the disk, and which layers it has in common with others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+
+use ociget::Digest;
+
+use super::handle::Store;
+use super::inventory;
+use super::name::{self, Beside};
+use super::note::Note;
+use crate::error::Error;
+
+/// The disk space of a store.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Usage {
+    /// The artifacts, sorted by digest.
+    pub artifacts: Vec<ArtifactUsage>,
+    /// Bytes on the disk of notes, locks and what builds left for later ones.
+    pub beside: u64,
+    /// Bytes on the disk of quarantined artifacts and unfinished files, which
+    /// [`gc`](Store::gc) removes unless a build works with them.
+    pub leftovers: u64,
+}
+
+/// The disk space of one artifact.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ArtifactUsage {
+    /// The identity.
+    pub digest: Digest,
+    /// The reference that it was last built from, if that is known.
+    pub source: Option<String>,
+    /// Bytes of the file.
+    pub size: u64,
+    /// Bytes that the file takes on the disk; less than `size` if it has holes. Artifacts share no blocks
+    /// that this program knows of: each is a whole file.
+    pub disk: u64,
+    /// Number of names that the file has. Removing the artifact frees its space only if it is 1.
+    pub links: u64,
+    /// The compressed layers that it was made from; `None` if the build left no list of them.
+    pub layers: Option<LayerUsage>,
+}
+
+/// The compressed layers of an image, in bytes as the registry has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LayerUsage {
+    /// Bytes of all layers.
+    pub total: u64,
+    /// Bytes of the layers that other images in the store have as well. A pull of an image that is removed
+    /// does not fetch these again.
+    pub shared: u64,
+}
+
+impl Store {
+    /// Returns how much of the disk the artifacts take, and how much of their layers they share. A missing
+    /// directory is an empty store.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// it.
+    pub fn usage(&self) -> Result<Usage, Error> {
+        const OPERATION: &str = "measure the store";
+        let mut usage = Usage::default();
+        if !self.is_made(OPERATION)? {
+            return Ok(usage);
+        }
+        let directory = self.directory();
+        let failed = |source| Error::store(OPERATION, directory, source);
+        for entry in fs::read_dir(directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let beside = entry.file_name().to_str().and_then(name::classify);
+            let Some(beside) = beside else { continue };
+            let bytes = entry.metadata().map_or(0, |metadata| on_disk(&metadata));
+            match beside {
+                Beside::Lock(_) | Beside::Note(_) | Beside::Recall(_) => usage.beside += bytes,
+                Beside::Bad(_) | Beside::Staged => usage.leftovers += bytes,
+            }
+        }
+        let digests = inventory::digests(directory).map_err(failed)?;
+        let layers = digests.iter().map(|digest| self.layers(digest));
+        let layers: Vec<_> = layers.collect();
+        let mut images: BTreeMap<&str, u64> = BTreeMap::new();
+        for (blob, _) in layers.iter().flatten().flatten() {
+            *images.entry(blob).or_default() += 1;
+        }
+        for (digest, layers) in digests.iter().zip(&layers) {
+            let metadata = match fs::symlink_metadata(self.path_for(digest)) {
+                Ok(metadata) => metadata,
+                // Removed since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(Error::store("look at", &self.path_for(digest), source)),
+            };
+            let shared = |blob: &str| images.get(blob).is_some_and(|images| *images > 1);
+            usage.artifacts.push(ArtifactUsage {
+                digest: digest.clone(),
+                source: Note::read(directory, digest, self.trust()).source,
+                size: metadata.len(),
+                disk: on_disk(&metadata),
+                links: metadata.nlink(),
+                layers: layers.as_ref().map(|layers| LayerUsage {
+                    total: layers.values().sum(),
+                    shared: layers
+                        .iter()
+                        .filter_map(|(blob, size)| shared(blob).then_some(*size))
+                        .sum(),
+                }),
+            });
+        }
+        Ok(usage)
+    }
+
+    /// Returns the sizes of an image's compressed layers by their digests, if its build left them.
+    fn layers(&self, digest: &Digest) -> Option<BTreeMap<String, u64>> {
+        let recall = self.recall(self.directory(), digest).ok()?;
+        let record = self.record(digest).ok()??;
+        let is_of = recall.is_of(&record.root());
+        is_of.then(|| {
+            recall
+                .blobs()
+                .map(|(blob, size)| (blob.to_owned(), size))
+                .collect()
+        })
+    }
+}
+
+fn on_disk(metadata: &fs::Metadata) -> u64 {
+    metadata.blocks().saturating_mul(512)
+}
