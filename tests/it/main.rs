@@ -27,6 +27,7 @@ mod registry_security;
 mod registry_tls;
 mod reuse;
 mod reuse_random;
+mod sealed;
 mod secrets;
 mod sources;
 mod sqfs_fixture;

@@ -2,7 +2,8 @@
 //!
 //! Two kinds. [`umoci`] says what tree an image of layers *should* become; all others say what a
 //! squashfs file *is*: [`Mount`] through the kernel, [`unsquashfs`], [`sqfs2tar`], [`squashfuse`], [`sevenzip`],
-//! [`grub`] and [`backhand`]. Trees are compared as [`Listing`](tree_listing::Listing)s. [`json_schema`] judges documents.
+//! [`grub`] and [`backhand`]. Trees are compared as [`Listing`](tree_listing::Listing)s. [`veritysetup`] judges hash
+//! trees, and [`json_schema`] documents.
 
 pub mod backhand;
 pub mod grub;
@@ -13,6 +14,7 @@ pub mod sqfs2tar;
 pub mod squashfuse;
 pub mod umoci;
 pub mod unsquashfs;
+pub mod veritysetup;
 
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 33] = [
+const PROGRAMS: [(&str, &str); 34] = [
     // Compiles libFuzzer.
     ("c++", "g++"),
     // Oracles for images: other writers and readers.
@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 33] = [
     ("squashfuse", "squashfuse"),
     ("7z", "p7zip-full"),
     ("grub-fstest", "grub-common"),
+    ("veritysetup", "cryptsetup-bin"),
     // And for documents.
     ("jsonschema", "python3-jsonschema"),
     // Real images, and a real registry to pull them from.

@@ -26,7 +26,7 @@
 //! - [`Store`]: the prepared images of a worker, [`ImageStore`] its four calls as a trait, [`Lease`] what
 //!   keeps one from being collected; [`build()`]: one image to one file.
 //! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`layer::Limits`]: what can be chosen.
-//! - [`Record`], [`Key`]: what an artifact says about itself.
+//! - [`Record`], [`Key`], [`Verity`]: what an artifact says about itself.
 //! - [`layer`], [`flatten`]: the pure modules, for those with layers from elsewhere.
 //! - [`tables`]: which names an image has, and whose bytes lie where.
 //! - [`BOOT_ARGS`]: how a kernel is told to boot an artifact.
@@ -54,7 +54,9 @@ pub mod tables;
 mod timings;
 mod untrusted;
 
-pub use artifact::{CHUNK, Damage, FORMAT, ImageOptions, Injected, Key, Record, RecordError};
+pub use artifact::{
+    CHUNK, Damage, FORMAT, ImageOptions, Injected, Key, Record, RecordError, Verity,
+};
 pub use build::{Built, build};
 pub use candidate::Candidate;
 pub use error::Error;

@@ -261,7 +261,8 @@ fn assemble(
     spool: Option<(Spool, Documents)>,
     stop: Stop,
 ) -> Result<Assembled, Error> {
-    let mut data = DataWriter::new(ArtifactWriter::new(staged), &recipe.writer)?;
+    let artifact = ArtifactWriter::new(staged, recipe.key).map_err(sqfs_writer::Error::Sink)?;
+    let mut data = DataWriter::new(artifact, &recipe.writer)?;
     data.cancel_when(move || stop.is_requested());
     if let Some(plan) = &source.plan {
         let copies = plan.copies().map_err(sqfs_writer::Error::Source)?;
@@ -290,7 +291,7 @@ fn assemble(
     let sealed = data.finish(&tree)?;
     let artifact = sealed
         .sink
-        .seal(sealed.superblock, recipe.key)
+        .seal(sealed.superblock)
         .map_err(sqfs_writer::Error::Sink)?;
     let recall = match (spool, sealed.places, documents) {
         (Some(spool), Some(places), Some(documents)) => {

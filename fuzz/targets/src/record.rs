@@ -10,7 +10,8 @@ use std::os::unix::fs::FileExt as _;
 
 use hpcc_rootfs::{CHUNK, read_record, verify_file};
 
-/// Of the end of the file: magic 8, version 4, length of the facts 4, length of the image 8, zeros 8, checksum 32.
+/// Of the end of the file: magic 8, version 4, length of the facts 4, length of the image 8, length of the hash
+/// tree 8, checksum 32.
 const FOOTER: usize = 64;
 const CHECKSUM: usize = 32;
 const SECTOR: u64 = 4096;
@@ -44,7 +45,9 @@ pub fn check(input: &[u8]) {
         assert_eq!(damage.is_ok(), record.is_ok(), "{damage:?} {record:?}");
         for damage in damage.unwrap_or_default() {
             assert!(damage.range.start < damage.range.end);
-            assert!(damage.range.end <= record.as_ref().unwrap().image_length);
+            let record = record.as_ref().unwrap();
+            let end = record.image_length + record.tree_length();
+            assert!(damage.range.end <= end);
         }
     }
 }
@@ -57,12 +60,25 @@ fn image_length(bytes: &[u8]) -> Option<usize> {
     (length <= bytes.len() - FOOTER).then_some(length)
 }
 
+/// Where the footer says that the record begins, after a hash tree if there is one; at least `length`.
+fn record_offset(bytes: &[u8], length: usize) -> usize {
+    let tree = bytes.last_chunk::<FOOTER>().and_then(|footer| {
+        let tree = u64::from_le_bytes(*footer[24..].first_chunk()?);
+        usize::try_from(tree).ok()
+    });
+    let offset = tree.and_then(|tree| length.checked_add(tree));
+    let offset = offset.filter(|offset| *offset <= bytes.len() - FOOTER);
+    offset.unwrap_or(length)
+}
+
 /// Sets the checksum right, and `digests` of image and superblock as well.
 fn repair(bytes: &mut [u8], digests: bool, hole: u64) {
     let Some(length) = image_length(bytes) else {
         return;
     };
-    let (image, record) = bytes.split_at_mut(length);
+    let offset = record_offset(bytes, length);
+    let (image, record) = bytes.split_at_mut(offset);
+    let image = &image[..length];
     if digests {
         let chunks = image.len().div_ceil(CHUNK) * 32;
         let root = record.get(..chunks).map(blake3::hash);
@@ -108,13 +124,21 @@ mod tests {
 
     #[test]
     fn the_first_seed_is_believed_and_sound() {
-        let seed = &seeds::record()[0];
-        let (_, bytes) = seed.split_first().unwrap();
-        let file = tempfile::NamedTempFile::new().unwrap();
-        write(file.as_file(), bytes, None, 0);
-        read_record(file.path()).unwrap();
-        assert_eq!(verify_file(file.path()).unwrap(), []);
-        check(seed);
+        let seeds = seeds::record();
+        let sealed = seeds.iter().position(|seed| is_sealed(seed)).unwrap();
+        for seed in [&seeds[0], &seeds[sealed]] {
+            let (_, bytes) = seed.split_first().unwrap();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            write(file.as_file(), bytes, None, 0);
+            read_record(file.path()).unwrap();
+            assert_eq!(verify_file(file.path()).unwrap(), []);
+            check(seed);
+        }
+    }
+
+    fn is_sealed(seed: &[u8]) -> bool {
+        let footer = seed.last_chunk::<FOOTER>().unwrap();
+        footer[24..32] != [0; 8]
     }
 
     #[test]

@@ -202,14 +202,17 @@ pub(crate) fn record() -> Vec<Vec<u8>> {
     let mut options = hpcc_rootfs::Options::default();
     options.platform = "linux/amd64".parse().unwrap();
     let image = format!("oci-archive:{}", archive.display());
-    let built = hpcc_rootfs::build(&image, None, &output, &options);
-    runtime.block_on(built).unwrap();
-    let artifact = std::fs::read(&output).unwrap();
-    // As it is, with its checksums set right, and those with a hole in front of the record.
-    [0, 1, 3, 7 | 8 << 3, 5 | 20 << 3]
-        .into_iter()
-        .map(|how| [&[how][..], &artifact].concat())
-        .collect()
+    let mut seeds = Vec::new();
+    for verity in [false, true] {
+        options.image.verity = verity;
+        let built = hpcc_rootfs::build(&image, None, &output, &options);
+        runtime.block_on(built).unwrap();
+        let artifact = std::fs::read(&output).unwrap();
+        // As it is, with its checksums set right, and those with a hole in front of the record.
+        let ways = [0, 1, 3, 7 | 8 << 3, 5 | 20 << 3];
+        seeds.extend(ways.map(|how| [&[how][..], &artifact].concat()));
+    }
+    seeds
 }
 
 pub(crate) fn reference() -> Vec<Vec<u8>> {

@@ -43,6 +43,9 @@ pub struct Key {
     pub tails: bool,
     /// The time of what is ours in the image, in seconds since 1970.
     pub time: u32,
+    /// Whether a dm-verity hash tree follows the image. Not in the record of an artifact without one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verity: bool,
 }
 
 impl Key {
@@ -64,6 +67,7 @@ impl Key {
             block_size: options.block_size,
             tails: options.tails,
             time: options.time,
+            verity: options.verity,
         }
     }
 
@@ -80,6 +84,7 @@ impl Key {
             ("block size", self.block_size != other.block_size),
             ("tails", self.tails != other.tails),
             ("time", self.time != other.time),
+            ("hash tree", self.verity != other.verity),
         ];
         fields
             .into_iter()

@@ -6,6 +6,7 @@ mod key;
 mod options;
 mod record;
 mod verify;
+pub(crate) mod verity;
 mod writer;
 
 pub(crate) use key::Digests;
@@ -16,4 +17,5 @@ pub(crate) use record::SUPERBLOCK;
 pub use record::{CHUNK, Record, RecordError};
 pub use verify::Damage;
 pub(crate) use verify::verify;
+pub use verity::Verity;
 pub(crate) use writer::{ArtifactWriter, Proofs, SealedArtifact};

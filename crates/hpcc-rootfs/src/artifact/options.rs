@@ -17,6 +17,9 @@ pub struct ImageOptions {
     /// The time, in seconds since 1970, of the superblock, of `/.hpcc` and of directories that no
     /// layer describes; 0 by default. Entries of the image keep theirs.
     pub time: u32,
+    /// Whether a dm-verity hash tree follows the image, with which a kernel refuses every other byte;
+    /// false by default. The image itself is the same.
+    pub verity: bool,
 }
 
 impl Default for ImageOptions {
@@ -27,6 +30,7 @@ impl Default for ImageOptions {
             block_size: writer.block_size,
             tails: writer.tails,
             time: 0,
+            verity: false,
         }
     }
 }

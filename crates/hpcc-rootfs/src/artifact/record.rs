@@ -6,8 +6,11 @@
 //!                                        32 bytes each      JSON      to     64 bytes
 //!                                        one per MiB                  4 KiB
 //!
-//!  footer:  magic 8 │ version 4 │ facts_length 4 │ image_length 8 │ zeros 8 │ checksum 32
+//!  footer:  magic 8 │ version 4 │ facts_length 4 │ image_length 8 │ tree_length 8 │ checksum 32
 //! ```
+//!
+//! In a sealed artifact a hash tree lies between image and record ([`super::verity`]). Its record has version
+//! 2 and says how long superblock and tree are. In all others the version is 1 and that length zero.
 //!
 //! It is found from the end of the file, without mounting anything. The kernel ignores it: it reads
 //! no further than the superblock's `bytes_used`. The checksum covers the record from its first
@@ -22,13 +25,17 @@ use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
+use super::verity::{Layout, Verity};
 use crate::untrusted::Untrusted;
 
 /// Bytes of the image that one chunk digest covers; the last chunk may be shorter.
 pub const CHUNK: usize = 1 << 20;
 
 const MAGIC: [u8; 8] = *b"HPCCROOT";
-const VERSION: u32 = 1;
+/// The version of an artifact without a hash tree.
+const PLAIN: u32 = 1;
+/// The version of an artifact with one.
+const SEALED: u32 = 2;
 /// Bytes of a squashfs superblock.
 pub(crate) const SUPERBLOCK: usize = 96;
 const FOOTER: usize = 64;
@@ -51,6 +58,8 @@ pub struct Record {
     pub image_length: u64,
     /// BLAKE3 of the superblock, the first 96 bytes: what can be checked without reading more.
     pub superblock: [u8; 32],
+    /// The parameters of the hash tree, or `None` for an artifact without one.
+    pub verity: Option<Verity>,
     /// BLAKE3 over the chunk digests.
     root: [u8; 32],
 }
@@ -65,6 +74,8 @@ struct Facts {
     superblock: String,
     /// BLAKE3 over the chunk digests: one value that stands for the content of the image.
     root: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    verity: Option<Verity>,
 }
 
 impl Record {
@@ -79,8 +90,29 @@ impl Record {
             key,
             image_length,
             superblock: *blake3::hash(superblock).as_bytes(),
+            verity: None,
             root: *blake3::hash(chunks.as_flattened()).as_bytes(),
         }
+    }
+
+    /// The record of the same image with a hash tree behind it.
+    pub(crate) fn sealed(self, verity: Verity) -> Self {
+        Self {
+            verity: Some(verity),
+            ..self
+        }
+    }
+
+    /// Returns the length of verity superblock and hash tree in bytes; 0 without one.
+    #[must_use]
+    pub fn tree_length(&self) -> u64 {
+        let sealed = self.verity.is_some();
+        tree_length(sealed, self.image_length).unwrap_or_default()
+    }
+
+    /// Returns the offset of the record in the artifact.
+    pub(crate) fn offset(&self) -> u64 {
+        self.image_length.saturating_add(self.tree_length())
     }
 
     /// BLAKE3 over the chunk digests, as hex: one value that stands for the content of the image.
@@ -97,8 +129,8 @@ impl Record {
         Err(RecordError::Damaged("it belongs to another image"))
     }
 
-    /// The bytes to append at `image_length`, from the digests that it was made with; with them the file
-    /// ends on a 4 KiB boundary.
+    /// The bytes to append at [`offset`](Self::offset), from the digests that it was made with; with them the
+    /// file ends on a 4 KiB boundary.
     ///
     /// # Errors
     /// Returns an error if [`read`](Self::read) would refuse them for their length.
@@ -110,6 +142,7 @@ impl Record {
                 .to_hex()
                 .to_string(),
             root: self.root(),
+            verity: self.verity.clone(),
         })?;
         if facts.len() > FACTS_MAX {
             return Err(io::Error::other(format!(
@@ -120,6 +153,7 @@ impl Record {
         let footer = Footer {
             facts_length: facts.len(),
             image_length: self.image_length,
+            sealed: self.verity.is_some(),
         };
         let length = footer
             .record_length()
@@ -131,11 +165,11 @@ impl Record {
         bytes.extend_from_slice(&facts);
         bytes.resize(length - FOOTER, 0);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&footer.version().to_le_bytes());
         let facts_length = u32::try_from(facts.len()).map_err(io::Error::other)?;
         bytes.extend_from_slice(&facts_length.to_le_bytes());
         bytes.extend_from_slice(&self.image_length.to_le_bytes());
-        bytes.extend_from_slice(&[0; 8]);
+        bytes.extend_from_slice(&self.tree_length().to_le_bytes());
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
         Ok(bytes)
@@ -179,7 +213,7 @@ impl Record {
     ) -> io::Result<()> {
         let mut root = blake3::Hasher::new();
         let length = chunks_length(self.image_length);
-        in_pieces(file, self.image_length, length, |piece| {
+        in_pieces(file, self.offset(), length, |piece| {
             root.update(piece);
             piece.as_chunks().0.iter().try_for_each(&mut visit)
         })?;
@@ -195,6 +229,14 @@ impl Record {
 /// Bytes of the chunk digests of an image.
 fn chunks_length(image_length: u64) -> u64 {
     image_length.div_ceil(CHUNK as u64) * CHECKSUM as u64
+}
+
+/// Bytes of verity superblock and hash tree of an image, or `None` if no image has that length.
+fn tree_length(sealed: bool, image_length: u64) -> Option<u64> {
+    match sealed {
+        true => Layout::of(image_length / SECTOR).map(|layout| layout.length()),
+        false => Some(0),
+    }
 }
 
 /// Reads a range of a file, [`PIECE`] bytes at a time.
@@ -220,9 +262,15 @@ fn in_pieces(
 struct Footer {
     facts_length: usize,
     image_length: u64,
+    /// Whether there is a hash tree.
+    sealed: bool,
 }
 
 impl Footer {
+    fn version(&self) -> u32 {
+        if self.sealed { SEALED } else { PLAIN }
+    }
+
     fn decode(bytes: &[u8; FOOTER]) -> Result<Self, RecordError> {
         let (magic, rest) = take(bytes)?;
         if magic != MAGIC {
@@ -230,19 +278,37 @@ impl Footer {
         }
         let (version, rest) = take(rest)?;
         let version = u32::from_le_bytes(version);
-        if version != VERSION {
-            return Err(RecordError::Version(version));
-        }
+        let sealed = match version {
+            PLAIN => false,
+            SEALED => true,
+            other => return Err(RecordError::Version(other)),
+        };
         let (facts_length, rest) = take(rest)?;
-        let (image_length, _) = take(rest)?;
+        let (image_length, rest) = take(rest)?;
+        let (tree_length, _) = take(rest)?;
         let facts_length = usize::try_from(u32::from_le_bytes(facts_length))
             .ok()
             .filter(|length| *length <= FACTS_MAX)
             .ok_or(RecordError::Damaged("its facts are too long"))?;
-        Ok(Self {
+        let footer = Self {
             facts_length,
             image_length: u64::from_le_bytes(image_length),
-        })
+            sealed,
+        };
+        if sealed && footer.tree_length() != Some(u64::from_le_bytes(tree_length)) {
+            return Err(RecordError::Damaged(
+                "its hash tree does not have the length that its image needs",
+            ));
+        }
+        Ok(footer)
+    }
+
+    /// Bytes of verity superblock and hash tree, or `None` if no image has that length.
+    fn tree_length(&self) -> Option<u64> {
+        let possible = self.image_length <= IMAGE_MAX;
+        possible
+            .then(|| tree_length(self.sealed, self.image_length))
+            .flatten()
     }
 
     /// Bytes of the whole record, or `None` if no image has that length.
@@ -263,16 +329,20 @@ impl Footer {
         footer: &[u8; FOOTER],
     ) -> Result<Record, RecordError> {
         let chunks = chunks_length(self.image_length.min(IMAGE_MAX));
+        let offset = self
+            .tree_length()
+            .and_then(|tree| self.image_length.checked_add(tree))
+            .unwrap_or(u64::MAX);
         let rest = self
             .record_length()
-            .filter(|length| self.image_length.checked_add(*length) == Some(file_length))
+            .filter(|length| offset.checked_add(*length) == Some(file_length))
             .and_then(|length| length.checked_sub(chunks))
             .and_then(|rest| usize::try_from(rest).ok())
             .ok_or(RecordError::Damaged(
                 "its length is not the one it was written with",
             ))?;
-        // No sector of a record is zero, so none is a hole. A sparse file costs nothing, and a record
-        // that has to be read to its end is as long on the disk as it claims to be.
+        // No sector of a hash tree or a record is zero, so none is a hole. A sparse file costs nothing, and a
+        // record that has to be read to its end is as long on the disk as it claims to be.
         match rustix::fs::seek(file, SeekFrom::Hole(self.image_length)) {
             Ok(hole) if hole < file_length => {
                 return Err(RecordError::Damaged("the file has a hole in it"));
@@ -281,13 +351,13 @@ impl Footer {
             Ok(_) | Err(_) => {}
         }
         let (mut checksum, mut root) = (blake3::Hasher::new(), blake3::Hasher::new());
-        in_pieces(file, self.image_length, chunks, |piece| {
+        in_pieces(file, offset, chunks, |piece| {
             checksum.update(piece);
             root.update(piece);
             Ok(())
         })?;
         let mut bytes = vec![0; rest];
-        file.read_exact_at(&mut bytes, self.image_length + chunks)?;
+        file.read_exact_at(&mut bytes, offset + chunks)?;
         let (covered, found) = bytes
             .split_last_chunk::<CHECKSUM>()
             .ok_or(RecordError::Missing)?;
@@ -307,10 +377,17 @@ impl Footer {
         if facts.chunk_size != CHUNK as u64 || root.finalize() != said {
             return Err(RecordError::Damaged("its digests contradict each other"));
         }
+        let covered = facts.verity.as_ref().map(Verity::covered);
+        if covered != self.sealed.then_some(self.image_length) || facts.key.verity != self.sealed {
+            return Err(RecordError::Damaged(
+                "it contradicts itself about its hash tree",
+            ));
+        }
         Ok(Record {
             key: facts.key,
             image_length: self.image_length,
             superblock: *superblock.as_bytes(),
+            verity: facts.verity,
             root: *said.as_bytes(),
         })
     }
@@ -331,7 +408,9 @@ pub enum RecordError {
     #[error("the file does not end in an artifact record; it is cut short, or not ours")]
     Missing,
     /// A record, but not of this version.
-    #[error("the artifact record has version {0}; this program knows version {VERSION}")]
+    #[error(
+        "the artifact record has version {0}; this program knows versions {PLAIN} and {SEALED}"
+    )]
     Version(u32),
     /// A record that was changed after it was written.
     #[error("the artifact record is damaged: {0}")]

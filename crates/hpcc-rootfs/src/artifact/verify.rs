@@ -10,6 +10,7 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::record::{CHUNK, Record, SUPERBLOCK};
+use super::verity::{Check, Part, Read};
 use crate::tables::{Map, Owners};
 
 /// Ranges that are told apart.
@@ -22,7 +23,8 @@ pub struct Damage {
     /// From the first byte of the chunk to the one past its last. Damage is somewhere in it. After 1023
     /// such chunks, one range covers all others.
     pub range: Range<u64>,
-    /// The parts of the image that lie in it: `data`, `inode table`, …
+    /// The parts of the image that lie in it: `data`, `inode table`, …; for damage after the image
+    /// `verity superblock` or `hash tree`.
     pub parts: Vec<&'static str>,
     /// The files whose contents lie in it, by the image's tables. Where a table is among the parts,
     /// it may be the damage itself that names them.
@@ -37,35 +39,95 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Compares every chunk with its digest. A chunk that is a hole of the file is not read.
+/// Compares every chunk with its digest, and the hash tree of a sealed artifact with the data and its root. A
+/// chunk that is a hole of the file is not read.
 pub(crate) fn verify(file: &File, record: &Record) -> io::Result<Vec<Damage>> {
+    let read = |buffer: &mut [u8], offset| file.read_exact_at(buffer, offset);
+    let mut sealed = record
+        .verity
+        .as_ref()
+        .and_then(|verity| Check::new(verity, read));
     let mut buffer = vec![0; CHUNK];
     let zeros = blake3::hash(&buffer);
-    let mut ranges: Vec<Range<u64>> = Vec::new();
+    let mut ranges = Ranges::default();
     let (mut start, mut holes) = (0, Holes::new(file));
     record.chunks(file, |expected| {
         let end = record.image_length.min(start + CHUNK as u64);
         let length = usize::try_from(end - start).map_err(io::Error::other)?;
-        let found = if length == CHUNK && holes.cover(&(start..end)) {
+        let chunk = buffer.get_mut(..length).unwrap_or_default();
+        let is_hole = length == CHUNK && holes.cover(&(start..end));
+        let found = if is_hole {
             zeros
         } else {
-            let chunk = buffer.get_mut(..length).unwrap_or_default();
             file.read_exact_at(chunk, start)?;
             blake3::hash(chunk)
         };
-        if found != *expected {
-            let full = ranges.len() == RANGES_MAX;
-            match ranges.last_mut() {
-                Some(last) if full => last.end = end,
-                _ => ranges.push(start..end),
-            }
+        match (found == *expected, &mut sealed) {
+            (false, _) => ranges.add(start..end),
+            (true, Some(sealed)) if is_hole => sealed.zeros(length, start)?,
+            (true, Some(sealed)) => sealed.data(chunk, start)?,
+            (true, None) => {}
         }
         start = end;
         Ok(())
     })?;
-    if ranges.is_empty() {
-        return Ok(Vec::new());
+    let mut damage = match ranges.0.is_empty() {
+        true => Vec::new(),
+        false => of_image(file, ranges.0)?,
+    };
+    if let Some(sealed) = sealed {
+        damage.extend(of_tree(sealed)?);
     }
+    Ok(damage)
+}
+
+/// Damaged ranges, in order of their offsets.
+#[derive(Default)]
+struct Ranges(Vec<Range<u64>>);
+
+impl Ranges {
+    fn add(&mut self, range: Range<u64>) {
+        let full = self.0.len() == RANGES_MAX;
+        match self.0.last_mut() {
+            Some(last) if full => last.end = last.end.max(range.end),
+            _ => self.0.push(range),
+        }
+    }
+}
+
+/// Damage of the hash tree and its superblock. The first range of more than 1024 that were found last covers all
+/// others.
+fn of_tree<R: Read>(sealed: Check<'_, R>) -> io::Result<Vec<Damage>> {
+    let (mut superblock, mut tree) = (Ranges::default(), Ranges::default());
+    sealed.tree(|part, range| {
+        match part {
+            Part::Superblock => superblock.add(range),
+            Part::Tree => tree.add(range),
+        }
+        Ok(())
+    })?;
+    // Blocks side by side are one range.
+    tree.0.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in tree.0 {
+        match merged.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    let named = |part: Part| {
+        move |range| Damage {
+            range,
+            parts: vec![part.name()],
+            files: Owners::none(),
+        }
+    };
+    let superblock = superblock.0.into_iter().map(named(Part::Superblock));
+    let tree = merged.into_iter().map(named(Part::Tree));
+    Ok(superblock.chain(tree).collect())
+}
+
+fn of_image(file: &File, ranges: Vec<Range<u64>>) -> io::Result<Vec<Damage>> {
     let mut superblock = [0; SUPERBLOCK];
     file.read_exact_at(&mut superblock, 0)?;
     let map = Map::of(&superblock);

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 
 use super::key::Key;
 use super::record::{CHUNK, Record, SUPERBLOCK};
-use crate::staging::StagedFile;
+use super::verity::{Salt, Spill, Spills, TreeBuilder, Uuid};
+use crate::staging::{Scratch, StagedFile};
 
 /// A sink for an image: takes its bytes from offset 96 on, and the superblock when they are all
 /// there.
@@ -20,27 +21,40 @@ pub(crate) struct ArtifactWriter {
     first: Option<Vec<u8>>,
     chunks: Vec<[u8; 32]>,
     offset: u64,
+    key: Key,
+    /// The hash tree, if the artifact gets one.
+    tree: Option<TreeBuilder>,
 }
 
 impl ArtifactWriter {
-    pub(crate) fn new(staged: StagedFile) -> Self {
+    /// Starts the artifact with that key.
+    ///
+    /// # Errors
+    /// Returns the error of the system if there can be no scratch files beside the artifact.
+    pub(crate) fn new(staged: StagedFile, key: Key) -> io::Result<Self> {
+        let tree = match key.verity {
+            true => {
+                let (salt, uuid) = (Salt::of(&key.manifest), Uuid::of(&key.manifest));
+                let scratch = Box::new(staged.scratch()?);
+                Some(TreeBuilder::new(salt, uuid, scratch))
+            }
+            false => None,
+        };
         let mut pending = Vec::with_capacity(CHUNK);
         pending.resize(SUPERBLOCK, 0);
-        Self {
+        Ok(Self {
             staged,
             pending,
             first: None,
             chunks: Vec::new(),
             offset: 0,
-        }
+            key,
+            tree,
+        })
     }
 
-    /// Completes the file with the superblock and the record. It still has no name.
-    pub(crate) fn seal(
-        mut self,
-        superblock: [u8; SUPERBLOCK],
-        key: Key,
-    ) -> io::Result<SealedArtifact> {
+    /// Completes the file with the superblock, the hash tree and the record. It still has no name.
+    pub(crate) fn seal(mut self, superblock: [u8; SUPERBLOCK]) -> io::Result<SealedArtifact> {
         if !self.pending.is_empty() {
             self.flush_chunk()?;
         }
@@ -52,9 +66,14 @@ impl ArtifactWriter {
             *digest = *blake3::hash(&first).as_bytes();
         }
         self.staged.write_all_at(&first, 0)?;
-        let record = Record::new(key, self.offset, &superblock, &self.chunks);
+        let mut record = Record::new(self.key, self.offset, &superblock, &self.chunks);
+        if let Some(tree) = self.tree {
+            let staged = &mut self.staged;
+            let write = |bytes: &[u8], offset| staged.write_all_at(bytes, offset);
+            record = record.sealed(tree.finish(&first, write)?);
+        }
         let bytes = record.encode(&self.chunks)?;
-        self.staged.write_all_at(&bytes, self.offset)?;
+        self.staged.write_all_at(&bytes, record.offset())?;
         Ok(SealedArtifact {
             staged: self.staged,
             record,
@@ -73,10 +92,29 @@ impl ArtifactWriter {
             return Ok(());
         }
         self.chunks.push(*blake3::hash(&self.pending).as_bytes());
+        if let Some(tree) = &mut self.tree {
+            tree.push(&self.pending)?;
+        }
         self.staged.write_all_at(&self.pending, self.offset)?;
         self.offset += self.pending.len() as u64;
         self.pending.clear();
         Ok(())
+    }
+}
+
+impl Spills for Scratch {
+    fn open(&self) -> io::Result<Box<dyn Spill>> {
+        Ok(Box::new(self.create()?))
+    }
+}
+
+impl Spill for StagedFile {
+    fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        Self::write_all_at(self, bytes, offset)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        Self::read_exact_at(self, buffer, offset)
     }
 }
 
@@ -144,13 +182,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for length in [4096, CHUNK, CHUNK + 4096, 2 * CHUNK, 2 * CHUNK + 8192] {
             let staged = StagedFile::create(directory.path(), Staging::new(0, None)).unwrap();
-            let mut writer = ArtifactWriter::new(staged);
-            let body: Vec<u8> = (0..length - SUPERBLOCK)
-                .map(|at| u8::try_from(at % 251).unwrap())
-                .collect();
-            for piece in body.chunks(99_991) {
-                writer.write_all(piece).unwrap();
-            }
             let digest = Digest::of(b"");
             let key = Key::new(
                 digest.clone(),
@@ -159,7 +190,14 @@ mod tests {
                 Digests::default(),
                 &ImageOptions::default(),
             );
-            let SealedArtifact { staged, record } = writer.seal([0xAB; SUPERBLOCK], key).unwrap();
+            let mut writer = ArtifactWriter::new(staged, key).unwrap();
+            let body: Vec<u8> = (0..length - SUPERBLOCK)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
+            for piece in body.chunks(99_991) {
+                writer.write_all(piece).unwrap();
+            }
+            let SealedArtifact { staged, record } = writer.seal([0xAB; SUPERBLOCK]).unwrap();
             staged.publish("artifact".as_ref()).unwrap();
 
             let path = directory.path().join("artifact");

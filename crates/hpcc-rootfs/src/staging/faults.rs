@@ -22,12 +22,18 @@ const NAME: &str = "artifact";
 
 /// Writes an artifact of two chunks and publishes it without proofs, which a test has none of.
 fn publish(directory: &Path, files: Arc<dyn Files>) -> io::Result<()> {
+    publish_with(directory, files, false)
+}
+
+/// The same, with a hash tree if `verity` is set.
+fn publish_with(directory: &Path, files: Arc<dyn Files>, verity: bool) -> io::Result<()> {
     let mut staging = Staging::new(1, None);
     staging.files = files;
-    let mut writer = ArtifactWriter::new(StagedFile::create(directory, staging)?);
-    writer.write_all(&vec![7; CHUNK + 8192 - SUPERBLOCK])?;
     let digest = Digest::of(b"image");
-    let options = ImageOptions::default();
+    let options = ImageOptions {
+        verity,
+        ..ImageOptions::default()
+    };
     let platform = "linux/amd64".into();
     let key = Key::new(
         digest.clone(),
@@ -36,8 +42,10 @@ fn publish(directory: &Path, files: Arc<dyn Files>) -> io::Result<()> {
         Digests::default(),
         &options,
     );
+    let mut writer = ArtifactWriter::new(StagedFile::create(directory, staging)?, key)?;
+    writer.write_all(&vec![7; CHUNK + 8192 - SUPERBLOCK])?;
     writer
-        .seal([0xAB; SUPERBLOCK], key)?
+        .seal([0xAB; SUPERBLOCK])?
         .into_staged()
         .publish(NAME.as_ref())
 }
@@ -207,6 +215,45 @@ fn a_failing_call_is_reported_and_leaves_nothing() {
     }
 }
 
+#[test]
+fn failing_write_of_a_hash_tree_leaves_nothing() {
+    // The second chunk, the first one, the superblock of the tree, its two levels, the record.
+    for write in 0..7 {
+        let directory = tempfile::tempdir().unwrap();
+        let faulty = Faulty {
+            named: false,
+            call: Call::Write(write),
+            errno: Errno::NOSPC,
+            writes: AtomicU32::new(0),
+        };
+        let error = publish_with(directory.path(), Arc::new(faulty), true).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{write}");
+        assert!(names(directory.path()).is_empty(), "{write}");
+    }
+}
+
+#[test]
+fn scratch_file_reads_back_and_leaves_nothing() {
+    for named in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut staging = Staging::new(0, None);
+        staging.files = Arc::new(Faulty {
+            named,
+            call: Call::SyncDirectory,
+            errno: Errno::IO,
+            writes: AtomicU32::new(0),
+        });
+        let staged = StagedFile::create(directory.path(), staging).unwrap();
+        let mut scratch = staged.scratch().unwrap().create().unwrap();
+        scratch.write_all_at(b"digests", 4096).unwrap();
+        let mut bytes = [0; 7];
+        scratch.read_exact_at(&mut bytes, 4096).unwrap();
+        assert_eq!(&bytes, b"digests");
+        drop((staged, scratch));
+        assert!(names(directory.path()).is_empty(), "{named}");
+    }
+}
+
 /// Writes little at a time, and is interrupted before each.
 #[derive(Debug, Default)]
 struct Reluctant(AtomicU32);
@@ -371,13 +418,14 @@ fn put(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
 
 /// How many of the states that a power cut may leave have a name on a file that is not whole, and
 /// in how many the name is on a whole one.
-fn power_cuts(honest: bool) -> (usize, usize) {
+fn power_cuts(honest: bool, verity: bool) -> (usize, usize) {
     let directory = tempfile::tempdir().unwrap();
     let recorder = Arc::new(Recorder {
         honest,
         log: Mutex::default(),
     });
-    publish(directory.path(), Arc::clone(&recorder) as Arc<dyn Files>).unwrap();
+    let files = Arc::clone(&recorder) as Arc<dyn Files>;
+    publish_with(directory.path(), files, verity).unwrap();
     let log = recorder.log.lock().unwrap().clone();
     let scratch = directory.path().join("scratch");
     let (mut torn, mut whole) = (0, 0);
@@ -402,9 +450,11 @@ fn power_cuts(honest: bool) -> (usize, usize) {
 
 #[test]
 fn no_power_cut_leaves_a_name_on_a_torn_file() {
-    let (torn, whole) = power_cuts(true);
-    assert_eq!(torn, 0);
-    assert!(whole > 0);
+    for verity in [false, true] {
+        let (torn, whole) = power_cuts(true, verity);
+        assert_eq!(torn, 0);
+        assert!(whole > 0);
+    }
     // The simulation does find it when the file is not synced before it is named.
-    assert!(power_cuts(false).0 > 0);
+    assert!(power_cuts(false, false).0 > 0);
 }

@@ -8,5 +8,5 @@ mod files;
 mod staged_file;
 mod stop;
 
-pub(crate) use staged_file::{StagedFile, Staging, is_staged};
+pub(crate) use staged_file::{Scratch, StagedFile, Staging, is_staged};
 pub(crate) use stop::Stop;

@@ -139,6 +139,10 @@ impl StagedFile {
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
+        Self::create_in(directory, staging)
+    }
+
+    fn create_in(directory: OwnedFd, staging: Staging) -> io::Result<Self> {
         let unnamed = match staging.files.open_unnamed(&directory, staging.mode()) {
             Ok(file) => Some(File::from(file)),
             // What kernels and file systems answer that don't have it.
@@ -164,6 +168,22 @@ impl StagedFile {
         };
         staged.look_at_space()?;
         Ok(staged)
+    }
+
+    /// Returns the means to make further files beside this one, for what memory has no room for.
+    pub(crate) fn scratch(&self) -> io::Result<Scratch> {
+        Ok(Scratch {
+            directory: self.directory.try_clone()?,
+            min_free: self.staging.min_free,
+            stop: self.staging.stop.clone(),
+            files: Arc::clone(&self.staging.files),
+        })
+    }
+
+    /// Fills `buffer` with what was written at an offset.
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.staging.stop.check()?;
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
     }
 
     /// Writes all of `bytes` at an offset.
@@ -257,6 +277,26 @@ impl StagedFile {
             return Err(error.into());
         }
         Ok(())
+    }
+}
+
+/// The directory of a staged file, for further files that live no longer than its build.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    directory: OwnedFd,
+    min_free: u64,
+    stop: Stop,
+    files: Arc<dyn Files>,
+}
+
+impl Scratch {
+    /// Makes an empty file that vanishes when it is dropped.
+    pub(crate) fn create(&self) -> io::Result<StagedFile> {
+        let staging = Staging {
+            files: Arc::clone(&self.files),
+            ..Staging::new(self.min_free, None).with_stop(self.stop.clone())
+        };
+        StagedFile::create_in(self.directory.try_clone()?, staging)
     }
 }
 

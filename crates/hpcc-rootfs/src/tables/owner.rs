@@ -38,6 +38,14 @@ impl Owners {
         owners
     }
 
+    /// Returns the owners of a range that has no file's content.
+    pub(crate) fn none() -> Self {
+        Self {
+            complete: true,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, path: &[u8], room: &mut usize) {
         self.total += 1;
         if self.paths.len() < NAMES_KEPT && path.len() <= *room {

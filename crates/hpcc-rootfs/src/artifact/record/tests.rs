@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use ociget::Digest;
 
+use super::super::verity::{Salt, Spill, Spills, TreeBuilder, Uuid};
 use super::*;
 use crate::artifact::{Digests, ImageOptions, Injected};
 
@@ -111,7 +112,7 @@ fn the_longest_facts_are_read_and_longer_ones_are_not() {
         bytes.extend(facts);
         bytes.resize((bytes.len() + FOOTER).next_multiple_of(4096) - FOOTER, 0);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&PLAIN.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(length).unwrap().to_le_bytes());
         bytes.extend_from_slice(&LENGTH.to_le_bytes());
         bytes.extend_from_slice(&[0; 8 + CHECKSUM]);
@@ -223,4 +224,149 @@ fn digests_that_change_while_they_are_used_are_an_error() {
     file.write_all_at(&[9], LENGTH + 100).unwrap();
     let error = record.chunks(&file, |_| Ok(())).unwrap_err();
     assert!(error.to_string().contains("changed"), "{error}");
+}
+
+/// A record of the same image with a hash tree, and the tree.
+fn sealed() -> (Record, Vec<u8>) {
+    let mut record = record();
+    record.key.verity = true;
+    let salt = Salt::of(&record.key.manifest);
+    let uuid = Uuid::of(&record.key.manifest);
+    let mut builder = TreeBuilder::new(salt, uuid, Box::new(NoSpills));
+    let mut tree = Vec::new();
+    let image = vec![7; usize::try_from(LENGTH).unwrap()];
+    let (first, rest) = image.split_at(CHUNK);
+    builder.push(rest).unwrap();
+    let write = |bytes: &[u8], offset: u64| {
+        let start = usize::try_from(offset - LENGTH).unwrap();
+        tree.resize(tree.len().max(start + bytes.len()), 0);
+        tree[start..start + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    };
+    let verity = builder.finish(first, write).unwrap();
+    (record.sealed(verity), tree)
+}
+
+/// An image this small needs no scratch file.
+#[derive(Debug)]
+struct NoSpills;
+
+impl Spills for NoSpills {
+    fn open(&self) -> io::Result<Box<dyn Spill>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[test]
+fn facts_of_an_artifact_without_hash_tree_stay_the_same() {
+    let bytes = record().encode(&CHUNKS).unwrap();
+    let facts = format!(
+        concat!(
+            r#"{{"key":{{"format":{},"identity":"{}","manifest":"{}","platform":"linux/amd64","agent":"{}","#,
+            r#""injected":[{{"path":"secrets/token 0","digest":"{}","mode":256}}],"#,
+            r#""compressor":"zstd 3","block_size":131072,"tails":true,"time":0}},"#,
+            r#""chunk_size":1048576,"superblock":"{}","root":"{}"}}"#,
+        ),
+        record().key.format,
+        Digest::of(b"index"),
+        Digest::of(b"manifest"),
+        Digest::of(b"agent"),
+        Digest::of(b"token"),
+        blake3::hash(&[7; SUPERBLOCK]).to_hex(),
+        blake3::hash(CHUNKS.as_flattened()).to_hex(),
+    );
+    let found = bytes[128..].split(|byte| *byte == 0).next().unwrap();
+    assert_eq!(str::from_utf8(found).unwrap(), facts);
+    let footer = &bytes[bytes.len() - FOOTER..];
+    assert_eq!(&footer[..12], b"HPCCROOT\x01\0\0\0");
+    assert_eq!(footer[24..32], [0; 8]);
+    assert_eq!(record().offset(), LENGTH);
+}
+
+#[test]
+fn sealed_record_follows_its_tree_and_reads_back() {
+    let (record, tree) = sealed();
+    assert_eq!(record.tree_length(), tree.len() as u64);
+    assert_eq!(record.offset(), LENGTH + tree.len() as u64);
+    let bytes = record.encode(&CHUNKS).unwrap();
+    let file = file(LENGTH, &[&tree[..], &bytes].concat());
+    assert_eq!(Record::read(&file).unwrap(), record);
+    let mut found = Vec::new();
+    let read = record.chunks(&file, |digest| {
+        found.push(*digest);
+        Ok(())
+    });
+    read.unwrap();
+    assert_eq!(found, CHUNKS);
+    // Every byte of the record is covered, and none of the tree is: `verify` checks that.
+    for (at, byte) in (record.offset()..).zip(&bytes).step_by(7) {
+        file.write_all_at(&[byte ^ 1], at).unwrap();
+        assert!(Record::read(&file).is_err(), "byte {at}");
+        file.write_all_at(&[*byte], at).unwrap();
+    }
+}
+
+#[test]
+fn record_and_footer_must_agree_about_the_tree() {
+    let (record, tree) = sealed();
+    let good = record.encode(&CHUNKS).unwrap();
+    let refused = |record: &[u8]| refusal(&file(LENGTH, &[&tree[..], record].concat()));
+    let tree_length = |length: u64| {
+        forge(&good, |bytes| {
+            let at = bytes.len() - 40;
+            bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
+        })
+    };
+    for length in [0, 4096, record.tree_length() + 4096, 1 << 44, u64::MAX] {
+        let error = refused(&tree_length(length));
+        assert!(error.contains("hash tree"), "{length}: {error}");
+    }
+    let text = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        forge(&good, |bytes| {
+            let found = bytes.windows(from.len()).position(|w| w == from.as_bytes());
+            let at = found.unwrap();
+            bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+        })
+    };
+    for (from, to) in [
+        (r#""data_blocks":769"#, r#""data_blocks":768"#),
+        (r#""hash_offset":3149824"#, r#""hash_offset":3145728"#),
+        (r#","verity":true}"#, r#","time":0     }"#),
+    ] {
+        let error = refused(&text(from, to));
+        assert!(
+            error.contains("hash tree") || error.contains("don't read"),
+            "{to}: {error}"
+        );
+    }
+    // A record without a tree where there is one, and the other way around.
+    let key_alone = Record {
+        verity: None,
+        ..record
+    };
+    let error = refusal(&file(LENGTH, &key_alone.encode(&CHUNKS).unwrap()));
+    assert!(error.contains("hash tree"), "{error}");
+    let other_version = forge(&good, |bytes| {
+        let at = bytes.len() - FOOTER + 8;
+        bytes[at] = 1;
+    });
+    assert!(refused(&other_version).contains("its length is not"));
+    let unknown = forge(&good, |bytes| {
+        let at = bytes.len() - FOOTER + 8;
+        bytes[at] = 3;
+    });
+    assert!(refused(&unknown).contains("versions 1 and 2"));
+}
+
+#[test]
+fn hole_in_place_of_the_hash_tree_is_refused() {
+    let (record, tree) = sealed();
+    let bytes = record.encode(&CHUNKS).unwrap();
+    let sparse = tempfile::tempfile().unwrap();
+    sparse.write_all_at(&[7; 4096], 0).unwrap();
+    let offset = LENGTH + tree.len() as u64;
+    sparse.write_all_at(&bytes, offset).unwrap();
+    let error = refusal(&sparse);
+    assert!(error.ends_with("the file has a hole in it"), "{error}");
 }

@@ -230,6 +230,9 @@ struct ImageArgs {
         value_name = "SECONDS"
     )]
     time: Option<u32>,
+    /// Append a dm-verity hash tree, with which the kernel of a guest refuses every other byte
+    #[arg(long)]
+    verity: bool,
     /// Threads that compress [default: the CPUs this process may use]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -371,6 +374,7 @@ fn resolve(
     if let Some(time) = image.time {
         options.image.time = time;
     }
+    options.image.verity = image.verity;
     if let Some(threads) = image.threads {
         options.threads = threads;
     }

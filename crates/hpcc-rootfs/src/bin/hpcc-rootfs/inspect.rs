@@ -29,6 +29,16 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     ]
     .map(|(name, value)| format!("{name:<11} {value}"));
     let mut lines = Vec::from(text);
+    if let Some(verity) = &record.verity {
+        let text = [
+            ("verity root", verity.root()),
+            ("verity salt", verity.salt()),
+            ("verity uuid", verity.uuid()),
+            ("data blocks", verity.data_blocks.to_string()),
+            ("hash offset", verity.hash_offset.to_string()),
+        ];
+        lines.extend(text.map(|(name, value)| format!("{name:<11} {value}")));
+    }
     for file in &key.injected {
         let line = format!(
             "injected    /.hpcc/{} {:o} {}",

@@ -51,6 +51,7 @@ pub(crate) fn record(record: &Record) -> Value {
         "image_length": record.image_length,
         "chunk_size": hpcc_rootfs::CHUNK,
         "root": record.root(),
+        "verity": record.verity,
     })
 }
 

@@ -1,0 +1,44 @@
+//! Blocks and their digests.
+
+use std::io;
+
+use sha2::{Digest as _, Sha256};
+
+/// Bytes of a block, of the data and of the tree.
+pub(super) const BLOCK: usize = 4096;
+
+/// Bytes of a digest.
+pub(super) const DIGEST: usize = 32;
+
+/// Digests in a block of the tree.
+pub(super) const PER_BLOCK: u64 = (BLOCK / DIGEST) as u64;
+
+/// Bytes of a level that are read or written at a time.
+pub(super) const PIECE: usize = 64 * 1024;
+const _: () = assert!(PIECE.is_multiple_of(BLOCK));
+
+/// Returns the digest of a block: SHA-256 over the salt and the block.
+pub(super) fn digest(salt: &[u8; DIGEST], block: &[u8]) -> [u8; DIGEST] {
+    let mut hasher = Sha256::new();
+    hasher.update(salt);
+    hasher.update(block);
+    hasher.finalize().into()
+}
+
+/// Returns the digests of whole blocks, one after the other.
+///
+/// # Errors
+/// Returns an error if the last block is not whole.
+pub(super) fn digests(salt: &[u8; DIGEST], bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    if !rest.is_empty() {
+        return Err(io::Error::other(
+            "the image does not end at a block of the hash tree",
+        ));
+    }
+    let mut digests = Vec::with_capacity(blocks.len() * DIGEST);
+    for block in blocks {
+        digests.extend_from_slice(&digest(salt, block));
+    }
+    Ok(digests)
+}
