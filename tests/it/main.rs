@@ -28,6 +28,7 @@ mod registry_tls;
 mod reuse;
 mod reuse_random;
 mod sealed;
+mod sealed_boot;
 mod secrets;
 mod sources;
 mod sqfs_fixture;

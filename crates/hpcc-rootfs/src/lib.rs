@@ -29,11 +29,13 @@
 //! - [`Record`], [`Key`], [`Verity`]: what an artifact says about itself.
 //! - [`layer`], [`flatten`]: the pure modules, for those with layers from elsewhere.
 //! - [`tables`]: which names an image has, and whose bytes lie where.
-//! - [`BOOT_ARGS`]: how a kernel is told to boot an artifact.
+//! - [`boot_args`], [`kernel_requirements`]: what a kernel needs to boot an artifact; [`BOOT_ARGS`] is the line
+//!   of an artifact without a hash tree.
 //!
 //! The feature `cli`, on by default, is the program and what only a terminal needs.
 
 mod artifact;
+mod boot;
 mod build;
 mod candidate;
 mod error;
@@ -56,6 +58,10 @@ mod untrusted;
 
 pub use artifact::{
     CHUNK, Damage, FORMAT, ImageOptions, Injected, Key, Record, RecordError, Verity,
+};
+pub use boot::{
+    BootError, BootOptions, KernelConfig, KernelConfigError, KernelRequirement, Setting, boot_args,
+    kernel_requirements, verity_table,
 };
 pub use build::{Built, build};
 pub use candidate::Candidate;

@@ -66,6 +66,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         "error",
         &["artifact", "candidate", "flatten", "layer", "untrusted"],
     ),
+    ("boot", &["artifact"]),
     ("summary", &["flatten", "timings"]),
     ("flatten", &["layer"]),
     ("artifact", &["staging", "tables", "untrusted"]),

@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use hpcc_rootfs::{Agents, Compressor, Injection, Options, Store};
 use ociget::{Digest, Platform};
 
+use crate::boot_args::BootArgs;
 use crate::df::Df;
 use crate::injection;
 use crate::limits::LimitArgs;
@@ -16,9 +17,11 @@ use crate::list::List;
 use crate::network::NetworkArgs;
 use crate::path::PathOf;
 pub(crate) use crate::quantity::{duration, size};
+use crate::requires::Requires;
 use crate::rm::{Rm, Untag};
 use crate::spool::SpoolArgs;
 use crate::subject::Subject;
+use crate::vm_config::VmConfig;
 
 /// Turn container images into squashfs root file systems that a microVM boots.
 #[derive(Debug, Parser)]
@@ -69,6 +72,10 @@ pub(crate) enum Command {
     Path(PathOf),
     /// Show what an artifact was made from
     Inspect(Inspect),
+    /// Print the kernel command line that boots an artifact
+    BootArgs(BootArgs),
+    /// Print a virtual machine that boots an artifact, for its monitor
+    VmConfig(VmConfig),
     /// Read artifacts whole and compare them with their records; exit 1 if one is not sound
     Verify(Verify),
     /// Remove artifacts from the store
@@ -188,6 +195,8 @@ pub(crate) struct Inspect {
     /// List every file in it as well
     #[arg(long)]
     pub(crate) tree: bool,
+    #[command(flatten)]
+    pub(crate) requires: Requires,
 }
 
 #[derive(Debug, ClapArgs)]

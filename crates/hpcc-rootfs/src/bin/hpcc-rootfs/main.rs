@@ -4,6 +4,7 @@
 //! results on stdout, everything else on stderr. All of it passes through `output`.
 
 mod args;
+mod boot_args;
 mod build;
 mod df;
 mod gc;
@@ -17,6 +18,7 @@ mod path;
 mod pull;
 mod quantity;
 mod render;
+mod requires;
 mod rm;
 mod signals;
 mod spool;
@@ -26,6 +28,7 @@ mod terminal;
 mod tree;
 mod usage;
 mod verify;
+mod vm_config;
 
 use std::process::ExitCode;
 
@@ -68,6 +71,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
         Command::List(command) => list::run(global, command),
         Command::Path(command) => path::run(global, command),
         Command::Inspect(command) => inspect::run(global, command),
+        Command::BootArgs(command) => boot_args::run(global, command),
+        Command::VmConfig(command) => vm_config::run(global, command),
         Command::Verify(command) => verify::run(global, command),
         Command::Gc(command) => gc::run(global, command),
         Command::Rm(command) => rm::run(global, command),

@@ -1,0 +1,81 @@
+//! `hpcc-rootfs inspect --requires`: what a kernel needs to boot an artifact.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::Args as ClapArgs;
+use hpcc_rootfs::{KernelConfig, Record, kernel_requirements};
+use serde_json::json;
+
+use crate::args::Global;
+use crate::{output, render};
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Requires {
+    /// List the kernel options that it needs to boot, each with the reason
+    #[arg(long, conflicts_with = "tree")]
+    pub(crate) requires: bool,
+    /// Compare them with a kernel's configuration, such as /proc/config.gz; exit 1 if one is missing
+    #[arg(long, value_name = "FILE", requires = "requires")]
+    kernel_config: Option<PathBuf>,
+    /// Assume an initramfs that loads modules and sets up the dm-verity device
+    #[arg(long, requires = "requires")]
+    initramfs: bool,
+}
+
+pub(crate) fn run(
+    global: &Global,
+    command: &Requires,
+    path: &Path,
+    file: &File,
+    record: &Record,
+) -> anyhow::Result<()> {
+    let needs = kernel_requirements(record, file, command.initramfs)
+        .with_context(|| format!("cannot read {}", output::path(path)))?;
+    let config = command.kernel_config.as_deref().map(read).transpose()?;
+    let (mut lines, mut values, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    for need in &needs {
+        let names: Vec<_> = need.options.iter().map(|n| format!("CONFIG_{n}")).collect();
+        let names = names.join(" or ");
+        let mut value = json!({ "options": need.options, "why": need.why });
+        let mut line = format!("{names:<26} {}", need.why);
+        if let Some(config) = &config {
+            let (option, setting, met) = need.compare(config);
+            value["found"] = json!({ "option": option, "setting": setting.to_string() });
+            value["met"] = met.into();
+            line = match met {
+                true => format!("ok       {line}"),
+                false => format!("missing  {line}; found {setting}"),
+            };
+            if !met {
+                missing.push(names);
+            }
+        }
+        lines.push(line);
+        values.push(value);
+    }
+    let value = json!({ "path": output::path(path), "requires": values });
+    render::print(global, &value, &lines)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let advice = match command.initramfs {
+        true => "",
+        false => {
+            "; a module counts as missing, because the root is mounted before it could be loaded (--initramfs)"
+        }
+    };
+    bail!(
+        "the kernel lacks {} of {} options that the artifact needs: {}{advice}",
+        missing.len(),
+        needs.len(),
+        missing.join(", ")
+    );
+}
+
+fn read(path: &Path) -> anyhow::Result<KernelConfig> {
+    let failed = || format!("cannot use the kernel configuration {}", output::path(path));
+    let file = File::open(path).with_context(failed)?;
+    KernelConfig::read(file).with_context(failed)
+}

@@ -1,0 +1,257 @@
+//! `hpcc-rootfs vm-config`: a machine that boots an artifact, in the words of its monitor.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{ArgGroup, Args as ClapArgs};
+use serde_json::{Value, json};
+
+use crate::args::{Global, UsageError, size};
+use crate::boot_args::Root;
+use crate::subject::Subject;
+use crate::{render, subject};
+
+/// Console on the first serial port, and a machine that ends when its kernel panics.
+const APPEND: &str = "console=ttyS0 reboot=k panic=1";
+
+#[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("monitor").required(true))]
+pub(crate) struct VmConfig {
+    /// The artifact, by digest, prefix of a digest, reference or path
+    #[arg(value_name = "NAME")]
+    subject: Subject,
+    /// Print the JSON that `firecracker --config-file` reads
+    #[arg(long, group = "monitor")]
+    firecracker: bool,
+    /// Print the command of a QEMU microvm
+    #[arg(long, group = "monitor")]
+    qemu: bool,
+    /// Kernel of the guest, as the monitor is to open it
+    #[arg(long, value_name = "FILE")]
+    kernel: PathBuf,
+    /// Initramfs of the guest, as the monitor is to open it
+    #[arg(long, value_name = "FILE")]
+    initrd: Option<PathBuf>,
+    /// Artifact as the monitor is to open it, such as its path in a jail [default: its path here]
+    #[arg(long, value_name = "FILE")]
+    drive_path: Option<PathBuf>,
+    /// Number of vCPUs
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=32))]
+    vcpus: u8,
+    /// Memory of the guest in whole MiB
+    #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = mebibytes)]
+    memory: u64,
+    /// Context ID of a vsock device, from 3 on; Firecracker needs the path of its socket as well
+    #[arg(long, value_name = "CID[:PATH]", value_parser = vsock)]
+    vsock: Option<Vsock>,
+    #[command(flatten)]
+    root: Root,
+    /// Options of the kernel line in front of those for the root [default: console=ttyS0 reboot=k panic=1]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    append: Option<String>,
+}
+
+/// A vsock device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Vsock {
+    cid: u32,
+    socket: Option<String>,
+}
+
+pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
+    let (path, _, record) = subject::open(global, &command.subject)?;
+    let drive = command.drive_path.as_deref().unwrap_or(&path);
+    let line = command.root.line(&record)?;
+    let append = command.append.as_deref().unwrap_or(APPEND);
+    if append.contains(|c: char| c.is_control()) {
+        return Err(UsageError("--append has a control character in it".to_owned()).into());
+    }
+    let line = match append.is_empty() {
+        true => line,
+        false => format!("{append} {line}"),
+    };
+    if command.firecracker {
+        let config = command.firecracker(drive, &line)?;
+        let text = serde_json::to_string_pretty(&config)?;
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        return render::print(global, &config, &lines);
+    }
+    let is_arm = record.key.platform.split('/').nth(1) == Some("arm64");
+    let words = command.qemu(drive, &line, is_arm)?;
+    let quoted: Vec<_> = words.iter().map(|word| quoted(word)).collect();
+    render::print(global, &json!(words), &[quoted.join(" ")])
+}
+
+impl VmConfig {
+    /// Returns the members that Firecracker's API calls by the same names.
+    ///
+    /// The drive is no root device in Firecracker's sense: with one, it would add a `root=` of its own to the kernel
+    /// line, which names a root already.
+    fn firecracker(&self, drive: &Path, line: &str) -> anyhow::Result<Value> {
+        let mut config = json!({
+            "boot-source": {
+                "kernel_image_path": text(&self.kernel)?,
+                "boot_args": line,
+            },
+            "drives": [{
+                "drive_id": "root",
+                "path_on_host": text(drive)?,
+                "is_root_device": false,
+                "is_read_only": true,
+            }],
+            "machine-config": {
+                "vcpu_count": self.vcpus,
+                "mem_size_mib": self.memory,
+            },
+        });
+        if let Some(initrd) = &self.initrd {
+            config["boot-source"]["initrd_path"] = text(initrd)?.into();
+        }
+        if let Some(Vsock { cid, socket }) = &self.vsock {
+            let socket = socket.as_deref().ok_or_else(|| {
+                UsageError(format!(
+                    "--vsock {cid} has no socket, and Firecracker needs one: give --vsock {cid}:PATH"
+                ))
+            })?;
+            config["vsock"] = json!({ "guest_cid": cid, "uds_path": socket });
+        }
+        Ok(config)
+    }
+
+    fn qemu(&self, drive: &Path, line: &str, is_arm: bool) -> anyhow::Result<Vec<String>> {
+        let (program, machine) = match is_arm {
+            true => ("qemu-system-aarch64", "virt"),
+            false => ("qemu-system-x86_64", "microvm"),
+        };
+        let mut words: Vec<String> = [
+            program,
+            "-M",
+            machine,
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+        ]
+        .map(str::to_owned)
+        .into();
+        let mut option = |name: &str, value: String| words.extend([name.to_owned(), value]);
+        option("-smp", self.vcpus.to_string());
+        option("-m", format!("{}M", self.memory));
+        option("-kernel", text(&self.kernel)?.to_owned());
+        if let Some(initrd) = &self.initrd {
+            option("-initrd", text(initrd)?.to_owned());
+        }
+        option("-append", line.to_owned());
+        // A value of QEMU's ends at a comma, and two of them stand for one.
+        let file = text(drive)?.replace(',', ",,");
+        option(
+            "-drive",
+            format!("if=none,id=root,format=raw,readonly=on,file={file}"),
+        );
+        option("-device", "virtio-blk-device,drive=root".to_owned());
+        match &self.vsock {
+            Some(Vsock {
+                socket: Some(socket),
+                ..
+            }) => {
+                return Err(UsageError(format!(
+                    "--vsock names the socket {socket:?}, and QEMU has none: give the number alone"
+                ))
+                .into());
+            }
+            Some(Vsock { cid, socket: None }) => {
+                option("-device", format!("vhost-vsock-device,guest-cid={cid}"));
+            }
+            None => {}
+        }
+        Ok(words)
+    }
+}
+
+/// Returns a path as text, which JSON and a shell can hold.
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str()
+        .with_context(|| format!("the path {} is not UTF-8", crate::output::path(path)))
+}
+
+/// Returns a word as a POSIX shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:,@%+".contains(&byte);
+    match !word.is_empty() && word.bytes().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+fn mebibytes(text: &str) -> Result<u64, String> {
+    const MEBIBYTE: u64 = 1 << 20;
+    match size(text)? {
+        bytes if bytes > 0 && bytes.is_multiple_of(MEBIBYTE) => Ok(bytes / MEBIBYTE),
+        _ => Err("memory is a number of whole MiB, such as 512M".to_owned()),
+    }
+}
+
+fn vsock(text: &str) -> Result<Vsock, String> {
+    let (cid, socket) = match text.split_once(':') {
+        Some((cid, socket)) => (cid, Some(socket.to_owned())),
+        None => (text, None),
+    };
+    // 0 to 2 are the hypervisor, the machine itself and the host; all ones stand for any.
+    let cid = cid.parse().ok().filter(|cid| (3..u32::MAX).contains(cid));
+    match (cid, socket) {
+        (Some(cid), socket) if socket.as_deref() != Some("") => Ok(Vsock { cid, socket }),
+        _ => Err(
+            "a vsock is a number from 3 to 4294967294, with :PATH after it for Firecracker".into(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, expected) in [
+            ("-M", "-M"),
+            ("a b", "'a b'"),
+            ("", "''"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+            ("file=/x,y", "file=/x,y"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn vsock_needs_a_guest_number() {
+        let socket = Some("/run/v.sock".to_owned());
+        assert_eq!(
+            vsock("3"),
+            Ok(Vsock {
+                cid: 3,
+                socket: None
+            })
+        );
+        assert_eq!(vsock("52:/run/v.sock"), Ok(Vsock { cid: 52, socket }));
+        for text in ["2", "4294967295", "-1", "x", "", "3:"] {
+            assert!(vsock(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn memory_is_whole_mebibytes() {
+        assert_eq!(mebibytes("1G"), Ok(1024));
+        for text in ["0", "512K", "1048577", "much"] {
+            assert!(mebibytes(text).is_err(), "{text}");
+        }
+    }
+}

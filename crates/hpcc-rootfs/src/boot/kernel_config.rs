@@ -1,0 +1,154 @@
+//! The configuration that a kernel was built with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+
+/// Bytes of a configuration; those of distributions have 300 KiB.
+const LENGTH_MAX: u64 = 16 << 20;
+
+/// Settings of a kernel's options, read from a `.config` file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelConfig(BTreeMap<String, Setting>);
+
+/// Whether a kernel has what an option stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Setting {
+    /// `y`: a part of the kernel.
+    BuiltIn,
+    /// `m`: a module, to be loaded from a file.
+    Module,
+    /// `n`, not set, or not mentioned.
+    Missing,
+}
+
+/// As in a configuration: `y`, `m` or `n`.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BuiltIn => "y",
+            Self::Module => "m",
+            Self::Missing => "n",
+        })
+    }
+}
+
+/// Why a file is no kernel configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelConfigError {
+    /// It could not be read, or decompressed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// It has more than 16 MiB.
+    #[error("it has more than {LENGTH_MAX} bytes, which no kernel configuration has")]
+    TooLong,
+    /// No line of it sets an option.
+    #[error("it is not a kernel configuration: no line begins with CONFIG_")]
+    Other,
+}
+
+impl KernelConfig {
+    /// Reads a configuration as text, or compressed with gzip as in `/proc/config.gz`.
+    ///
+    /// Of an option that is set several times, the last setting counts.
+    ///
+    /// # Errors
+    /// [`KernelConfigError`] if it cannot be read or is something else.
+    pub fn read(mut input: impl Read) -> Result<Self, KernelConfigError> {
+        let bytes = limited(&mut input)?;
+        let bytes = match bytes.starts_with(&[0x1f, 0x8b]) {
+            true => limited(&mut flate2::read::MultiGzDecoder::new(bytes.as_slice()))?,
+            false => bytes,
+        };
+        let mut settings = BTreeMap::new();
+        for line in bytes.split(|byte| *byte == b'\n') {
+            let line = line.trim_ascii_end();
+            let unset = line
+                .strip_prefix(b"# CONFIG_")
+                .and_then(|rest| rest.strip_suffix(b" is not set"));
+            let (name, setting) = match (unset, line.strip_prefix(b"CONFIG_")) {
+                (Some(name), _) => (name, Setting::Missing),
+                (None, Some(rest)) => {
+                    let Some(at) = rest.iter().position(|byte| *byte == b'=') else {
+                        continue;
+                    };
+                    let (name, value) = rest.split_at(at);
+                    let setting = match value {
+                        b"=y" => Setting::BuiltIn,
+                        b"=m" => Setting::Module,
+                        _ => Setting::Missing,
+                    };
+                    (name, setting)
+                }
+                (None, None) => continue,
+            };
+            if let Ok(name) = str::from_utf8(name) {
+                settings.insert(name.to_owned(), setting);
+            }
+        }
+        match settings.is_empty() {
+            true => Err(KernelConfigError::Other),
+            false => Ok(Self(settings)),
+        }
+    }
+
+    /// Returns the setting of an option, whose name is given without `CONFIG_`.
+    #[must_use]
+    pub fn setting(&self, option: &str) -> Setting {
+        let setting = self.0.get(option);
+        setting.copied().unwrap_or(Setting::Missing)
+    }
+}
+
+fn limited(input: &mut impl Read) -> Result<Vec<u8>, KernelConfigError> {
+    let mut bytes = Vec::new();
+    input.take(LENGTH_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LENGTH_MAX {
+        true => Err(KernelConfigError::TooLong),
+        false => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const TEXT: &[u8] = b"#\n# Linux/x86 6.1.0 Kernel Configuration\n#\nCONFIG_A=y\r\n\
+        CONFIG_B=m\n# CONFIG_C is not set\nCONFIG_D=\"y\"\nCONFIG_E=64\nCONFIG_F=m\nCONFIG_F=y\n\
+        CONFIG_\xff=y\nCONFIG_G\n";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn settings_are_read_from_text_and_gzip() {
+        for bytes in [TEXT.to_vec(), gzip(TEXT)] {
+            let config = KernelConfig::read(bytes.as_slice()).unwrap();
+            let all = ["A", "B", "C", "D", "E", "F", "G", "H"].map(|name| config.setting(name));
+            let all = all.map(|setting| setting.to_string()).concat();
+            assert_eq!(all, "ymnnnynn");
+        }
+    }
+
+    #[test]
+    fn other_files_and_bombs_are_refused() {
+        let other = KernelConfig::read(b"\x7fELF...".as_slice());
+        assert!(matches!(other, Err(KernelConfigError::Other)));
+        let bomb = gzip(&vec![b'\n'; 17 << 20]);
+        assert!(matches!(
+            KernelConfig::read(bomb.as_slice()),
+            Err(KernelConfigError::TooLong)
+        ));
+        let torn = KernelConfig::read(&gzip(TEXT)[..30]);
+        assert!(matches!(torn, Err(KernelConfigError::Io(_))));
+        let endless = KernelConfig::read(std::io::repeat(b'\n'));
+        assert!(matches!(endless, Err(KernelConfigError::TooLong)));
+    }
+}

@@ -1,0 +1,192 @@
+//! The options that a kernel needs for one artifact.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use super::kernel_config::{KernelConfig, Setting};
+use crate::artifact::Record;
+
+/// Bytes of a squashfs superblock.
+const SUPERBLOCK: usize = 96;
+
+/// An option that a kernel needs to boot an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KernelRequirement {
+    /// Names without `CONFIG_`. One of them is enough; mostly there is only one.
+    pub options: Vec<&'static str>,
+    /// The reason, for people.
+    pub why: String,
+    /// Whether a module is enough.
+    pub module: bool,
+}
+
+impl KernelRequirement {
+    /// Returns the option that a kernel comes closest with, its setting, and whether that is enough.
+    #[must_use]
+    pub fn compare(&self, config: &KernelConfig) -> (&'static str, Setting, bool) {
+        let settings = self
+            .options
+            .iter()
+            .map(|name| (*name, config.setting(name)));
+        let mut best = ("", Setting::Missing, false);
+        for (name, setting) in settings {
+            let met = match setting {
+                Setting::BuiltIn => true,
+                Setting::Module => self.module,
+                Setting::Missing => false,
+            };
+            let better = met && !best.2 || best.1 == Setting::Missing && setting == Setting::Module;
+            if best.0.is_empty() || better {
+                best = (name, setting, met);
+            }
+        }
+        best
+    }
+}
+
+/// Returns the options that a kernel needs to mount an artifact as its root through a virtio block device and to
+/// run PID 1, each with the reason.
+///
+/// The root is mounted before any file of it can be read, so a module counts as missing. With `initramfs`, whose
+/// programs load modules and set up the dm-verity device before that, modules are enough, and the kernel need not
+/// make the device.
+///
+/// # Errors
+/// Returns the error of the system if the superblock cannot be read.
+pub fn kernel_requirements(
+    record: &Record,
+    artifact: &File,
+    initramfs: bool,
+) -> io::Result<Vec<KernelRequirement>> {
+    let mut superblock = [0; SUPERBLOCK];
+    artifact.read_exact_at(&mut superblock, 0)?;
+    let mut needs = Needs {
+        list: Vec::new(),
+        module: initramfs,
+    };
+    needs.option("VIRTIO_BLK", "the artifact is a virtio block device");
+    needs.option("VIRTIO_MMIO", "the machine attaches devices by virtio-mmio");
+    match record.key.platform.split('/').nth(1) {
+        Some("amd64") => needs.one_of(
+            &["ACPI", "VIRTIO_MMIO_CMDLINE_DEVICES"],
+            "the machine describes devices by ACPI or on the kernel line",
+        ),
+        Some("arm64") => needs.option("OF", "the machine describes devices by a device tree"),
+        _ => {}
+    }
+    needs.option("SQUASHFS", "the root file system is squashfs");
+    if let Some((option, codec)) = codec(&superblock) {
+        let why = format!("blocks of this image are compressed with {codec}");
+        needs.option(option, &why);
+    }
+    if has_xattrs(&superblock) {
+        needs.option(
+            "SQUASHFS_XATTR",
+            "files of this image have extended attributes",
+        );
+    }
+    if record.verity.is_some() {
+        needs.option(
+            "MD",
+            "this artifact is sealed, and dm-verity is in this menu",
+        );
+        needs.option("BLK_DEV_DM", "dm-verity is a target of the device mapper");
+        needs.option("DM_VERITY", "the kernel checks each block of this artifact");
+        needs.option("CRYPTO_SHA256", "the hash tree is made of SHA-256");
+        if !initramfs {
+            needs.option("DM_INIT", "the kernel line describes the dm-verity device");
+        }
+    }
+    for (option, why) in [
+        ("BINFMT_ELF", "PID 1 is a program"),
+        ("PROC_FS", "an agent mounts /proc"),
+        ("SYSFS", "an agent mounts /sys"),
+        ("DEVTMPFS", "an agent mounts /dev"),
+        ("UNIX98_PTYS", "an agent mounts /dev/pts"),
+        (
+            "TMPFS",
+            "the root is read-only, and an agent mounts /run and /tmp",
+        ),
+    ] {
+        needs.option(option, why);
+    }
+    Ok(needs.list)
+}
+
+struct Needs {
+    list: Vec<KernelRequirement>,
+    module: bool,
+}
+
+impl Needs {
+    fn option(&mut self, option: &'static str, why: &str) {
+        self.one_of(&[option], why);
+    }
+
+    fn one_of(&mut self, options: &[&'static str], why: &str) {
+        self.list.push(KernelRequirement {
+            options: options.to_vec(),
+            why: why.to_owned(),
+            module: self.module,
+        });
+    }
+}
+
+/// Returns the option for the codec of an image and the codec's name, by the number in the superblock. The kernel
+/// asks for it when it mounts, even if no block is compressed.
+fn codec(superblock: &[u8; SUPERBLOCK]) -> Option<(&'static str, &'static str)> {
+    let number = superblock.get(20..).and_then(<[u8]>::first_chunk);
+    match number.map(|bytes| u16::from_le_bytes(*bytes))? {
+        1 => Some(("SQUASHFS_ZLIB", "gzip")),
+        3 => Some(("SQUASHFS_LZO", "lzo")),
+        4 => Some(("SQUASHFS_XZ", "xz")),
+        5 => Some(("SQUASHFS_LZ4", "lz4")),
+        6 => Some(("SQUASHFS_ZSTD", "zstd")),
+        _ => None,
+    }
+}
+
+/// Whether the superblock names a table of extended attributes.
+fn has_xattrs(superblock: &[u8; SUPERBLOCK]) -> bool {
+    let table = superblock.get(56..).and_then(<[u8]>::first_chunk);
+    table.is_some_and(|bytes| u64::from_le_bytes(*bytes) != u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(options: &[&'static str], module: bool, config: &str) -> (String, bool) {
+        let requirement = KernelRequirement {
+            options: options.to_vec(),
+            why: String::new(),
+            module,
+        };
+        let config = KernelConfig::read(config.as_bytes()).unwrap();
+        let (name, setting, met) = requirement.compare(&config);
+        (format!("{name}={setting}"), met)
+    }
+
+    #[test]
+    fn module_counts_as_missing_unless_an_initramfs_loads_it() {
+        let config = "CONFIG_A=m\n";
+        assert_eq!(compared(&["A"], false, config), ("A=m".into(), false));
+        assert_eq!(compared(&["A"], true, config), ("A=m".into(), true));
+    }
+
+    #[test]
+    fn one_of_several_options_is_enough() {
+        for (config, found) in [
+            ("CONFIG_A=y\n", ("A=y", true)),
+            ("CONFIG_B=y\n", ("B=y", true)),
+            ("CONFIG_A=m\nCONFIG_B=y\n", ("B=y", true)),
+            ("CONFIG_B=m\n", ("B=m", false)),
+            ("CONFIG_C=y\n", ("A=n", false)),
+        ] {
+            let (name, met) = found;
+            assert_eq!(compared(&["A", "B"], false, config), (name.into(), met));
+        }
+    }
+}

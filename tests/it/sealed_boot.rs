@@ -1,0 +1,372 @@
+//! What a kernel and a monitor are given to boot an artifact.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use test_support::image::{Entry, Image, Layer, Store};
+use test_support::registry::Registry;
+
+use crate::cli::Place;
+
+/// A place with `plain.sqsh` and `sealed.sqsh`, and `bare.sqsh` without an agent.
+fn place() -> Place {
+    let mut store = Store::new();
+    let layer = Layer::new().entry(Entry::file("etc/hostname", "guest\n").xattr("user.a", "b"));
+    let image = Image::new().layer(layer).add_to(&mut store);
+    let registry = Registry::serve(store).unwrap();
+    let place = Place::new();
+    let source = format!("docker://{}/image@{}", registry.addr(), image.digest);
+    let agent = place.agent();
+    let agent = ["--agent", agent.to_str().unwrap()];
+    for (name, more) in [
+        ("plain.sqsh", &agent[..]),
+        (
+            "sealed.sqsh",
+            &[&agent[..], &["--verity", "--compressor", "gzip"]].concat(),
+        ),
+        ("bare.sqsh", &[]),
+    ] {
+        let arguments = [&["build", &source, "-o", name][..], more].concat();
+        let built = place.run(arguments);
+        assert_eq!(built.status, Some(0), "{built:#?}");
+    }
+    place
+}
+
+fn verity(place: &Place) -> Value {
+    place.run(["inspect", "sealed.sqsh", "--json"]).json()["record"]["verity"].clone()
+}
+
+#[test]
+fn kernel_line_boots_plain_and_sealed_artifacts() {
+    let place = place();
+    let plain = place.run(["boot-args", "plain.sqsh"]);
+    assert_eq!(plain.line(), hpcc_rootfs::BOOT_ARGS);
+
+    let verity = verity(&place);
+    let (root, salt) = (
+        verity["root"].as_str().unwrap(),
+        verity["salt"].as_str().unwrap(),
+    );
+    let blocks = verity["data_blocks"].as_u64().unwrap();
+    assert_eq!(verity["hash_offset"], blocks * 4096);
+    let table = format!(
+        "0 {} verity 1 /dev/vdb /dev/vdb 4096 4096 {blocks} {} sha256 {root} {salt} 1 panic_on_corruption",
+        blocks * 8,
+        blocks + 1,
+    );
+    let line = format!(
+        "root=/dev/dm-0 ro rootfstype=squashfs init=/.hpcc/agent dm-mod.create=\"root,,,ro,{table}\""
+    );
+    let sealed = place.run(["boot-args", "sealed.sqsh", "--device", "/dev/vdb"]);
+    assert_eq!(sealed.line(), line);
+    let printed = place.run([
+        "boot-args",
+        "sealed.sqsh",
+        "--device",
+        "/dev/vdb",
+        "--table",
+    ]);
+    assert_eq!(printed.line(), table);
+
+    for (arguments, message) in [
+        (
+            &["boot-args", "plain.sqsh", "--device", "vda rw"][..],
+            "cannot name the device",
+        ),
+        (&["boot-args", "bare.sqsh"], "--init names one"),
+        (
+            &["boot-args", "bare.sqsh", "--init", "sbin/init"],
+            "cannot name the init",
+        ),
+    ] {
+        let outcome = place.run(arguments);
+        assert_eq!(outcome.status, Some(2), "{outcome:#?}");
+        assert!(outcome.stderr.contains(message), "{outcome:#?}");
+    }
+    let bare = place.run(["boot-args", "bare.sqsh", "--init", "/sbin/init"]);
+    assert!(bare.line().ends_with("init=/sbin/init"));
+    let table = place.run(["boot-args", "plain.sqsh", "--table"]);
+    assert_eq!(table.status, Some(1));
+    assert!(table.stderr.contains("no hash tree"), "{table:#?}");
+}
+
+#[test]
+fn firecracker_configuration_names_everything_it_needs() {
+    let place = place();
+    let line = place.run(["boot-args", "sealed.sqsh"]).line().to_owned();
+    let outcome = place.run([
+        "vm-config",
+        "sealed.sqsh",
+        "--firecracker",
+        "--kernel",
+        "/srv/vmlinux",
+        "--vcpus",
+        "2",
+        "--memory",
+        "1G",
+        "--vsock",
+        "17:/run/agent.vsock",
+    ]);
+    let path = fs::canonicalize(place.path("sealed.sqsh")).unwrap();
+    let expected = json!({
+        "boot-source": {
+            "kernel_image_path": "/srv/vmlinux",
+            "boot_args": format!("console=ttyS0 reboot=k panic=1 {line}"),
+        },
+        "drives": [{
+            "drive_id": "root",
+            "path_on_host": path,
+            "is_root_device": false,
+            "is_read_only": true,
+        }],
+        "machine-config": { "vcpu_count": 2, "mem_size_mib": 1024 },
+        "vsock": { "guest_cid": 17, "uds_path": "/run/agent.vsock" },
+    });
+    assert_eq!(outcome.json(), expected);
+
+    // In a jail the artifact has another path, and the kernel line may be the caller's alone.
+    let jailed = place.run([
+        "vm-config",
+        "plain.sqsh",
+        "--firecracker",
+        "--kernel",
+        "vmlinux",
+        "--initrd",
+        "initrd",
+        "--drive-path",
+        "/root.sqsh",
+        "--append",
+        "",
+    ]);
+    let jailed = jailed.json();
+    assert_eq!(jailed["drives"][0]["path_on_host"], "/root.sqsh");
+    assert_eq!(jailed["boot-source"]["initrd_path"], "initrd");
+    assert_eq!(jailed["boot-source"]["boot_args"], hpcc_rootfs::BOOT_ARGS);
+    assert!(jailed.get("vsock").is_none());
+
+    let start = ["vm-config", "plain.sqsh", "--kernel", "vmlinux"];
+    for (more, message) in [
+        (&[][..], "--firecracker|--qemu"),
+        (&["--firecracker", "--qemu"], "cannot be used"),
+        (&["--firecracker", "--vsock", "3"], "Firecracker needs one"),
+        (&["--qemu", "--vsock", "3:/run/s"], "QEMU has none"),
+        (&["--firecracker", "--memory", "1K"], "whole MiB"),
+        (&["--firecracker", "--vcpus", "33"], "vcpus"),
+        (&["--firecracker", "--append", "a\nb"], "control character"),
+    ] {
+        let outcome = place.run([&start[..], more].concat());
+        assert_eq!(outcome.status, Some(2), "{more:?} {outcome:#?}");
+        assert!(outcome.stderr.contains(message), "{more:?} {outcome:#?}");
+    }
+}
+
+#[test]
+fn qemu_command_is_quoted_for_a_shell() {
+    let place = place();
+    let path = place.path("it's, sealed.sqsh");
+    fs::rename(place.path("sealed.sqsh"), &path).unwrap();
+    let arguments = [
+        "vm-config",
+        path.to_str().unwrap(),
+        "--qemu",
+        "--kernel",
+        "/srv/vmlinuz",
+        "--vsock",
+        "5",
+    ];
+    let words = place.run([&arguments[..], &["--json"]].concat()).json();
+    let words: Vec<_> = words
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    assert_eq!(words[..3], ["qemu-system-x86_64", "-M", "microvm"]);
+    let after = |option: &str| {
+        let at = words.iter().position(|word| *word == option).unwrap();
+        words[at + 1]
+    };
+    let file = path.to_str().unwrap().replace(',', ",,");
+    let drive = format!("if=none,id=root,format=raw,readonly=on,file={file}");
+    assert_eq!(after("-drive"), drive);
+    assert!(after("-append").contains("dm-mod.create=\"root,,,ro,0 "));
+    assert!(words.contains(&"vhost-vsock-device,guest-cid=5"));
+
+    // A shell reads the same words from the text.
+    let text = place.run(arguments);
+    let script = format!("printf '%s\\n' {}", text.line());
+    let shell = place.command("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(
+        String::from_utf8(shell.stdout).unwrap(),
+        words.join("\n") + "\n"
+    );
+}
+
+fn requires(place: &Place, artifact: &str, more: &[&str]) -> (Option<i32>, Value, String) {
+    let arguments = ["inspect", artifact, "--requires", "--json"];
+    let outcome = place.run([&arguments[..], more].concat());
+    let json = serde_json::from_str(&outcome.stdout).unwrap();
+    (outcome.status, json, outcome.stderr)
+}
+
+fn options(requires: &Value) -> Vec<&str> {
+    let list = requires["requires"].as_array().unwrap().iter();
+    list.flat_map(|need| need["options"].as_array().unwrap())
+        .map(|option| option.as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn required_kernel_options_are_those_of_this_artifact() {
+    let place = place();
+    let (status, plain, _) = requires(&place, "plain.sqsh", &[]);
+    assert_eq!(status, Some(0));
+    let plain = options(&plain);
+    assert!(
+        plain.contains(&"SQUASHFS_ZSTD") && plain.contains(&"SQUASHFS_XATTR"),
+        "{plain:?}"
+    );
+    assert!(
+        !plain.contains(&"DM_VERITY") && !plain.contains(&"SQUASHFS_ZLIB"),
+        "{plain:?}"
+    );
+    let (_, sealed, _) = requires(&place, "sealed.sqsh", &[]);
+    let sealed = options(&sealed);
+    for option in [
+        "SQUASHFS_ZLIB",
+        "MD",
+        "BLK_DEV_DM",
+        "DM_INIT",
+        "DM_VERITY",
+        "CRYPTO_SHA256",
+    ] {
+        assert!(sealed.contains(&option), "{option}");
+    }
+    assert!(!sealed.contains(&"SQUASHFS_ZSTD"), "{sealed:?}");
+    let (_, initramfs, _) = requires(&place, "sealed.sqsh", &["--initramfs"]);
+    assert!(!options(&initramfs).contains(&"DM_INIT"));
+
+    // Every reason is a text of its own.
+    let text = place.run(["inspect", "sealed.sqsh", "--requires"]);
+    assert_eq!(
+        text.stdout.lines().count() + 1,
+        sealed.len(),
+        "one line names two options"
+    );
+    assert!(
+        text.stdout
+            .contains("CONFIG_ACPI or CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES")
+    );
+}
+
+#[test]
+fn missing_kernel_options_are_named_with_exit_1() {
+    let place = place();
+    let (_, sealed, _) = requires(&place, "sealed.sqsh", &[]);
+    let all: String = options(&sealed)
+        .iter()
+        .map(|option| format!("CONFIG_{option}=y\n"))
+        .collect();
+    let config = |text: &str| {
+        fs::write(place.path("config"), text).unwrap();
+        requires(&place, "sealed.sqsh", &["--kernel-config", "config"])
+    };
+    let (status, compared, stderr) = config(&all);
+    assert_eq!(status, Some(0), "{stderr}");
+    assert!(
+        compared["requires"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|need| need["met"] == true)
+    );
+
+    let without = all
+        .replace("CONFIG_DM_INIT=y", "# CONFIG_DM_INIT is not set")
+        .replace("CONFIG_SQUASHFS=y", "CONFIG_SQUASHFS=m")
+        .replace("CONFIG_ACPI=y\n", "");
+    let (status, compared, stderr) = config(&without);
+    assert_eq!(status, Some(1));
+    assert!(
+        stderr.contains("CONFIG_SQUASHFS, CONFIG_DM_INIT"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("a module counts as missing"), "{stderr}");
+    let missing = compared["requires"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|need| need["met"] == false);
+    let found: Vec<_> = missing.map(|need| need["found"].to_string()).collect();
+    assert_eq!(
+        found,
+        [
+            r#"{"option":"SQUASHFS","setting":"m"}"#,
+            r#"{"option":"DM_INIT","setting":"n"}"#
+        ]
+    );
+    let initramfs = ["--kernel-config", "config", "--initramfs"];
+    let (status, _, stderr) = requires(&place, "sealed.sqsh", &initramfs);
+    assert_eq!(status, Some(0), "{stderr}");
+
+    for (path, message) in [
+        ("agent", "not a kernel configuration"),
+        ("none", "cannot use the kernel"),
+    ] {
+        let outcome = place.run([
+            "inspect",
+            "sealed.sqsh",
+            "--requires",
+            "--kernel-config",
+            path,
+        ]);
+        assert_eq!(outcome.status, Some(1));
+        assert!(outcome.stderr.contains(message), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn printed_table_is_one_that_the_device_mapper_parses() {
+    // This kernel may have no dm-verity. `dmsetup` reads a table only to hand it to the kernel, so the oracle is
+    // `veritysetup dump`, which must name the same values.
+    let place = place();
+    let table = place
+        .run(["boot-args", "sealed.sqsh", "--table"])
+        .line()
+        .to_owned();
+    let fields: Vec<_> = table.split(' ').collect();
+    let verity = verity(&place);
+    let path: PathBuf = place.path("sealed.sqsh");
+    let offset = verity["hash_offset"].to_string();
+    let dump = Command::new("veritysetup")
+        .arg("dump")
+        .arg(path)
+        .args(["--hash-offset", &offset])
+        .output()
+        .unwrap();
+    assert!(dump.status.success(), "{dump:?}");
+    let dump = String::from_utf8(dump.stdout).unwrap();
+    let value = |name: &str| {
+        let line = dump
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap();
+        line.trim().to_owned()
+    };
+    assert_eq!(value("Data blocks:"), fields[8]);
+    assert_eq!(value("Salt:"), fields[12]);
+    assert_eq!(value("Hash algorithm:"), fields[10]);
+    assert_eq!(value("Hash type:"), fields[3]);
+    assert_eq!(value("UUID:"), verity["uuid"].as_str().unwrap());
+    assert_eq!(value("Data block size:"), "4096");
+    // The tree begins one block after its superblock.
+    let start: u64 = fields[9].parse().unwrap();
+    assert_eq!((start - 1) * 4096, verity["hash_offset"].as_u64().unwrap());
+    assert_eq!(
+        fields[1].parse::<u64>().unwrap() * 512,
+        verity["hash_offset"].as_u64().unwrap()
+    );
+}
