@@ -29,6 +29,7 @@ mod reuse;
 mod reuse_random;
 mod sealed;
 mod sealed_boot;
+mod sealed_evidence;
 mod secrets;
 mod sources;
 mod sqfs_fixture;

@@ -28,6 +28,7 @@
 //! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`layer::Limits`]: what can be chosen.
 //! - [`Record`], [`Key`], [`Verity`]: what an artifact says about itself.
 //! - [`layer`], [`flatten`]: the pure modules, for those with layers from elsewhere.
+//! - [`attest`]: a statement about what an artifact was made of, for others to sign.
 //! - [`tables`]: which names an image has, and whose bytes lie where.
 //! - [`boot_args`], [`kernel_requirements`]: what a kernel needs to boot an artifact; [`BOOT_ARGS`] is the line
 //!   of an artifact without a hash tree.
@@ -39,6 +40,7 @@ mod boot;
 mod build;
 mod candidate;
 mod error;
+mod evidence;
 mod feed;
 pub mod flatten;
 mod guest;
@@ -66,6 +68,7 @@ pub use boot::{
 pub use build::{Built, build};
 pub use candidate::Candidate;
 pub use error::Error;
+pub use evidence::{EvidenceError, attest};
 pub use guest::BOOT_ARGS;
 pub use options::{Agents, Injection, Options, SpoolOptions, StoreOptions};
 pub use progress::{Event, Progress};

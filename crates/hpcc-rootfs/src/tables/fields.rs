@@ -28,3 +28,8 @@ impl Fields<'_> {
         *head
     }
 }
+
+/// Without the bit that says that a block is stored as it is.
+pub(super) fn stored_length(word: u32) -> u64 {
+    u64::from(word & 0x00FF_FFFF)
+}

@@ -1,7 +1,7 @@
 //! Inodes, as far as they lead to names and contents.
 
 use super::error::Error;
-use super::fields::Fields;
+use super::fields::{Fields, stored_length};
 use super::metadata::Cursor;
 use super::opened::Tables;
 
@@ -50,9 +50,11 @@ pub(super) struct File {
     pub(super) start: u64,
     /// The fragment that its tail is in.
     pub(super) fragment: Option<u32>,
+    /// Where the tail begins in the decompressed fragment.
+    pub(super) offset: u32,
     /// The lengths of its blocks.
-    words: Cursor,
-    blocks: u64,
+    pub(super) words: Cursor,
+    pub(super) blocks: u64,
 }
 
 impl Tables<'_> {
@@ -126,18 +128,18 @@ impl Tables<'_> {
     }
 
     fn file(&mut self, extended: bool, mut cursor: Cursor) -> Result<File, Error> {
-        let (start, size, fragment);
+        let (start, size, fragment, offset);
         if extended {
             let bytes: [u8; 40] = self.metadata.read(&mut cursor)?;
             let mut fields = Fields(&bytes);
             (start, size) = (fields.u64(), fields.u64());
             let (_sparse, _links) = (fields.u64(), fields.u32());
-            fragment = fields.u32();
+            (fragment, offset) = (fields.u32(), fields.u32());
         } else {
             let bytes: [u8; 16] = self.metadata.read(&mut cursor)?;
             let mut fields = Fields(&bytes);
             (start, fragment) = (fields.u32().into(), fields.u32());
-            let _offset = fields.u32();
+            offset = fields.u32();
             size = fields.u32().into();
         }
         let fragment = Some(fragment).filter(|fragment| *fragment != NO_FRAGMENT);
@@ -146,6 +148,7 @@ impl Tables<'_> {
             size,
             start,
             fragment,
+            offset,
             words: cursor,
             blocks: match fragment {
                 Some(_) => size / block_size,
@@ -187,17 +190,18 @@ impl Tables<'_> {
 
     /// Where a fragment is, and how many bytes it takes.
     pub(super) fn fragment(&mut self, index: u32) -> Result<(u64, u64), Error> {
+        let (start, word) = self.fragment_word(index)?;
+        Ok((start, stored_length(word)))
+    }
+
+    /// Where a fragment is, and the word with its length and whether it is compressed.
+    pub(super) fn fragment_word(&mut self, index: u32) -> Result<(u64, u32), Error> {
         if index >= self.superblock.fragments {
             return Err(Error::Damaged("a fragment is not in its table"));
         }
         let (table, end) = (self.superblock.fragment_table, self.superblock.bytes_used);
         let bytes: [u8; 16] = self.metadata.element(table, index.into(), end)?;
         let mut fields = Fields(&bytes);
-        Ok((fields.u64(), stored_length(fields.u32())))
+        Ok((fields.u64(), fields.u32()))
     }
-}
-
-/// Without the bit that says that a block is stored as it is.
-fn stored_length(word: u32) -> u64 {
-    u64::from(word & 0x00FF_FFFF)
 }

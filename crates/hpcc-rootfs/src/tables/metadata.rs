@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::codec::{Codec, METADATA_SIZE};
 use super::error::Error;
+use super::fields::stored_length;
 use super::read_at::ReadAt;
 
 /// Blocks that are kept: 8 MiB of them.
@@ -18,6 +19,8 @@ pub(super) const WORK_MAX: u64 = 4 << 30;
 const READ_COST: u64 = 32;
 /// Set in a block's header where it is stored as it is.
 const RAW: u16 = 0x8000;
+/// Set in the word of a data block or a fragment where it is stored as it is.
+const RAW_DATA: u32 = 1 << 24;
 
 const TOO_MUCH_WORK: Error = Error::TooMuch {
     what: "steps of work",
@@ -172,6 +175,22 @@ impl<'s> Metadata<'s> {
                 Ok(place.insert(Block { bytes, next }))
             }
         }
+    }
+
+    /// Reads a data block or a fragment of at most `room` bytes, by the word with its length.
+    pub(super) fn data(&mut self, at: u64, word: u32, room: usize) -> Result<Vec<u8>, Error> {
+        let length = usize::try_from(stored_length(word)).unwrap_or(usize::MAX);
+        if length > room {
+            return Err(Error::Damaged("a block is longer than the block size"));
+        }
+        self.charge(32 * READ_COST + room as u64)?;
+        let mut stored = vec![0; length];
+        self.source.read_exact_at(&mut stored, at)?;
+        if word & RAW_DATA != 0 {
+            return Ok(stored);
+        }
+        self.charge(self.codec.cost(length))?;
+        self.codec.decompress(&stored, room)
     }
 
     /// Takes steps from what is left.

@@ -5,8 +5,8 @@
 //!                                           └─► block words, fragment entry      places of contents
 //! ```
 //!
-//! This is no file system: no content is read, no name is looked up, extended attributes are passed
-//! over. It is no oracle either; whether an image is what it should be is for readers to say that
+//! This is no file system: no name is looked up, extended attributes are passed over, and no content is read but that
+//! of the description that this program itself put into an image. It is no oracle either; whether an image is what it should be is for readers to say that
 //! nobody here wrote. It serves people: `inspect --tree`, and the names of files that damage hit.
 //!
 //! The tables may themselves be what is damaged, or made by somebody who means harm. So nothing is
@@ -18,6 +18,7 @@
 //! Layout and names are those of the kernel's `fs/squashfs/squashfs_fs.h`.
 
 mod codec;
+mod contents;
 mod entry;
 mod error;
 mod fields;

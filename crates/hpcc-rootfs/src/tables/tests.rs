@@ -130,6 +130,33 @@ fn every_name_is_found_with_what_it_leads_to() {
 }
 
 #[test]
+fn contents_of_a_file_are_read_from_blocks_holes_and_fragments() {
+    for compressor in codecs() {
+        let image = image(compressor);
+        let source = image.as_slice();
+        let read = |path: &[u8], max| Tables::open(&source).unwrap().contents(path, max);
+        for (path, expected) in [
+            ("/big", noise(10 * BLOCK, 1)),
+            ("/a/link to big", noise(10 * BLOCK, 1)),
+            ("/a/tailed", noise(2 * BLOCK + 100, 2)),
+            ("/a/tiny", b"tiny".to_vec()),
+            ("/a/zeros", vec![0; 3 * BLOCK]),
+            ("/empty", Vec::new()),
+        ] {
+            let found = read(path.as_bytes(), 10 * BLOCK).unwrap();
+            assert!(found == Some(expected), "{compressor}: {path}");
+        }
+        for path in [&b"/none"[..], b"/a", b"/dev/fifo", b"/z", b"big"] {
+            assert_eq!(read(path, 10 * BLOCK).unwrap(), None, "{compressor}");
+        }
+        assert!(matches!(
+            read(b"/big", 10 * BLOCK - 1),
+            Err(Error::TooMuch { .. })
+        ));
+    }
+}
+
+#[test]
 fn bytes_are_owned_by_those_whose_contents_they_are() {
     for compressor in codecs() {
         let image = image(compressor);
@@ -259,5 +286,9 @@ proptest! {
         let walked = walk(&image).is_ok();
         // Owners need what names don't: block words and the table of fragments.
         prop_assert!(walked || !owners(&image, 0..u64::MAX).complete);
+        let source = image.as_slice();
+        let read = Tables::open(&source).and_then(|mut tables| tables.contents(b"/a/tailed", 1 << 20));
+        let length = read.ok().flatten().map_or(0, |contents| contents.len());
+        prop_assert!(length <= 1 << 20);
     }
 }

@@ -67,6 +67,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         &["artifact", "candidate", "flatten", "layer", "untrusted"],
     ),
     ("boot", &["artifact"]),
+    ("evidence", &["artifact", "tables"]),
     ("summary", &["flatten", "timings"]),
     ("flatten", &["layer"]),
     ("artifact", &["staging", "tables", "untrusted"]),

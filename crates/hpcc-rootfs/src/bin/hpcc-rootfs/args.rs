@@ -9,6 +9,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use hpcc_rootfs::{Agents, Compressor, Injection, Options, Store};
 use ociget::{Digest, Platform};
 
+use crate::attest::Attest;
 use crate::boot_args::BootArgs;
 use crate::df::Df;
 use crate::injection;
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Path(PathOf),
     /// Show what an artifact was made from
     Inspect(Inspect),
+    /// Print an in-toto statement with SLSA provenance about an artifact, to be signed
+    Attest(Attest),
     /// Print the kernel command line that boots an artifact
     BootArgs(BootArgs),
     /// Print a virtual machine that boots an artifact, for its monitor

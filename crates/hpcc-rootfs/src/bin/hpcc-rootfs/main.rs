@@ -4,6 +4,7 @@
 //! results on stdout, everything else on stderr. All of it passes through `output`.
 
 mod args;
+mod attest;
 mod boot_args;
 mod build;
 mod df;
@@ -71,6 +72,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         Command::List(command) => list::run(global, command),
         Command::Path(command) => path::run(global, command),
         Command::Inspect(command) => inspect::run(global, command),
+        Command::Attest(command) => attest::run(global, command),
         Command::BootArgs(command) => boot_args::run(global, command),
         Command::VmConfig(command) => vm_config::run(global, command),
         Command::Verify(command) => verify::run(global, command),

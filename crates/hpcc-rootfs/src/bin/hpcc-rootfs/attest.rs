@@ -1,0 +1,23 @@
+//! `hpcc-rootfs attest`.
+
+use anyhow::Context as _;
+use clap::Args as ClapArgs;
+
+use crate::args::Global;
+use crate::subject::Subject;
+use crate::{output, render, subject};
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Attest {
+    /// The artifact, by digest, prefix of a digest, reference or path
+    #[arg(value_name = "NAME")]
+    subject: Subject,
+}
+
+/// Prints the statement as one line, with `--json` or without: what is signed must not depend on how it is shown.
+pub(crate) fn run(global: &Global, command: &Attest) -> anyhow::Result<()> {
+    let (path, file, _) = subject::open(global, &command.subject)?;
+    let statement = hpcc_rootfs::attest(&file)
+        .with_context(|| format!("cannot attest {}", output::path(&path)))?;
+    render::document(&statement)
+}

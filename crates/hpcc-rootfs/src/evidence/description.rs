@@ -1,0 +1,79 @@
+//! What the build wrote into the image about the image.
+
+use std::fs::File;
+
+use ociget::Digest;
+use serde::Deserialize;
+
+use super::error::EvidenceError;
+use crate::tables::Tables;
+
+/// Where the description is.
+const PATH: &[u8] = b"/.hpcc/image.json";
+/// Bytes of it: those of the largest config that a client accepts, escaped, and some more.
+const LENGTH_MAX: usize = 64 << 20;
+
+/// Where the image's config is, byte for byte. Artifacts of format 2 and before have no such file.
+const CONFIG: &[u8] = b"/.hpcc/image-config.json";
+
+/// What the build wrote into the image about what it was made of.
+#[derive(Debug)]
+pub(super) struct Description {
+    image: ImageText,
+    /// SHA-256 of the image's config, if the artifact holds it.
+    pub(super) config: Option<Digest>,
+}
+
+/// The parts of `/.hpcc/image.json` that name what the image was made of.
+#[derive(Debug, Deserialize)]
+struct ImageText {
+    identity: String,
+    manifest: String,
+    /// Oldest first.
+    layers: Vec<LayerText>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LayerText {
+    digest: String,
+    diff_id: String,
+}
+
+/// A layer of the image.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// Of the blob that the registry holds.
+    pub(super) blob: Digest,
+    /// Of the tar in it.
+    pub(super) diff_id: Digest,
+}
+
+impl Description {
+    pub(super) fn read(artifact: &File) -> Result<Self, EvidenceError> {
+        let read = |path| Tables::open(artifact)?.contents(path, LENGTH_MAX);
+        let contents = read(PATH)?.ok_or(EvidenceError::Description("does not exist"))?;
+        let image = serde_json::from_slice(&contents)
+            .map_err(|_| EvidenceError::Description("does not have the expected members"))?;
+        let config = read(CONFIG)?.map(|config| Digest::of(&config));
+        Ok(Self { image, config })
+    }
+
+    /// Whether it describes the image with these digests.
+    pub(super) fn is_of(&self, identity: &Digest, manifest: &Digest) -> bool {
+        self.image.identity == identity.to_string() && self.image.manifest == manifest.to_string()
+    }
+
+    pub(super) fn layers(&self) -> Result<Vec<Layer>, EvidenceError> {
+        let digest = |text: &str| {
+            let digest = text.parse();
+            digest.map_err(|_| EvidenceError::Description("names a layer by no digest"))
+        };
+        let layer = |layer: &LayerText| {
+            Ok(Layer {
+                blob: digest(&layer.digest)?,
+                diff_id: digest(&layer.diff_id)?,
+            })
+        };
+        self.image.layers.iter().map(layer).collect()
+    }
+}

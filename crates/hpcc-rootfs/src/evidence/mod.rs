@@ -1,0 +1,17 @@
+//! What an artifact was made of, as a statement that others can sign and check.
+//!
+//! ```text
+//!  record ─► key: image, options, agent, injected files ─┐
+//!  /.hpcc/image.json in the image: config, layers ───────┼─► in-toto statement, SLSA provenance
+//!  the file ─► verified, SHA-256 ────────────────────────┘
+//! ```
+//!
+//! A statement is a function of the artifact: no clock, no host, no path, no network. Whoever builds the same artifact again
+//! gets the same statement.
+
+mod description;
+mod error;
+mod statement;
+
+pub use error::EvidenceError;
+pub use statement::attest;

@@ -1,0 +1,155 @@
+//! The statement: in-toto Statement v1 with the predicate SLSA Provenance v1.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use ociget::Digest;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::description::Description;
+use super::error::EvidenceError;
+use crate::artifact::{self, Key, Record, Verity};
+
+const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+const PREDICATE: &str = "https://slsa.dev/provenance/v1";
+/// Package URLs, because the fields must be URIs and the program has no address of its own. Which parameters and
+/// dependencies a statement has is described in `docs/evidence.md`.
+const BUILDER: &str = "pkg:cargo/hpcc-rootfs";
+const BUILD_TYPE: &str = "pkg:cargo/hpcc-rootfs#artifact/v1";
+/// Bytes that are read at a time.
+const PIECE: usize = 1 << 20;
+
+/// Verifies an artifact in full and returns a statement about it as one line of JSON, whose members are sorted.
+///
+/// The subject is the file with its SHA-256. The statement is a function of the artifact alone.
+///
+/// # Errors
+/// [`EvidenceError`] if the artifact is damaged or cannot be read.
+pub fn attest(artifact: &File) -> Result<String, EvidenceError> {
+    let record = Record::read(artifact)?;
+    let damage = artifact::verify(artifact, &record)?;
+    if !damage.is_empty() {
+        let ranges: Vec<_> = damage.iter().map(ToString::to_string).collect();
+        return Err(EvidenceError::Damaged(ranges.join("; ")));
+    }
+    let description = Description::read(artifact)?;
+    if !description.is_of(&record.key.identity, &record.key.manifest) {
+        return Err(EvidenceError::Description("describes another image"));
+    }
+    let statement = statement(&record, &sha256(artifact)?, &description)?;
+    Ok(statement.to_string())
+}
+
+fn statement(
+    record: &Record,
+    sha256: &str,
+    description: &Description,
+) -> Result<Value, EvidenceError> {
+    let key = &record.key;
+    let identity = &key.identity;
+    let mut annotations = json!({ "blake3-root": record.root() });
+    if let Some(verity) = &record.verity {
+        annotations["dm-verity-root"] = verity.root().into();
+    }
+    let byproducts: Vec<_> = record.verity.iter().map(byproduct).collect();
+    Ok(json!({
+        "_type": STATEMENT,
+        "subject": [{
+            "name": format!("{}-{}.sqsh", identity.algorithm().as_str(), identity.hex()),
+            "digest": { "sha256": sha256 },
+            "annotations": annotations,
+        }],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": parameters(key)?,
+                "internalParameters": { "format": key.format },
+                "resolvedDependencies": dependencies(key, description)?,
+            },
+            "runDetails": {
+                "builder": {
+                    "id": BUILDER,
+                    "version": { "format": key.format.to_string() },
+                },
+                "byproducts": byproducts,
+            },
+        },
+    }))
+}
+
+/// Returns the options in a key by their names there: what a user chose, apart from files.
+fn parameters(key: &Key) -> Result<Value, EvidenceError> {
+    let mut parameters = serde_json::to_value(key).map_err(io::Error::other)?;
+    if let Some(members) = parameters.as_object_mut() {
+        for elsewhere in ["format", "identity", "manifest", "agent", "injected"] {
+            members.remove(elsewhere);
+        }
+        members.insert("image".to_owned(), key.identity.to_string().into());
+    }
+    Ok(parameters)
+}
+
+/// What the bytes came from.
+fn dependencies(key: &Key, description: &Description) -> Result<Vec<Value>, EvidenceError> {
+    let mut dependencies = vec![
+        descriptor("image", &key.identity),
+        descriptor("manifest", &key.manifest),
+    ];
+    if let Some(config) = &description.config {
+        dependencies.push(descriptor("config", config));
+    }
+    for (number, layer) in description.layers()?.iter().enumerate() {
+        let mut descriptor = descriptor(&format!("layer {number}"), &layer.blob);
+        descriptor["annotations"] = json!({ "diffId": layer.diff_id.to_string() });
+        dependencies.push(descriptor);
+    }
+    if let Some(agent) = &key.agent {
+        dependencies.push(descriptor("/.hpcc/agent", agent));
+    }
+    for file in &key.injected {
+        let mut descriptor = descriptor(&format!("/.hpcc/{}", file.path), &file.digest);
+        descriptor["annotations"] = json!({ "mode": format!("{:o}", file.mode) });
+        dependencies.push(descriptor);
+    }
+    Ok(dependencies)
+}
+
+/// The hash tree, for tools that replace the subject by one of their own.
+fn byproduct(verity: &Verity) -> Value {
+    json!({
+        "name": "dm-verity root",
+        "digest": { "sha256": verity.root() },
+        "annotations": {
+            "salt": verity.salt(),
+            "uuid": verity.uuid(),
+            "dataBlocks": verity.data_blocks,
+            "hashOffset": verity.hash_offset,
+        },
+    })
+}
+
+fn descriptor(name: &str, digest: &Digest) -> Value {
+    json!({ "name": name, "digest": { digest.algorithm().as_str(): digest.hex() } })
+}
+
+/// Returns the SHA-256 of a file from its first byte on.
+fn sha256(file: &File) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let (mut buffer, mut offset) = (vec![0; PIECE], 0);
+    loop {
+        match file.read_at(&mut buffer, offset) {
+            Ok(0) => break,
+            Ok(read) => {
+                hasher.update(buffer.get(..read).unwrap_or_default());
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let digest = hasher.finalize();
+    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,70 @@
+//! Contents of one small file: the description that this program put into an image.
+
+use std::ops::ControlFlow;
+
+use super::error::Error;
+use super::fields::stored_length;
+use super::inode::{Content, File};
+use super::opened::Tables;
+
+impl Tables<'_> {
+    /// Returns the contents of the regular file with this path, or `None` if there is none. The path begins with a
+    /// slash, and no symlink is followed.
+    ///
+    /// # Errors
+    /// Returns [`Error`] if the tables can't be read up to there, or the file has more than `max` bytes.
+    pub(crate) fn contents(&mut self, path: &[u8], max: usize) -> Result<Option<Vec<u8>>, Error> {
+        let found = self.inodes(|tables, found, inode| match &inode.content {
+            Content::File(file) if found == path => {
+                tables.read_file(file, max).map(ControlFlow::Break)
+            }
+            _ => Ok(ControlFlow::Continue(())),
+        })?;
+        Ok(match found {
+            ControlFlow::Break(contents) => Some(contents),
+            ControlFlow::Continue(()) => None,
+        })
+    }
+
+    fn read_file(&mut self, file: &File, max: usize) -> Result<Vec<u8>, Error> {
+        let damaged = |what| Err(Error::Damaged(what));
+        let size = usize::try_from(file.size).ok().filter(|size| *size <= max);
+        let size = size.ok_or(Error::TooMuch {
+            what: "bytes of a file",
+            max: max as u64,
+        })?;
+        let room = usize::try_from(self.superblock.block_size).unwrap_or(usize::MAX);
+        let mut contents = Vec::new();
+        let (mut words, mut at) = (file.words.clone(), file.start);
+        for _ in 0..file.blocks {
+            let length = room.min(size - contents.len());
+            let word = u32::from_le_bytes(self.metadata.read(&mut words)?);
+            let stored = stored_length(word);
+            if stored == 0 {
+                contents.resize(contents.len() + length, 0);
+                continue;
+            }
+            let block = self.metadata.data(at, word, room)?;
+            if block.len() != length {
+                return damaged("a block has another length than its file says");
+            }
+            contents.extend_from_slice(&block);
+            at = at.saturating_add(stored);
+        }
+        let tail = size - contents.len();
+        if let Some(index) = file.fragment.filter(|_| tail > 0) {
+            let (start, word) = self.fragment_word(index)?;
+            let fragment = self.metadata.data(start, word, room)?;
+            let offset = usize::try_from(file.offset).unwrap_or(usize::MAX);
+            let end = offset.saturating_add(tail);
+            let Some(bytes) = fragment.get(offset..end) else {
+                return damaged("a tail lies behind the end of its fragment");
+            };
+            contents.extend_from_slice(bytes);
+        }
+        match contents.len() == size {
+            true => Ok(contents),
+            false => damaged("a file is shorter than it says"),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! `attest`: a statement about what an artifact was made of.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use test_support::image::{Image, Index, Layer, Store};
+use test_support::oracle::json_schema;
+use test_support::registry::Registry;
+
+use crate::cli::{self, Place};
+
+const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/statement.schema.json");
+const PAGE: &str = include_str!("../../docs/evidence.md");
+
+/// What `sha256sum` says about a file.
+fn sha256sum(path: &Path) -> String {
+    let output = Command::new("sha256sum").arg(path).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split(' ')
+        .next()
+        .unwrap()
+        .trim_start_matches('\\')
+        .to_owned()
+}
+
+fn layers() -> [Layer; 2] {
+    [
+        Layer::new().file("etc/hostname", "guest\n"),
+        Layer::new().file("app", vec![7; 300_000]),
+    ]
+}
+
+/// An image in an index, its reference, and the digests of index and manifest.
+fn serve() -> (Registry, String, [String; 2]) {
+    let mut store = Store::new();
+    let image = layers().into_iter().fold(Image::new(), Image::layer);
+    let manifest = image.add_to(&mut store).digest;
+    let index = Index::new().image(image).add_to(&mut store).digest;
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/image@{index}", registry.addr());
+    (registry, reference, [index, manifest])
+}
+
+fn dependency<'s>(statement: &'s Value, name: &str) -> &'s Value {
+    let all = &statement["predicate"]["buildDefinition"]["resolvedDependencies"];
+    let mut all = all.as_array().unwrap().iter();
+    all.find(|one| one["name"] == name).unwrap()
+}
+
+fn hex(digest: &str) -> &str {
+    digest.strip_prefix("sha256:").unwrap()
+}
+
+#[test]
+fn statement_names_what_went_in_and_what_came_out() {
+    let (_registry, reference, [index, manifest]) = serve();
+    let place = Place::new();
+    fs::write(place.path("token"), "of the host").unwrap();
+    let more = [
+        "--verity",
+        "--json",
+        "--inject",
+        "token:/.hpcc/secrets/token:400",
+    ];
+    let pulled = place.pull(&reference, &more).json();
+    let outcome = place.run(["attest", &index]);
+    let text = outcome.line();
+    let statement: Value = serde_json::from_str(text).unwrap();
+    fs::write(place.path("statement.json"), text).unwrap();
+    json_schema::validate(SCHEMA.as_ref(), &[place.path("statement.json")]).unwrap();
+    // Sorted members, no blanks.
+    assert_eq!(serde_json::to_string(&statement).unwrap(), text);
+    assert!(text.starts_with(
+        r#"{"_type":"https://in-toto.io/Statement/v1","predicate":{"buildDefinition""#
+    ));
+
+    let artifact = Path::new(pulled["path"].as_str().unwrap());
+    let subject = &statement["subject"][0];
+    assert_eq!(subject["digest"]["sha256"], sha256sum(artifact));
+    assert_eq!(
+        subject["name"],
+        artifact.file_name().unwrap().to_str().unwrap()
+    );
+    let verity = &pulled["record"]["verity"];
+    assert_eq!(subject["annotations"]["dm-verity-root"], verity["root"]);
+
+    for (name, digest) in [("image", &index), ("manifest", &manifest)] {
+        assert_eq!(
+            dependency(&statement, name)["digest"],
+            json!({ "sha256": hex(digest) })
+        );
+    }
+    for (number, layer) in layers().iter().enumerate() {
+        let found = dependency(&statement, &format!("layer {number}"));
+        assert_eq!(found["digest"]["sha256"], hex(&layer.blob_digest()));
+        assert_eq!(found["annotations"]["diffId"], layer.diff_id());
+    }
+    let agent = dependency(&statement, "/.hpcc/agent");
+    assert_eq!(agent["digest"]["sha256"], sha256sum(&place.agent()));
+    let token = dependency(&statement, "/.hpcc/secrets/token");
+    assert_eq!(token["digest"]["sha256"], sha256sum(&place.path("token")));
+    assert_eq!(token["annotations"]["mode"], "400");
+
+    let definition = &statement["predicate"]["buildDefinition"];
+    let key = &pulled["record"]["key"];
+    let parameters = json!({
+        "image": index,
+        "platform": key["platform"],
+        "compressor": key["compressor"],
+        "block_size": key["block_size"],
+        "tails": key["tails"],
+        "time": key["time"],
+        "verity": true,
+    });
+    for (name, value) in parameters.as_object().unwrap() {
+        assert_eq!(definition["externalParameters"][name], *value, "{name}");
+    }
+    assert_eq!(definition["internalParameters"]["format"], key["format"]);
+    let byproduct = &statement["predicate"]["runDetails"]["byproducts"][0];
+    assert_eq!(byproduct["digest"]["sha256"], verity["root"]);
+    assert_eq!(byproduct["annotations"]["salt"], verity["salt"]);
+}
+
+#[test]
+fn same_artifact_gives_the_same_statement_everywhere() {
+    let (_registry, reference, [index, _]) = serve();
+    let (one, two) = (Place::new(), Place::new());
+    one.pull(&reference, &[]);
+    two.pull(&reference, &["--threads", "1"]);
+    let statement = one.run(["attest", &index]).line().to_owned();
+    assert_eq!(two.run(["attest", &index, "--json"]).line(), statement);
+    // Neither name, place, times nor what the store remembers have a say.
+    let artifact = fs::read_dir(two.cache())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let artifact = artifact
+        .into_iter()
+        .find(|path| path.extension().is_some())
+        .unwrap();
+    fs::copy(artifact, two.path("a copy")).unwrap();
+    fs::remove_dir_all(two.cache()).unwrap();
+    let copied = cli::outcome(
+        two.command(cli::program())
+            .args(["attest", "a copy"])
+            .env("SOURCE_DATE_EPOCH", "1"),
+    );
+    assert_eq!(copied.line(), statement);
+    // Without a hash tree there is none to state.
+    let statement: Value = serde_json::from_str(&statement).unwrap();
+    assert_eq!(
+        statement["predicate"]["runDetails"]["byproducts"],
+        json!([])
+    );
+    assert!(
+        statement["subject"][0]["annotations"]
+            .get("dm-verity-root")
+            .is_none()
+    );
+    let definition = &statement["predicate"]["buildDefinition"];
+    assert!(definition["externalParameters"].get("verity").is_none());
+}
+
+#[test]
+fn nothing_is_stated_about_a_damaged_artifact() {
+    let (_registry, reference, [index, _]) = serve();
+    let place = Place::new();
+    let path = place.pull(&reference, &["--verity"]).line().to_owned();
+    let length = place.run(["inspect", &index, "--json"]).json()["record"]["image_length"]
+        .as_u64()
+        .unwrap();
+    for (offset, part) in [(150, "data"), (length + 600, "verity superblock")] {
+        let file = fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&path)
+            .unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).unwrap();
+        file.write_all_at(&[!byte[0]], offset).unwrap();
+        let outcome = place.run(["attest", &index]);
+        assert_eq!(outcome.status, Some(1));
+        assert_eq!(outcome.stdout, "");
+        assert!(outcome.stderr.contains(part), "{outcome:#?}");
+        file.write_all_at(&byte, offset).unwrap();
+    }
+    fs::write(place.path("other"), "no artifact").unwrap();
+    let outcome = place.run(["attest", "other"]);
+    assert_eq!(outcome.status, Some(1));
+    assert_eq!(place.run(["attest", &index]).status, Some(0));
+}
+
+/// The fenced block of the page that begins with this line.
+fn recipe(start: &str) -> &'static str {
+    let blocks = PAGE.split("```sh\n").skip(1);
+    let mut blocks = blocks.map(|block| block.split("```").next().unwrap());
+    blocks.find(|block| block.starts_with(start)).unwrap()
+}
+
+#[test]
+fn recipe_with_openssl_signs_and_verifies() {
+    let (_registry, reference, [index, _]) = serve();
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let directory = cli::program().parent().unwrap().to_str().unwrap();
+    let search = format!("{directory}:{}", std::env::var("PATH").unwrap());
+    let run = |script: &str| {
+        let mut command = place.command("sh");
+        command
+            .args(["-euc", script])
+            .env("PATH", &search)
+            .env("ARTIFACT", &path);
+        cli::outcome(&mut command)
+    };
+    let signed = run(recipe("openssl genpkey"));
+    assert_eq!(signed.status, Some(0), "{signed:#?}");
+    let verify = recipe("openssl dgst -sha256 -verify");
+    assert_eq!(run(verify).status, Some(0));
+    let envelope: Value =
+        serde_json::from_slice(&fs::read(place.path("statement.dsse.json")).unwrap()).unwrap();
+    assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
+    let decode = run("cut -d'\"' -f8 statement.dsse.json | openssl base64 -d -A");
+    assert_eq!(decode.stdout, place.run(["attest", &index]).stdout);
+    // Another artifact, and another statement.
+    fs::write(place.path("statement.json"), "{}\n").unwrap();
+    assert_ne!(run(verify).status, Some(0));
+}
