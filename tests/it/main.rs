@@ -30,6 +30,7 @@ mod reuse_random;
 mod sealed;
 mod sealed_boot;
 mod sealed_evidence;
+mod sealed_fs_verity;
 mod secrets;
 mod sources;
 mod sqfs_fixture;

@@ -73,6 +73,7 @@ pub use guest::BOOT_ARGS;
 pub use options::{Agents, Injection, Options, SpoolOptions, StoreOptions};
 pub use progress::{Event, Progress};
 pub use sqfs_writer::Compressor;
+pub use staging::FsVerity;
 pub use store::{
     Artifact, ArtifactUsage, Bounds, Collected, ImageStore, LayerUsage, Lease, Pulled, Pulling,
     Store, Usage, open_artifact, read_record, verify_file,

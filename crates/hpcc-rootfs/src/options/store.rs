@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::staging::FsVerity;
+
 /// How the store treats the disk that it is on. None of it changes a byte of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,6 +23,9 @@ pub struct StoreOptions {
     /// Stores of somebody else, from whose artifacts layers may be taken as well; none by default. They are read and
     /// never written, under the same rules for trust. One that is missing or not trusted is passed over.
     pub seeds: Vec<PathBuf>,
+    /// Whether the file system is to refuse changed blocks of an artifact; [`FsVerity::Off`] by default. An existing
+    /// artifact gets it when it is pulled the next time.
+    pub fs_verity: FsVerity,
 }
 
 impl Default for StoreOptions {
@@ -31,6 +36,7 @@ impl Default for StoreOptions {
             reuse: true,
             offline: false,
             seeds: Vec::new(),
+            fs_verity: FsVerity::Off,
         }
     }
 }

@@ -13,6 +13,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::files::{Files, Kernel};
+use super::fs_verity::FsVerity;
 use super::staged_file::{StagedFile, Staging};
 use crate::artifact::{
     ArtifactWriter, CHUNK, Digests, ImageOptions, Key, Record, SUPERBLOCK, verify,
@@ -212,6 +213,60 @@ fn a_failing_call_is_reported_and_leaves_nothing() {
                 assert_eq!(fs::read(&path).unwrap(), b"old", "{case}");
             }
         }
+    }
+}
+
+/// A file system with fs-verity that takes it with this result.
+#[derive(Debug)]
+struct Protecting {
+    result: Result<(), io::ErrorKind>,
+    calls: Mutex<Vec<&'static str>>,
+}
+
+impl Files for Protecting {
+    fn sync(&self, file: &File) -> Result<(), Errno> {
+        self.calls.lock().unwrap().push("sync");
+        Kernel.sync(file)
+    }
+
+    fn enable_verity(&self, file: &File) -> io::Result<()> {
+        self.calls.lock().unwrap().push("enable");
+        // What the kernel asks of the file: no descriptor that can write, and still one that is locked.
+        let flags = rustix::fs::fcntl_getfl(file)?;
+        assert!(!flags.intersects(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::WRONLY));
+        self.result.map_err(io::Error::from)
+    }
+
+    fn rename(&self, directory: &OwnedFd, from: &str, to: &OsStr) -> Result<(), Errno> {
+        self.calls.lock().unwrap().push("rename");
+        Kernel.rename(directory, from, to)
+    }
+}
+
+#[test]
+fn fs_verity_is_enabled_between_sync_and_name() {
+    let refused = Err(io::ErrorKind::Unsupported);
+    for (fs_verity, result, calls, names_left) in [
+        (FsVerity::Off, refused, &["sync", "rename"][..], 1),
+        (FsVerity::Auto, refused, &["sync", "enable", "rename"], 1),
+        (FsVerity::Auto, Ok(()), &["sync", "enable", "rename"], 1),
+        (FsVerity::On, Ok(()), &["sync", "enable", "rename"], 1),
+        (FsVerity::On, refused, &["sync", "enable"], 0),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let files = Arc::new(Protecting {
+            result,
+            calls: Mutex::default(),
+        });
+        let mut staging = Staging::new(0, None).with_fs_verity(fs_verity);
+        staging.files = Arc::clone(&files) as Arc<dyn Files>;
+        let mut staged = StagedFile::create(directory.path(), staging).unwrap();
+        staged.write_all_at(b"artifact", 0).unwrap();
+        let published = staged.publish(NAME.as_ref());
+        let case = format!("{fs_verity:?} {result:?}");
+        assert_eq!(published.is_ok(), names_left == 1, "{case}");
+        assert_eq!(*files.calls.lock().unwrap(), calls, "{case}");
+        assert_eq!(names(directory.path()).len(), names_left, "{case}");
     }
 }
 

@@ -4,11 +4,14 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{Advice, AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
+
+use super::fs_verity;
 
 /// One method a system call, each the kernel's own unless a test says otherwise.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
@@ -50,6 +53,17 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     /// Sets the permissions of a file, whatever the umask.
     fn permit(&self, file: &File, mode: Mode) -> Result<(), Errno> {
         rustix::fs::fchmod(file, mode)
+    }
+
+    /// Opens the same file once more, for reading alone.
+    fn reopen(&self, file: &File) -> Result<OwnedFd, Errno> {
+        let open_file = format!("/proc/self/fd/{}", file.as_raw_fd());
+        rustix::fs::open(open_file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    /// Has the file system refuse changed blocks of the file, which nobody may have open for writing.
+    fn enable_verity(&self, file: &File) -> io::Result<()> {
+        fs_verity::enable(file)
     }
 
     /// Makes the content durable.

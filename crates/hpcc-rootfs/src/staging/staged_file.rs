@@ -31,6 +31,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::files::{Files, Kernel};
+use super::fs_verity::FsVerity;
 use super::stop::Stop;
 
 /// Bytes written between two looks at the free space.
@@ -84,6 +85,8 @@ pub(crate) struct Staging {
     by_umask: bool,
     /// The system calls.
     pub(crate) files: Arc<dyn Files>,
+    /// Whether the file gets fs-verity before it gets its name.
+    fs_verity: FsVerity,
 }
 
 impl Staging {
@@ -95,7 +98,13 @@ impl Staging {
             held,
             by_umask: false,
             files: Arc::new(Kernel),
+            fs_verity: FsVerity::Off,
         }
+    }
+
+    /// The same with fs-verity.
+    pub(crate) fn with_fs_verity(self, fs_verity: FsVerity) -> Self {
+        Self { fs_verity, ..self }
     }
 
     /// For a file that the user names, outside of any store.
@@ -247,6 +256,7 @@ impl StagedFile {
     pub(crate) fn publish(mut self, name: &OsStr) -> io::Result<()> {
         self.permit()?;
         self.staging.files.sync(&self.file)?;
+        self.protect()?;
         self.rename(name)?;
         self.staging.files.sync_directory(&self.directory)?;
         Ok(())
@@ -256,6 +266,19 @@ impl StagedFile {
     pub(crate) fn publish_carelessly(mut self, name: &OsStr) -> io::Result<()> {
         self.permit()?;
         self.rename(name)
+    }
+
+    /// Enables fs-verity if that is wanted. It needs a file without writers, so this one is read-only from here on.
+    fn protect(&mut self) -> io::Result<()> {
+        if self.staging.fs_verity == FsVerity::Off {
+            return Ok(());
+        }
+        let files = Arc::clone(&self.staging.files);
+        // Dropping the old descriptor drops its lock. A file without a name cannot be swept meanwhile.
+        self.file = File::from(files.reopen(&self.file)?);
+        files.lock(&self.file)?;
+        let fs_verity = self.staging.fs_verity;
+        fs_verity.enable(&self.file, |file| files.enable_verity(file))
     }
 
     fn permit(&self) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! How a store comes to hold an image: what is there is looked at first, then whoever gets the lock
 //! builds.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tracing::{Instrument as _, Span};
 
 use super::handle::Store;
+use super::lease;
 use super::lock::BuildLock;
 use super::note::Note;
 use super::offline::{self, Nowhere};
@@ -25,7 +27,7 @@ use crate::guest::{Memory, Supplies};
 use crate::progress::Event;
 use crate::pull::{self, Destination};
 use crate::recall::Recording;
-use crate::staging::{Staging, Stop};
+use crate::staging::{FsVerity, Staging, Stop, enable_fs_verity};
 
 impl Store {
     /// Makes sure that the artifact of an image is in the store, and says where.
@@ -241,7 +243,8 @@ impl Store {
         let destination = Destination {
             directory: self.directory().to_owned(),
             name: name::artifact(&identity).into(),
-            staging: Staging::new(self.options().store.min_free, Some(Box::new(lock))),
+            staging: Staging::new(self.options().store.min_free, Some(Box::new(lock)))
+                .with_fs_verity(self.options().store.fs_verity),
             recall: Some((name::recall(&identity).into(), documents)),
         };
         let supplies = supplies.hashed()?;
@@ -301,6 +304,22 @@ impl Store {
             .map_err(|error| Error::store("lock", &directory.join(name::lock(identity)), error))
     }
 
+    /// Enables fs-verity on an existing artifact if that is wanted.
+    fn protect(&self, path: &Path) -> Result<(), Error> {
+        let fs_verity = self.options().store.fs_verity;
+        if fs_verity == FsVerity::Off {
+            return Ok(());
+        }
+        let failed = |source| Error::store("enable fs-verity on", path, source);
+        match lease::open(path).map_err(failed)? {
+            Some(file) => fs_verity
+                .enable(&File::from(file), enable_fs_verity)
+                .map_err(failed),
+            // Removed meanwhile.
+            None => Ok(()),
+        }
+    }
+
     /// The artifact, if it is there and its key says that a build would write the same bytes. Then
     /// its time of last use is now.
     fn up_to_date(
@@ -339,6 +358,7 @@ impl Store {
             let fields = record.key.difference(&key).join(", ");
             return outdated(&format!("built with another {fields}"));
         }
+        self.protect(&path)?;
         use_now(&path);
         let memory = supplies.memory(&note.supplies);
         if memory != note.supplies {

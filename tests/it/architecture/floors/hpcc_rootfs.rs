@@ -61,7 +61,10 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         "feed",
         &["flatten", "layer", "progress", "staging", "timings"],
     ),
-    ("options", &["artifact", "error", "layer", "progress"]),
+    (
+        "options",
+        &["artifact", "error", "layer", "progress", "staging"],
+    ),
     (
         "error",
         &["artifact", "candidate", "flatten", "layer", "untrusted"],

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use hpcc_rootfs::{Agents, Compressor, Injection, Options, Store};
+use hpcc_rootfs::{Agents, Compressor, FsVerity, Injection, Options, Store};
 use ociget::{Digest, Platform};
 
 use crate::attest::Attest;
 use crate::boot_args::BootArgs;
 use crate::df::Df;
+use crate::fs_verity;
 use crate::injection;
 use crate::limits::LimitArgs;
 use crate::list::List;
@@ -154,6 +155,10 @@ pub(crate) struct Pull {
     /// Bytes to leave free on the file system of the store [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     min_free: Option<u64>,
+    /// Have the file system refuse changed blocks of the artifact: off, auto (where it can), or on (fail
+    /// where it cannot) [default: off]
+    #[arg(long, value_name = "off|auto|on", value_parser = fs_verity::parse)]
+    fs_verity: Option<FsVerity>,
     #[command(flatten)]
     image_options: ImageArgs,
     #[command(flatten)]
@@ -334,6 +339,7 @@ impl Pull {
         if let Some(bytes) = self.min_free {
             options.store.min_free = bytes;
         }
+        options.store.fs_verity = self.fs_verity.unwrap_or_default();
         options.store.reuse = !self.no_reuse;
         options.store.offline = self.offline;
         options.store.seeds.clone_from(&self.seed);

@@ -4,10 +4,13 @@ use ociget::Digest;
 use serde_json::json;
 
 use crate::args::{Global, Inspect};
-use crate::{output, render, subject, tree};
+use crate::{output, render, requires, subject, tree};
 
 pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     let (path, file, record) = subject::open(global, &command.subject)?;
+    if command.requires.requires {
+        return requires::run(global, &command.requires, &path, &file, &record);
+    }
     let key = &record.key;
     let agent = key
         .agent

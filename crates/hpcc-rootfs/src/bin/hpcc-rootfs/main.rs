@@ -8,6 +8,7 @@ mod attest;
 mod boot_args;
 mod build;
 mod df;
+mod fs_verity;
 mod gc;
 mod injection;
 mod inspect;

@@ -27,6 +27,14 @@ pub(crate) fn print(global: &Global, json: &Value, lines: &[String]) -> anyhow::
     .context("cannot write to stdout")
 }
 
+/// Prints a JSON document as it is, in one line.
+pub(crate) fn document(json: &str) -> anyhow::Result<()> {
+    let mut stdout = output::stdout(Notation::Json);
+    writeln!(stdout, "{json}")
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")
+}
+
 pub(crate) fn path(global: &Global, path: &Path) -> anyhow::Result<()> {
     let path = output::path(path);
     print(
