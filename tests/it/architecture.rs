@@ -87,6 +87,16 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "pure: bytes by offset in, names out; nothing of the writer, whose mistakes it would share",
     ),
     (
+        "crates/hpcc-rootfs/src/artifact/verity",
+        &["std::fs", "crate::", "tokio"],
+        "pure: bytes in, a tree out",
+    ),
+    (
+        "crates/hpcc-rootfs/src/evidence",
+        &["SystemTime", "Instant", "std::env", "std::path", "tokio"],
+        "a statement is a function of the artifact: no clock, no host, no path",
+    ),
+    (
         "crates/hpcc-rootfs/src",
         &["std::process::Command", "process::Command"],
         "nothing is shelled out to",

@@ -155,8 +155,11 @@ fn generated_images_that_share_layers_equal_cold_builds() {
         content.write_layout(&at("layout")).unwrap();
         let source = format!("oci:{}", at("layout").display());
         fs::write(at("agent"), "#!/agent\n").unwrap();
-        let options = options(&mut random, &at("agent"));
+        let mut options = options(&mut random, &at("agent"));
         for digest in &images {
+            if random.once_in(4) {
+                options.image.verity = !options.image.verity;
+            }
             let store = Store::open(at("store"), options.clone()).unwrap();
             match random.below(8) {
                 0 => fs::write(at("agent"), format!("#!/agent {}\n", random.below(9))).unwrap(),

@@ -1,4 +1,4 @@
-//! Hostile artifacts, as `list`, `inspect` and `verify` read them: nothing panics, what is believed adds up, and no file
+//! Hostile artifacts, as `list`, `inspect`, `verify` and `attest` read them: nothing panics, what is believed adds up, and no file
 //! takes more memory than its record.
 //!
 //! The first byte says what is set right before the file is read, so that mutations get past the checksums, and how large a
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 
-use hpcc_rootfs::{CHUNK, read_record, verify_file};
+use hpcc_rootfs::{CHUNK, attest, read_record, verify_file};
 
 /// Of the end of the file: magic 8, version 4, length of the facts 4, length of the image 8, length of the hash
 /// tree 8, checksum 32.
@@ -41,7 +41,10 @@ pub fn check(input: &[u8]) {
         assert_eq!(record.root().len(), 64);
     }
     if file.as_file().metadata().unwrap().len() <= SMALL {
+        // It reads the tables and a file of an image that is what its record says.
+        let attested = attest(&File::open(file.path()).unwrap());
         let damage = verify_file(file.path());
+        assert!(attested.is_err() || damage.as_ref().is_ok_and(Vec::is_empty));
         assert_eq!(damage.is_ok(), record.is_ok(), "{damage:?} {record:?}");
         for damage in damage.unwrap_or_default() {
             assert!(damage.range.start < damage.range.end);

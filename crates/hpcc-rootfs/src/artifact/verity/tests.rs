@@ -45,14 +45,22 @@ impl Spill for Page {
     }
 }
 
-fn builder() -> TreeBuilder {
+fn builder(memory: usize, spills: &Memory) -> TreeBuilder {
     let manifest = Digest::of(b"manifest");
-    let spills = Memory::default();
-    TreeBuilder::new(Salt::of(&manifest), Uuid::of(&manifest), Box::new(spills))
+    let (salt, uuid) = (Salt::of(&manifest), Uuid::of(&manifest));
+    TreeBuilder::with_memory(memory, salt, uuid, Box::new(spills.clone()))
 }
 
 /// An image of some blocks, most of them zero, and its tree behind it.
 fn sealed(path: &Path, blocks: u64) -> (File, Verity) {
+    let spills = Memory::default();
+    let sealed = sealed_with(path, blocks, waiting::MEMORY, &spills);
+    assert_eq!(*spills.0.borrow(), 0);
+    sealed
+}
+
+/// The same with this much memory per level.
+fn sealed_with(path: &Path, blocks: u64, memory: usize, spills: &Memory) -> (File, Verity) {
     let file = File::options()
         .read(true)
         .write(true)
@@ -68,7 +76,7 @@ fn sealed(path: &Path, blocks: u64) -> (File, Verity) {
             .collect();
         file.write_all_at(&bytes, block * BLOCK as u64).unwrap();
     }
-    let mut builder = builder();
+    let mut builder = builder(memory, spills);
     let mut buffer = vec![0; FIRST];
     let mut offset = FIRST as u64;
     while offset < length {
@@ -136,7 +144,7 @@ fn tree_equals_veritysetup_format_at_every_size() {
 fn spilled_digests_give_the_same_tree() {
     // A level has 4 MiB in memory: 131 072 blocks, which are 512 MiB of data.
     let spills = Memory::default();
-    let mut waiting = waiting::Waiting::default();
+    let mut waiting = waiting::Waiting::new(waiting::MEMORY);
     let chunk = |n: u32| n.to_le_bytes().repeat(256 * DIGEST / 4);
     let chunks = 3 * 512 + 5;
     for n in 0..chunks {
@@ -154,6 +162,20 @@ fn spilled_digests_give_the_same_tree() {
     });
     visited.unwrap();
     assert_eq!(n, chunks);
+}
+
+#[test]
+fn trees_of_spilled_levels_are_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let blocks = 128 * 128 + 300;
+    let (_, expected) = sealed(&path("expected"), blocks);
+    // Two blocks of digests are in memory, and the lowest level has 131.
+    let spills = Memory::default();
+    let (_, verity) = sealed_with(&path("spilled"), blocks, 2 * BLOCK, &spills);
+    assert_eq!(*spills.0.borrow(), 1);
+    assert_eq!(verity, expected);
+    assert!(fs::read(path("spilled")).unwrap() == fs::read(path("expected")).unwrap());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::block::{BLOCK, digests};
 use super::facts::{Root, Salt, Uuid, Verity};
 use super::layout::Layout;
 use super::superblock;
-use super::waiting::{Spills, Waiting};
+use super::waiting::{MEMORY, Spills, Waiting};
 
 /// A tree over an image whose first bytes are known last.
 ///
@@ -18,16 +18,29 @@ pub(crate) struct TreeBuilder {
     /// Digests of all blocks after the first bytes.
     leaves: Waiting,
     blocks: u64,
+    /// Bytes of a level in memory.
+    memory: usize,
     spills: Box<dyn Spills>,
 }
 
 impl TreeBuilder {
     pub(crate) fn new(salt: Salt, uuid: Uuid, spills: Box<dyn Spills>) -> Self {
+        Self::with_memory(MEMORY, salt, uuid, spills)
+    }
+
+    /// Starts a tree of which `memory` bytes per level are in memory, a multiple of the length of a block.
+    pub(super) fn with_memory(
+        memory: usize,
+        salt: Salt,
+        uuid: Uuid,
+        spills: Box<dyn Spills>,
+    ) -> Self {
         Self {
             salt,
             uuid,
-            leaves: Waiting::default(),
+            leaves: Waiting::new(memory),
             blocks: 0,
+            memory,
             spills,
         }
     }
@@ -70,7 +83,7 @@ impl TreeBuilder {
         let mut level = self.leaves;
         for range in layout.levels() {
             let mut offset = hash_offset + range.start;
-            let mut above = Waiting::default();
+            let mut above = Waiting::new(self.memory);
             let mut visit = |piece: &[u8]| {
                 let mut blocks = piece.to_vec();
                 // Only the last piece of a level ends inside of a block.

@@ -7,7 +7,7 @@ use std::io;
 use super::block::PIECE;
 
 /// Bytes of a level in memory; a multiple of [`PIECE`].
-const MEMORY: usize = 4 << 20;
+pub(super) const MEMORY: usize = 4 << 20;
 
 /// A file that holds digests which memory has no room for.
 pub(crate) trait Spill: fmt::Debug {
@@ -34,17 +34,29 @@ pub(crate) trait Spills: fmt::Debug {
 }
 
 /// The digests of one level, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting {
     memory: Vec<u8>,
+    /// Bytes of `memory` from which on it is spilled.
+    limit: usize,
     spill: Option<Box<dyn Spill>>,
     spilled: u64,
 }
 
 impl Waiting {
+    /// Returns a level of which `limit` bytes are in memory, a multiple of the length of a block.
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            memory: Vec::new(),
+            limit,
+            spill: None,
+            spilled: 0,
+        }
+    }
+
     /// Appends digests.
     pub(super) fn push(&mut self, digests: &[u8], spills: &dyn Spills) -> io::Result<()> {
-        if self.memory.len() + digests.len() > MEMORY {
+        if self.memory.len() + digests.len() > self.limit {
             let spill = match &mut self.spill {
                 Some(spill) => spill,
                 None => self.spill.insert(spills.open()?),
