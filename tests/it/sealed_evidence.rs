@@ -33,21 +33,28 @@ fn layers() -> [Layer; 2] {
     ]
 }
 
-/// An image in an index, its reference, and the digests of index and manifest.
-fn serve() -> (Registry, String, [String; 2]) {
+/// An image in an index, its reference, and the digests of index, manifest and config.
+fn serve() -> (Registry, String, [String; 3]) {
     let mut store = Store::new();
     let image = layers().into_iter().fold(Image::new(), Image::layer);
     let manifest = image.add_to(&mut store).digest;
+    let document = store.get(&manifest).unwrap().1.bytes().unwrap();
+    let document: Value = serde_json::from_slice(&document).unwrap();
+    let config = document["config"]["digest"].as_str().unwrap().to_owned();
     let index = Index::new().image(image).add_to(&mut store).digest;
     let registry = Registry::serve(store).unwrap();
     let reference = format!("{}/image@{index}", registry.addr());
-    (registry, reference, [index, manifest])
+    (registry, reference, [index, manifest, config])
 }
 
 fn dependency<'s>(statement: &'s Value, name: &str) -> &'s Value {
+    find(statement, name).unwrap()
+}
+
+fn find<'s>(statement: &'s Value, name: &str) -> Option<&'s Value> {
     let all = &statement["predicate"]["buildDefinition"]["resolvedDependencies"];
     let mut all = all.as_array().unwrap().iter();
-    all.find(|one| one["name"] == name).unwrap()
+    all.find(|one| one["name"] == name)
 }
 
 fn hex(digest: &str) -> &str {
@@ -56,7 +63,7 @@ fn hex(digest: &str) -> &str {
 
 #[test]
 fn statement_names_what_went_in_and_what_came_out() {
-    let (_registry, reference, [index, manifest]) = serve();
+    let (_registry, reference, [index, manifest, config]) = serve();
     let place = Place::new();
     fs::write(place.path("token"), "of the host").unwrap();
     let more = [
@@ -93,6 +100,13 @@ fn statement_names_what_went_in_and_what_came_out() {
             json!({ "sha256": hex(digest) })
         );
     }
+    // Artifacts of format 2 do not hold the config.
+    let config = json!({ "sha256": hex(&config) });
+    let expected = (hpcc_rootfs::FORMAT > 2).then_some(&config);
+    assert_eq!(
+        find(&statement, "config").map(|found| &found["digest"]),
+        expected
+    );
     for (number, layer) in layers().iter().enumerate() {
         let found = dependency(&statement, &format!("layer {number}"));
         assert_eq!(found["digest"]["sha256"], hex(&layer.blob_digest()));
@@ -126,7 +140,7 @@ fn statement_names_what_went_in_and_what_came_out() {
 
 #[test]
 fn same_artifact_gives_the_same_statement_everywhere() {
-    let (_registry, reference, [index, _]) = serve();
+    let (_registry, reference, [index, ..]) = serve();
     let (one, two) = (Place::new(), Place::new());
     one.pull(&reference, &[]);
     two.pull(&reference, &["--threads", "1"]);
@@ -165,7 +179,7 @@ fn same_artifact_gives_the_same_statement_everywhere() {
 
 #[test]
 fn nothing_is_stated_about_a_damaged_artifact() {
-    let (_registry, reference, [index, _]) = serve();
+    let (_registry, reference, [index, ..]) = serve();
     let place = Place::new();
     let path = place.pull(&reference, &["--verity"]).line().to_owned();
     let length = place.run(["inspect", &index, "--json"]).json()["record"]["image_length"]
@@ -201,7 +215,7 @@ fn recipe(start: &str) -> &'static str {
 
 #[test]
 fn recipe_with_openssl_signs_and_verifies() {
-    let (_registry, reference, [index, _]) = serve();
+    let (_registry, reference, [index, ..]) = serve();
     let place = Place::new();
     let path = place.pull(&reference, &[]).line().to_owned();
     let directory = cli::program().parent().unwrap().to_str().unwrap();
