@@ -348,3 +348,94 @@ fn df_says_what_artifacts_take_and_share() {
     let usage = place.run(["df", "--json"]).json();
     assert_eq!(usage["artifacts"][0]["layers"]["shared"], 0);
 }
+
+/// Whitespace as one space, and what differs from run to run as `…`.
+fn normal(text: &str, changing: &[&str]) -> String {
+    let mut text = text.to_owned();
+    for change in changing {
+        text = text.replace(change, "…");
+    }
+    let line = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.lines().map(|text| line(text) + "\n").collect()
+}
+
+#[test]
+fn list_and_inspect_are_those_of_the_snapshot() {
+    let mut store = Store::new();
+    let image = Image::new()
+        .layer(Layer::new().file("etc/hostname", "guest\n"))
+        .env("GREETING=hello world")
+        .entrypoint(&["/bin/sh", "-c"])
+        .cmd(&["echo \u{1b}[31m"])
+        .edit_config(|config| {
+            config["config"]["User"] = json!("1000:staff");
+            config["config"]["ExposedPorts"] = json!({ "80/tcp": {} });
+        })
+        .add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let place = Place::new();
+    let reference = format!("{}/image:latest", registry.addr());
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let host = registry.addr().to_string();
+    let inspected = place.run(["inspect", &reference, "--json"]).json();
+    let root = inspected["record"]["root"].as_str().unwrap();
+    let agent = inspected["record"]["key"]["agent"].as_str().unwrap();
+    let layer = inspected["image"]["layers"][0]["digest"].as_str().unwrap();
+    let changing = [
+        &path,
+        &host,
+        &image.digest,
+        root,
+        agent,
+        layer,
+        &agent[7..19],
+    ];
+    let text = place.run(["inspect", &reference]).stdout;
+    let text = normal(&text, &changing);
+    let expected = [
+        "path …",
+        "identity …",
+        "agent …",
+        "compressor zstd 3",
+        "root blake3:…",
+        "verity none",
+        "source …/image:latest",
+        "entrypoint [\"/bin/sh\",\"-c\"]",
+        "cmd [\"echo \\u001b[31m\"]",
+        "user 1000:staff",
+        "working dir -",
+        "env GREETING=hello world",
+        "layer …",
+        "superblock 96 B",
+    ];
+    let mut lines = text.lines();
+    for line in expected {
+        assert!(lines.any(|found| found == line), "{line}: {text}");
+    }
+    assert!(text.contains(" files (zstd 3)\n"), "{text}");
+    assert_eq!(inspected["source"], reference);
+    assert_eq!(
+        inspected["references"],
+        json!([format!("docker://{reference}")])
+    );
+    assert_eq!(inspected["image"]["config"]["user"], "1000:staff");
+    let contents = &inspected["contents"];
+    let parts = contents["parts"].as_array().unwrap().iter();
+    let bytes: u64 = parts.map(|part| part["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(bytes, inspected["record"]["image_length"]);
+    // The agent, the description and the file of the layer, at least.
+    assert!(contents["files"].as_u64() >= Some(3), "{contents}");
+
+    let listed = normal(&place.run(["list"]).stdout, &changing);
+    let row = listed.lines().nth(1).unwrap();
+    assert_eq!(
+        listed.lines().next(),
+        Some("DIGEST SIZE BUILT USED PLATFORM AGENT SOURCE")
+    );
+    assert!(
+        row.starts_with("… 8.00 KiB ") || row.starts_with("… 12.00 KiB "),
+        "{listed}"
+    );
+    assert!(row.ends_with(" linux/amd64 … …/image:latest"), "{listed}");
+}

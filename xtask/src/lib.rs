@@ -29,6 +29,7 @@ pub mod matrix;
 pub mod packages;
 pub mod policy;
 pub mod qemu;
+pub mod reference;
 pub mod test;
 pub mod torture;
 pub mod verify;

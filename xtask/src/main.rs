@@ -20,7 +20,7 @@ use xtask::qemu::Accel;
 use xtask::test::TestOptions;
 use xtask::torture::TortureOptions;
 use xtask::verify::{VerifyOptions, verify};
-use xtask::{bench, demo, fuzz, guest, matrix, packages, policy, test, torture};
+use xtask::{bench, demo, fuzz, guest, matrix, packages, policy, reference, test, torture};
 
 #[derive(Parser)]
 #[command(
@@ -56,6 +56,8 @@ enum Task {
     Probe,
     /// Installs the programs that the tests call
     Packages,
+    /// Writes the commands' part of docs/commands.md and the snapshot of all help from the program
+    Reference,
     /// Checks that the workspace builds with the oldest Rust that it promises
     Msrv,
 }
@@ -112,6 +114,7 @@ fn run(task: Task) -> Result<()> {
         }
         Task::Bench(options) => bench::bench(&options),
         Task::Packages => packages::install(),
+        Task::Reference => reference::write(),
         Task::Msrv => policy::msrv(),
     }
 }

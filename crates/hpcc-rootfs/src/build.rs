@@ -98,3 +98,12 @@ fn check_output(path: &Path) -> std::io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// Opens and hashes the agent and the injected files that `options` name, as a build does before anything
+/// else. A missing agent is fine.
+///
+/// # Errors
+/// [`Error::Agent`], [`Error::Injection`] and [`Error::Inject`].
+pub fn check_host_files(options: &Options) -> Result<(), Error> {
+    pull::check_supplies(options)
+}

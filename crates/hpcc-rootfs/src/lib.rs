@@ -65,7 +65,7 @@ pub use boot::{
     BootError, BootOptions, KernelConfig, KernelConfigError, KernelRequirement, Setting, boot_args,
     kernel_requirements, verity_table,
 };
-pub use build::{Built, build};
+pub use build::{Built, build, check_host_files};
 pub use candidate::Candidate;
 pub use error::Error;
 pub use evidence::{EvidenceError, attest};

@@ -72,6 +72,13 @@ pub(crate) fn source(
     Ok(request.open(&Client::new(network)?)?)
 }
 
+/// Opens and hashes the host's files, and does nothing with them.
+pub(crate) fn check_supplies(options: &Options) -> Result<(), Error> {
+    Supplies::open(options, false, &Stop::default())?
+        .hashed()
+        .map(drop)
+}
+
 /// What a source holds for the platform, verified down to manifest and config.
 pub(crate) async fn resolve(
     source: &dyn Source,

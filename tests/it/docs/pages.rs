@@ -11,6 +11,10 @@ const LINES_MAX: usize = 400;
 #[test]
 fn no_page_is_over_400_lines() {
     for page in book() {
+        // The program writes that one, and it is read one command at a time.
+        if page.path.ends_with("commands.md") {
+            continue;
+        }
         let lines = page.text.lines().count();
         assert!(lines <= LINES_MAX, "{}: {lines} lines", page.name());
     }

@@ -155,6 +155,19 @@ impl Store {
             .collect())
     }
 
+    /// Everything about one artifact, or `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`] if other users can write to the directory. What is wrong with the artifact is in
+    /// its [`Artifact::record`].
+    pub fn artifact(&self, digest: &Digest) -> Result<Option<Artifact>, Error> {
+        if !self.is_made("look into the store")? {
+            return Ok(None);
+        }
+        let (directory, trust) = (self.directory(), self.trust());
+        Ok(inventory::artifact(directory, digest.clone(), trust))
+    }
+
     /// The absolute path of the artifact of an image, whether it is built or not.
     #[must_use]
     pub fn path_for(&self, digest: &Digest) -> PathBuf {

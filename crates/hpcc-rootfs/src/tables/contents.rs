@@ -13,7 +13,7 @@ impl Tables<'_> {
     ///
     /// # Errors
     /// Returns [`Error`] if the tables can't be read up to there, or the file has more than `max` bytes.
-    pub(crate) fn contents(&mut self, path: &[u8], max: usize) -> Result<Option<Vec<u8>>, Error> {
+    pub fn contents(&mut self, path: &[u8], max: usize) -> Result<Option<Vec<u8>>, Error> {
         let found = self.inodes(|tables, found, inode| match &inode.content {
             Content::File(file) if found == path => {
                 tables.read_file(file, max).map(ControlFlow::Break)

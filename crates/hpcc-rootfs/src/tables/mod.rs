@@ -28,6 +28,7 @@ mod opened;
 mod owner;
 mod parts;
 mod read_at;
+mod sizes;
 mod superblock;
 #[cfg(test)]
 mod tests;
@@ -40,3 +41,4 @@ pub use opened::Tables;
 pub use owner::Owners;
 pub(crate) use parts::Map;
 pub use read_at::ReadAt;
+pub use sizes::Sizes;

@@ -35,6 +35,16 @@ impl Map {
         Self(parts)
     }
 
+    /// Returns the parts of an image of `length` bytes, each with the bytes that it takes.
+    pub(super) fn lengths(&self, length: u64) -> Vec<(&'static str, u64)> {
+        let ends = self.0.iter().skip(1).map(|(start, _)| *start);
+        let ends = ends.chain([length]);
+        let parts = self.0.iter().zip(ends);
+        let parts =
+            parts.map(|((start, name), end)| (*name, end.min(length).saturating_sub(*start)));
+        parts.filter(|(_, bytes)| *bytes > 0).collect()
+    }
+
     /// The parts that lie in a range.
     pub(crate) fn parts_in(&self, range: &Range<u64>) -> Vec<&'static str> {
         let ends = self.0.iter().skip(1).map(|(start, _)| *start);
@@ -75,5 +85,9 @@ mod tests {
         ] {
             assert_eq!(map.parts_in(&range), parts, "{range:?}");
         }
+        let lengths = map.lengths(12_288);
+        assert_eq!(lengths.iter().map(|(_, bytes)| bytes).sum::<u64>(), 12_288);
+        assert_eq!(lengths.first(), Some(&("superblock", 96)));
+        assert_eq!(lengths.last(), Some(&("padding", 3288)));
     }
 }

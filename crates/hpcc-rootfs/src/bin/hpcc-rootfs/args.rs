@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +11,10 @@ use ociget::{Digest, Platform};
 
 use crate::attest::Attest;
 use crate::boot_args::BootArgs;
+use crate::completions::{Completions, Man};
+use crate::config::show::Config;
 use crate::df::Df;
+use crate::doctor::options::Doctor;
 use crate::fs_verity;
 use crate::injection;
 use crate::limits::LimitArgs;
@@ -28,7 +31,20 @@ use crate::vm_config::VmConfig;
 /// Turn container images into squashfs root file systems that a microVM boots.
 #[derive(Debug, Parser)]
 // By name, because `clap` would repeat whatever the program was called as.
-#[command(version, bin_name = "hpcc-rootfs", max_term_width = 100)]
+#[command(
+    version,
+    bin_name = "hpcc-rootfs",
+    max_term_width = 100,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  hpcc-rootfs doctor debian:12 --agent ./agent
+  hpcc-rootfs pull debian:12 --agent ./agent
+  hpcc-rootfs list
+
+Each option can also be set by a variable, HPCC_CACHE_DIR for --cache-dir, or by a key of
+hpcc-rootfs.toml, cache-dir = \"DIR\". The command line counts first, then the variable, then the file."
+)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -36,29 +52,31 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// Headings of options: of all commands, of what goes into an image, and of the store.
+const GLOBAL: &str = "Options of all commands";
+const CONTENT: &str = "Content options";
+const STORE: &str = "Store options";
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Global {
     /// Directory of the store [default: hpcc-rootfs under the user's cache directory]
-    #[arg(
-        long,
-        global = true,
-        env = "HPCC_CACHE_DIR",
-        hide_env_values = true,
-        value_name = "DIR"
-    )]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     cache_dir: Option<PathBuf>,
+    /// Configuration file, or none [default: hpcc-rootfs/hpcc-rootfs.toml under ~/.config and /etc]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) config: Option<PathBuf>,
     /// Use the store although users other than this one and root can write to it; they then choose
     /// what the guests run
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     trust_store: bool,
     /// Print results as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Say more about what happens
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     pub(crate) verbose: bool,
     /// Say nothing but results and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     pub(crate) quiet: bool,
 }
 
@@ -90,6 +108,14 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Show how much of the disk each artifact takes, and how much of its layers others have too
     Df(Df),
+    /// Look at everything that a pull needs, and say what to do about it; exit 1 if a pull would fail
+    Doctor(Box<Doctor>),
+    /// Show how the options are set
+    Config(Config),
+    /// Print a script that completes commands and options in a shell
+    Completions(Completions),
+    /// Write the manual pages, one for each command
+    Man(Man),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -133,31 +159,31 @@ pub(crate) struct Pull {
     pub(crate) digest: Option<Digest>,
     /// Ask no registry for anything: a tag is what it was pulled to last, and what the store lacks is an
     /// error
-    #[arg(long)]
+    #[arg(long, help_heading = STORE)]
     offline: bool,
     #[command(flatten)]
     target: Target,
     /// Agent for amd64 images
-    #[arg(long, value_name = "FILE", conflicts_with = "agent")]
+    #[arg(long, value_name = "FILE", conflicts_with = "agent", help_heading = CONTENT)]
     agent_amd64: Option<PathBuf>,
     /// Agent for arm64 images
-    #[arg(long, value_name = "FILE", conflicts_with = "agent")]
+    #[arg(long, value_name = "FILE", conflicts_with = "agent", help_heading = CONTENT)]
     agent_arm64: Option<PathBuf>,
-    /// Read an artifact that is there already whole, and build it anew if it is damaged
-    #[arg(long)]
+    /// Check an existing artifact in full, and rebuild it if it is damaged
+    #[arg(long, help_heading = STORE)]
     pub(crate) verify: bool,
     /// Fetch every layer, also those that the store knows from other images
-    #[arg(long)]
+    #[arg(long, help_heading = STORE)]
     no_reuse: bool,
-    /// Store of somebody else to copy known layers from, never written; may be repeated
-    #[arg(long, value_name = "DIR")]
+    /// Store of another user to copy known layers from, never written; may be repeated
+    #[arg(long, value_name = "DIR", help_heading = STORE)]
     seed: Vec<PathBuf>,
     /// Bytes to leave free on the file system of the store [default: 64M]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = STORE)]
     min_free: Option<u64>,
     /// Have the file system refuse changed blocks of the artifact: off, auto (where it can), or on (fail
     /// where it cannot) [default: off]
-    #[arg(long, value_name = "off|auto|on", value_parser = fs_verity::parse)]
+    #[arg(long, value_name = "off|auto|on", value_parser = fs_verity::parse, help_heading = STORE)]
     fs_verity: Option<FsVerity>,
     #[command(flatten)]
     image_options: ImageArgs,
@@ -208,6 +234,7 @@ pub(crate) struct Inspect {
 }
 
 #[derive(Debug, ClapArgs)]
+#[command(next_help_heading = CONTENT)]
 struct Target {
     /// Platform to choose of an index, os/architecture[/variant]; counts where an index and the config
     /// that it leads to name different ones [default: this host's]
@@ -240,12 +267,7 @@ struct ImageArgs {
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     tails: Option<bool>,
     /// Time of what is not the image's own, in seconds since 1970 [default: 0]
-    #[arg(
-        long,
-        env = "SOURCE_DATE_EPOCH",
-        hide_env_values = true,
-        value_name = "SECONDS"
-    )]
+    #[arg(long, value_name = "SECONDS")]
     time: Option<u32>,
     /// Append a dm-verity hash tree, with which the kernel of a guest refuses every other byte
     #[arg(long)]
@@ -348,12 +370,40 @@ impl Pull {
 }
 
 impl Build {
+    /// Refuses an output that no artifact can be, before anything is opened.
+    fn check_output(&self) -> Result<(), UsageError> {
+        let output = &self.output;
+        let shown = crate::output::path(output);
+        let ends_with_slash = output.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if output == Path::new("-") {
+            return Err(UsageError(
+                "cannot write -: an artifact is written at any offset, which stdout is not; name a file, or \
+                 ./- for a file of this name"
+                    .to_owned(),
+            ));
+        }
+        if output.is_dir() || ends_with_slash || output.file_name().is_none() {
+            return Err(UsageError(format!(
+                "cannot write {shown}: a directory, not a regular file; name a file in it"
+            )));
+        }
+        let parent = output.parent().filter(|parent| *parent != Path::new(""));
+        match parent {
+            Some(parent) if !parent.is_dir() => Err(UsageError(format!(
+                "cannot write {shown}: there is no directory {}; make it first",
+                crate::output::path(parent)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether to say where the time went.
     pub(crate) fn timings(&self) -> bool {
         self.image_options.timings
     }
 
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
+        self.check_output()?;
         resolve(
             &self.target,
             &self.image_options,

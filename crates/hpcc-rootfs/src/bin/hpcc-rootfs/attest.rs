@@ -8,6 +8,9 @@ use crate::subject::Subject;
 use crate::{output, render, subject};
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  hpcc-rootfs attest debian:12 > statement.json
+  hpcc-rootfs attest ./out.sqsh")]
 pub(crate) struct Attest {
     /// The artifact, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]

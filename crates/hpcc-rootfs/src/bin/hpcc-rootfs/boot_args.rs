@@ -10,6 +10,9 @@ use crate::subject::Subject;
 use crate::{render, subject};
 
 #[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:
+  hpcc-rootfs boot-args debian:12
+  hpcc-rootfs boot-args ./out.sqsh --device /dev/vdb")]
 pub(crate) struct BootArgs {
     /// The artifact, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]

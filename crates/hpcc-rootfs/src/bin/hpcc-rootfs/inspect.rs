@@ -1,61 +1,192 @@
 //! `hpcc-rootfs inspect`.
 
+use std::fs::File;
+
+use hpcc_rootfs::tables::{Sizes, Tables};
+use hpcc_rootfs::{Artifact, Record};
 use ociget::Digest;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::{Global, Inspect};
-use crate::{output, render, requires, subject, tree};
+use crate::quantity::bytes;
+use crate::{output, render, requires, subject, terminal, tree};
+
+/// Where the build put what the image says about itself.
+const DESCRIPTION: &[u8] = b"/.hpcc/image.json";
+/// Most bytes of it: those of the largest configuration that a client accepts, escaped, and some more.
+const DESCRIPTION_MAX: usize = 64 << 20;
 
 pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     let (path, file, record) = subject::open(global, &command.subject)?;
     if command.requires.requires {
         return requires::run(global, &command.requires, &path, &file, &record);
     }
-    let key = &record.key;
-    let agent = key
-        .agent
-        .as_ref()
-        .map_or_else(|| "none".into(), Digest::to_string);
-    let text = [
-        ("path", output::path(&path)),
-        ("identity", key.identity.to_string()),
-        ("manifest", key.manifest.to_string()),
-        ("platform", key.platform.clone()),
-        ("agent", agent),
-        ("compressor", key.compressor.clone()),
-        ("block size", key.block_size.to_string()),
-        ("tails", if key.tails { "yes" } else { "no" }.into()),
-        ("time", key.time.to_string()),
-        ("format", key.format.to_string()),
-        ("length", record.image_length.to_string()),
-        ("root", format!("blake3:{}", record.root())),
-    ]
-    .map(|(name, value)| format!("{name:<11} {value}"));
-    let mut lines = Vec::from(text);
-    if let Some(verity) = &record.verity {
-        let text = [
-            ("verity root", verity.root()),
-            ("verity salt", verity.salt()),
-            ("verity uuid", verity.uuid()),
-            ("data blocks", verity.data_blocks.to_string()),
-            ("hash offset", verity.hash_offset.to_string()),
-        ];
-        lines.extend(text.map(|(name, value)| format!("{name:<11} {value}")));
-    }
-    for file in &key.injected {
-        let line = format!(
-            "injected    /.hpcc/{} {:o} {}",
-            file.path, file.mode, file.digest
-        );
-        lines.push(line);
+    let artifact = stored(global, &path, &record);
+    let image = description(&file);
+    let sizes = Sizes::read(&file, record.image_length);
+    let mut lines = vec![line("path", &output::path(&path))];
+    lines.extend(of_record(&record));
+    let artifact = artifact.as_ref();
+    let source = artifact.and_then(|artifact| artifact.source.as_deref());
+    lines.push(line("source", source.unwrap_or("-")));
+    lines.extend(of_image(&image));
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    lines.push(line("size", &bytes(length)));
+    match &sizes {
+        Ok(sizes) => lines.extend(of_sizes(sizes, &record)),
+        Err(error) => lines.push(line("contents", &format!("not known: {error}"))),
     }
     let value = json!({
         "path": output::path(&path),
         "record": render::record(&record),
+        "source": source,
+        "references": artifact.map(|artifact| &artifact.references),
+        "size": length,
+        "image": image.as_ref().ok(),
+        "contents": sizes.ok().map(|sizes| json!({
+            "parts": sizes.parts.iter().map(|(name, bytes)| json!({
+                "part": name,
+                "bytes": bytes,
+            })).collect::<Vec<_>>(),
+            "file_bytes": sizes.contents,
+            "files": sizes.files,
+            "names": sizes.names,
+        })),
     });
     match (command.tree, global.json) {
         (false, _) => render::print(global, &value, &lines),
         (true, false) => tree::print_text(&path, &file, &lines),
         (true, true) => tree::print_json(&path, &file, &value),
     }
+}
+
+fn line(name: &str, value: &str) -> String {
+    format!("{name:<11} {value}")
+}
+
+/// Returns what the store knows of the artifact, if it is in the store.
+fn stored(global: &Global, path: &std::path::Path, record: &Record) -> Option<Artifact> {
+    let store = global.store().ok()?;
+    let identity = &record.key.identity;
+    if store.path_for(identity) != path {
+        return None;
+    }
+    store.artifact(identity).ok()?
+}
+
+/// Returns what the image says about itself. Without it an artifact is shown all the same.
+fn description(file: &File) -> Result<Value, String> {
+    let read =
+        Tables::open(file).and_then(|mut tables| tables.contents(DESCRIPTION, DESCRIPTION_MAX));
+    let text = read.map_err(|error| terminal::one_line(&error.into()))?;
+    let text = text.ok_or("the image has no /.hpcc/image.json")?;
+    serde_json::from_slice(&text)
+        .map_err(|_| "/.hpcc/image.json in the image is damaged".to_owned())
+}
+
+fn of_record(record: &Record) -> Vec<String> {
+    let key = &record.key;
+    let agent = key
+        .agent
+        .as_ref()
+        .map_or_else(|| "none".into(), Digest::to_string);
+    let mut lines = Vec::from(
+        [
+            ("identity", key.identity.to_string()),
+            ("manifest", key.manifest.to_string()),
+            ("platform", key.platform.clone()),
+            ("agent", agent),
+            ("compressor", key.compressor.clone()),
+            ("block size", key.block_size.to_string()),
+            ("tails", if key.tails { "yes" } else { "no" }.into()),
+            ("time", key.time.to_string()),
+            ("format", key.format.to_string()),
+            ("length", record.image_length.to_string()),
+            ("root", format!("blake3:{}", record.root())),
+        ]
+        .map(|(name, value)| line(name, &value)),
+    );
+    match &record.verity {
+        Some(verity) => lines.extend(
+            [
+                ("verity root", verity.root()),
+                ("verity salt", verity.salt()),
+                ("verity uuid", verity.uuid()),
+                ("data blocks", verity.data_blocks.to_string()),
+                ("hash offset", verity.hash_offset.to_string()),
+            ]
+            .map(|(name, value)| line(name, &value)),
+        ),
+        None => lines.push(line("verity", "none")),
+    }
+    for file in &key.injected {
+        let value = format!("/.hpcc/{} {:o} {}", file.path, file.mode, file.digest);
+        lines.push(line("injected", &value));
+    }
+    lines
+}
+
+/// Returns the lines of what a guest runs, and of the layers.
+fn of_image(image: &Result<Value, String>) -> Vec<String> {
+    let image = match image {
+        Ok(image) => image,
+        Err(problem) => return vec![line("image", &format!("not known: {problem}"))],
+    };
+    let config = &image["config"];
+    let words = |name: &str| {
+        let words = config[name].as_array().filter(|words| !words.is_empty());
+        // As JSON, so that an empty word and one with spaces can be told.
+        words.map_or_else(
+            || "-".to_owned(),
+            |words| Value::from(words.clone()).to_string(),
+        )
+    };
+    let text = |name: &str| {
+        let text = config[name].as_str().filter(|text| !text.is_empty());
+        text.unwrap_or("-").to_owned()
+    };
+    let mut lines = Vec::from(
+        [
+            ("entrypoint", words("entrypoint")),
+            ("cmd", words("cmd")),
+            ("user", text("user")),
+            ("working dir", text("working_dir")),
+        ]
+        .map(|(name, value)| line(name, &value)),
+    );
+    // Artifacts of older versions have no ports.
+    if config.get("exposed_ports").is_some() {
+        lines.push(line("ports", &words("exposed_ports")));
+    }
+    let each = |name: &str, values: &Value, field: &dyn Fn(&Value) -> String| {
+        let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
+        values
+            .iter()
+            .map(|value| line(name, &field(value)))
+            .collect::<Vec<_>>()
+    };
+    let own = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    lines.extend(each("env", &config["env"], &own));
+    lines.extend(each("layer", &image["layers"], &|layer| {
+        own(&layer["digest"])
+    }));
+    lines
+}
+
+/// Returns the lines of what takes how much, compressed and not.
+fn of_sizes(sizes: &Sizes, record: &Record) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (name, stored) in &sizes.parts {
+        let mut value = bytes(*stored);
+        if *name == "data" {
+            value.push_str(&format!(
+                " for {} of {} files ({})",
+                bytes(sizes.contents),
+                sizes.files,
+                record.key.compressor
+            ));
+        }
+        lines.push(format!("{name:<15} {value}"));
+    }
+    lines
 }

@@ -18,6 +18,9 @@ pub(crate) mod filter;
 const SHORT: usize = 12;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hpcc-rootfs list --sort used
+  hpcc-rootfs list --filter 'source=*debian*' --filter unused=1w")]
 pub(crate) struct List {
     /// Order: digest, size (largest first), built or used (newest first), or source [default: digest]
     #[arg(long, value_name = "KEY", hide_possible_values = true)]

@@ -7,7 +7,10 @@ mod args;
 mod attest;
 mod boot_args;
 mod build;
+mod completions;
+mod config;
 mod df;
+mod doctor;
 mod fs_verity;
 mod gc;
 mod injection;
@@ -19,6 +22,7 @@ mod output;
 mod path;
 mod pull;
 mod quantity;
+mod reference;
 mod render;
 mod requires;
 mod rm;
@@ -34,13 +38,11 @@ mod vm_config;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use args::{Args, Command};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(terminal::panicked));
-    let args = match Args::try_parse() {
+    let args = match config::parse() {
         Ok(args) => args,
         // Help, the version, and usage errors, which have exit code 2.
         Err(error) => return usage::print(error),
@@ -81,5 +83,9 @@ fn run(args: &Args) -> anyhow::Result<()> {
         Command::Rm(command) => rm::run(global, command),
         Command::Untag(command) => rm::untag(global, command),
         Command::Df(command) => df::run(global, command),
+        Command::Doctor(command) => doctor::run(global, command),
+        Command::Config(command) => config::show::run(global, command),
+        Command::Completions(command) => completions::run(command),
+        Command::Man(command) => completions::man(global, command),
     }
 }

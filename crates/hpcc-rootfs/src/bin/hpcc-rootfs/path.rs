@@ -2,7 +2,7 @@
 
 use crate::args::Global;
 use crate::render;
-use crate::subject::{Found, Subject};
+use crate::subject::Subject;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -16,9 +16,6 @@ pub(crate) struct PathOf {
 
 pub(crate) fn run(global: &Global, command: &PathOf) -> anyhow::Result<()> {
     let store = global.store()?;
-    let path = match command.subject.find(&store)? {
-        Found::Digest(digest) => store.path_for(&digest),
-        Found::File(path) => std::path::absolute(path)?,
-    };
-    render::path(global, &path)
+    let digest = command.subject.find_stored(&store)?;
+    render::path(global, &store.path_for(&digest))
 }

@@ -11,7 +11,7 @@ use crate::{quantity, render, terminal};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   hpcc-rootfs rm debian:12
-  hpcc-rootfs rm 3f1e5a 9c0d77 sha256:44ab…")]
+  hpcc-rootfs rm 3f1e5a 9c0d77 sha256:44abc1")]
 pub(crate) struct Rm {
     /// Artifacts to remove, each by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME", required = true)]
@@ -66,7 +66,7 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hpcc-rootfs untag sha256:44ab…")]
+  hpcc-rootfs untag sha256:44abc1")]
 pub(crate) struct Untag {
     /// The artifact, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]

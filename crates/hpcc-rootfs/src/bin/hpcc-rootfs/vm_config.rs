@@ -15,7 +15,12 @@ use crate::{render, subject};
 const APPEND: &str = "console=ttyS0 reboot=k panic=1";
 
 #[derive(Debug, ClapArgs)]
-#[command(group = ArgGroup::new("monitor").required(true))]
+#[command(
+    group = ArgGroup::new("monitor").required(true),
+    after_help = "Examples:
+  hpcc-rootfs vm-config debian:12 --firecracker --kernel ./vmlinux > vm.json
+  hpcc-rootfs vm-config debian:12 --qemu --kernel ./vmlinuz --memory 1G"
+)]
 pub(crate) struct VmConfig {
     /// The artifact, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]

@@ -1,0 +1,134 @@
+//! `hpcc-rootfs completions`, `hpcc-rootfs man`: what shells and readers of manuals need.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
+use clap::{Arg, Command, CommandFactory as _, ValueEnum};
+
+use crate::args::{Args, Global};
+use crate::output::{self, Notation};
+use crate::{reference, terminal};
+
+const PROGRAM: &str = "hpcc-rootfs";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hpcc-rootfs completions bash > /etc/bash_completion.d/hpcc-rootfs
+  hpcc-rootfs completions zsh > /usr/local/share/zsh/site-functions/_hpcc-rootfs
+  hpcc-rootfs completions fish > ~/.config/fish/completions/hpcc-rootfs.fish")]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL", value_parser = ShellParser)]
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    /// Not a shell: the reference of the commands for `docs/commands.md`.
+    #[value(skip)]
+    Markdown,
+}
+
+/// Parses a shell, and the one word that help and completions leave out.
+#[derive(Clone, Copy, Debug)]
+struct ShellParser;
+
+impl TypedValueParser for ShellParser {
+    type Value = Shell;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Shell, clap::Error> {
+        if value == "markdown" {
+            return Ok(Shell::Markdown);
+        }
+        EnumValueParser::<Shell>::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let shells = Shell::value_variants().iter();
+        Some(Box::new(shells.filter_map(ValueEnum::to_possible_value)))
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  hpcc-rootfs man /usr/local/share/man/man1")]
+pub(crate) struct Man {
+    /// Directory for the pages, which is made if it does not exist
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+/// Prints the script that completes the command line.
+pub(crate) fn run(command: &Completions) -> anyhow::Result<()> {
+    let shell = match command.shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+        Shell::Markdown => return reference::run(),
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), PROGRAM, &mut script);
+    let mut script = String::from_utf8(script).context("the script is not UTF-8")?;
+    if shell == clap_complete::Shell::Bash {
+        // The generator replaces the hyphen of the program's name in two ways, so that no case of the
+        // script would be that of a command.
+        script = script.replace("hpcc__subcmd__rootfs", "hpcc__rootfs");
+    }
+    let mut stdout = output::stdout(Notation::Text);
+    stdout
+        .write_all(script.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")
+}
+
+/// Writes a page for each command.
+pub(crate) fn man(global: &Global, command: &Man) -> anyhow::Result<()> {
+    let directory = &command.directory;
+    let failed = |path: &Path| format!("cannot write {}", output::path(path));
+    fs::create_dir_all(directory).with_context(|| failed(directory))?;
+    let mut root = Args::command().disable_help_subcommand(true);
+    root.build();
+    let mut pages = Vec::new();
+    collect(&root, PROGRAM, &mut pages);
+    for (name, command) in &pages {
+        let mut page = Vec::new();
+        let title = clap_mangen::Man::new(command.clone()).title(name.to_uppercase());
+        title.render(&mut page).context("cannot write a page")?;
+        let path = directory.join(format!("{name}.1"));
+        fs::write(&path, page).with_context(|| failed(&path))?;
+    }
+    if !global.quiet {
+        let directory = output::path(directory);
+        terminal::say(&format!("wrote {} pages to {directory}", pages.len()));
+    }
+    Ok(())
+}
+
+/// Collects a command and those below it, each with the name of its page.
+fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Command)>) {
+    pages.push((
+        name.to_owned(),
+        command
+            .clone()
+            .name(name.to_owned())
+            .display_name(name.to_owned()),
+    ));
+    for below in command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set())
+    {
+        collect(below, &format!("{name}-{}", below.get_name()), pages);
+    }
+}

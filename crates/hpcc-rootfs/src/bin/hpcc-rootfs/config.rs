@@ -1,0 +1,410 @@
+//! Options from the command line, the environment and `hpcc-rootfs.toml`, in this order.
+//!
+//! Everything here is about any option of any command. It works on the description of the command line:
+//! what is not given there becomes the default of its option, so that parsers and messages are the same
+//! whatever a value comes from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _};
+use ociget::printable;
+
+use crate::args::Args;
+use crate::config::file::File;
+use crate::output;
+
+pub(crate) mod file;
+pub(crate) mod show;
+
+/// What every variable begins with.
+const PREFIX: &str = "HPCC_";
+
+/// Variables that set an option besides its own, which comes first.
+const OTHERS: [(&str, &str); 1] = [("time", "SOURCE_DATE_EPOCH")];
+
+/// Options that only the command line and the environment can set: they say where the file is.
+const NOT_IN_FILES: [&str; 1] = ["config"];
+
+/// Where the value of an option comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Variable(String),
+    File { path: PathBuf, line: usize },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => f.write_str(name),
+            Self::File { path, line } => write!(f, "{}:{line}", output::path(path)),
+        }
+    }
+}
+
+/// What an option is set to, other than on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) values: Vec<OsString>,
+    pub(crate) origin: Origin,
+}
+
+/// Parses the command line and takes from the environment and the configuration files what it leaves
+/// open.
+pub(crate) fn parse() -> Result<Args, clap::Error> {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let command = Args::command();
+    let given = match relaxed(command.clone()).try_get_matches_from(&words) {
+        Ok(given) => given,
+        // The message is that of the real command line.
+        Err(error) => {
+            return match command.try_get_matches_from(words) {
+                Err(real) => Err(real),
+                Ok(_) => Err(error),
+            };
+        }
+    };
+    let (names, leaf) = leaf(&given);
+    // These explain the program and its set-up, also when the set-up is wrong.
+    let explains = ["completions", "man"];
+    if names.first().is_some_and(|name| explains.contains(name)) {
+        return Args::from_arg_matches(&command.try_get_matches_from(words)?);
+    }
+    let layers = Layers::read(leaf)?;
+    let settings = layers.settings(&command, &names, leaf)?;
+    let parsed = with_defaults(command, &names, &settings).try_get_matches_from(words);
+    let matches = parsed.map_err(|error| located(error, &settings))?;
+    Args::from_arg_matches(&matches)
+}
+
+/// Returns the names of the commands that were given, and the matches of the last one.
+fn leaf(matches: &ArgMatches) -> (Vec<&str>, &ArgMatches) {
+    let (mut names, mut leaf) = (Vec::new(), matches);
+    while let Some((name, below)) = leaf.subcommand() {
+        names.push(name);
+        leaf = below;
+    }
+    (names, leaf)
+}
+
+/// Returns the command without required options, which may come from elsewhere.
+fn relaxed(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| match arg.is_positional() {
+        true => arg,
+        false => arg.required(false),
+    });
+    let groups = group_names(&command, |_| true);
+    let relaxed_group = |command: clap::Command, group: &String| {
+        command.mut_group(group, |group| group.required(false))
+    };
+    let command = groups.iter().fold(command, relaxed_group);
+    command.mut_subcommands(relaxed)
+}
+
+/// Returns the groups of options that have a member of this kind.
+fn group_names(command: &clap::Command, is_member: impl Fn(&str) -> bool) -> Vec<String> {
+    let groups = command.get_groups().filter(|group| {
+        let mut members = group.get_args();
+        members.any(|id| is_member(id.as_str()))
+    });
+    groups.map(|group| group.get_id().to_string()).collect()
+}
+
+/// The environment and the files.
+#[derive(Debug, Default)]
+pub(crate) struct Layers {
+    variables: BTreeMap<String, OsString>,
+    files: Vec<File>,
+}
+
+impl Layers {
+    /// Reads the variables and the files. `given` may name a file.
+    pub(crate) fn read(given: &ArgMatches) -> Result<Self, clap::Error> {
+        let named = given.try_get_one::<PathBuf>("config").ok().flatten();
+        Self::of(named.cloned()).map_err(wrong)
+    }
+
+    /// Does the same for the file that the command line names, if it names one.
+    pub(crate) fn of(named: Option<PathBuf>) -> Result<Self, String> {
+        let variables: BTreeMap<_, _> = std::env::vars_os()
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+            .filter(|(name, _)| {
+                name.starts_with(PREFIX) || OTHERS.iter().any(|(_, other)| other == name)
+            })
+            .collect();
+        let config = variables.get("HPCC_CONFIG").map(PathBuf::from);
+        let files = file::find(named.or(config))?;
+        for file in &files {
+            file.check(&Args::command())?;
+        }
+        Ok(Self { variables, files })
+    }
+
+    /// Returns the files that were read.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
+        self.files.iter()
+    }
+
+    /// Returns the variables with the prefix that set no option of any command.
+    pub(crate) fn unknown_variables(&self) -> Vec<&str> {
+        let known = all_options(&Args::command());
+        let is_known = |name: &str| known.iter().any(|option| variable(option) == name);
+        let names = self.variables.keys().map(String::as_str);
+        names
+            .filter(|name| name.starts_with(PREFIX) && !is_known(name))
+            .collect()
+    }
+
+    /// Returns the settings of the options of one command that the command line leaves open.
+    pub(crate) fn settings(
+        &self,
+        root: &clap::Command,
+        names: &[&str],
+        given: &ArgMatches,
+    ) -> Result<BTreeMap<String, Setting>, clap::Error> {
+        let options = options_of(root, names);
+        let conflicts = Conflicts::of(root, names);
+        let conflict = |a: &Arg, b: &Arg| conflicts.between(a, b);
+        // What was set by a level before the one that is looked at.
+        let mut set: Vec<&Arg> = options.iter().filter(|arg| is_given(given, arg)).collect();
+        let mut settings = BTreeMap::new();
+        for level in 0..=self.files.len() {
+            let mut of_level: Vec<(&Arg, Setting)> = Vec::new();
+            for arg in &options {
+                let name = long(arg);
+                if set
+                    .iter()
+                    .any(|other| other.get_id() == arg.get_id() || conflict(arg, other))
+                {
+                    continue;
+                }
+                let found = match level.checked_sub(1) {
+                    None => self.variable(arg).map_err(wrong)?,
+                    Some(at) => match self.files.get(at) {
+                        Some(file) => file.setting(names, arg).map_err(wrong)?,
+                        None => None,
+                    },
+                };
+                let Some(setting) = found.filter(|_| !name.is_empty()) else {
+                    continue;
+                };
+                let other = of_level.iter().find(|(other, _)| conflict(arg, other));
+                if let Some((_, other)) = other {
+                    let (one, other) = (&setting.origin, &other.origin);
+                    return Err(wrong(format!(
+                        "{one} and {other} exclude each other; take one away"
+                    )));
+                }
+                of_level.push((arg, setting));
+            }
+            for (arg, setting) in of_level {
+                set.push(arg);
+                settings.insert(arg.get_id().to_string(), setting);
+            }
+        }
+        Ok(settings)
+    }
+
+    fn variable(&self, arg: &Arg) -> Result<Option<Setting>, String> {
+        for name in variables(long(arg)) {
+            let Some(value) = self.variables.get(&name) else {
+                continue;
+            };
+            let origin = Origin::Variable(name);
+            let values = match (value.to_str(), arg.get_action()) {
+                (Some(text), ArgAction::Append) => text.split(',').map(OsString::from).collect(),
+                (Some(text), ArgAction::SetTrue | ArgAction::Count) => {
+                    vec![switch(text, arg).ok_or_else(|| {
+                        format!(
+                            "cannot use {text:?} as {origin}: expected 1, 0, true, false, yes or no"
+                        )
+                    })?]
+                }
+                _ => vec![value.clone()],
+            };
+            return Ok(Some(Setting { values, origin }));
+        }
+        Ok(None)
+    }
+}
+
+/// Whether an option stands on the command line.
+fn is_given(given: &ArgMatches, arg: &Arg) -> bool {
+    let id = arg.get_id().as_str();
+    let is_known = given.try_contains_id(id).is_ok();
+    is_known && given.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// Returns the value of a switch.
+fn switch(text: &str, arg: &Arg) -> Option<OsString> {
+    let is_on = match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => true,
+        "0" | "false" | "no" | "off" => false,
+        _ => {
+            let is_count = matches!(arg.get_action(), ArgAction::Count);
+            let count = text.parse::<u8>().ok().filter(|_| is_count);
+            return count.map(|count| count.to_string().into());
+        }
+    };
+    Some(match (arg.get_action(), is_on) {
+        (ArgAction::Count, is_on) => u8::from(is_on).to_string().into(),
+        (_, is_on) => is_on.to_string().into(),
+    })
+}
+
+/// Returns the options of a command, those of all commands among them.
+pub(crate) fn options_of(root: &clap::Command, names: &[&str]) -> Vec<Arg> {
+    let (mut command, mut args) = (root, own_options(root));
+    args.retain(Arg::is_global_set);
+    for name in names {
+        let Some(below) = command.find_subcommand(name) else {
+            break;
+        };
+        command = below;
+        let own = own_options(command);
+        args.extend(own);
+    }
+    args
+}
+
+/// Returns the options that a command itself has.
+fn own_options(command: &clap::Command) -> Vec<Arg> {
+    let args = command.get_arguments().filter(|arg| {
+        let is_option = arg.get_long().is_some();
+        is_option && !matches!(long(arg), "help" | "version")
+    });
+    args.cloned().collect()
+}
+
+/// Returns the names of all options of all commands.
+pub(crate) fn all_options(command: &clap::Command) -> Vec<String> {
+    let own = own_options(command)
+        .iter()
+        .map(|arg| long(arg).to_owned())
+        .collect();
+    let below = command.get_subcommands().map(all_options);
+    below.fold(own, |mut all: Vec<String>, more| {
+        all.extend(more);
+        all
+    })
+}
+
+pub(crate) fn long(arg: &Arg) -> &str {
+    arg.get_long().unwrap_or_default()
+}
+
+/// Returns the variable of an option.
+pub(crate) fn variable(option: &str) -> String {
+    format!("{PREFIX}{}", option.replace('-', "_").to_ascii_uppercase())
+}
+
+/// Returns all variables of an option, the one that counts first in front.
+pub(crate) fn variables(option: &str) -> Vec<String> {
+    let others = OTHERS.iter().filter(|(name, _)| *name == option);
+    let others = others.map(|(_, other)| (*other).to_owned());
+    std::iter::once(variable(option)).chain(others).collect()
+}
+
+/// The pairs of options of a command that exclude each other.
+struct Conflicts(BTreeSet<(String, String)>);
+
+impl Conflicts {
+    fn of(root: &clap::Command, names: &[&str]) -> Self {
+        let mut root = root.clone();
+        root.build();
+        let mut command = &root;
+        for name in names {
+            command = command.find_subcommand(name).unwrap_or(command);
+        }
+        let mut pairs = BTreeSet::new();
+        for arg in command.get_arguments() {
+            // Where it was declared, every option that it names is known.
+            let declared = if arg.is_global_set() { &root } else { command };
+            for other in declared.get_arg_conflicts_with(arg) {
+                let pair = (arg.get_id().to_string(), other.get_id().to_string());
+                pairs.insert((pair.1.clone(), pair.0.clone()));
+                pairs.insert(pair);
+            }
+        }
+        for group in command.get_groups() {
+            if group.clone().is_multiple() {
+                continue;
+            }
+            for (a, b) in group
+                .get_args()
+                .flat_map(|a| group.get_args().map(move |b| (a, b)))
+            {
+                if a != b {
+                    pairs.insert((a.to_string(), b.to_string()));
+                }
+            }
+        }
+        Self(pairs)
+    }
+
+    fn between(&self, a: &Arg, b: &Arg) -> bool {
+        let pair = (a.get_id().to_string(), b.get_id().to_string());
+        self.0.contains(&pair)
+    }
+}
+
+/// Makes settings the defaults of their options.
+fn with_defaults(
+    command: clap::Command,
+    names: &[&str],
+    settings: &BTreeMap<String, Setting>,
+) -> clap::Command {
+    let command = command.mut_args(|arg| match settings.get(arg.get_id().as_str()) {
+        Some(setting) => arg.required(false).default_values(setting.values.clone()),
+        None => arg,
+    });
+    // A default is not enough for a group that needs one of its members.
+    let groups = group_names(&command, |id| settings.contains_key(id));
+    let command = groups.iter().fold(command, |command, group| {
+        command.mut_group(group, |group| group.required(false))
+    });
+    match names.split_first() {
+        Some((name, below)) => {
+            command.mut_subcommand(name, |command| with_defaults(command, below, settings))
+        }
+        None => command,
+    }
+}
+
+/// Names the origin of a value that its parser refuses.
+fn located(error: clap::Error, settings: &BTreeMap<String, Setting>) -> clap::Error {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let end = |c: char| !(c.is_ascii_alphanumeric() || c == '-');
+    let name = option.trim_start_matches('-').split(end).next();
+    let id = name.unwrap_or_default().replace('-', "_");
+    let (Some(setting), ErrorKind::InvalidValue | ErrorKind::ValueValidation) =
+        (settings.get(&id), error.kind())
+    else {
+        return error;
+    };
+    let value = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => printable::redacted(value).to_string(),
+        _ => String::new(),
+    };
+    let expected = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(all)) => format!("expected {}", all.join(", ")),
+        _ => std::error::Error::source(&error).map_or_else(String::new, ToString::to_string),
+    };
+    let origin = &setting.origin;
+    wrong(format!(
+        "{origin}: cannot use {value:?} as {}: {expected}",
+        name.unwrap_or_default()
+    ))
+}
+
+/// Makes a usage error of a mistake in the environment or a file.
+fn wrong(message: String) -> clap::Error {
+    clap::Error::raw(ErrorKind::ValueValidation, printable::text(message) + "\n")
+}

@@ -1,0 +1,239 @@
+//! The directory of the store, the file system that it is on, and the clock.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hpcc_rootfs::{Options, Store};
+use rustix::fs::{Access, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Finding, Status};
+use crate::args::Global;
+use crate::quantity::bytes;
+use crate::{output, terminal};
+
+/// Less than this much free space is worth a word: an image of some hundred MiB needs as much.
+const TIGHT: u64 = 1 << 30;
+/// No version of this program is older than 2025, so that no right clock says less, in seconds since 1970.
+const RELEASED: u64 = 1_735_689_600;
+/// How far in the future a file may lie that another host wrote.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Looks at the directory of the store.
+pub(super) fn findings(global: &Global) -> Vec<Finding> {
+    const CHECK: &str = "cache directory";
+    let store = match global.store() {
+        Ok(store) => store,
+        Err(error) => {
+            let advice = "name a directory with --cache-dir";
+            return vec![Finding::new(
+                CHECK,
+                Status::Failed,
+                terminal::one_line(&error),
+                advice,
+            )];
+        }
+    };
+    let directory = store.directory();
+    let existing = existing(directory);
+    let shown = output::path(directory);
+    let mut findings = vec![match existing == directory {
+        true => existing_directory(CHECK, &store),
+        false => Finding::good(
+            CHECK,
+            format!("{shown} does not exist yet; the first pull makes it"),
+        ),
+    }];
+    findings.push(owner(&existing));
+    findings.push(space(&existing, Options::default().store.min_free));
+    findings.push(unnamed(&existing));
+    findings
+}
+
+fn existing_directory(check: &'static str, store: &Store) -> Finding {
+    match store.existing_images() {
+        Ok(images) => {
+            let shown = output::path(store.directory());
+            let noun = if images.len() == 1 {
+                "artifact"
+            } else {
+                "artifacts"
+            };
+            Finding::good(
+                check,
+                format!("{shown} holds {} usable {noun}", images.len()),
+            )
+        }
+        // The message says what to do.
+        Err(error) => Finding::new(check, Status::Failed, terminal::one_line(&error.into()), ""),
+    }
+}
+
+/// Returns the directory itself, or the last one on the way to it that exists.
+fn existing(directory: &Path) -> PathBuf {
+    let mut ancestors = directory.ancestors();
+    let existing = ancestors.find(|path| path.symlink_metadata().is_ok());
+    existing.unwrap_or(Path::new("/")).to_owned()
+}
+
+fn owner(directory: &Path) -> Finding {
+    const CHECK: &str = "owner";
+    let shown = output::path(directory);
+    let metadata = match fs::metadata(directory) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let advice = "choose another directory with --cache-dir";
+            return Finding::new(CHECK, Status::Failed, format!("{shown}: {error}"), advice);
+        }
+    };
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let user = rustix::process::geteuid().as_raw();
+    let found =
+        format!("user {owner} owns {shown} (mode {mode:o}); this process acts for user {user}");
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    match rustix::fs::access(directory, access) {
+        Ok(()) => Finding::good(CHECK, found),
+        Err(error) => {
+            let found = format!("{found} and cannot write to it: {}", io::Error::from(error));
+            let advice = "choose another directory with --cache-dir, or another owner with chown";
+            Finding::new(CHECK, Status::Failed, found, advice)
+        }
+    }
+}
+
+fn space(directory: &Path, min_free: u64) -> Finding {
+    const CHECK: &str = "space";
+    let status = match rustix::fs::statvfs(directory) {
+        Ok(status) => status,
+        Err(error) => {
+            let error = io::Error::from(error);
+            return Finding::new(CHECK, Status::Warning, format!("not known: {error}"), "");
+        }
+    };
+    let free = status.f_bavail.saturating_mul(status.f_frsize);
+    // File systems without a table of inodes report none in total.
+    let has_no_inodes = status.f_files > 0 && status.f_favail == 0;
+    let found = format!(
+        "{} are free on the file system of {}",
+        bytes(free),
+        output::path(directory)
+    );
+    let advice = "make room, as with hpcc-rootfs gc --max-size";
+    if has_no_inodes {
+        return Finding::new(
+            CHECK,
+            Status::Failed,
+            format!("{found}, and no inode"),
+            "remove files",
+        );
+    }
+    if free < min_free {
+        let found = format!("{found}, and builds leave {} to others", bytes(min_free));
+        return Finding::new(CHECK, Status::Failed, found, advice);
+    }
+    let status = if free < TIGHT {
+        Status::Warning
+    } else {
+        Status::Good
+    };
+    let advice = if free < TIGHT { advice } else { "" };
+    Finding::new(CHECK, status, found, advice)
+}
+
+/// Makes a file without a name, and locks it.
+fn unnamed(directory: &Path) -> Finding {
+    const CHECK: &str = "O_TMPFILE";
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => file,
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
+            let found = "the file system cannot make files without a name";
+            let advice = "builds work with .staged- files instead, which the next build removes after a crash";
+            return Finding::new(CHECK, Status::Warning, found, advice);
+        }
+        Err(error) => {
+            let found = format!(
+                "cannot write to {}: {}",
+                output::path(directory),
+                io::Error::from(error)
+            );
+            let advice = "choose a directory that can be written to with --cache-dir";
+            return Finding::new(CHECK, Status::Failed, found, advice);
+        }
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Finding::good(CHECK, "files without a name can be made and locked"),
+        Err(error) => {
+            let found = format!("files cannot be locked: {}", io::Error::from(error));
+            let advice = "choose a directory on a file system with flock";
+            Finding::new(CHECK, Status::Failed, found, advice)
+        }
+    }
+}
+
+/// Compares the clock with what cannot be in the future.
+pub(super) fn clock(global: &Global) -> Finding {
+    let artifacts = global.store().ok().and_then(|store| store.artifacts().ok());
+    let newest = artifacts
+        .into_iter()
+        .flatten()
+        .map(|artifact| artifact.built)
+        .max();
+    clock_at(SystemTime::now(), newest)
+}
+
+fn clock_at(now: SystemTime, newest: Option<SystemTime>) -> Finding {
+    const CHECK: &str = "clock";
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let advice = "set the clock: certificates and the ages of artifacts depend on it";
+    if since < RELEASED {
+        let found = format!("{since} s since 1970, which is before this program was written");
+        return Finding::new(CHECK, Status::Failed, found, advice);
+    }
+    if newest.is_some_and(|newest| newest > now + DAY) {
+        let found =
+            format!("{since} s since 1970, which is before an artifact in the store was built");
+        return Finding::new(CHECK, Status::Warning, found, advice);
+    }
+    Finding::good(CHECK, format!("{since} s since 1970"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_is_compared_with_the_program_and_the_store() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let now = RELEASED + 1_000_000;
+        for (clock, newest, status) in [
+            (now, None, Status::Good),
+            (now, Some(now), Status::Good),
+            (now, Some(now + 3600), Status::Good),
+            (now, Some(now + 90_000), Status::Warning),
+            (7, Some(7), Status::Failed),
+        ] {
+            let finding = clock_at(at(clock), newest.map(at));
+            assert_eq!(finding.status, status, "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn space_below_what_builds_leave_free_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        let finding = space(directory.path(), u64::MAX);
+        assert_eq!(finding.status, Status::Failed, "{finding:?}");
+        assert!(finding.line().contains("make room"), "{finding:?}");
+        assert_ne!(space(directory.path(), 0).status, Status::Failed);
+    }
+
+    #[test]
+    fn directory_that_does_not_exist_is_judged_by_its_parent() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(existing(&directory.path().join("a/b/c")), directory.path());
+        assert_eq!(existing(directory.path()), directory.path());
+    }
+}

@@ -1,0 +1,250 @@
+//! Options from the command line, the environment and `hpcc-rootfs.toml`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use test_support::image::{Image, Layer, Store};
+use test_support::registry::Registry;
+
+use crate::cli::{self, Outcome, Place, program};
+
+/// Writes the configuration of the place's user.
+fn configure(place: &Place, text: &str) -> PathBuf {
+    let directory = place.path(".config/hpcc-rootfs");
+    fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("hpcc-rootfs.toml");
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    file
+}
+
+fn run(place: &Place, variables: &[(&str, &str)], arguments: &[&str]) -> Outcome {
+    let mut command = place.command(program());
+    cli::outcome(command.envs(variables.iter().copied()).args(arguments))
+}
+
+/// What `config show` says of an option of a command.
+fn shown(outcome: &Outcome, option: &str) -> Value {
+    let document = outcome.json();
+    let mut options = document["options"].as_array().unwrap().iter();
+    let found = options.find(|found| found["option"] == option);
+    found
+        .unwrap_or_else(|| panic!("{option}: {outcome:#?}"))
+        .clone()
+}
+
+fn wrong(outcome: &Outcome, says: &str) {
+    assert_eq!(outcome.status, Some(2), "{outcome:#?}");
+    assert!(outcome.stderr.contains(says), "{says}: {outcome:#?}");
+    assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome:#?}");
+    assert_eq!(outcome.stdout, "", "{outcome:#?}");
+}
+
+#[test]
+fn command_line_counts_before_environment_before_file() {
+    let place = Place::new();
+    let file = configure(
+        &place,
+        "level = 7\n[pull]\nblock-size = \"64K\"\nverify = true\n",
+    );
+    let show = |variables: &[(&str, &str)], more: &[&str]| {
+        let arguments = [&["config", "show", "pull", "--json"], more].concat();
+        run(&place, variables, &arguments)
+    };
+    let plain = show(&[], &[]);
+    assert_eq!(plain.json()["files"], json!([file]));
+    let from = |line: u64| json!({ "kind": "file", "file": file, "line": line });
+    let level = shown(&plain, "level");
+    assert_eq!(
+        (&level["values"], &level["from"]),
+        (&json!(["7"]), &from(1))
+    );
+    assert_eq!(shown(&plain, "block-size")["from"], from(3));
+    assert_eq!(shown(&plain, "verify")["values"], json!(["true"]));
+    assert_eq!(
+        shown(&plain, "platform")["from"],
+        json!({ "kind": "default" })
+    );
+    let directory = json!({ "kind": "environment", "variable": "HPCC_CACHE_DIR" });
+    assert_eq!(shown(&plain, "cache-dir")["from"], directory);
+
+    let set = show(
+        &[
+            ("HPCC_LEVEL", "9"),
+            ("HPCC_VERIFY", "0"),
+            ("HPCC_SEED", "a,b"),
+            ("HPCC_BLOCK_SIZE", ""),
+        ],
+        &["--cache-dir", "elsewhere"],
+    );
+    let level = shown(&set, "level");
+    let variable = json!({ "kind": "environment", "variable": "HPCC_LEVEL" });
+    assert_eq!(
+        (&level["values"], &level["from"]),
+        (&json!(["9"]), &variable)
+    );
+    assert_eq!(shown(&set, "verify")["values"], json!(["false"]));
+    assert_eq!(shown(&set, "seed")["values"], json!(["a", "b"]));
+    assert_eq!(
+        shown(&set, "block-size")["from"],
+        from(3),
+        "an empty variable is not set"
+    );
+    assert_eq!(
+        shown(&set, "cache-dir")["from"],
+        json!({ "kind": "command line" })
+    );
+    assert_eq!(shown(&set, "cache-dir")["values"], json!(["elsewhere"]));
+
+    let text = run(&place, &[("HPCC_AGNET", "x")], &["config", "show"]);
+    let line = text
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("level "))
+        .unwrap();
+    assert!(
+        line.ends_with(&format!("{}:1", file.display())),
+        "{text:#?}"
+    );
+    assert!(
+        text.stderr
+            .contains("the variable HPCC_AGNET sets no option"),
+        "{text:#?}"
+    );
+}
+
+#[test]
+fn values_from_elsewhere_take_effect() {
+    let mut store = Store::new();
+    let image = Image::new()
+        .layer(Layer::new().file("a", "a"))
+        .add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let place = Place::new();
+    let reference = format!("{}/image:latest", registry.addr());
+    configure(
+        &place,
+        "agent = \"agent\"\ncompressor = \"gzip\"\njson = true\n",
+    );
+    let variables = [("HPCC_COMPRESSOR", "xz"), ("SOURCE_DATE_EPOCH", "77")];
+    let pulled = run(&place, &variables, &["pull", &reference]).json();
+    assert_eq!(pulled["record"]["key"]["compressor"], "xz 6");
+    assert_eq!(pulled["record"]["key"]["time"], 77);
+    let variables = [("HPCC_TIME", "78"), ("SOURCE_DATE_EPOCH", "77")];
+    let pulled = run(
+        &place,
+        &variables,
+        &["pull", &reference, "--compressor", "none"],
+    )
+    .json();
+    assert_eq!(pulled["record"]["key"]["compressor"], "none");
+    assert_eq!(pulled["record"]["key"]["time"], 78);
+    // The command line decides between options that exclude each other.
+    let variables = [("HPCC_VERBOSE", "1"), ("HPCC_JSON", "0")];
+    let quiet = run(&place, &variables, &["pull", &reference, "--quiet"]);
+    assert_eq!(
+        (quiet.status, quiet.stderr.as_str()),
+        (Some(0), ""),
+        "{quiet:#?}"
+    );
+    // A required option may come from the environment, and does not count as forgotten.
+    let built = run(
+        &place,
+        &[("HPCC_OUTPUT", "out.sqsh")],
+        &["build", &reference],
+    );
+    assert_eq!(built.status, Some(0), "{built:#?}");
+    assert!(place.path("out.sqsh").exists());
+}
+
+#[test]
+fn wrong_values_are_refused_by_their_origin() {
+    let place = Place::new();
+    let pull = ["pull", "127.0.0.1:1/x", "--agent", "agent"];
+    for (variable, value, says) in [
+        (
+            "HPCC_LEVEL",
+            "high",
+            "HPCC_LEVEL: cannot use \"high\" as level: ",
+        ),
+        (
+            "HPCC_COMPRESSOR",
+            "rar",
+            "HPCC_COMPRESSOR: cannot use \"rar\" as compressor: expected zstd, ",
+        ),
+        (
+            "HPCC_OFFLINE",
+            "maybe",
+            "cannot use \"maybe\" as HPCC_OFFLINE: expected 1, 0, true",
+        ),
+        (
+            "HPCC_CONFIG",
+            "missing.toml",
+            "cannot read the configuration missing.toml",
+        ),
+    ] {
+        wrong(&run(&place, &[(variable, value)], &pull), says);
+    }
+    let both = [("HPCC_VERBOSE", "1"), ("HPCC_QUIET", "1")];
+    wrong(&run(&place, &both, &["list"]), "exclude each other");
+
+    let file = configure(&place, "\n\nlevel = \"high\"\n");
+    let says = format!("{}:3: cannot use \"high\" as level: ", file.display());
+    wrong(&run(&place, &[], &pull), &says);
+    configure(&place, "json = true\nagnet = \"x\"\n");
+    let says = format!(
+        "{}:2: \"agnet\" is not an option of any command",
+        file.display()
+    );
+    wrong(&run(&place, &[], &["list"]), &says);
+    assert_eq!(
+        run(&place, &[], &["list", "--config", "none"]).status,
+        Some(0)
+    );
+    // What explains the program works all the same.
+    assert_eq!(run(&place, &[], &["completions", "bash"]).status, Some(0));
+
+    configure(&place, "json = true\n");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    wrong(
+        &run(&place, &[], &["list"]),
+        "cannot trust the configuration",
+    );
+    let fifo = place.path("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let named = ["list", "--config", fifo.to_str().unwrap()];
+    wrong(&run(&place, &[], &named), "a named pipe (FIFO)");
+}
+
+#[test]
+fn secrets_in_the_configuration_are_not_shown() {
+    let place = Place::new();
+    let file = configure(&place, "proxy = \"http://bob:s3cret@proxy.example:3128\"\n");
+    for variables in [
+        &[][..],
+        &[("HPCC_PROXY", "socks5://eve:s3cret@proxy.example:1")],
+    ] {
+        for arguments in [
+            &["config", "show"][..],
+            &["config", "show", "--json"],
+            &["doctor"],
+        ] {
+            let outcome = run(&place, variables, arguments);
+            assert!(!format!("{outcome:?}").contains("s3cret"), "{outcome:#?}");
+        }
+        let shown = run(&place, variables, &["config", "show"]);
+        assert!(shown.stdout.contains("://***@proxy.example"), "{shown:#?}");
+    }
+    fs::write(
+        file,
+        "proxy = \"http://bob:s3cret@\nlevel = \"http://bob:s3cret@h/\"",
+    )
+    .unwrap();
+    let outcome = run(&place, &[], &["list"]);
+    assert_eq!(outcome.status, Some(2));
+    assert!(!outcome.stderr.contains("s3cret"), "{outcome:#?}");
+}

@@ -1,0 +1,215 @@
+//! The help, the reference of the commands, the manual pages and the completions.
+
+use std::fs;
+use std::process::Command;
+
+use crate::cli::{self, Place};
+
+/// The commands that the help lists.
+fn commands(place: &Place) -> Vec<String> {
+    let help = place.run(["--help"]).stdout;
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let lines = commands.lines().take_while(|line| !line.is_empty());
+    let lines = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<_> = lines
+        .map(|line| line.split_whitespace().next().unwrap().to_owned())
+        .collect();
+    assert!(names.len() > 12, "{names:?}");
+    names
+}
+
+#[test]
+fn help_is_that_of_the_snapshot() {
+    let place = Place::new();
+    let mut help = place.run(["--help"]).stdout;
+    for name in commands(&place).iter().filter(|name| *name != "help") {
+        let text = place.run(["help", name]).stdout;
+        assert!(text.contains("Example"), "{name} has no example: {text}");
+        help.push_str(&format!("\n=== {name}\n\n{text}"));
+    }
+    let show = place.run(["help", "config", "show"]).stdout;
+    help.push_str(&format!("\n=== config show\n\n{show}"));
+    for line in help.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+        for word in ["struct", "enum ", "Vec<", "Option<", "crate", "::"] {
+            assert!(!line.contains(word), "{word}: {line}");
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/it/help.txt");
+    let snapshot = fs::read_to_string(path).unwrap();
+    assert!(
+        help == snapshot,
+        "run cargo xtask reference; the help is now:\n{help}"
+    );
+}
+
+#[test]
+fn command_reference_is_what_the_program_prints() {
+    let place = Place::new();
+    let reference = place.run(["completions", "markdown"]);
+    assert_eq!(reference.status, Some(0), "{reference:#?}");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/commands.md");
+    let page = fs::read_to_string(path).unwrap();
+    let (_, rest) = page.split_once("<!-- reference -->\n\n").unwrap();
+    let (found, after) = rest.split_once("\n<!-- end of reference -->\n").unwrap();
+    assert!(found == reference.stdout, "run cargo xtask reference");
+    for name in commands(&place).iter().filter(|name| *name != "help") {
+        assert!(
+            found.contains(&format!("### `hpcc-rootfs {name}`\n")),
+            "{name}"
+        );
+        let help = place.run(["help", name]).stdout;
+        let options = help.lines().filter_map(|line| {
+            let line = line.trim_start();
+            let line = line.strip_prefix('-').map(|_| line)?;
+            let (_, option) = line.split_once("--")?;
+            option
+                .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+                .next()
+        });
+        for option in options.filter(|option| !matches!(*option, "help" | "version")) {
+            assert!(found.contains(&format!("`--{option}")), "{name} --{option}");
+            let variable = format!("`HPCC_{}`", option.replace('-', "_").to_uppercase());
+            assert!(found.contains(&variable), "{variable}");
+        }
+    }
+    // The JSON members that the program prints are in the page.
+    for (arguments, at) in [
+        (&["gc", "--json"][..], ""),
+        (&["df", "--json"], ""),
+        (&["doctor", "--json"], ""),
+        (&["doctor", "--json"], "/findings/0"),
+        (&["config", "show", "--json"], ""),
+        (&["config", "show", "--json"], "/options/0"),
+    ] {
+        let document = place.run(arguments).json();
+        let members = document.pointer(at).unwrap().as_object().unwrap();
+        for member in members.keys() {
+            assert!(
+                after.contains(&format!("`{member}`")),
+                "{arguments:?} {member}"
+            );
+        }
+    }
+}
+
+#[test]
+fn manual_has_a_page_for_each_command() {
+    let place = Place::new();
+    let written = place.run(["man", "pages/man1"]);
+    assert_eq!(written.status, Some(0), "{written:#?}");
+    let names = commands(&place).into_iter().filter(|name| name != "help");
+    let mut names: Vec<_> = names.map(|name| format!("hpcc-rootfs-{name}.1")).collect();
+    names.extend([
+        "hpcc-rootfs.1".to_owned(),
+        "hpcc-rootfs-config-show.1".to_owned(),
+    ]);
+    names.sort();
+    let directory = place.path("pages/man1");
+    let mut found: Vec<_> = fs::read_dir(&directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    assert_eq!(found, names);
+    for name in &names {
+        let page = fs::read_to_string(directory.join(name)).unwrap();
+        assert!(page.contains(".TH "), "{name}");
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION"] {
+            assert!(
+                page.contains(&format!(".SH {section}")),
+                "{name}: {section}"
+            );
+        }
+    }
+    let page = fs::read_to_string(directory.join("hpcc-rootfs-pull.1")).unwrap();
+    assert!(page.contains("\\-\\-offline"), "{page}");
+    assert!(page.contains("hpcc\\-rootfs pull"), "{page}");
+    for name in &names {
+        let mut groff = place.command("groff");
+        groff.args(["-man", "-ww", "-z"]).arg(directory.join(name));
+        match groff.output() {
+            Ok(output) => {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                assert_eq!(said, "", "{name}");
+            }
+            Err(_) => eprintln!("not checked: groff is not installed"),
+        }
+    }
+    // Another run writes the same bytes.
+    place.run(["man", "again"]);
+    let again = fs::read_to_string(place.path("again/hpcc-rootfs-pull.1")).unwrap();
+    assert_eq!(page, again);
+    let file = place.run(["man", "agent"]);
+    assert_eq!(file.status, Some(1), "{file:#?}");
+}
+
+#[test]
+fn completions_are_scripts_of_their_shell() {
+    let place = Place::new();
+    for (shell, words) in [
+        ("bash", &["complete -F", "--offline", "COMPREPLY"][..]),
+        ("zsh", &["#compdef hpcc-rootfs", "--offline"]),
+        ("fish", &["complete -c hpcc-rootfs", "-l offline"]),
+    ] {
+        let script = place.run(["completions", shell]);
+        assert_eq!(script.status, Some(0), "{script:#?}");
+        for word in words {
+            assert!(script.stdout.contains(word), "{shell}: {word}");
+        }
+        assert!(
+            !script.stdout.contains("markdown"),
+            "what is hidden is not completed"
+        );
+        let file = place.path(shell);
+        fs::write(&file, &script.stdout).unwrap();
+        let is_installed = Command::new(shell).arg("--version").output().is_ok();
+        if is_installed {
+            let checked = cli::outcome(place.command(shell).arg("-n").arg(&file));
+            assert_eq!(
+                (checked.status, checked.stderr.as_str()),
+                (Some(0), ""),
+                "{shell}"
+            );
+        } else {
+            eprintln!("not checked: {shell} is not installed");
+        }
+    }
+    assert_eq!(place.run(["completions", "tcsh"]).status, Some(2));
+    for (words, completion) in [
+        ("pull --off", "--offline"),
+        ("boot-args --dev", "--device"),
+        ("config sho", "show"),
+        ("completions fi", "fish"),
+        ("vm-c", "vm-config"),
+    ] {
+        let at = words.split(' ').count();
+        let (before, word) = words.rsplit_once(' ').unwrap_or(("", words));
+        let typed = format!(
+            "source ./bash; COMP_WORDS=(hpcc-rootfs {words}); COMP_CWORD={at}; \
+             _hpcc__rootfs hpcc-rootfs {word} \"{before}\"; echo \"${{COMPREPLY[@]}}\""
+        );
+        let completed = cli::outcome(place.command("bash").args(["-c", &typed]));
+        assert_eq!(completed.stdout.trim(), completion, "{completed:#?}");
+    }
+}
+
+#[test]
+fn output_that_no_artifact_can_be_is_a_usage_error() {
+    let place = Place::new();
+    fs::create_dir(place.path("directory")).unwrap();
+    for (output, says) in [
+        ("-", "name a file"),
+        ("directory", "a directory, not a regular file"),
+        ("directory/", "a directory, not a regular file"),
+        ("..", "a directory, not a regular file"),
+        ("missing/out.sqsh", "there is no directory missing"),
+        ("agent/out.sqsh", "there is no directory agent"),
+    ] {
+        // Nothing listens there: a request would be another error.
+        let built = place.run(["build", "127.0.0.1:1/x", "-o", output]);
+        assert_eq!(built.status, Some(2), "{built:#?}");
+        assert!(built.stderr.contains(says), "{built:#?}");
+        assert!(!built.stderr.contains("127.0.0.1"), "{built:#?}");
+    }
+}
