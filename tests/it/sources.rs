@@ -177,7 +177,12 @@ fn damaged_and_foreign_archives_leave_nothing_behind() {
 #[test]
 fn spool_is_limited_and_its_directory_an_option() {
     let place = Place::new();
-    let bomb = zstd(&vec![0; 64 << 20]);
+    let mut bomb = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(64 << 20);
+    let zeros = std::io::Read::take(std::io::repeat(0), 64 << 20);
+    bomb.append_data(&mut header, "zeros", zeros).unwrap();
+    let bomb = zstd(&bomb.into_inner().unwrap());
     assert!(bomb.len() < 100_000);
     let outcome = build_from(&place, "docker-archive:-", &bomb, &["--max-spool", "1M"]);
     assert_eq!(outcome.status, Some(1), "{outcome:?}");
@@ -203,6 +208,71 @@ fn spool_is_limited_and_its_directory_an_option() {
     );
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+}
+
+/// An image of one layer behind its documents, as `regctl image export` writes it, and another image's
+/// blobs: nothing but documents is put aside. Behind the layer there is nothing left to read but damage.
+#[test]
+fn layer_that_comes_when_it_is_needed_is_not_spooled() {
+    let place = Place::new();
+    let mut store = Store::new();
+    let noise: Vec<u8> = (0u32..)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
+        .take(3_000_000)
+        .collect();
+    let files = |layer: Layer| layer.file("a", noise.clone());
+    let image = Image::new()
+        .layer(files(Layer::new().dir("d")))
+        .add_to(&mut store);
+    store.tag("v1", &image);
+    let foreign = Image::new()
+        .layer(files(Layer::new().dir("other")))
+        .add_to(&mut store);
+    store.tag("v2", &foreign);
+    let layout = place.path("layout");
+    store.write_layout(&layout).unwrap();
+    let source = format!("oci:{}:v1", layout.display());
+    assert_eq!(build(&place, &source, &[]).status, Some(0));
+    let expected = fs::read(place.path("out")).unwrap();
+
+    let mut blobs: Vec<_> = fs::read_dir(layout.join("blobs/sha256"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    blobs.sort_by_key(|path| fs::metadata(path).unwrap().len());
+    let mut archive = tar::Builder::new(Vec::new());
+    let names = ["oci-layout", "index.json"].map(|name| layout.join(name));
+    for path in names.iter().chain(&blobs) {
+        let name = path.strip_prefix(&layout).unwrap();
+        archive.append_path_with_name(path, name).unwrap();
+    }
+    let archive = archive.into_inner().unwrap();
+    assert!(archive.len() > 6_000_000);
+    let limit = ["--max-spool", "16K", "--spool-dir", "."];
+    for bytes in [archive.clone(), gzip(&archive)] {
+        let outcome = build_from(&place, "oci-archive:-:v1", &bytes, &limit);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        assert!(fs::read(place.path("out")).unwrap() == expected);
+        // The same from the store, once and again, with an agent.
+        fs::write(place.path("archive"), &bytes).unwrap();
+        for _ in 0..2 {
+            let pulled = place.pull("oci-archive:archive:v1", &limit);
+            let found = tree(Path::new(pulled.line())).entries.len();
+            assert_eq!(found, tree(&place.path("out")).entries.len() + 1);
+        }
+    }
+    let zipped = gzip(&archive);
+    let outcome = build_from(
+        &place,
+        "oci-archive:-:v1",
+        &zipped[..zipped.len() - 4],
+        &limit,
+    );
+    assert_eq!(outcome.status, Some(1), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("damaged or cut short"),
+        "{outcome:?}"
+    );
 }
 
 /// `docker export`: what the tar says, and no config.

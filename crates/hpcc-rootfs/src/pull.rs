@@ -135,7 +135,8 @@ pub(crate) async fn pull(
         plan.as_ref()
             .is_some_and(|plan: &Arc<Plan>| plan.knows(layer))
     };
-    let on_demand = (0..image.layers.len()).map(known).collect();
+    let on_demand: Vec<bool> = (0..image.layers.len()).map(known).collect();
+    announce(source, &image, &on_demand).await;
     let (feed, requests) = feed::feed(read_ahead, on_demand, stop.clone());
     let meters = feed.meters();
     let assembly = tokio::task::spawn_blocking({
@@ -161,6 +162,7 @@ pub(crate) async fn pull(
         }
     };
 
+    source.finish().await?;
     let remembered = |proof: &&Proof| matches!(proof, Proof::Remembered(_));
     let reused = assembled.proofs.iter().filter(remembered).count();
     let proofs = Proofs::collect(&image, served.proofs, assembled.proofs)?;
@@ -187,6 +189,20 @@ pub(crate) async fn pull(
     let (record, publishing) = record.await.map_err(Error::worker)??;
     summary.timings = timings(&meters, &summary.image, publishing, started.elapsed());
     Ok((record, summary))
+}
+
+/// Tells a source which blobs will be opened. The newest layer hides none of its own bodies, so it is
+/// never read again, and the reader begins with it unless it is known.
+async fn announce(source: &dyn Source, image: &Image, on_demand: &[bool]) {
+    let digests = image.layers.iter().map(|layer| &layer.descriptor.digest);
+    let mut needed: Vec<Digest> = digests.cloned().collect();
+    let newest = needed
+        .split_last()
+        .filter(|(newest, others)| !others.contains(newest));
+    let once = newest.map(|(newest, _)| newest.clone());
+    let once = once.filter(|_| on_demand.last() == Some(&false));
+    needed.push(image.config_digest.get().clone());
+    source.announce(&needed, once.as_ref()).await;
 }
 
 /// Joins what the feed and the writer know of their time.

@@ -1,22 +1,24 @@
 //! Archives that cannot be read in place: compressed as a whole, or from a pipe.
 //!
 //! Layers are read newest first and the manifest before them, and archives hold them in any other
-//! order. So the plain archive is written to a file without a name, which goes away with the process,
-//! and read from there. A regular file that is not compressed is read where it is.
+//! order. So members that come before they are needed are written to a file without a name, which goes
+//! away with the process, and read from there. A regular file that is not compressed is read where it
+//! is.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use ociget::OpenArchive;
+use ociget::{ArchiveStream, OpenArchive, OpenedArchive, Wanted};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::layer::{self, Pieces};
+use crate::layer::{Decompressed, Pieces};
 use crate::options::SpoolOptions;
 use crate::regular_file;
 
@@ -28,7 +30,7 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 100_000_000,
 };
 
-/// Opens archives, if need be by way of a spool.
+/// Opens archives, if need be with a spool for what is needed later.
 #[derive(Clone, Debug)]
 pub(crate) struct ArchiveSpool {
     directory: PathBuf,
@@ -46,33 +48,23 @@ impl ArchiveSpool {
         }
     }
 
-    /// Writes the archive that comes from `pieces`, decompressed, to a file without a name.
-    fn fill(&self, pieces: impl Pieces) -> io::Result<File> {
-        let file = unnamed(&self.directory).map_err(|error| {
-            let directory = ociget::printable::path(&self.directory);
-            let text = format!("cannot spool the archive in {directory}: {error}; name a directory with --spool-dir");
-            io::Error::new(error.kind(), text)
-        })?;
-        let mut length = 0u64;
-        let outcome = layer::decompress(pieces, self.zstd_window, |bytes| {
-            let at = length;
-            length = length.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-            if length > self.max_bytes {
-                return Err(io::Error::other(format!(
-                    "the archive has more than {} bytes decompressed, the limit on what is spooled; if \
-                     you trust it, raise --max-spool",
-                    self.max_bytes
-                )));
-            }
-            file.write_all_at(bytes, at)
-        });
-        outcome?;
-        Ok(file)
+    /// The archive that `file` holds, decompressed as it is read.
+    fn stream(&self, file: File, wanted: &Wanted) -> io::Result<OpenedArchive> {
+        let wanted = Arc::clone(wanted);
+        let bytes = Decompressed::open(Input { file, wanted }, self.zstd_window)?;
+        let spool = Kept {
+            directory: self.directory.clone(),
+            max_bytes: self.max_bytes,
+            bytes: 0,
+            file: None,
+        };
+        let stream = ArchiveStream::new(Box::new(bytes), Box::new(spool));
+        Ok(OpenedArchive::Stream(stream))
     }
 }
 
 impl OpenArchive for ArchiveSpool {
-    fn open(&self, path: &Path, wanted: &dyn Fn() -> bool) -> io::Result<File> {
+    fn open(&self, path: &Path, wanted: &Wanted) -> io::Result<OpenedArchive> {
         if path != Path::new("-") {
             let file = regular_file::open(path, OFlags::empty()).map_err(|error| {
                 match regular_file::is_other_type(&error) && !path.is_dir() {
@@ -83,8 +75,8 @@ impl OpenArchive for ArchiveSpool {
                 }
             })?;
             return match is_compressed(&file)? {
-                false => Ok(file),
-                true => self.fill(Input { file, wanted }),
+                false => Ok(OpenedArchive::File(file)),
+                true => self.stream(file, wanted),
             };
         }
         let stdin = io::stdin();
@@ -96,12 +88,48 @@ impl OpenArchive for ArchiveSpool {
         let mut file = File::from(stdin.as_fd().try_clone_to_owned()?);
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
         if kind == FileType::RegularFile && file.stream_position()? == 0 && !is_compressed(&file)? {
-            return Ok(file);
+            return Ok(OpenedArchive::File(file));
         }
         if kind == FileType::Directory {
             return Err(io::Error::other("it is a directory"));
         }
-        self.fill(Input { file, wanted })
+        self.stream(file, wanted)
+    }
+}
+
+/// The parts of an archive that are needed later, in a file without a name. It is made when there is
+/// something to keep.
+struct Kept {
+    directory: PathBuf,
+    max_bytes: u64,
+    bytes: u64,
+    file: Option<Arc<File>>,
+}
+
+impl ociget::Spool for Kept {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(length);
+        if self.bytes > self.max_bytes {
+            return Err(io::Error::other(format!(
+                "more than {} bytes of the archive, decompressed, are needed later, which is the limit \
+                 on what is spooled; if you trust it, raise --max-spool",
+                self.max_bytes
+            )));
+        }
+        self.file()?.write_all_at(bytes, offset)
+    }
+
+    fn file(&mut self) -> io::Result<Arc<File>> {
+        if let Some(file) = &self.file {
+            return Ok(Arc::clone(file));
+        }
+        let file = unnamed(&self.directory).map_err(|error| {
+            let directory = ociget::printable::path(&self.directory);
+            let text = format!("cannot spool the archive in {directory}: {error}; name a directory with --spool-dir");
+            io::Error::new(error.kind(), text)
+        })?;
+        Ok(Arc::clone(self.file.insert(Arc::new(file))))
     }
 }
 
@@ -120,12 +148,12 @@ fn is_compressed(file: &File) -> io::Result<bool> {
 }
 
 /// A file or a pipe, for as long as somebody wants it.
-struct Input<'a> {
+struct Input {
     file: File,
-    wanted: &'a dyn Fn() -> bool,
+    wanted: Wanted,
 }
 
-impl Pieces for Input<'_> {
+impl Pieces for Input {
     fn next(&mut self) -> io::Result<Bytes> {
         let mut buffer = vec![0; PIECE];
         loop {

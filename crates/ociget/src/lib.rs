@@ -116,7 +116,7 @@ pub use manifest::{
     OtherEntry, OtherKind,
 };
 pub use media_type::{Compression, MediaType};
-pub use open_archive::{OpenArchive, PlainFiles};
+pub use open_archive::{ArchiveStream, OpenArchive, OpenedArchive, PlainFiles, Spool, Wanted};
 pub use options::{Options, Ranges};
 pub use platform::{Platform, PlatformError};
 pub use progress::{Event, Progress};

@@ -2,23 +2,100 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::regular_file;
 
-/// Opens archives so that they can be read in place: as regular files that are not compressed.
+/// Whether somebody still waits for an archive. Cheap, and called often.
+pub type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Opens archives.
 ///
-/// This crate neither decompresses nor keeps files, so it opens nothing else by itself. A caller that
-/// can do both, such as for an archive from a pipe, implements this trait and sets
-/// [`Options::archives`](crate::Options::archives).
+/// This crate neither decompresses nor keeps files, so it opens nothing but regular files that are not
+/// compressed by itself. A caller that can do both, such as for an archive from a pipe, implements this
+/// trait and sets [`Options::archives`](crate::Options::archives).
 pub trait OpenArchive: Send + Sync + fmt::Debug {
     /// Opens the archive at `path`; `-` is standard input. It is called on a thread that may block, and
-    /// has to return soon after `wanted` returns `false`.
+    /// has to return soon after `wanted` returns `false`. The same holds for reading from the result.
     ///
     /// # Errors
-    /// Returns an error if there is no such file, or if it cannot be made one that is read in place.
-    fn open(&self, path: &Path, wanted: &dyn Fn() -> bool) -> io::Result<File>;
+    /// Returns an error if there is no such file, or if it cannot be read.
+    fn open(&self, path: &Path, wanted: &Wanted) -> io::Result<OpenedArchive>;
+}
+
+/// An archive that is open.
+#[non_exhaustive]
+pub enum OpenedArchive {
+    /// A regular file that is not compressed. It is read in place and in any order.
+    File(File),
+    /// Bytes that come once, from first to last.
+    Stream(ArchiveStream),
+}
+
+/// An archive that is read once, from its start, and where those parts of it go that are needed
+/// later.
+pub struct ArchiveStream {
+    pub(crate) bytes: Box<dyn Read + Send>,
+    pub(crate) spool: Box<dyn Spool>,
+}
+
+impl ArchiveStream {
+    /// Reads `bytes`, which are not compressed, and keeps parts of them in `spool`.
+    #[must_use]
+    pub fn new(bytes: Box<dyn Read + Send>, spool: Box<dyn Spool>) -> Self {
+        Self { bytes, spool }
+    }
+
+    /// Keeps all of it, and returns the file.
+    pub(crate) fn into_file(mut self, wanted: &Wanted) -> io::Result<Arc<File>> {
+        let mut buffer = vec![0; 128 << 10];
+        let mut at = 0u64;
+        loop {
+            if !wanted() {
+                return Err(unwanted());
+            }
+            let count = match self.bytes.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            };
+            let bytes = buffer.get(..count).unwrap_or_default();
+            if bytes.is_empty() {
+                return self.spool.file();
+            }
+            self.spool.write_at(bytes, at)?;
+            at = at.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        }
+    }
+}
+
+impl fmt::Debug for ArchiveStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArchiveStream").finish_non_exhaustive()
+    }
+}
+
+/// Keeps parts of an archive until they are read.
+///
+/// A byte is kept at the offset that it has in the archive. What is not kept stays a hole.
+pub trait Spool: Send {
+    /// Keeps `bytes`, which are at `offset` of the archive. Each byte is kept once, in ascending order.
+    ///
+    /// # Errors
+    /// Returns an error if they cannot be written, or are more than may be kept.
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Returns the file that holds what was kept, always the same one.
+    ///
+    /// # Errors
+    /// Returns an error if there is none yet and it cannot be made.
+    fn file(&mut self) -> io::Result<Arc<File>>;
+}
+
+/// The error of a reader that nobody waits for.
+pub(crate) fn unwanted() -> io::Error {
+    io::Error::other("nobody waits for the archive any more")
 }
 
 /// Opens regular files, and refuses compressed ones.
@@ -34,7 +111,7 @@ const COMPRESSED: [(&[u8], &str); 4] = [
 ];
 
 impl OpenArchive for PlainFiles {
-    fn open(&self, path: &Path, _wanted: &dyn Fn() -> bool) -> io::Result<File> {
+    fn open(&self, path: &Path, _wanted: &Wanted) -> io::Result<OpenedArchive> {
         if path == Path::new("-") {
             return Err(io::Error::other(
                 "archives from standard input need a caller that spools them; name a file",
@@ -42,7 +119,7 @@ impl OpenArchive for PlainFiles {
         }
         let (file, _) = regular_file::open(path)?;
         match compressed_with(&file)? {
-            None => Ok(file),
+            None => Ok(OpenedArchive::File(file)),
             Some(tool) => Err(io::Error::other(format!(
                 "the archive is compressed; unpack it first, with {tool}"
             ))),

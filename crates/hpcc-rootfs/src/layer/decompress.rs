@@ -98,17 +98,40 @@ impl<'a, P: Pieces> Decoder<'a, P> {
     }
 }
 
-/// Decompresses all of `source`, which is a tar archive or a compressed one, and hands it to `take` in
-/// parts. Nothing is limited here but the window of zstd; `take` has to stop what is too long.
-///
-/// # Errors
-/// [`io::Error`] of `source` and of `take` as they are; of damaged data with the codec and position.
-pub(crate) fn decompress(
-    source: impl Pieces,
-    zstd_window: u64,
-    mut take: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let plain = |error: Error| match error {
+/// The decompressed bytes of a tar archive, which may be compressed or not. Nothing is limited here but
+/// the window of zstd: the reader has to stop when it has enough.
+pub(crate) struct Decompressed<P: Pieces>(Decoder<'static, P>);
+
+impl<P: Pieces> Decompressed<P> {
+    /// Looks at the first bytes of `source`.
+    ///
+    /// # Errors
+    /// [`io::Error`] of `source` as it is; that it is no archive; a window that is too large.
+    pub(crate) fn open(source: P, zstd_window: u64) -> io::Result<Self> {
+        let admit = Box::new(|_| Ok(()));
+        let opened = Decoder::open(source, super::tar::header::is_header, zstd_window, admit);
+        opened.map(Self).map_err(plain)
+    }
+}
+
+impl<P: Pieces> Read for Decompressed<P> {
+    /// # Errors
+    /// [`io::Error`] of the source as it is; of damaged data with the codec and position.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let nowhere = || At {
+            position: 0,
+            entry: Box::default(),
+        };
+        self.0.read(buffer).map_err(|stopped| match stopped {
+            Stopped::Layer(error) => plain(error),
+            Stopped::Limit(limit) => plain(limit.at(nowhere())),
+        })
+    }
+}
+
+/// An error of an archive, which is no layer.
+fn plain(error: Error) -> io::Error {
+    match error {
         Error::Source(error) => error,
         Error::Encoding => io::Error::other(
             "it is neither a tar archive nor one compressed with gzip or zstd; decompress it with its \
@@ -128,23 +151,5 @@ pub(crate) fn decompress(
             what.advice()
         )),
         other => io::Error::other(other),
-    };
-    let nowhere = || At {
-        position: 0,
-        entry: Box::default(),
-    };
-    let admit = Box::new(|_| Ok(()));
-    let mut decoder =
-        Decoder::open(source, super::tar::header::is_header, zstd_window, admit).map_err(plain)?;
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        let count = decoder.read(&mut buffer).map_err(|stopped| match stopped {
-            Stopped::Layer(error) => plain(error),
-            Stopped::Limit(limit) => plain(limit.at(nowhere())),
-        })?;
-        match buffer.get(..count) {
-            None | Some([]) => return Ok(()),
-            Some(bytes) => take(bytes)?,
-        }
     }
 }

@@ -51,7 +51,7 @@ mod unverified;
 mod zstd;
 
 pub(crate) use chunk::{Chunk, Inflated, Stopped};
-pub(crate) use decompress::decompress;
+pub(crate) use decompress::Decompressed;
 pub(crate) use error::Limit;
 pub(crate) use inflate::Inflater;
 pub(crate) use input::Pieces;

@@ -181,6 +181,8 @@ impl Store {
         // Tags mostly lead to what is there already: that takes no lock.
         let there = blocking(move || store.up_to_date(&digest, &opened, false)).await?;
         if let Some(there) = there {
+            // Whoever writes into a pipe would be killed if nobody read the rest.
+            network.finish().await?;
             return Ok(there);
         }
 
@@ -196,6 +198,7 @@ impl Store {
             store.up_to_date(&digest, &opened, true)
         });
         if let Some(there) = there.await? {
+            network.finish().await?;
             return Ok(there);
         }
         let store = self.clone();

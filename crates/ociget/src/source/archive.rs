@@ -1,13 +1,15 @@
-//! A tar file whose members are read in place, without unpacking it.
+//! A tar file whose members are read without unpacking it: in place, or as they come.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
 use crate::error::Error;
-use crate::open_archive::{OpenArchive, PlainFiles};
+use crate::open_archive::{OpenArchive, OpenedArchive, PlainFiles, Wanted};
+use crate::source::arriving::{Arriving, Plan};
 use crate::source::kind;
 use crate::source::section::Section;
 use crate::source::tar_index::Members;
@@ -19,7 +21,16 @@ pub(crate) struct Archive {
     /// Under which a user names it.
     transport: &'static str,
     opener: Arc<dyn OpenArchive>,
-    opened: Arc<OnceCell<(Arc<File>, Members)>>,
+    opened: Arc<OnceCell<Opened>>,
+    /// While somebody has it, the archive is wanted.
+    alive: Arc<()>,
+}
+
+/// An archive that can be read.
+#[derive(Debug)]
+enum Opened {
+    InPlace(Arc<File>, Members),
+    Arriving(Arc<Arriving>),
 }
 
 impl Archive {
@@ -29,6 +40,7 @@ impl Archive {
             transport,
             opener: Arc::new(PlainFiles),
             opened: Arc::default(),
+            alive: Arc::default(),
         }
     }
 
@@ -50,16 +62,25 @@ impl Archive {
 
     /// A member by name, as people see it too. `None` if there is none.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<Section>, Error> {
-        let (file, members) = self.opened.get_or_try_init(|| self.open()).await?;
-        let found = members.find(name);
-        Ok(found.map(|pieces| Section::of(file, self.path.join(name), pieces)))
+        let path = self.path.join(name);
+        match self.opened().await? {
+            Opened::InPlace(file, members) => {
+                let found = members.find(name);
+                Ok(found.map(|pieces| Section::of(file, path, pieces)))
+            }
+            Opened::Arriving(archive) => {
+                let found = archive.find(name).await;
+                let found = found.map_err(|source| self.failed(source))?;
+                Ok(found.map(|found| Section::arriving(archive, &self.alive, path, found)))
+            }
+        }
     }
 
     /// A member by name, which has to be there.
     pub(crate) async fn section(&self, name: &str) -> Result<Section, Error> {
         self.find(name).await?.ok_or_else(|| Error::Io {
             path: self.path.join(name),
-            source: std::io::ErrorKind::NotFound.into(),
+            source: io::ErrorKind::NotFound.into(),
         })
     }
 
@@ -69,26 +90,65 @@ impl Archive {
         if let Some(section) = self.find(name).await? {
             return Ok(section);
         }
-        let (_, members) = self.opened.get_or_try_init(|| self.open()).await?;
-        let found = kind::of_names(members.names());
+        let found = match self.opened().await? {
+            Opened::InPlace(_, members) => kind::of_names(members.names()),
+            Opened::Arriving(archive) => {
+                let names = archive.names().await;
+                kind::of_names(names.iter().map(String::as_str))
+            }
+        };
         Err(kind::mistaken(self.transport, &self.path, Some(found)))
     }
 
-    async fn open(&self) -> Result<(Arc<File>, Members), Error> {
+    /// Says which members are needed from now on. An archive that is read in place has them all.
+    pub(crate) async fn plan(&self, plan: Plan) {
+        if let Some(Opened::Arriving(archive)) = self.opened.get() {
+            archive.plan(plan).await;
+        }
+    }
+
+    /// Reads an archive that comes once to its end, and says what is wrong with the rest.
+    pub(crate) async fn finish(&self) -> Result<(), Error> {
+        match self.opened.get() {
+            Some(Opened::Arriving(archive)) => {
+                let finished = archive.finish().await;
+                finished.map_err(|source| self.failed(source))
+            }
+            Some(Opened::InPlace(..)) | None => Ok(()),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    async fn opened(&self) -> Result<&Opened, Error> {
+        self.opened.get_or_try_init(|| self.open()).await
+    }
+
+    async fn open(&self) -> Result<Opened, Error> {
         let (path, opener) = (self.path.clone(), Arc::clone(&self.opener));
-        // Dropped with the future, and the thread notices.
-        let wanted = Arc::new(());
-        let seen = Arc::downgrade(&wanted);
+        // Dropped with the source and the last of its blobs, and the thread notices.
+        let seen = Arc::downgrade(&self.alive);
+        let wanted: Wanted = Arc::new(move || seen.strong_count() > 0);
         let opening = tokio::task::spawn_blocking(move || {
-            let wanted = || seen.strong_count() > 0;
-            let file = opener.open(&path, &wanted)?;
-            let members = Members::read(&file, wanted)?;
-            Ok((Arc::new(file), members))
+            Ok(match opener.open(&path, &wanted)? {
+                OpenedArchive::File(file) => {
+                    let members = Members::read(&file, &*wanted)?;
+                    Opened::InPlace(Arc::new(file), members)
+                }
+                OpenedArchive::Stream(stream) => {
+                    Opened::Arriving(Arc::new(Arriving::new(stream, wanted)))
+                }
+            })
         });
         let source = match opening.await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(error)) => error,
-            Err(stopped) => std::io::Error::other(stopped),
+            Err(stopped) => io::Error::other(stopped),
         };
         if self.path != Path::new("-") && self.path.is_dir() {
             return Err(kind::mistaken(
@@ -97,9 +157,6 @@ impl Archive {
                 kind::of(&self.path),
             ));
         }
-        Err(Error::Io {
-            path: self.path.clone(),
-            source,
-        })
+        Err(self.failed(source))
     }
 }

@@ -27,9 +27,10 @@ use crate::open_archive::OpenArchive;
 use crate::reference::Reference;
 use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
+use crate::source::arriving::Plan;
 use crate::source::made::{self, MadeLayer};
 use crate::source::section::Section;
-use crate::source::tar_index::clean;
+use crate::source::tar_headers::clean;
 use crate::source::{Document, Source, verify};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -261,7 +262,7 @@ impl DockerArchiveSource {
         section: Section,
         diff_id: &Digest,
     ) -> Result<(&'static str, Digest), Error> {
-        let start = section.clone().head(6).read().await?;
+        let start = section.head(6).await?;
         let media_type = match *start {
             [0x1f, 0x8b, ..] => GZIP,
             // A frame, or a skippable one.
@@ -345,5 +346,26 @@ impl Source for DockerArchiveSource {
 
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, Error>> {
         Box::pin(self.open_blob(descriptor))
+    }
+
+    fn announce<'a>(&'a self, needed: &'a [Digest], once: Option<&'a Digest>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(found) = self.image.get() else {
+                return;
+            };
+            let name = |digest: &Digest| {
+                let member = found.members.iter().find(|(of, _)| of == digest);
+                member.map(|(_, name)| name.clone())
+            };
+            let plan = Plan {
+                needed: needed.iter().filter_map(name).collect(),
+                once: once.and_then(name),
+            };
+            self.archive.plan(plan).await;
+        })
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.archive.finish())
     }
 }

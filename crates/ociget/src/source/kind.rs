@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::open_archive;
 use crate::printable;
 use crate::regular_file;
-use crate::source::tar_index::Headers;
+use crate::source::tar_headers::{Headers, InFile};
 
 /// Headers that are looked at.
 const MAX_HEADERS: usize = 65_536;
@@ -112,12 +112,13 @@ pub(crate) fn of(path: &Path) -> Option<Kind> {
 
 /// The kind of a file that is not compressed.
 pub(crate) fn of_tar(file: &File) -> Kind {
-    let Ok(mut headers) = Headers::of(file, MAX_HEADERS) else {
+    let Ok(mut bytes) = InFile::new(file, || true) else {
         return Kind::Other;
     };
+    let mut headers = Headers::new(MAX_HEADERS);
     let mut names = Vec::new();
     // An archive that is broken further on is still one.
-    while let Ok(Some(found)) = headers.next(|| true) {
+    while let Ok(Some(found)) = headers.next(&mut bytes) {
         // Directories and devices count: a root file system has them.
         let name = found.name.unwrap_or_default();
         let top = name.split('/').next().unwrap_or_default();

@@ -20,6 +20,7 @@ use crate::manifest::{Descriptor, Index, IndexEntry, Manifest};
 use crate::open_archive::OpenArchive;
 use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
+use crate::source::arriving::Plan;
 use crate::source::kind::{self, Kind};
 use crate::source::made;
 use crate::source::section::Section;
@@ -315,6 +316,28 @@ impl Source for LayoutSource {
 
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, Error>> {
         Box::pin(self.open_blob(descriptor))
+    }
+
+    fn announce<'a>(&'a self, needed: &'a [Digest], once: Option<&'a Digest>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Place::Archive(archive) = &self.place {
+                let name = |digest: &Digest| blob_path(digest).join("/");
+                let plan = Plan {
+                    needed: needed.iter().map(name).collect(),
+                    once: once.map(name),
+                };
+                archive.plan(plan).await;
+            }
+        })
+    }
+
+    fn finish(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async {
+            match &self.place {
+                Place::Archive(archive) => archive.finish().await,
+                Place::Directory(_) => Ok(()),
+            }
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod agreed;
 mod archive;
+mod arriving;
 mod beneath;
 pub(crate) mod directory;
 pub(crate) mod docker_archive;
@@ -14,6 +15,7 @@ mod section;
 pub(crate) mod spec;
 pub(crate) mod tar;
 mod tar_fields;
+mod tar_headers;
 mod tar_index;
 mod tar_sparse;
 mod transport;
@@ -68,6 +70,25 @@ pub trait Source: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<BlobStream, Error>> {
         drop(prefix);
         self.blob(descriptor)
+    }
+
+    /// Says which blobs the caller is going to open from now on, `needed`, and which of them first and
+    /// only once, without waiting for another one: `once`.
+    ///
+    /// A source that reads something once, such as an archive from a pipe, keeps only what is needed
+    /// later. The default implementation does nothing, because every blob can be opened at any time.
+    fn announce<'a>(&'a self, needed: &'a [Digest], once: Option<&'a Digest>) -> BoxFuture<'a, ()> {
+        let _ = (needed, once);
+        Box::pin(async {})
+    }
+
+    /// Ends the use of a source: checks what was not read of something that is read once. The default
+    /// implementation does nothing.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] if the rest is damaged.
+    fn finish(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::blob::BlobBody;
 use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::MAX_DOCUMENT;
+use crate::source::arriving::{Arriving, FoundMember};
 
 /// Bytes read at a time.
 const CHUNK: u64 = 256 << 10;
@@ -35,11 +36,24 @@ impl Piece {
 /// are read in parallel.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
-    file: Arc<File>,
+    bytes: Where,
     /// For people.
     pub(crate) path: PathBuf,
     pieces: VecDeque<Piece>,
     pub(crate) length: u64,
+}
+
+/// What a section is a part of.
+#[derive(Clone, Debug)]
+enum Where {
+    File(Arc<File>),
+    Arriving {
+        archive: Arc<Arriving>,
+        /// Its reader waits for it, and others for its reader.
+        _found: FoundMember,
+        /// While somebody has it, the archive is wanted.
+        _alive: Arc<()>,
+    },
 }
 
 impl Section {
@@ -50,19 +64,48 @@ impl Section {
 
     /// These pieces of a file, one behind the other.
     pub(crate) fn of(file: &Arc<File>, path: PathBuf, pieces: &[Piece]) -> Self {
+        Self::made(Where::File(Arc::clone(file)), path, pieces)
+    }
+
+    /// A member of an archive that comes once.
+    pub(crate) fn arriving(
+        archive: &Arc<Arriving>,
+        alive: &Arc<()>,
+        path: PathBuf,
+        found: FoundMember,
+    ) -> Self {
+        let pieces = found.pieces.clone();
+        let bytes = Where::Arriving {
+            archive: Arc::clone(archive),
+            _found: found,
+            _alive: Arc::clone(alive),
+        };
+        Self::made(bytes, path, &pieces)
+    }
+
+    fn made(bytes: Where, path: PathBuf, pieces: &[Piece]) -> Self {
         let lengths = pieces.iter().map(|piece| piece.length());
         Self {
-            file: Arc::clone(file),
+            bytes,
             path,
             pieces: pieces.iter().copied().collect(),
             length: lengths.fold(0, u64::saturating_add),
         }
     }
 
-    /// The first bytes, at most so many.
-    pub(crate) fn head(mut self, most: u64) -> Self {
-        self.length = self.length.min(most);
-        self
+    /// The first `most` bytes, or all if there are fewer.
+    pub(crate) async fn head(&self, most: u64) -> Result<Bytes, Error> {
+        if let (Where::Arriving { archive, .. }, Some(Piece::Data { offset, length })) =
+            (&self.bytes, self.pieces.front())
+        {
+            // Reading would keep all that is read.
+            let size = usize::try_from(most.min(*length)).unwrap_or(0);
+            let peeked = archive.peek(*offset, size).await;
+            return peeked.map_err(|source| self.failed(source));
+        }
+        let mut head = self.clone();
+        head.length = head.length.min(most);
+        head.read().await
     }
 
     /// All of it, if that is a document's size.
@@ -101,7 +144,7 @@ impl Section {
             Piece::Zeros(_) => {
                 // Nothing is waited for here, and others want to run.
                 tokio::task::yield_now().await;
-                vec![0; size]
+                vec![0; size].into()
             }
             Piece::Data { offset, .. } => self.read_at(offset, size).await?,
         };
@@ -120,25 +163,35 @@ impl Section {
             };
         }
         self.length = self.length.saturating_sub(read);
-        Ok(Some(bytes.into()))
+        Ok(Some(bytes))
     }
 
-    async fn read_at(&self, offset: u64, size: usize) -> Result<Vec<u8>, Error> {
-        let file = Arc::clone(&self.file);
+    async fn read_at(&self, offset: u64, size: usize) -> Result<Bytes, Error> {
+        let file = match &self.bytes {
+            Where::File(file) => Arc::clone(file),
+            Where::Arriving { archive, .. } => {
+                let read = archive.read(offset, size).await;
+                return read.map_err(|source| self.failed(source));
+            }
+        };
         let reading = tokio::task::spawn_blocking(move || {
             let mut buffer = vec![0; size];
             let read = file.read_at(&mut buffer, offset)?;
             buffer.truncate(read);
-            Ok(buffer)
+            Ok(buffer.into())
         });
         let outcome = match reading.await {
             Ok(outcome) => outcome,
             Err(stopped) => Err(std::io::Error::other(stopped)),
         };
-        outcome.map_err(|source| Error::Io {
+        outcome.map_err(|source| self.failed(source))
+    }
+
+    fn failed(&self, source: std::io::Error) -> Error {
+        Error::Io {
             path: self.path.clone(),
             source,
-        })
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::digest::{Algorithm, Digest, Verified};
 use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
-use crate::open_archive::{OpenArchive, PlainFiles};
+use crate::open_archive::{OpenArchive, OpenedArchive, PlainFiles, Wanted};
 use crate::source::agreed::agreed;
 use crate::source::kind::{self, Kind};
 use crate::source::made::{self, MadeLayer};
@@ -84,8 +84,11 @@ impl TarSource {
         let wanted = Arc::new(());
         let seen = Arc::downgrade(&wanted);
         let opening = tokio::task::spawn_blocking(move || {
-            let wanted = || seen.strong_count() > 0;
-            let file = opener.open(&path, &wanted)?;
+            let wanted: Wanted = Arc::new(move || seen.strong_count() > 0);
+            let file = match opener.open(&path, &wanted)? {
+                OpenedArchive::File(file) => Arc::new(file),
+                OpenedArchive::Stream(stream) => stream.into_file(&wanted)?,
+            };
             let kind = kind::of_tar(&file);
             // What is not seen to be a tar file here may be one that the reader of layers understands.
             if matches!(
@@ -94,8 +97,8 @@ impl TarSource {
             ) {
                 return Ok(Err(kind));
             }
-            let (length, identity) = hash(&file, algorithm, wanted)?;
-            Ok(Ok((Arc::new(file), length, identity)))
+            let (length, identity) = hash(&file, algorithm, &*wanted)?;
+            Ok(Ok((file, length, identity)))
         });
         let failed = |source| Error::Io {
             path: self.path.clone(),

@@ -1,12 +1,11 @@
 //! Members that tar stored without their holes: GNU's old header, and the POSIX records in the versions
 //! 0.0, 0.1 and 1.0. `tar -S` makes them of a file in which whole blocks are zeros.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use crate::source::section::Piece;
 use crate::source::tar_fields::{BLOCK, broken, number};
+use crate::source::tar_headers::ByOffset;
 
 /// Most pieces of one member.
 const MAX_PIECES: usize = 65_536;
@@ -60,7 +59,7 @@ impl Sparse {
     /// the stored bytes.
     pub(crate) fn pieces(
         mut self,
-        file: &File,
+        bytes: &mut dyn ByOffset,
         at: u64,
         body: u64,
         stored: u64,
@@ -68,7 +67,7 @@ impl Sparse {
         let wrong = || broken(at, "a sparse member whose map makes no sense");
         let (mut offset, mut left) = (body, stored);
         if self.in_body {
-            let taken = self.read_map(file, body, stored).ok_or_else(wrong)?;
+            let taken = self.read_map(bytes, body, stored).ok_or_else(wrong)?;
             (offset, left) = (body + taken, stored - taken);
         }
         let end = self.length.ok_or_else(wrong)?;
@@ -96,7 +95,7 @@ impl Sparse {
 
     /// Reads the map of version 1.0: decimal numbers, one a line, the first says how many pairs follow.
     /// Returns how many bytes it takes with its padding.
-    fn read_map(&mut self, file: &File, body: u64, stored: u64) -> Option<u64> {
+    fn read_map(&mut self, bytes: &mut dyn ByOffset, body: u64, stored: u64) -> Option<u64> {
         // Records of the older versions hold the map themselves.
         if !self.numbers.is_empty() {
             return None;
@@ -107,7 +106,7 @@ impl Sparse {
             if stored - taken < BLOCK {
                 return None;
             }
-            file.read_exact_at(&mut block, body + taken).ok()?;
+            bytes.read_exact_at(&mut block, body + taken).ok()?;
             taken += BLOCK;
             for byte in block {
                 if byte != b'\n' {
@@ -139,10 +138,9 @@ impl Sparse {
 
 /// The map of GNU's own header `block` at `at`, and where the stored bytes begin.
 pub(crate) fn old_gnu(
-    file: &File,
+    bytes: &mut dyn ByOffset,
     block: &[u8; 512],
     at: u64,
-    end: u64,
 ) -> io::Result<(Sparse, u64)> {
     let wrong = || broken(at, "a sparse member whose map makes no sense");
     let mut map = Sparse {
@@ -168,11 +166,10 @@ pub(crate) fn old_gnu(
         if !goes_on {
             return Ok((map, behind));
         }
-        if end.saturating_sub(behind) < BLOCK {
+        let mut more = [0; 512];
+        if bytes.read_at(&mut more, behind)? < more.len() {
             return Err(wrong());
         }
-        let mut more = [0; 512];
-        file.read_exact_at(&mut more, behind)?;
         behind += BLOCK;
         fields = more.get(..504).unwrap_or_default().to_vec();
         goes_on = more[504] != 0;
@@ -184,6 +181,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::source::tar_headers::InFile;
 
     #[test]
     fn map_in_two_places_is_refused_before_it_is_read() {
@@ -195,7 +193,8 @@ mod tests {
         for _ in 0..3 {
             sparse.take("GNU.sparse.offset", "0");
         }
-        assert!(sparse.pieces(&file, 0, 0, 1 << 17).is_err());
+        let mut bytes = InFile::new(&file, || true).unwrap();
+        assert!(sparse.pieces(&mut bytes, 0, 0, 1 << 17).is_err());
     }
 
     #[test]
@@ -210,7 +209,7 @@ mod tests {
         for _ in 0..blocks {
             file.write_all(&block).unwrap();
         }
-        let end = 512 * (blocks as u64 + 1);
-        assert!(old_gnu(&file, &header, 0, end).is_err());
+        let mut bytes = InFile::new(&file, || true).unwrap();
+        assert!(old_gnu(&mut bytes, &header, 0).is_err());
     }
 }
