@@ -208,6 +208,32 @@ fn proxy_that_is_not_there_is_named() {
 }
 
 #[test]
+fn silent_proxy_is_named_and_not_the_registry() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let addr = silent.local_addr().unwrap();
+    for (proxy, image) in [
+        (format!("http://{addr}"), "reg.example/app:v1"),
+        (format!("https://{addr}"), "reg.example/app:v1"),
+        (format!("socks5h://{addr}"), "reg.example/app:v1"),
+        // Requests that are sent on.
+        (format!("http://{addr}"), "reg.test/app:v1"),
+    ] {
+        let mut options = through(&proxy);
+        options.connect_timeout = std::time::Duration::from_millis(150);
+        options.stall_timeout = std::time::Duration::from_millis(200);
+        options.retries = 0;
+        let error = pull(image, options).unwrap_err();
+        assert!(matches!(error, Error::Proxy { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("the proxy {addr}")), "{text}");
+        assert!(
+            text.contains("0.15 s") || text.contains("is silent"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn answers_that_are_not_a_proxys_are_errors() {
     for answer in [
         "",

@@ -1,5 +1,7 @@
 //! A host that answers the registry API: the registry itself, or a mirror of it.
 
+use std::time::Duration;
+
 use http::header::HeaderMap;
 use url::Url;
 
@@ -27,6 +29,8 @@ pub(crate) struct Endpoint {
     /// For this host; others are reached by way of those of the options.
     pub(crate) proxies: Proxies,
     other_proxies: Proxies,
+    /// For connections to this host, in place of the one of the options.
+    pub(crate) connect_timeout: Option<Duration>,
 }
 
 impl Endpoint {
@@ -57,6 +61,7 @@ impl Endpoint {
             authorities: Self::others(options),
             proxies: options.proxies.clone(),
             other_proxies: options.proxies.clone(),
+            connect_timeout: None,
         }
     }
 
@@ -74,7 +79,7 @@ impl Endpoint {
     /// # Errors
     /// Returns [`Error::Environment`] if the environment does not name its proxies as it should.
     pub(crate) fn way(&self, url: &Url, pools: &Pools) -> Result<Way, Error> {
-        let (tls, proxies) = match url.origin() == self.base.origin() {
+        let (tls, proxies) = match self.is_base_of(url) {
             true => (&self.tls, &self.proxies),
             false => (&self.authorities, &self.other_proxies),
         };
@@ -83,7 +88,13 @@ impl Endpoint {
             proxy: proxies.of(url)?,
             proxy_tls: self.authorities.clone(),
             reach: self.reach(url, pools),
+            connect_timeout: self.connect_timeout.filter(|_| self.is_base_of(url)),
         })
+    }
+
+    /// Whether `url` is at this host and its port.
+    pub(crate) fn is_base_of(&self, url: &Url) -> bool {
+        url.origin() == self.base.origin()
     }
 
     /// Whether `url` is at this very host, on whatever port.
@@ -101,8 +112,8 @@ impl Endpoint {
         let is_behind_our_wall =
             || target::has_usual_port(url, &self.base) && pools.is_internal(&self.base);
         // Another port of a public host is not reached where its name stands for something internal by then.
-        let is_own = self.is_own_host(url)
-            && (url.origin() == self.base.origin() || !pools.is_public(&self.base));
+        let is_own =
+            self.is_own_host(url) && (self.is_base_of(url) || !pools.is_public(&self.base));
         if is_own || target::is_named(url, &self.allowed) || is_behind_our_wall() {
             Reach::Anywhere
         } else {

@@ -16,6 +16,7 @@
 
 mod fields;
 mod files;
+mod go_duration;
 
 use std::io::ErrorKind;
 use std::path::Path;

@@ -34,6 +34,8 @@ pub(crate) struct Way {
     /// For a proxy that speaks TLS: it never sees a client certificate, and is always verified.
     pub(crate) proxy_tls: tls::Profile,
     pub(crate) reach: Reach,
+    /// In place of the one of the options.
+    pub(crate) connect_timeout: Option<Duration>,
 }
 
 /// Connections that are made in one way.
@@ -108,7 +110,12 @@ impl Pools {
         }
         let looking = tokio::net::lookup_host((name, 0));
         match tokio::time::timeout(self.connect_timeout, looking).await {
-            Ok(Ok(found)) => Some(found.collect()),
+            Ok(Ok(found)) => {
+                let found: Vec<SocketAddr> = found.collect();
+                // A proxy connects, and then no connection of ours shows what the name stands for.
+                self.names.note_looked_up(name, &found);
+                Some(found)
+            }
             Ok(Err(_)) | Err(_) => {
                 self.names.note_unknown(name, Instant::now());
                 None
@@ -143,7 +150,7 @@ impl Pools {
             Resolver::new(way.reach, Arc::clone(&self.names)),
             tls,
             proxy,
-            self.connect_timeout,
+            way.connect_timeout.unwrap_or(self.connect_timeout),
             Arc::clone(&self.experience),
         );
         Ok(legacy::Client::builder(TokioExecutor::new())

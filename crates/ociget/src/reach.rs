@@ -43,6 +43,15 @@ impl Names {
         *connected.entry(name.to_owned()).or_insert(true) &= are_internal;
     }
 
+    /// Notes what a look-up found. That a name is public is believed, because it only closes ways; that it
+    /// is internal is not.
+    pub(crate) fn note_looked_up(&self, name: &str, addresses: &[SocketAddr]) {
+        let is_public = |address: &SocketAddr| !address::is_internal(address.ip());
+        if addresses.iter().any(is_public) {
+            lock(&self.connected).insert(name.to_owned(), false);
+        }
+    }
+
     pub(crate) fn is_internal(&self, name: &str) -> bool {
         lock(&self.connected).get(name).copied().unwrap_or(false)
     }
@@ -152,6 +161,20 @@ mod tests {
             let kept = reach.among(addresses(&found)).ok();
             assert_eq!(kept, expected.map(|list| addresses(&list)), "{found:?}");
         }
+    }
+
+    #[test]
+    fn look_up_makes_a_name_public_and_never_internal() {
+        let addresses = |text: &str| -> Vec<SocketAddr> { vec![text.parse().unwrap()] };
+        let (public, private) = (addresses("93.184.216.34:0"), addresses("10.0.0.1:0"));
+        let names = Names::default();
+        names.note_looked_up("a.example", &private);
+        assert!(!names.is_internal("a.example") && !names.is_public("a.example"));
+        names.note_connected("a.example", &private);
+        assert!(names.is_internal("a.example"));
+        names.note_looked_up("a.example", &public);
+        names.note_connected("a.example", &private);
+        assert!(!names.is_internal("a.example") && names.is_public("a.example"));
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Transport {
             headers.insert(header::RANGE, range);
         }
         let way = request.home.way(url, &self.pools).map_err(Failure::Error)?;
-        if way.proxy.is_some() && !request.home.is_own_host(url) {
+        if way.proxy.is_some() && !request.home.is_base_of(url) {
             let admitted = self.pools.admit(url, way.reach).await;
             admitted.map_err(|refused| trouble::forbidden(request, url, refused))?;
         }
@@ -170,7 +170,16 @@ impl Transport {
             Ok(Err(error)) => return Err(trouble::of_pool(request, url, &way, &error)),
             Err(_) => {
                 let reason = trouble::no_progress(self.stall_timeout);
-                return Err(trouble::broken(request, url, reason));
+                let Some(proxy) = forwarder else {
+                    return Err(trouble::broken(request, url, reason));
+                };
+                // It took the request, and whether it has sent that on is known to it alone.
+                let failure = ProxyFailure::passing(
+                    proxy,
+                    format!("{reason}; it, or the host that it sends requests on to, is silent"),
+                );
+                let error = ConnectError::Proxy(failure);
+                return Err(trouble::of_connecting(request, url, &way, error));
             }
         };
         tracing::debug!(status = response.status().as_u16(), "answer");

@@ -1,5 +1,6 @@
 //! Why there is no connection: at which step it failed, and whether the same again may work.
 
+use crate::proxy::Proxy;
 use crate::reach::RefusedAddress;
 use crate::tls::words::Trouble;
 
@@ -33,6 +34,19 @@ pub(crate) struct ProxyFailure {
     pub(crate) is_final: bool,
     /// Whether it refused our login, or wants one.
     pub(crate) is_of_login: bool,
+}
+
+impl ProxyFailure {
+    /// A failure that may not happen again.
+    pub(crate) fn passing(proxy: &Proxy, reason: String) -> Self {
+        Self {
+            proxy: proxy.shown(),
+            status: None,
+            reason,
+            is_final: false,
+            is_of_login: false,
+        }
+    }
 }
 
 /// A name without an address.

@@ -120,16 +120,21 @@ impl Connector {
         }
     }
 
-    async fn connect(self, uri: Uri) -> Result<Stream, ConnectError> {
+    /// Sets `stage` to what is waited for, as a connection comes about.
+    async fn connect(self, uri: Uri, stage: Arc<Mutex<Stage>>) -> Result<Stream, ConnectError> {
+        let at = |new: Stage| *stage.lock().unwrap_or_else(PoisonError::into_inner) = new;
         let (mut io, is_forwarded) = match self.proxy.clone() {
             None => (self.direct(&uri).await?, false),
             Some(proxy) => {
                 if let Some(failure) = self.experience.refusal(&proxy) {
                     return Err(ConnectError::Proxy(failure));
                 }
-                self.through(&proxy, &uri).await?
+                let io = self.to_proxy(&proxy).await?;
+                at(Stage::OpenToProxy);
+                self.through(io, &proxy, &uri).await?
             }
         };
+        at(Stage::ToHost);
         if let Some(config) = &self.tls {
             io = encrypted(io, config, uri.host().unwrap_or_default())
                 .await
@@ -162,10 +167,10 @@ impl Connector {
     /// A connection to the host of `uri`, or to the proxy itself if that sends requests on.
     async fn through(
         &self,
+        mut io: Box<dyn Io>,
         proxy: &Arc<Proxy>,
         uri: &Uri,
     ) -> Result<(Box<dyn Io>, bool), ConnectError> {
-        let mut io = self.to_proxy(proxy).await?;
         let host = uri.host().unwrap_or_default();
         let is_https = self.tls.is_some();
         let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
@@ -266,14 +271,45 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let connector = self.clone();
-        let timeout = self.timeout;
+        let (timeout, proxy) = (self.timeout, self.proxy.clone());
+        let stage = Arc::new(Mutex::new(match proxy {
+            Some(_) => Stage::ToProxy,
+            None => Stage::ToHost,
+        }));
+        let reached = Arc::clone(&stage);
+        let host = uri.host().unwrap_or_default().to_owned();
         Box::pin(async move {
-            match tokio::time::timeout(timeout, connector.connect(uri)).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(ConnectError::TooLate(timeout.as_secs_f32())),
+            let connecting = connector.connect(uri, stage);
+            if let Ok(outcome) = tokio::time::timeout(timeout, connecting).await {
+                return outcome;
             }
+            let seconds = timeout.as_secs_f32();
+            let reached = *reached.lock().unwrap_or_else(PoisonError::into_inner);
+            let reason = match reached {
+                Stage::ToHost => return Err(ConnectError::TooLate(seconds)),
+                Stage::ToProxy => format!("no connection to it within {seconds} s"),
+                Stage::OpenToProxy => format!(
+                    "it accepted the connection and did not lead to {host} within {seconds} s; it, or \
+                     {host} behind it, is silent"
+                ),
+            };
+            Err(match proxy {
+                Some(proxy) => ConnectError::Proxy(ProxyFailure::passing(&proxy, reason)),
+                None => ConnectError::TooLate(seconds),
+            })
         })
     }
+}
+
+/// What a connection that is coming about waits for.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// A connection to the proxy, and TLS with it.
+    ToProxy,
+    /// The proxy's answer.
+    OpenToProxy,
+    /// A connection to the host, or TLS with it.
+    ToHost,
 }
 
 fn tcp<R: Clone + Service<Name>>(resolver: R, timeout: Duration) -> HttpConnector<R> {

@@ -1,17 +1,19 @@
 //! The fields of one host of a `hosts.toml`, or of its root.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 
 use crate::endpoint::Endpoint;
+use crate::hosts_toml::go_duration;
 use crate::options::Options;
 use crate::printable::redacted;
 use crate::proxy::Proxies;
 use crate::tls::{self, ClientCertificate};
 
-/// The keys that containerd knows, and `proxy`. `dial_timeout` only sets a time.
+/// The keys that containerd knows, and `proxy`.
 const KNOWN: [&str; 8] = [
     "capabilities",
     "ca",
@@ -37,6 +39,8 @@ pub(crate) struct Fields {
     headers: HeaderMap,
     /// A URL, which may hold a password.
     proxy: Option<String>,
+    /// Within which a connection has to come about.
+    dial_timeout: Option<Duration>,
     /// Keys that mean nothing here.
     pub(crate) unknown: Vec<String>,
 }
@@ -80,6 +84,13 @@ impl Fields {
             }
             if let Some(value) = field("proxy") {
                 fields.proxy = Some(value.try_into()?);
+            }
+            if let Some(value) = field("dial_timeout") {
+                let text: String = value.try_into()?;
+                let time = go_duration::parse(&text)
+                    .ok_or_else(|| serde::de::Error::custom("not a duration"))?;
+                // Go takes 0 for no limit of its own.
+                fields.dial_timeout = Some(time).filter(|time| !time.is_zero());
             }
             if let Some(value) = field("header") {
                 let all: std::collections::BTreeMap<String, OneOrMany> = value.try_into()?;
@@ -137,6 +148,7 @@ impl Fields {
     /// Returns why `proxy` is not the URL of one.
     pub(crate) fn apply(&self, endpoint: &mut Endpoint) -> Result<(), String> {
         endpoint.headers.clone_from(&self.headers);
+        endpoint.connect_timeout = self.dial_timeout;
         if let Some(url) = &self.proxy {
             let proxies = Proxies::all(url, "").map_err(|error| error.to_string())?;
             endpoint.proxies = proxies;

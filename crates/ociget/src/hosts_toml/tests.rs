@@ -166,6 +166,31 @@ fn unknown_keys_are_warned_about_by_name() {
     );
 }
 
+#[test]
+fn dial_timeout_is_for_its_host_alone() {
+    let second = Some(std::time::Duration::from_secs(1));
+    let hosts = parse(
+        "server = 'https://b.io'\n[host.'https://a.io']\ndial_timeout = '1s'\n\
+         [host.'https://c.io']\ndial_timeout = '0s'",
+    )
+    .unwrap();
+    let of = |host: &Host| host.endpoint.connect_timeout;
+    assert_eq!(
+        hosts.mirrors.iter().map(of).collect::<Vec<_>>(),
+        [second, None]
+    );
+    assert_eq!(of(&hosts.server.unwrap()), None);
+    let hosts = parse("dial_timeout = '1s'").unwrap();
+    assert_eq!(of(&hosts.server.unwrap()), second);
+    for damaged in ["'soon'", "'-1s'", "1"] {
+        let error = parse(&format!("dial_timeout = {damaged}")).unwrap_err();
+        assert!(
+            error.to_string().contains("dial_timeout of its root"),
+            "{error}"
+        );
+    }
+}
+
 // The examples of containerd's docs/hosts.md.
 #[test]
 fn examples_of_containerds_documentation_are_read() {
