@@ -7,7 +7,8 @@
 //!
 //! Only the owner of the store can open a lock file, because `flock` asks for no permission to write:
 //! any user who can open a file can hold it for ever. A lock file of a user that the store does not
-//! trust was put there while others could write to the directory. It is removed.
+//! trust was put there while others could write to the directory. It is removed. One that others can open
+//! is of an older version, or of `--trust-store`. It is replaced if somebody holds it.
 //!
 //! Lock files are small, empty, and stay, because removing one is a race: somebody may have opened
 //! it and be about to lock it. Only `gc` does that, holding the lock, and whoever locks a file looks
@@ -63,15 +64,20 @@ impl BuildLock {
                 // Put there since it was looked for; removed by the next try.
                 return Ok(None);
             }
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) if others_can_open(stat.st_mode, trust) => {
+                    tracing::warn!(path = %path.display(), "a lock file that every user can hold is replaced");
+                    sweep::remove(&path)?;
+                    continue;
+                }
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
             if Mode::from_raw_mode(stat.st_mode) != mode {
                 // The umask took bits from it, or an older version made it. Only the owner may change
                 // it; the lock holds without.
                 let _ = rustix::fs::fchmod(&file, mode);
-            }
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => return Ok(None),
-                Err(error) => return Err(error.into()),
             }
             if has_name(&file, &path)? {
                 return Ok(Some(Self { _file: file }));
@@ -142,6 +148,12 @@ fn remove_foreign(path: &Path, trust: Trust) -> io::Result<()> {
     }
 }
 
+/// Whether a user that the store does not trust can hold a lock file of this mode, as those of older
+/// versions. Whoever holds it may be an older version at work; then both build, as with a foreign lock.
+fn others_can_open(mode: u32, trust: Trust) -> bool {
+    matches!(trust, Trust::Owner(_)) && mode & 0o077 != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +189,26 @@ mod tests {
                 .unwrap()
                 .is_some()
         );
+    }
+
+    #[test]
+    fn held_lock_file_that_others_can_open_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"image");
+        let path = directory.path().join(name::lock(&digest));
+        let owner = Trust::Owner(rustix::process::geteuid().as_raw());
+        let take = || BuildLock::try_take(directory.path(), &digest, owner).unwrap();
+        for (mode, is_taken) in [(0o644, true), (0o640, true), (0o600, false)] {
+            let held = std::fs::File::create(&path).unwrap();
+            rustix::fs::fchmod(&held, Mode::from_raw_mode(mode)).unwrap();
+            rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
+            let taken = take();
+            assert_eq!(taken.is_some(), is_taken, "{mode:o}");
+            assert_eq!(has_name(&held, &path).unwrap(), !is_taken);
+            // The one that is taken is nobody else's.
+            assert!(take().is_none());
+            std::fs::remove_file(&path).unwrap();
+        }
     }
 
     #[test]
