@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 
+use ociget::printable;
+
 use super::error::Error;
 use super::inode::{Content, File};
 use super::opened::Tables;
@@ -55,7 +57,7 @@ impl Owners {
     }
 }
 
-/// `files /a, /b and 3 more`; names with anything but printable ASCII are escaped.
+/// `files /a, /b and 3 more`; what is not printable in names is escaped.
 impl fmt::Display for Owners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.total, self.complete) {
@@ -66,7 +68,7 @@ impl fmt::Display for Owners {
         })?;
         for (number, path) in self.paths.iter().enumerate() {
             let comma = if number == 0 { "" } else { ", " };
-            write!(f, "{comma}{}", path.escape_ascii())?;
+            write!(f, "{comma}{}", printable::name(path))?;
         }
         let more = self.total.saturating_sub(self.paths.len() as u64);
         if more > 0 {

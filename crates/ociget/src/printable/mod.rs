@@ -51,6 +51,33 @@ pub fn bytes(bytes: &[u8]) -> String {
     shown
 }
 
+/// Returns `bytes`, such as a file name, so that they can be recovered: printable characters as they
+/// are, and every other byte, quotation marks and backslashes as [`slice::escape_ascii`] writes them.
+///
+/// ```
+/// use ociget::printable;
+///
+/// assert_eq!(printable::name("größe/日本".as_bytes()), "größe/日本");
+/// assert_eq!(printable::name(b"a\\b\xff\n\xe2\x80\xae"), r"a\\b\xff\n\xe2\x80\xae");
+/// ```
+#[must_use]
+pub fn name(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    let escape = |shown: &mut String, bytes: &[u8]| {
+        let _ = write!(shown, "{}", bytes.escape_ascii());
+    };
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c.is_ascii() || !is_printable(c) {
+                true => escape(&mut shown, c.encode_utf8(&mut [0; 4]).as_bytes()),
+                false => shown.push(c),
+            }
+        }
+        escape(&mut shown, chunk.invalid());
+    }
+    shown
+}
+
 /// Returns `path` as [`bytes()`] does.
 #[must_use]
 pub fn path(path: &Path) -> String {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hpcc_rootfs::tables::{Entry, EntryKind, Tables};
+use ociget::printable;
 use serde_json::Value;
 
 use crate::output::{self, Notation};
@@ -94,7 +95,7 @@ struct Line {
 
 impl Line {
     /// As `ls` has it, with owners and times as numbers: `-rwxr-xr-x 0:0 4711 0 /bin/sh`. Whatever is not
-    /// printable ASCII is escaped.
+    /// printable is escaped.
     fn text(&mut self, entry: &Entry<'_>) -> &[u8] {
         let (letter, size, target) = match entry.kind {
             EntryKind::Directory => ('d', String::new(), None),
@@ -174,10 +175,17 @@ struct EscapedPath {
 impl EscapedPath {
     fn escape(&mut self, path: &[u8], backslash: &str) -> &str {
         let same = self.raw.iter().zip(path).take_while(|(a, b)| a == b);
-        let same = same.count();
-        let dropped = self.raw.get(same..).unwrap_or_default();
-        let dropped: usize = dropped.iter().map(|byte| escaped(*byte, backslash)).sum();
-        self.text.truncate(self.text.len() - dropped);
+        let same = path.get(..same.count()).unwrap_or_default();
+        // Up to an ASCII character, so that no other one is cut.
+        let same = same.iter().rposition(u8::is_ascii);
+        let same = same.map_or(0, |last| last.saturating_add(1));
+        let mut dropped = String::new();
+        escape(
+            &mut dropped,
+            self.raw.get(same..).unwrap_or_default(),
+            backslash,
+        );
+        self.text.truncate(self.text.len() - dropped.len());
         self.raw.truncate(same);
         let more = path.get(same..).unwrap_or_default();
         self.raw.extend_from_slice(more);
@@ -186,31 +194,14 @@ impl EscapedPath {
     }
 }
 
-/// Appends bytes as `escape_ascii` has them. `backslash` stands in front of each backslash and each
+/// Appends bytes as [`printable::name`] has them. `backslash` stands in front of each backslash and each
 /// quotation mark: nothing, or a backslash for a string of JSON.
 fn escape(text: &mut String, bytes: &[u8], backslash: &str) {
-    for byte in bytes {
-        match byte {
-            b' '..=b'~' if !matches!(byte, b'"' | b'\'' | b'\\') => text.push(char::from(*byte)),
-            _ => {
-                for escaped in std::ascii::escape_default(*byte) {
-                    if matches!(escaped, b'"' | b'\\') {
-                        text.push_str(backslash);
-                    }
-                    text.push(char::from(escaped));
-                }
-            }
+    for c in printable::name(bytes).chars() {
+        if matches!(c, '"' | '\\') {
+            text.push_str(backslash);
         }
-    }
-}
-
-/// Bytes that [`escape`] appends for one.
-fn escaped(byte: u8, backslash: &str) -> usize {
-    match byte {
-        b'"' | b'\\' => 2 + 2 * backslash.len(),
-        b'\'' | b'\t' | b'\r' | b'\n' => 2 + backslash.len(),
-        b' '..=b'~' => 1,
-        _ => 4 + backslash.len(),
+        text.push(c);
     }
 }
 
@@ -248,9 +239,13 @@ mod tests {
             &every,
             b"/a\"b\\c'",
             b"",
+            "/gr\u{f6}\u{df}e/\u{65e5}\u{672c}".as_bytes(),
+            "/gr\u{f6}\u{df}e/\u{65e5}\u{6728}".as_bytes(),
+            b"/gr\xc3\xb6\xc3\xff",
+            "/gr\u{f6}\u{202e}e".as_bytes(),
             b"/last",
         ] {
-            let expected = path.escape_ascii().to_string();
+            let expected = printable::name(path);
             assert_eq!(cached[0].escape(path, ""), expected);
             let json = format!("\"{}\"", cached[1].escape(path, "\\"));
             assert_eq!(serde_json::from_str::<String>(&json).unwrap(), expected);

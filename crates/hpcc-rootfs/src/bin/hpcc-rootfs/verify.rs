@@ -2,6 +2,7 @@
 
 use anyhow::bail;
 use hpcc_rootfs::{Damage, Error, Store};
+use ociget::printable;
 use serde_json::{Value, json};
 
 use crate::args::{Global, Verify};
@@ -76,7 +77,7 @@ fn outcome(subject: &str, checked: Result<Option<Vec<Damage>>, Error>) -> (bool,
                         "end": damage.range.end,
                         "parts": damage.parts,
                         "files": damage.files.paths.iter()
-                            .map(|path| path.escape_ascii().to_string())
+                            .map(|path| printable::name(path))
                             .collect::<Vec<_>>(),
                         "files_total": damage.files.total,
                         "files_complete": damage.files.complete,
