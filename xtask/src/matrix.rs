@@ -79,7 +79,12 @@ impl Cell {
             .with_context(|| format!("cannot make the image {name}"))
     }
 
-    fn write(self, file: File) -> Result<Listing> {
+    /// Writes the image into `file`, and returns what a reader has to find.
+    ///
+    /// # Errors
+    ///
+    /// Returns what the writer says.
+    pub fn write(self, file: File) -> Result<Listing> {
         let mut options = Options::default();
         options.block_size = self.block_size;
         options.compressor = self.codec;

@@ -23,7 +23,32 @@ pub fn names(image: &Path, directory: &str) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Compares a file of the image with a file on the disk.
+/// Returns what `ls` prints of a directory: names, a slash after those of directories, white space between them.
+///
+/// # Errors
+///
+/// `grub-fstest` cannot be started.
+pub fn listing(image: &Path, directory: &str) -> Result<Vec<u8>> {
+    let directory = format!("{}/", directory.trim_end_matches('/'));
+    run(Command::new("grub-fstest")
+        .arg(image)
+        .arg("ls")
+        .arg(directory))
+}
+
+/// Returns `length` bytes from `offset` of a file, without the pieces before them.
+///
+/// # Errors
+///
+/// GRUB cannot read the file.
+pub fn read(image: &Path, path: &str, offset: u64, length: u64) -> Result<Vec<u8>> {
+    let mut command = Command::new("grub-fstest");
+    command.args(["-s", &offset.to_string(), "-n", &length.to_string()]);
+    run(command.arg(image).arg("cat").arg(path))
+}
+
+/// Compares a file of the image with a file on the disk. A directory on the disk is compared with all files below it,
+/// which have to be regular ones.
 ///
 /// # Errors
 ///

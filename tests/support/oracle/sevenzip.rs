@@ -4,11 +4,26 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::Result;
-use crate::command::run_text;
+use crate::command::{run, run_text};
 
 /// The technical listing: one `Path = …` block an entry.
 pub fn list(image: &Path) -> Result<String> {
-    run_text(Command::new("7z").args(["l", "-slt"]).arg(image))
+    Ok(String::from_utf8_lossy(&listing(image)?).into_owned())
+}
+
+/// The technical listing, with names as the bytes that they are.
+pub fn listing(image: &Path) -> Result<Vec<u8>> {
+    run(Command::new("7z")
+        .args(["l", "-slt", "-sccUTF-8"])
+        .arg(image))
+}
+
+/// Extracts everything below `directory`.
+pub fn extract(image: &Path, directory: &Path) -> Result<()> {
+    let mut command = Command::new("7z");
+    command.args(["x", "-bd", "-y", "-snld"]);
+    command.arg(format!("-o{}", directory.display()));
+    run(command.arg(image)).map(drop)
 }
 
 /// Reads every byte of every file; gives its summary.
