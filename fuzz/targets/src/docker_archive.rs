@@ -6,7 +6,9 @@ use crate::archives;
 
 /// Panics if a promise is broken.
 pub fn check(input: &[u8]) {
-    archives::check(input, |file| DockerArchiveSource::new(file, None));
+    archives::check(input, "docker-archive", |file| {
+        DockerArchiveSource::new(file, None)
+    });
 }
 
 #[cfg(test)]
@@ -17,8 +19,8 @@ mod tests {
     #[test]
     fn the_first_seed_is_an_image() {
         let seed = &seeds::docker_archive()[0];
-        assert!(archives::check(seed, |file| DockerArchiveSource::new(
-            file, None
-        )));
+        assert!(archives::check(seed, "docker-archive", |file| {
+            DockerArchiveSource::new(file, None)
+        }));
     }
 }

@@ -51,6 +51,7 @@ pub mod writer;
 mod archives;
 mod members;
 mod seeds;
+mod tar_forms;
 
 use std::time::Duration;
 

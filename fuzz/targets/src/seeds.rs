@@ -1,6 +1,7 @@
 //! Seeds that code makes, because they must fit formats that change with the program.
 
 use crate::archive::{layer, tar};
+use crate::tar_forms;
 
 /// Media types of OCI, in the order in which documents name each other.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -268,7 +269,9 @@ pub(crate) fn tables() -> Vec<Vec<u8>> {
 
 pub(crate) fn tar_entries() -> Vec<Vec<u8>> {
     let tar = tar(&layer("./ a/ a/b=text@4755 c->a d==a/b"));
-    vec![zstd::encode_all(&tar[..], 3).unwrap(), tar]
+    let mut seeds = vec![zstd::encode_all(&tar[..], 3).unwrap(), tar];
+    seeds.extend(tar_forms::forms());
+    seeds
 }
 
 /// Two bytes of options, then four per call.

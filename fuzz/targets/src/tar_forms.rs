@@ -1,0 +1,255 @@
+//! Archives in forms that other programs write, each with a few entries: seeds for readers of layers.
+
+const BLOCK: usize = 512;
+
+/// Fields of a header that differ from those of an empty regular file.
+struct Header<'a> {
+    name: &'a str,
+    kind: u8,
+    size: &'a [u8],
+    mtime: &'a [u8],
+    link: &'a str,
+    magic: &'a [u8],
+    prefix: &'a [u8],
+}
+
+const FILE: Header<'static> = Header {
+    name: "",
+    kind: b'0',
+    size: b"00000000000",
+    mtime: b"00000000000",
+    link: "",
+    magic: b"ustar\x0000",
+    prefix: b"",
+};
+
+const GNU: &[u8] = b"ustar  \0";
+
+impl Header<'_> {
+    fn block(&self) -> Vec<u8> {
+        let mut block = vec![0; BLOCK];
+        let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, self.name.as_bytes());
+        put(100, b"0000644");
+        put(108, b"0000000");
+        put(116, b"0000000");
+        put(124, self.size);
+        put(136, self.mtime);
+        put(156, &[self.kind]);
+        put(157, self.link.as_bytes());
+        put(257, self.magic);
+        put(345, self.prefix);
+        seal(&mut block);
+        block
+    }
+}
+
+fn seal(block: &mut [u8]) {
+    block[148..156].fill(b' ');
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+}
+
+fn padded(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    bytes
+}
+
+/// An extended header of these records.
+fn extended(kind: u8, records: &[&str]) -> Vec<u8> {
+    let mut body = String::new();
+    for record in records {
+        let mut length = record.len() + 2;
+        while length != length.to_string().len() + 2 + record.len() {
+            length = length.to_string().len() + 2 + record.len();
+        }
+        body.push_str(&format!("{length} {record}\n"));
+    }
+    let size = format!("{:011o}", body.len());
+    let header = Header {
+        name: "pax",
+        kind,
+        size: size.as_bytes(),
+        ..FILE
+    };
+    [header.block(), padded(body.as_bytes())].concat()
+}
+
+/// A file in GNU's own sparse format: a hole, `data`, a hole.
+fn old_sparse() -> Vec<u8> {
+    let mut block = Header {
+        name: "sparse",
+        kind: b'S',
+        size: b"00000000004",
+        magic: GNU,
+        ..FILE
+    }
+    .block();
+    block[386..397].copy_from_slice(b"00000000010");
+    block[398..409].copy_from_slice(b"00000000004");
+    block[483..494].copy_from_slice(b"00000000024");
+    seal(&mut block);
+    [block, padded(b"data")].concat()
+}
+
+/// Archives that end as they should, with entries of each form.
+pub(crate) fn forms() -> Vec<Vec<u8>> {
+    let three = Header {
+        size: b"00000000003",
+        ..FILE
+    };
+    let file = |name| [Header { name, ..three }.block(), padded(b"abc")].concat();
+    let end = vec![0; 2 * BLOCK];
+    let whole = |parts: &[Vec<u8>]| [parts.concat(), end.clone()].concat();
+    let sparse = |records: &[&str], body: &[u8]| {
+        let size = format!("{:011o}", body.len());
+        let header = Header {
+            name: "GNUSparseFile.0/s",
+            size: size.as_bytes(),
+            ..FILE
+        };
+        whole(&[extended(b'x', records), header.block(), padded(body)])
+    };
+    let mut map = padded(b"1\n8\n4\n");
+    map.extend(b"data");
+    vec![
+        // A prefix in GNU's format, as docker before 17.06 wrote it (golang/go#21005).
+        whole(&[Header {
+            name: "b",
+            magic: GNU,
+            prefix: b"directory",
+            ..FILE
+        }
+        .block()]),
+        // NULs before the digits of a number.
+        whole(&[
+            Header {
+                name: "nul",
+                size: b"\0\0000000003",
+                ..FILE
+            }
+            .block(),
+            padded(b"abc"),
+        ]),
+        // A last body without padding, and no end (opencontainers/umoci#436).
+        [
+            Header {
+                name: "short",
+                ..three
+            }
+            .block(),
+            b"abc".to_vec(),
+        ]
+        .concat(),
+        // Sizes without bodies.
+        whole(&[
+            file("a"),
+            Header {
+                name: "h",
+                kind: b'1',
+                link: "a",
+                ..three
+            }
+            .block(),
+            Header {
+                name: "d/",
+                kind: b'5',
+                ..three
+            }
+            .block(),
+        ]),
+        // What aufs links to.
+        whole(&[
+            file(".wh..wh.plnk/7.9"),
+            Header {
+                name: "l",
+                kind: b'1',
+                link: ".wh..wh.plnk/7.9",
+                ..FILE
+            }
+            .block(),
+        ]),
+        // An extended header that replaces another, after a global one.
+        whole(&[
+            extended(b'g', &["comment=0123456789abcdef"]),
+            extended(b'x', &["path=first", "mtime=1.5"]),
+            extended(b'x', &["path=second", "SCHILY.xattr.user.a=b"]),
+            file("plain"),
+        ]),
+        // V7, and a time before 1970 in base 256.
+        whole(&[
+            Header {
+                name: "v7/",
+                kind: 0,
+                magic: b"",
+                ..FILE
+            }
+            .block(),
+            Header {
+                name: "old",
+                mtime: b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xfe",
+                magic: GNU,
+                ..FILE
+            }
+            .block(),
+        ]),
+        whole(&[old_sparse(), file("after")]),
+        sparse(
+            &[
+                "GNU.sparse.size=20",
+                "GNU.sparse.numblocks=1",
+                "GNU.sparse.offset=8",
+                "GNU.sparse.numbytes=4",
+            ],
+            b"data",
+        ),
+        sparse(
+            &[
+                "GNU.sparse.size=20",
+                "GNU.sparse.numblocks=1",
+                "GNU.sparse.name=s",
+                "GNU.sparse.map=8,4",
+            ],
+            b"data",
+        ),
+        sparse(
+            &[
+                "GNU.sparse.major=1",
+                "GNU.sparse.minor=0",
+                "GNU.sparse.name=s",
+                "GNU.sparse.realsize=20",
+            ],
+            &map,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use hpcc_rootfs::layer::{Budget, Entry, Limits, Stream, TarReader};
+    use ociget::{DiffId, Digest};
+
+    use super::*;
+
+    /// A seed that is refused at once leads nowhere.
+    #[test]
+    fn forms_are_read_to_their_ends() {
+        for (number, archive) in forms().into_iter().enumerate() {
+            let mut budget = Budget::new(Limits::default());
+            let diff_id = DiffId(Digest::of(&archive));
+            let length = archive.len() as u64;
+            let stream = Stream::open(&archive[..], length, diff_id, budget.limits()).unwrap();
+            let mut tar = TarReader::new(stream, &mut budget);
+            let (mut entry, mut entries) = (Entry::default(), 0);
+            while tar
+                .read_entry(&mut entry)
+                .unwrap_or_else(|error| panic!("{number}: {error}"))
+            {
+                entries += 1;
+            }
+            assert!(entries > 0, "{number}");
+            tar.finish().unwrap();
+        }
+    }
+}
