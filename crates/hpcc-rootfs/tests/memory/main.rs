@@ -330,6 +330,39 @@ fn kinds() -> Vec<(&'static str, u64, Image)> {
     kinds
 }
 
+/// Images of things that are not charged, and what they may take besides the charge.
+fn uncharged() -> Vec<(&'static str, u64, Image)> {
+    const RUNS: usize = 200_000;
+    vec![
+        (
+            "extended headers",
+            3 << 20,
+            Box::new(|| {
+                one(|tar| {
+                    for n in 0..20 {
+                        tar.comment((1 << 20) - 1);
+                        tar.symlink(&format!("{n:02}{}", "n".repeat(240)), &"t".repeat(4000));
+                    }
+                })
+            }),
+        ),
+        (
+            "maps of sparse files",
+            3 * 16 * RUNS as u64,
+            Box::new(|| one(|tar| (0..3).for_each(|n| tar.sparse(&format!("s{n}"), RUNS)))),
+        ),
+        (
+            "user and group ids",
+            48 * 2 * MANY as u64,
+            Box::new(|| {
+                one(|tar| {
+                    (0..MANY).for_each(|n| tar.owned(&format!("f{n:07}"), n + 1, n + 1 + MANY));
+                })
+            }),
+        ),
+    ]
+}
+
 /// An error and its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let cause = error.source().map(|cause| format!(": {}", chain(cause)));
@@ -359,6 +392,15 @@ fn every_kind_of_thing_costs_at_most_its_charge() {
             }
             (Ok(_), _) => {}
         }
+    }
+    for (kind, most, make) in uncharged() {
+        let (charged, taken) = image(make(), u64::MAX);
+        let charged = charged.unwrap();
+        let numbers = format!("{kind}: took {taken}, charged {charged}, {most} besides");
+        if taken > charged + most + WRITER + IDLE {
+            wrong.push(numbers.clone());
+        }
+        println!("{numbers}");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
