@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use test_support::image::{Compression, Image, Layer, Store};
 use test_support::registry::Registry;
 
-use crate::cli::Place;
+use crate::cli::{self, Place};
 use crate::store_damage::noise;
 
 /// Images of one registry, by their names.
@@ -154,6 +154,57 @@ fn another_agent_asks_the_registry_for_nothing() {
     let (path, _) = served.pull(&cold, 0, &[]);
     let found = fs::read(outcome["path"].as_str().unwrap()).unwrap();
     assert!(found == fs::read(path).unwrap(), "the bytes differ");
+}
+
+/// A root file system in a tar file is a layer like others. From standard input nothing is reused, because
+/// it cannot be read again.
+#[test]
+fn tar_file_with_another_agent_is_copied_from_the_first_build() {
+    let place = Place::new();
+    let rootfs = base().tar();
+    fs::write(place.path("rootfs.tar"), &rootfs).unwrap();
+    let zipped = zstd::encode_all(&rootfs[..], 1).unwrap();
+    fs::write(place.path("rootfs.tar.zst"), zipped).unwrap();
+    place.pull("tar:rootfs.tar", &[]).line();
+    let mut artifacts = Vec::new();
+    for (source, agent, layers) in [
+        ("tar:rootfs.tar", "#!/second\n", 1),
+        ("tar:rootfs.tar.zst", "#!/third\n", 1),
+        ("tar:-", "#!/third, once more\n", 0),
+    ] {
+        fs::write(place.agent(), agent).unwrap();
+        let mut command = place.command(cli::program());
+        command.args(["pull", source, "--json", "--agent"]);
+        command.arg(place.agent());
+        command.stdin(fs::File::open(place.path("rootfs.tar")).unwrap());
+        let outcome = cli::outcome(&mut command).json();
+        assert_eq!(outcome["built"]["reuse"]["layers"], layers, "{outcome}");
+        artifacts.push(fs::read(outcome["path"].as_str().unwrap()).unwrap());
+        let cold = Place::new();
+        fs::write(cold.agent(), agent).unwrap();
+        fs::write(cold.path("rootfs.tar"), &rootfs).unwrap();
+        let cold = cold.pull("tar:rootfs.tar", &[]);
+        assert!(fs::read(cold.line()).unwrap() == artifacts[artifacts.len() - 1]);
+    }
+}
+
+/// Layers that docker packed from aufs keep a file with several names under a name of their own.
+#[test]
+fn aufs_layer_is_copied_from_an_earlier_build() {
+    let aufs = Layer::new()
+        .dir(".wh..wh.plnk")
+        .file(".wh..wh.plnk/7.9", noise(7, 90_000))
+        .dir("usr")
+        .hardlink("usr/one", ".wh..wh.plnk/7.9")
+        .hardlink("usr/two", ".wh..wh.plnk/7.9");
+    let (one, two) = (app(1), app(2).whiteout("usr/one"));
+    let served = serve(&[&[&aufs, &one], &[&aufs, &two]]);
+    let place = Place::new();
+    served.pull(&place, 0, &[]);
+    served.registry.clear_requests();
+    let (path, reuse) = served.pull(&place, 1, &[]);
+    assert_eq!((served.fetched(1), &reuse["layers"]), (vec![1], &1.into()));
+    assert!(fs::read(path).unwrap() == served.cold(1, &[]));
 }
 
 #[test]

@@ -404,14 +404,13 @@ async fn blocking<T: Send + 'static>(
         .map_err(Error::worker)?
 }
 
-/// Whether a source may be opened a second time and kept documents name its image. Standard input is read
-/// once, and a root file system is named by its tar, which is no document.
+/// Whether a source may be opened a second time, if what is reused turns out to be of no use. Standard
+/// input is read once.
 fn can_read_again(spec: &SourceSpec) -> bool {
     match spec {
-        SourceSpec::OciArchive { file, .. } | SourceSpec::DockerArchive { file, .. } => {
-            file != Path::new("-")
-        }
-        SourceSpec::Tar { .. } => false,
+        SourceSpec::OciArchive { file, .. }
+        | SourceSpec::DockerArchive { file, .. }
+        | SourceSpec::Tar { file, .. } => file != Path::new("-"),
         _ => true,
     }
 }
