@@ -68,7 +68,7 @@ impl BuildLock {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) if others_can_open(stat.st_mode, trust) => {
                     tracing::warn!(path = %path.display(), "a lock file that every user can hold is replaced");
-                    sweep::remove(&path)?;
+                    remove(&path)?;
                     continue;
                 }
                 Err(Errno::WOULDBLOCK) => return Ok(None),

@@ -9,7 +9,8 @@ use tokio::sync::OnceCell;
 
 use crate::error::Error;
 use crate::open_archive::{OpenArchive, OpenedArchive, PlainFiles, Wanted};
-use crate::source::arriving::{Arriving, Plan};
+use crate::source::arriving::Arriving;
+use crate::source::arriving::plan::Plan;
 use crate::source::kind;
 use crate::source::section::Section;
 use crate::source::tar_index::Members;
@@ -78,9 +79,23 @@ impl Archive {
 
     /// A member by name, which has to be there.
     pub(crate) async fn section(&self, name: &str) -> Result<Section, Error> {
-        self.find(name).await?.ok_or_else(|| Error::Io {
+        if let Some(section) = self.find(name).await? {
+            return Ok(section);
+        }
+        let target = match self.opened().await? {
+            Opened::InPlace(_, members) => members.target(name).to_owned(),
+            Opened::Arriving(archive) => archive.target(name).await,
+        };
+        let source = match target == name {
+            true => io::ErrorKind::NotFound.into(),
+            false => io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("it is a link to {target}, which is not a file of the archive"),
+            ),
+        };
+        Err(Error::Io {
             path: self.path.join(name),
-            source: io::ErrorKind::NotFound.into(),
+            source,
         })
     }
 

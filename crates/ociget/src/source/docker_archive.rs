@@ -27,7 +27,7 @@ use crate::open_archive::OpenArchive;
 use crate::reference::Reference;
 use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
-use crate::source::arriving::Plan;
+use crate::source::arriving::plan::Plan;
 use crate::source::made::{self, MadeLayer};
 use crate::source::section::Section;
 use crate::source::tar_headers::clean;

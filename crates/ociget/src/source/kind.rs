@@ -7,7 +7,8 @@ use crate::error::Error;
 use crate::open_archive;
 use crate::printable;
 use crate::regular_file;
-use crate::source::tar_headers::{Headers, InFile};
+use crate::source::by_offset::InFile;
+use crate::source::tar_headers::Headers;
 
 /// Headers that are looked at.
 const MAX_HEADERS: usize = 65_536;

@@ -20,7 +20,7 @@ use crate::manifest::{Descriptor, Index, IndexEntry, Manifest};
 use crate::open_archive::OpenArchive;
 use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
-use crate::source::arriving::Plan;
+use crate::source::arriving::plan::Plan;
 use crate::source::kind::{self, Kind};
 use crate::source::made;
 use crate::source::section::Section;

@@ -12,25 +12,12 @@ use crate::blob::BlobBody;
 use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::MAX_DOCUMENT;
-use crate::source::arriving::{Arriving, FoundMember};
+use crate::source::arriving::Arriving;
+use crate::source::arriving::plan::FoundMember;
+use crate::source::piece::Piece;
 
 /// Bytes read at a time.
 const CHUNK: u64 = 256 << 10;
-
-/// Bytes that follow each other: of the file, or zeros that the file does not have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    Data { offset: u64, length: u64 },
-    Zeros(u64),
-}
-
-impl Piece {
-    pub(crate) fn length(self) -> u64 {
-        match self {
-            Self::Data { length, .. } | Self::Zeros(length) => length,
-        }
-    }
-}
 
 /// Where some bytes are. Reading does not move the file's position, so that sections of one file
 /// are read in parallel.

@@ -6,9 +6,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use crate::open_archive::unwanted;
-use crate::source::section::Piece;
+use crate::source::by_offset::InFile;
+use crate::source::piece::Piece;
 use crate::source::tar_fields::broken;
-use crate::source::tar_headers::{Found, Headers, InFile, Member};
+use crate::source::tar_headers::{Found, Headers, Member};
 
 /// Most members that are looked at. An image of 127 layers has some 400.
 const MAX_MEMBERS: usize = 65_536;

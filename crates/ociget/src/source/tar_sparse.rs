@@ -3,9 +3,9 @@
 
 use std::io;
 
-use crate::source::section::Piece;
+use crate::source::by_offset::ByOffset;
+use crate::source::piece::Piece;
 use crate::source::tar_fields::{BLOCK, broken, number};
-use crate::source::tar_headers::ByOffset;
 
 /// Most pieces of one member.
 const MAX_PIECES: usize = 65_536;
@@ -181,7 +181,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use crate::source::tar_headers::InFile;
+    use crate::source::by_offset::InFile;
 
     #[test]
     fn map_in_two_places_is_refused_before_it_is_read() {

@@ -210,6 +210,33 @@ async fn incomplete_archives_are_told_apart() {
     }
 }
 
+/// Layers that are links into nothing (containerd/containerd#12890), with files of nobody's besides
+/// (moby/moby#19566).
+#[tokio::test]
+async fn link_without_target_is_named_with_its_target() {
+    let config = config(&[b"l"]);
+    let list = list("c.json", &["x/layer.tar"]);
+    for (kind, link, target) in [
+        (b'2', ".blob.tar", "x/.blob.tar"),
+        (b'1', "gone.tar", "gone.tar"),
+    ] {
+        let place = Place::new();
+        let source = place.docker(&[
+            (b'5', ".cpt_hardlink_dir/", "", b""),
+            file(".blob.tar", b"l"),
+            (kind, "x/layer.tar", link, b""),
+            file("c.json", &config),
+            file("manifest.json", &list),
+        ]);
+        let error = pull(&source).await.unwrap_err().to_string();
+        let says = format!("it is a link to {target}, which is not a file of the archive");
+        assert!(
+            error.contains("x/layer.tar") && error.contains(&says),
+            "{error}"
+        );
+    }
+}
+
 /// podman-save(1) with several images; untagged ones have numbers alone.
 #[tokio::test]
 async fn images_of_a_docker_archive_have_numbers() {

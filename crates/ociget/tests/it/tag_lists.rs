@@ -224,9 +224,10 @@ async fn list_of_a_broken_form_is_an_error_and_an_empty_one_is_not() {
     }
 }
 
+/// Registries also list digests (containers/skopeo#2346) and nothing (containers/skopeo#2409) among tags.
 #[tokio::test]
 async fn name_that_is_not_a_tag_is_left_out_with_a_warning() {
-    let body = r#"{"tags":["v1","../etc","a\nb","\u001b[31m","","-x","v2"]}"#;
+    let body = r#"{"tags":["v1","../etc","a\nb","\u001b[31m","","-x",null,"sha256:0123","v2"]}"#;
     let server = Server::start(&Content::default(), move |_| Some(Reply::new(200, body))).await;
     let warnings = Arc::<Mutex<Vec<String>>>::default();
     let heard = Arc::clone(&warnings);
@@ -241,7 +242,7 @@ async fn name_that_is_not_a_tag_is_left_out_with_a_warning() {
     assert_eq!(tags.all().await.unwrap(), ["v1", "v2"]);
     let warnings = warnings.lock().unwrap();
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].contains("5 names"), "{warnings:?}");
+    assert!(warnings[0].contains("6 names"), "{warnings:?}");
 }
 
 #[tokio::test]

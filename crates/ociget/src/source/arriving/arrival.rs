@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::open_archive::{ArchiveStream, Spool, Wanted, unwanted};
-use crate::source::tar_headers::{ByOffset, beyond};
+use crate::source::by_offset::ByOffset;
+use crate::source::tar_headers::beyond;
 use crate::source::tar_index::repeated;
 
 /// Bytes read at a time.

@@ -12,11 +12,11 @@
 //! What becomes of a member depends on the order of members alone, not on time.
 
 mod arrival;
+pub(crate) mod plan;
 mod pump;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -24,27 +24,9 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, Notify};
 
 use self::arrival::Arrival;
-use self::pump::{Attached, Pump, Step};
+use self::plan::{FoundMember, Plan};
+use self::pump::{Pump, Step};
 use crate::open_archive::{ArchiveStream, Wanted};
-use crate::source::section::Piece;
-
-/// What is needed of an archive, by names of members.
-#[derive(Debug, Default)]
-pub(crate) struct Plan {
-    /// Blobs that are opened at some time.
-    pub(crate) needed: HashSet<String>,
-    /// The blob that is opened once, and before all others; its reader waits for none of them.
-    pub(crate) once: Option<String>,
-}
-
-/// A member that was found.
-#[derive(Clone, Debug)]
-pub(crate) struct FoundMember {
-    pub(crate) pieces: Vec<Piece>,
-    /// Of the one reader whose member is not kept.
-    #[expect(dead_code, reason = "it is there to be dropped")]
-    pub(crate) attached: Option<Arc<Attached>>,
-}
 
 /// The archive, for all readers of its members.
 #[derive(Debug)]
@@ -73,6 +55,11 @@ impl Arriving {
     /// The names of all members that have come.
     pub(crate) async fn names(&self) -> Vec<String> {
         self.pump.lock().await.names()
+    }
+
+    /// The name that `name` leads to by links that have come.
+    pub(crate) async fn target(&self, name: &str) -> String {
+        self.pump.lock().await.target(name).to_owned()
     }
 
     /// Some of the `size` bytes at `offset`, which are those of a member that was found.

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::arrival::{Arrival, Body, Use};
-use super::{FoundMember, Plan};
-use crate::source::section::Piece;
+use super::plan::{Attached, FoundMember, Plan};
+use crate::digest::Digest;
+use crate::source::piece::Piece;
 use crate::source::tar_headers::{Found, Headers, Member};
 use crate::source::tar_index::{MAX_HEADERS, Members, comparable, repeated};
 
@@ -22,16 +23,6 @@ pub(super) enum Step<T> {
     Again,
     /// Not before the member that is not kept is over.
     Later,
-}
-
-/// The reader of the member that is not kept. When it goes, nobody waits for it any more.
-#[derive(Debug)]
-pub(crate) struct Attached(Arc<Notify>);
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        self.0.notify_waiters();
-    }
 }
 
 #[derive(Debug)]
@@ -94,6 +85,10 @@ impl Pump {
 
     pub(super) fn names(&self) -> Vec<String> {
         self.members.names().map(str::to_owned).collect()
+    }
+
+    pub(super) fn target<'a>(&'a self, name: &'a str) -> &'a str {
+        self.members.target(name)
     }
 
     pub(super) fn find(&mut self, name: &str) -> io::Result<Step<Option<FoundMember>>> {
@@ -288,9 +283,5 @@ fn is_blob(name: &str) -> bool {
     let hex = hex.unwrap_or_default();
     blobs == Some("blobs")
         && parts.next().is_none()
-        && algorithm.is_some_and(|algorithm| {
-            format!("{algorithm}:{hex}")
-                .parse::<crate::Digest>()
-                .is_ok()
-        })
+        && algorithm.is_some_and(|algorithm| format!("{algorithm}:{hex}").parse::<Digest>().is_ok())
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::*;
 use crate::Digest;
 use crate::open_archive::Spool;
+use crate::source::piece::Piece;
 
 /// A spool that counts what it keeps.
 struct Counted(Arc<AtomicU64>, Arc<File>);
