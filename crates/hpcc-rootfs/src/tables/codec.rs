@@ -112,3 +112,33 @@ impl fmt::Debug for Codec {
         })
     }
 }
+
+#[cfg(all(test, feature = "xz"))]
+mod tests {
+    use xz2::stream::{Action, Check, Filters, LzmaOptions, Stream};
+
+    use super::*;
+
+    /// An xz stream of `bytes` with a dictionary of `size` bytes.
+    fn stream(bytes: &[u8], size: u32) -> Result<Vec<u8>, xz2::stream::Error> {
+        let mut options = LzmaOptions::new_preset(0)?;
+        options.dict_size(size);
+        let mut filters = Filters::new();
+        filters.lzma2(&options);
+        let mut encoder = Stream::new_stream_encoder(&filters, Check::Crc32)?;
+        let mut stored = Vec::with_capacity(1 << 14);
+        encoder.process_vec(bytes, &mut stored, Action::Finish)?;
+        Ok(stored)
+    }
+
+    /// A block names the dictionary that its decoder allocates, whatever it holds.
+    #[test]
+    fn block_with_a_huge_dictionary_is_damage() {
+        let bytes = [7; METADATA_SIZE];
+        let mut codec = Codec::new(4).unwrap();
+        let mut read = |size| codec.decompress(&stream(&bytes, size).unwrap(), METADATA_SIZE);
+        assert_eq!(read(1 << 20).unwrap(), bytes);
+        let error = read(64 << 20).unwrap_err();
+        assert!(matches!(error, Error::Damaged(_)), "{error}");
+    }
+}

@@ -273,6 +273,7 @@ fn types() {
     assert_eq!(kind(b'7', b"a"), EntryKind::File { size: 0 });
     assert_eq!(kind(b'1', b"a"), EntryKind::HardLink(b"t"[..].into()));
     assert_eq!(kind(b'6', b"a"), EntryKind::Fifo);
+    // `D` is what `tar -g` writes for a directory (moby/moby#10907).
     for flag in [b'8', b'D', b'M', b'V', b'z', 0xFF] {
         assert_eq!(refused(&[raw(flag, b"a").done()]), Malformed::Type(flag));
     }
