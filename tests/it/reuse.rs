@@ -156,38 +156,6 @@ fn another_agent_asks_the_registry_for_nothing() {
     assert!(found == fs::read(path).unwrap(), "the bytes differ");
 }
 
-/// A root file system in a tar file is a layer like others. From standard input nothing is reused, because
-/// it cannot be read again.
-#[test]
-fn tar_file_with_another_agent_is_copied_from_the_first_build() {
-    let place = Place::new();
-    let rootfs = base().tar();
-    fs::write(place.path("rootfs.tar"), &rootfs).unwrap();
-    let zipped = zstd::encode_all(&rootfs[..], 1).unwrap();
-    fs::write(place.path("rootfs.tar.zst"), zipped).unwrap();
-    place.pull("tar:rootfs.tar", &[]).line();
-    let mut artifacts = Vec::new();
-    for (source, agent, layers) in [
-        ("tar:rootfs.tar", "#!/second\n", 1),
-        ("tar:rootfs.tar.zst", "#!/third\n", 1),
-        ("tar:-", "#!/third, once more\n", 0),
-    ] {
-        fs::write(place.agent(), agent).unwrap();
-        let mut command = place.command(cli::program());
-        command.args(["pull", source, "--json", "--agent"]);
-        command.arg(place.agent());
-        command.stdin(fs::File::open(place.path("rootfs.tar")).unwrap());
-        let outcome = cli::outcome(&mut command).json();
-        assert_eq!(outcome["built"]["reuse"]["layers"], layers, "{outcome}");
-        artifacts.push(fs::read(outcome["path"].as_str().unwrap()).unwrap());
-        let cold = Place::new();
-        fs::write(cold.agent(), agent).unwrap();
-        fs::write(cold.path("rootfs.tar"), &rootfs).unwrap();
-        let cold = cold.pull("tar:rootfs.tar", &[]);
-        assert!(fs::read(cold.line()).unwrap() == artifacts[artifacts.len() - 1]);
-    }
-}
-
 /// Layers that docker packed from aufs keep a file with several names under a name of their own.
 #[test]
 fn aufs_layer_is_copied_from_an_earlier_build() {
@@ -398,7 +366,7 @@ fn limits_that_are_lower_now_give_the_error_of_a_cold_build() {
         let warm = place.pull(&served.references[1], &limit);
         let cold = Place::new().pull(&served.references[1], &limit);
         assert_eq!(warm.status, Some(1), "{limit:?}");
-        let error = |outcome: &crate::cli::Outcome| {
+        let error = |outcome: &cli::Outcome| {
             let lines = outcome
                 .stderr
                 .lines()
@@ -427,7 +395,7 @@ fn kills_during_reuse_leave_sound_artifacts_and_sources() {
     let mut finished = 0;
     for kill in 0..KILLS {
         let image = 1 + usize::try_from(kill % 5).unwrap();
-        let mut command = place.command(crate::cli::program());
+        let mut command = place.command(cli::program());
         command
             .args(["--quiet", "pull", &served.references[image], "--agent"])
             .arg(&agent);

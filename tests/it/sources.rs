@@ -11,7 +11,8 @@ use test_support::image::{Compression, Image, Layer, Store};
 use test_support::oracle::unsquashfs;
 use tree_listing::Listing;
 
-use crate::cli::{Outcome, Place, program};
+use crate::cli::{Outcome, Place, outcome, program};
+use crate::store_damage::noise;
 
 /// The tree in an artifact, without the description of the image.
 pub(crate) fn tree(artifact: &Path) -> Listing {
@@ -216,11 +217,11 @@ fn spool_is_limited_and_its_directory_an_option() {
 fn layer_that_comes_when_it_is_needed_is_not_spooled() {
     let place = Place::new();
     let mut store = Store::new();
-    let noise: Vec<u8> = (0u32..)
+    let bytes: Vec<u8> = (0u32..)
         .flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes())
         .take(3_000_000)
         .collect();
-    let files = |layer: Layer| layer.file("a", noise.clone());
+    let files = |layer: Layer| layer.file("a", bytes.clone());
     let image = Image::new()
         .layer(files(Layer::new().dir("d")))
         .add_to(&mut store);
@@ -312,6 +313,38 @@ fn root_file_system_in_a_tar_file_becomes_an_image() {
     let outcome = build(&place, "tar:rootfs", &["--digest", &wrong]);
     assert_eq!(outcome.status, Some(1), "{outcome:?}");
     assert!(outcome.stderr.contains(&digest), "{outcome:?}");
+}
+
+/// A root file system in a tar file is a layer like others. From standard input nothing is reused, because
+/// it cannot be read again.
+#[test]
+fn tar_file_with_another_agent_is_copied_from_the_first_build() {
+    let place = Place::new();
+    let rootfs = Layer::new().file("noise", noise(1, 300_000)).tar();
+    fs::write(place.path("rootfs.tar"), &rootfs).unwrap();
+    let zipped = zstd(&rootfs);
+    fs::write(place.path("rootfs.tar.zst"), zipped).unwrap();
+    place.pull("tar:rootfs.tar", &[]).line();
+    let mut artifacts = Vec::new();
+    for (source, agent, layers) in [
+        ("tar:rootfs.tar", "#!/second\n", 1),
+        ("tar:rootfs.tar.zst", "#!/third\n", 1),
+        ("tar:-", "#!/third, once more\n", 0),
+    ] {
+        fs::write(place.agent(), agent).unwrap();
+        let mut command = place.command(program());
+        command.args(["pull", source, "--json", "--agent"]);
+        command.arg(place.agent());
+        command.stdin(fs::File::open(place.path("rootfs.tar")).unwrap());
+        let outcome = outcome(&mut command).json();
+        assert_eq!(outcome["built"]["reuse"]["layers"], layers, "{outcome}");
+        artifacts.push(fs::read(outcome["path"].as_str().unwrap()).unwrap());
+        let cold = Place::new();
+        fs::write(cold.agent(), agent).unwrap();
+        fs::write(cold.path("rootfs.tar"), &rootfs).unwrap();
+        let cold = cold.pull("tar:rootfs.tar", &[]);
+        assert!(fs::read(cold.line()).unwrap() == artifacts[artifacts.len() - 1]);
+    }
 }
 
 #[test]

@@ -161,8 +161,8 @@ impl Image<'_> {
         }
         let directory = tempfile::tempdir().unwrap();
         sevenzip::extract(path, directory.path()).unwrap();
-        let found = contents(&Listing::walk(directory.path()).unwrap());
-        assert_eq!(found, contents(&self.expected), "{name}: 7-Zip");
+        let found = Listing::walk(directory.path()).unwrap();
+        assert_eq!(contents(&found), contents(&self.expected), "{name}: 7-Zip");
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) fn forms() -> Vec<Vec<u8>> {
         whole(&[
             Header {
                 name: "nul",
-                size: b"\0\0000000003",
+                size: b"\x00\x0000000003",
                 ..FILE
             }
             .block(),
@@ -170,11 +170,11 @@ pub(crate) fn forms() -> Vec<Vec<u8>> {
             }
             .block(),
         ]),
-        // An extended header that replaces another, after a global one.
+        // An extended header that comes twice, after a global one.
         whole(&[
             extended(b'g', &["comment=0123456789abcdef"]),
-            extended(b'x', &["path=first", "mtime=1.5"]),
-            extended(b'x', &["path=second", "SCHILY.xattr.user.a=b"]),
+            extended(b'x', &["path=second", "mtime=1.5", "SCHILY.xattr.user.a=b"]),
+            extended(b'x', &["path=second", "mtime=1.5", "SCHILY.xattr.user.a=b"]),
             file("plain"),
         ]),
         // V7, and a time before 1970 in base 256.
@@ -249,7 +249,7 @@ mod tests {
                 entries += 1;
             }
             assert!(entries > 0, "{number}");
-            tar.finish().unwrap();
+            let _proof = tar.finish().unwrap();
         }
     }
 }
