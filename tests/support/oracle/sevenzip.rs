@@ -18,10 +18,10 @@ pub fn listing(image: &Path) -> Result<Vec<u8>> {
         .arg(image))
 }
 
-/// Extracts everything below `directory`.
+/// Extracts everything below `directory`, also symlinks that lead out of it, and follows none.
 pub fn extract(image: &Path, directory: &Path) -> Result<()> {
     let mut command = Command::new("7z");
-    command.args(["x", "-bd", "-y", "-snld"]);
+    command.args(["x", "-bd", "-y", "-snld20"]);
     command.arg(format!("-o{}", directory.display()));
     run(command.arg(image)).map(drop)
 }

@@ -58,8 +58,9 @@ impl Tar {
 
     /// An extended header of `length` bytes that says nothing of the entry that follows.
     pub(crate) fn comment(&mut self, length: usize) {
-        let record = format!("{length} comment=");
-        let record = format!("{record:x<width$}\n", width = length - 1);
+        let start = format!("{length} comment=");
+        let filling = "x".repeat(length - start.len() - 1);
+        let record = format!("{start}{filling}\n");
         self.header(b'x', "pax", "", record.len());
         self.body(record.as_bytes());
     }
