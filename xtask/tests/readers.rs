@@ -8,10 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 
 use hpcc_probe::images::READ_WHOLE;
 use sqfs_writer::Compressor;
-use test_support::oracle::{grub, sevenzip, unsquashfs};
+use test_support::oracle::{grub, sevenzip};
 use tree_listing::{Bounds, Entry, Kind, Listing, Samples, Sha256};
 use xtask::matrix::{CODECS, Cell, Special};
 
@@ -36,18 +37,20 @@ fn grub_and_7_zip_read_every_special_image() {
                 special,
             };
             let expected = cell.write(File::create(&path).unwrap()).unwrap();
-            let extracted = unsquashfs::extract(&path).unwrap();
+            let tree = tempfile::tempdir().unwrap();
+            let extracted = tree.path().join("root");
+            extract(&path, &extracted);
             let bounds = Bounds {
                 whole: READ_WHOLE,
                 ..Bounds::default()
             };
-            let found = Listing::walk_within(&extracted.root(), &bounds).unwrap();
+            let found = Listing::walk_within(&extracted, &bounds).unwrap();
             assert_eq!(contents(&found), contents(&expected), "{}", cell.name());
             let image = Image {
                 name: cell.name(),
                 path: &path,
                 expected,
-                extracted: &extracted.root(),
+                extracted: &extracted,
             };
             if !matches!(codec, Compressor::Lz4 { .. }) {
                 // Its test has read all of a file of 4 GiB, and it would write its holes too.
@@ -62,6 +65,21 @@ fn grub_and_7_zip_read_every_special_image() {
         }
     }
     assert_eq!((by_grub, by_7_zip), (4 * 8, 5 * 8));
+}
+
+/// Extracts an image with unsquashfs, but for xattrs: few file systems hold 64 KiB of them.
+fn extract(image: &Path, directory: &Path) {
+    let mut command = Command::new("unsquashfs");
+    command.args([
+        "-quiet",
+        "-no-progress",
+        "-strict-errors",
+        "-no-xattrs",
+        "-dest",
+    ]);
+    let output = command.arg(directory).arg(image).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "unsquashfs: {stderr}");
 }
 
 /// Each codec, and one of them with small blocks.
@@ -162,7 +180,12 @@ impl Image<'_> {
         let directory = tempfile::tempdir().unwrap();
         sevenzip::extract(path, directory.path()).unwrap();
         let found = Listing::walk(directory.path()).unwrap();
-        assert_eq!(contents(&found), contents(&self.expected), "{name}: 7-Zip");
+        let (found, expected) = (contents(&found), contents(&self.expected));
+        // Devices and pipes become empty files.
+        for (path, sha256) in expected {
+            let same = found.get(path) == Some(&sha256);
+            assert!(same, "{name}: 7-Zip: {}", path.escape_ascii());
+        }
     }
 }
 
