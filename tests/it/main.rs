@@ -15,6 +15,7 @@ mod inject;
 mod names;
 mod real;
 mod reference;
+mod rebuild;
 mod refusals;
 mod registry_archives;
 mod registry_faults;

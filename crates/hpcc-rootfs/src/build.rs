@@ -72,7 +72,7 @@ async fn in_span(
     span.record("digest", tracing::field::display(&digest));
     let destination = Destination {
         directory: directory.to_owned(),
-        name: name.to_owned(),
+        name: Some(name.to_owned()),
         staging: Staging::outside(options.store.min_free),
         recall: None,
     };

@@ -183,6 +183,12 @@ pub enum Error {
         /// What is missing.
         problem: String,
     },
+    /// An artifact that cannot be [rebuilt](crate::rebuild()) with these options, or by this program.
+    #[error("cannot build the artifact again: {}", text(.problem))]
+    Unrepeatable {
+        /// What differs, and what to do.
+        problem: String,
+    },
     /// A build ended without proof for each of its layers. A fault of this program.
     #[error("internal error: a layer was not verified to its end; nothing was published")]
     Unproved,

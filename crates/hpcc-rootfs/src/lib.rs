@@ -24,7 +24,8 @@
 //! ```
 //!
 //! - [`Store`]: the prepared images of a worker, [`ImageStore`] its four calls as a trait, [`Lease`] what
-//!   keeps one from being collected; [`build()`]: one image to one file.
+//!   keeps one from being collected; [`build()`]: one image to one file; [`rebuild()`]: the same once more, to
+//!   compare.
 //! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`layer::Limits`]: what can be chosen.
 //! - [`Record`], [`Key`], [`Verity`]: what an artifact says about itself.
 //! - [`layer`], [`flatten`]: the pure modules, for those with layers from elsewhere.
@@ -48,6 +49,7 @@ pub mod layer;
 mod options;
 mod progress;
 mod pull;
+mod rebuild;
 mod recall;
 mod regular_file;
 mod spool;
@@ -72,6 +74,7 @@ pub use evidence::{EvidenceError, attest};
 pub use guest::BOOT_ARGS;
 pub use options::{Agents, Injection, Options, SpoolOptions, StoreOptions};
 pub use progress::{Event, Progress};
+pub use rebuild::{Rebuilt, rebuild};
 pub use sqfs_writer::Compressor;
 pub use staging::FsVerity;
 pub use store::{

@@ -32,7 +32,8 @@ use crate::timings::{Stage, Timings};
 #[derive(Debug)]
 pub(crate) struct Destination {
     pub(crate) directory: PathBuf,
-    pub(crate) name: OsString,
+    /// `None` for an artifact of which only the record is wanted.
+    pub(crate) name: Option<OsString>,
     /// How the file is staged.
     pub(crate) staging: Staging,
     /// What is left there for later builds, and under which name.
@@ -177,6 +178,10 @@ pub(crate) async fn pull(
     }
     let record = tokio::task::spawn_blocking(move || {
         let publishing = Instant::now();
+        let Some(name) = name else {
+            let record = assembled.artifact.record().clone();
+            return Ok((record, publishing.elapsed()));
+        };
         let published = assembled.artifact.publish(&name, &proofs);
         let record = published.map_err(|error| Error::store("publish to", &directory, error))?;
         if let (Some(recall), Some(name)) = (assembled.recall, recall_name)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use ociget::Digest;
 use serde::{Deserialize, Serialize};
+use sqfs_writer::Compressor;
 
 use super::options::ImageOptions;
 
@@ -69,6 +70,26 @@ impl Key {
             time: options.time,
             verity: options.verity,
         }
+    }
+
+    /// Returns the options that the key was made with, or `None` if it names a codec or a level that this
+    /// program does not have.
+    pub(crate) fn image_options(&self) -> Option<ImageOptions> {
+        let gzip = (1..=9).map(|level| Compressor::Gzip { level });
+        let zstd = (1..=22).map(|level| Compressor::Zstd { level });
+        let xz = (0..=9).map(|level| Compressor::Xz { level });
+        let lz4 = [false, true].map(|high| Compressor::Lz4 { high });
+        let all = gzip.chain(zstd).chain(xz).chain(lz4);
+        let compressor = all
+            .chain([Compressor::None])
+            .find(|compressor| compressor.to_string() == self.compressor)?;
+        Some(ImageOptions {
+            compressor,
+            block_size: self.block_size,
+            tails: self.tails,
+            time: self.time,
+            verity: self.verity,
+        })
     }
 
     /// In which respects two keys differ, for people: `agent, block_size`.
@@ -159,5 +180,42 @@ mod optional_text {
         Option::<String>::deserialize(deserializer)?
             .map(|text| text.parse().map_err(D::Error::custom))
             .transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_options_come_back_from_a_key() {
+        let digest = Digest::of(b"image");
+        for compressor in [
+            Compressor::Gzip { level: 9 },
+            Compressor::Zstd { level: 3 },
+            Compressor::Zstd { level: 22 },
+            Compressor::Xz { level: 0 },
+            Compressor::Lz4 { high: true },
+            Compressor::Lz4 { high: false },
+            Compressor::None,
+        ] {
+            let options = ImageOptions {
+                compressor,
+                block_size: 4096,
+                tails: false,
+                time: 7,
+                verity: true,
+            };
+            let mut key = Key::new(
+                digest.clone(),
+                digest.clone(),
+                "linux/amd64".into(),
+                Digests::default(),
+                &options,
+            );
+            assert_eq!(key.image_options(), Some(options));
+            key.compressor = "zstd 23".into();
+            assert_eq!(key.image_options(), None);
+        }
     }
 }

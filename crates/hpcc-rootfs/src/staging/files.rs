@@ -92,6 +92,11 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         rustix::fs::unlinkat(directory, name, AtFlags::empty())
     }
 
+    /// Returns whether what is written can be read back.
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// Bytes of the file system that this user may still write.
     fn available(&self, directory: &OwnedFd) -> Result<u64, Errno> {
         let status = rustix::fs::fstatvfs(directory)?;

@@ -6,6 +6,7 @@
 mod faults;
 mod files;
 mod fs_verity;
+mod nowhere;
 mod staged_file;
 mod stop;
 

@@ -32,6 +32,7 @@ use rustix::io::Errno;
 
 use super::files::{Files, Kernel};
 use super::fs_verity::FsVerity;
+use super::nowhere::Nowhere;
 use super::stop::Stop;
 
 /// Bytes written between two looks at the free space.
@@ -115,6 +116,14 @@ impl Staging {
         }
     }
 
+    /// For a file that nobody keeps.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            files: Arc::new(Nowhere),
+            ..Self::new(0, None)
+        }
+    }
+
     /// The same, ended by somebody else's build.
     pub(crate) fn with_stop(self, stop: Stop) -> Self {
         Self { stop, ..self }
@@ -185,7 +194,11 @@ impl StagedFile {
             directory: self.directory.try_clone()?,
             min_free: self.staging.min_free,
             stop: self.staging.stop.clone(),
-            files: Arc::clone(&self.staging.files),
+            // They are read back, also if this one is not kept.
+            files: match self.staging.files.keeps() {
+                true => Arc::clone(&self.staging.files),
+                false => Arc::new(Kernel),
+            },
         })
     }
 

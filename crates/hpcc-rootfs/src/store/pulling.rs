@@ -245,7 +245,7 @@ impl Store {
         })?;
         let destination = Destination {
             directory: self.directory().to_owned(),
-            name: name::artifact(&identity).into(),
+            name: Some(name::artifact(&identity).into()),
             staging: Staging::new(self.options().store.min_free, Some(Box::new(lock)))
                 .with_fs_verity(self.options().store.fs_verity),
             recall: Some((name::recall(&identity).into(), documents)),

@@ -4,6 +4,12 @@ use super::Floors;
 
 pub(super) const HPCC_ROOTFS: Floors = &[
     (
+        "rebuild",
+        &[
+            "artifact", "error", "options", "pull", "staging", "store", "summary",
+        ],
+    ),
+    (
         "build",
         &[
             "artifact",

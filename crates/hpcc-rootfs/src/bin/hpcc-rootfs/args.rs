@@ -22,6 +22,7 @@ use crate::list::List;
 use crate::network::NetworkArgs;
 use crate::path::PathOf;
 pub(crate) use crate::quantity::{duration, size};
+use crate::rebuild::RebuildArgs;
 use crate::requires::Requires;
 use crate::rm::{Rm, Untag};
 use crate::spool::SpoolArgs;
@@ -127,6 +128,8 @@ pub(crate) struct Verify {
     /// path [default: all in the store]
     #[arg(value_name = "NAME")]
     pub(crate) subjects: Vec<Subject>,
+    #[command(flatten)]
+    pub(crate) rebuild: RebuildArgs,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -23,6 +23,7 @@ mod path;
 mod pull;
 mod quantity;
 mod reference;
+mod rebuild;
 mod render;
 mod requires;
 mod rm;

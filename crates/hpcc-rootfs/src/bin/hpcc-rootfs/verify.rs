@@ -23,10 +23,18 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         let found = subjects.map(|subject| subject.find(&store));
         found.collect::<Result<_, _>>()?
     };
+    let sources = command.rebuild.sources(&store, &subjects)?;
     let mut bad = Vec::new();
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     for subject in &subjects {
-        let (sound, text, value) = outcome(&subject.to_string(), check(&store, subject));
+        let (mut sound, mut text, mut value) =
+            outcome(&subject.to_string(), check(&store, subject));
+        if sound && command.rebuild.rebuild {
+            let (same, found, rebuilt) = command.rebuild.run(global, &store, &sources, subject);
+            sound = same;
+            text = format!("{text}, {found}");
+            value["rebuilt"] = rebuilt;
+        }
         if !sound {
             bad.push(subject.to_string());
         }
@@ -43,8 +51,12 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         };
         let (all, count) = (subjects.len(), bad.len());
         bad.truncate(NAMED);
+        let what = match command.rebuild.rebuild {
+            true => "not sound, or not rebuilt to the same bytes",
+            false => "not sound",
+        };
         bail!(
-            "{count} of {all} artifacts are not sound: {}{more}",
+            "{count} of {all} artifacts are {what}: {}{more}",
             bad.join(", ")
         );
     }

@@ -1,0 +1,201 @@
+//! `verify --rebuild`: an artifact is compared with what its image is built to now.
+
+use std::fs;
+use std::path::Path;
+
+use test_support::image::{Image, Layer, Store};
+use test_support::registry::Registry;
+
+use crate::cli::Place;
+use crate::store_damage::noise;
+
+/// A registry with one image, its pinned reference and its digest.
+fn serve() -> (Registry, String, String) {
+    let mut store = Store::new();
+    let image = Image::new()
+        .layer(Layer::new().file("noise", noise(1, 1_500_000)))
+        .layer(Layer::new().dir("etc").file("etc/hostname", "guest\n"))
+        .add_to(&mut store);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/image@{}", registry.addr(), image.digest);
+    (registry, reference, image.digest)
+}
+
+/// Returns how many blobs were requested since the last time.
+fn blobs(registry: &Registry) -> usize {
+    let requests = registry.requests();
+    registry.clear_requests();
+    let blobs = requests
+        .iter()
+        .filter(|request| request.path.contains("/blobs/"));
+    blobs.count()
+}
+
+/// Changes a byte of the image, and the record so that it agrees.
+fn forge(path: &Path) {
+    const CHUNK: usize = 1 << 20;
+    const FOOTER: usize = 64;
+    let mut bytes = fs::read(path).unwrap();
+    let footer = bytes.len() - FOOTER;
+    let number = |at: usize, size: usize| {
+        let field = &bytes[footer + at..][..size];
+        let number = field.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+        usize::try_from(number).unwrap()
+    };
+    let (facts_length, image_length) = (number(12, 4), number(16, 8));
+    let digests: Vec<u8> = bytes[image_length..][..image_length.div_ceil(CHUNK) * 32].to_vec();
+    let old_root = blake3::hash(&digests).to_hex().to_string();
+    bytes[CHUNK + 7] ^= 1;
+    let chunks = bytes[..image_length].chunks(CHUNK);
+    let digests: Vec<u8> = chunks
+        .flat_map(|chunk| *blake3::hash(chunk).as_bytes())
+        .collect();
+    let root = blake3::hash(&digests).to_hex().to_string();
+    let facts = image_length + digests.len();
+    let text = String::from_utf8(bytes[facts..][..facts_length].to_vec()).unwrap();
+    assert!(text.contains(&old_root));
+    bytes[image_length..facts].copy_from_slice(&digests);
+    bytes[facts..][..facts_length].copy_from_slice(text.replace(&old_root, &root).as_bytes());
+    let checksum = bytes.len() - 32;
+    let sum = blake3::hash(&bytes[image_length..checksum]);
+    bytes[checksum..].copy_from_slice(sum.as_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn rebuild_fetches_every_layer_and_finds_the_same_bytes() {
+    let (registry, reference, digest) = serve();
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let agent = place.agent();
+    let agent = agent.to_str().unwrap();
+    let before = place.cached();
+    assert!(blobs(&registry) > 0);
+    let arguments = ["verify", &digest, "--rebuild", "--agent", agent];
+    let outcome = place.run(arguments);
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+    assert!(outcome.line().contains("sound, rebuilt to the same bytes"));
+    assert_eq!(blobs(&registry), 3, "config and layers");
+    assert_eq!(place.cached(), before);
+    // By its path, and from an image that is named.
+    let outcome = place.run(["--json", "verify", &path, "--rebuild", "--agent", agent]);
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+    let arguments = [
+        "verify",
+        &path,
+        "--rebuild",
+        "--agent",
+        agent,
+        "--from",
+        &reference,
+    ];
+    assert_eq!(place.run(arguments).status, Some(0));
+}
+
+#[test]
+fn rebuild_takes_platform_and_options_from_the_artifact() {
+    let (_registry, reference, digest) = serve();
+    let place = Place::new();
+    let token = place.path("token");
+    fs::write(&token, "secret").unwrap();
+    let inject = format!("{}:/.hpcc/token:400", token.display());
+    let options = [
+        "--compressor",
+        "gzip",
+        "--level",
+        "1",
+        "--block-size",
+        "64K",
+        "--tails",
+        "no",
+        "--time",
+        "9",
+        "--inject",
+        &inject,
+    ];
+    place.pull(&reference, &options).line();
+    let agent = place.agent();
+    let agent = agent.to_str().unwrap();
+    let arguments = [
+        "verify",
+        &digest,
+        "--rebuild",
+        "--agent",
+        agent,
+        "--inject",
+        &inject,
+    ];
+    let outcome = place.run(arguments);
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+}
+
+#[test]
+fn rebuild_finds_an_artifact_that_is_not_what_its_image_is_built_to() {
+    let (_registry, reference, digest) = serve();
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    forge(Path::new(&path));
+    let forged = fs::read(&path).unwrap();
+    assert_eq!(place.run(["verify", &digest]).status, Some(0));
+    let agent = place.agent();
+    let agent = agent.to_str().unwrap();
+    let arguments = ["verify", &digest, "--rebuild", "--agent", agent];
+    let outcome = place.run(arguments);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.stdout.contains("sound, differs from what"),
+        "{outcome:#?}"
+    );
+    assert!(
+        outcome.stderr.contains("not rebuilt to the same bytes"),
+        "{outcome:#?}"
+    );
+    assert!(fs::read(&path).unwrap() == forged, "the file stays");
+    let outcome = place.run(arguments.iter().chain(&["--json"]));
+    let values: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(values[0]["sound"], true);
+    assert_eq!(values[0]["rebuilt"]["same"], false);
+}
+
+#[test]
+fn rebuild_with_other_host_files_fails_before_any_request() {
+    let (registry, reference, digest) = serve();
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let other = place.path("other");
+    fs::write(&other, "#!/other\n").unwrap();
+    let other = other.to_str().unwrap();
+    let agent = place.agent();
+    let agent = agent.to_str().unwrap();
+    registry.clear_requests();
+    let inject = format!("{agent}:/.hpcc/x");
+    for (more, expected) in [
+        (&[][..], "the agent given is none"),
+        (&["--agent", other], "name the same file with --agent"),
+        (
+            &["--agent", agent, "--inject", &inject],
+            "the injected files given are x",
+        ),
+    ] {
+        let outcome = place.run(["verify", &digest, "--rebuild"].iter().chain(more));
+        assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+        assert!(outcome.stdout.contains(expected), "{outcome:#?}");
+    }
+    assert!(registry.requests().is_empty(), "{:?}", registry.requests());
+    // Without a store that knows it, nothing says where its image is.
+    let alone = place.path("alone.sqsh");
+    fs::rename(&path, &alone).unwrap();
+    let outcome = place.run([
+        "verify",
+        alone.to_str().unwrap(),
+        "--rebuild",
+        "--agent",
+        agent,
+    ]);
+    assert!(
+        outcome.stdout.contains("name the image with --from"),
+        "{outcome:#?}"
+    );
+    let outcome = place.run(["verify", "--rebuild", "--from", &reference]);
+    assert_eq!(outcome.status, Some(2), "{outcome:#?}");
+}
