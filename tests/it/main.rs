@@ -30,6 +30,7 @@ mod registry_real;
 mod registry_security;
 mod registry_tls;
 mod reuse;
+mod reuse_damage;
 mod reuse_random;
 mod sealed;
 mod sealed_boot;

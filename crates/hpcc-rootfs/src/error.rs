@@ -272,8 +272,12 @@ impl Error {
         }
     }
 
-    /// Whether a build that copies from earlier ones may have failed for that.
+    /// Whether a build that copies from earlier ones may have failed for that: for what they hold, or for the
+    /// descriptors and the memory that it takes to hold them open.
     pub(crate) fn is_of_reuse(&self) -> bool {
+        if lacks_resources(self) {
+            return true;
+        }
         matches!(
             self,
             Self::Image(_)
@@ -374,6 +378,22 @@ fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     None
 }
 
+/// Whether some cause is that a process, or the system, has no descriptor or no memory left.
+fn lacks_resources(error: &(dyn std::error::Error + 'static)) -> bool {
+    let codes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let plain = error.downcast_ref::<io::Error>();
+        let shared = error.downcast_ref::<Arc<io::Error>>().map(|error| &**error);
+        let code = plain.or(shared).and_then(io::Error::raw_os_error);
+        if code.is_some_and(|code| codes.contains(&code)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -447,6 +467,31 @@ mod tests {
         assert!(matches!(other, Error::Image(_)));
         for error in [entries, bytes, other] {
             assert!(!error.is_transient() && !error.is_usage(), "{error}");
+        }
+    }
+
+    #[test]
+    fn lack_of_descriptors_and_memory_is_blamed_on_reuse() {
+        let io = |errno: Errno| io::Error::from(errno);
+        for (errno, expected) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOMEM, true),
+            (Errno::ACCESS, false),
+            (Errno::NOSPC, false),
+        ] {
+            let store = Error::store("write to", Path::new("/x"), io(errno));
+            assert_eq!(store.is_of_reuse(), expected, "{errno:?}");
+            let agent = Error::Agent {
+                path: "agent".into(),
+                source: Arc::new(io(errno)),
+            };
+            assert_eq!(agent.is_of_reuse(), expected, "{errno:?}");
+            let inner = ociget::Error::Io {
+                path: "/x".into(),
+                source: io(errno),
+            };
+            assert_eq!(Error::from(inner).is_of_reuse(), expected, "{errno:?}");
         }
     }
 

@@ -128,7 +128,9 @@ pub(crate) async fn pull(
         // Without it later builds take longer, which is no reason not to build.
         let staging = Staging::new(options.store.min_free, None).with_stop(stop.clone());
         let staged = StagedFile::create(&directory, staging).ok()?;
-        Some((Spool::new(staged, &image, &options.limits), documents))
+        let block_size = options.image.block_size;
+        let spool = Spool::new(staged, &image, &options.limits, block_size);
+        Some((spool, documents))
     });
 
     let read_ahead = ReadAhead::new(options.parallel_layers, options.read_ahead);

@@ -19,6 +19,7 @@
 
 mod apply;
 mod change;
+mod context;
 mod cost;
 mod error;
 mod known;
@@ -27,6 +28,7 @@ mod lookup;
 mod marker;
 mod options;
 mod read;
+mod recover;
 mod resolve;
 mod shadow;
 mod sink;
@@ -106,7 +108,7 @@ pub fn flatten<S: BodySink>(
     }
     let tree = applier.finish(&mut report).map_err(Error::Stopped)?;
 
-    let tree = read::recover(tree, layers, source, bodies, &mut report)?;
+    let tree = recover::recover(tree, layers, source, bodies, &mut report)?;
     Ok(Flattened {
         tree,
         proofs,

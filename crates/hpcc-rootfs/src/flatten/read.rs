@@ -1,20 +1,19 @@
 //! Reading layers: bodies to the sink, everything else to change lists.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use sqfs_writer::{Kind, Tree};
+use sqfs_writer::Kind;
 
 use super::change::{Action, Changes, Content};
+use super::context::Context;
 use super::cost;
-use super::error::{Error, Halt, LayerName};
+use super::error::{Error, Halt};
 use super::known::{Counts, KnownBody, KnownLayer, Proof};
-use super::layers::{LayerSource, LayerSpec, Layers};
+use super::layers::{LayerSource, Layers};
 use super::marker::{Role, is_link_target, join, role};
 use super::options::Report;
 use super::shadow::Shadow;
-use super::sink::{Body, BodySink};
+use super::sink::BodySink;
 use super::steps::Ticks;
-use crate::layer::{Budget, Entry, EntryKind, Limit, Segment, TarReader};
+use crate::layer::{Budget, Entry, EntryKind, Limit, TarReader};
 
 /// The first reading of an image's layers, newest first.
 pub(super) struct Reading<'a> {
@@ -352,141 +351,4 @@ fn read<S: BodySink>(
     }
     let proof = input.finish(context)?;
     Ok((changes.finish(), proof))
-}
-
-/// Fetches the bodies that were skipped and are part of the tree after all, by reading their
-/// layers once more, newest first.
-pub(super) fn recover<S: BodySink>(
-    tree: Tree<Content<S::Handle>>,
-    layers: Layers<'_>,
-    source: &mut dyn LayerSource,
-    bodies: &mut S,
-    report: &mut Report,
-) -> Result<Tree<S::Handle>, Error> {
-    let mut wanted: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
-    let check = || source.check();
-    let mut ticks = Ticks::new(&check);
-    for (_, node) in tree.nodes() {
-        ticks.tick().map_err(Error::Stopped)?;
-        if let Kind::File(Content::Skipped { layer, ordinal }) = node.kind() {
-            wanted.entry(*layer).or_default().insert(*ordinal);
-        }
-    }
-    let mut recovered = BTreeMap::new();
-    for (&layer, ordinals) in wanted.iter().rev() {
-        let context = Context::new(layer, layers)?;
-        // The same bytes against the same limits. They were counted the first time, and are not
-        // counted against the limits of the whole image again.
-        let mut budget = Budget::new(layers.limits.clone());
-        let mut tar = context.open(source, &mut budget)?;
-        let mut entry = Entry::default();
-        let mut ordinal = 0;
-        while tar.read_entry(&mut entry).map_err(|e| context.layer(e))? {
-            if let EntryKind::File { size } = entry.kind
-                && ordinals.contains(&ordinal)
-            {
-                let content = context.body(&mut tar, &entry.path, size, bodies)?;
-                if let Content::Written { handle, .. } = content {
-                    recovered.insert((layer, ordinal), handle);
-                    report.skipped_bytes = report.skipped_bytes.saturating_sub(size);
-                }
-            }
-            ordinal += 1;
-        }
-        // It has to be what it was the first time.
-        let _same = tar.finish().map_err(|e| context.layer(e))?;
-        report.layers_read_again.push(layer);
-    }
-    let check = || source.check();
-    let mut ticks = Ticks::new(&check);
-    tree.try_map(|_, content| {
-        ticks.tick().map_err(Error::Stopped)?;
-        match content {
-            Content::Written { handle, .. } => Ok(handle),
-            Content::Skipped { layer, ordinal } => match recovered.remove(&(layer, ordinal)) {
-                Some(handle) => Ok(handle),
-                None => Err(Error::Lost {
-                    layer: Context::new(layer, layers)?.name(),
-                }),
-            },
-        }
-    })
-}
-
-/// The layer that is being read.
-struct Context<'a> {
-    index: usize,
-    layers: Layers<'a>,
-    spec: &'a LayerSpec,
-}
-
-impl<'a> Context<'a> {
-    fn new(index: usize, layers: Layers<'a>) -> Result<Self, Error> {
-        let spec = layers.specs.get(index).ok_or(Error::TooManyLayers {
-            value: index,
-            max: layers.specs.len(),
-        })?;
-        Ok(Self {
-            index,
-            layers,
-            spec,
-        })
-    }
-
-    fn name(&self) -> LayerName {
-        LayerName::new(self.index, &self.spec.diff_id)
-    }
-
-    fn known(&self, source: std::io::Error) -> Error {
-        Error::Known {
-            layer: self.name(),
-            source,
-        }
-    }
-
-    fn layer(&self, source: crate::layer::Error) -> Error {
-        Error::Layer {
-            layer: self.name(),
-            source,
-        }
-    }
-
-    fn open<'s>(
-        &self,
-        source: &'s mut dyn LayerSource,
-        budget: &'s mut Budget,
-    ) -> Result<TarReader<'s>, Error> {
-        source
-            .open(self.index, self.layers)
-            .map(|stream| TarReader::new(stream, budget))
-            .map_err(|e| self.layer(e))
-    }
-
-    /// Writes the body of the entry that was read last.
-    fn body<S: BodySink>(
-        &self,
-        tar: &mut TarReader<'_>,
-        path: &[u8],
-        size: u64,
-        bodies: &mut S,
-    ) -> Result<Content<S::Handle>, Error> {
-        let failed = |source: S::Error| Error::Sink {
-            layer: self.name(),
-            entry: path.into(),
-            source: Box::new(source),
-        };
-        let mut body = bodies.begin(size).map_err(failed)?;
-        let mut data = 0;
-        while let Some(segment) = tar.segment().map_err(|e| self.layer(e))? {
-            match segment {
-                Segment::Data(bytes) => {
-                    data += bytes.len() as u64;
-                    body.data(bytes).map_err(failed)?;
-                }
-                Segment::Hole(length) => body.hole(length).map_err(failed)?,
-            }
-        }
-        let handle = body.finish().map_err(failed)?;
-        Ok(Content::Written { handle, data })
-    }
 }

@@ -47,6 +47,12 @@ pub trait BodySink {
         let _ = entry;
     }
 
+    /// Announces the next body: of the entry `ordinal`, counted from 0, of a layer that was taken before without that
+    /// body. Layers are counted from 0, the oldest. Called after all layers. By default nobody listens.
+    fn recovers(&mut self, layer: usize, ordinal: u64) {
+        let _ = (layer, ordinal);
+    }
+
     /// The layer is through.
     fn end_layer(&mut self, counts: Counts, proof: &Proof) {
         let _ = (counts, proof);

@@ -264,3 +264,132 @@ impl Source for Copies {
         Ok(fragment.slice(offset..end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+    use crate::artifact::{ArtifactWriter, Digests, ImageOptions, Key, Record};
+    use crate::staging::{StagedFile, Staging};
+
+    /// Bytes of the image, which has one fragment and one block.
+    const LENGTH: usize = 4096;
+
+    fn artifact(directory: &std::path::Path) -> File {
+        let digest = ociget::Digest::of(b"image");
+        let key = Key::new(
+            digest.clone(),
+            digest,
+            "linux/amd64".into(),
+            Digests::default(),
+            &ImageOptions::default(),
+        );
+        let staged = StagedFile::create(directory, Staging::new(0, None)).unwrap();
+        let mut writer = ArtifactWriter::new(staged, key).unwrap();
+        let body: Vec<u8> = (96..LENGTH).map(|at| (at % 251).to_le_bytes()[0]).collect();
+        writer.write_all(&body).unwrap();
+        let mut superblock = [1; 96];
+        superblock[12..16].copy_from_slice(&4096_u32.to_le_bytes());
+        superblock[20..22].copy_from_slice(&1_u16.to_le_bytes());
+        let sealed = writer.seal(superblock).unwrap();
+        sealed.into_staged().publish("artifact".as_ref()).unwrap();
+        let path = directory.join("artifact");
+        File::options().read(true).write(true).open(path).unwrap()
+    }
+
+    /// Reads stored bytes in three ways, as a build does.
+    fn read(file: &File) -> io::Result<(Vec<Bytes>, Outcome)> {
+        let record = Record::read(file).map_err(io::Error::other)?;
+        let mut digests = Vec::new();
+        record.chunks(file, |digest| {
+            digests.push(*digest);
+            Ok(())
+        })?;
+        let tails = Fingerprint::from_bytes([7; 32]);
+        let fragment = Fragment {
+            start: 1000,
+            len: 300,
+            raw: true,
+            tails: Some(tails),
+        };
+        let original = Original {
+            file: Arc::new(file.try_clone()?),
+            image_length: record.image_length,
+            digests: digests.into(),
+            fragments: [fragment].into(),
+        };
+        let outcome = Outcome::new(1);
+        let mut copies = Copies::new(vec![original], outcome.clone())?;
+        let at = |at| Position { artifact: 0, at }.pack();
+        let tail = Position::of_tail(0, 0, 10).pack();
+        let found = vec![
+            copies.block(at(96), 500)?,
+            copies.fragment(&tails)?.unwrap().bytes,
+            copies.tail(tail, 20)?,
+        ];
+        Ok((found, outcome))
+    }
+
+    #[test]
+    fn flipped_bits_of_an_artifact_are_noticed_before_a_byte_is_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = artifact(directory.path());
+        let (sound, outcome) = read(&file).unwrap();
+        assert_eq!(
+            sound.iter().map(Bytes::len).collect::<Vec<_>>(),
+            [500, 300, 20]
+        );
+        assert_eq!(outcome.failed(), None);
+        let length = file.metadata().unwrap().len();
+        for at in 0..length {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            // All bits where the record says something, elsewhere one of each byte.
+            let bits = match at >= LENGTH as u64 && byte[0] != 0 {
+                true => 0..8,
+                false => at % 8..at % 8 + 1,
+            };
+            for bit in bits {
+                file.write_all_at(&[byte[0] ^ 1 << bit], at).unwrap();
+                assert!(read(&file).is_err(), "bit {bit} of byte {at}");
+            }
+            file.write_all_at(&byte, at).unwrap();
+        }
+        assert_eq!(read(&file).unwrap().0, sound);
+    }
+
+    #[test]
+    fn places_beyond_the_image_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = artifact(directory.path());
+        let record = Record::read(&file).unwrap();
+        let mut digests = Vec::new();
+        let visit = |digest: &[u8; 32]| {
+            digests.push(*digest);
+            Ok(())
+        };
+        record.chunks(&file, visit).unwrap();
+        let original = Original {
+            file: Arc::new(file),
+            image_length: record.image_length,
+            digests: digests.into(),
+            fragments: [].into(),
+        };
+        let mut copies = Copies::new(vec![original], Outcome::new(1)).unwrap();
+        for (artifact, at, len) in [
+            (0, LENGTH as u64, 1),
+            (0, LENGTH as u64 - 1, 2),
+            (0, (1 << 52) - 1, u32::MAX),
+            (0, 0, u32::MAX),
+            (1, 0, 1),
+            (4095, 0, 1),
+        ] {
+            let at = Position { artifact, at }.pack();
+            assert!(copies.block(at, len).is_err(), "{artifact} {at} {len}");
+            assert!(copies.tail(at, len).is_err(), "{artifact} {at} {len}");
+        }
+    }
+}

@@ -18,7 +18,7 @@ use crate::artifact::FORMAT;
 use crate::layer::Limits;
 
 const MAGIC: [u8; 8] = *b"HPCCRCLL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FOOTER: usize = 48;
 /// Bytes of a directory: some hundred for each of at most some thousand layers.
 const LENGTH_MAX: u32 = 4 << 20;
@@ -68,6 +68,8 @@ pub(super) struct LayerPart {
     pub(super) caps: Caps,
     pub(super) list: Section,
     pub(super) places: Section,
+    /// Bodies that the list lacks, and that were read from the archive a second time.
+    pub(super) recovered: Section,
 }
 
 impl LayerPart {
@@ -84,6 +86,7 @@ impl LayerPart {
         caps: Caps,
         list: Section,
         places: Section,
+        recovered: Section,
     ) -> Self {
         Self {
             diff_id: diff_id.to_string(),
@@ -96,6 +99,7 @@ impl LayerPart {
             caps,
             list,
             places,
+            recovered,
         }
     }
 
@@ -219,7 +223,7 @@ impl Directory {
         }
         let directory: Self = serde_json::from_slice(&json)?;
         let layers = directory.layers.iter();
-        let sections = layers.flat_map(|layer| [&layer.list, &layer.places]);
+        let sections = layers.flat_map(|layer| [&layer.list, &layer.places, &layer.recovered]);
         let mut sections = sections.chain([&directory.fragments, &directory.documents]);
         let within = |section: &Section| {
             let end = section.offset.checked_add(section.length);

@@ -155,7 +155,8 @@ fn device(input: &mut impl Read) -> io::Result<Device> {
     })
 }
 
-fn body(input: &mut impl Read, len: u64) -> io::Result<Option<Body>> {
+/// Reads what is known of the body of a file of `len` bytes.
+pub(super) fn body(input: &mut impl Read, len: u64) -> io::Result<Option<Body>> {
     let flags = number(input)?;
     if flags & RECORDED == 0 {
         return Ok(None);

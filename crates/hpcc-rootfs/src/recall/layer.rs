@@ -1,7 +1,9 @@
 //! The entries of a layer, as a recall file has them.
 
+use std::collections::VecDeque;
 use std::io;
 
+use super::bytes::number;
 use super::damaged::damaged;
 use super::entry::{self, Body};
 use super::places::{self, Place};
@@ -22,6 +24,9 @@ const AT: u32 = 52;
 
 /// Bits of an offset in a fragment: a block has at most 2^20 bytes.
 const OFFSET: u32 = 20;
+
+/// Bodies of a layer that are recovered from memory: with more, the layer is read from its archive.
+const RECOVERED_MAX: usize = 1 << 14;
 
 /// Artifacts that positions can tell apart.
 pub(super) const ARTIFACTS_MAX: usize = 1 << (64 - AT);
@@ -59,6 +64,10 @@ impl Position {
 pub(super) struct Listed {
     pub(super) list: SectionReader,
     pub(super) places: SectionReader,
+    /// Bodies that the list lacks, with the ordinals of their entries, in order.
+    pub(super) recovered: VecDeque<(u64, Body, Place)>,
+    /// Of the next entry.
+    pub(super) ordinal: u64,
     /// Entries that still come.
     pub(super) left: u64,
     pub(super) counts: Counts,
@@ -69,12 +78,12 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    fn body(&mut self, body: Body) -> io::Result<KnownBody> {
+    fn body(&self, body: Body, place: Place) -> io::Result<KnownBody> {
         let Place {
             start,
             blocks,
             tail,
-        } = places::read(&mut self.places, body.fingerprints.len)?;
+        } = place;
         let Body { fingerprints, data } = body;
         if start >> AT != 0 || tail.is_some() != fingerprints.tail.is_some() {
             return Err(damaged("a body is where it cannot be"));
@@ -111,25 +120,69 @@ impl KnownLayer for Listed {
             return Ok(None);
         };
         self.left = left;
+        let ordinal = self.ordinal;
+        self.ordinal += 1;
         let body = entry::read(&mut self.list, entry, self.xattrs)?;
-        match body {
-            // More than all files of the layer together.
-            Some(body) if body.fingerprints.len > self.counts.logical_bytes => {
-                Err(damaged("a file is longer than its layer"))
+        let first = self.recovered.front();
+        let recovered = match first.is_some_and(|(of, ..)| *of == ordinal) {
+            true => self.recovered.pop_front(),
+            false => None,
+        };
+        // More than all files of the layer together.
+        let too_long = |body: &Body| body.fingerprints.len > self.counts.logical_bytes;
+        let (body, place) = match (body, recovered, &entry.kind) {
+            (Some(body), None, _) if too_long(&body) => {
+                return Err(damaged("a file is longer than its layer"));
             }
-            Some(body) => self.body(body).map(|body| Some(Some(body))),
-            None => Ok(Some(None)),
-        }
+            (Some(body), None, _) => {
+                let place = places::read(&mut self.places, body.fingerprints.len)?;
+                (body, place)
+            }
+            (None, Some((_, body, place)), EntryKind::File { size })
+                if body.fingerprints.len == *size && !too_long(&body) =>
+            {
+                (body, place)
+            }
+            (None, None, _) => return Ok(Some(None)),
+            _ => return Err(damaged("a body was recovered that is no file's")),
+        };
+        self.body(body, place).map(|body| Some(Some(body)))
     }
 
     fn finish(self: Box<Self>) -> io::Result<Remembered> {
-        if self.left > 0 {
+        if self.left > 0 || !self.recovered.is_empty() {
             return Err(damaged("entries are left"));
         }
         self.list.finish()?;
         self.places.finish()?;
         Ok(self.remembered)
     }
+}
+
+/// Reads the bodies of a layer that its list lacks. Memory grows with what is read.
+pub(super) fn recovered(
+    mut section: SectionReader,
+    entries: u64,
+) -> io::Result<Vec<(u64, Body, Place)>> {
+    let count = number(&mut section)?;
+    if count > entries {
+        return Err(damaged("more bodies were recovered than there are entries"));
+    }
+    let (mut bodies, mut runs) = (Vec::new(), 0);
+    for _ in 0..count {
+        let ordinal = number(&mut section)?;
+        let len = number(&mut section)?;
+        let body = entry::body(&mut section, len)?;
+        let body = body.ok_or_else(|| damaged("a body was recovered that is not there"))?;
+        let place = places::read(&mut section, len)?;
+        runs += place.blocks.len() as u64;
+        if runs > places::RUNS_MAX || bodies.len() == RECOVERED_MAX {
+            return Err(damaged("too much was recovered"));
+        }
+        bodies.push((ordinal, body, place));
+    }
+    section.finish()?;
+    Ok(bodies)
 }
 
 /// Whether an entry may have a body.

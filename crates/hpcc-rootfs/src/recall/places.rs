@@ -11,6 +11,10 @@ use super::damaged::damaged;
 /// Bytes of the smallest block that squashfs allows.
 const BLOCK_MIN: u64 = 4096;
 
+/// Blocks of a body, or runs of holes among them. A body with more is read from its archive each time, because they
+/// are in memory together: 4 MiB of them.
+pub(super) const RUNS_MAX: u64 = 1 << 18;
+
 /// Where a body is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -50,7 +54,7 @@ pub(super) fn put(
 pub(super) fn read(input: &mut impl Read, len: u64) -> io::Result<Place> {
     let start = number(input)?;
     let count = number(input)?;
-    if count > len.div_ceil(BLOCK_MIN) {
+    if count > len.div_ceil(BLOCK_MIN).min(RUNS_MAX) {
         return Err(damaged("a body has more blocks than bytes for them"));
     }
     let mut blocks = Vec::new();

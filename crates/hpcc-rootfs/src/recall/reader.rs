@@ -8,7 +8,7 @@ use super::bytes::number;
 use super::damaged::damaged;
 use super::directory::{Directory, Rules};
 use super::documents::Documents;
-use super::layer::Listed;
+use super::layer::{self, Listed};
 use super::places::{self, Fragment};
 use super::section::SectionReader;
 use crate::flatten::{Counts, Remembered};
@@ -67,6 +67,8 @@ impl Recall {
         Ok(Listed {
             list: open(&part.list)?,
             places: open(&part.places)?,
+            recovered: layer::recovered(open(&part.recovered)?, part.entries)?.into(),
+            ordinal: 0,
             left: part.entries,
             counts: Counts {
                 entries: part.headers,

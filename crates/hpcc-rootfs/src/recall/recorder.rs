@@ -21,6 +21,9 @@ use crate::staging::StagedFile;
 /// Bytes of entries that are handed to the encoder at a time.
 const PIECE: usize = 64 << 10;
 
+/// What is kept in memory of an image until its places are known, as a part of the budget for metadata.
+const SHARE: u64 = 8;
+
 /// What is written down of a build. It is a hint for later ones: whatever prevents it ends the writing down, and never
 /// the build.
 pub(crate) struct Spool {
@@ -29,6 +32,21 @@ pub(crate) struct Spool {
     /// Of the layers that still come, the next one last.
     layers: Vec<ociget::Layer>,
     done: Vec<Recorded>,
+    /// The file whose body comes next, of a layer that is done: its layer and ordinal.
+    recovers: Option<(usize, u64)>,
+    recovered: Vec<Recovered>,
+    /// Bytes that handles may still take.
+    room: u64,
+    /// Bytes of a block of the image.
+    block_size: u64,
+}
+
+/// A body that was missing in its layer, and turned out to be needed.
+struct Recovered {
+    layer: usize,
+    ordinal: u64,
+    body: entry::Body,
+    handle: FileData,
 }
 
 enum State {
@@ -57,12 +75,45 @@ struct Recorded {
 }
 
 impl Spool {
-    pub(crate) fn new(staged: StagedFile, image: &Image, limits: &Limits) -> Self {
+    pub(crate) fn new(staged: StagedFile, image: &Image, limits: &Limits, block_size: u32) -> Self {
         Self {
             state: Some(State::Between(End { staged, offset: 0 })),
             caps: Caps::of(limits),
             layers: image.layers.clone(),
             done: Vec::new(),
+            recovers: None,
+            recovered: Vec::new(),
+            room: limits.metadata_bytes / SHARE,
+            block_size: block_size.into(),
+        }
+    }
+
+    /// Writes down a body, of the layer that is being written down or of one before.
+    fn body(&mut self, fingerprints: Fingerprints, data: u64, handle: FileData) {
+        let recovers = self.recovers.take();
+        if fingerprints.len.div_ceil(self.block_size.max(1)) > places::RUNS_MAX {
+            // As if it were not there: its layer is read again where it is needed.
+            return;
+        }
+        let body = entry::Body { fingerprints, data };
+        let size = match recovers {
+            None => size_of::<FileData>(),
+            Some(_) => size_of::<Recovered>(),
+        };
+        let Some(room) = self.room.checked_sub(size as u64) else {
+            tracing::debug!("the build has too many files to be written down for later ones");
+            self.state = None;
+            return;
+        };
+        self.room = room;
+        match recovers {
+            Some((layer, ordinal)) => self.recovered.push(Recovered {
+                layer,
+                ordinal,
+                body,
+                handle,
+            }),
+            None => self.with(|layer| layer.body(body, handle)),
         }
     }
 
@@ -124,7 +175,9 @@ impl Spool {
         };
         let mut buffer = Vec::new();
         let mut layers = Vec::with_capacity(self.done.len());
-        for recorded in self.done {
+        // They were read newest first.
+        let oldest = (0..self.done.len()).rev();
+        for (index, recorded) in oldest.zip(self.done) {
             let mut section = SectionWriter::new(end)?;
             for data in recorded.bodies {
                 let place = places.body(data);
@@ -138,6 +191,24 @@ impl Spool {
             section.write(&buffer)?;
             buffer.clear();
             let (written, after) = section.finish()?;
+            let mut section = SectionWriter::new(after)?;
+            let of_layer = self.recovered.iter().filter(|body| body.layer == index);
+            put_number(&mut buffer, of_layer.clone().count() as u64);
+            for recovered in of_layer {
+                let place = places.body(recovered.handle);
+                let place = place.ok_or_else(|| damaged("a body is not in the image"))?;
+                put_number(&mut buffer, recovered.ordinal);
+                put_number(&mut buffer, recovered.body.fingerprints.len);
+                entry::put_body(&mut buffer, Some(&recovered.body));
+                places::put(&mut buffer, place.start, place.blocks, place.tail);
+                if buffer.len() >= PIECE {
+                    section.write(&buffer)?;
+                    buffer.clear();
+                }
+            }
+            section.write(&buffer)?;
+            buffer.clear();
+            let (recovered, after) = section.finish()?;
             end = after;
             let ociget::Layer {
                 descriptor,
@@ -153,6 +224,7 @@ impl Spool {
                 self.caps,
                 recorded.list,
                 written,
+                recovered,
             ));
         }
         let mut section = SectionWriter::new(end)?;
@@ -192,11 +264,10 @@ impl Layer {
         Ok(())
     }
 
-    fn body(&mut self, fingerprints: Fingerprints, data: u64, handle: FileData) -> io::Result<()> {
+    fn body(&mut self, body: entry::Body, handle: FileData) -> io::Result<()> {
         if !std::mem::replace(&mut self.open, false) {
             return Err(damaged("a body came without an entry"));
         }
-        let body = entry::Body { fingerprints, data };
         entry::put_body(&mut self.buffer, Some(&body));
         self.bodies.push(handle);
         Ok(())
@@ -260,7 +331,7 @@ impl<W: Write> BodySink for Recorder<'_, W> {
             tail,
         })?;
         if let Some(spool) = self.spool {
-            spool.with(|layer| layer.body(fingerprints, data, handle));
+            spool.body(fingerprints, data, handle);
         }
         Ok(Some(handle))
     }
@@ -274,6 +345,12 @@ impl<W: Write> BodySink for Recorder<'_, W> {
     fn entry(&mut self, entry: &Entry) {
         if let Some(spool) = self.spool {
             spool.with(|layer| layer.entry(entry));
+        }
+    }
+
+    fn recovers(&mut self, layer: usize, ordinal: u64) {
+        if let Some(spool) = self.spool {
+            spool.recovers = Some((layer, ordinal));
         }
     }
 
@@ -307,8 +384,7 @@ impl<W: Write> Body for RecordedBody<'_, W> {
     fn finish(self) -> Result<FileData, Error> {
         let (handle, fingerprints) = self.body.finish_recorded()?;
         if let (Some(spool), Some(fingerprints)) = (self.spool, fingerprints) {
-            let data = self.data;
-            spool.with(|layer| layer.body(fingerprints, data, handle));
+            spool.body(fingerprints, self.data, handle);
         }
         Ok(handle)
     }
@@ -329,6 +405,10 @@ mod tests {
             caps: Caps::of(&Limits::default()),
             layers: Vec::new(),
             done: Vec::new(),
+            recovers: None,
+            recovered: Vec::new(),
+            room: 0,
+            block_size: 4096,
         };
         spool.begin();
         for n in 0..5000_u32 {
