@@ -42,6 +42,7 @@ pub mod layers;
 pub mod manifest;
 pub mod note;
 pub mod oci_archive;
+pub mod recall;
 pub mod record;
 pub mod reference;
 pub mod tables;
@@ -78,7 +79,7 @@ pub const MEMORY: usize = 96 << 20;
 pub const TIME: Duration = Duration::from_secs(10);
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     target("challenge", 4 << 10, challenge::check, seeds::challenge),
     target(
         "config_file",
@@ -116,6 +117,7 @@ pub const TARGETS: [Target; 17] = [
         oci_archive::check,
         seeds::oci_archive,
     ),
+    target("recall", 16 << 10, recall::check, recall::seeds),
     target("record", 32 << 10, record::check, seeds::record),
     target("reference", 1 << 10, reference::check, seeds::reference),
     target("tables", 32 << 10, tables::check, seeds::tables),
