@@ -169,6 +169,12 @@ impl Store {
         Some((media_type, content))
     }
 
+    /// Returns the digest of everything, with its size in bytes.
+    pub fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
+        let blobs = self.blobs.iter();
+        blobs.map(|(digest, (_, content))| (digest.as_str(), content.size()))
+    }
+
     /// Writes an OCI image layout; tags become `org.opencontainers.image.ref.name`.
     ///
     /// Docker's media types are written as they are, though most readers of layouts refuse them.

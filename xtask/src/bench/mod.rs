@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: ours and its peers on one machine, in one run, each output read back.
 //!
-//! `choices` is what the defaults were chosen from. `growth` and `network` measure ours alone: images that grow, and a
-//! network slower than the machine.
+//! `choices` is what the defaults were chosen from. `growth`, `network` and `second` measure ours alone: images that grow, a
+//! network slower than the machine, and images of which the store knows most.
 //!
 //! *Peers* are two tables. *From the registry to a finished squashfs* pulls a real image from a real registry on
 //! loopback; its floor is the computing that nobody can leave out. *A flat tar to squashfs* is the writer
@@ -18,6 +18,7 @@ mod plot;
 mod program;
 mod reading;
 mod report;
+mod second;
 mod served;
 mod throttle;
 
@@ -36,6 +37,7 @@ use self::growth::GrowthOptions;
 use self::measure::Sample;
 use self::network::NetworkOptions;
 use self::report::{Report, Row, Table};
+use self::second::SecondOptions;
 use self::served::Served;
 use crate::{command, workspace};
 
@@ -57,6 +59,8 @@ enum What {
     Choices(ChoicesOptions),
     /// Time and memory of pulls as images grow
     Growth(GrowthOptions),
+    /// Images of which the store knows most
+    Second(SecondOptions),
     /// Pulls through a network that is slower than this machine
     Network(NetworkOptions),
 }
@@ -106,6 +110,7 @@ pub fn bench(options: &BenchOptions) -> Result<()> {
         Some(What::Choices(options)) => choices::choices(options),
         Some(What::Growth(options)) => growth::growth(options),
         Some(What::Network(options)) => network::network(options),
+        Some(What::Second(options)) => second::second(options),
     }
 }
 
