@@ -6,11 +6,13 @@
 mod faults;
 mod files;
 mod fs_verity;
+mod name;
 mod nowhere;
 mod staged_file;
 mod stop;
 
 pub use fs_verity::FsVerity;
 pub(crate) use fs_verity::enable as enable_fs_verity;
-pub(crate) use staged_file::{Scratch, StagedFile, Staging, is_staged};
+pub(crate) use name::is_staged;
+pub(crate) use staged_file::{Scratch, StagedFile, Staging};
 pub(crate) use stop::Stop;

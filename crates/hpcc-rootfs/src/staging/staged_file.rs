@@ -32,6 +32,7 @@ use rustix::io::Errno;
 
 use super::files::{Files, Kernel};
 use super::fs_verity::FsVerity;
+use super::name::staged_name;
 use super::nowhere::Nowhere;
 use super::stop::Stop;
 
@@ -49,23 +50,6 @@ const UNFINISHED: Mode = Mode::from_raw_mode(0o600);
 
 /// Distinguishes the dot-names of one process.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
-
-/// Begins the names of files on their way to their own.
-const STAGED: &str = ".staged-";
-
-/// A name for a file on its way to its own, unique as long as this process lives.
-fn staged_name(serial: u64) -> String {
-    format!("{STAGED}{}-{serial}", std::process::id())
-}
-
-/// Returns whether a file has the name of one that is staged.
-pub(crate) fn is_staged(name: &str) -> bool {
-    let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let numbers = name
-        .strip_prefix(STAGED)
-        .and_then(|rest| rest.split_once('-'));
-    numbers.is_some_and(|(process, serial)| number(process) && number(serial))
-}
 
 /// A value that is kept while a file is staged, such as a lock.
 pub(crate) trait Held: fmt::Debug + Send + Sync {}
@@ -422,14 +406,6 @@ mod tests {
         let mut staging = Staging::new(0, None);
         staging.files = Arc::new(NoUnnamed);
         StagedFile::create(directory, staging).unwrap()
-    }
-
-    #[test]
-    fn staged_names_are_recognized() {
-        assert!(is_staged(&staged_name(7)));
-        for name in ["", ".staged-", ".staged-1-", ".staged-1-2-3", ".staged-x-1"] {
-            assert!(!is_staged(name), "{name}");
-        }
     }
 
     #[test]
