@@ -100,7 +100,7 @@ pub(crate) enum Command {
     /// Print a virtual machine that boots an artifact, for its monitor
     VmConfig(VmConfig),
     /// Read artifacts whole and compare them with their records; exit 1 if one is not sound
-    Verify(Verify),
+    Verify(Box<Verify>),
     /// Remove artifacts from the store
     Rm(Rm),
     /// Remove one artifact from the store, as rm does; a missing one is fine
@@ -122,7 +122,8 @@ pub(crate) enum Command {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:
   hpcc-rootfs verify
-  hpcc-rootfs verify debian:12 ./out.sqsh")]
+  hpcc-rootfs verify debian:12 ./out.sqsh
+  hpcc-rootfs verify --rebuild debian:12")]
 pub(crate) struct Verify {
     /// Artifacts by digest, prefix of a digest or reference, which are set aside if damaged, or by
     /// path [default: all in the store]
