@@ -1,0 +1,153 @@
+//! What is executed: the words of the command, its environment, and the file that the first word means.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::image::Image;
+use crate::line::Line;
+
+/// Docker's, for an image without one.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The words of the command: entrypoint and cmd of the image, or what the kernel command line has in their place.
+pub(crate) fn argv(image: &Image, line: &Line) -> Result<Vec<OsString>, String> {
+    let words = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
+    let entrypoint = line.entrypoint.clone();
+    let command = match (&line.command, &entrypoint) {
+        (Some(command), _) => command.clone(),
+        // They were written for another program.
+        (None, Some(_)) => Vec::new(),
+        (None, None) => words(&image.config.cmd),
+    };
+    let mut argv = entrypoint.unwrap_or_else(|| words(&image.config.entrypoint));
+    argv.extend(command);
+    if argv.first().is_none_or(|first| first.is_empty()) {
+        return Err(
+            "the image names no command; give one after -- on the kernel command line".to_owned(),
+        );
+    }
+    Ok(argv)
+}
+
+/// The variables: defaults, then those of the image, then those of the kernel command line. The last one of a name counts.
+pub(crate) fn environment(
+    image: &Image,
+    line: &Line,
+    home: &str,
+    hostname: &str,
+) -> Vec<(OsString, OsString)> {
+    let defaults = [("PATH", PATH), ("HOME", home), ("HOSTNAME", hostname)];
+    let defaults = defaults.map(|(name, value)| (name.into(), value.into()));
+    let of_image = image.config.env.iter().filter_map(|variable| {
+        let (name, value) = variable.split_once('=')?;
+        (!name.is_empty()).then(|| (name.into(), value.into()))
+    });
+    let of_line = line.environment.iter().cloned();
+    defaults
+        .into_iter()
+        .chain(of_image)
+        .chain(of_line)
+        .collect()
+}
+
+/// The file that a command's first word means, as `execvp(3)` finds it: a word with a slash is a path, any other word is
+/// looked for in the directories of `PATH`, where an empty one is the current directory.
+///
+/// `usable` says whether a path is a file that this user may execute. If there is none, the first that exists is
+/// returned, so that executing it says why it cannot be.
+pub(crate) fn find(
+    program: &OsStr,
+    path: &OsStr,
+    usable: impl Fn(&Path) -> bool,
+    exists: impl Fn(&Path) -> bool,
+) -> Option<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return Some(program.into());
+    }
+    let directories = path.as_bytes().split(|byte| *byte == b':');
+    let candidates = directories.map(|directory| match directory {
+        b"" => Path::new(".").join(program),
+        directory => Path::new(OsStr::from_bytes(directory)).join(program),
+    });
+    let candidates: Vec<_> = candidates.collect();
+    let found = candidates.iter().find(|path| usable(path));
+    found
+        .or_else(|| candidates.iter().find(|path| exists(path)))
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(entrypoint: &[&str], cmd: &[&str], env: &[&str]) -> Image {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let mut image = Image::default();
+        image.config.entrypoint = words(entrypoint);
+        image.config.cmd = words(cmd);
+        image.config.env = words(env);
+        image
+    }
+
+    fn line(entrypoint: Option<&[&str]>, command: Option<&[&str]>) -> Line {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect();
+        Line {
+            entrypoint: entrypoint.map(words),
+            command: command.map(words),
+            ..Line::default()
+        }
+    }
+
+    #[test]
+    fn words_of_the_line_replace_those_of_the_image() {
+        let with = image(&["/entry", "-x"], &["a", "b"], &[]);
+        for (line, expected) in [
+            (line(None, None), &["/entry", "-x", "a", "b"][..]),
+            (line(None, Some(&["c"])), &["/entry", "-x", "c"]),
+            (line(None, Some(&[])), &["/entry", "-x"]),
+            (line(Some(&["/other"]), None), &["/other"]),
+            (line(Some(&["/other"]), Some(&["c"])), &["/other", "c"]),
+        ] {
+            assert_eq!(argv(&with, &line).unwrap(), expected, "{line:?}");
+        }
+        let without = image(&[], &[], &[]);
+        assert!(argv(&without, &line(None, None)).is_err());
+        assert!(argv(&without, &line(Some(&[""]), None)).is_err());
+        assert_eq!(argv(&without, &line(None, Some(&["x"]))).unwrap(), ["x"]);
+    }
+
+    #[test]
+    fn last_variable_of_a_name_comes_last() {
+        let image = image(&[], &[], &["PATH=/x", "A=1", "none", "=empty", "A=2=3"]);
+        let mut line = line(None, None);
+        line.environment.push(("A".into(), "4".into()));
+        let found = environment(&image, &line, "/root", "vm");
+        let expected = [
+            ("PATH", PATH),
+            ("HOME", "/root"),
+            ("HOSTNAME", "vm"),
+            ("PATH", "/x"),
+            ("A", "1"),
+            ("A", "2=3"),
+            ("A", "4"),
+        ];
+        assert_eq!(found, expected.map(|(a, b)| (a.into(), b.into())));
+    }
+
+    #[test]
+    fn program_without_a_slash_is_looked_for_in_path() {
+        let found = |program: &str, path: &str| {
+            let usable = |path: &Path| matches!(path.to_str(), Some("/b/sh" | "./here"));
+            let exists = |path: &Path| path == Path::new("/a/sh") || path == Path::new("/a/locked");
+            find(program.as_ref(), path.as_ref(), usable, exists)
+        };
+        assert_eq!(found("sh", "/a:/b"), Some("/b/sh".into()));
+        assert_eq!(found("locked", "/a:/b"), Some("/a/locked".into()));
+        assert_eq!(found("here", "/a::/b"), Some("./here".into()));
+        assert_eq!(found("here", ""), Some("./here".into()));
+        assert_eq!(found("nothing", "/a:/b"), None);
+        assert_eq!(found("/x/sh", "/b"), Some("/x/sh".into()));
+        assert_eq!(found("./sh", "/b"), Some("./sh".into()));
+    }
+}

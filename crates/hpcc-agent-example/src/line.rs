@@ -1,0 +1,336 @@
+//! What this agent is told on the kernel command line.
+//!
+//! | word | default | meaning |
+//! |---|---|---|
+//! | `hpcc.root=overlay\|ro` | `overlay` | whether the command can write to the root |
+//! | `hpcc.root_flags=nodev,nosuid` | none | what the root's device nodes and setuid bits do not get |
+//! | `hpcc.disk=DEVICE\|none` | `/dev/vdb` if it exists | drive that holds what is written to the root |
+//! | `hpcc.hostname=NAME` | `/.hpcc/hostname`, the image's, `hpcc` | |
+//! | `hpcc.nameserver=ADDRESS` | `/.hpcc/resolv.conf`, the image's | may be repeated |
+//! | `hpcc.search=DOMAIN` | none | may be repeated |
+//! | `hpcc.user=USER[:GROUP]` | the image's | |
+//! | `hpcc.directory=DIR` | the image's | working directory |
+//! | `hpcc.env=NAME=VALUE` | none | may be repeated; replaces the image's variable |
+//! | `hpcc.entrypoint=WORD` | the image's | may be repeated; drops the image's `cmd` as well |
+//! | `hpcc.stop_timeout=SECONDS` | 10 | from the stop signal to SIGKILL |
+//! | `hpcc.end=poweroff\|restart` | `restart` if the line has `reboot=`, else `poweroff` | how the machine ends |
+//! | `-- WORD …` | the image's | replaces `cmd` |
+//!
+//! The kernel ignores words with a dot that it does not know. A space in a value is written `%20`, or the word is put
+//! between double quotes; `%` is `%25`. An unknown word that begins with `hpcc.` is an error, because an option about
+//! security must not be lost to a spelling mistake.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStringExt as _;
+use std::time::Duration;
+
+/// The line, parsed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) writable: bool,
+    pub(crate) nodev: bool,
+    pub(crate) nosuid: bool,
+    pub(crate) disk: Disk,
+    pub(crate) hostname: Option<String>,
+    pub(crate) nameservers: Vec<IpAddr>,
+    pub(crate) search: Vec<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) directory: Option<OsString>,
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) entrypoint: Option<Vec<OsString>>,
+    pub(crate) command: Option<Vec<OsString>>,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) end: End,
+}
+
+/// Where the upper layer of the root is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    /// On the second drive if one exists that can be used, else in memory.
+    Any,
+    /// On this drive.
+    Named(String),
+    /// In memory.
+    Memory,
+}
+
+/// How the machine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    PowerOff,
+    /// Firecracker has no power switch; it exits when its guest restarts.
+    Restart,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            writable: true,
+            nodev: false,
+            nosuid: false,
+            disk: Disk::Any,
+            hostname: None,
+            nameservers: Vec::new(),
+            search: Vec::new(),
+            user: None,
+            directory: None,
+            environment: Vec::new(),
+            entrypoint: None,
+            command: None,
+            stop_timeout: Duration::from_secs(10),
+            end: End::PowerOff,
+        }
+    }
+}
+
+impl Line {
+    /// Reads the line of this machine. `/proc` has to be mounted.
+    pub(crate) fn read() -> Result<Self, String> {
+        let line = std::fs::read("/proc/cmdline")
+            .map_err(|error| format!("cannot read /proc/cmdline: {error}"))?;
+        Self::parse(&line)
+    }
+
+    fn parse(line: &[u8]) -> Result<Self, String> {
+        let mut parsed = Self::default();
+        let mut end = None;
+        let mut words = words(line).into_iter();
+        while let Some(word) = words.next() {
+            if word == b"--" {
+                parsed.command = Some(words.map(|word| decoded(&word)).collect());
+                break;
+            }
+            if word.starts_with(b"reboot=") {
+                parsed.end = End::Restart;
+            }
+            let Some(option) = word.strip_prefix(b"hpcc.") else {
+                continue;
+            };
+            let shown = word.escape_ascii();
+            let equals = option.iter().position(|byte| *byte == b'=');
+            let (name, value) = equals
+                .and_then(|at| Some((option.get(..at)?, option.get(at + 1..)?)))
+                .ok_or_else(|| format!("{shown} on the kernel command line has no value"))?;
+            let text = || {
+                decoded(value)
+                    .into_string()
+                    .map_err(|_| format!("{shown} on the kernel command line is not UTF-8"))
+            };
+            let invalid = || format!("the value of {shown} on the kernel command line is invalid");
+            match name {
+                b"root" => {
+                    parsed.writable = one_of(value, b"overlay", b"ro").ok_or_else(invalid)?
+                }
+                b"root_flags" => {
+                    for flag in value.split(|byte| *byte == b',') {
+                        match flag {
+                            b"nodev" => parsed.nodev = true,
+                            b"nosuid" => parsed.nosuid = true,
+                            _ => return Err(invalid()),
+                        }
+                    }
+                }
+                b"disk" => {
+                    parsed.disk = match text()?.as_str() {
+                        "none" => Disk::Memory,
+                        device if device.starts_with("/dev/") => Disk::Named(device.to_owned()),
+                        _ => return Err(invalid()),
+                    };
+                }
+                b"hostname" => {
+                    let name = text()?;
+                    parsed.hostname = Some(name.clone()).filter(|name| is_name(name));
+                    if parsed.hostname.is_none() {
+                        return Err(invalid());
+                    }
+                }
+                b"nameserver" => {
+                    let address = text()?.parse().map_err(|_| invalid())?;
+                    parsed.nameservers.push(address);
+                }
+                b"search" => match text()? {
+                    domain if is_name(&domain) => parsed.search.push(domain),
+                    _ => return Err(invalid()),
+                },
+                b"user" => parsed.user = Some(text()?),
+                b"directory" => parsed.directory = Some(decoded(value)),
+                b"env" => {
+                    let at = value.iter().position(|byte| *byte == b'=');
+                    let at = at.filter(|at| *at > 0).ok_or_else(invalid)?;
+                    let (name, rest) = value.split_at(at);
+                    let value = rest.get(1..).unwrap_or_default();
+                    parsed.environment.push((decoded(name), decoded(value)));
+                }
+                b"entrypoint" => {
+                    let words = parsed.entrypoint.get_or_insert_default();
+                    words.push(decoded(value));
+                }
+                b"stop_timeout" => {
+                    let seconds = text()?.parse().map_err(|_| invalid())?;
+                    parsed.stop_timeout = Duration::from_secs(seconds);
+                }
+                b"end" => {
+                    let off = one_of(value, b"poweroff", b"restart").ok_or_else(invalid)?;
+                    end = Some(if off { End::PowerOff } else { End::Restart });
+                }
+                _ => {
+                    return Err(format!(
+                        "{shown} on the kernel command line is unknown to this agent"
+                    ));
+                }
+            }
+        }
+        parsed.end = end.unwrap_or(parsed.end);
+        Ok(parsed)
+    }
+}
+
+/// Whether `text` is a host name or a domain: what can be written into the files of `/etc` and has no other meaning there.
+pub(crate) fn is_name(text: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    // HOST_NAME_MAX of Linux.
+    !text.is_empty() && text.len() <= 64 && text.bytes().all(valid)
+}
+
+/// Whether `value` is the first of two words, or `None` if it is neither.
+fn one_of(value: &[u8], first: &[u8], second: &[u8]) -> Option<bool> {
+    (value == first || value == second).then(|| value == first)
+}
+
+/// Splits a line as the kernel does (`next_arg` of lib/cmdline.c): at white space outside of double quotes. Quotes
+/// around a whole word or a whole value are taken off, others stay.
+fn words(line: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut word = Vec::new();
+    let mut quoted = false;
+    for &byte in line.iter().chain(b" ") {
+        if byte == b'"' {
+            quoted = !quoted;
+        }
+        if quoted || !byte.is_ascii_whitespace() {
+            word.push(byte);
+        } else if !word.is_empty() {
+            words.push(unquoted(std::mem::take(&mut word)));
+        }
+    }
+    if !word.is_empty() {
+        words.push(unquoted(word));
+    }
+    words
+}
+
+fn unquoted(word: Vec<u8>) -> Vec<u8> {
+    let strip = |text: &[u8]| -> Option<Vec<u8>> {
+        let text = text.strip_prefix(b"\"")?;
+        Some(text.strip_suffix(b"\"").unwrap_or(text).to_vec())
+    };
+    if let Some(inside) = strip(&word) {
+        return inside;
+    }
+    let value = word.iter().position(|byte| *byte == b'=').map(|at| at + 1);
+    let parts = value.and_then(|at| Some((word.get(..at)?, strip(word.get(at..)?)?)));
+    match parts {
+        Some((name, value)) => [name, &value].concat(),
+        None => word,
+    }
+}
+
+/// Replaces every `%` with two hexadecimal digits after it by the byte that they are.
+fn decoded(text: &[u8]) -> OsString {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let digit = |at: usize| {
+            let digit = char::from(*after.get(at)?).to_digit(16)?;
+            u8::try_from(digit).ok()
+        };
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(high * 16 + low);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Line, String> {
+        Line::parse(line.as_bytes())
+    }
+
+    #[test]
+    fn line_without_words_for_the_agent_gives_defaults() {
+        let line = "root=/dev/vda ro rootfstype=squashfs init=/.hpcc/agent console=ttyS0\n";
+        assert_eq!(parse(line).unwrap(), Line::default());
+    }
+
+    #[test]
+    fn every_word_is_read() {
+        let line = "ro hpcc.root=ro hpcc.root_flags=nodev,nosuid hpcc.disk=/dev/vdc hpcc.hostname=vm-7 \
+             hpcc.nameserver=10.0.0.2 hpcc.nameserver=fd00::1 hpcc.search=example.org hpcc.user=7:8 \
+             hpcc.directory=/a%20b \"hpcc.env=A=b c\" hpcc.env=\"D=e f\" hpcc.entrypoint=/bin/x hpcc.entrypoint=%2D \
+             hpcc.stop_timeout=3 hpcc.end=restart -- one \"two 2\" 100%25 hpcc.root=overlay --";
+        let line = parse(line).unwrap();
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        assert!(!line.writable && line.nodev && line.nosuid);
+        assert_eq!(line.disk, Disk::Named("/dev/vdc".into()));
+        assert_eq!(line.hostname.as_deref(), Some("vm-7"));
+        assert_eq!(line.nameservers.len(), 2);
+        assert_eq!(line.search, ["example.org"]);
+        assert_eq!(line.user.as_deref(), Some("7:8"));
+        assert_eq!(line.directory, Some("/a b".into()));
+        let environment = [("A", "b c"), ("D", "e f")].map(|(a, b)| (a.into(), b.into()));
+        assert_eq!(line.environment, environment);
+        assert_eq!(line.entrypoint, Some(words(&["/bin/x", "-"])));
+        let command = words(&["one", "two 2", "100%", "hpcc.root=overlay", "--"]);
+        assert_eq!(line.command, Some(command));
+        assert_eq!(line.stop_timeout, Duration::from_secs(3));
+        assert_eq!(line.end, End::Restart);
+    }
+
+    #[test]
+    fn machine_with_a_way_to_reboot_ends_by_restarting() {
+        assert_eq!(parse("reboot=k panic=1").unwrap().end, End::Restart);
+        let line = "hpcc.end=poweroff reboot=k";
+        assert_eq!(parse(line).unwrap().end, End::PowerOff);
+    }
+
+    #[test]
+    fn wrong_and_unknown_words_are_errors() {
+        for word in [
+            "hpcc.root=rw",
+            "hpcc.root_flags=nodev,nosuidd",
+            "hpcc.root_flags=",
+            "hpcc.disk=vdb",
+            "hpcc.hostname=",
+            "hpcc.hostname=a%0Ab",
+            "hpcc.nameserver=example.org",
+            "hpcc.nameserver=1.2.3.4%0Aoptions",
+            "hpcc.search=a%20b",
+            "hpcc.env=A",
+            "hpcc.env==b",
+            "hpcc.stop_timeout=-1",
+            "hpcc.end=halt",
+            "hpcc.user=%FF",
+            "hpcc.rootflags=nosuid",
+            "hpcc.root",
+        ] {
+            let error = parse(word).unwrap_err();
+            assert!(error.contains("kernel command line"), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn percent_without_two_digits_stays() {
+        assert_eq!(decoded(b"%41%4%zz%"), OsString::from("A%4%zz%"));
+    }
+}

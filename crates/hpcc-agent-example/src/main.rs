@@ -1,0 +1,139 @@
+//! An example of an agent: a small PID 1 that runs the command of its image.
+//!
+//! `docs/guest.md` says what an agent may rely on and what it has to do. This program does all of it once, in the
+//! order of [`run`], and is short enough to be copied and changed. What it is told stands on the kernel command line
+//! ([`line`]). It is one program in two roles:
+//!
+//! - As PID 1 it mounts, writes the files of the network, starts the command, forwards signals, reaps processes, reports
+//!   the exit code and switches the machine off.
+//! - With `--launch` it is the command before it is the command: PID 1 starts it, and it takes on the user, enters the
+//!   working directory and executes the command. That needs a process of its own, because PID 1 stays root.
+//!
+//! The last line that it writes to the console is `hpcc-agent: exit CODE`. The code is that of the command, 128 and
+//! the number of the signal that ended it, or one of [`launch`]'s and [`FAILED`].
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod etc;
+mod image;
+mod launch;
+mod line;
+mod loopback;
+mod mounts;
+mod stop;
+mod supervise;
+mod users;
+
+use std::io::Write as _;
+use std::process::{Command, ExitCode, Stdio};
+
+use rustix::process::Pid;
+use rustix::system::{RebootCommand, reboot};
+
+use image::Image;
+use line::{End, Line};
+use supervise::Signals;
+
+/// The exit code of a command that could not be started, for a reason that is not the command's.
+const FAILED: u8 = 125;
+
+/// The file name under which the image holds this program, for messages.
+const NAME: &str = "hpcc-agent";
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        let mut arguments = std::env::args_os().skip(1);
+        if arguments.next().is_some_and(|role| role == launch::ROLE) {
+            return ExitCode::from(launch::run(arguments));
+        }
+        // Started by mistake, it would mount over the host's directories and switch the host off.
+        say("runs as PID 1 of a virtual machine only");
+        return ExitCode::FAILURE;
+    }
+    let mut end = End::PowerOff;
+    let code = run(&mut end).unwrap_or_else(|error| {
+        say(&format!("error: {error}"));
+        FAILED
+    });
+    supervise::kill_everything();
+    // The command may have left its last line without an end.
+    write(&format!("\n{NAME}: exit {code}\n"));
+    rustix::fs::sync();
+    let (first, second) = match end {
+        End::PowerOff => (RebootCommand::PowerOff, RebootCommand::Restart),
+        End::Restart => (RebootCommand::Restart, RebootCommand::PowerOff),
+    };
+    for command in [first, second] {
+        if let Err(error) = reboot(command) {
+            say(&format!("error: cannot end the machine: {error}"));
+        }
+    }
+    // The kernel panics when PID 1 exits, which ends a machine with `panic=` on its line.
+    ExitCode::FAILURE
+}
+
+/// Sets the machine up, runs the command, and returns its exit code.
+fn run(end: &mut End) -> Result<u8, String> {
+    mounts::early()?;
+    let line = Line::read()?;
+    *end = line.end;
+    // Before the root can be written to: what a tenant left on a second drive must not come first.
+    let image = Image::read()?;
+    let own = etc::OwnFiles::read()?;
+    let before = mounts::identity()?;
+    let writable = mounts::root(&line)?;
+    mounts::all()?;
+    if mounts::identity()? != before {
+        return Err("/.hpcc is another directory after the mounts than before".to_owned());
+    }
+    mounts::console()?;
+    if let Err(error) = loopback::up() {
+        say(&format!(
+            "warning: cannot enable the loopback device: {error}"
+        ));
+    }
+    let hostname = etc::install(&line, &own, writable)?;
+
+    let argv = command::argv(&image, &line)?;
+    let account = users::of(line.user.as_deref().unwrap_or(&image.config.user))?;
+    let environment = command::environment(&image, &line, &account.home, &hostname);
+    let directory = line
+        .directory
+        .as_deref()
+        .unwrap_or_else(|| image.directory());
+    let stop_signal = stop::signal(&image.config.stop_signal).unwrap_or_else(|error| {
+        say(&format!("warning: {error}; SIGTERM is used"));
+        rustix::process::Signal::TERM
+    });
+
+    // Before the command starts, so that neither its end nor a request to stop is missed.
+    let signals = Signals::register()?;
+    // Ctrl-Alt-Del of the host, which is how Firecracker asks a guest to stop, is then a SIGINT to PID 1.
+    if let Err(error) = reboot(RebootCommand::CadOff) {
+        say(&format!("warning: cannot handle Ctrl-Alt-Del: {error}"));
+    }
+    let child = Command::new("/proc/self/exe")
+        .args(launch::arguments(&account, directory, &argv))
+        .env_clear()
+        .envs(environment)
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("cannot start a process: {error}"))?;
+    let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let main = main.ok_or("the kernel gave a process no number")?;
+    Ok(signals.supervise(main, stop_signal, line.stop_timeout))
+}
+
+/// Writes a line to the console, after the name of this program.
+fn say(text: &str) {
+    write(&format!("{NAME}: {text}\n"));
+}
+
+/// Writes to the console. If that fails, there is no other place to report it.
+fn write(text: &str) {
+    let mut console = std::io::stderr();
+    let _ = console
+        .write_all(text.as_bytes())
+        .and_then(|()| console.flush());
+}

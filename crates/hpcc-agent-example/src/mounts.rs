@@ -1,0 +1,254 @@
+//! What is mounted, in which order, and the root that can be written to.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
+use rustix::process::{chdir, pivot_root};
+
+use crate::line::{Disk, Line};
+use crate::say;
+
+/// A file system that the kernel makes.
+struct Mount {
+    kind: &'static str,
+    point: &'static str,
+    flags: MountFlags,
+    options: Option<&'static std::ffi::CStr>,
+}
+
+const NOSUID: MountFlags = MountFlags::NOSUID;
+const NOSUID_NODEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
+const NOTHING: MountFlags = NOSUID_NODEV.union(MountFlags::NOEXEC);
+
+const fn new(
+    kind: &'static str,
+    point: &'static str,
+    flags: MountFlags,
+    options: Option<&'static std::ffi::CStr>,
+) -> Mount {
+    Mount {
+        kind,
+        point,
+        flags,
+        options,
+    }
+}
+
+/// In this order, because what is mounted on `/dev` hides what was mounted below it before, and because the others are
+/// checked and reported through `/proc`. `/tmp` and `/run` come last: no program of the image has run before.
+const MOUNTS: [Mount; 7] = [
+    new("proc", "/proc", NOTHING, None),
+    new("sysfs", "/sys", NOTHING, None),
+    new("devtmpfs", "/dev", NOSUID, Some(c"mode=755")),
+    // Terminals belong to the group `tty`, which has number 5 wherever it exists.
+    new(
+        "devpts",
+        "/dev/pts",
+        NOSUID.union(MountFlags::NOEXEC),
+        Some(c"ptmxmode=666,mode=620,gid=5"),
+    ),
+    new("tmpfs", "/dev/shm", NOSUID_NODEV, Some(c"mode=1777")),
+    new("tmpfs", "/tmp", NOSUID_NODEV, Some(c"mode=1777")),
+    new("tmpfs", "/run", NOSUID_NODEV, Some(c"mode=755")),
+];
+
+/// Names in `/dev` that programs expect and that the kernel does not make.
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// File systems that a second drive may have.
+const DISK_KINDS: [&str; 3] = ["ext4", "xfs", "btrfs"];
+/// What this agent has on a second drive.
+const DISK_DIRECTORY: &str = "hpcc-root";
+
+impl Mount {
+    fn mount(&self) -> Result<(), String> {
+        match mount(self.kind, self.point, self.kind, self.flags, self.options) {
+            // The kernel, or the initramfs, has mounted the very same there.
+            Ok(()) | Err(Errno::BUSY) => Ok(()),
+            Err(error) => Err(format!(
+                "cannot mount {} on {}: {error}",
+                self.kind, self.point
+            )),
+        }
+    }
+}
+
+/// Mounts what is needed to read the kernel command line and to find a second drive.
+pub(crate) fn early() -> Result<(), String> {
+    MOUNTS
+        .iter()
+        .filter(|mount| matches!(mount.point, "/proc" | "/dev"))
+        .try_for_each(Mount::mount)
+}
+
+/// Mounts everything, over the root that the command will have.
+pub(crate) fn all() -> Result<(), String> {
+    for mount in &MOUNTS {
+        // The kernel's /dev has neither of them at the start.
+        if mount.point.starts_with("/dev/") && !Path::new(mount.point).exists() {
+            fs::create_dir(mount.point)
+                .map_err(|error| format!("cannot make {}: {error}", mount.point))?;
+        }
+        mount.mount()?;
+    }
+    for (link, target) in LINKS {
+        if fs::symlink_metadata(link).is_err() {
+            symlink(target, link).map_err(|error| format!("cannot make {link}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What `/.hpcc` and the description in it are: device and inode of both.
+pub(crate) fn identity() -> Result<[(u64, u64); 2], String> {
+    let of = |path| {
+        fs::symlink_metadata(path)
+            .map(|found| (found.dev(), found.ino()))
+            .map_err(|error| format!("cannot look at {path}: {error}"))
+    };
+    Ok([of("/.hpcc")?, of("/.hpcc/image.json")?])
+}
+
+/// Opens the kernel's console anew as standard output and error: whoever started this program may have had none.
+pub(crate) fn console() -> Result<(), String> {
+    let failed = |error| format!("cannot open /dev/console: {error}");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match open("/dev/console", flags, Mode::empty()) {
+        Ok(console) => rustix::stdio::dup2_stdout(&console)
+            .and_then(|()| rustix::stdio::dup2_stderr(&console))
+            .map_err(failed),
+        // A machine without one. Nobody will see an output.
+        Err(Errno::NODEV | Errno::NXIO | Errno::NOENT | Errno::IO) => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Prepares the root, and returns whether it can be written to.
+pub(crate) fn root(line: &Line) -> Result<bool, String> {
+    let mut flags = MountFlags::empty();
+    flags.set(MountFlags::NODEV, line.nodev);
+    flags.set(MountFlags::NOSUID, line.nosuid);
+    if line.writable && overlay(line, flags)? {
+        return Ok(true);
+    }
+    if !flags.is_empty() {
+        mount_remount("/", flags | MountFlags::BIND | MountFlags::RDONLY, c"")
+            .map_err(|error| format!("cannot remount the root nodev, nosuid: {error}"))?;
+    }
+    Ok(false)
+}
+
+/// Puts a layer that can be written to over the root and makes the two of them the root; returns false if this kernel has no
+/// overlay file system.
+fn overlay(line: &Line, flags: MountFlags) -> Result<bool, String> {
+    let failed = |what: &str, error: Errno| {
+        format!("cannot make a root that can be written to: {what}: {error}")
+    };
+    // Every image has this directory, and nothing of the image needs it yet.
+    let base = "/run";
+    let on_disk = disk(&line.disk, base)?;
+    if !on_disk {
+        mount("tmpfs", base, "tmpfs", NOSUID_NODEV, c"mode=755")
+            .map_err(|error| failed("mount tmpfs", error))?;
+    }
+    let layer = if on_disk {
+        format!("{base}/{DISK_DIRECTORY}")
+    } else {
+        base.to_owned()
+    };
+    let [upper, work, root] = ["upper", "work", "root"].map(|name| format!("{layer}/{name}"));
+    for directory in [&layer, &upper, &work, &root] {
+        match rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed(directory, error)),
+        }
+    }
+    let options = format!("lowerdir=/,upperdir={upper},workdir={work}");
+    let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
+    match mount("overlay", &*root, "overlay", flags, options.as_c_str()) {
+        Ok(()) => {}
+        Err(Errno::NODEV) => {
+            say(
+                "warning: this kernel has no overlay file system (CONFIG_OVERLAY_FS); the root is read-only",
+            );
+            unmount(base, UnmountFlags::DETACH).map_err(|error| failed("unmount", error))?;
+            return Ok(false);
+        }
+        Err(error) => return Err(failed("mount overlay", error)),
+    }
+    // A drive keeps what earlier commands wrote. They may have been root, but /.hpcc stays what the artifact holds.
+    let own = format!("{root}/.hpcc");
+    match fs::symlink_metadata(&own) {
+        Ok(found) if found.is_dir() => {}
+        _ => {
+            return Err(format!(
+                "{DISK_DIRECTORY} on the second drive hides /.hpcc; empty the drive"
+            ));
+        }
+    }
+    mount_bind("/.hpcc", &*own).map_err(|error| failed("mount /.hpcc", error))?;
+    // The old root goes with all that is mounted on it; the overlay keeps what it needs.
+    chdir(&*root)
+        .and_then(|()| pivot_root(".", "."))
+        .and_then(|()| unmount(".", UnmountFlags::DETACH))
+        .and_then(|()| chdir("/"))
+        .map_err(|error| failed("change the root", error))?;
+    Ok(true)
+}
+
+/// Mounts the second drive on `point`, or returns false if there is none to use.
+fn disk(disk: &Disk, point: &str) -> Result<bool, String> {
+    let (device, named) = match disk {
+        Disk::Memory => return Ok(false),
+        Disk::Any => ("/dev/vdb", false),
+        Disk::Named(device) => (device.as_str(), true),
+    };
+    if !named && !Path::new(device).exists() {
+        return Ok(false);
+    }
+    let mut last = Errno::NODEV;
+    let mounted = DISK_KINDS.iter().any(|kind| {
+        let mounted = mount(device, point, *kind, NOSUID_NODEV, None);
+        // The kernel does not know the file system: no reason for the one that it does know to be wrong.
+        last = mounted
+            .err()
+            .filter(|error| *error != Errno::NODEV)
+            .unwrap_or(last);
+        mounted.is_ok()
+    });
+    if mounted {
+        // A drive with anything else on it is for something else.
+        let mut entries = fs::read_dir(point).into_iter().flatten().flatten();
+        let foreign = entries
+            .find(|entry| entry.file_name() != DISK_DIRECTORY && entry.file_name() != "lost+found");
+        if named || foreign.is_none() {
+            return Ok(true);
+        }
+        unmount(point, UnmountFlags::DETACH)
+            .map_err(|error| format!("cannot unmount {device}: {error}"))?;
+        say(&format!(
+            "{device} is not used for the root: it holds other files (name it with hpcc.disk= to use it)"
+        ));
+        return Ok(false);
+    }
+    if named {
+        return Err(format!(
+            "cannot mount {device} as {}: {last}",
+            DISK_KINDS.join(", ")
+        ));
+    }
+    say(&format!(
+        "{device} is not used for the root: it has no file system of {}",
+        DISK_KINDS.join(", ")
+    ));
+    Ok(false)
+}

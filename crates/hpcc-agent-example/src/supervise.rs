@@ -1,0 +1,120 @@
+//! What PID 1 owes to the processes below it: signals on their way down, and an end that somebody sees.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use signal_hook::consts::signal::{
+    SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+};
+
+use crate::say;
+
+/// `SIGPWR`, which a host's power button may become. signal-hook does not name it.
+const SIGPWR: i32 = Signal::POWER.as_raw();
+
+/// Requests to stop the machine: the command gets the image's stop signal.
+const STOPS: [i32; 3] = [SIGINT, SIGTERM, SIGPWR];
+/// Handed on to the command as they are.
+const FORWARDED: [i32; 7] = [
+    SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGWINCH,
+];
+
+/// Signals for PID 1 from now on. The kernel discards those that PID 1 has no handler for.
+pub(crate) struct Signals(signal_hook::iterator::Signals);
+
+impl Signals {
+    pub(crate) fn register() -> Result<Self, String> {
+        let signals = STOPS.iter().chain(&FORWARDED).chain(&[SIGCHLD]);
+        signal_hook::iterator::Signals::new(signals)
+            .map(Self)
+            .map_err(|error| format!("cannot handle signals: {error}"))
+    }
+
+    /// Forwards signals to `main` and reaps every process that ends, until `main` does; returns its exit code.
+    ///
+    /// `timeout` after the first request to stop, `main` is killed.
+    pub(crate) fn supervise(mut self, main: Pid, stop: Signal, timeout: Duration) -> u8 {
+        let mut stopping = false;
+        for signal in self.0.forever() {
+            if signal == SIGCHLD {
+                if let Some(status) = reap(main) {
+                    return code(status);
+                }
+                continue;
+            }
+            let stops = STOPS.contains(&signal);
+            let sent = if stops {
+                Some(stop)
+            } else {
+                Signal::from_named_raw(signal)
+            };
+            if let Some(sent) = sent
+                && let Err(error) = kill_process(main, sent)
+            {
+                say(&format!(
+                    "warning: cannot send signal {}: {error}",
+                    sent.as_raw()
+                ));
+            }
+            if stops && !stopping {
+                stopping = true;
+                std::thread::spawn(move || {
+                    std::thread::sleep(timeout);
+                    // The machine ends with `main`, so the number is still that of `main`.
+                    let _ = kill_process(main, Signal::KILL);
+                });
+            }
+        }
+        super::FAILED
+    }
+}
+
+/// Reaps all processes that have ended; returns how `main` ended if it is one of them.
+///
+/// One SIGCHLD may stand for many of them, and PID 1 inherits the children of every process that ends before them.
+fn reap(main: Pid) -> Option<WaitStatus> {
+    let mut found = None;
+    while let Ok(Some((process, status))) = wait(WaitOptions::NOHANG) {
+        if process == main {
+            found = Some(status);
+        }
+    }
+    found
+}
+
+/// The exit code, or as in a shell 128 and the number of the signal.
+fn code(status: WaitStatus) -> u8 {
+    let signal = status.terminating_signal().map(|signal| 128 + signal);
+    let code = status.exit_status().or(signal);
+    code.and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(u8::MAX)
+}
+
+/// Ends every other process, so that none writes to the console or to a disk any more.
+pub(crate) fn kill_everything() {
+    const ROUNDS: usize = 100;
+    for _ in 0..ROUNDS {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        for process in processes
+            .filter(|process| *process != 1)
+            .filter_map(Pid::from_raw)
+        {
+            // Kernel threads ignore it.
+            let _ = kill_process(process, Signal::KILL);
+        }
+        // Every process of the user's becomes a child of PID 1 in the end.
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(Errno::CHILD) => return,
+                Err(_) => break,
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    say("warning: processes are left that do not end");
+}
