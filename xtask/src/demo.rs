@@ -1,12 +1,15 @@
 //! A tour for a newcomer without a registry: an image made here, served here, pulled by the real
-//! client into `target/demo`.
+//! client into `target/demo`, and booted.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use hpcc_rootfs::{Event, Progress};
+use hpcc_rootfs::Store;
 use test_support::image::{Compression, Entry, Image, Layer, Store as Content};
 use test_support::registry::Registry;
 
-use crate::{pull, workspace};
+use crate::boot::Boot;
+use crate::{guest, packages, pull, run, workspace};
 
 /// Runs the tour, and prints what happens stage by stage.
 ///
@@ -14,9 +17,13 @@ use crate::{pull, workspace};
 ///
 /// One of its steps fails; which, is on the screen.
 pub fn run() -> Result<()> {
+    println!("0. Programs for the guest, static: an agent, and a command for the image");
+    let guest = guest::build_shown()?;
+
     println!("1. An image of three layers, made from nothing");
     let mut content = Content::new();
-    let image = image().add_to(&mut content);
+    let program = std::fs::read(&guest.witness).context("cannot read the guest's program")?;
+    let image = image(program).add_to(&mut content);
     content.tag("latest", &image);
     println!("   {}", image.digest);
     for line in [
@@ -35,10 +42,11 @@ pub fn run() -> Result<()> {
     println!("3. Pull: resolve, verify, flatten, furnish, seal, publish");
     let directory = workspace::target("demo")?;
     let digest = image.digest.parse().context("the builder's digest")?;
-    println!("   the agent is the probe that `cargo xtask verify` boots");
+    println!("   the agent is crates/hpcc-agent-example");
+    let options = pull::options(guest.agent, run::progress())?;
+    let store = Store::open(&directory, options)?;
     // What an earlier tour left would end this one before it begins.
-    pull::store(&directory, Progress::default())?.untag_image(&digest)?;
-    let store = pull::store(&directory, progress())?;
+    store.untag_image(&digest)?;
     let pulled = pull::pull_into(&store, &reference, Some(&digest))?;
     if let Some(summary) = &pulled.built {
         for line in summary.to_string().lines() {
@@ -55,31 +63,44 @@ pub fn run() -> Result<()> {
     );
     println!("   the registry was asked {asked} times before, and not once more");
 
+    boot(&pulled.path)?;
+
     println!("\nThe artifact, for a microVM's first disk:");
     println!("{}", pulled.path.display());
     println!("Boot it with: {}", hpcc_rootfs::BOOT_ARGS);
     println!("Look at it with: unsquashfs -lls {}", pulled.path.display());
+    println!("Run any image like this with: cargo xtask run IMAGE [-- COMMAND]");
     Ok(())
 }
 
-fn progress() -> Progress {
-    Progress::new(|event| match event {
-        Event::Resolved { image } => {
-            println!(
-                "   resolved: {} layers for {}",
-                image.layers.len(),
-                image.platform
-            );
+/// Boots the artifact where that is possible, and says what is missing where it is not.
+fn boot(artifact: &Path) -> Result<()> {
+    println!("5. Boot: QEMU, Debian's kernel, the artifact as the first disk, the agent as PID 1");
+    if let Err(error) = packages::install_for_guest() {
+        println!("   not booted: this machine has no QEMU, and it cannot be installed from here");
+        for line in error.to_string().lines() {
+            println!("   {line}");
         }
-        Event::LayerDone { layer } => println!("   layer {}: verified", layer + 1),
-        Event::Sealing => println!("   names settled, writing the tables"),
-        Event::Publishing => println!("   every proof in hand, syncing and publishing"),
-        _ => {}
-    })
+        return Ok(());
+    }
+    println!("   the image's command says:\n");
+    let mut boot = Boot::of(artifact);
+    boot.words = "hpcc.hostname=demo";
+    boot.show = true;
+    let ended = boot.run()?;
+    ensure!(
+        ended.code == Some(0),
+        "the command in the virtual machine did not exit with 0"
+    );
+    println!(
+        "   from power on to power off: {:.1} s, every instruction emulated",
+        ended.took.as_secs_f32()
+    );
+    Ok(())
 }
 
 /// Three layers that merging by name gets wrong.
-fn image() -> Image {
+fn image(program: Vec<u8>) -> Image {
     // CAP_NET_RAW, permitted and effective, as `setcap cap_net_raw+ep` writes it.
     let capability = [
         1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -87,6 +108,7 @@ fn image() -> Image {
     let base = Layer::new()
         .dir("usr")
         .dir("usr/bin")
+        .entry(Entry::file("usr/bin/tour", program).mode(0o755))
         .symlink("bin", "usr/bin")
         .entry(Entry::file("usr/bin/su", "#!/bin/sh\n").mode(0o4755))
         .entry(
@@ -100,7 +122,7 @@ fn image() -> Image {
         .dir("cache")
         .file("cache/old", "hidden by layer 3\n");
     let middle = Layer::new()
-        .file("bin/tool", "written through /bin\n")
+        .file("bin/note", "written through /bin by layer 2\n")
         .hardlink("etc/motd.linked", "etc/motd");
     let top = Layer::new()
         .whiteout("etc/secret")
@@ -112,5 +134,5 @@ fn image() -> Image {
         .layer(middle.compressed(Compression::Zstd))
         .layer(top.compressed(Compression::Gzip))
         .env("PATH=/usr/bin")
-        .entrypoint(&["/bin/tool"])
+        .entrypoint(&["tour", "tour"])
 }

@@ -18,12 +18,12 @@ const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const CONSOLE: u32 = 0o020_600;
 
-/// The archive for `kernel`, with the program `init` in it.
+/// The archive for `kernel`, with the program `init` in it, and with the modules `more` in addition to those that every root needs.
 ///
 /// # Errors
 ///
 /// The program or a module cannot be read.
-pub fn build(kernel: &Kernel, init: &Path) -> Result<Vec<u8>> {
+pub fn build(kernel: &Kernel, init: &Path, more: &[&str]) -> Result<Vec<u8>> {
     let init = std::fs::read(init).with_context(|| format!("cannot read {}", init.display()))?;
     let mut archive = Archive::default();
     for directory in ["dev", "proc", "newroot", "modules"] {
@@ -32,7 +32,8 @@ pub fn build(kernel: &Kernel, init: &Path) -> Result<Vec<u8>> {
     // The kernel opens it as the standard streams of PID 1, before anything is mounted.
     archive.add("dev/console", CONSOLE, (5, 1), &[])?;
     archive.add("init", PROGRAM, (0, 0), &init)?;
-    for (number, module) in modules::in_order(&kernel.modules, &MODULES)?
+    let names = [&MODULES, more].concat();
+    for (number, module) in modules::in_order(&kernel.modules, &names)?
         .into_iter()
         .enumerate()
     {

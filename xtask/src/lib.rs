@@ -4,13 +4,15 @@
 //!   oracle says. Tests call it as a function, people as `cargo xtask verify`.
 //! - [`matrix`]: many images of the writer in one machine, as `cargo xtask verify --matrix`.
 //! - [`demo`]: a tour for newcomers, as `cargo xtask demo`.
+//! - [`run`](mod@run): the command of any image in a virtual machine, as `cargo xtask run`.
 //! - [`bench`](mod@bench): ours and its peers, measured in one run, as `cargo xtask bench`.
 //! - [`fuzz`](mod@fuzz): the fuzz targets, as `cargo xtask fuzz`.
 //! - [`torture`](mod@torture): one store under everything at once, as `cargo xtask torture`.
 //! - [`test`](mod@test): all that has to hold before a change is merged, as `cargo xtask test`.
 //!
 //! What they stand on: [`guest`] builds the programs that run inside, [`kernel`] unpacks Debian's kernel,
-//! [`initramfs`] joins them, [`disk`] holds many images, [`qemu`] runs the machine. What every image promises to its guest is
+//! [`initramfs`] joins them, [`disk`] holds many images, [`qemu`] runs the machine, [`boot`] an
+//! artifact with the example agent. What every image promises to its guest is
 //! [`test_support::contract`].
 
 #![expect(
@@ -19,6 +21,7 @@
 )]
 
 pub mod bench;
+pub mod boot;
 pub mod demo;
 pub mod disk;
 pub mod fuzz;
@@ -30,6 +33,7 @@ pub mod packages;
 pub mod policy;
 pub mod qemu;
 pub mod reference;
+pub mod run;
 pub mod test;
 pub mod torture;
 pub mod verify;

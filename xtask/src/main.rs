@@ -17,6 +17,7 @@ use tree_listing::Listing;
 use xtask::bench::BenchOptions;
 use xtask::fuzz::FuzzOptions;
 use xtask::qemu::Accel;
+use xtask::run::RunOptions;
 use xtask::test::TestOptions;
 use xtask::torture::TortureOptions;
 use xtask::verify::{VerifyOptions, verify};
@@ -41,8 +42,12 @@ enum Task {
     Fuzz(FuzzOptions),
     /// Tortures a store with faults, kills and hostile images, and compares what is left with cold builds
     Torture(TortureOptions),
-    /// A tour: makes an image, serves it on loopback, pulls it into target/demo
+    /// A tour: makes an image, serves it on loopback, pulls it into target/demo, boots it
     Demo,
+    /// Runs the command of an image in a virtual machine, with the example agent as PID 1
+    Run(RunOptions),
+    /// Builds the example agent and prints its path
+    Agent,
     /// Boots an image in a virtual machine and compares what its guest sees with what it should
     Verify(Verify),
     /// Prints the listing of a directory, for `verify --against`
@@ -90,7 +95,7 @@ struct Verify {
 
 fn main() -> ExitCode {
     match run(Arguments::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -98,18 +103,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(task: Task) -> Result<()> {
+fn run(task: Task) -> Result<ExitCode> {
     match task {
+        Task::Run(options) => return xtask::run::run(&options),
         Task::Test(options) => test::test(options),
         Task::Fuzz(options) => fuzz::fuzz(&options),
         Task::Torture(options) => torture::torture(&options),
         Task::Demo => demo::run(),
         Task::Verify(arguments) => arguments.run(),
         Task::Listing { directory } => {
-            Ok(std::io::stdout().write_all(&Listing::walk(&directory)?.to_text())?)
+            let listing = Listing::walk(&directory)?.to_text();
+            std::io::stdout().write_all(&listing).map_err(Into::into)
         }
         Task::Probe => {
-            println!("{}", guest::build()?.probe.display());
+            println!("{}", guest::build_shown()?.probe.display());
+            Ok(())
+        }
+        Task::Agent => {
+            println!("{}", guest::build_shown()?.agent.display());
             Ok(())
         }
         Task::Bench(options) => bench::bench(&options),
@@ -117,6 +128,7 @@ fn run(task: Task) -> Result<()> {
         Task::Reference => reference::write(),
         Task::Msrv => policy::msrv(),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 impl Verify {

@@ -60,7 +60,28 @@ const PROGRAMS: [(&str, &str); 34] = [
 ///
 /// Programs are missing and this user cannot install packages, or installing them failed.
 pub fn install() -> Result<()> {
-    let missing = missing();
+    let names = PROGRAMS.map(|(program, _)| program);
+    if install_these(&names)? {
+        println!("every program that the tests call is there");
+    }
+    Ok(())
+}
+
+/// Does the same with the programs that a virtual machine needs.
+///
+/// # Errors
+///
+/// As [`install`].
+pub fn install_for_guest() -> Result<()> {
+    install_these(&GUEST).map(drop)
+}
+
+/// What boots an artifact: a machine, and how its kernel is unpacked.
+const GUEST: [&str; 4] = ["qemu-system-x86_64", "setpriv", "dpkg-deb", "xz"];
+
+/// Returns whether nothing was missing.
+fn install_these(programs: &[&str]) -> Result<bool> {
+    let missing = missing(programs);
     let root = command::output(Command::new("id").arg("-u"))?.trim() == "0";
     let able = root && find("apt-get").is_some();
     if able && (!missing.is_empty() || !lists_are_there()) {
@@ -68,26 +89,22 @@ pub fn install() -> Result<()> {
         command::output(&mut apt_get(&["update"]))?;
     }
     if missing.is_empty() {
-        println!("every program that the tests call is there");
-        return Ok(());
+        return Ok(true);
     }
     let mut packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
     packages.dedup();
-    let programs = missing
-        .iter()
-        .map(|(program, _)| *program)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let names = missing.iter().map(|(program, _)| *program);
+    let names = names.collect::<Vec<_>>().join(", ");
     if !able {
         bail!(
-            "missing programs: {programs}\non Debian, install them with: sudo apt-get install --no-install-recommends {}",
+            "missing programs: {names}\non Debian, install them with: sudo apt-get install --no-install-recommends {}",
             packages.join(" ")
         );
     }
-    println!("installing {} for {programs}", packages.join(" "));
+    println!("installing {} for {names}", packages.join(" "));
     command::output(apt_get(&["install", "--yes", "--no-install-recommends"]).args(&packages))?;
-    match self::missing().first() {
-        None => Ok(()),
+    match self::missing(programs).first() {
+        None => Ok(false),
         Some((program, package)) => {
             bail!("{package} is installed, and {program} is not in the PATH")
         }
@@ -99,10 +116,10 @@ fn lists_are_there() -> bool {
     command::succeeds(Command::new("apt-cache").args(["show", "linux-image-cloud-amd64"]))
 }
 
-fn missing() -> Vec<(&'static str, &'static str)> {
+fn missing(programs: &[&str]) -> Vec<(&'static str, &'static str)> {
     PROGRAMS
         .into_iter()
-        .filter(|(program, _)| find(program).is_none())
+        .filter(|(program, _)| programs.contains(program) && find(program).is_none())
         .collect()
 }
 

@@ -1,6 +1,6 @@
-//! The product as a worker uses it, with the probe as the agent.
+//! The product as a worker uses it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use hpcc_rootfs::{Agents, Options, Progress, Pulled, Store};
@@ -8,20 +8,21 @@ use ociget::{Digest, Platform};
 
 use crate::guest;
 
-/// A store of images for amd64, the architecture of the guest.
-pub(crate) fn store(directory: &Path, progress: Progress) -> Result<Store> {
+/// Options for images for amd64, the architecture of the guest.
+pub(crate) fn options(agent: PathBuf, progress: Progress) -> Result<Options> {
     let mut options = Options::default();
     options.platform = "linux/amd64".parse::<Platform>()?;
-    options.agents = Agents::default().with("amd64", guest::build()?.probe);
+    options.agents = Agents::default().with("amd64", agent);
     options.progress = progress;
     // The checkout may belong to another user than the one that runs this, as in a container.
     options.store.trusted = true;
-    Ok(Store::open(directory, options)?)
+    Ok(options)
 }
 
-/// Pulls into a new store at `directory`.
+/// Pulls into a new store at `directory`, with the probe as the agent.
 pub(crate) fn pull(reference: &str, pinned: Option<&Digest>, directory: &Path) -> Result<Pulled> {
-    pull_into(&store(directory, Progress::default())?, reference, pinned)
+    let options = options(guest::build()?.probe, Progress::default())?;
+    pull_into(&Store::open(directory, options)?, reference, pinned)
 }
 
 /// Pulls, on a runtime of its own.

@@ -46,10 +46,12 @@ pub struct Machine<'a> {
     pub command_line: &'a str,
     /// The disk `/dev/vda`, which the guest cannot write to.
     pub root: &'a Path,
-    /// The size in bytes of the disk `/dev/vdb`, which is empty at the start.
-    pub report_size: u64,
-    /// The disks `/dev/vdc` and so on, which the guest cannot write to.
+    /// The disk `/dev/vdb`, which the guest can write to.
+    pub second: Option<&'a File>,
+    /// The disks after it, `/dev/vdc` and so on, which the guest cannot write to.
     pub disks: &'a [&'a File],
+    /// Whether the console is shown while the machine runs.
+    pub show: bool,
     /// What executes it.
     pub accel: Accel,
     /// How long it may run.
@@ -61,8 +63,6 @@ pub struct Machine<'a> {
 pub struct Run {
     /// All that the guest and QEMU wrote to the console.
     pub log: String,
-    /// The disk `/dev/vdb`.
-    pub report: File,
     /// The machine was killed because its time was up.
     pub timed_out: bool,
     /// How long it ran.
@@ -83,14 +83,9 @@ impl Machine<'_> {
         initramfs
             .write_all(self.initramfs)
             .context("cannot write the initramfs to a temporary file")?;
-        let report =
-            tempfile::tempfile().context("cannot make a temporary file for the guest's report")?;
-        report
-            .set_len(self.report_size)
-            .context("cannot make a temporary file for the guest's report")?;
 
         let (mut console, writer) = pipe()?;
-        let mut command = self.command(&initramfs, &report);
+        let mut command = self.command(&initramfs);
         command
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
@@ -102,10 +97,20 @@ impl Machine<'_> {
         // The command holds the pipe's writing end; while it does, the pipe has no end.
         drop(command);
         let mut guest = Killed(child);
+        let show = self.show;
         let log = thread::spawn(move || {
             let mut log = Vec::new();
+            let mut buffer = [0; 4096];
             // What was read before a failure is still a log.
-            let _ = console.read_to_end(&mut log);
+            while let Ok(length @ 1..) = console.read(&mut buffer) {
+                let bytes = buffer.get(..length).unwrap_or_default();
+                log.extend_from_slice(bytes);
+                if show {
+                    let mut terminal = std::io::stdout();
+                    // Whoever closed it does not want to see more.
+                    let _ = terminal.write_all(bytes).and_then(|()| terminal.flush());
+                }
+            }
             log
         });
         let timed_out = loop {
@@ -122,13 +127,12 @@ impl Machine<'_> {
         let log = String::from_utf8_lossy(&log).replace('\r', "");
         Ok(Run {
             log,
-            report,
             timed_out,
             took: start.elapsed(),
         })
     }
 
-    fn command(&self, initramfs: &File, report: &File) -> Command {
+    fn command(&self, initramfs: &File) -> Command {
         // `Drop` does not run when we are killed ourselves. The kernel keeps this promise then.
         let mut command = Command::new("setpriv");
         command.args([
@@ -164,10 +168,12 @@ impl Machine<'_> {
             .arg("-drive")
             .arg(drive("root", "on", self.root.as_os_str().to_owned()));
         command.args(["-device", "virtio-blk-device,drive=root"]);
-        command
-            .arg("-drive")
-            .arg(drive("report", "off", path_of(report)));
-        command.args(["-device", "virtio-blk-device,drive=report"]);
+        if let Some(second) = self.second {
+            command
+                .arg("-drive")
+                .arg(drive("second", "off", path_of(second)));
+            command.args(["-device", "virtio-blk-device,drive=second"]);
+        }
         // QEMU gives the first transport to the first device, so the kernel names them in this order.
         for (number, disk) in self.disks.iter().enumerate() {
             let id = format!("disk{number}");
@@ -179,6 +185,18 @@ impl Machine<'_> {
         }
         command
     }
+}
+
+/// Makes a disk of `size` bytes, all of them zero, in a file without a name.
+///
+/// # Errors
+///
+/// Returns an error if there is no room for temporary files.
+pub fn empty_disk(size: u64) -> Result<File> {
+    let disk = tempfile::tempfile().context("cannot make a temporary file for a disk")?;
+    disk.set_len(size)
+        .context("cannot make a temporary file for a disk")?;
+    Ok(disk)
 }
 
 /// A path by which a child can open a file that has no name.

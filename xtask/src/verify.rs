@@ -14,7 +14,7 @@ use tree_listing::{DiffOptions, Kind, Listing, Sha256, diff};
 use crate::disk::{Attached, Disk};
 use crate::kernel::Kernel;
 use crate::qemu::{Accel, Machine, Run};
-use crate::{guest, initramfs};
+use crate::{guest, initramfs, qemu};
 
 /// Where the kernel logs to, and that it ends the machine when it panics. Not part of the contract.
 const CONSOLE: &str = "console=ttyS0 panic=-1";
@@ -117,7 +117,7 @@ pub fn verify_beside(
 ) -> Result<Verified> {
     let guest = guest::build()?;
     let kernel = Kernel::get()?;
-    let initramfs = initramfs::build(&kernel, &guest.init)?;
+    let initramfs = initramfs::build(&kernel, &guest.init, &[])?;
     let agent = agent_digest(&guest.probe)?;
     File::open(image).with_context(|| format!("cannot read {}", image.display()))?;
     let command_line = format!(
@@ -126,19 +126,21 @@ pub fn verify_beside(
         options.accel.kernel_options()
     );
     let files = disks.iter().map(Disk::seal).collect::<Result<Vec<_>>>()?;
+    let disk = qemu::empty_disk(REPORT_SIZE)?;
     let machine = Machine {
         kernel: &kernel.image,
         initramfs: &initramfs,
         command_line: &command_line,
         root: image,
-        report_size: REPORT_SIZE,
+        second: Some(&disk),
         disks: &files,
+        show: false,
         accel: options.accel,
         timeout: options.timeout,
     };
     let run = machine.run()?;
     let took = run.took;
-    let (reasons, report) = judge(&run, options.timeout, |report| {
+    let (reasons, report) = judge(&run, &disk, options.timeout, |report| {
         let mut reasons = wrong_evidence(&report.evidence, &command_line);
         reasons.extend(contract::wrong_agent(&report.listing, agent));
         reasons.extend(seen_by_guest(expected, &report.listing, &options.diff));
@@ -172,6 +174,7 @@ pub fn verify_beside(
 /// All that is wrong with a run. No report without at least one reason.
 fn judge(
     run: &Run,
+    disk: &File,
     timeout: Duration,
     check: impl FnOnce(&Report) -> Vec<String>,
 ) -> (Vec<String>, Option<Report>) {
@@ -190,10 +193,7 @@ fn judge(
                 .map(|line| format!("the kernel says: {}", line.trim())),
         );
     }
-    match rewound(&run.report)
-        .map_err(Into::into)
-        .and_then(Report::decode)
-    {
+    match rewound(disk).map_err(Into::into).and_then(Report::decode) {
         Ok(report) => {
             reasons.extend(check(&report));
             (reasons, Some(report))

@@ -1,6 +1,6 @@
 //! The guest side of `cargo xtask verify`.
 //!
-//! Three static programs run inside the microVM, both as PID 1:
+//! Three static programs run inside the microVM as PID 1:
 //! - `hpcc-init` is `/init` of the initramfs. It loads the kernel modules, mounts the root that the kernel command line
 //!   names, switches to it and runs the program that `init=` names.
 //! - `hpcc-probe` is that program: the `/.hpcc/agent` of the image that is verified. It walks the whole root, mounts over
@@ -8,7 +8,9 @@
 //!   [`Report`] to the second disk.
 //! - `hpcc-reader` is that program when reading is measured: it says on the console how long it took.
 //!
-//! All end in [`power_off`], whatever happens: a guest that hangs costs the person who waits for it a time-out.
+//! A fourth, `hpcc-witness`, is the command of images whose agent is the example: it tells what such a command finds.
+//!
+//! The others end in [`power_off`], whatever happens: a guest that hangs costs the person who waits for it a time-out.
 
 pub mod images;
 pub mod mounts;

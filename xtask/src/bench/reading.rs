@@ -12,7 +12,7 @@ use test_support::oracle::Mount;
 
 use crate::kernel::Kernel;
 use crate::qemu::{Accel, Machine};
-use crate::{command, guest, initramfs};
+use crate::{command, guest, initramfs, qemu};
 
 /// Emulated, and some images are slow to read without that.
 const PATIENCE: Duration = Duration::from_secs(1800);
@@ -36,7 +36,7 @@ pub(super) fn here(image: &Path) -> Result<Reading> {
 /// with each other and with nothing else.
 pub(super) fn in_guest(image: &Path) -> Result<Reading> {
     let kernel = Kernel::get()?;
-    let initramfs = initramfs::build(&kernel, &guest::build()?.init)?;
+    let initramfs = initramfs::build(&kernel, &guest::build()?.init, &[])?;
     let accel = Accel::Tcg;
     let machine = Machine {
         kernel: &kernel.image,
@@ -47,8 +47,9 @@ pub(super) fn in_guest(image: &Path) -> Result<Reading> {
             accel.kernel_options()
         ),
         root: image,
-        report_size: 1 << 20,
+        second: Some(&qemu::empty_disk(1 << 20)?),
         disks: &[],
+        show: false,
         accel,
         timeout: PATIENCE,
     };

@@ -67,10 +67,13 @@ struct Boot {
 
 impl Boot {
     fn parse(command_line: &str) -> Result<Self, String> {
+        // What follows `--` is for the program that `init=` names.
+        let words = command_line
+            .split_ascii_whitespace()
+            .take_while(|word| *word != "--");
+        let words: Vec<_> = words.collect();
         let value = |name: &str| {
-            let mut values = command_line
-                .split_ascii_whitespace()
-                .filter_map(|word| word.strip_prefix(name));
+            let mut values = words.iter().filter_map(|word| word.strip_prefix(name));
             values
                 .next_back()
                 .ok_or_else(|| format!("no {name} on the kernel command line"))
@@ -78,9 +81,7 @@ impl Boot {
         Ok(Self {
             root: value("root=")?.into(),
             root_type: value("rootfstype=")?.into(),
-            read_only: command_line
-                .split_ascii_whitespace()
-                .any(|word| word == "ro"),
+            read_only: words.contains(&"ro"),
             init: value("init=")?.into(),
         })
     }

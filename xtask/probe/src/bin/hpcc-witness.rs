@@ -1,0 +1,173 @@
+//! The command of an image whose agent is the example: tells on its standard output what it finds.
+//!
+//! Each fact is a line `witness: NAME: VALUE`. The first argument says which ones:
+//! - `facts CODE`: user, environment, files, mounts; exits with the code.
+//! - `signals`: leaves orphans to PID 1, and sends PID 1 signals, which come back.
+//! - `stubborn`: asks PID 1 to stop the machine, and ignores what PID 1 does about it.
+//! - `tour`: what the demo shows.
+
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, ExitCode};
+use std::thread::sleep;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::iterator::Signals;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match *words {
+        ["facts", code] => facts().map(|()| code.parse().unwrap_or(99)),
+        ["signals"] => signals(),
+        ["stubborn"] => stubborn(),
+        ["orphan"] => orphan(),
+        ["sleep"] => loop {
+            sleep(Duration::from_secs(1000));
+        },
+        ["tour"] => tour().map(|()| 0),
+        _ => Err(std::io::Error::other(format!(
+            "unknown arguments {words:?}"
+        ))),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            tell("error", error.to_string());
+            ExitCode::from(98)
+        }
+    }
+}
+
+fn tell(name: &str, value: impl AsRef<[u8]>) {
+    println!("witness: {name}: {}", value.as_ref().escape_ascii());
+}
+
+fn facts() -> std::io::Result<()> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    for (name, word) in [("uid", "Uid:"), ("gid", "Gid:"), ("groups", "Groups:")] {
+        let line = status.lines().find_map(|line| line.strip_prefix(word));
+        let numbers = line.unwrap_or_default().split_whitespace();
+        tell(name, numbers.collect::<Vec<_>>().join(" "));
+    }
+    tell("parent", std::os::unix::process::parent_id().to_string());
+    tell("cwd", std::env::current_dir()?.as_os_str().as_bytes());
+    let program = std::env::args_os().next().unwrap_or_default();
+    tell("program", program.as_bytes());
+    for (name, value) in std::env::vars_os() {
+        let name = format!("env {}", name.as_bytes().escape_ascii());
+        tell(&name, value.as_bytes());
+    }
+    for path in [
+        "/proc/sys/kernel/hostname",
+        "/etc/hostname",
+        "/etc/hosts",
+        "/etc/resolv.conf",
+    ] {
+        match fs::read(path) {
+            Ok(content) => tell(path, content),
+            Err(error) => tell(path, error.kind().to_string()),
+        }
+    }
+    for mount in fs::read_to_string("/proc/self/mounts")?.lines() {
+        let fields: Vec<_> = mount.split(' ').collect();
+        if let [_, point, kind, options, ..] = *fields {
+            tell(&format!("mount {point}"), format!("{kind} {options}"));
+        }
+    }
+    for path in ["/written", "/.hpcc/written", "/tmp/written"] {
+        match fs::write(path, "content") {
+            Ok(()) => tell(&format!("write {path}"), "done"),
+            Err(error) => tell(&format!("write {path}"), error.kind().to_string()),
+        }
+    }
+    for path in ["/dev/null", "/dev/stdout", "/dev/pts/ptmx", "/dev/shm"] {
+        let mode = fs::metadata(path).map(|found| format!("{:o}", found.permissions().mode()));
+        tell(path, mode.unwrap_or_else(|error| error.kind().to_string()));
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let connected = listener.and_then(|listener| TcpStream::connect(listener.local_addr()?));
+    tell(
+        "loopback",
+        connected.map_or_else(|error| error.to_string(), |_| "up".to_owned()),
+    );
+    Ok(())
+}
+
+fn signals() -> std::io::Result<u8> {
+    use signal_hook::consts::signal::{SIGQUIT, SIGTERM, SIGUSR1};
+    let mut signals = Signals::new([SIGUSR1, SIGQUIT, SIGTERM])?;
+    // Three levels: the middle one ends first and leaves the last one to PID 1.
+    let mut middle = Command::new("/proc/self/exe").arg("orphan").spawn()?;
+    middle.wait()?;
+    sleep(Duration::from_millis(500));
+    let mut zombies = 0;
+    for process in fs::read_dir("/proc")?.flatten() {
+        let stat = fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        zombies += usize::from(stat.contains(") Z "));
+    }
+    tell("zombies", zombies.to_string());
+    for signal in [Signal::USR1, Signal::TERM] {
+        kill_process(Pid::INIT, signal)?;
+        let came = signals.forever().next().unwrap_or_default();
+        tell(&format!("signal {}", signal.as_raw()), came.to_string());
+    }
+    Ok(9)
+}
+
+fn orphan() -> std::io::Result<u8> {
+    if std::env::var_os("LAST").is_none() {
+        let last = Command::new("/proc/self/exe")
+            .arg("orphan")
+            .env("LAST", "1")
+            .spawn()?;
+        drop(last);
+        return Ok(0);
+    }
+    sleep(Duration::from_millis(100));
+    let parent = std::os::unix::process::parent_id();
+    tell("parent of the orphan", parent.to_string());
+    Ok(0)
+}
+
+fn stubborn() -> std::io::Result<u8> {
+    let signals = Signals::new([signal_hook::consts::signal::SIGTERM])?;
+    fs::create_dir_all("/kept")?;
+    fs::write("/kept/file", "kept\n")?;
+    // A child that outlives this process, and must not outlive the machine.
+    let child = Command::new("/proc/self/exe").arg("sleep").spawn();
+    drop(child);
+    kill_process(Pid::INIT, Signal::TERM)?;
+    tell("stubborn", "waits");
+    let _signals = signals;
+    loop {
+        sleep(Duration::from_secs(1000));
+    }
+}
+
+fn tour() -> std::io::Result<()> {
+    let read = |path: &str| match fs::read_to_string(path) {
+        Ok(text) => text.trim_end().to_owned(),
+        Err(error) => error.kind().to_string(),
+    };
+    println!("Hello from PID {} inside the VM.", std::process::id());
+    let facts = [
+        ("host name", read("/proc/sys/kernel/hostname")),
+        ("kernel", read("/proc/sys/kernel/osrelease")),
+        ("/etc/motd", read("/etc/motd")),
+        ("/etc/motd.linked", read("/etc/motd.linked")),
+        ("/usr/bin/note", read("/usr/bin/note")),
+        ("/etc/secret", read("/etc/secret")),
+        ("/cache/old", read("/cache/old")),
+        ("/cache/new", read("/cache/new")),
+    ];
+    for (name, value) in facts {
+        println!("  {name:<17} {value}");
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Boots an artifact whose agent is the example, and learns how its command ended.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use test_support::contract;
+
+use crate::kernel::Kernel;
+use crate::qemu::{Accel, Machine};
+use crate::{guest, initramfs};
+
+/// The modules of what the example agent mounts: overlay, and a second drive.
+const MODULES: [&str; 2] = ["overlay", "ext4"];
+
+/// Where the agent writes to, and that nothing else does: messages of the kernel would stand between those of the command.
+const CONSOLE: &str = "console=ttyS0 panic=-1 quiet loglevel=1";
+
+/// The longest command line that an x86 kernel takes (`COMMAND_LINE_SIZE`), without the zero byte.
+const LINE_MAX: usize = 2047;
+
+/// The last line of the agent, up to the exit code.
+const EXIT: &str = "hpcc-agent: exit ";
+
+/// A boot of an artifact.
+#[derive(Debug)]
+pub struct Boot<'a> {
+    /// The artifact.
+    pub artifact: &'a Path,
+    /// Words for the agent.
+    pub words: &'a str,
+    /// The command, or none for the image's own.
+    pub command: Option<&'a [String]>,
+    /// The disk `/dev/vdb`.
+    pub second: Option<&'a File>,
+    /// Whether the console is shown while the machine runs.
+    pub show: bool,
+    /// What executes the guest.
+    pub accel: Accel,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// A machine that ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code that the agent reported, or none if it reported none.
+    pub code: Option<u8>,
+    /// The console.
+    pub log: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl<'a> Boot<'a> {
+    /// A boot with the image's own command, under emulation.
+    #[must_use]
+    pub fn of(artifact: &'a Path) -> Self {
+        Self {
+            artifact,
+            words: "",
+            command: None,
+            second: None,
+            show: false,
+            accel: Accel::Tcg,
+            timeout: Duration::from_secs(300),
+        }
+    }
+
+    /// Runs the machine until it ends, or its time is up.
+    ///
+    /// # Errors
+    ///
+    /// The machine cannot be started, or its command line is too long.
+    pub fn run(&self) -> Result<Ended> {
+        let guest = guest::build()?;
+        let kernel = Kernel::get()?;
+        let initramfs = initramfs::build(&kernel, &guest.init, &MODULES)?;
+        File::open(self.artifact)
+            .with_context(|| format!("cannot read {}", self.artifact.display()))?;
+        let command_line = self.command_line();
+        ensure!(
+            command_line.len() <= LINE_MAX,
+            "the kernel command line has {} bytes, and {LINE_MAX} are the most; shorten the command",
+            command_line.len()
+        );
+        let machine = Machine {
+            kernel: &kernel.image,
+            initramfs: &initramfs,
+            command_line: &command_line,
+            root: self.artifact,
+            second: self.second,
+            disks: &[],
+            show: self.show,
+            accel: self.accel,
+            timeout: self.timeout,
+        };
+        let run = machine.run()?;
+        Ok(Ended {
+            code: code(&run.log),
+            log: run.log,
+            took: run.took,
+        })
+    }
+
+    fn command_line(&self) -> String {
+        let mut line = format!(
+            "{} {CONSOLE}{}",
+            contract::BOOT,
+            self.accel.kernel_options()
+        );
+        if !self.words.is_empty() {
+            line.push(' ');
+            line.push_str(self.words);
+        }
+        if let Some(command) = self.command {
+            line.push_str(" --");
+            for word in command {
+                line.push(' ');
+                line.push_str(&encoded(word));
+            }
+        }
+        line
+    }
+}
+
+/// The exit code in the last line of the agent. The command may write such lines as well, but none after the agent's.
+fn code(log: &str) -> Option<u8> {
+    let mut codes = log.lines().filter_map(|line| line.strip_prefix(EXIT));
+    codes.next_back()?.trim_end().parse().ok()
+}
+
+/// A word as the agent decodes it: `%` and two digits for every byte with a meaning for the kernel or the agent.
+fn encoded(word: &str) -> String {
+    if word.is_empty() {
+        return "\"\"".to_owned();
+    }
+    let mut text = String::new();
+    for byte in word.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_./:=,+@".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_is_encoded_for_the_line() {
+        let command = ["sh", "-c", "echo \"a b\" 50%\n", ""].map(str::to_owned);
+        let mut boot = Boot::of(Path::new("x"));
+        boot.words = "hpcc.root=ro";
+        boot.command = Some(&command);
+        let line = boot.command_line();
+        let expected = " hpcc.root=ro -- sh -c echo%20%22a%20b%22%2050%25%0a \"\"";
+        assert!(line.ends_with(expected), "{line}");
+    }
+
+    #[test]
+    fn last_exit_line_counts() {
+        assert_eq!(
+            code("x\nhpcc-agent: exit 0\n\nhpcc-agent: exit 7\n"),
+            Some(7)
+        );
+        assert_eq!(code("hpcc-agent: exit 256\n"), None);
+        assert_eq!(code("Kernel panic\n"), None);
+    }
+}
