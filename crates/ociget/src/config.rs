@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::digest::{DiffId, Digest};
 use crate::go_json::{Keys, as_go_reads};
-use crate::json::{null_is_empty, one_or_many, texts};
+use crate::json::{lenient, null_is_empty, one_or_many, set, texts};
 use crate::manifest::ManifestError;
 use crate::platform::{HalfPlatform, Platform, RawPlatform};
 
@@ -22,6 +22,8 @@ pub struct ImageConfig {
     pub(crate) half: HalfPlatform,
     /// One for each layer, oldest first.
     pub diff_ids: Vec<DiffId>,
+    /// When it was made, as its author wrote it; empty if the config has no such text.
+    pub created: String,
     /// How to start it.
     pub runtime: RuntimeConfig,
     /// The document as it was hashed.
@@ -51,6 +53,38 @@ pub struct RuntimeConfig {
     /// Anything.
     #[serde(deserialize_with = "texts")]
     pub labels: BTreeMap<String, String>,
+    /// Name or number of the signal that asks the program to end; empty means `SIGTERM`.
+    #[serde(deserialize_with = "lenient")]
+    pub stop_signal: String,
+    /// Directories for data that outlives a container, sorted.
+    #[serde(deserialize_with = "set")]
+    pub volumes: Vec<String>,
+    /// `port`, `port/tcp` or `port/udp`, sorted.
+    #[serde(deserialize_with = "set")]
+    pub exposed_ports: Vec<String>,
+    /// How to find out whether the program works; `None` if the image says nothing.
+    #[serde(deserialize_with = "lenient")]
+    pub healthcheck: Option<Healthcheck>,
+}
+
+/// How to find out whether the program of an image works. Times are in nanoseconds, and 0 means the runtime's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[non_exhaustive]
+pub struct Healthcheck {
+    /// `NONE`, or `CMD` or `CMD-SHELL` and the words after it; empty to inherit.
+    #[serde(deserialize_with = "null_is_empty")]
+    pub test: Vec<String>,
+    /// Time between two checks.
+    pub interval: i64,
+    /// Time that one check may take.
+    pub timeout: i64,
+    /// Time from the start in which failures do not count.
+    pub start_period: i64,
+    /// Time between two checks during the start period.
+    pub start_interval: i64,
+    /// Number of failures in a row that make the program unhealthy.
+    pub retries: i64,
 }
 
 impl ImageConfig {
@@ -62,7 +96,11 @@ impl ImageConfig {
     pub fn parse(raw: Bytes) -> Result<Self, ManifestError> {
         let invalid = |error: serde_json::Error| ManifestError::Config(error.to_string());
         let text = as_go_reads(&raw, KEYS);
-        let RawConfig { config, rootfs } = crate::json::parse(&text).map_err(invalid)?;
+        let RawConfig {
+            created,
+            config,
+            rootfs,
+        } = crate::json::parse(&text).map_err(invalid)?;
         let platform: RawPlatform = serde_json::from_slice(&text).map_err(invalid)?;
         // Readers in Go do not look at the type, so that tools forgot to write it.
         if !matches!(&*rootfs.kind, "layers" | "") {
@@ -86,6 +124,7 @@ impl ImageConfig {
                 .into_iter()
                 .map(diff_id)
                 .collect::<Result<_, _>>()?,
+            created,
             runtime: config,
             raw,
         })
@@ -95,6 +134,7 @@ impl ImageConfig {
 /// The fields that are read, and those beside them that hold keys of others.
 const KEYS: Keys = Keys {
     known: &[
+        "created",
         "config",
         "rootfs",
         "type",
@@ -113,6 +153,7 @@ const KEYS: Keys = Keys {
         "Volumes",
         "ExposedPorts",
         "Healthcheck",
+        "StopSignal",
         "history",
         "container_config",
     ],
@@ -128,6 +169,8 @@ const KEYS: Keys = Keys {
 
 #[derive(Deserialize)]
 struct RawConfig {
+    #[serde(default, deserialize_with = "lenient")]
+    created: String,
     #[serde(default, deserialize_with = "null_is_empty")]
     config: RuntimeConfig,
     rootfs: RawRootfs,
@@ -169,6 +212,31 @@ mod tests {
         assert_eq!(config.runtime.user, "7:8");
         assert_eq!(config.runtime.labels["k"], "v");
         assert_eq!(config.raw, text.as_bytes());
+    }
+
+    #[test]
+    fn stop_signal_volumes_ports_and_healthcheck_are_read() {
+        let text = r#"{"Created":"2024-01-02T03:04:05Z","rootfs":{"type":"layers"},"config":{
+            "stopsignal":"SIGQUIT","Volumes":{"/b":{},"/a":{}},"ExposedPorts":{"80/tcp":{}},
+            "Healthcheck":{"Test":["CMD","x"],"Interval":30000000000,"Retries":3}}}"#;
+        let config = parse(text).unwrap();
+        assert_eq!(config.created, "2024-01-02T03:04:05Z");
+        assert_eq!(config.runtime.stop_signal, "SIGQUIT");
+        assert_eq!(config.runtime.volumes, ["/a", "/b"]);
+        assert_eq!(config.runtime.exposed_ports, ["80/tcp"]);
+        let healthcheck = config.runtime.healthcheck.unwrap();
+        assert_eq!(healthcheck.test, ["CMD", "x"]);
+        assert_eq!(healthcheck.interval, 30_000_000_000);
+        assert_eq!((healthcheck.retries, healthcheck.timeout), (3, 0));
+    }
+
+    #[test]
+    fn nonsense_in_fields_that_nothing_rests_on_is_empty() {
+        let text = r#"{"created":7,"rootfs":{"type":"layers"},"config":{"StopSignal":15,
+            "Volumes":["/a"],"ExposedPorts":null,"Healthcheck":{"Test":"x"}}}"#;
+        let config = parse(text).unwrap();
+        assert_eq!(config.created, "");
+        assert_eq!(config.runtime, RuntimeConfig::default());
     }
 
     #[test]

@@ -71,6 +71,22 @@ pub(crate) fn texts<'de, D: Deserializer<'de>>(
         .collect())
 }
 
+/// A value that nothing rests on: the default if it is not what it should be. An image that was usable without it stays so.
+pub(crate) fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+/// The keys of an object whose values say nothing, as Go spells a set; as [`lenient`], sorted.
+pub(crate) fn set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let set: BTreeMap<String, serde::de::IgnoredAny> = lenient(deserializer)?;
+    Ok(set.into_keys().collect())
+}
+
 /// Go writes `null` for a map or a list that is empty.
 pub(crate) fn null_is_empty<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

@@ -100,7 +100,7 @@ pub use artifact::ArtifactManifest;
 pub use auth::challenge::Challenge;
 pub use blob::{BlobBody, BlobPrefix, BlobStream};
 pub use client::Client;
-pub use config::{ImageConfig, RuntimeConfig};
+pub use config::{Healthcheck, ImageConfig, RuntimeConfig};
 pub use content_range::ContentRange;
 pub use copy::{Copied, CopyOptions, copy_to_layout};
 pub use credentials::keychain::Keychain;
