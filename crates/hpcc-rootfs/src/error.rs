@@ -72,7 +72,7 @@ pub enum Error {
     },
     /// No agent was configured for the architecture of the image.
     #[error(
-        "no agent for {}{}; name one with --agent or Options::agents",
+        "no agent for {}{}; name one with --agent or Options::agents (`cargo xtask agent` in the source of this program builds an example), or use --no-agent or Options::no_agent if PID 1 comes from elsewhere",
         text(.architecture),
         others(.available)
     )]
@@ -107,6 +107,14 @@ pub enum Error {
         /// What is wrong with it.
         #[source]
         source: Arc<io::Error>,
+    },
+    /// A [`MountPoint`](crate::MountPoint) that cannot be made in this image, or would not be where it says.
+    #[error("cannot make the mount point {path}: {}", text(.problem))]
+    MountPoint {
+        /// The path, with `:file` after that of a file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A layer is broken, or asks for more than the limits allow.
     #[error(transparent)]

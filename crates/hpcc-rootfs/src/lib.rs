@@ -26,7 +26,7 @@
 //! - [`Store`]: the prepared images of a worker, [`ImageStore`] its four calls as a trait, [`Lease`] what
 //!   keeps one from being collected; [`build()`]: one image to one file; [`rebuild()`]: the same once more, to
 //!   compare.
-//! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`layer::Limits`]: what can be chosen.
+//! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`MountPoint`], [`layer::Limits`]: what can be chosen.
 //! - [`Record`], [`Key`], [`Verity`]: what an artifact says about itself.
 //! - [`layer`], [`flatten`]: the pure modules, for those with layers from elsewhere.
 //! - [`attest`]: a statement about what an artifact was made of, for others to sign.
@@ -61,7 +61,8 @@ mod timings;
 mod untrusted;
 
 pub use artifact::{
-    CHUNK, Damage, FORMAT, ImageOptions, Injected, Key, Record, RecordError, Verity,
+    CHUNK, Damage, FORMAT, ImageOptions, Injected, Key, MountPoint, MountPointError, Record,
+    RecordError, Verity,
 };
 pub use boot::{
     BootError, BootOptions, KernelConfig, KernelConfigError, KernelRequirement, Setting, boot_args,

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use ociget::{Client, Digest, Image, Request, Source, Verified};
 use sqfs_writer::DataWriter;
 
-use crate::artifact::{self, ArtifactWriter, Key, Record, SealedArtifact};
+use crate::artifact::{self, ArtifactWriter, Key, MountPoint, Record, SealedArtifact};
 use crate::error::Error;
 use crate::feed::{self, Feed, Meters, ReadAhead};
 use crate::flatten::{self, KnownLayer, LayerSource, LayerSpec, Layers, Proof};
-use crate::guest::{self, HashedSupplies, Supplies};
+use crate::guest::{self, Furnished, HashedSupplies, Supplies};
 use crate::layer::{self, Stream};
 use crate::options::Options;
 use crate::progress::{Event, Progress};
@@ -46,6 +46,7 @@ struct Recipe {
     key: Key,
     supplies: HashedSupplies,
     writer: sqfs_writer::Options,
+    mount_points: Vec<MountPoint>,
     flatten: flatten::Options,
     progress: Progress,
 }
@@ -264,6 +265,7 @@ impl Recipe {
             ),
             supplies,
             writer: options.image.writer(options.threads),
+            mount_points: options.image.mount_points.clone(),
             flatten: flatten::Options {
                 limits: options.limits.clone(),
                 time: options.image.time,
@@ -311,11 +313,16 @@ fn assemble(
     recipe.progress.tell(&Event::Sealing);
     let sealing = Instant::now();
     let mut tree = flattened.tree;
-    let replaced_mount_points = guest::furnish(
+    let Furnished {
+        replaced,
+        made,
+        agent_problem,
+    } = guest::furnish(
         &mut tree,
         &mut data,
         image,
         &mut recipe.supplies,
+        &recipe.mount_points,
         recipe.flatten.time,
     )?;
     let sealed = data.finish(&tree)?;
@@ -335,7 +342,9 @@ fn assemble(
         recall,
         proofs: flattened.proofs,
         summary: Summary {
-            replaced_mount_points,
+            replaced_mount_points: replaced,
+            made_mount_points: made,
+            agent_problem,
             flattened: flattened.report,
             image: sealed.summary,
             reading,

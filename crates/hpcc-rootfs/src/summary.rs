@@ -19,6 +19,10 @@ pub struct Summary {
     /// Paths of mount points that the image had as something that a guest cannot mount over, or not
     /// safely, in bytewise order. A directory replaces each of them.
     pub replaced_mount_points: Vec<String>,
+    /// Mount points of [`ImageOptions::mount_points`](crate::ImageOptions::mount_points) that the image did not have, sorted.
+    pub made_mount_points: Vec<String>,
+    /// Why a guest cannot execute the agent in this image, or `None` if nothing is known to keep it from that.
+    pub agent_problem: Option<String>,
     /// From the first byte of the newest layer until all names were settled: download, inflation,
     /// flattening and compression, which overlap.
     pub reading: Duration,
@@ -120,6 +124,12 @@ impl fmt::Display for Summary {
                 f,
                 "note:      {path} is no place to mount safely; replaced by a directory"
             )?;
+        }
+        for path in &self.made_mount_points {
+            writeln!(f, "note:      {path} was made to be mounted over")?;
+        }
+        if let Some(problem) = &self.agent_problem {
+            writeln!(f, "warning:   {problem}")?;
         }
         write!(
             f,

@@ -6,11 +6,12 @@ use ociget::Digest;
 use serde::{Deserialize, Serialize};
 use sqfs_writer::Compressor;
 
+use super::mount_point::MountPoint;
 use super::options::ImageOptions;
 
 /// Counts changes of the bytes that the same input gives. It moves when, and only when, the
 /// encoder, the flattening rules, the guest's files or the record change what is written.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What an artifact was made from and how: equal keys, equal bytes.
 ///
@@ -47,6 +48,10 @@ pub struct Key {
     /// Whether a dm-verity hash tree follows the image. Not in the record of an artifact without one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub verity: bool,
+    /// The mount points that were asked for, sorted, as [`MountPoint`] displays itself. Not in the record of an image
+    /// without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mount_points: Vec<String>,
 }
 
 impl Key {
@@ -57,6 +62,10 @@ impl Key {
         supplies: Digests,
         options: &ImageOptions,
     ) -> Self {
+        let mut mount_points: Vec<_> = options.mount_points.iter().collect();
+        mount_points.sort();
+        mount_points.dedup();
+        let mount_points = mount_points.into_iter().map(MountPoint::to_string);
         Self {
             format: FORMAT,
             identity,
@@ -69,6 +78,7 @@ impl Key {
             tails: options.tails,
             time: options.time,
             verity: options.verity,
+            mount_points: mount_points.collect(),
         }
     }
 
@@ -106,6 +116,7 @@ impl Key {
             ("tails", self.tails != other.tails),
             ("time", self.time != other.time),
             ("hash tree", self.verity != other.verity),
+            ("mount points", self.mount_points != other.mount_points),
         ];
         fields
             .into_iter()

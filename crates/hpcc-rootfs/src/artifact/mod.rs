@@ -3,6 +3,7 @@
 //! This module knows no directory, no lock and no name. A build writes an artifact with no store in sight.
 
 mod key;
+mod mount_point;
 mod options;
 mod record;
 mod verify;
@@ -11,6 +12,7 @@ mod writer;
 
 pub(crate) use key::Digests;
 pub use key::{FORMAT, Injected, Key};
+pub use mount_point::{MountPoint, MountPointError};
 pub use options::ImageOptions;
 #[cfg(test)]
 pub(crate) use record::SUPERBLOCK;

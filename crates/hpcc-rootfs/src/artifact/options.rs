@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 
 use sqfs_writer::Compressor;
 
+use super::mount_point::MountPoint;
+
 /// The options that change the bytes of an artifact; each is part of its [`Key`](crate::Key).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,6 +22,8 @@ pub struct ImageOptions {
     /// Whether a dm-verity hash tree follows the image, with which a kernel refuses every other byte;
     /// false by default. The image itself is the same.
     pub verity: bool,
+    /// Empty directories and files that are made where the image has none, for a guest to mount over; none by default.
+    pub mount_points: Vec<MountPoint>,
 }
 
 impl Default for ImageOptions {
@@ -31,6 +35,7 @@ impl Default for ImageOptions {
             tails: writer.tails,
             time: 0,
             verity: false,
+            mount_points: Vec::new(),
         }
     }
 }

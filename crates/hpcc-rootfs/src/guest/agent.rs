@@ -4,7 +4,10 @@ use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::host_file::OpenFile;
+use sqfs_writer::Tree;
+
+use super::host_file::{HashedFile, OpenFile};
+use super::program::Program;
 use crate::error::Error;
 use crate::options::Agents;
 use crate::staging::Stop;
@@ -20,6 +23,20 @@ pub(crate) fn open(agents: &Agents, architecture: &str, stop: &Stop) -> Result<O
         available: agents.architectures().map(str::to_owned).collect(),
     })?;
     open_file(path, architecture, stop).map_err(|source| failed(path, source))
+}
+
+/// What keeps a guest from executing this agent in the image of `tree`, for people; `None` if nothing does.
+///
+/// # Errors
+/// [`Error::Agent`] if the file can't be read.
+pub(crate) fn problem<B>(agent: &HashedFile, tree: &Tree<B>) -> Result<Option<String>, Error> {
+    let program = Program::of(|buffer, offset| agent.read_at(buffer, offset));
+    let program = program.map_err(|source| failed(agent.path(), source))?;
+    let problem = program.problem(tree);
+    Ok(problem.map(|problem| {
+        let path = ociget::printable::path(agent.path());
+        format!("the agent {path} {problem}")
+    }))
 }
 
 /// What is wrong with the agent's file.

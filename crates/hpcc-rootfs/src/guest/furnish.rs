@@ -1,18 +1,17 @@
 //! What is ours inside the image: `/.hpcc` with the agent, the files injected beside it and the
 //! image's description. The places where the agent mounts things are in [`mount_points`].
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::Arc;
 
 use ociget::Image;
-use serde::Serialize;
 use sqfs_writer::{DataWriter, FileData, Kind, Metadata, NodeId, Tree};
 
+use super::description::Description;
 use super::host_file::HashedFile;
 use super::supplies::{self, HashedSupplies};
-use super::{agent, mount_points};
+use super::{agent, further_points, mount_points};
+use crate::artifact::MountPoint;
 use crate::error::Error;
 use crate::flatten;
 
@@ -21,22 +20,38 @@ use crate::flatten;
 /// Options that don't concern the root file system (a console, a panic timeout) may be added.
 pub const BOOT_ARGS: &str = "root=/dev/vda ro rootfstype=squashfs init=/.hpcc/agent";
 
-/// Puts `/.hpcc` and missing mount points into a flattened tree; returns the names that were replaced
-/// to be mounted over.
+/// What [`furnish`] did that a user may want to know.
+#[derive(Debug)]
+pub(crate) struct Furnished {
+    /// Mount points of the image that a directory replaces.
+    pub(crate) replaced: Vec<String>,
+    /// Mount points that a caller asked for and that the image did not have.
+    pub(crate) made: Vec<String>,
+    /// Why a guest cannot execute the agent.
+    pub(crate) agent_problem: Option<String>,
+}
+
+/// Puts `/.hpcc` and missing mount points into a flattened tree.
 ///
 /// # Errors
 /// [`Error::Agent`] and [`Error::Inject`] if a file can't be read or changed since it was hashed,
-/// otherwise what the writer says.
+/// [`Error::MountPoint`] if one of `mount_points` cannot be made, otherwise what the writer says.
 pub(crate) fn furnish<W: Write>(
     tree: &mut Tree<FileData>,
     data: &mut DataWriter<W>,
     image: &Image,
     supplies: &mut HashedSupplies,
+    mount_points: &[MountPoint],
     time: u32,
-) -> Result<Vec<String>, Error> {
+) -> Result<Furnished, Error> {
     let metadata = |mode| Metadata::new(mode).with_mtime(time);
     // Before /.hpcc is there, so that no symlink of the image can lead a mount into it.
     let replaced = mount_points::ensure(tree, time)?;
+    let made = further_points::ensure(tree, mount_points, time, || Ok(data.add(&[][..])?))?;
+    let agent_problem = match supplies.agent() {
+        Some(agent) => agent::problem(agent, tree)?,
+        None => None,
+    };
     let ours = tree.insert(
         NodeId::ROOT,
         flatten::RESERVED,
@@ -65,7 +80,15 @@ pub(crate) fn furnish<W: Write>(
     let description = Description::of(image).to_json()?;
     let body = data.add(description.as_slice())?;
     tree.insert(ours, b"image.json", metadata(0o644), Kind::File(body))?;
-    Ok(replaced)
+    // The document that the image's digest leads to, so that nothing of it is lost.
+    let body = data.add(&*image.config.raw)?;
+    let config = Kind::File(body);
+    tree.insert(ours, b"image-config.json", metadata(0o644), config)?;
+    Ok(Furnished {
+        replaced,
+        made,
+        agent_problem,
+    })
 }
 
 fn copy<W: Write>(
@@ -82,76 +105,4 @@ fn copy<W: Write>(
         sqfs_writer::Error::Body(source) => failed(&path, source),
         other => other.into(),
     })
-}
-
-/// `/.hpcc/image.json`: what a guest needs to know of its image to run a command as the image's
-/// author meant it.
-#[derive(Debug, Serialize)]
-struct Description<'a> {
-    /// Of this file's layout.
-    version: u32,
-    identity: String,
-    manifest: String,
-    platform: String,
-    layers: Vec<LayerDescription>,
-    config: Config<'a>,
-}
-
-/// How the image's author meant it to be run, in the words of the OCI image configuration.
-#[derive(Debug, Serialize)]
-struct Config<'a> {
-    env: &'a [String],
-    entrypoint: &'a [String],
-    cmd: &'a [String],
-    working_dir: &'a str,
-    user: &'a str,
-    labels: &'a BTreeMap<String, String>,
-}
-
-impl<'a> Config<'a> {
-    fn of(runtime: &'a ociget::RuntimeConfig) -> Self {
-        Self {
-            env: &runtime.env,
-            entrypoint: &runtime.entrypoint,
-            cmd: &runtime.cmd,
-            working_dir: &runtime.working_dir,
-            user: &runtime.user,
-            labels: &runtime.labels,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct LayerDescription {
-    digest: String,
-    diff_id: String,
-}
-
-impl<'a> Description<'a> {
-    fn of(image: &'a Image) -> Self {
-        Self {
-            version: 1,
-            identity: image.identity.get().to_string(),
-            manifest: image.manifest.get().to_string(),
-            platform: image.platform.to_string(),
-            layers: image
-                .layers
-                .iter()
-                .map(|layer| LayerDescription {
-                    digest: layer.descriptor.digest.to_string(),
-                    diff_id: layer.diff_id.to_string(),
-                })
-                .collect(),
-            config: Config::of(&image.config.runtime),
-        }
-    }
-
-    fn to_json(&self) -> Result<Vec<u8>, Error> {
-        let mut json = serde_json::to_vec_pretty(self).map_err(|error| Error::Internal {
-            what: "image.json",
-            source: Arc::new(error.into()),
-        })?;
-        json.push(b'\n');
-        Ok(json)
-    }
 }

@@ -195,6 +195,18 @@ impl HashedFile {
         })
     }
 
+    /// Reads bytes at an offset; fewer than fit only at the end of the file.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + filled as u64)? {
+                0 => break,
+                length => filled += length,
+            }
+        }
+        Ok(filled)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

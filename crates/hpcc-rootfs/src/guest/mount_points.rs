@@ -34,6 +34,11 @@ const WITHIN: [(&[u8], u16); 4] = [
     (b"sys/fs/cgroup", 0o755),
 ];
 
+/// The names of the mount points in the root.
+pub(super) fn names() -> impl Iterator<Item = &'static [u8]> {
+    POINTS.iter().map(|(name, _)| *name)
+}
+
 /// Makes the mount points that are missing, and replaces by directories those that no guest can mount
 /// over safely. Returns the paths of the replaced ones, in bytewise order.
 ///

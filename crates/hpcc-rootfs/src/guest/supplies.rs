@@ -50,6 +50,7 @@ impl Supplies {
     pub(crate) fn open(options: &Options, agent_needed: bool, stop: &Stop) -> Result<Self, Error> {
         let architecture = options.platform.architecture();
         let agent = match options.agents.path(architecture) {
+            _ if options.no_agent => None,
             None if !agent_needed => None,
             _ => Some(agent::open(&options.agents, architecture, stop)?),
         };

@@ -29,7 +29,7 @@ pub struct Injection {
     /// The file on the host: a regular one, symlinks to it are followed.
     pub host: PathBuf,
     /// Where it goes: an absolute path that leads below `/.hpcc` without looking at the image, to
-    /// neither `agent` nor `image.json`, nor to what another injection has.
+    /// none of `agent`, `image.json` and `image-config.json`, nor to what another injection has.
     pub guest: String,
     /// Its permissions, up to 0777; 0644 by default.
     pub mode: u16,
@@ -69,7 +69,7 @@ impl Injection {
         let Some((&".hpcc", [first, ..])) = names.split_first() else {
             return Err("it does not lead below /.hpcc, and the rest of the tree is the image's");
         };
-        if matches!(*first, "agent" | "image.json") {
+        if matches!(*first, "agent" | "image.json" | "image-config.json") {
             return Err("that place is taken by what is always there");
         }
         if path.ends_with(['/', '.']) && matches!(path.rsplit('/').next(), Some("" | "." | "..")) {
@@ -153,6 +153,7 @@ mod tests {
             ("/.hpcc/./x/../agent", None),
             ("/.hpcc/agent/x", None),
             ("/.hpcc/image.json", None),
+            ("/.hpcc/image-config.json", None),
             ("/.hpcc/a\0b", None),
             (&long, None),
             (&longer, None),

@@ -36,6 +36,9 @@ pub struct Options {
     pub platform: Platform,
     /// The programs that become PID 1, by architecture.
     pub agents: Agents,
+    /// Whether images get no agent, whatever [`agents`](Self::agents) names: the guest's PID 1 comes from elsewhere. False by
+    /// default, so that a forgotten agent is an error.
+    pub no_agent: bool,
     /// Further files for the guest, below `/.hpcc`; none by default.
     pub injections: Vec<Injection>,
     /// What has a say in the bytes of an artifact.
@@ -69,6 +72,7 @@ impl Default for Options {
         Self {
             platform: Platform::host(),
             agents: Agents::default(),
+            no_agent: false,
             injections: Vec::new(),
             image: ImageOptions::default(),
             limits: Limits::default(),

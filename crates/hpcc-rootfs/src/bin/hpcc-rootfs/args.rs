@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use hpcc_rootfs::{Agents, Compressor, FsVerity, Injection, Options, Store};
+use hpcc_rootfs::{Agents, Compressor, FsVerity, Injection, MountPoint, Options, Store};
 use ociget::{Digest, Platform};
 
 use crate::attest::Attest;
@@ -168,10 +168,10 @@ pub(crate) struct Pull {
     #[command(flatten)]
     target: Target,
     /// Agent for amd64 images
-    #[arg(long, value_name = "FILE", conflicts_with = "agent", help_heading = CONTENT)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["agent", "no_agent"], help_heading = CONTENT)]
     agent_amd64: Option<PathBuf>,
     /// Agent for arm64 images
-    #[arg(long, value_name = "FILE", conflicts_with = "agent", help_heading = CONTENT)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["agent", "no_agent"], help_heading = CONTENT)]
     agent_arm64: Option<PathBuf>,
     /// Check an existing artifact in full, and rebuild it if it is damaged
     #[arg(long, help_heading = STORE)]
@@ -253,6 +253,13 @@ struct Target {
     /// repeated
     #[arg(long, value_name = "HOST:GUEST[:MODE]", value_parser = injection::parse)]
     inject: Vec<Injection>,
+    /// Put no agent into the image: PID 1 comes from elsewhere
+    #[arg(long, conflicts_with = "agent")]
+    no_agent: bool,
+    /// Directory, or with :file a file, to make where the image has none, for the guest to mount
+    /// over; may be repeated
+    #[arg(long, value_name = "PATH[:file]")]
+    mount_point: Vec<MountPoint>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -435,6 +442,8 @@ fn resolve(
     }
     target.spool.apply(&mut options.spool);
     options.injections.clone_from(&target.inject);
+    options.no_agent = target.no_agent;
+    options.image.mount_points.clone_from(&target.mount_point);
     options.image.compressor = compressor(image)?;
     if let Some(size) = image.block_size {
         options.image.block_size = u32::try_from(size)

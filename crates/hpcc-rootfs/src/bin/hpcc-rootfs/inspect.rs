@@ -36,6 +36,8 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         Ok(sizes) => lines.extend(of_sizes(sizes, &record)),
         Err(error) => lines.push(line("contents", &format!("not known: {error}"))),
     }
+    let points = key.mount_points.iter();
+    lines.extend(points.map(|point| format!("mount point {point}")));
     let value = json!({
         "path": output::path(&path),
         "record": render::record(&record),

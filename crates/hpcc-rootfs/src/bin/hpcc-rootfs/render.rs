@@ -107,6 +107,8 @@ pub(crate) fn summary(summary: &Summary) -> Value {
             "sources": summary.reuse.sources.iter().map(ToString::to_string).collect::<Vec<_>>(),
         },
         "replaced_mount_points": summary.replaced_mount_points,
+        "made_mount_points": summary.made_mount_points,
+        "agent_problem": summary.agent_problem,
         "seconds": {
             "reading": summary.reading.as_secs_f64(),
             "sealing": summary.sealing.as_secs_f64(),

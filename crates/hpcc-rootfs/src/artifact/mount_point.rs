@@ -1,0 +1,136 @@
+//! A further directory or file of the image for a guest to mount over.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Bytes of a name: the most that squashfs can hold.
+const NAME_MAX: usize = 255;
+/// Bytes of a path: the most that a kernel takes.
+const PATH_MAX: usize = 4095;
+
+/// An empty directory or file that is made where an image has none, for a guest to mount over.
+///
+/// It is part of an artifact's [`Key`](crate::Key). The five directories that every guest mounts over need no option.
+///
+/// ```
+/// use hpcc_rootfs::{MountPoint, Options};
+///
+/// let mut options = Options::default();
+/// options.image.mount_points = vec!["/etc/resolv.conf:file".parse()?, "/data".parse()?];
+/// # Ok::<_, hpcc_rootfs::MountPointError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MountPoint {
+    /// Names joined by slashes, without one in front.
+    path: String,
+    file: bool,
+}
+
+/// A text that names no mount point.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot use {path:?} as a mount point: {problem}")]
+pub struct MountPointError {
+    path: String,
+    problem: &'static str,
+}
+
+impl MountPoint {
+    /// Returns the mount point at an absolute path: a directory, or with `file` a file.
+    ///
+    /// # Errors
+    /// Returns [`MountPointError`] if the path is relative, holds `..` or a NUL byte, is too long, is the root, or leads
+    /// into `/.hpcc`.
+    pub fn new(path: &str, file: bool) -> Result<Self, MountPointError> {
+        let refused = |problem| MountPointError {
+            path: path.to_owned(),
+            problem,
+        };
+        if !path.starts_with('/') {
+            return Err(refused("it is not absolute"));
+        }
+        let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+        let names: Vec<_> = names.collect();
+        let problem = match *names {
+            [] => Some("it is the root"),
+            [".hpcc", ..] => Some("the directory /.hpcc is reserved"),
+            _ if names.contains(&"..") => Some("it holds the name .., which depends on the image"),
+            _ if path.contains('\0') => Some("it holds a NUL byte"),
+            _ if path.len() > PATH_MAX || names.iter().any(|name| name.len() > NAME_MAX) => {
+                Some("it is longer than a path can be")
+            }
+            _ => None,
+        };
+        match problem {
+            Some(problem) => Err(refused(problem)),
+            None => Ok(Self {
+                path: names.join("/"),
+                file,
+            }),
+        }
+    }
+
+    /// Returns the names of the path, from the root on.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.path.split('/')
+    }
+
+    /// Whether it is a file and not a directory.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        self.file
+    }
+}
+
+/// The absolute path, with `:file` after that of a file.
+impl fmt::Display for MountPoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.file { ":file" } else { "" };
+        write!(f, "/{}{kind}", self.path)
+    }
+}
+
+/// `PATH` or `PATH:file`.
+impl FromStr for MountPoint {
+    type Err = MountPointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_suffix(":file") {
+            Some(path) => Self::new(path, true),
+            None => Self::new(text, false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_point_is_an_absolute_path_outside_of_hpcc() {
+        for (text, shown) in [
+            ("/data", "/data"),
+            ("//a/./b/", "/a/b"),
+            ("/etc/resolv.conf:file", "/etc/resolv.conf:file"),
+            ("/a:b", "/a:b"),
+            ("/x/.hpcc", "/x/.hpcc"),
+        ] {
+            assert_eq!(text.parse::<MountPoint>().unwrap().to_string(), shown);
+        }
+        let long = format!("/{}", "x".repeat(256));
+        for (text, says) in [
+            ("data", "not absolute"),
+            ("", "not absolute"),
+            (":file", "not absolute"),
+            ("/", "the root"),
+            ("/.:file", "the root"),
+            ("/.hpcc", "reserved"),
+            ("//./.hpcc/x:file", "reserved"),
+            ("/a/../.hpcc", ".."),
+            ("/a\0", "NUL"),
+            (&*long, "longer"),
+        ] {
+            let error = text.parse::<MountPoint>().unwrap_err().to_string();
+            assert!(error.contains(says), "{text:?}: {error}");
+        }
+    }
+}
