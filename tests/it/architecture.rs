@@ -205,8 +205,10 @@ fn output_module_is_the_only_writer_to_terminals() {
     let mut broken = Vec::new();
     let mut checked = 0;
     for (name, text) in files("rs") {
+        // The example agent has no user at a terminal: it writes to the console of its guest.
+        let is_guest = name.starts_with("crates/hpcc-agent-example/");
         let is_product = name.starts_with("crates/") && name.contains("/src/");
-        if !is_product || name.ends_with("/bin/hpcc-rootfs/output.rs") {
+        if !is_product || is_guest || name.ends_with("/bin/hpcc-rootfs/output.rs") {
             continue;
         }
         checked += 1;

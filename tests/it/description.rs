@@ -41,6 +41,11 @@ fn an_image_is_described_as_its_author_meant_it() {
             config["config"]["User"] = json!("1000:staff");
             config["config"]["WorkingDir"] = json!("/src");
             config["config"]["Labels"] = json!({ "a": "1", "b\"\n": "" });
+            config["config"]["StopSignal"] = json!("SIGQUIT");
+            config["config"]["Volumes"] = json!({ "/b": {}, "/a": {} });
+            config["config"]["ExposedPorts"] = json!({ "80/tcp": {} });
+            config["config"]["Healthcheck"] = json!({ "Test": ["CMD", "x"], "Retries": 3 });
+            config["created"] = json!("2024-01-02T03:04:05Z");
         });
     let (digest, description) = described(&place, &image);
     json_schema::validate(SCHEMA.as_ref(), &[place.path("image.json")]).unwrap();
@@ -56,8 +61,39 @@ fn an_image_is_described_as_its_author_meant_it() {
         "working_dir": "/src",
         "user": "1000:staff",
         "labels": { "a": "1", "b\"\n": "" },
+        "stop_signal": "SIGQUIT",
+        "volumes": ["/a", "/b"],
+        "exposed_ports": ["80/tcp"],
+        "healthcheck": {
+            "test": ["CMD", "x"],
+            "interval": 0,
+            "timeout": 0,
+            "start_period": 0,
+            "start_interval": 0,
+            "retries": 3,
+        },
     });
     assert_eq!(description["config"], config);
+    assert_eq!(description["created"], "2024-01-02T03:04:05Z");
+}
+
+#[test]
+fn config_of_the_image_is_beside_its_description_byte_for_byte() {
+    let mut store = Store::new();
+    // A member that no reader here knows.
+    let image = Image::new()
+        .layer(layer())
+        .edit_config(|config| config["config"]["ArgsEscaped"] = json!(true));
+    let image = image.add_to(&mut store);
+    store.tag("latest", &image);
+    let bytes = |digest: &str| store.get(digest).unwrap().1.bytes().unwrap();
+    let manifest: Value = serde_json::from_slice(&bytes(&image.digest)).unwrap();
+    let expected = bytes(manifest["config"]["digest"].as_str().unwrap());
+    let registry = Registry::serve(store).unwrap();
+    let place = Place::new();
+    let artifact = place.pull(&format!("{}/image:latest", registry.addr()), &[]);
+    let found = unsquashfs::cat(Path::new(artifact.line()), ".hpcc/image-config.json").unwrap();
+    assert!(found == expected);
 }
 
 #[test]

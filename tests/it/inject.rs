@@ -74,13 +74,14 @@ fn injected_files_are_where_they_were_sent_with_their_modes() {
         ("/.hpcc/ca.pem", 0o644),
         ("/.hpcc/agent", 0o755),
         ("/.hpcc/image.json", 0o644),
+        ("/.hpcc/image-config.json", 0o644),
     ] {
         let entry = &seen[path.as_bytes()];
         let found = (entry.mode, entry.uid, entry.gid, entry.mtime);
         assert_eq!(found, (mode, 0, 0, 0), "{path}");
     }
     let ours = seen.keys().filter(|path| path.starts_with(b"/.hpcc/"));
-    assert_eq!(ours.count(), 5);
+    assert_eq!(ours.count(), 6);
     let read = |path: &str| fs::read(mount.root().join(path)).unwrap();
     assert_eq!(read(".hpcc/secrets/token"), b"of the host");
     assert!(read(".hpcc/ca.pem") == vec![7; 300_000]);

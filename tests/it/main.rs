@@ -11,6 +11,7 @@ mod doctor;
 mod flatten_memory;
 mod flatten_real;
 mod foreign_text;
+mod guest;
 mod inject;
 mod names;
 mod real;

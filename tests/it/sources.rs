@@ -14,11 +14,13 @@ use tree_listing::Listing;
 use crate::cli::{Outcome, Place, outcome, program};
 use crate::store_damage::noise;
 
-/// The tree in an artifact, without the description of the image.
+/// The tree in an artifact, without the description and the config of the image.
 pub(crate) fn tree(artifact: &Path) -> Listing {
     let extracted = unsquashfs::extract(artifact).unwrap();
     let mut listing = Listing::walk(&extracted.root()).unwrap();
-    listing.entries.remove(&b"/.hpcc/image.json"[..]);
+    for file in ["/.hpcc/image.json", "/.hpcc/image-config.json"] {
+        listing.entries.remove(file.as_bytes());
+    }
     listing
 }
 

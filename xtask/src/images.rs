@@ -1,5 +1,6 @@
 //! The images that `cargo xtask test` boots.
 
+mod agent;
 mod hostile;
 
 use std::fs;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, ensure};
 use hpcc_rootfs::Pulled;
 use test_support::contract;
 use test_support::image::{Entry, Image as Source, Layer, Store as Content};
@@ -63,7 +64,7 @@ const IMAGES: [(&str, Make); 5] = [
 /// How long one image may take beside the building of other programs.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// Verifies every image. One image is one test.
+/// Verifies every image, and boots every one of the example agent. One image is one test.
 pub(crate) fn verify_all() -> Result<Tally> {
     let mut tally = Tally::default();
     for (name, make) in IMAGES {
@@ -91,6 +92,40 @@ pub(crate) fn verify_all() -> Result<Tally> {
             }
             Err(error) => {
                 let text = format!("image ({name}): FAILED: {error:?}");
+                println!("{text}");
+                Tally::failed(&text)
+            }
+        };
+    }
+    tally += agents()?;
+    Ok(tally)
+}
+
+/// Boots every image whose agent is the example.
+///
+/// # Errors
+///
+/// One of them is not as it should be; which, is on the screen.
+pub fn verify_agent() -> Result<()> {
+    let tally = agents()?;
+    ensure!(tally.failed == 0, "{} images failed", tally.failed);
+    Ok(())
+}
+
+fn agents() -> Result<Tally> {
+    let mut tally = Tally::default();
+    for (name, boot) in agent::CASES {
+        let directory = tempfile::tempdir()?;
+        tally += match boot(directory.path()) {
+            Ok(ended) => {
+                println!(
+                    "agent ({name}): as it should be, {:.1} s",
+                    ended.took.as_secs_f32()
+                );
+                Tally::passed()
+            }
+            Err(error) => {
+                let text = format!("agent ({name}): FAILED: {error:?}");
                 println!("{text}");
                 Tally::failed(&text)
             }

@@ -26,6 +26,7 @@ pub mod demo;
 pub mod disk;
 pub mod fuzz;
 pub mod guest;
+pub mod images;
 pub mod initramfs;
 pub mod kernel;
 pub mod matrix;
@@ -40,7 +41,6 @@ pub mod verify;
 
 mod book;
 mod command;
-mod images;
 mod modules;
 mod pull;
 mod span;

@@ -70,18 +70,21 @@ enum Task {
 #[derive(clap::Args)]
 struct Verify {
     /// The image, with the agent that `cargo xtask probe` names
-    #[arg(required_unless_present = "matrix")]
+    #[arg(required_unless_present_any = ["matrix", "agent"])]
     image: Option<PathBuf>,
     /// What has to be in it: a directory that another tool unpacked it to, or the listing of one
     #[arg(
         long,
         value_name = "LISTING-or-DIR",
-        required_unless_present = "matrix"
+        required_unless_present_any = ["matrix", "agent"]
     )]
     against: Option<PathBuf>,
     /// Boot one machine that reads an image of every codec, block size and special kind
     #[arg(long, conflicts_with_all = ["image", "against", "ignore_mtime"])]
     matrix: bool,
+    /// Boot the images whose agent is the example, and check what their commands find
+    #[arg(long, conflicts_with_all = ["image", "against", "ignore_mtime", "matrix"])]
+    agent: bool,
     /// What executes the guest
     #[arg(long, value_enum, default_value_t)]
     accel: Accel,
@@ -137,6 +140,9 @@ impl Verify {
             accel: self.accel,
             ..VerifyOptions::default()
         };
+        if self.agent {
+            return xtask::images::verify_agent();
+        }
         if self.matrix {
             options.timeout = self.timeout.map_or(matrix::TIMEOUT, Duration::from_secs);
             let disks = matrix::disks()?;

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 34] = [
+const PROGRAMS: [(&str, &str); 36] = [
     // Compiles libFuzzer.
     ("c++", "g++"),
     // Oracles for images: other writers and readers.
@@ -46,6 +46,9 @@ const PROGRAMS: [(&str, &str); 34] = [
     ("dpkg-deb", "dpkg"),
     ("xz", "xz-utils"),
     ("setpriv", "util-linux"),
+    // A drive that a guest writes to, and what it wrote.
+    ("mkfs.ext4", "e2fsprogs"),
+    ("debugfs", "e2fsprogs"),
     // Whether the test left the work tree as it was.
     ("git", "git"),
     // What our own process does, and the kernel's driver on the host.

@@ -79,8 +79,8 @@ pub use rebuild::{Rebuilt, rebuild};
 pub use sqfs_writer::Compressor;
 pub use staging::FsVerity;
 pub use store::{
-    Artifact, ArtifactUsage, Bounds, Collected, ImageStore, LayerUsage, Lease, Pulled, Pulling,
-    Store, Usage, open_artifact, read_record, verify_file,
+    Artifact, ArtifactUsage, Bounds, Collected, ImageStore, LayerUsage, Lease, LinkMethod, Linked,
+    Pulled, Pulling, Store, Usage, open_artifact, read_record, verify_file,
 };
 pub use summary::{Reuse, Summary};
 pub use timings::{Stage, Timings};

@@ -12,11 +12,12 @@ use ociget::Digest;
 use super::gc::{Bounds, Collected};
 use super::inventory::Artifact;
 use super::lease::Lease;
+use super::link::Linked;
 use super::lock::BuildLock;
 use super::reading::{artifact_error, read};
 use super::shared_build::SharedBuilds;
 use super::trust::{Fault, Trust};
-use super::{entry, gc, inventory, lease, name, sweep};
+use super::{entry, gc, inventory, lease, link, name, sweep};
 use crate::artifact::{Damage, Record, RecordError, verify};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
@@ -223,6 +224,28 @@ impl Store {
         }
         Lease::take(path.clone(), digest, self.trust())
             .map_err(|fault| fault.into_error(OPERATION, &path))
+    }
+
+    /// Gives an artifact a second name, for a VM that cannot see the store: a hard link, else a file that shares its blocks,
+    /// else a copy. Returns `None` if the artifact is not there. The file cannot be written to, and its name appears when
+    /// it is complete. A hard link takes the right to write from the artifact's owner as well.
+    ///
+    /// A copy reads the whole file, so an asynchronous caller has it done by a blocking thread.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if `path` exists and is not the artifact, or cannot be made; otherwise as [`lease`](Self::lease).
+    pub fn link(&self, digest: &Digest, path: impl AsRef<Path>) -> Result<Option<Linked>, Error> {
+        let failed = |source| Error::store("link the artifact to", path.as_ref(), source);
+        let absolute = std::path::absolute(&path).map_err(failed)?;
+        let Some(lease) = self.lease(digest)? else {
+            return Ok(None);
+        };
+        let method = link::link(&lease, &absolute, &link::METHODS).map_err(failed)?;
+        Ok(Some(Linked {
+            path: absolute,
+            method,
+            lease,
+        }))
     }
 
     /// Reads all of an artifact and compares it with its record. A damaged one is set aside: it

@@ -3,6 +3,7 @@
 //! Each fact is a line `witness: NAME: VALUE`. The first argument says which ones:
 //! - `facts CODE`: user, environment, files, mounts; exits with the code.
 //! - `signals`: leaves orphans to PID 1, and sends PID 1 signals, which come back.
+//! - `all`: both.
 //! - `stubborn`: asks PID 1 to stop the machine, and ignores what PID 1 does about it.
 //! - `tour`: what the demo shows.
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let done = match *words {
         ["facts", code] => facts().map(|()| code.parse().unwrap_or(99)),
         ["signals"] => signals(),
+        ["all"] => facts().and_then(|()| signals()),
         ["stubborn"] => stubborn(),
         ["orphan"] => orphan(),
         ["sleep"] => loop {

@@ -18,6 +18,7 @@ use crate::doctor::options::Doctor;
 use crate::fs_verity;
 use crate::injection;
 use crate::limits::LimitArgs;
+use crate::link::Link;
 use crate::list::List;
 use crate::network::NetworkArgs;
 use crate::path::PathOf;
@@ -105,6 +106,8 @@ pub(crate) enum Command {
     Rm(Rm),
     /// Remove one artifact from the store, as rm does; a missing one is fine
     Untag(Untag),
+    /// Give an artifact a second name where a VM looks for it, such as a jail
+    Link(Link),
     /// Make room: remove artifacts least recently used first, and what belongs to none
     Gc(Gc),
     /// Show how much of the disk each artifact takes, and how much of its layers others have too

@@ -16,6 +16,7 @@ mod gc;
 mod injection;
 mod inspect;
 mod limits;
+mod link;
 mod list;
 mod network;
 mod output;
@@ -80,6 +81,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         Command::BootArgs(command) => boot_args::run(global, command),
         Command::VmConfig(command) => vm_config::run(global, command),
         Command::Verify(command) => verify::run(global, command),
+        Command::Link(command) => link::run(global, command),
         Command::Gc(command) => gc::run(global, command),
         Command::Rm(command) => rm::run(global, command),
         Command::Untag(command) => rm::untag(global, command),

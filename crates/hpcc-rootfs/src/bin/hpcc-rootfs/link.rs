@@ -1,0 +1,78 @@
+//! `hpcc-rootfs link`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use hpcc_rootfs::LinkMethod;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, getppid, pidfd_open};
+use serde_json::json;
+
+use crate::args::{Global, UsageError};
+use crate::subject::{Found, Subject};
+use crate::{output, render};
+
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Give an artifact a second name where a VM looks for it, such as a jail: a hard link, else a file \
+                  that shares its blocks, else a copy. The file is read-only, and complete when its name appears.\n\n\
+                  The command prints the path and stays. Until it ends, gc leaves the artifact alone. It ends with the \
+                  process that ran it.",
+    after_help = "Examples:
+  hpcc-rootfs link debian:12 /srv/jail/root.sqsh &
+  hpcc-rootfs link 3f1e5a /srv/jail/root.sqsh --detach"
+)]
+pub(crate) struct Link {
+    /// The artifact, by digest, prefix of a digest or reference
+    #[arg(value_name = "NAME")]
+    subject: Subject,
+    /// Path of the file to make, in a directory that exists
+    path: PathBuf,
+    /// End immediately, so that gc may remove the artifact; the file at the path stays
+    #[arg(long)]
+    detach: bool,
+}
+
+pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
+    // Before anything else: a parent that ends meanwhile is not another one.
+    let parent = getppid();
+    let store = global.store()?;
+    let digest = match command.subject.find(&store)? {
+        Found::Digest(digest) => digest,
+        Found::File(path) => {
+            return Err(UsageError(format!(
+                "{} is a file, and link gives names to artifacts of the store; use ln for a file",
+                output::path(&path)
+            ))
+            .into());
+        }
+    };
+    let linked = store.link(&digest, &command.path)?;
+    let linked = linked.with_context(|| {
+        format!("{digest} is not in the store; hpcc-rootfs pull gets an image")
+    })?;
+    let method = match linked.method {
+        LinkMethod::HardLink => "hard link",
+        LinkMethod::Reflink => "reflink",
+        _ => "copy",
+    };
+    let path = output::path(&linked.path);
+    render::print(
+        global,
+        &json!({ "digest": digest.to_string(), "path": path, "method": method }),
+        std::slice::from_ref(&path),
+    )?;
+    if command.detach {
+        return Ok(());
+    }
+    // If the number stands for another process by now, the parent has ended, and this process has another parent.
+    if let Some(number) = parent
+        && let Ok(watched) = pidfd_open(number, PidfdFlags::empty())
+        && getppid() == parent
+    {
+        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&watched, PollFlags::IN)], None) {}
+    }
+    drop(linked.lease);
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! Puts an artifact where a VM looks for it, such as a jail that cannot see the store.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, fchmod, fstat, ioctl_ficlone, linkat, open, openat, statat,
+    unlinkat,
+};
+use rustix::io::Errno;
+
+use super::lease::Lease;
+
+/// For the owner, its group and others: reading alone.
+const READ_ONLY: Mode = Mode::from_raw_mode(0o444);
+
+/// How an artifact came to a second name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LinkMethod {
+    /// The same file: no byte is copied, and a lock on one name is a lock on the other.
+    HardLink,
+    /// A file that shares its blocks with the artifact, on file systems that can do that.
+    Reflink,
+    /// A file of its own.
+    Copy,
+}
+
+/// An artifact at a second path, and the lease on the one in the store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Linked {
+    /// The absolute path.
+    pub path: PathBuf,
+    /// How it came there.
+    pub method: LinkMethod,
+    /// What keeps the artifact from being collected. The file at [`path`](Self::path) stays without it.
+    pub lease: Lease,
+}
+
+/// All of them, best first.
+pub(super) const METHODS: [LinkMethod; 3] =
+    [LinkMethod::HardLink, LinkMethod::Reflink, LinkMethod::Copy];
+
+/// Gives the leased artifact the name `path`, by the first of `methods` that works. A file of that name is an error, unless it
+/// is the artifact already.
+pub(super) fn link(lease: &Lease, path: &Path, methods: &[LinkMethod]) -> io::Result<LinkMethod> {
+    let mut last = io::Error::from(io::ErrorKind::Unsupported);
+    for method in methods {
+        let linked = match method {
+            LinkMethod::HardLink => hard_link(lease, path),
+            LinkMethod::Reflink => fill(path, |file| {
+                ioctl_ficlone(file, lease).map_err(io::Error::from)
+            }),
+            LinkMethod::Copy => fill(path, |file| copy(lease, file)),
+        };
+        match linked {
+            Ok(()) => return Ok(*method),
+            // What the next method cannot change.
+            Err(error) if is_final(&error) => return Err(error),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn is_final(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        AlreadyExists | NotFound | NotADirectory | ReadOnlyFilesystem | StorageFull
+    )
+}
+
+fn hard_link(lease: &Lease, path: &Path) -> io::Result<()> {
+    // A second name must not be a way to change the artifact. Its owner could; others than the owner may not do this, and
+    // cannot write either.
+    match fchmod(lease, READ_ONLY) {
+        Ok(()) | Err(Errno::PERM | Errno::ROFS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match name(lease.as_fd(), path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let (found, own) = (statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?, fstat(lease)?);
+            let same = (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino);
+            if same { Ok(()) } else { Err(error) }
+        }
+        named => named,
+    }
+}
+
+/// Gives an open file a name. It is the file that was opened and checked, whatever its old name leads to by now.
+fn name(file: impl AsFd, path: &Path) -> io::Result<()> {
+    let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    Ok(linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// Makes a file of its own, which has its name when it is complete.
+fn fill(path: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match openat(&directory, ".", flags, READ_ONLY) {
+        Ok(file) => {
+            let file = File::from(file);
+            fill(&file)?;
+            fchmod(&file, READ_ONLY)?;
+            name(&file, path)
+        }
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
+            let staged = Staged::create(directory)?;
+            fill(&staged.file)?;
+            fchmod(&staged.file, READ_ONLY)?;
+            name(&staged.file, path)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A file that loses its temporary name when this is dropped.
+struct Staged {
+    directory: OwnedFd,
+    name: String,
+    file: File,
+}
+
+impl Staged {
+    fn create(directory: OwnedFd) -> io::Result<Self> {
+        let name = format!(".hpcc-link-{}", std::process::id());
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = File::from(openat(&directory, &*name, flags, READ_ONLY)?);
+        Ok(Self {
+            directory,
+            name,
+            file,
+        })
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // If it has gone, that is what was wanted.
+        let _ = unlinkat(&self.directory, &*self.name, AtFlags::empty());
+    }
+}
+
+fn copy(lease: &Lease, mut file: &File) -> io::Result<()> {
+    let mut source = File::from(lease.as_fd().try_clone_to_owned()?);
+    // The offset is shared with every other user of this lease.
+    io::Seek::rewind(&mut source)?;
+    io::copy(&mut source, &mut file).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use ociget::Digest;
+
+    use super::super::trust::Trust;
+    use super::*;
+
+    fn artifact(directory: &Path) -> Lease {
+        let path = directory.join("artifact");
+        std::fs::write(&path, vec![7; 300_000]).unwrap();
+        let digest = Digest::of(b"x");
+        Lease::take(path, &digest, Trust::Everyone)
+            .unwrap()
+            .unwrap()
+    }
+
+    #[test]
+    fn every_method_gives_the_same_bytes_read_only_and_leaves_no_other_name() {
+        for method in METHODS {
+            let directory = tempfile::tempdir().unwrap();
+            let lease = artifact(directory.path());
+            let path = directory.path().join("root.sqsh");
+            match link(&lease, &path, &[method]) {
+                Ok(used) => assert_eq!(used, method),
+                // Not every file system can share blocks.
+                Err(error) if method == LinkMethod::Reflink => {
+                    assert!(!path.exists(), "{error}");
+                    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+                    continue;
+                }
+                Err(error) => panic!("{method:?}: {error}"),
+            }
+            assert!(std::fs::read(&path).unwrap() == vec![7; 300_000]);
+            let found = std::fs::metadata(&path).unwrap();
+            assert_eq!(found.permissions().mode() & 0o777, 0o444, "{method:?}");
+            let own = std::fs::metadata(lease.path()).unwrap();
+            assert_eq!(found.ino() == own.ino(), method == LinkMethod::HardLink);
+            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
+        }
+    }
+
+    #[test]
+    fn existing_file_is_refused_unless_it_is_the_artifact() {
+        let directory = tempfile::tempdir().unwrap();
+        let lease = artifact(directory.path());
+        let path = directory.path().join("root.sqsh");
+        for _ in 0..2 {
+            assert_eq!(link(&lease, &path, &METHODS).unwrap(), LinkMethod::HardLink);
+        }
+        let other = directory.path().join("other");
+        std::fs::write(&other, "of another program").unwrap();
+        for methods in [&METHODS[..], &[LinkMethod::Copy]] {
+            let error = link(&lease, &other, methods).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(std::fs::read(&other).unwrap(), b"of another program");
+        let nowhere = directory.path().join("none/root.sqsh");
+        let error = link(&lease, &nowhere, &METHODS).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn staged_file_has_no_name_after_a_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = open(directory.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        drop(Staged::create(opened).unwrap());
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,152 @@
+//! What a guest finds besides the image: mount points on request, an agent that it can execute, or none.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use test_support::image::{Entry, Image, Layer, Store};
+use test_support::oracle::unsquashfs;
+use test_support::registry::Registry;
+use tree_listing::Listing;
+
+use crate::cli::Place;
+
+fn serve(layer: Layer) -> (Registry, String) {
+    let mut store = Store::new();
+    let image = Image::new().layer(layer).add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/image@{}", registry.addr(), image.digest);
+    (registry, reference)
+}
+
+#[test]
+fn mount_points_are_made_where_missing_and_part_of_the_key() {
+    let layer = Layer::new().dir("srv").file("etc/hosts", "of the image\n");
+    let (_registry, reference) = serve(layer);
+    let place = Place::new();
+    let plain = place.pull(&reference, &["--json"]).json();
+    assert!(plain["record"]["key"].get("mount_points").is_none());
+
+    let points = [
+        "/srv",
+        "/etc/hosts:file",
+        "/etc/resolv.conf:file",
+        "/data/x",
+    ];
+    let points = points.map(|point| ["--mount-point", point]);
+    let more = points.as_flattened();
+    let pulled = place.pull(&reference, &[more, &["--json"]].concat());
+    let result = pulled.json();
+    let made = json!(["/data/x", "/etc/resolv.conf:file"]);
+    assert_eq!(result["built"]["made_mount_points"], made);
+    let key = json!([
+        "/data/x",
+        "/etc/hosts:file",
+        "/etc/resolv.conf:file",
+        "/srv"
+    ]);
+    assert_eq!(result["record"]["key"]["mount_points"], key);
+    let note = "/etc/resolv.conf:file was made to be mounted over";
+    assert!(pulled.stderr.contains(note), "{}", pulled.stderr);
+    assert!(pulled.stderr.contains("mount points"), "{}", pulled.stderr);
+
+    let path = result["path"].as_str().unwrap();
+    let unpacked = unsquashfs::extract(Path::new(path)).unwrap();
+    let seen = Listing::walk(&unpacked.root()).unwrap().entries;
+    let of = |path: &str| {
+        let entry = &seen[path.as_bytes()];
+        (entry.kind.name(), entry.mode, entry.size, entry.uid)
+    };
+    assert_eq!(of("/etc/resolv.conf"), ("file", 0o644, 0, 0));
+    assert_eq!(of("/data/x"), ("directory", 0o755, 0, 0));
+    assert_eq!(of("/etc/hosts").2, 13);
+
+    // In another order, and twice: the same key.
+    let again = points.iter().rev().chain(&points[..1]).flatten();
+    let again: Vec<_> = again.copied().chain(["--json"]).collect();
+    assert_eq!(place.pull(&reference, &again).json()["built"], json!(null));
+    let inspected = place.run(["inspect", path]).stdout;
+    assert!(inspected.contains("mount point /data/x\n"), "{inspected}");
+}
+
+#[test]
+fn mount_point_below_a_symlink_of_the_image_is_refused() {
+    let layer = Layer::new()
+        .symlink("etc", ".hpcc")
+        .symlink("data", "/proc/1/root/.hpcc");
+    let (_registry, reference) = serve(layer);
+    let place = Place::new();
+    for (point, status, says) in [
+        (
+            "/etc/resolv.conf:file",
+            1,
+            "/etc is a symlink of the image to .hpcc",
+        ),
+        (
+            "/data",
+            1,
+            "/data is a symlink of the image to /proc/1/root/.hpcc",
+        ),
+        ("/run/x", 1, "a guest mounts something else over /run"),
+        ("etc/x", 2, "not absolute"),
+        ("/.hpcc/x:file", 2, "reserved"),
+        ("/x/../.hpcc", 2, ".."),
+    ] {
+        let outcome = place.pull(&reference, &["--mount-point", point]);
+        assert_eq!(outcome.status, Some(status), "{point}: {outcome:#?}");
+        assert!(outcome.stderr.contains(says), "{point}: {}", outcome.stderr);
+        assert!(place.cached().is_empty());
+    }
+}
+
+#[test]
+fn image_without_an_agent_needs_the_option() {
+    let (_registry, reference) = serve(Layer::new().file("sbin/init", "of the image"));
+    let place = Place::new();
+    let outcome = place.run(["pull", &reference]);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    for words in ["cargo xtask agent", "--no-agent"] {
+        assert!(outcome.stderr.contains(words), "{}", outcome.stderr);
+    }
+    let pulled = place
+        .run(["pull", &reference, "--no-agent", "--json"])
+        .json();
+    assert_eq!(pulled["record"]["key"]["agent"], json!(null));
+    let path = pulled["path"].as_str().unwrap();
+    let unpacked = unsquashfs::extract(Path::new(path)).unwrap();
+    let names = fs::read_dir(unpacked.root().join(".hpcc")).unwrap();
+    let mut names: Vec<_> = names.map(|name| name.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["image-config.json", "image.json"]);
+    let built = ["build", &reference, "--no-agent", "-o", "out"];
+    assert_eq!(place.run(built).status, Some(0));
+    assert!(fs::read(place.path("out")).unwrap() == fs::read(path).unwrap());
+    let both = place.pull(&reference, &["--no-agent"]);
+    assert_eq!(both.status, Some(2), "{both:#?}");
+}
+
+#[test]
+fn agent_that_the_image_cannot_execute_is_named() {
+    let program = Entry::file("bin/sh", "a shell").mode(0o755);
+    let (_registry, reference) = serve(Layer::new().entry(program));
+    let place = Place::new();
+    for (content, problem) in [
+        (&b"#!/bin/sh\nexec sleep 1\n"[..], None),
+        (b"#!/bin/bash\n", Some("needs the interpreter /bin/bash")),
+        (b"hello", Some("is neither an ELF program nor a script")),
+    ] {
+        fs::write(place.agent(), content).unwrap();
+        let outcome = place.pull(&reference, &["--json"]);
+        let found = &outcome.json()["built"]["agent_problem"];
+        match problem {
+            None => assert_eq!(*found, json!(null)),
+            Some(problem) => {
+                let agent = place.agent();
+                let named = format!("the agent {} {problem}", agent.display());
+                assert!(found.as_str().unwrap().starts_with(&named), "{found}");
+                assert!(outcome.stderr.contains(&named), "{}", outcome.stderr);
+            }
+        }
+    }
+}

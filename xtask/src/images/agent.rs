@@ -1,0 +1,247 @@
+//! Images whose agent is the example: what their commands find, and how they end.
+//!
+//! Each boot covers as much as it can, because an emulated one takes seconds.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Error, Result, bail};
+use hpcc_rootfs::{Progress, Store};
+use serde_json::json;
+use test_support::image::{Entry, Image as Source, Layer, Store as Content};
+use test_support::real_image::{self, RealImage};
+
+use super::PATIENCE;
+use crate::boot::{Boot, Ended};
+use crate::{command, guest, pull, qemu};
+
+/// Boots in a directory that is empty and is removed afterwards.
+type Case = fn(&Path) -> Result<Ended>;
+
+/// Each by what it shows.
+pub(super) const CASES: [(&str, Case); 4] = [
+    (
+        "Debian: a user by name, an overlay, options on the line",
+        debian,
+    ),
+    (
+        "no /etc: signals, orphans, the image's own command",
+        without_etc,
+    ),
+    (
+        "FROM scratch: numbers alone, a root that stays read-only",
+        scratch,
+    ),
+    (
+        "a second drive, and a command that does not stop",
+        second_drive,
+    ),
+];
+
+/// A real Debian with its own passwd, shell and coreutils.
+fn debian(directory: &Path) -> Result<Ended> {
+    const SCRIPT: &str = "id; echo \"$GREETING,$HOME,$HOSTNAME,$PATH\"; pwd; cat /proc/sys/kernel/hostname /etc/hosts \
+        /etc/resolv.conf; grep ' / ' /proc/mounts; touch /tmp/x /srv/x; echo err >&2; exit 3";
+    let image = real_image::small()
+        .map_err(Error::msg)?
+        .context("this user cannot build real images")?;
+    let artifact = pulled(directory, image.layout(), &[])?;
+    let command = ["-c", SCRIPT].map(str::to_owned);
+    let mut boot = boot(&artifact);
+    boot.words = "hpcc.root_flags=nodev,nosuid hpcc.hostname=vm-7 hpcc.nameserver=10.0.0.2 hpcc.search=example.org \
+        hpcc.user=www-data hpcc.directory=/srv/job hpcc.env=GREETING=a%20b";
+    // The image has an entrypoint, which stays.
+    boot.command = Some(&command);
+    let ended = boot.run()?;
+    expect(
+        &ended,
+        3,
+        &[
+            "uid=33(www-data) gid=33(www-data) groups=33(www-data)",
+            "a b,/var/www,vm-7,/usr/sbin:/usr/bin:/sbin:/bin",
+            "/srv/job",
+            "vm-7",
+            "127.0.1.1 vm-7",
+            "search example.org",
+            "nameserver 10.0.0.2",
+            "overlay / overlay rw,nosuid,nodev,",
+            "touch: cannot touch '/srv/x': Permission denied",
+            "err",
+        ],
+    )?;
+    Ok(ended)
+}
+
+/// Like a small distribution that somebody stripped: a program in `/bin`, and no `/etc` at all.
+fn without_etc(directory: &Path) -> Result<Ended> {
+    let base = Layer::new()
+        .dir("bin")
+        .entry(Entry::file("bin/tool", witness()?).mode(0o755));
+    let source = Source::new()
+        .layer(base)
+        .env("PATH=/nowhere:/bin")
+        .env("A=1")
+        .cmd(&["tool", "all"])
+        .edit_config(|config| {
+            config["config"]["WorkingDir"] = json!("/work");
+            config["config"]["StopSignal"] = json!("SIGQUIT");
+        });
+    let artifact = made(directory, &source, &[])?;
+    let mut boot = boot(&artifact);
+    boot.words = "hpcc.env=A=2 hpcc.nameserver=fd00::1";
+    let ended = boot.run()?;
+    expect(
+        &ended,
+        9,
+        &[
+            "witness: uid: 0 0 0 0",
+            "witness: gid: 0 0 0 0",
+            "witness: parent: 1",
+            "witness: cwd: /work",
+            "witness: program: tool",
+            "witness: env A: 2",
+            "witness: env HOME: /",
+            "witness: env HOSTNAME: hpcc",
+            "witness: env PATH: /nowhere:/bin",
+            "witness: /proc/sys/kernel/hostname: hpcc\\n",
+            "witness: /etc/hostname: hpcc\\n",
+            "witness: /etc/resolv.conf: nameserver fd00::1\\n",
+            "witness: mount /: overlay rw,",
+            "witness: mount /.hpcc: squashfs ro,",
+            "witness: mount /dev/pts: devpts rw,nosuid,noexec,",
+            "witness: mount /run: tmpfs rw,nosuid,nodev,",
+            "witness: write /written: done",
+            "witness: write /.hpcc/written: read-only filesystem or storage medium",
+            "witness: write /tmp/written: done",
+            "witness: /dev/null: 20666",
+            "witness: /dev/shm: 41777",
+            "witness: loopback: up",
+            "witness: parent of the orphan: 1",
+            "witness: zombies: 0",
+            // SIGUSR1 comes as it is; SIGTERM asks to stop, and comes as the image's SIGQUIT.
+            "witness: signal 10: 10",
+            "witness: signal 15: 3",
+        ],
+    )?;
+    Ok(ended)
+}
+
+/// One static program and nothing else.
+fn scratch(directory: &Path) -> Result<Ended> {
+    let program = Entry::file("tool", witness()?).mode(0o755);
+    let source = Source::new()
+        .layer(Layer::new().entry(program))
+        .entrypoint(&["/tool", "facts"])
+        .cmd(&["0"])
+        .edit_config(|config| config["config"]["User"] = json!("1234:5678"));
+    let points = ["/etc/resolv.conf:file", "/etc/hosts:file"];
+    let artifact = made(directory, &source, &points)?;
+    let mut boot = boot(&artifact);
+    boot.words =
+        "hpcc.root=ro hpcc.root_flags=nosuid,nodev hpcc.nameserver=10.0.0.2 hpcc.hostname=vm-8";
+    let ended = boot.run()?;
+    expect(
+        &ended,
+        0,
+        &[
+            "witness: uid: 1234 1234 1234 1234",
+            "witness: gid: 5678 5678 5678 5678",
+            "witness: groups: ",
+            "witness: cwd: /",
+            "witness: /proc/sys/kernel/hostname: vm-8\\n",
+            "witness: /etc/hostname: entity not found",
+            "witness: /etc/hosts: 127.0.0.1 localhost\\n",
+            "witness: /etc/resolv.conf: nameserver 10.0.0.2\\n",
+            "witness: mount /: squashfs ro,nosuid,nodev,",
+            "witness: write /written: read-only filesystem or storage medium",
+            "witness: write /tmp/written: done",
+            "hpcc-agent: warning: /etc/hostname stays as the image has it: ",
+        ],
+    )?;
+    Ok(ended)
+}
+
+/// What a command writes to the root stays on the drive, also if the command has to be killed.
+fn second_drive(directory: &Path) -> Result<Ended> {
+    let program = Entry::file("tool", witness()?).mode(0o755);
+    let source = Source::new()
+        .layer(Layer::new().entry(program))
+        .entrypoint(&["/tool", "stubborn"]);
+    let artifact = made(directory, &source, &[])?;
+    let drive = qemu::empty_disk(64 << 20)?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), drive.as_raw_fd());
+    command::output(Command::new("mkfs.ext4").args(["-q", "-F", &path]))?;
+    let mut boot = boot(&artifact);
+    boot.words = "hpcc.stop_timeout=1";
+    boot.second = Some(&drive);
+    let ended = boot.run()?;
+    expect(&ended, 128 + 9, &["witness: stubborn: waits"])?;
+    let kept = "cat /hpcc-root/upper/kept/file";
+    let kept = command::output(Command::new("debugfs").args(["-R", kept, &path]))?;
+    if kept != "kept\n" {
+        bail!(
+            "the drive holds {kept:?} where the command wrote \"kept\"\n{}",
+            ended.log
+        );
+    }
+    Ok(ended)
+}
+
+fn boot(artifact: &Path) -> Boot<'_> {
+    let mut boot = Boot::of(artifact);
+    boot.timeout = PATIENCE;
+    boot
+}
+
+fn witness() -> Result<Vec<u8>> {
+    let path = guest::build()?.witness;
+    std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn made(directory: &Path, source: &Source, points: &[&str]) -> Result<std::path::PathBuf> {
+    let mut content = Content::new();
+    let image = source.add_to(&mut content);
+    content.tag(RealImage::TAG, &image);
+    let layout = directory.join("layout");
+    content.write_layout(&layout).map_err(Error::msg)?;
+    pulled(directory, &layout, points)
+}
+
+/// The artifact of a layout, with the example agent and mount points.
+fn pulled(directory: &Path, layout: &Path, points: &[&str]) -> Result<std::path::PathBuf> {
+    let mut options = pull::options(guest::build()?.agent, Progress::default())?;
+    let points = points.iter().map(|point| point.parse());
+    options.image.mount_points = points.collect::<Result<_, _>>()?;
+    let store = Store::open(directory.join("store"), options)?;
+    let source = format!("oci:{}:{}", layout.display(), RealImage::TAG);
+    let pulled = pull::pull_into(&store, &source, None)?;
+    let summary = pulled.built.context("the store was not empty")?;
+    if let Some(problem) = summary.agent_problem {
+        bail!("{problem}");
+    }
+    File::open(&pulled.path)?;
+    Ok(pulled.path)
+}
+
+/// Fails unless the command ended with `code` and each of `lines` begins a line of the console.
+fn expect(ended: &Ended, code: u8, lines: &[&str]) -> Result<()> {
+    let mut wrong = Vec::new();
+    if ended.code != Some(code) {
+        wrong.push(format!("exit code {code} expected, {:?} found", ended.code));
+    }
+    for line in lines {
+        if !ended.log.lines().any(|found| found.starts_with(line)) {
+            wrong.push(format!("no line begins with {line:?}"));
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "{}\n--- console ---\n{}\n--- end of console ---",
+        wrong.join("\n"),
+        ended.log.trim_end()
+    )
+}
