@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use test_support::contract;
 
+use crate::initramfs::Extras;
 use crate::kernel::Kernel;
 use crate::qemu::{Accel, Machine};
 use crate::{guest, initramfs};
@@ -76,7 +77,11 @@ impl<'a> Boot<'a> {
     pub fn run(&self) -> Result<Ended> {
         let guest = guest::build()?;
         let kernel = Kernel::get()?;
-        let initramfs = initramfs::build(&kernel, &guest.init, &MODULES)?;
+        let extras = Extras {
+            modules: &MODULES,
+            ..Extras::default()
+        };
+        let initramfs = initramfs::build(&kernel, &guest.init, extras)?;
         File::open(self.artifact)
             .with_context(|| format!("cannot read {}", self.artifact.display()))?;
         let command_line = self.command_line();

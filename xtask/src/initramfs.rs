@@ -4,12 +4,14 @@
 //! for each file a header of a magic and 13 numbers of 8 hexadecimal digits, the name with a zero byte after it, and the
 //! content, the last two padded to 4 bytes.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
 use crate::kernel::Kernel;
-use crate::modules;
+use crate::{command, modules, packages};
 
 /// The modules between a disk and a root: the transport, the disk, the file system.
 const MODULES: [&str; 3] = ["virtio_mmio", "virtio_blk", "squashfs"];
@@ -18,12 +20,24 @@ const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const CONSOLE: u32 = 0o020_600;
 
-/// The archive for `kernel`, with the program `init` in it, and with the modules `more` in addition to those that every root needs.
+/// The modules of a root that is sealed.
+const VERITY: [&str; 1] = ["dm_verity"];
+
+/// What an initramfs has beside what every root needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// Modules.
+    pub modules: &'a [&'a str],
+    /// Whether the root is sealed, so that its device has to be made by `dmsetup`.
+    pub sealed: bool,
+}
+
+/// The archive for `kernel`, with the program `init` in it.
 ///
 /// # Errors
 ///
-/// The program or a module cannot be read.
-pub fn build(kernel: &Kernel, init: &Path, more: &[&str]) -> Result<Vec<u8>> {
+/// A program or a module cannot be read.
+pub fn build(kernel: &Kernel, init: &Path, extras: Extras<'_>) -> Result<Vec<u8>> {
     let init = std::fs::read(init).with_context(|| format!("cannot read {}", init.display()))?;
     let mut archive = Archive::default();
     for directory in ["dev", "proc", "newroot", "modules"] {
@@ -32,7 +46,8 @@ pub fn build(kernel: &Kernel, init: &Path, more: &[&str]) -> Result<Vec<u8>> {
     // The kernel opens it as the standard streams of PID 1, before anything is mounted.
     archive.add("dev/console", CONSOLE, (5, 1), &[])?;
     archive.add("init", PROGRAM, (0, 0), &init)?;
-    let names = [&MODULES, more].concat();
+    let sealed: &[_] = if extras.sealed { &VERITY } else { &[] };
+    let names = [&MODULES, extras.modules, sealed].concat();
     for (number, module) in modules::in_order(&kernel.modules, &names)?
         .into_iter()
         .enumerate()
@@ -45,6 +60,9 @@ pub fn build(kernel: &Kernel, init: &Path, more: &[&str]) -> Result<Vec<u8>> {
             &module.content,
         )?;
     }
+    if extras.sealed {
+        archive.add_program("dmsetup")?;
+    }
     archive.finish()
 }
 
@@ -52,6 +70,7 @@ pub fn build(kernel: &Kernel, init: &Path, more: &[&str]) -> Result<Vec<u8>> {
 struct Archive {
     bytes: Vec<u8>,
     inodes: u32,
+    directories: BTreeSet<PathBuf>,
 }
 
 impl Archive {
@@ -76,6 +95,34 @@ impl Archive {
         self.pad();
         self.bytes.extend_from_slice(content);
         self.pad();
+        Ok(())
+    }
+
+    /// Adds a program of this machine as `/sbin/NAME`, with the libraries that it is linked to.
+    fn add_program(&mut self, name: &str) -> Result<()> {
+        let program = packages::find(name)
+            .with_context(|| format!("cannot find {name} (`cargo xtask packages`)"))?;
+        let libraries = command::output(Command::new("ldd").arg(&program))?;
+        let target = PathBuf::from(format!("/sbin/{name}"));
+        let mut files = vec![(program, target)];
+        for word in libraries.split_whitespace() {
+            if word.starts_with('/') {
+                files.push((word.into(), word.into()));
+            }
+        }
+        for (file, target) in files {
+            let content =
+                std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let target = target.strip_prefix("/").unwrap_or(&target);
+            let mut parents: Vec<_> = target.ancestors().skip(1).collect();
+            parents.reverse();
+            for parent in parents {
+                if !parent.as_os_str().is_empty() && self.directories.insert(parent.to_owned()) {
+                    self.add(&parent.display().to_string(), DIRECTORY, (0, 0), &[])?;
+                }
+            }
+            self.add(&target.display().to_string(), PROGRAM, (0, 0), &content)?;
+        }
         Ok(())
     }
 

@@ -46,6 +46,8 @@ const PROGRAMS: [(&str, &str); 36] = [
     ("dpkg-deb", "dpkg"),
     ("xz", "xz-utils"),
     ("setpriv", "util-linux"),
+    // The device of a sealed image, in the guest.
+    ("dmsetup", "dmsetup"),
     // A drive that a guest writes to, and what it wrote.
     ("mkfs.ext4", "e2fsprogs"),
     ("debugfs", "e2fsprogs"),
@@ -80,7 +82,7 @@ pub fn install_for_guest() -> Result<()> {
 }
 
 /// What boots an artifact: a machine, and how its kernel is unpacked.
-const GUEST: [&str; 4] = ["qemu-system-x86_64", "setpriv", "dpkg-deb", "xz"];
+const GUEST: [&str; 5] = ["qemu-system-x86_64", "setpriv", "dpkg-deb", "xz", "dmsetup"];
 
 /// Returns whether nothing was missing.
 fn install_these(programs: &[&str]) -> Result<bool> {
@@ -127,7 +129,7 @@ fn missing(programs: &[&str]) -> Vec<(&'static str, &'static str)> {
 }
 
 /// The program in the PATH, or where Debian keeps what root alone runs.
-fn find(program: &str) -> Option<std::path::PathBuf> {
+pub(crate) fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin"].map(|path| Path::new(path).into()));

@@ -12,6 +12,7 @@ use test_support::contract;
 use tree_listing::{DiffOptions, Kind, Listing, Sha256, diff};
 
 use crate::disk::{Attached, Disk};
+use crate::initramfs::Extras;
 use crate::kernel::Kernel;
 use crate::qemu::{Accel, Machine, Run};
 use crate::{guest, initramfs, qemu};
@@ -117,7 +118,7 @@ pub fn verify_beside(
 ) -> Result<Verified> {
     let guest = guest::build()?;
     let kernel = Kernel::get()?;
-    let initramfs = initramfs::build(&kernel, &guest.init, &[])?;
+    let initramfs = initramfs::build(&kernel, &guest.init, Extras::default())?;
     let agent = agent_digest(&guest.probe)?;
     File::open(image).with_context(|| format!("cannot read {}", image.display()))?;
     let command_line = format!(

@@ -24,7 +24,7 @@ const fn point(point: &'static str, kind: &'static str, magic: u64) -> Mount {
 /// The magics of `linux/magic.h`.
 const TMPFS: u64 = 0x0102_1994;
 
-/// The first order that is tried.
+/// The first order that is tried; [`WITHIN`] comes right after `/dev` in it. `docs/guest.md` says why an agent mounts so.
 const MOUNTS: [Mount; 5] = [
     point("/proc", "proc", 0x9fa0),
     point("/sys", "sysfs", 0x6265_6572),
@@ -34,7 +34,10 @@ const MOUNTS: [Mount; 5] = [
 ];
 
 /// Mounted before everything else in every second order, and after `/dev` in the others.
-const SHM: Mount = point("/dev/shm", "tmpfs", TMPFS);
+const WITHIN: [Mount; 2] = [
+    point("/dev/pts", "devpts", 0x1cd1),
+    point("/dev/shm", "tmpfs", TMPFS),
+];
 
 const AGENT: &str = "/.hpcc/agent";
 
@@ -50,7 +53,8 @@ pub fn try_all_orders() -> Result<(), String> {
         let mut order = order;
         let dev = order.iter().position(|mount| mount.point == "/dev");
         let after_dev = dev.map_or(0, |dev| dev + 1);
-        order.insert(if number % 2 == 0 { after_dev } else { 0 }, SHM);
+        let at = if number % 2 == 0 { after_dev } else { 0 };
+        order.splice(at..at, WITHIN);
         try_order(&order, before).map_err(|error| {
             let order: Vec<_> = order.iter().map(|mount| mount.point).collect();
             format!("mounting {}: {error}", order.join(" "))
@@ -81,7 +85,7 @@ fn mount_all(
 ) -> Result<(), String> {
     for Mount { point, kind, magic } in order {
         // An agent makes what a devtmpfs does not have. Where the root has none either there is nothing to mount over.
-        if *point == SHM.point
+        if WITHIN.iter().any(|within| within.point == *point)
             && fs::create_dir(point).is_err()
             && fs::symlink_metadata(point).is_err()
         {

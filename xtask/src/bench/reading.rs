@@ -10,6 +10,7 @@ use hpcc_probe::Reading;
 use test_support::contract;
 use test_support::oracle::Mount;
 
+use crate::initramfs::Extras;
 use crate::kernel::Kernel;
 use crate::qemu::{Accel, Machine};
 use crate::{command, guest, initramfs, qemu};
@@ -36,7 +37,7 @@ pub(super) fn here(image: &Path) -> Result<Reading> {
 /// with each other and with nothing else.
 pub(super) fn in_guest(image: &Path) -> Result<Reading> {
     let kernel = Kernel::get()?;
-    let initramfs = initramfs::build(&kernel, &guest::build()?.init, &[])?;
+    let initramfs = initramfs::build(&kernel, &guest::build()?.init, Extras::default())?;
     let accel = Accel::Tcg;
     let machine = Machine {
         kernel: &kernel.image,

@@ -29,6 +29,9 @@ fn init() -> Result<(), String> {
         std::fs::read_to_string("/proc/cmdline").map_err(while_doing("read /proc/cmdline"))?;
     let boot = Boot::parse(&command_line)?;
     load_modules(Path::new("/modules"))?;
+    if let Some(mapping) = &boot.mapping {
+        mapping.create()?;
+    }
     wait_for(&boot.root)?;
 
     let flags = if boot.read_only {
@@ -63,15 +66,56 @@ struct Boot {
     root_type: String,
     read_only: bool,
     init: PathBuf,
+    /// What `dm-mod.create=` asks for. Debian's kernel has the device mapper as a module, which does not look at it.
+    mapping: Option<Mapping>,
+}
+
+/// A device that the device mapper makes (`admin-guide/device-mapper/dm-init.rst`): `name,uuid,minor,flags,table`.
+struct Mapping {
+    name: String,
+    table: String,
+}
+
+impl Mapping {
+    fn parse(value: &str) -> Result<Self, String> {
+        let fields: Vec<_> = value.splitn(5, ',').collect();
+        match *fields {
+            [name, "", "", "ro", table] => Ok(Self {
+                name: name.to_owned(),
+                table: table.to_owned(),
+            }),
+            _ => Err(format!("dm-mod.create={value:?} is not understood")),
+        }
+    }
+
+    fn create(&self) -> Result<(), String> {
+        // The disk below it, which the table names.
+        let disk = self.table.split(' ').find(|word| word.starts_with("/dev/"));
+        wait_for(Path::new(disk.unwrap_or("/dev/vda")))?;
+        let mut dmsetup = Command::new("/sbin/dmsetup");
+        dmsetup.args([
+            "create",
+            &self.name,
+            "-r",
+            "--noudevsync",
+            "--table",
+            &self.table,
+        ]);
+        let output = dmsetup.output().map_err(while_doing("run dmsetup"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("dmsetup: {}: {}", output.status, said.trim()))
+    }
 }
 
 impl Boot {
     fn parse(command_line: &str) -> Result<Self, String> {
         // What follows `--` is for the program that `init=` names.
-        let words = command_line
-            .split_ascii_whitespace()
-            .take_while(|word| *word != "--");
-        let words: Vec<_> = words.collect();
+        let words = words(command_line);
+        let words = words.iter().map(String::as_str);
+        let words: Vec<_> = words.take_while(|word| *word != "--").collect();
         let value = |name: &str| {
             let mut values = words.iter().filter_map(|word| word.strip_prefix(name));
             values
@@ -83,8 +127,27 @@ impl Boot {
             root_type: value("rootfstype=")?.into(),
             read_only: words.contains(&"ro"),
             init: value("init=")?.into(),
+            mapping: value("dm-mod.create=")
+                .ok()
+                .map(Mapping::parse)
+                .transpose()?,
         })
     }
+}
+
+/// The words of a command line. White space between double quotes is a part of a word, and the quotes are not.
+fn words(command_line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in command_line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_ascii_whitespace() && !quoted => words.push(String::new()),
+            c => words.extend(words.pop().map(|word| word + c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// Loads the modules of `directory` in order of their names, which is the order in which they need each other.
