@@ -1,7 +1,10 @@
 //! What a guest finds besides the image: mount points on request, an agent that it can execute, or none.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use test_support::image::{Entry, Image, Layer, Store};
@@ -9,7 +12,7 @@ use test_support::oracle::unsquashfs;
 use test_support::registry::Registry;
 use tree_listing::Listing;
 
-use crate::cli::Place;
+use crate::cli::{Place, program};
 
 fn serve(layer: Layer) -> (Registry, String) {
     let mut store = Store::new();
@@ -149,4 +152,66 @@ fn agent_that_the_image_cannot_execute_is_named() {
             }
         }
     }
+}
+
+#[test]
+fn linked_artifact_is_read_only_and_pinned_while_its_asker_lives() {
+    let (_registry, reference) = serve(Layer::new().file("x", "content"));
+    let place = Place::new();
+    let artifact = place.pull(&reference, &[]).line().to_owned();
+    let digest = reference.split_once('@').unwrap().1;
+    let inode = |path: &Path| fs::metadata(path).map(|found| (found.ino(), found.mode() & 0o777));
+    let own = inode(artifact.as_ref()).unwrap().0;
+
+    let detached = place
+        .run(["link", digest, "detached", "--detach", "--json"])
+        .json();
+    assert_eq!(detached["method"], "hard link");
+    assert_eq!(inode(&place.path("detached")).unwrap(), (own, 0o444));
+
+    // A shell is the process that asks, and it lives until its input ends.
+    let mut shell = place.command("sh");
+    let script = "\"$1\" link \"$2\" jailed & read -r line";
+    shell.args(["-c", script, "sh"]).arg(program()).arg(digest);
+    let mut shell = shell.stdin(Stdio::piped()).spawn().unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    let gc = || place.run(["gc", "--max-size", "0", "--json"]).json();
+    // The name appears while the lease is held.
+    while inode(&place.path("jailed")).is_err() {
+        assert!(Instant::now() < patience, "no link");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(gc()["removed"], json!([]));
+    drop(shell.stdin.take());
+    shell.wait().unwrap();
+    while gc()["removed"] == json!([]) {
+        assert!(Instant::now() < patience, "still pinned");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(inode(&place.path("jailed")).unwrap().0, own);
+}
+
+#[test]
+fn link_refuses_existing_files_and_unknown_artifacts() {
+    let (_registry, reference) = serve(Layer::new().file("x", "content"));
+    let place = Place::new();
+    let artifact = place.pull(&reference, &[]).line().to_owned();
+    let digest = reference.split_once('@').unwrap().1;
+    fs::write(place.path("taken"), "of another program").unwrap();
+    let unknown = format!("sha256:{}", "0".repeat(64));
+    for (name, path, status, says) in [
+        (digest, "taken", 1, "taken"),
+        (digest, "none/root.sqsh", 1, "none/root.sqsh"),
+        (&unknown, "new", 1, "is not in the store"),
+        (&artifact, "new", 2, "use ln"),
+    ] {
+        let outcome = place.run(["link", name, path, "--detach"]);
+        assert_eq!(outcome.status, Some(status), "{path}: {outcome:#?}");
+        assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
+        assert!(!place.path("new").exists());
+    }
+    assert_eq!(
+        fs::read(place.path("taken")).unwrap(),
+        b"of another program"
+    );
 }

@@ -137,15 +137,17 @@ impl Boot {
 
 /// The words of a command line. White space between double quotes is a part of a word, and the quotes are not.
 fn words(command_line: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
+    let mut words = Vec::new();
+    let mut word = String::new();
     let mut quoted = false;
     for c in command_line.chars() {
         match c {
             '"' => quoted = !quoted,
-            c if c.is_ascii_whitespace() && !quoted => words.push(String::new()),
-            c => words.extend(words.pop().map(|word| word + c.encode_utf8(&mut [0; 4]))),
+            c if c.is_ascii_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
         }
     }
+    words.push(word);
     words.retain(|word| !word.is_empty());
     words
 }

@@ -49,9 +49,8 @@ pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
         }
     };
     let linked = store.link(&digest, &command.path)?;
-    let linked = linked.with_context(|| {
-        format!("{digest} is not in the store; hpcc-rootfs pull gets an image")
-    })?;
+    let linked = linked
+        .with_context(|| format!("{digest} is not in the store; hpcc-rootfs pull gets an image"))?;
     let method = match linked.method {
         LinkMethod::HardLink => "hard link",
         LinkMethod::Reflink => "reflink",
