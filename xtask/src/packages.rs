@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 36] = [
+const PROGRAMS: [(&str, &str); 37] = [
     // Compiles libFuzzer.
     ("c++", "g++"),
     // Oracles for images: other writers and readers.
