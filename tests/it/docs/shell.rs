@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use test_support::image::{Image, Index, Layer, Store};
+use test_support::image::{Entry, Image, Index, Layer, Store};
 use test_support::registry::Registry;
 
 use super::{Block, blocks, read, root};
@@ -21,7 +21,7 @@ fn debian() -> Registry {
     let mut store = Store::new();
     let layer = Layer::new()
         .dir("bin")
-        .file("bin/sh", "a shell\n")
+        .entry(Entry::file("bin/sh", "a shell\n").mode(0o755))
         .dir("etc")
         .file("etc/hostname", "debian\n");
     let image = Image::new().layer(layer).cmd(&["bash"]);
