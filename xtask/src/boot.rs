@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use test_support::contract;
+use hpcc_rootfs::BootOptions;
 
 use crate::initramfs::Extras;
 use crate::kernel::Kernel;
@@ -77,14 +77,16 @@ impl<'a> Boot<'a> {
     pub fn run(&self) -> Result<Ended> {
         let guest = guest::build()?;
         let kernel = Kernel::get()?;
+        let record = hpcc_rootfs::read_record(self.artifact)?;
         let extras = Extras {
             modules: &MODULES,
-            ..Extras::default()
+            sealed: record.verity.is_some(),
         };
         let initramfs = initramfs::build(&kernel, &guest.init, extras)?;
         File::open(self.artifact)
             .with_context(|| format!("cannot read {}", self.artifact.display()))?;
-        let command_line = self.command_line();
+        let root = hpcc_rootfs::boot_args(&record, &BootOptions::default())?;
+        let command_line = self.command_line(&root);
         ensure!(
             command_line.len() <= LINE_MAX,
             "the kernel command line has {} bytes, and {LINE_MAX} are the most; shorten the command",
@@ -109,12 +111,8 @@ impl<'a> Boot<'a> {
         })
     }
 
-    fn command_line(&self) -> String {
-        let mut line = format!(
-            "{} {CONSOLE}{}",
-            contract::BOOT,
-            self.accel.kernel_options()
-        );
+    fn command_line(&self, root: &str) -> String {
+        let mut line = format!("{root} {CONSOLE}{}", self.accel.kernel_options());
         if !self.words.is_empty() {
             line.push(' ');
             line.push_str(self.words);
@@ -162,7 +160,7 @@ mod tests {
         let mut boot = Boot::of(Path::new("x"));
         boot.words = "hpcc.root=ro";
         boot.command = Some(&command);
-        let line = boot.command_line();
+        let line = boot.command_line("root=/dev/vda");
         let expected = " hpcc.root=ro -- sh -c echo%20%22a%20b%22%2050%25%0a \"\"";
         assert!(line.ends_with(expected), "{line}");
     }

@@ -9,6 +9,7 @@ use test_support::image::{Compression, Entry, Image, Layer, Store as Content};
 use test_support::registry::Registry;
 
 use crate::boot::Boot;
+use crate::images::sealed;
 use crate::{guest, packages, pull, run, workspace};
 
 /// Runs the tour, and prints what happens stage by stage.
@@ -43,7 +44,8 @@ pub fn run() -> Result<()> {
     let directory = workspace::target("demo")?;
     let digest = image.digest.parse().context("the builder's digest")?;
     println!("   the agent is crates/hpcc-agent-example");
-    let options = pull::options(guest.agent, run::progress())?;
+    let mut options = pull::options(guest.agent, run::progress())?;
+    options.image.verity = true;
     let store = Store::open(&directory, options)?;
     // What an earlier tour left would end this one before it begins.
     store.untag_image(&digest)?;
@@ -67,7 +69,8 @@ pub fn run() -> Result<()> {
 
     println!("\nThe artifact, for a microVM's first disk:");
     println!("{}", pulled.path.display());
-    println!("Boot it with: {}", hpcc_rootfs::BOOT_ARGS);
+    let line = hpcc_rootfs::boot_args(&pulled.record, &hpcc_rootfs::BootOptions::default())?;
+    println!("Boot it with: {line}");
     println!("Look at it with: unsquashfs -lls {}", pulled.path.display());
     println!("Run any image like this with: cargo xtask run IMAGE [-- COMMAND]");
     Ok(())
@@ -96,6 +99,15 @@ fn boot(artifact: &Path) -> Result<()> {
         "   from power on to power off: {:.1} s, every instruction emulated",
         ended.took.as_secs_f32()
     );
+
+    println!("6. Boot again, with one bit flipped: the kernel compares with the sealed digests");
+    let directory = tempfile::tempdir()?;
+    let changed = sealed::flipped(artifact, &directory.path().join("changed.sqsh"))?;
+    let ended = Boot::of(&changed).run()?;
+    let mut lines = ended.log.lines();
+    let refusal = lines.find(|line| line.contains("dm-verity device corrupted"));
+    let refusal = refusal.context("the kernel did not refuse the changed image")?;
+    println!("   {}", refusal.trim());
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod agent;
 mod hostile;
+pub(crate) mod sealed;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -98,7 +99,26 @@ pub(crate) fn verify_all() -> Result<Tally> {
         };
     }
     tally += agents()?;
+    tally += match verify_sealed() {
+        Ok(()) => Tally::passed(),
+        Err(error) => {
+            let text = format!("sealed image: FAILED: {error:?}");
+            println!("{text}");
+            Tally::failed(&text)
+        }
+    };
     Ok(tally)
+}
+
+/// Boots a sealed image, and boots it again after one bit was flipped, which its kernel has to refuse.
+///
+/// # Errors
+///
+/// The tree is not that of the image, or the kernel does not refuse the changed one.
+pub fn verify_sealed() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    println!("sealed image: {}", sealed::verify(directory.path())?);
+    Ok(())
 }
 
 /// Boots every image whose agent is the example.
@@ -161,9 +181,16 @@ fn reference(directory: &Path) -> Result<Image> {
     Ok(Image::alone(path, expected))
 }
 
-/// What no ordinary image has all of: devices, pipes, capabilities, names that are no text, links
-/// across layers, and what layers do to each other.
+/// What no ordinary image has all of.
 fn made(directory: &Path) -> Result<Image> {
+    let content = special(directory)?;
+    let (pulled, expected) = pulled(directory, &directory.join("layout"), content)?;
+    Ok(Image::alone(pulled.path, expected))
+}
+
+/// Makes a layout of devices, pipes, capabilities, names that are no text, links across layers, and what layers do to
+/// each other.
+fn special(directory: &Path) -> Result<Content> {
     let capability = [
         1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ];
@@ -202,8 +229,7 @@ fn made(directory: &Path) -> Result<Image> {
     content
         .write_layout(&directory.join("layout"))
         .map_err(Error::msg)?;
-    let (pulled, expected) = pulled(directory, &directory.join("layout"), content)?;
-    Ok(Image::alone(pulled.path, expected))
+    Ok(content)
 }
 
 fn real(directory: &Path) -> Result<Image> {

@@ -70,13 +70,13 @@ enum Task {
 #[derive(clap::Args)]
 struct Verify {
     /// The image, with the agent that `cargo xtask probe` names
-    #[arg(required_unless_present_any = ["matrix", "agent"])]
+    #[arg(required_unless_present_any = ["matrix", "agent", "verity"])]
     image: Option<PathBuf>,
     /// What has to be in it: a directory that another tool unpacked it to, or the listing of one
     #[arg(
         long,
         value_name = "LISTING-or-DIR",
-        required_unless_present_any = ["matrix", "agent"]
+        required_unless_present_any = ["matrix", "agent", "verity"]
     )]
     against: Option<PathBuf>,
     /// Boot one machine that reads an image of every codec, block size and special kind
@@ -85,6 +85,9 @@ struct Verify {
     /// Boot the images whose agent is the example, and check what their commands find
     #[arg(long, conflicts_with_all = ["image", "against", "ignore_mtime", "matrix"])]
     agent: bool,
+    /// Boot a sealed image, and boot it again with one bit flipped, which its kernel has to refuse
+    #[arg(long, conflicts_with_all = ["image", "against", "ignore_mtime", "matrix", "agent"])]
+    verity: bool,
     /// What executes the guest
     #[arg(long, value_enum, default_value_t)]
     accel: Accel,
@@ -142,6 +145,9 @@ impl Verify {
         };
         if self.agent {
             return xtask::images::verify_agent();
+        }
+        if self.verity {
+            return xtask::images::verify_sealed();
         }
         if self.matrix {
             options.timeout = self.timeout.map_or(matrix::TIMEOUT, Duration::from_secs);

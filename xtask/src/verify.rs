@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hpcc_probe::{Evidence, MOUNTS_HELD, Report, images};
+use hpcc_rootfs::BootOptions;
 use test_support::contract;
 use tree_listing::{DiffOptions, Kind, Listing, Sha256, diff};
 
@@ -118,14 +119,21 @@ pub fn verify_beside(
 ) -> Result<Verified> {
     let guest = guest::build()?;
     let kernel = Kernel::get()?;
-    let initramfs = initramfs::build(&kernel, &guest.init, Extras::default())?;
+    // An image of another writer has no record, and is not sealed.
+    let record = hpcc_rootfs::read_record(image).ok();
+    let sealed = record.filter(|record| record.verity.is_some());
+    let extras = Extras {
+        sealed: sealed.is_some(),
+        ..Extras::default()
+    };
+    let root = match &sealed {
+        Some(record) => hpcc_rootfs::boot_args(record, &BootOptions::default())?,
+        None => contract::BOOT.to_owned(),
+    };
+    let initramfs = initramfs::build(&kernel, &guest.init, extras)?;
     let agent = agent_digest(&guest.probe)?;
     File::open(image).with_context(|| format!("cannot read {}", image.display()))?;
-    let command_line = format!(
-        "{} {CONSOLE}{}",
-        contract::BOOT,
-        options.accel.kernel_options()
-    );
+    let command_line = format!("{root} {CONSOLE}{}", options.accel.kernel_options());
     let files = disks.iter().map(Disk::seal).collect::<Result<Vec<_>>>()?;
     let disk = qemu::empty_disk(REPORT_SIZE)?;
     let machine = Machine {
