@@ -10,6 +10,7 @@ use test_support::registry::Registry;
 
 use crate::boot::Boot;
 use crate::images::sealed;
+use crate::kernel::Kernel;
 use crate::{guest, packages, pull, run, workspace};
 
 /// Runs the tour, and prints what happens stage by stage.
@@ -79,9 +80,12 @@ pub fn run() -> Result<()> {
 /// Boots the artifact where that is possible, and says what is missing where it is not.
 fn boot(artifact: &Path) -> Result<()> {
     println!("5. Boot: QEMU, Debian's kernel, the artifact as the first disk, the agent as PID 1");
-    if let Err(error) = packages::install_for_guest() {
-        println!("   not booted: this machine has no QEMU, and it cannot be installed from here");
-        for line in error.to_string().lines() {
+    let ready = packages::install_for_guest().and_then(|()| Kernel::get());
+    if let Err(error) = ready {
+        println!(
+            "   not booted: QEMU or a kernel for it is missing, and cannot be installed from here"
+        );
+        for line in format!("{error:#}").lines() {
             println!("   {line}");
         }
         return Ok(());
