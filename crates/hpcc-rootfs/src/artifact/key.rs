@@ -82,8 +82,8 @@ impl Key {
         }
     }
 
-    /// Returns the options that the key was made with, or `None` if it names a codec or a level that this
-    /// program does not have.
+    /// Returns the options that the key was made with, or `None` if it names a codec, a level or a
+    /// mount point that this program does not have.
     pub(crate) fn image_options(&self) -> Option<ImageOptions> {
         let gzip = (1..=9).map(|level| Compressor::Gzip { level });
         let zstd = (1..=22).map(|level| Compressor::Zstd { level });
@@ -93,12 +93,14 @@ impl Key {
         let compressor = all
             .chain([Compressor::None])
             .find(|compressor| compressor.to_string() == self.compressor)?;
+        let mount_points = self.mount_points.iter().map(|point| point.parse().ok());
         Some(ImageOptions {
             compressor,
             block_size: self.block_size,
             tails: self.tails,
             time: self.time,
             verity: self.verity,
+            mount_points: mount_points.collect::<Option<_>>()?,
         })
     }
 

@@ -36,8 +36,6 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         Ok(sizes) => lines.extend(of_sizes(sizes, &record)),
         Err(error) => lines.push(line("contents", &format!("not known: {error}"))),
     }
-    let points = key.mount_points.iter();
-    lines.extend(points.map(|point| format!("mount point {point}")));
     let value = json!({
         "path": output::path(&path),
         "record": render::record(&record),
@@ -125,6 +123,8 @@ fn of_record(record: &Record) -> Vec<String> {
         let value = format!("/.hpcc/{} {:o} {}", file.path, file.mode, file.digest);
         lines.push(line("injected", &value));
     }
+    let points = key.mount_points.iter();
+    lines.extend(points.map(|point| line("mount point", point)));
     lines
 }
 
