@@ -192,7 +192,12 @@ fn qemu_command_is_quoted_for_a_shell() {
     let file = path.to_str().unwrap().replace(',', ",,");
     let drive = format!("if=none,id=root,format=raw,readonly=on,file={file}");
     assert_eq!(after("-drive"), drive);
-    assert!(after("-append").contains("dm-mod.create=\"root,,,ro,0 "));
+    let line = after("-append");
+    assert!(
+        line.starts_with("console=ttyS0 reboot=t panic=-1 root=/dev/dm-0 "),
+        "{line}"
+    );
+    assert!(line.contains("dm-mod.create=\"root,,,ro,0 "), "{line}");
     assert!(words.contains(&"vhost-vsock-device,guest-cid=5"));
 
     // A shell reads the same words from the text.

@@ -11,9 +11,6 @@ use crate::boot_args::Root;
 use crate::subject::Subject;
 use crate::{render, subject};
 
-/// Console on the first serial port, and a machine that ends when its kernel panics.
-const APPEND: &str = "console=ttyS0 reboot=k panic=1";
-
 #[derive(Debug, ClapArgs)]
 #[command(
     group = ArgGroup::new("monitor").required(true),
@@ -51,7 +48,8 @@ pub(crate) struct VmConfig {
     vsock: Option<Vsock>,
     #[command(flatten)]
     root: Root,
-    /// Options of the kernel line in front of those for the root [default: console=ttyS0 reboot=k panic=1]
+    /// Options of the kernel line before those for the root [default: the serial console, and an end of the
+    /// machine when its kernel panics]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     append: Option<String>,
 }
@@ -67,7 +65,9 @@ pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
     let (path, _, record) = subject::open(global, &command.subject)?;
     let drive = command.drive_path.as_deref().unwrap_or(&path);
     let line = command.root.line(&record)?;
-    let append = command.append.as_deref().unwrap_or(APPEND);
+    let is_arm = record.key.platform.split('/').nth(1) == Some("arm64");
+    let append = command.append.as_deref();
+    let append = append.unwrap_or_else(|| default_append(command.qemu, is_arm));
     if append.contains(|c: char| c.is_control()) {
         return Err(UsageError("--append has a control character in it".to_owned()).into());
     }
@@ -81,7 +81,6 @@ pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
         let lines: Vec<_> = text.lines().map(str::to_owned).collect();
         return render::print(global, &config, &lines);
     }
-    let is_arm = record.key.platform.split('/').nth(1) == Some("arm64");
     let words = command.qemu(drive, &line, is_arm)?;
     let quoted: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     render::print(global, &json!(words), &[quoted.join(" ")])
@@ -177,6 +176,18 @@ impl VmConfig {
             None => {}
         }
         Ok(words)
+    }
+}
+
+/// Returns the options that give a machine a console and end it when its kernel panics.
+///
+/// Firecracker ends at a reset by the keyboard controller. QEMU's microvm has none, and with `-no-reboot` ends at a
+/// triple fault.
+fn default_append(is_qemu: bool, is_arm: bool) -> &'static str {
+    match (is_qemu, is_arm) {
+        (false, _) => "console=ttyS0 reboot=k panic=1",
+        (true, false) => "console=ttyS0 reboot=t panic=-1",
+        (true, true) => "console=ttyAMA0 panic=-1",
     }
 }
 
