@@ -218,6 +218,9 @@ mod tests {
                 tails: false,
                 time: 7,
                 verity: true,
+                mount_points: ["/data", "/etc/resolv.conf:file"]
+                    .map(|point| point.parse().unwrap())
+                    .into(),
             };
             let mut key = Key::new(
                 digest.clone(),
