@@ -41,7 +41,7 @@ fn assert_clean(what: &str, output: &Output) -> (String, String) {
     (stdout, stderr)
 }
 
-/// Runs with and without `-v` and `--json`; returns stdout as JSON, `null` where it failed, and stderr.
+/// Runs with and without `-v` and `--json`; returns stdout as JSON, `null` where it failed, and stderr as text.
 #[track_caller]
 fn run<A: AsRef<OsStr>>(place: &Place, arguments: &[A]) -> (Value, String) {
     let mut last = (Value::Null, String::new());
@@ -59,12 +59,16 @@ fn run<A: AsRef<OsStr>>(place: &Place, arguments: &[A]) -> (Value, String) {
             matches!(output.status.code(), Some(0..=2)),
             "{what}: {output:?}"
         );
-        if more == ["--json"] {
-            let json = match stdout.is_empty() {
-                true => Value::Null,
-                false => serde_json::from_str(&stdout).unwrap(),
-            };
-            last = (json, stderr);
+        if more.is_empty() {
+            last.1 = stderr;
+        } else if more == ["--json"] {
+            if !stdout.is_empty() {
+                last.0 = serde_json::from_str(&stdout).unwrap();
+            }
+            for line in stderr.lines() {
+                let line: Value = serde_json::from_str(line).unwrap();
+                assert!(line["message"].is_string(), "{what}: {line}");
+            }
         }
     }
     last

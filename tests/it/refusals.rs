@@ -41,10 +41,21 @@ fn reference(registry: &Registry) -> String {
     format!("{}/team/image:latest", registry.addr())
 }
 
+/// Exit 75, because the failure may pass by itself; otherwise as [`assert_refused`].
+#[track_caller]
+fn assert_refused_for_now(place: &Place, outcome: &Outcome, words: &[&str]) {
+    assert_exit(75, place, outcome, words);
+}
+
 /// Exit 1, one line on stderr that holds every one of the words, and an empty cache.
 #[track_caller]
 fn assert_refused(place: &Place, outcome: &Outcome, words: &[&str]) {
-    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    assert_exit(1, place, outcome, words);
+}
+
+#[track_caller]
+fn assert_exit(code: i32, place: &Place, outcome: &Outcome, words: &[&str]) {
+    assert_eq!(outcome.status, Some(code), "{outcome:#?}");
     assert_eq!(outcome.stdout, "");
     let errors: Vec<_> = outcome
         .stderr
@@ -157,7 +168,7 @@ fn a_registry_that_cannot_be_reached() {
     drop(listener);
     let place = Place::new();
     let outcome = place.pull(&format!("{address}/team/image:latest"), &[]);
-    assert_refused(&place, &outcome, &[&address.to_string(), "refused"]);
+    assert_refused_for_now(&place, &outcome, &[&address.to_string(), "refused"]);
 }
 
 #[test]
@@ -206,7 +217,7 @@ fn a_blob_that_ends_early() {
     registry.inject(Fault::on("/blobs/", Action::Truncate(1000)));
     let place = Place::new();
     let outcome = place.pull(&reference(&registry), &["--digest", &digest]);
-    assert_refused(&place, &outcome, &["sha256:", &registry.addr().to_string()]);
+    assert_refused_for_now(&place, &outcome, &["sha256:", &registry.addr().to_string()]);
 }
 
 #[test]
@@ -316,7 +327,7 @@ fn contradicting_arguments_are_usage_errors() {
             "--agent-amd64",
             "agent",
         ],
-        &["path", "../../etc/passwd"],
+        &["path", "sha256:short"],
         &[
             "pull",
             "image",

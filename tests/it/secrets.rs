@@ -129,7 +129,10 @@ fn credentials_of_mirrors_and_proxies_are_not_repeated() {
         command.args(["-v", "pull", "reg.invalid/x", "--agent", "agent"]);
         command.args(["--plain-http", "reg.invalid"]);
         let refused = outcome(command.env("HTTP_PROXY", proxy));
-        assert_eq!(refused.status, Some(1), "{proxy}: {refused:?}");
+        assert!(
+            matches!(refused.status, Some(1 | 75)),
+            "{proxy}: {refused:?}"
+        );
         assert!(!refused.stderr.contains(SECRET), "{refused:?}");
     }
 }

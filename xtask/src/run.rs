@@ -67,9 +67,9 @@ pub(crate) fn progress() -> Progress {
                 image.platform
             );
         }
-        Event::LayerDone { layer } => println!("   layer {}: verified", layer + 1),
-        Event::Sealing => println!("   names settled, writing the tables"),
-        Event::Publishing => println!("   every proof in hand, syncing and publishing"),
+        Event::LayerDone { layer } => println!("   {layer}: verified"),
+        Event::Sealing { .. } => println!("   names settled, writing the tables"),
+        Event::Syncing { .. } => println!("   every proof in hand, syncing and publishing"),
         _ => {}
     })
 }

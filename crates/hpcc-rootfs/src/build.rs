@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ociget::{Digest, Request};
+use ociget::{Digest, Request, SourceSpec};
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use tracing::{Instrument as _, Span};
@@ -10,6 +10,7 @@ use tracing::{Instrument as _, Span};
 use crate::artifact::Record;
 use crate::error::Error;
 use crate::options::Options;
+use crate::progress::Event;
 use crate::pull::{self, Destination};
 use crate::regular_file;
 use crate::staging::Staging;
@@ -67,6 +68,10 @@ async fn in_span(
     check_output(&path).map_err(failed)?;
     let supplies = pull::supplies(options).await?;
     let source = pull::source(&request, directory, options)?;
+    options.progress.tell(&Event::Resolving {
+        image: &ociget::printable::redacted(image),
+        is_remote: matches!(request.spec(), SourceSpec::Registry(_)),
+    });
     let image = pull::resolve(&*source, request.pin(), options).await?;
     let digest = image.identity.get().clone();
     span.record("digest", tracing::field::display(&digest));

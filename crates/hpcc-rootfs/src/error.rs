@@ -1,5 +1,7 @@
 //! Why an image did not become an artifact, by whose fault it is.
 
+pub(crate) mod kind;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -448,7 +450,14 @@ mod tests {
             };
             let (value, max) = (8, 7);
             Error::from(flatten::Error::Layer {
-                layer: flatten::LayerName { index: 0, diff_id },
+                layer: flatten::LayerName {
+                    index: 0,
+                    spec: Box::new(flatten::LayerSpec {
+                        size: 7,
+                        diff_id,
+                        blob: None,
+                    }),
+                },
                 source: layer::Error::Limit {
                     at,
                     what,

@@ -58,6 +58,7 @@ mod store;
 mod summary;
 pub mod tables;
 mod timings;
+mod units;
 mod untrusted;
 
 pub use artifact::{
@@ -71,10 +72,11 @@ pub use boot::{
 pub use build::{Built, build, check_host_files};
 pub use candidate::Candidate;
 pub use error::Error;
+pub use error::kind::ErrorKind;
 pub use evidence::{EvidenceError, attest};
 pub use guest::BOOT_ARGS;
 pub use options::{Agents, Injection, Options, SpoolOptions, StoreOptions};
-pub use progress::{Event, Progress};
+pub use progress::{Event, ImageLayer, Progress};
 pub use rebuild::{Rebuilt, rebuild};
 pub use sqfs_writer::Compressor;
 pub use staging::FsVerity;
@@ -84,4 +86,5 @@ pub use store::{
 };
 pub use summary::{Reuse, Summary};
 pub use timings::{Stage, Timings};
+pub use units::{ShortDigest, Size};
 pub use untrusted::Untrusted;

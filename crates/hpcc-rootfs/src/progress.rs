@@ -1,54 +1,130 @@
-//! What a build tells while it runs.
+//! What a build reports while it runs.
 
 use std::fmt;
 use std::sync::Arc;
 
 use ociget::{Descriptor, Digest, Image};
 
-/// Something that happened. Layers are counted from 0, the oldest.
+use crate::units::{ShortDigest, Size};
+
+/// Something that happened.
+///
+/// The stages of a build follow each other: [`Resolving`](Self::Resolving), [`Resolved`](Self::Resolved), the events of
+/// layers, [`Sealing`](Self::Sealing), [`Syncing`](Self::Syncing), [`Publishing`](Self::Publishing). A build whose
+/// artifact exists ends after the first. Builds of several images may report at the same time; each event says which
+/// image it is about.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
+    /// The source is about to be asked what the reference stands for.
+    Resolving {
+        /// The reference as it was given, without credentials.
+        image: &'a str,
+        /// Whether the source is a registry, so that silence is the network's.
+        is_remote: bool,
+    },
     /// The reference was resolved and its manifest and config verified.
     Resolved {
         /// What it resolved to.
         image: &'a Image,
     },
-    /// An artifact is there and can't be used: it will be replaced.
+    /// An artifact exists and cannot be used: it will be replaced.
     Outdated {
-        /// Whose artifact.
+        /// Identity of the image whose artifact it is.
         digest: &'a Digest,
         /// What is wrong with it, for people.
         because: &'a str,
     },
     /// Another process builds or removes the artifact; this one waits for it.
     Waiting {
-        /// Whose artifact.
+        /// Identity of the image whose artifact it is.
         digest: &'a Digest,
+    },
+    /// An earlier build left what is needed of the layer. Its blob is fetched only if that turns out to be wrong.
+    LayerReused {
+        /// The layer.
+        layer: ImageLayer<'a>,
     },
     /// A layer's blob is being fetched: the first time, or again from its beginning.
     LayerStarted {
-        /// Which one.
-        layer: usize,
-        /// Its media type, size and digest.
-        descriptor: &'a Descriptor,
+        /// The layer.
+        layer: ImageLayer<'a>,
     },
-    /// More of it arrived.
+    /// More of a layer's blob arrived.
     LayerBytes {
-        /// Which one.
-        layer: usize,
-        /// How many bytes more.
+        /// The layer.
+        layer: ImageLayer<'a>,
+        /// Number of bytes that arrived since the last event.
         bytes: u64,
     },
-    /// All of it arrived and is what its digest says.
+    /// The build has no room for more of the layer's blob. The source is not asked for bytes until
+    /// [`LayerResumed`](Self::LayerResumed), so its silence is no fault.
+    LayerHeld {
+        /// The layer.
+        layer: ImageLayer<'a>,
+    },
+    /// The build asks the source for more of the layer's blob again.
+    LayerResumed {
+        /// The layer.
+        layer: ImageLayer<'a>,
+    },
+    /// All of a layer's blob arrived, and its digest is the expected one.
     LayerDone {
-        /// Which one.
-        layer: usize,
+        /// The layer.
+        layer: ImageLayer<'a>,
     },
     /// Every layer is flattened; the tables of the image are being written.
-    Sealing,
+    Sealing {
+        /// Identity of the image.
+        image: &'a Digest,
+    },
     /// The file is complete and is being made durable.
-    Publishing,
+    Syncing {
+        /// Identity of the image.
+        image: &'a Digest,
+    },
+    /// The file is durable and gets its name.
+    Publishing {
+        /// Identity of the image.
+        image: &'a Digest,
+    },
+}
+
+/// A layer of an image, by the words that errors, logs and progress name it with.
+///
+/// Its text is `layer 3 of 7 (sha256:0123456789ab, 12.3M)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImageLayer<'a> {
+    /// Identity of the image.
+    pub image: &'a Digest,
+    /// The layer's number, from 1, the oldest.
+    pub number: usize,
+    /// Number of layers that the image has.
+    pub of: usize,
+    /// Media type, size and digest of its blob.
+    pub descriptor: &'a Descriptor,
+}
+
+impl<'a> ImageLayer<'a> {
+    /// The layer with that index, from 0, the oldest; `None` if the image has fewer.
+    pub(crate) fn of(image: &'a Image, index: usize) -> Option<Self> {
+        Some(Self {
+            image: image.identity.get(),
+            number: index + 1,
+            of: image.layers.len(),
+            descriptor: &image.layers.get(index)?.descriptor,
+        })
+    }
+}
+
+impl fmt::Display for ImageLayer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { number, of, .. } = self;
+        let digest = ShortDigest(&self.descriptor.digest);
+        let size = Size(self.descriptor.size);
+        write!(f, "layer {number} of {of} ({digest}, {size})")
+    }
 }
 
 /// A callback for [`Event`]s, called from several threads; it should return quickly.

@@ -21,7 +21,7 @@ use crate::flatten::{self, KnownLayer, LayerSource, LayerSpec, Layers, Proof};
 use crate::guest::{self, Furnished, HashedSupplies, Supplies};
 use crate::layer::{self, Stream};
 use crate::options::Options;
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, ImageLayer, Progress};
 use crate::recall::{Documents, Plan, Recorder, Spool};
 use crate::spool::ArchiveSpool;
 use crate::staging::{StagedFile, Staging, Stop};
@@ -151,6 +151,10 @@ pub(crate) async fn pull(
         };
         move || assemble(&image, recipe, layers, staged, spool, stop)
     });
+    let reused = (0..image.layers.len()).filter(|layer| known(*layer));
+    for layer in reused.filter_map(|layer| ImageLayer::of(&image, layer)) {
+        options.progress.tell(&Event::LayerReused { layer });
+    }
     let downloads = feed::serve(requests, source, &image, &options.progress);
     let (served, assembled) = tokio::join!(downloads, assembly);
     // A broken download also fails the assembly; the download knows why.
@@ -170,7 +174,6 @@ pub(crate) async fn pull(
     let remembered = |proof: &&Proof| matches!(proof, Proof::Remembered(_));
     let reused = assembled.proofs.iter().filter(remembered).count();
     let proofs = Proofs::collect(&image, served.proofs, assembled.proofs)?;
-    options.progress.tell(&Event::Publishing);
     let mut summary = assembled.summary;
     if let Some(plan) = plan {
         summary.reuse = Reuse {
@@ -179,13 +182,17 @@ pub(crate) async fn pull(
             sources: plan.sources(),
         };
     }
+    let progress = options.progress.clone();
     let record = tokio::task::spawn_blocking(move || {
         let publishing = Instant::now();
         let Some(name) = name else {
             let record = assembled.artifact.record().clone();
             return Ok((record, publishing.elapsed()));
         };
-        let published = assembled.artifact.publish(&name, &proofs);
+        let image = image.identity.get();
+        progress.tell(&Event::Syncing { image });
+        let durable = || progress.tell(&Event::Publishing { image });
+        let published = assembled.artifact.publish(&name, &proofs, durable);
         let record = published.map_err(|error| Error::store("publish to", &directory, error))?;
         if let (Some(recall), Some(name)) = (assembled.recall, recall_name)
             && let Err(error) = recall.publish_carelessly(&name)
@@ -310,7 +317,8 @@ fn assemble(
     let flattened = flatten::flatten(&layers, &mut source, &mut recorder, &recipe.flatten)?;
     let reading = reading.elapsed();
 
-    recipe.progress.tell(&Event::Sealing);
+    let identity = image.identity.get();
+    recipe.progress.tell(&Event::Sealing { image: identity });
     let sealing = Instant::now();
     let mut tree = flattened.tree;
     let Furnished {
@@ -378,6 +386,7 @@ fn layer_spec(layer: &ociget::Layer) -> LayerSpec {
     LayerSpec {
         size: layer.descriptor.size,
         diff_id: layer.diff_id.clone(),
+        blob: Some(layer.descriptor.digest.clone()),
     }
 }
 

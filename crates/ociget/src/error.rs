@@ -1,5 +1,6 @@
 //! What can go wrong, by whose fault it is.
 
+mod hint;
 pub(crate) mod kind;
 
 use std::fmt;

@@ -18,6 +18,14 @@ pub enum Event<'a> {
         /// How many bytes more.
         bytes: u64,
     },
+    /// A host answered, whatever it said. Until then a request may be silent for as long as
+    /// [`Options::stall_timeout`](crate::Options::stall_timeout).
+    Answered {
+        /// URL that answered, without query.
+        url: &'a str,
+        /// HTTP status.
+        status: u16,
+    },
     /// Something failed that may pass, and is tried again after a pause.
     Retry {
         /// What was asked for, without query.

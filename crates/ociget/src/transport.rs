@@ -182,7 +182,12 @@ impl Transport {
                 return Err(trouble::of_connecting(request, url, &way, error));
             }
         };
-        tracing::debug!(status = response.status().as_u16(), "answer");
+        let status = response.status().as_u16();
+        tracing::debug!(status, "answer");
+        self.progress.tell(&Event::Answered {
+            url: &target::shown(url),
+            status,
+        });
         if let Some(proxy) = forwarder
             && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
         {

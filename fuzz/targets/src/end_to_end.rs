@@ -64,6 +64,7 @@ fn image(layers: &[Vec<Item>], first: u8, second: u8) -> Vec<u8> {
         .map(|(tar, blob)| LayerSpec {
             size: blob.len() as u64,
             diff_id: DiffId(Digest::of(tar)),
+            blob: None,
         })
         .collect();
     let mut writer = DataWriter::new(Vec::new(), &options(second)).unwrap();

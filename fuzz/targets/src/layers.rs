@@ -25,6 +25,7 @@ pub fn check(input: &[u8]) {
         .map(|blob| LayerSpec {
             size: blob.len() as u64,
             diff_id: DiffId(Digest::of(blob)),
+            blob: None,
         })
         .collect();
     let mut options = Options::default();

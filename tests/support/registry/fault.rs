@@ -49,6 +49,13 @@ pub enum Action {
         /// How long each byte takes.
         every: Duration,
     },
+    /// A piece of so many bytes at a time with a pause before each.
+    Throttle {
+        /// How many bytes.
+        piece: u64,
+        /// How long each piece takes.
+        every: Duration,
+    },
     /// Sends the body again and again, without a length and without an end.
     Endless,
     /// Answers a range with the whole body and 200.

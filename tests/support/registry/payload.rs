@@ -29,8 +29,10 @@ pub(super) struct Payload {
     /// Where the connection is cut.
     cut: Option<u64>,
     stall: Option<(u64, Duration)>,
-    /// From where on bytes come one at a time, and how long each takes.
+    /// From where on bytes come in small pieces, and how long each takes.
     drip: Option<(u64, Duration)>,
+    /// Bytes of such a piece.
+    piece: u64,
     /// Begins again at its end.
     endless: bool,
     waiting: Option<Pin<Box<Sleep>>>,
@@ -46,6 +48,7 @@ impl Payload {
             cut: None,
             stall: None,
             drip: None,
+            piece: 1,
             endless: false,
             waiting: None,
         }
@@ -77,6 +80,11 @@ impl Payload {
         self.drip = Some((position, every));
     }
 
+    pub(super) fn throttle(&mut self, piece: u64, every: Duration) {
+        self.drip = Some((0, every));
+        self.piece = piece.max(1);
+    }
+
     pub(super) fn go_on_forever(&mut self) {
         self.endless = true;
     }
@@ -93,7 +101,11 @@ impl Payload {
             self.stall.map(|(at, _)| at),
             self.drip.map(|(at, _)| at),
         ];
-        let most = if self.drips().is_some() { 1 } else { CHUNK };
+        let most = if self.drips().is_some() {
+            self.piece
+        } else {
+            CHUNK
+        };
         let mut end = self.to.min(self.from + most);
         for stop in stops.into_iter().flatten() {
             if stop > self.from {

@@ -165,6 +165,7 @@ fn serve(
         Some(Action::Truncate(at)) => payload.cut_at(at),
         Some(Action::Corrupt(at)) => payload.corrupt_at(at),
         Some(Action::Stall { at, time }) => payload.stall_at(at, time),
+        Some(Action::Throttle { piece, every }) => payload.throttle(piece, every),
         Some(Action::Drip { at, every }) => payload.drip_at(at, every),
         Some(Action::Endless) => payload.go_on_forever(),
         Some(Action::ContentLength(lie)) => {

@@ -65,7 +65,7 @@ impl Outcome {
         };
         let signal = self.status.signal();
         (signal.is_some() && signal != sent)
-            || !matches!(self.status.code(), None | Some(0..=2 | 143))
+            || !matches!(self.status.code(), None | Some(0..=2 | 75 | 143))
             || self.stderr.contains("panicked")
     }
 }

@@ -18,6 +18,7 @@ impl Archive {
         self.specs.push(LayerSpec {
             size: blob.len() as u64,
             diff_id: DiffId(Digest::of(tar)),
+            blob: None,
         });
         self.blobs.push(blob);
     }

@@ -133,9 +133,14 @@ pub(crate) struct SealedArtifact {
 
 impl SealedArtifact {
     /// Makes it durable and gives it its name. The proofs are arguments so that nothing can be
-    /// published that was not verified.
-    pub(crate) fn publish(self, name: &OsStr, _proofs: &impl Proofs) -> io::Result<Record> {
-        self.staged.publish(name)?;
+    /// published that was not verified. Calls `durable` between the two.
+    pub(crate) fn publish(
+        self,
+        name: &OsStr,
+        _proofs: &impl Proofs,
+        durable: impl FnOnce(),
+    ) -> io::Result<Record> {
+        self.staged.publish_noting(name, durable)?;
         Ok(self.record)
     }
 

@@ -133,7 +133,7 @@ fn inflate(
     chunk: usize,
     output: Output<'_>,
 ) -> Result<Verified<DiffId>, Stopped> {
-    let LayerSpec { size, diff_id } = spec;
+    let LayerSpec { size, diff_id, .. } = spec;
     let meter = &output.meters.inflate;
     let admit = Box::new(move |window| turn.wait(window));
     let messages = output.messages;

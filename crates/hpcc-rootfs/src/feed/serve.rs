@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::meter::{Meter, Meters, Spent};
 use super::request::Request;
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, ImageLayer, Progress};
 
 /// What the blocking end asks for.
 pub(crate) struct Requests {
@@ -101,12 +101,12 @@ async fn download(
 ) -> Result<(usize, End), Error> {
     let Request { layer, chunks } = request;
     let unwanted = Ok((layer, End::Unwanted));
-    let Some(descriptor) = image.layers.get(layer).map(|layer| &layer.descriptor) else {
+    let Some(named) = ImageLayer::of(image, layer) else {
         return unwanted;
     };
-    progress.tell(&Event::LayerStarted { layer, descriptor });
+    progress.tell(&Event::LayerStarted { layer: named });
     let mut blob = tokio::select! {
-        blob = source.blob(descriptor) => blob?,
+        blob = source.blob(named.descriptor) => blob?,
         () = chunks.closed() => return unwanted,
     };
     loop {
@@ -120,17 +120,28 @@ async fn download(
         let Some(bytes) = chunk else { break };
         meter.bytes(bytes.len());
         progress.tell(&Event::LayerBytes {
-            layer,
+            layer: named,
             bytes: bytes.len() as u64,
         });
         let offered = Instant::now();
-        if !chunks.data(bytes).await {
+        let mut offer = std::pin::pin!(chunks.data(bytes));
+        let is_wanted = tokio::select! {
+            biased;
+            is_wanted = &mut offer => is_wanted,
+            () = std::future::ready(()) => {
+                progress.tell(&Event::LayerHeld { layer: named });
+                let is_wanted = offer.await;
+                progress.tell(&Event::LayerResumed { layer: named });
+                is_wanted
+            }
+        };
+        if !is_wanted {
             return Ok((layer, End::Unfinished(blob)));
         }
         meter.add(Spent::Blocked, offered.elapsed());
     }
     let proof = blob.finish().await?;
     chunks.verified();
-    progress.tell(&Event::LayerDone { layer });
+    progress.tell(&Event::LayerDone { layer: named });
     Ok((layer, End::Verified(proof)))
 }

@@ -56,6 +56,7 @@ fn image() -> (Vec<Vec<u8>>, Vec<LayerSpec>) {
         specs.push(LayerSpec {
             size: blob.len() as u64,
             diff_id: DiffId(Digest::of(&tar)),
+            blob: None,
         });
         blobs.push(blob);
     }

@@ -27,7 +27,7 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn name(&self) -> LayerName {
-        LayerName::new(self.index, &self.spec.diff_id)
+        LayerName::new(self.index, self.spec)
     }
 
     pub(super) fn known(&self, source: std::io::Error) -> Error {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use ociget::DiffId;
-
+use super::layers::LayerSpec;
 use crate::layer::{self, Limit, Measure};
+use crate::units::{ShortDigest, Size};
 
 /// Why an image could not be flattened.
 #[derive(Debug, thiserror::Error)]
@@ -76,23 +76,30 @@ pub enum Error {
 pub struct LayerName {
     /// Its index; 0 is the oldest.
     pub index: usize,
-    /// What it decompresses to.
-    pub diff_id: DiffId,
+    /// Digests and size.
+    pub spec: Box<LayerSpec>,
 }
 
 impl LayerName {
-    pub(super) fn new(index: usize, diff_id: &DiffId) -> Self {
+    pub(super) fn new(index: usize, spec: &LayerSpec) -> Self {
         Self {
             index,
-            diff_id: diff_id.clone(),
+            spec: Box::new(spec.clone()),
         }
     }
 }
 
 impl fmt::Display for LayerName {
-    /// People count from one.
+    /// People count from one. The digest is that of the blob, as registries and progress have it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "layer {} ({})", self.index + 1, self.diff_id)
+        let (number, size) = (self.index + 1, Size(self.spec.size));
+        match &self.spec.blob {
+            Some(blob) => write!(f, "layer {number} ({}, {size})", ShortDigest(blob)),
+            None => {
+                let diff_id = ShortDigest(&self.spec.diff_id.0);
+                write!(f, "layer {number} (diff ID {diff_id}, {size})")
+            }
+        }
     }
 }
 

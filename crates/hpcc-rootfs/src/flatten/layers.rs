@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use ociget::DiffId;
+use ociget::{DiffId, Digest};
 
 use super::known::KnownLayer;
 use crate::layer::{self, Limits, Stream};
@@ -14,6 +14,8 @@ pub struct LayerSpec {
     pub size: u64,
     /// What it decompresses to, as the image config has it.
     pub diff_id: DiffId,
+    /// Digest of the blob, for messages; `None` if nobody knows it.
+    pub blob: Option<Digest>,
 }
 
 /// The layers of an image, oldest first, and what they may cost.
@@ -35,7 +37,7 @@ impl Layers<'_> {
         layer: usize,
         blob: impl Read + 'b,
     ) -> Result<Stream<'b>, layer::Error> {
-        let Some(LayerSpec { size, diff_id }) = self.specs.get(layer) else {
+        let Some(LayerSpec { size, diff_id, .. }) = self.specs.get(layer) else {
             return Err(layer::Error::Source(io::ErrorKind::NotFound.into()));
         };
         Stream::open(blob, *size, diff_id.clone(), self.limits)

@@ -100,7 +100,7 @@ pub fn flatten<S: BodySink>(
     for (layer, spec) in layers.specs.iter().enumerate() {
         check().map_err(Error::Stopped)?;
         if let Some(changes) = lists.pop() {
-            let name = || LayerName::new(layer, &spec.diff_id);
+            let name = || LayerName::new(layer, spec);
             applier
                 .layer(changes)
                 .map_err(|problem| problem.at(name()))?;

@@ -244,19 +244,26 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Makes the file durable, then gives it its name, replacing what had it, then makes the name
-    /// durable.
+    /// Makes the file durable, then calls `durable` and gives the file its name, replacing what had it, then makes
+    /// the name durable.
     ///
     /// # Errors
     /// Whatever the system says. Unless it was the last step, the name is what it was before. If it
     /// was, the file is there and complete, and might be gone after a power cut.
-    pub(crate) fn publish(mut self, name: &OsStr) -> io::Result<()> {
+    pub(crate) fn publish_noting(mut self, name: &OsStr, durable: impl FnOnce()) -> io::Result<()> {
         self.permit()?;
         self.staging.files.sync(&self.file)?;
         self.protect()?;
+        durable();
         self.rename(name)?;
         self.staging.files.sync_directory(&self.directory)?;
         Ok(())
+    }
+
+    /// As [`publish_noting`](Self::publish_noting), for tests that need no notice.
+    #[cfg(test)]
+    pub(crate) fn publish(self, name: &OsStr) -> io::Result<()> {
+        self.publish_noting(name, || {})
     }
 
     /// The same for what may be lost in a crash, and is recognized if it is torn.

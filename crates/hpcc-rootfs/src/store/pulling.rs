@@ -157,6 +157,10 @@ impl Store {
             false => pull::source(&request, self.directory(), self.options())?,
         };
         let source = Recording::new(&*network);
+        self.options().progress.tell(&Event::Resolving {
+            image: &ociget::printable::redacted(&text),
+            is_remote: matches!(request.spec(), SourceSpec::Registry(_)),
+        });
         let stop = Stop::default();
         let _stop = stop.on_drop();
         let supplies = self.open_supplies(&stop)?;

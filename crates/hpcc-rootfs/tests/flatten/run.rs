@@ -78,6 +78,7 @@ pub(crate) fn spec(blob: &[u8]) -> LayerSpec {
     LayerSpec {
         size: blob.len() as u64,
         diff_id: DiffId(Digest::of(blob)),
+        blob: None,
     }
 }
 

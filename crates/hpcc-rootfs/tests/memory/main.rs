@@ -48,6 +48,7 @@ fn image(layers: Vec<Tar>, limit: u64) -> (Result<u64, Error>, u64) {
         .map(|blob| LayerSpec {
             size: blob.len() as u64,
             diff_id: DiffId(Digest::of(blob)),
+            blob: None,
         })
         .collect();
     let mut source = Blobs(blobs);

@@ -20,8 +20,10 @@ use crate::injection;
 use crate::limits::LimitArgs;
 use crate::link::Link;
 use crate::list::List;
+use crate::logging::LogArgs;
 use crate::network::NetworkArgs;
 use crate::path::PathOf;
+use crate::progress::Wishes;
 pub(crate) use crate::quantity::{duration, size};
 use crate::rebuild::RebuildArgs;
 use crate::requires::Requires;
@@ -55,7 +57,7 @@ pub(crate) struct Args {
 }
 
 /// Headings of options: of all commands, of what goes into an image, and of the store.
-const GLOBAL: &str = "Options of all commands";
+pub(crate) const GLOBAL: &str = "Options of all commands";
 const CONTENT: &str = "Content options";
 const STORE: &str = "Store options";
 
@@ -75,11 +77,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Say more about what happens
-    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    #[arg(short, long, global = true, overrides_with = "verbose", help_heading = GLOBAL)]
     pub(crate) verbose: bool,
     /// Say nothing but results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -310,6 +314,16 @@ enum Codec {
 pub(crate) struct UsageError(pub(crate) String);
 
 impl Global {
+    /// What progress depends on.
+    pub(crate) fn wishes(&self) -> Wishes {
+        Wishes {
+            mode: self.log.progress,
+            json: self.json,
+            quiet: self.quiet,
+            verbose: self.verbose,
+        }
+    }
+
     /// The directory of the store.
     fn directory(&self) -> anyhow::Result<PathBuf> {
         if let Some(directory) = &self.cache_dir {

@@ -7,10 +7,12 @@ mod args;
 mod attest;
 mod boot_args;
 mod build;
+mod columns;
 mod completions;
 mod config;
 mod df;
 mod doctor;
+mod failure;
 mod fs_verity;
 mod gc;
 mod injection;
@@ -18,13 +20,15 @@ mod inspect;
 mod limits;
 mod link;
 mod list;
+mod logging;
 mod network;
 mod output;
 mod path;
+mod progress;
 mod pull;
 mod quantity;
-mod reference;
 mod rebuild;
+mod reference;
 mod render;
 mod requires;
 mod rm;
@@ -44,29 +48,25 @@ use args::{Args, Command};
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(terminal::panicked));
+    terminal::guess_language(std::env::args_os());
     let args = match config::parse() {
         Ok(args) => args,
         // Help, the version, and usage errors, which have exit code 2.
         Err(error) => return usage::print(error),
     };
-    match run(&args) {
+    terminal::speak(&args.global);
+    logging::start();
+    let outcome = run(&args);
+    if output::is_closed() {
+        return ExitCode::from(failure::CLOSED_PIPE);
+    }
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_usage(&error) => {
-            terminal::error(&error);
-            ExitCode::from(2)
-        }
         Err(error) => {
             terminal::error(&error);
-            ExitCode::FAILURE
+            ExitCode::from(failure::exit_code(&error))
         }
     }
-}
-
-fn is_usage(error: &anyhow::Error) -> bool {
-    error.is::<args::UsageError>()
-        || error
-            .downcast_ref::<hpcc_rootfs::Error>()
-            .is_some_and(hpcc_rootfs::Error::is_usage)
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

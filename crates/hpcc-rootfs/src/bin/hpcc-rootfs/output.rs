@@ -3,13 +3,21 @@
 //! Much of what is printed was chosen by others: by an image, a registry, a file in the store, or the
 //! environment. Two layers keep it from a terminal's interpreter. A line is made printable as a whole, so
 //! that no value in it can begin another line. Whatever is written then passes through [`Output`], which
-//! lets only newlines, tabs and printable characters through. Progress bars alone are drawn by their
-//! library, from text that is made printable before.
+//! lets only newlines, tabs and printable characters through. The lines of the progress alone stand between
+//! control sequences, which `screen` writes around text that is made printable before.
+
+mod screen;
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ociget::printable;
+use serde::Serialize;
+
+use crate::signals;
+use screen::Screen;
 
 /// How [`Output`] writes a character that must not reach a terminal.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +29,123 @@ pub(crate) enum Notation {
     Json,
 }
 
-/// Writes one line to stderr. A closed stderr is no reason to fail.
+/// What is drawn on stderr. Its lock also keeps lines of several threads apart.
+static SCREEN: Mutex<Screen> = Mutex::new(Screen::new());
+/// Whether the last line was written, below which nothing is drawn.
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+/// Whether nobody reads stdout or stderr any more.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Writes one line to stderr, above the progress. If nobody reads stderr any more, the program ends.
 pub(crate) fn say(line: &str) {
-    let _ = write_line(&mut Output::new(io::stderr().lock(), Notation::Text), line);
+    let written = write_line_to_stderr(line);
+    end_if_closed(&written);
+}
+
+/// Writes a record to stderr, above the progress: a line of text, or an object of JSON that is serialized.
+pub(crate) fn say_record(record: &str, is_json: bool) {
+    let written = match is_json {
+        true => write_above(Notation::Json, |output| writeln!(output, "{record}")),
+        false => write_line_to_stderr(record),
+    };
+    end_if_closed(&written);
+}
+
+/// Writes one line to stderr, as the last of the program. A closed stderr changes nothing.
+pub(crate) fn say_at_the_end(line: &str) {
+    IS_OVER.store(true, Ordering::Relaxed);
+    erase();
+    let _ = write_line_to_stderr(line);
+}
+
+/// Writes one object to stderr, as a line of JSON. If nobody reads stderr any more, the program ends.
+pub(crate) fn say_json(value: &impl Serialize) {
+    let written = write_json_to_stderr(value);
+    end_if_closed(&written);
+}
+
+/// Writes one object to stderr, as the last of the program. A closed stderr changes nothing.
+pub(crate) fn say_json_at_the_end(value: &impl Serialize) {
+    IS_OVER.store(true, Ordering::Relaxed);
+    erase();
+    let _ = write_json_to_stderr(value);
+}
+
+/// Removes the lines that are drawn on stderr.
+pub(crate) fn erase() {
+    let erased = screen().erase();
+    let _ = note_closed(io::stderr().lock().write_all(erased.as_bytes()));
+}
+
+/// Replaces the lines that are drawn on stderr, which must fit the window.
+pub(crate) fn draw(lines: &[String]) {
+    let mut screen = screen();
+    if IS_OVER.load(Ordering::Relaxed) {
+        return;
+    }
+    let drawn = screen.draw(lines.iter().map(printable::text).collect());
+    let written = io::stderr().lock().write_all(drawn.as_bytes());
+    drop(screen);
+    end_if_closed(&written);
+}
+
+/// Whether nobody reads stdout or stderr any more, as far as that was noticed.
+pub(crate) fn is_closed() -> bool {
+    IS_CLOSED.load(Ordering::Relaxed)
+}
+
+/// Columns and rows of the terminal that stderr is, if it is one and tells.
+pub(crate) fn window() -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+    let is_known = size.ws_col > 0 && size.ws_row > 0;
+    is_known.then(|| (size.ws_col.into(), size.ws_row.into()))
+}
+
+fn screen() -> MutexGuard<'static, Screen> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write_line_to_stderr(line: &str) -> io::Result<()> {
+    write_above(Notation::Text, |output| write_line(output, line))
+}
+
+fn write_json_to_stderr(value: &impl Serialize) -> io::Result<()> {
+    write_above(Notation::Json, |output| {
+        serde_json::to_writer(&mut *output, value)?;
+        writeln!(output)
+    })
+}
+
+/// Writes above the lines that are drawn, all at once.
+fn write_above(
+    notation: Notation,
+    write: impl FnOnce(&mut Output<&mut Vec<u8>>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut text = Vec::new();
+    write(&mut Output::new(&mut text, notation))?;
+    let screen = screen();
+    let (before, after) = screen.around();
+    let all = [before.as_bytes(), &text, after.as_bytes()].concat();
+    note_closed(io::stderr().lock().write_all(&all))
+}
+
+/// Remembers that nobody reads a stream any more.
+fn note_closed<T>(written: io::Result<T>) -> io::Result<T> {
+    if let Err(error) = &written
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        IS_CLOSED.store(true, Ordering::Relaxed);
+    }
+    written
+}
+
+fn end_if_closed(written: &io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() == io::ErrorKind::BrokenPipe
+    {
+        IS_CLOSED.store(true, Ordering::Relaxed);
+        signals::unread();
+    }
 }
 
 /// Returns stdout.
@@ -97,7 +219,7 @@ impl<W: Write> Write for Output<W> {
         // Listings of millions of names are of nothing else.
         let is_plain = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
         if self.held.is_empty() && bytes.iter().all(is_plain) {
-            self.inner.write_all(bytes)?;
+            note_closed(self.inner.write_all(bytes))?;
             return Ok(bytes.len());
         }
         let mut all = std::mem::take(&mut self.held);
@@ -117,12 +239,12 @@ impl<W: Write> Write for Output<W> {
                 safe.push_str(&printable::bytes(invalid));
             }
         }
-        self.inner.write_all(safe.as_bytes())?;
+        note_closed(self.inner.write_all(safe.as_bytes()))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        note_closed(self.inner.flush())
     }
 }
 

@@ -4,7 +4,7 @@ use hpcc_rootfs::{Pulled, Store};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Pull};
-use crate::{output, render, terminal};
+use crate::{failure, output, render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     command.check_images()?;
@@ -57,6 +57,8 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
     }
     render::print(global, &Value::from(values), &paths)?;
     let (count, all) = (failed.len(), command.images.len());
+    // One that fails again whenever it is tried decides about the exit code.
+    failed.sort_by_key(|(_, error)| failure::exit_code(error) == failure::TRANSIENT);
     match failed.into_iter().next() {
         None => Ok(()),
         Some((image, error)) => {

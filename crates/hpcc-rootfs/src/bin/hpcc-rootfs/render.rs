@@ -87,7 +87,8 @@ pub(crate) fn summary(summary: &Summary) -> Value {
             "dropped_hidden": layers.hidden,
             "dropped_acls": layers.acls,
             "dropped_overlay_xattrs": layers.overlay_xattrs,
-            "read_again": layers.layers_read_again,
+            // Layers have numbers from 1 wherever they are named.
+            "read_again": layers.layers_read_again.iter().map(|layer| layer + 1).collect::<Vec<_>>(),
         },
         "image": {
             "bytes": image.image_bytes,

@@ -1,14 +1,17 @@
-//! SIGINT and SIGTERM end the program within a second, whatever its threads are doing.
+//! SIGINT, SIGTERM and a closed stderr end the program within a second, whatever its threads are doing.
 
 use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use crate::failure::CLOSED_PIPE;
 use crate::terminal;
 
 /// How long the threads of the work have after a signal to clean up after themselves. What is left
@@ -18,59 +21,112 @@ pub(crate) const CLEANUP: Duration = Duration::from_millis(500);
 /// How long the program has after a signal, should it not even get to its cleanup.
 const GRACE: Duration = Duration::from_millis(800);
 
+/// How long the last line has to be taken by the reader of stderr.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// Whether a thread waits for a reason to stop.
+static LISTENS: AtomicBool = AtomicBool::new(false);
+/// Wakes that thread because nobody reads stderr any more.
+static UNREAD: Notify = Notify::const_new();
+
+/// Why the work ended before it was done. Its text is the message for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stopped {
+    /// SIGINT.
+    #[error("interrupted; nothing was published")]
+    Interrupted,
+    /// SIGTERM.
+    #[error("terminated; nothing was published")]
+    Terminated,
+    /// SIGPIPE, were it not ignored.
+    #[error("nobody reads the output any more; nothing was published")]
+    Unread,
+}
+
+impl Stopped {
+    /// The exit code: 128 and the number of the signal, as a shell reports it.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+            Self::Unread => CLOSED_PIPE,
+        }
+    }
+}
+
 /// Begins to listen, on a thread of its own: the one that asks for this may be busy for long.
 /// Returns where the reason to stop comes. The program ends [`GRACE`] after it, or at the second
 /// signal.
-pub(crate) fn listen() -> anyhow::Result<oneshot::Receiver<&'static str>> {
+pub(crate) fn listen() -> anyhow::Result<oneshot::Receiver<Stopped>> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot listen for signals")?;
     let guard = runtime.enter();
-    let signals = [
-        (signal(SignalKind::interrupt())?, "interrupted"),
-        (signal(SignalKind::terminate())?, "terminated"),
-    ];
+    let mut signals = Signals {
+        interrupt: signal(SignalKind::interrupt())?,
+        terminate: signal(SignalKind::terminate())?,
+    };
     drop(guard);
     let (sender, receiver) = oneshot::channel();
     thread::Builder::new()
         .name("signals".to_owned())
-        .spawn(move || watch(&runtime, signals, sender))
+        .spawn(move || signals.watch(&runtime, sender))
         .context("cannot listen for signals")?;
+    LISTENS.store(true, Ordering::SeqCst);
     Ok(receiver)
 }
 
-fn watch(
-    runtime: &Runtime,
-    [mut interrupt, mut terminate]: [(Signal, &'static str); 2],
-    sender: oneshot::Sender<&'static str>,
-) {
-    let reason = runtime.block_on(first(&mut interrupt, &mut terminate));
-    // Nobody listens any more if the work is over; then the program is about to end.
-    if sender.send(reason).is_err() {
-        return;
+/// Ends the program because nobody reads stderr any more: at once, unless there is work that has to clean up.
+pub(crate) fn unread() {
+    if LISTENS.load(Ordering::SeqCst) {
+        UNREAD.notify_one();
+    } else {
+        process::exit(CLOSED_PIPE.into());
     }
-    runtime.block_on(async {
-        tokio::select! {
-            _ = first(&mut interrupt, &mut terminate) => {}
-            () = tokio::time::sleep(GRACE) => {}
+}
+
+/// Says why the program ends, unless the reader of stderr takes its time: a full pipe must not keep the program.
+fn say_in_time(reason: Stopped) {
+    let (done, said) = mpsc::channel();
+    let error = move || {
+        terminal::error(&reason.into());
+        let _ = done.send(());
+    };
+    if thread::Builder::new().spawn(error).is_ok() {
+        let _ = said.recv_timeout(LAST_WORD);
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn watch(&mut self, runtime: &Runtime, sender: oneshot::Sender<Stopped>) {
+        let reason = runtime.block_on(self.first());
+        // Nobody listens any more if the work is over; then the program is about to end.
+        if sender.send(reason).is_err() {
+            return;
         }
-    });
-    terminal::say(&format!("error: {}", stopped(reason)));
-    process::exit(1);
-}
-
-async fn first(
-    interrupt: &mut (Signal, &'static str),
-    terminate: &mut (Signal, &'static str),
-) -> &'static str {
-    tokio::select! {
-        _ = interrupt.0.recv() => interrupt.1,
-        _ = terminate.0.recv() => terminate.1,
+        runtime.block_on(async {
+            tokio::select! {
+                _ = self.first() => {}
+                () = tokio::time::sleep(GRACE) => {}
+            }
+        });
+        if reason != Stopped::Unread {
+            say_in_time(reason);
+        }
+        process::exit(reason.code().into());
     }
-}
 
-/// The message for people.
-pub(crate) fn stopped(reason: &str) -> String {
-    format!("{reason}; nothing was published")
+    async fn first(&mut self) -> Stopped {
+        tokio::select! {
+            _ = self.interrupt.recv() => Stopped::Interrupted,
+            _ = self.terminate.recv() => Stopped::Terminated,
+            () = UNREAD.notified() => Stopped::Unread,
+        }
+    }
 }

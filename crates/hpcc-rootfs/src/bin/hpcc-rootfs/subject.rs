@@ -10,6 +10,7 @@ use ociget::Digest;
 use ociget::printable;
 
 use crate::args::{Global, UsageError};
+use crate::failure::Failure;
 use crate::output;
 
 /// An artifact, as the user names it.
@@ -70,12 +71,12 @@ impl Subject {
             (Ok(Some(digest)), false) => Ok(Found::Digest(digest)),
             // A store that cannot be read is no reason not to look at a file.
             (_, true) => Ok(Found::File(name.into())),
-            (Ok(None), false) => bail!(
+            (Ok(None), false) => Err(missing(format!(
                 "{} is not in the store at {}, and no file has this name; hpcc-rootfs list shows the \
                  artifacts, and hpcc-rootfs pull gets an image",
                 printable::redacted(name),
                 output::path(store.directory())
-            ),
+            ))),
             (Err(error), false) => Err(error.into()),
         }
     }
@@ -160,11 +161,20 @@ pub(crate) fn open(global: &Global, subject: &Subject) -> anyhow::Result<(PathBu
             let file = open(&path)?;
             Ok((path, file, record))
         }
-        None => bail!(
+        None => Err(missing(format!(
             "{digest} is not in the store at {}; pull it first",
             output::path(store.directory())
-        ),
+        ))),
     }
+}
+
+fn missing(message: String) -> anyhow::Error {
+    let failure = Failure {
+        kind: "not-found",
+        message,
+        hint: Some("see `hpcc-rootfs list`, or pull the image".to_owned()),
+    };
+    failure.into()
 }
 
 impl Subject {

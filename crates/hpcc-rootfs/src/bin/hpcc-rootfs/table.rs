@@ -1,5 +1,7 @@
 //! Tables on stdout: aligned, and never wider than the window.
 
+use crate::columns;
+
 /// What stands between two columns.
 const GAP: usize = 2;
 /// What stands for the part of a cell that does not fit.
@@ -70,7 +72,7 @@ pub(crate) fn lines(
     let mut widths: Vec<usize> = (0..columns.len())
         .map(|at| {
             all.iter()
-                .map(|row| row.get(at).map_or(0, |cell| columns_of(cell)))
+                .map(|row| row.get(at).map_or(0, |cell| columns::width(cell)))
                 .max()
         })
         .map(Option::unwrap_or_default)
@@ -114,7 +116,7 @@ pub(crate) fn lines(
             };
             let width_of_cell = widths.get(*at).copied().unwrap_or_default();
             let cell = cut_to(cell, width_of_cell);
-            let pad = " ".repeat(width_of_cell.saturating_sub(columns_of(&cell)));
+            let pad = " ".repeat(width_of_cell.saturating_sub(columns::width(&cell)));
             if number > 0 {
                 line.push_str(&" ".repeat(GAP));
             }
@@ -132,47 +134,14 @@ pub(crate) fn lines(
 
 /// Returns a text that takes at most `width` columns.
 pub(crate) fn cut_to(text: &str, width: usize) -> String {
-    if columns_of(text) <= width {
+    if columns::width(text) <= width {
         return text.to_owned();
     }
-    let (mut cut, mut used) = (String::new(), 1);
-    for c in text.chars() {
-        used += width_of(c);
-        if used > width {
-            break;
-        }
-        cut.push(c);
-    }
+    let mut cut = columns::cut(text, width.saturating_sub(1)).to_owned();
     if width > 0 {
         cut.push(CUT);
     }
     cut
-}
-
-/// Returns the columns that a printable text takes on a terminal.
-pub(crate) fn columns_of(text: &str) -> usize {
-    text.chars().map(width_of).sum()
-}
-
-/// Returns 2 for the wide characters of East Asian scripts and for pictures, 0 for marks that combine with
-/// the character before, else 1.
-fn width_of(c: char) -> usize {
-    match u32::from(c) {
-        0x300..=0x36F | 0x20D0..=0x20FF | 0xFE00..=0xFE0F | 0xFE20..=0xFE2F => 0,
-        0x1100..=0x115F
-        | 0x2E80..=0x303E
-        | 0x3041..=0xA4CF
-        | 0xA960..=0xA97F
-        | 0xAC00..=0xD7A3
-        | 0xF900..=0xFAFF
-        | 0xFE30..=0xFE6F
-        | 0xFF00..=0xFF60
-        | 0xFFE0..=0xFFE6
-        | 0x1F300..=0x1F64F
-        | 0x1F680..=0x1FAFF
-        | 0x20000..=0x3FFFD => 2,
-        _ => 1,
-    }
 }
 
 #[cfg(test)]
@@ -210,7 +179,7 @@ mod tests {
     fn table_fits_every_window() {
         for width in 0..60 {
             for line in lines(&COLUMNS, &rows(), Some(width), true) {
-                assert!(columns_of(&line) <= width, "{width}: {line}");
+                assert!(columns::width(&line) <= width, "{width}: {line}");
             }
         }
         assert_eq!(

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use ociget::printable;
 
+use crate::failure::{self, Report};
 use crate::output::{self, Notation};
+use crate::terminal;
 
 /// Prints what `clap` returned instead of arguments: an error, the help, or the version.
 pub(crate) fn print(mut error: clap::Error) -> ExitCode {
@@ -19,15 +21,54 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
         error.insert(kind, value);
     }
     let text = error.render().to_string();
-    if error.use_stderr() {
-        for line in text.lines() {
-            output::say(line);
-        }
-    } else {
-        // Help that cannot be written, as to a pager that has exited, is no failure.
+    if !error.use_stderr() {
         let _ = output::stdout(Notation::Text).write_all(text.as_bytes());
+        return match output::is_closed() {
+            true => ExitCode::from(failure::CLOSED_PIPE),
+            false => ExitCode::SUCCESS,
+        };
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    if terminal::speaks_json() {
+        output::say_json_at_the_end(&report(&text));
+    } else {
+        for line in text.lines() {
+            output::say_at_the_end(line);
+        }
+    }
+    ExitCode::from(failure::USAGE)
+}
+
+/// The first paragraph of what `clap` says is the message, its tips or the usage are the hint.
+fn report(text: &str) -> Report {
+    let mut message = String::new();
+    let (mut tips, mut usage) = (Vec::new(), None);
+    let mut is_first = true;
+    for line in text.lines() {
+        let line = line.trim();
+        if line.is_empty() {
+            is_first = false;
+        } else if is_first {
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            let separator = if message.is_empty() { "" } else { " " };
+            message.push_str(separator);
+            message.push_str(line);
+        } else if let Some(tip) = line.strip_prefix("tip: ") {
+            tips.push(tip);
+        } else if line.starts_with("Usage: ") {
+            usage = Some(line.replacen("Usage", "usage", 1));
+        }
+    }
+    let hint = match tips[..] {
+        [] => usage.or_else(|| Some("see `hpcc-rootfs help`".to_owned())),
+        _ => Some(tips.join("; ")),
+    };
+    Report {
+        kind: "usage".to_owned(),
+        message: printable::text(message),
+        causes: Vec::new(),
+        transient: false,
+        hint: hint.map(printable::text),
+    }
 }
 
 /// One line, without credentials.
@@ -59,7 +100,7 @@ mod tests {
     #[test]
     fn arguments_are_repeated_without_credentials_or_newlines() {
         for arguments in [
-            &["pull", "a", "docker://bob:s3cret@h/x\nfake"][..],
+            &["build", "a", "docker://bob:s3cret@h/x\nfake"][..],
             &["build", "a", "-o", "b", "bob:s3cret@h/x\nfake"],
             &["--s3cret\nfake"],
             &["pull", "a", "--level", "https://bob:s3cret@h/\nfake"],

@@ -1,11 +1,11 @@
 //! `hpcc-rootfs verify`.
 
-use anyhow::bail;
 use hpcc_rootfs::{Damage, Error, Store};
 use ociget::printable;
 use serde_json::{Value, json};
 
 use crate::args::{Global, Verify};
+use crate::failure::Failure;
 use crate::subject::Found;
 use crate::{render, terminal};
 
@@ -55,10 +55,15 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
             true => "not sound, or not rebuilt to the same bytes",
             false => "not sound",
         };
-        bail!(
-            "{count} of {all} artifacts are {what}: {}{more}",
-            bad.join(", ")
-        );
+        return Err(Failure {
+            kind: "corrupt",
+            message: format!(
+                "{count} of {all} artifacts are {what}: {}{more}",
+                bad.join(", ")
+            ),
+            hint: Some("pull the images of damaged artifacts again".to_owned()),
+        }
+        .into());
     }
     Ok(())
 }

@@ -1,0 +1,124 @@
+//! How a run fails: its exit code, and the one object that a program reads of it.
+
+use ociget::printable;
+use serde::Serialize;
+
+use crate::args::UsageError;
+use crate::signals::Stopped;
+
+/// Exit code of a failure that stays until somebody changes something.
+pub(crate) const FAILED: u8 = 1;
+/// Exit code of a wrong command line.
+pub(crate) const USAGE: u8 = 2;
+/// Exit code of a failure that may pass by itself: `EX_TEMPFAIL` of sysexits.h.
+pub(crate) const TRANSIENT: u8 = 75;
+/// Exit code of a run whose output nobody reads any more: 128 and SIGPIPE, as a shell reports it.
+pub(crate) const CLOSED_PIPE: u8 = 141;
+
+/// Kind of a failure that has no type of its own.
+const OTHER: &str = "failed";
+
+/// A failure of the program rather than of its library, with the kind that a script tells it by.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// What `--json` prints of an error.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// What kind of failure it is; the list is in `docs/cli.md`.
+    pub(crate) kind: String,
+    /// What failed, in one line.
+    pub(crate) message: String,
+    /// Why it failed: each cause of the one before.
+    pub(crate) causes: Vec<String>,
+    /// Whether the same call may succeed later without any change.
+    pub(crate) transient: bool,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+impl Report {
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        let mut causes = lines(error).into_iter();
+        let library = error.downcast_ref::<hpcc_rootfs::Error>();
+        let (kind, hint) = if let Some(error) = library {
+            (error.kind().to_string(), error.hint())
+        } else if let Some(failure) = error.downcast_ref::<Failure>() {
+            (failure.kind.to_owned(), failure.hint.clone())
+        } else if error.is::<UsageError>() {
+            (
+                "usage".to_owned(),
+                Some("see `hpcc-rootfs help`".to_owned()),
+            )
+        } else if error.is::<Stopped>() {
+            ("stopped".to_owned(), None)
+        } else {
+            (OTHER.to_owned(), None)
+        };
+        Self {
+            kind,
+            message: causes.next().unwrap_or_default(),
+            causes: causes.collect(),
+            transient: library.is_some_and(hpcc_rootfs::Error::is_transient),
+            hint: hint.map(printable::text),
+        }
+    }
+}
+
+/// The message and its causes, each one line of printable text. A cause that the line before already ends with is
+/// left out.
+pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let cause = printable::text(cause.to_string().replace('\n', " "));
+        if !lines.last().is_some_and(|last| last.ends_with(&cause)) {
+            lines.push(cause);
+        }
+    }
+    lines
+}
+
+/// The exit code of a run that failed.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        return stopped.code();
+    }
+    let library = error.downcast_ref::<hpcc_rootfs::Error>();
+    if error.is::<UsageError>() || library.is_some_and(hpcc_rootfs::Error::is_usage) {
+        USAGE
+    } else if library.is_some_and(hpcc_rootfs::Error::is_transient) {
+        TRANSIENT
+    } else {
+        FAILED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn report_lists_each_cause_once() {
+        let error = anyhow!("disk full")
+            .context("cannot write: disk full")
+            .context("the build\nfailed");
+        let report = Report::of(&error);
+        assert_eq!(report.message, "the build failed");
+        assert_eq!(report.causes, ["cannot write: disk full"]);
+        assert_eq!((report.kind.as_str(), report.transient), ("failed", false));
+    }
+
+    #[test]
+    fn exit_code_is_found_below_the_context() {
+        let usage = Err::<(), _>(UsageError("no".to_owned())).context("because");
+        assert_eq!(exit_code(&usage.unwrap_err()), USAGE);
+        assert_eq!(exit_code(&anyhow!("disk full")), FAILED);
+    }
+}

@@ -1,0 +1,135 @@
+//! The options of what stderr gets, and the records of the libraries that `RUST_LOG` asks for.
+
+use std::io;
+
+use clap::{Args, ValueEnum};
+use ociget::printable;
+use serde::Serialize;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt};
+
+use crate::progress::Mode;
+use crate::{output, terminal};
+
+/// The variable that names the records to print.
+const FILTER: &str = "RUST_LOG";
+
+/// The options of what stderr gets.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// How to show progress on stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "HOW",
+        help_heading = crate::args::GLOBAL,
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub(crate) progress: Mode,
+    /// Form of notices, log records (RUST_LOG) and errors on stderr [default: text, with --json json]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = crate::args::GLOBAL
+    )]
+    log_format: Option<Format>,
+}
+
+/// The form of a line on stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl LogArgs {
+    /// Whether each line on stderr is an object of JSON. `json` is whether the result is.
+    pub(crate) fn is_json(&self, json: bool) -> bool {
+        match self.log_format {
+            Some(format) => format == Format::Json,
+            None => json || self.progress == Mode::Json,
+        }
+    }
+}
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum Level {
+    Warn,
+    Info,
+}
+
+/// A notice of the program, in the form of the records of its libraries.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record {
+    timestamp: String,
+    level: Level,
+    message: String,
+    target: &'static str,
+}
+
+impl Record {
+    pub(crate) fn new(level: Level, message: &str) -> Self {
+        let mut timestamp = String::new();
+        // Only a clock that cannot be read fails; the record is worth more than its time.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+        Self {
+            timestamp,
+            level,
+            message: printable::text(message),
+            target: "hpcc-rootfs",
+        }
+    }
+}
+
+/// Begins to print the records that `RUST_LOG` asks for: `LEVEL`, or `TARGET=LEVEL`, separated by commas.
+pub(crate) fn start() {
+    let Some(filter) = std::env::var_os(FILTER).filter(|filter| !filter.is_empty()) else {
+        return;
+    };
+    let targets = filter
+        .to_str()
+        .and_then(|text| text.parse::<Targets>().ok());
+    let Some(targets) = targets else {
+        terminal::warn(&format!(
+            "{FILTER} is not used: found {filter:?}, expected LEVEL or TARGET=LEVEL, separated by commas"
+        ));
+        return;
+    };
+    let lines = fmt::layer().with_ansi(false).with_writer(|| Lines);
+    let started = if terminal::speaks_json() {
+        let lines = lines.json().flatten_event(true);
+        let registry = tracing_subscriber::registry();
+        registry.with(lines.with_filter(targets)).try_init()
+    } else {
+        let registry = tracing_subscriber::registry();
+        registry.with(lines.with_filter(targets)).try_init()
+    };
+    if let Err(error) = started {
+        terminal::warn(&format!("{FILTER} is not used: {error}"));
+    }
+}
+
+/// Takes one record at a time, and writes it as one line.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(record);
+        output::say_record(text.trim_end(), terminal::speaks_json());
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,330 @@
+//! Says how far builds are: as lines that are drawn on a terminal, as lines of a log, or as lines of JSON.
+
+mod frame;
+mod json;
+mod model;
+mod plain;
+mod rate;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use hpcc_rootfs::Event;
+
+use crate::columns::fold;
+use crate::{output, terminal};
+use model::Model;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    // Plain comments: descriptions of values would double the length of every help.
+    // Drawn on a terminal, else plain; with `--json` and no terminal none.
+    #[default]
+    Auto,
+    // A line every few seconds.
+    Plain,
+    // An object a line, for programs.
+    Json,
+    // No progress.
+    None,
+}
+
+/// The size that is taken for a terminal which does not tell its own.
+const USUAL: (usize, usize) = (80, 24);
+/// Time between two drawings.
+const DRAW: Duration = Duration::from_millis(100);
+/// Time between two regular lines of JSON.
+const JSON: Duration = Duration::from_secs(1);
+/// Time between two regular lines of a log.
+const LINE: Duration = Duration::from_secs(5);
+/// The same while nothing changes.
+const SELDOM: Duration = Duration::from_secs(60);
+
+/// How progress reaches its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Drawn,
+    Plain,
+    Json,
+}
+
+/// Collects the events of all builds, and shows them.
+#[derive(Debug)]
+struct Reporter {
+    form: Form,
+    verbose: bool,
+    started: Instant,
+    model: Mutex<Model>,
+    /// Odd while a thread shows the model now and then.
+    generation: AtomicU64,
+    /// Held while something is shown or the thread is started or ended.
+    showing: Mutex<()>,
+    /// What is said as soon as nothing is drawn that it would push out of the window.
+    later: Mutex<Vec<String>>,
+}
+
+/// The one of this run. It begins with the first build.
+static REPORTER: OnceLock<Option<Arc<Reporter>>> = OnceLock::new();
+
+/// What progress depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wishes {
+    pub(crate) mode: Mode,
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+}
+
+impl Wishes {
+    fn form(self) -> Option<Form> {
+        match self.mode {
+            Mode::None => None,
+            Mode::Plain => Some(Form::Plain),
+            Mode::Json => Some(Form::Json),
+            Mode::Auto if self.quiet => None,
+            Mode::Auto if output::is_terminal() && !is_dumb() => Some(Form::Drawn),
+            Mode::Auto if self.json && !self.verbose => None,
+            Mode::Auto => Some(Form::Plain),
+        }
+    }
+}
+
+/// Whether the terminal cannot move its cursor.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb")
+}
+
+/// Returns the callback for the events of builds.
+pub(crate) fn of_builds(wishes: Wishes) -> hpcc_rootfs::Progress {
+    match reporter(wishes) {
+        Some(reporter) => hpcc_rootfs::Progress::new(move |event| reporter.event(event)),
+        None if wishes.quiet => hpcc_rootfs::Progress::default(),
+        // An artifact that has to be replaced is worth a word without progress as well.
+        None => hpcc_rootfs::Progress::new(move |event| {
+            if let Event::Outdated { .. } = event
+                && let Some(line) = plain::of_event(event, None, false)
+            {
+                terminal::warn(&line);
+            }
+        }),
+    }
+}
+
+/// Returns the callback for the events of the network. Warnings are said without progress as well, unless the program
+/// is to be quiet.
+pub(crate) fn of_network(wishes: Wishes) -> ociget::Progress {
+    match reporter(wishes) {
+        Some(reporter) => ociget::Progress::new(move |event| reporter.network(event)),
+        None if wishes.quiet => ociget::Progress::default(),
+        None => ociget::Progress::new(move |event| {
+            if let ociget::Event::Warning { .. } = event
+                && let Some(line) = plain::of_network(event, false)
+            {
+                terminal::warn(&line);
+            }
+        }),
+    }
+}
+
+/// Whether progress is drawn, so that a user watches who needs few words at the end.
+pub(crate) fn is_drawn() -> bool {
+    let reporter = REPORTER.get().and_then(Option::as_ref);
+    reporter.is_some_and(|reporter| reporter.form == Form::Drawn)
+}
+
+/// Ends the drawing, until the next event.
+pub(crate) fn pause() {
+    if let Some(Some(reporter)) = REPORTER.get() {
+        reporter.pause();
+    }
+}
+
+fn reporter(wishes: Wishes) -> Option<Arc<Reporter>> {
+    let new = || {
+        let form = wishes.form()?;
+        Some(Arc::new(Reporter::new(form, wishes.verbose)))
+    };
+    REPORTER.get_or_init(new).clone()
+}
+
+impl Reporter {
+    fn new(form: Form, verbose: bool) -> Self {
+        Self {
+            form,
+            verbose,
+            started: Instant::now(),
+            model: Mutex::new(Model::new()),
+            generation: AtomicU64::new(0),
+            showing: Mutex::new(()),
+            later: Mutex::default(),
+        }
+    }
+
+    fn event(self: &Arc<Self>, event: &Event<'_>) {
+        let (finished, received) = {
+            let now = self.started.elapsed();
+            let mut model = lock(&self.model);
+            let finished = model.event(event, now);
+            (finished, model.received_until(event, now))
+        };
+        self.begin();
+        match self.form {
+            Form::Json => {
+                if let Some(line) = json::of_event(event, finished) {
+                    output::say_json(&line);
+                }
+            }
+            Form::Plain => {
+                if let Some(line) = plain::of_event(event, finished, self.verbose) {
+                    terminal::say(&line);
+                }
+            }
+            Form::Drawn => {
+                let line = match event {
+                    Event::Resolved { image } => {
+                        lock(&self.later).push(plain::resolved_in_short(image));
+                        None
+                    }
+                    // It is drawn for as long as it lasts.
+                    Event::Waiting { .. } if !self.verbose => None,
+                    _ => plain::of_event(event, finished, self.verbose),
+                };
+                line.iter().for_each(|line| say_folded(line));
+            }
+        }
+        if received.is_some() {
+            // The lines of the layers would push what is said out of the window.
+            if self.form == Form::Drawn {
+                self.draw();
+            }
+            self.say_what_waits();
+        }
+        if let (Some((bytes, time)), false) = (received, self.form == Form::Json)
+            && (self.verbose || self.form == Form::Drawn)
+        {
+            say_folded(&plain::received(bytes, time));
+        }
+    }
+
+    fn network(self: &Arc<Self>, event: &ociget::Event<'_>) {
+        let now = self.started.elapsed();
+        match event {
+            ociget::Event::Retry { attempt, pause, .. } => {
+                let trouble = plain::trouble(event);
+                lock(&self.model).retry(trouble, *attempt, *pause, now);
+            }
+            ociget::Event::Answered { .. } => lock(&self.model).heard(now),
+            _ => {}
+        }
+        if self.form == Form::Json {
+            if let Some(line) = json::of_network(event) {
+                output::say_json(&line);
+            }
+            return;
+        }
+        // A retry is drawn for as long as it lasts.
+        let is_drawn = self.form == Form::Drawn && matches!(event, ociget::Event::Retry { .. });
+        if is_drawn && !self.verbose {
+            return;
+        }
+        let Some(line) = plain::of_network(event, self.verbose) else {
+            return;
+        };
+        match event {
+            ociget::Event::Warning { .. } => terminal::warn(&line),
+            _ => say_folded(&line),
+        }
+    }
+
+    /// Starts the thread that shows the model now and then, unless it runs.
+    fn begin(self: &Arc<Self>) {
+        if self.generation.load(Ordering::Relaxed) % 2 == 1 {
+            return;
+        }
+        let _showing = lock(&self.showing);
+        let generation = self.generation.load(Ordering::Relaxed);
+        if generation % 2 == 1 {
+            return;
+        }
+        self.generation.store(generation + 1, Ordering::Relaxed);
+        let reporter = Arc::clone(self);
+        // Without the thread there is less to see, and nothing else is different.
+        let _ = thread::Builder::new()
+            .name("progress".to_owned())
+            .spawn(move || reporter.show(generation + 1));
+    }
+
+    fn pause(&self) {
+        let _showing = lock(&self.showing);
+        let generation = self.generation.load(Ordering::Relaxed);
+        if generation % 2 == 1 {
+            self.generation.store(generation + 1, Ordering::Relaxed);
+            output::erase();
+        }
+        self.say_what_waits();
+    }
+
+    fn draw(&self) {
+        let view = lock(&self.model).view(self.started.elapsed());
+        let (columns, rows) = output::window().unwrap_or(USUAL);
+        output::draw(&frame::frame(&view, columns, rows));
+    }
+
+    fn say_what_waits(&self) {
+        let waits = std::mem::take(&mut *lock(&self.later));
+        waits.iter().for_each(|line| say_folded(line));
+    }
+
+    fn show(&self, generation: u64) {
+        let mut every = match self.form {
+            Form::Drawn => DRAW,
+            Form::Json => JSON,
+            Form::Plain => LINE,
+        };
+        let mut said = None;
+        loop {
+            thread::sleep(every);
+            let _showing = lock(&self.showing);
+            if self.generation.load(Ordering::Relaxed) != generation {
+                return;
+            }
+            let view = || lock(&self.model).view(self.started.elapsed());
+            match self.form {
+                Form::Drawn => self.draw(),
+                Form::Json => output::say_json(&json::of_view(&view())),
+                Form::Plain => {
+                    let view = view();
+                    terminal::say(&plain::of_view(&view));
+                    let is_new = said.replace((view.stage, view.received))
+                        != Some((view.stage, view.received));
+                    every = if is_new {
+                        LINE
+                    } else {
+                        (every * 2).min(SELDOM)
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Says a line so that a terminal does not wrap it.
+pub(crate) fn say_folded(line: &str) {
+    match output::window() {
+        Some((columns, _)) if output::is_terminal() => {
+            let folded = fold(line, columns.saturating_sub(1));
+            folded.iter().for_each(|line| terminal::say(line));
+        }
+        _ => terminal::say(line),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,383 @@
+//! How far all builds are, from their events. No clock and no terminal: the time is an argument, as the time since
+//! the program began.
+
+use std::time::Duration;
+
+use hpcc_rootfs::{Event, ImageLayer, ShortDigest};
+use ociget::Digest;
+
+use super::rate::{Rate, per_second};
+
+/// Silence of the source that is worth a word.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What a build is about at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Resolve,
+    Fetch,
+    Seal,
+    Sync,
+    Publish,
+}
+
+impl Stage {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "resolve",
+            Self::Fetch => "fetch",
+            Self::Seal => "seal",
+            Self::Sync => "sync",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// How far all builds are.
+#[derive(Debug)]
+pub(crate) struct Model {
+    images: Vec<ImageState>,
+    stage: Stage,
+    is_remote: bool,
+    /// When the source last gave a sign of life.
+    heard: Duration,
+    notice: Option<Notice>,
+    /// When the first layer was asked for.
+    began: Option<Duration>,
+    received: u64,
+    /// Bytes that came for builds which began anew.
+    spent: u64,
+    rate: Rate,
+}
+
+#[derive(Debug)]
+struct ImageState {
+    digest: Digest,
+    is_fetching: bool,
+    layers: Vec<LayerState>,
+}
+
+#[derive(Debug, Default)]
+struct LayerState {
+    digest: String,
+    size: u64,
+    /// Bytes that are to come or came; more than the size if it is fetched twice, none if it is reused.
+    wanted: u64,
+    started: Option<Duration>,
+    received: u64,
+    /// Earlier attempts included.
+    received_in_all: u64,
+    is_held: bool,
+    is_done: bool,
+    heard: Duration,
+    rate: Rate,
+}
+
+/// Why nothing arrives.
+#[derive(Debug)]
+enum Notice {
+    Waiting(String),
+    Retry {
+        text: String,
+        attempt: u32,
+        until: Duration,
+    },
+}
+
+/// How far all builds are at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) stage: Stage,
+    pub(crate) elapsed: Duration,
+    /// Bytes of all blobs that arrived, and that are needed.
+    pub(crate) received: u64,
+    pub(crate) total: u64,
+    pub(crate) per_second: u64,
+    pub(crate) eta: Option<Duration>,
+    /// Waiting, trying again, or silence.
+    pub(crate) note: Option<String>,
+    /// How long the source has been silent, if that is long.
+    pub(crate) silent: Option<Duration>,
+    /// Layers that are under way, oldest first.
+    pub(crate) moving: Vec<MovingLayer>,
+}
+
+/// A layer that is under way.
+#[derive(Clone, Debug)]
+pub(crate) struct MovingLayer {
+    pub(crate) number: usize,
+    pub(crate) of: usize,
+    /// Short digest of the blob.
+    pub(crate) digest: String,
+    pub(crate) received: u64,
+    pub(crate) size: u64,
+    pub(crate) per_second: u64,
+    /// Whether the build has no room for more of it.
+    pub(crate) is_held: bool,
+}
+
+/// What a layer took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub(crate) time: Duration,
+    pub(crate) per_second: u64,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        Self {
+            images: Vec::new(),
+            stage: Stage::Resolve,
+            is_remote: false,
+            heard: Duration::ZERO,
+            notice: None,
+            began: None,
+            received: 0,
+            spent: 0,
+            rate: Rate::default(),
+        }
+    }
+
+    /// Takes an event in. For the end of a layer, returns what it took.
+    pub(crate) fn event(&mut self, event: &Event<'_>, now: Duration) -> Option<Finished> {
+        if !matches!(event, Event::LayerHeld { .. } | Event::Waiting { .. }) {
+            self.heard = now;
+        }
+        match event {
+            Event::Resolving { is_remote, .. } => {
+                self.stage = Stage::Resolve;
+                self.is_remote = *is_remote;
+            }
+            Event::Resolved { image } => self.resolved(image),
+            Event::Waiting { digest } => {
+                self.notice = Some(Notice::Waiting(ShortDigest(digest).to_string()));
+                return None;
+            }
+            Event::LayerReused { layer } => {
+                if let Some(state) = self.layer(layer) {
+                    state.wanted = 0;
+                }
+            }
+            Event::LayerStarted { layer } => {
+                self.began.get_or_insert(now);
+                if let Some(state) = self.layer(layer) {
+                    state.start(now);
+                }
+            }
+            Event::LayerBytes { layer, bytes } => {
+                self.received = self.received.saturating_add(*bytes);
+                self.rate.note(now, self.received);
+                if let Some(state) = self.layer(layer) {
+                    state.receive(*bytes, now);
+                }
+            }
+            Event::LayerHeld { layer } | Event::LayerResumed { layer } => {
+                if let Some(state) = self.layer(layer) {
+                    state.is_held = matches!(event, Event::LayerHeld { .. });
+                    state.heard = now;
+                }
+                return None;
+            }
+            Event::LayerDone { layer } => {
+                let state = self.layer(layer)?;
+                state.is_done = true;
+                let time = now.saturating_sub(state.started.unwrap_or(now));
+                let per_second = per_second(state.received, time);
+                return Some(Finished { time, per_second });
+            }
+            Event::Sealing { image } => self.next(image, Stage::Seal),
+            Event::Syncing { image } => self.next(image, Stage::Sync),
+            Event::Publishing { image } => self.next(image, Stage::Publish),
+            _ => {}
+        }
+        // The pause before a retry goes on, whatever else arrives.
+        if matches!(self.notice, Some(Notice::Waiting(_))) {
+            self.notice = None;
+        }
+        None
+    }
+
+    /// For the event after which no build fetches any more: the bytes that came, and the time since the first.
+    pub(crate) fn received_until(
+        &self,
+        event: &Event<'_>,
+        now: Duration,
+    ) -> Option<(u64, Duration)> {
+        let is_end = matches!(event, Event::Sealing { .. });
+        let is_last = self.images.iter().all(|image| !image.is_fetching);
+        let began = self.began.filter(|_| is_end && is_last)?;
+        Some((self.received, now.saturating_sub(began)))
+    }
+
+    /// Notes that something is tried again after a pause.
+    pub(crate) fn retry(&mut self, text: String, attempt: u32, pause: Duration, now: Duration) {
+        let until = now.saturating_add(pause);
+        self.notice = Some(Notice::Retry {
+            text,
+            attempt,
+            until,
+        });
+        self.heard(until);
+    }
+
+    /// Notes that the source gave a sign of life.
+    pub(crate) fn heard(&mut self, now: Duration) {
+        self.heard = self.heard.max(now);
+        let layers = self.images.iter_mut().flat_map(|image| &mut image.layers);
+        for layer in layers.filter(|layer| layer.is_moving() && layer.received == 0) {
+            layer.heard = layer.heard.max(now);
+        }
+    }
+
+    fn resolved(&mut self, image: &ociget::Image) {
+        let digest = image.identity.get();
+        // The same image again: its build begins anew.
+        let mut again = self.images.extract_if(.., |state| state.digest == *digest);
+        let spent: u64 = again
+            .by_ref()
+            .flat_map(|state| state.layers)
+            .map(|layer| layer.received_in_all)
+            .sum();
+        drop(again);
+        self.spent = self.spent.saturating_add(spent);
+        let layers = image.layers.iter().map(|layer| LayerState {
+            digest: ShortDigest(&layer.descriptor.digest).to_string(),
+            size: layer.descriptor.size,
+            wanted: layer.descriptor.size,
+            ..LayerState::default()
+        });
+        self.images.push(ImageState {
+            digest: digest.clone(),
+            is_fetching: true,
+            layers: layers.collect(),
+        });
+        self.stage = Stage::Fetch;
+    }
+
+    fn layer(&mut self, layer: &ImageLayer<'_>) -> Option<&mut LayerState> {
+        let mut images = self.images.iter_mut();
+        let image = images.find(|image| image.digest == *layer.image)?;
+        image.layers.get_mut(layer.number.checked_sub(1)?)
+    }
+
+    fn next(&mut self, image: &Digest, stage: Stage) {
+        for state in self
+            .images
+            .iter_mut()
+            .filter(|state| state.digest == *image)
+        {
+            state.is_fetching = false;
+        }
+        self.stage = stage;
+    }
+
+    pub(crate) fn view(&self, now: Duration) -> View {
+        let fetching = || self.images.iter().filter(|image| image.is_fetching);
+        let stage = match fetching().next() {
+            Some(_) => Stage::Fetch,
+            None => self.stage,
+        };
+        let layers = self.images.iter().flat_map(|image| &image.layers);
+        let total = layers.fold(self.spent, |all, layer| all.saturating_add(layer.wanted));
+        let moving = fetching().flat_map(|image| {
+            let of = image.layers.len();
+            let numbered = image.layers.iter().enumerate();
+            numbered
+                .filter(|(_, layer)| layer.is_moving())
+                .map(move |(index, layer)| MovingLayer {
+                    number: index + 1,
+                    of,
+                    digest: layer.digest.clone(),
+                    received: layer.received,
+                    size: layer.size,
+                    per_second: layer.rate.per_second(now),
+                    is_held: layer.is_held,
+                })
+        });
+        let silent = self.silent(stage, now);
+        let per_second = match stage {
+            Stage::Fetch => self.rate.per_second(now),
+            _ => 0,
+        };
+        let left = total.saturating_sub(self.received);
+        let seconds = left.checked_div(per_second);
+        View {
+            stage,
+            elapsed: now,
+            received: self.received.min(total),
+            total,
+            per_second,
+            eta: seconds
+                .filter(|_| stage == Stage::Fetch)
+                .map(Duration::from_secs),
+            note: self.note(silent, now),
+            silent,
+            moving: moving.collect(),
+        }
+    }
+
+    fn silent(&self, stage: Stage, now: Duration) -> Option<Duration> {
+        if matches!(self.notice, Some(Notice::Waiting(_))) {
+            return None;
+        }
+        let heard = match stage {
+            Stage::Resolve if self.is_remote => self.heard,
+            Stage::Fetch => self
+                .images
+                .iter()
+                .filter(|image| image.is_fetching)
+                .flat_map(|image| &image.layers)
+                .filter(|layer| layer.is_moving())
+                .map(|layer| if layer.is_held { now } else { layer.heard })
+                .max()?,
+            _ => return None,
+        };
+        Some(now.saturating_sub(heard)).filter(|silence| *silence >= SILENCE)
+    }
+
+    fn note(&self, silent: Option<Duration>, now: Duration) -> Option<String> {
+        match &self.notice {
+            Some(Notice::Waiting(digest)) => Some(format!("waiting for another build of {digest}")),
+            Some(Notice::Retry {
+                text,
+                attempt,
+                until,
+            }) if *until > now => {
+                let left = until.saturating_sub(now).as_millis().div_ceil(1000);
+                Some(format!("retry {attempt} in {left} s: {text}"))
+            }
+            _ => silent.map(|silence| self.silence(silence)),
+        }
+    }
+
+    /// The words for a silence.
+    fn silence(&self, silence: Duration) -> String {
+        let who = if self.is_remote { "registry" } else { "source" };
+        format!("{who} silent for {} s", silence.as_secs())
+    }
+}
+
+impl LayerState {
+    fn is_moving(&self) -> bool {
+        self.started.is_some() && !self.is_done
+    }
+
+    fn start(&mut self, now: Duration) {
+        // What came before is thrown away and comes again.
+        self.wanted = self.received_in_all.saturating_add(self.size);
+        self.started = Some(now);
+        self.received = 0;
+        self.rate = Rate::default();
+        self.rate.note(now, 0);
+        (self.is_held, self.is_done) = (false, false);
+        self.heard = now;
+    }
+
+    fn receive(&mut self, bytes: u64, now: Duration) {
+        self.received = self.received.saturating_add(bytes);
+        self.received_in_all = self.received_in_all.saturating_add(bytes);
+        self.rate.note(now, self.received);
+        self.heard = now;
+        self.is_held = false;
+    }
+}

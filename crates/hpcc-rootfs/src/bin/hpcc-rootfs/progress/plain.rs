@@ -1,0 +1,123 @@
+//! Progress as lines of text, for logs.
+
+use std::time::Duration;
+
+use hpcc_rootfs::{Event, ShortDigest, Size};
+use ociget::Image;
+
+use super::frame::span;
+use super::model::{Finished, Stage, View};
+
+/// The line for an event of a build; most have one only with `--verbose`.
+pub(super) fn of_event(
+    event: &Event<'_>,
+    finished: Option<Finished>,
+    verbose: bool,
+) -> Option<String> {
+    Some(match event {
+        Event::Resolved { image } => resolved(image),
+        Event::Outdated { digest, because } => format!("rebuilding {digest}: {because}"),
+        Event::Waiting { digest } => {
+            format!("waiting for another process that works on {digest}")
+        }
+        _ if !verbose => return None,
+        Event::Resolving { image, .. } => format!("resolving {image}"),
+        Event::LayerReused { layer } => format!("{layer}: known from an earlier build"),
+        Event::LayerStarted { layer } => format!("{layer}: fetching"),
+        Event::LayerDone { layer } => match finished {
+            Some(Finished { time, per_second }) => format!(
+                "{layer}: verified after {:.1} s, {}/s",
+                time.as_secs_f32(),
+                Size(per_second)
+            ),
+            None => format!("{layer}: verified"),
+        },
+        Event::Sealing { .. } => "writing the tables".to_owned(),
+        Event::Syncing { .. } => "syncing".to_owned(),
+        Event::Publishing { .. } => "publishing".to_owned(),
+        _ => return None,
+    })
+}
+
+/// The line for an event of the network: every retry and warning, the rest with `--verbose`.
+pub(super) fn of_network(event: &ociget::Event<'_>, verbose: bool) -> Option<String> {
+    Some(match event {
+        ociget::Event::Warning { text } => format!("warning: {text}"),
+        ociget::Event::Retry { attempt, pause, .. } => format!(
+            "retry {attempt} in {:.1} s: {}",
+            pause.as_secs_f32(),
+            trouble(event)
+        ),
+        ociget::Event::NextHost { host, reason } if verbose => {
+            format!("asking the next host after {host}: {reason}")
+        }
+        ociget::Event::Note { text } if verbose => (*text).to_owned(),
+        _ => return None,
+    })
+}
+
+/// What went wrong before a retry.
+pub(super) fn trouble(event: &ociget::Event<'_>) -> String {
+    match event {
+        ociget::Event::Retry { url, reason, .. } => format!("{url}: {reason}"),
+        _ => String::new(),
+    }
+}
+
+/// The regular line.
+pub(super) fn of_view(view: &View) -> String {
+    let mut line = format!("{}: ", view.stage.name());
+    if view.stage == Stage::Fetch {
+        let percent = u128::from(view.received) * 100 / u128::from(view.total.max(1));
+        let (received, total) = (Size(view.received), Size(view.total));
+        let rate = Size(view.per_second);
+        line.push_str(&format!("{received} of {total} ({percent}%), {rate}/s, "));
+        if let Some(eta) = view.eta {
+            line.push_str(&format!("ETA {}, ", span(eta)));
+        }
+    }
+    line.push_str(&format!("elapsed {}", span(view.elapsed)));
+    if let Some(note) = &view.note {
+        line.push_str(&format!("; {note}"));
+    }
+    line
+}
+
+/// What all builds received, at the end of a stage.
+pub(super) fn received(bytes: u64, time: Duration) -> String {
+    let rate = super::rate::per_second(bytes, time);
+    format!(
+        "received {} in {}, {}/s",
+        Size(bytes),
+        span(time),
+        Size(rate)
+    )
+}
+
+fn resolved(image: &Image) -> String {
+    let (identity, manifest) = (image.identity.get(), image.manifest.get());
+    let mut line = format!("image {identity}");
+    if manifest != identity {
+        line.push_str(&format!(", manifest {manifest}"));
+    }
+    line + &about(image)
+}
+
+/// As [`of_event`] has it, with short digests.
+pub(super) fn resolved_in_short(image: &Image) -> String {
+    format!(
+        "image {}{}",
+        ShortDigest(image.identity.get()),
+        about(image)
+    )
+}
+
+fn about(image: &Image) -> String {
+    let layers = image.layers.iter();
+    let bytes = layers.fold(0, |all: u64, layer| {
+        all.saturating_add(layer.descriptor.size)
+    });
+    let count = image.layers.len();
+    let noun = if count == 1 { "layer" } else { "layers" };
+    format!(", {}, {count} {noun}, {}", image.platform, Size(bytes))
+}

@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use super::frame::{frame, span};
+use super::model::{MovingLayer, Stage, View};
+use crate::columns::width;
+
+fn view(layers: usize, size: u64) -> View {
+    let moving = |index| MovingLayer {
+        number: index + 1,
+        of: layers,
+        digest: "sha256:0123456789ab".to_owned(),
+        received: size / 3,
+        size,
+        per_second: size / 100,
+        is_held: index % 7 == 6,
+    };
+    View {
+        stage: Stage::Fetch,
+        elapsed: Duration::from_secs(3725),
+        received: size / 3,
+        total: size,
+        per_second: size / 50,
+        eta: Some(Duration::from_secs(75)),
+        note: Some("retry 3 in 12 s: https://registry.example/v2/größe/日本/: 503".to_owned()),
+        silent: None,
+        moving: (0..layers).map(moving).collect(),
+    }
+}
+
+#[test]
+fn frame_fits_every_window() {
+    for columns in (1..30).chain((30..150).step_by(7)) {
+        for rows in [1, 2, 3, 4, 10, 24, 100] {
+            for layers in [0, 1, 7, 60] {
+                for size in [0, 1, 1 << 20, u64::MAX / 4] {
+                    let lines = frame(&view(layers, size), columns, rows);
+                    assert!(!lines.is_empty() && lines.len() < rows.max(2));
+                    let most = columns.max(2) - 1;
+                    let fits = |line: &String| width(line) <= most;
+                    assert!(lines.iter().all(fits), "{columns}x{rows}: {lines:#?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn frame_of_80_columns_has_every_word() {
+    let lines = frame(&view(3, 300 << 20), 81, 24);
+    let expected = [
+        "fetch    33%  100.0M of 300.0M  6.0M/s  ETA 1m15s  elapsed 1h02m",
+        "  retry 3 in 12 s: https://registry.example/v2/größe/日本/: 503",
+        "  layer  1 of 3 sha256:0123456789ab  [======>             ]  100.0M of 300.0M",
+    ];
+    assert_eq!(lines[..2], expected[..2]);
+    assert!(
+        lines[2].starts_with("  layer  1 of 3 sha256:0123456789ab  "),
+        "{lines:#?}"
+    );
+    let narrow = frame(&view(1, 300 << 20), 41, 10);
+    assert_eq!(narrow[0], "fetch 100M/300M 6.0M/s ETA 1m15s 1h02m");
+    let wide = frame(&view(1, 300 << 20), 121, 10);
+    assert!(wide[0].contains("[======>             ]"), "{wide:#?}");
+}
+
+#[test]
+fn more_layers_than_rows_are_counted() {
+    let lines = frame(&view(60, 1 << 20), 80, 10);
+    assert_eq!(lines.len(), 9);
+    assert_eq!(lines[8], "  and 54 more layers");
+}
+
+#[test]
+fn spans_have_two_units_at_most() {
+    for (seconds, text) in [(0, "0s"), (59, "59s"), (65, "1m05s"), (7260, "2h01m")] {
+        assert_eq!(span(Duration::from_secs(seconds)), text);
+    }
+}

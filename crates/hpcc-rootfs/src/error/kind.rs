@@ -1,0 +1,240 @@
+//! Kinds of failure, and what to do about each, for callers that are programs.
+
+use std::fmt;
+
+use super::Error;
+use crate::flatten::{self, EntryProblem};
+use crate::layer;
+
+/// What kind of failure an [`Error`] is: what a caller can do about it.
+///
+/// [`Error::is_transient`] says whether the same call may succeed later. The [`Display`](fmt::Display) form is
+/// stable: the program prints it as `kind` of its JSON errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The caller passed an argument or an option that makes no sense.
+    Usage,
+    /// The image does not exist under that name, or not for that platform; or it is not in the store.
+    NotFound,
+    /// A name stands for several artifacts of the store.
+    Ambiguous,
+    /// Credentials are missing, unusable or refused.
+    Unauthorized,
+    /// The registry knows the client and does not permit the request.
+    Denied,
+    /// The registry asks for fewer requests.
+    Throttled,
+    /// No connection, no name, no TLS, no progress.
+    Network,
+    /// The registry fails or breaks the protocol, or leads to a place that is not allowed.
+    Registry,
+    /// Content has another size or digest than promised, or an artifact is damaged.
+    Corrupt,
+    /// The image is malformed or contradicts itself.
+    Invalid,
+    /// The image is well formed, and this program or squashfs does not support it.
+    Unsupported,
+    /// The image asks for more than [`Limits`](crate::layer::Limits) allow.
+    Limit,
+    /// No agent was named for the architecture of the image.
+    NoAgent,
+    /// The disk is full, or would be left with less than the store's reserve.
+    NoSpace,
+    /// Users other than this one and root can write to the store.
+    Untrusted,
+    /// A file or directory on this machine cannot be read or written.
+    Io,
+    /// A fault of this program.
+    Internal,
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Usage => "usage",
+            Self::NotFound => "not-found",
+            Self::Ambiguous => "ambiguous",
+            Self::Unauthorized => "unauthorized",
+            Self::Denied => "denied",
+            Self::Throttled => "throttled",
+            Self::Network => "network",
+            Self::Registry => "registry",
+            Self::Corrupt => "corrupt",
+            Self::Invalid => "invalid",
+            Self::Unsupported => "unsupported",
+            Self::Limit => "limit",
+            Self::NoAgent => "no-agent",
+            Self::NoSpace => "no-space",
+            Self::Untrusted => "untrusted",
+            Self::Io => "io",
+            Self::Internal => "internal",
+        })
+    }
+}
+
+impl Error {
+    /// Returns what kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Source(error) => of_source(error.kind()),
+            Self::DigestMismatch { .. } | Self::Artifact { .. } => ErrorKind::Corrupt,
+            Self::TarEntryCountExceeded { .. } | Self::TarTotalBytesExceeded { .. } => {
+                ErrorKind::Limit
+            }
+            Self::NotLinux { .. } | Self::MountPoint { .. } => ErrorKind::Unsupported,
+            Self::NoAgent { .. } => ErrorKind::NoAgent,
+            Self::Options(_)
+            | Self::Injection { .. }
+            | Self::Name { .. }
+            | Self::Unrepeatable { .. } => ErrorKind::Usage,
+            Self::Ambiguous { .. } => ErrorKind::Ambiguous,
+            Self::Offline { .. } => ErrorKind::NotFound,
+            Self::Agent { .. } | Self::Inject { .. } | Self::Store { .. } => ErrorKind::Io,
+            Self::Image(error) => of_image(error),
+            Self::Writer(error) => match **error {
+                sqfs_writer::Error::Sink(_) | sqfs_writer::Error::Source(_) => ErrorKind::Io,
+                _ => ErrorKind::Unsupported,
+            },
+            Self::NoSpace { .. } => ErrorKind::NoSpace,
+            Self::Untrusted(_) => ErrorKind::Untrusted,
+            Self::Unproved | Self::Internal { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// Returns what the caller or the operator can do about the failure, as one line; `None` if nothing is
+    /// known that helps.
+    ///
+    /// The text of the error mostly ends with the same advice. Here it stands alone, for programs.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Source(error) => {
+                let hint = error.hint();
+                return hint.or_else(|| of_kind(self.kind()).map(str::to_owned));
+            }
+            Self::Agent { .. } => "check that --agent names a regular file that can be read",
+            Self::Inject { .. } => "check that --inject names a regular file that can be read",
+            Self::Ambiguous { .. } => "give more digits",
+            Self::MountPoint { .. } => "choose another --mount-point for this image",
+            Self::Unrepeatable { .. } => {
+                "give the agent and the files that the artifact was built with"
+            }
+            Self::Offline { .. } => "pull the image once without --offline",
+            Self::Artifact { .. } => {
+                "verify the artifact; if it is damaged, remove it and pull its image again"
+            }
+            _ if self.is_transient() => "try again later",
+            _ => return of_kind(self.kind()).map(str::to_owned),
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn of_source(kind: ociget::ErrorKind) -> ErrorKind {
+    match kind {
+        ociget::ErrorKind::Usage => ErrorKind::Usage,
+        ociget::ErrorKind::NotFound => ErrorKind::NotFound,
+        ociget::ErrorKind::Unauthorized => ErrorKind::Unauthorized,
+        ociget::ErrorKind::Denied => ErrorKind::Denied,
+        ociget::ErrorKind::Throttled => ErrorKind::Throttled,
+        ociget::ErrorKind::Network => ErrorKind::Network,
+        ociget::ErrorKind::Corrupt => ErrorKind::Corrupt,
+        ociget::ErrorKind::Invalid => ErrorKind::Invalid,
+        ociget::ErrorKind::Unsupported => ErrorKind::Unsupported,
+        ociget::ErrorKind::Io => ErrorKind::Io,
+        // Kinds that are added there are those of other sides until they are told apart here.
+        _ => ErrorKind::Registry,
+    }
+}
+
+fn of_image(error: &flatten::Error) -> ErrorKind {
+    match error {
+        flatten::Error::TooManyLayers { .. } => ErrorKind::Limit,
+        flatten::Error::Layer { source, .. } => match source {
+            layer::Error::Limit { .. } => ErrorKind::Limit,
+            layer::Error::DiffId(_) => ErrorKind::Corrupt,
+            layer::Error::Source(_) => ErrorKind::Io,
+            layer::Error::Unverified => ErrorKind::Internal,
+            _ => ErrorKind::Invalid,
+        },
+        flatten::Error::Entry { problem, .. } => match problem {
+            EntryProblem::LinkSteps(_)
+            | EntryProblem::Depth { .. }
+            | EntryProblem::Length { .. }
+            | EntryProblem::Memory { .. } => ErrorKind::Limit,
+            _ => ErrorKind::Invalid,
+        },
+        flatten::Error::Sink { .. } | flatten::Error::Known { .. } => ErrorKind::Io,
+        flatten::Error::Stopped(_) | flatten::Error::Lost { .. } => ErrorKind::Internal,
+    }
+}
+
+/// What helps against every failure of a kind.
+fn of_kind(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::Corrupt => {
+            Some("try again; if the error stays, the image has to be pushed to the registry again")
+        }
+        ErrorKind::Invalid => Some("build the image anew and push it again"),
+        ErrorKind::Limit => Some("if this image is to be trusted, raise the limit that is named"),
+        ErrorKind::NoAgent => Some("name an agent with --agent or Options::agents"),
+        ErrorKind::NoSpace => {
+            Some("make room, for example with `hpcc-rootfs gc --max-size SIZE`, and try again")
+        }
+        ErrorKind::Untrusted => Some(
+            "take the write permission from other users, or choose another directory with --cache-dir",
+        ),
+        ErrorKind::Io => Some("check the path, its owner and its permissions"),
+        ErrorKind::Internal => Some("this is a bug, please report it"),
+        ErrorKind::Usage => Some("see `hpcc-rootfs help`"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn kinds_have_distinct_names_of_lower_case_words() {
+        let kinds = [
+            ErrorKind::Usage,
+            ErrorKind::NotFound,
+            ErrorKind::Ambiguous,
+            ErrorKind::Unauthorized,
+            ErrorKind::Denied,
+            ErrorKind::Throttled,
+            ErrorKind::Network,
+            ErrorKind::Registry,
+            ErrorKind::Corrupt,
+            ErrorKind::Invalid,
+            ErrorKind::Unsupported,
+            ErrorKind::Limit,
+            ErrorKind::NoAgent,
+            ErrorKind::NoSpace,
+            ErrorKind::Untrusted,
+            ErrorKind::Io,
+            ErrorKind::Internal,
+        ];
+        let mut names: Vec<_> = kinds.iter().map(ToString::to_string).collect();
+        let is_word = |name: &String| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+        assert!(names.iter().all(is_word), "{names:?}");
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), kinds.len());
+    }
+
+    #[test]
+    fn hint_names_the_source_before_the_kind() {
+        let usage = Error::Source(Arc::new(ociget::Error::Usage("no".to_owned())));
+        assert_eq!(usage.hint().as_deref(), Some("see `hpcc-rootfs help`"));
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let full = Error::store("write to", "/x".as_ref(), full);
+        assert_eq!(full.kind(), ErrorKind::NoSpace);
+        assert!(full.hint().is_some_and(|hint| hint.contains(" gc ")));
+    }
+}

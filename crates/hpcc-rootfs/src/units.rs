@@ -1,0 +1,66 @@
+//! Numbers for people: sizes, and digests that are short enough for a line.
+
+use std::fmt;
+
+use ociget::Digest;
+
+/// Hex digits of a digest that are shown where the whole one does not fit.
+const SHORT: usize = 12;
+
+/// A number of bytes for people, in powers of 1024: `0B`, `1023B`, `1.5K`, `12.3M`, `1.0G`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, shift) = match self.0 {
+            0..1024 => return f.pad(&format!("{}B", self.0)),
+            1024..1_048_576 => ('K', 10),
+            1_048_576..1_073_741_824 => ('M', 20),
+            1_073_741_824..1_099_511_627_776 => ('G', 30),
+            _ => ('T', 40),
+        };
+        // One decimal, in integers: a float would be a cast that loses bits.
+        let tenths = (u128::from(self.0) * 10) >> shift;
+        f.pad(&format!("{}.{}{unit}", tenths / 10, tenths % 10))
+    }
+}
+
+/// A digest with its first 12 hex digits: `sha256:0123456789ab`.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortDigest<'a>(pub &'a Digest);
+
+impl fmt::Display for ShortDigest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.0.to_string();
+        let (algorithm, hex) = all.split_once(':').unwrap_or_default();
+        let short = hex.get(..SHORT).unwrap_or(hex);
+        f.pad(&format!("{algorithm}:{short}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_decimal_and_one_letter() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.0K"),
+            (1_600_000, "1.5M"),
+            (1 << 30, "1.0G"),
+            (u64::MAX, "16777215.9T"),
+        ] {
+            assert_eq!(Size(bytes).to_string(), text);
+        }
+        assert_eq!(format!("{:>6}|{:<6}", Size(1024), Size(7)), "  1.0K|7B    ");
+    }
+
+    #[test]
+    fn short_digest_keeps_its_algorithm() {
+        let digest = Digest::of(b"");
+        assert_eq!(ShortDigest(&digest).to_string(), "sha256:e3b0c44298fc");
+    }
+}

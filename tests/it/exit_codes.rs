@@ -1,0 +1,228 @@
+//! How the program ends: exit codes, the object that `--json` makes of an error, and closed pipes.
+//! The signals are in `commands`.
+
+use std::io::Write as _;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use test_support::image::{Image, Layer, Store};
+use test_support::registry::{Action, Fault, Registry};
+
+use crate::cli::{Place, program};
+
+fn registry() -> (Registry, String) {
+    let mut store = Store::new();
+    let layer = (0..3000).fold(Layer::new(), |layer, n| {
+        layer.file(format!("a-name-of-some-length-{n}"), "")
+    });
+    let image = Image::new().layer(layer).add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/team/image:latest", registry.addr());
+    (registry, reference)
+}
+
+/// The one object on stderr of a run that failed.
+fn error(place: &Place, arguments: &[&str]) -> (Option<i32>, Value) {
+    let outcome = place.run(arguments);
+    assert_eq!(outcome.stdout, "", "{outcome:#?}");
+    let error: Value = serde_json::from_str(&outcome.stderr).unwrap();
+    let fields: Vec<_> = error.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["causes", "hint", "kind", "message", "transient"]);
+    (outcome.status, error)
+}
+
+#[test]
+fn failure_that_may_pass_has_exit_code_75() {
+    let (registry, reference) = registry();
+    let place = Place::new();
+    for (status, code, kind) in [
+        (401, 1, "unauthorized"),
+        (403, 1, "denied"),
+        (404, 1, "not-found"),
+        (429, 75, "throttled"),
+        (500, 75, "registry"),
+        (503, 75, "registry"),
+    ] {
+        registry.clear_faults();
+        registry.inject(Fault::status("/v2/", status));
+        let pull = [
+            "pull",
+            &reference,
+            "--agent",
+            "agent",
+            "--retries",
+            "0",
+            "--json",
+        ];
+        let (found, error) = error(&place, &pull);
+        assert_eq!(found, Some(code), "{error}");
+        assert_eq!(error["kind"], kind, "{error}");
+        assert_eq!(error["transient"], code == 75, "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(&status.to_string()), "{message}");
+        let text = place.run(&pull[..6]);
+        assert_eq!(text.status, Some(code), "{text:#?}");
+        assert!(
+            text.stderr.ends_with(&format!("error: {message}\n")),
+            "{text:#?}"
+        );
+    }
+}
+
+#[test]
+fn json_of_an_error_lists_its_causes_and_says_what_to_do() {
+    let (_registry, reference) = registry();
+    let place = Place::new();
+    let (code, agent) = error(
+        &place,
+        &["pull", &reference, "--agent", "nowhere", "--json"],
+    );
+    assert_eq!(code, Some(1));
+    assert_eq!(agent["kind"], "io");
+    assert_eq!(agent["message"], "cannot use the agent nowhere");
+    assert_eq!(
+        agent["causes"],
+        json!(["No such file or directory (os error 2)"])
+    );
+    assert!(
+        agent["hint"].as_str().unwrap().contains("--agent"),
+        "{agent}"
+    );
+
+    let (code, missing) = error(&place, &["--json", "pull", &reference]);
+    assert_eq!((code, &missing["kind"]), (Some(1), &json!("no-agent")));
+}
+
+#[test]
+fn usage_errors_are_objects_whatever_is_wrong() {
+    let place = Place::new();
+    for (arguments, words) in [
+        (&["pull", "--json"][..], "<IMAGE>"),
+        (&["--json"], "subcommand"),
+        (&["--json", "pul"], "'pul'"),
+        (&["pull", "a", "--json", "--level", "x"], "'x'"),
+        (
+            &["pull", "A", "--agent", "agent", "--json"],
+            "image reference",
+        ),
+        (
+            &["pull", "a", "--block-size", "8G", "--json"],
+            "--block-size",
+        ),
+    ] {
+        let (code, error) = error(&place, arguments);
+        assert_eq!(code, Some(2), "{error}");
+        assert_eq!(error["kind"], "usage", "{error}");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(words), "{message}");
+        assert!(!message.starts_with("error"), "{message}");
+    }
+    let after_the_options = place.run(["pull", "--", "--json", "b"]);
+    assert!(after_the_options.stderr.starts_with("error: "));
+}
+
+/// Runs with a pipe that nobody reads as stdout or stderr.
+fn unread(place: &Place, arguments: &[&str], stdout: bool) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = place.command(program());
+    command.args(arguments);
+    if stdout {
+        command.stdout(writer).stderr(Stdio::piped());
+    } else {
+        command.stdout(Stdio::piped()).stderr(writer);
+    }
+    command.spawn().unwrap().wait_with_output().unwrap()
+}
+
+#[test]
+fn closed_stdout_ends_the_program_in_silence() {
+    let (_registry, reference) = registry();
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let inspect = ["inspect", &path, "--tree"];
+    for arguments in [
+        &["list"][..],
+        &["list", "--json"],
+        &inspect,
+        &["inspect", &path, "--tree", "--json"],
+        &["verify"],
+        &["--help"],
+        &["pull", &reference, "--agent", "agent", "--quiet"],
+    ] {
+        let output = unread(&place, arguments, true);
+        assert_eq!(output.status.code(), Some(141), "{arguments:?} {output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
+}
+
+/// A reader that stops reading, such as a pager, must not keep the program.
+#[test]
+fn full_pipe_at_stderr_does_not_delay_a_signal() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let (registry, reference) = registry();
+    let stall = Action::Stall {
+        at: 100,
+        time: Duration::from_secs(600),
+    };
+    registry.inject(Fault::on("/blobs/", stall));
+    let place = Place::new();
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    while writer.write(&[b'x'; 4096]).is_ok() {}
+    fcntl_setfl(&writer, OFlags::empty()).unwrap();
+    let mut child = place
+        .command(program())
+        .args(["pull", &reference, "--agent", "agent", "-v"])
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    // It blocks at its first line, before or after the registry hears of it.
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let start = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn closed_stderr_ends_a_pull_and_changes_no_other_exit_code() {
+    let (registry, reference) = registry();
+    let place = Place::new();
+    let stall = Action::Stall {
+        at: 100,
+        time: Duration::from_secs(600),
+    };
+    registry.inject(Fault::on("/blobs/", stall));
+    program();
+    let start = Instant::now();
+    let output = unread(&place, &["pull", &reference, "--agent", "agent"], false);
+    assert_eq!(output.status.code(), Some(141), "{output:?}");
+    assert!(start.elapsed() < Duration::from_secs(60));
+    assert_eq!(place.cached(), [""; 0]);
+
+    for (arguments, code) in [
+        (&["list", "--quiet"][..], 0),
+        (&["frobnicate"], 2),
+        (&["pull", "a", "--agent", "nowhere"], 1),
+        (
+            &[
+                "pull",
+                "127.0.0.1:1/a",
+                "--agent",
+                "agent",
+                "--retries",
+                "0",
+            ],
+            75,
+        ),
+    ] {
+        let output = unread(&place, arguments, false);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} {output:?}");
+    }
+}

@@ -1,0 +1,232 @@
+//! Every JSON document of the program against its schema in `docs/schemas`, by a validator that nobody here wrote.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use test_support::image::{Image, Layer, Store};
+use test_support::oracle::json_schema;
+use test_support::registry::{Action, Fault, Registry};
+
+use crate::cli::{Place, program};
+
+const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schemas");
+
+/// Documents by the name of their schema.
+struct Documents {
+    place: Place,
+    files: RefCell<BTreeMap<&'static str, Vec<PathBuf>>>,
+}
+
+impl Documents {
+    fn add(&self, schema: &'static str, document: &str) -> Value {
+        let value = serde_json::from_str(document)
+            .unwrap_or_else(|error| panic!("{schema}: {error}: {document:?}"));
+        let mut files = self.files.borrow_mut();
+        let files = files.entry(schema).or_default();
+        let path = self.place.path(&format!("{schema}-{}.json", files.len()));
+        fs::write(&path, document).unwrap();
+        files.push(path);
+        value
+    }
+
+    /// Runs with `--json`, and keeps what is on stdout.
+    fn run(&self, schema: &'static str, arguments: &[&str]) -> Value {
+        let arguments = arguments.iter().copied().chain(["--json"]);
+        let outcome = self.place.run(arguments);
+        assert!(!outcome.stdout.is_empty(), "{outcome:#?}");
+        self.add(schema, &outcome.stdout)
+    }
+
+    /// Keeps a line of stderr of each form: the validator takes its time for a thousand.
+    fn lines(&self, schema: impl Fn(&Value) -> &'static str, stderr: &str) {
+        let mut forms = BTreeSet::new();
+        for line in stderr.lines() {
+            let value: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{stderr}"));
+            let members = value.as_object().unwrap().iter();
+            let members =
+                members.map(|(name, value)| (name.clone(), std::mem::discriminant(value)));
+            let names: Vec<_> = members
+                .map(|(name, kind)| format!("{name} {kind:?}"))
+                .collect();
+            if forms.insert((value["event"].to_string(), names)) {
+                self.add(schema(&value), line);
+            }
+        }
+    }
+
+    fn validate(self) {
+        let files = self.files.into_inner();
+        let names: Vec<_> = files.keys().copied().collect();
+        let mut all: Vec<_> = fs::read_dir(SCHEMAS)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        all.sort();
+        let known: Vec<_> = all
+            .iter()
+            .map(|name| name.strip_suffix(".schema.json").unwrap())
+            .collect();
+        assert_eq!(
+            names, known,
+            "a schema without a document, or the other way round"
+        );
+        for (name, files) in files {
+            let schema = Path::new(SCHEMAS).join(format!("{name}.schema.json"));
+            json_schema::validate(&schema, &files).unwrap();
+        }
+    }
+}
+
+/// The names between backquotes in the first column of the table below a heading of the reference.
+fn rows(reference: &str, header: &str) -> BTreeSet<String> {
+    let (_, table) = reference.split_once(header).unwrap();
+    table
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn kinds_of_errors_are_those_of_schema_and_reference() {
+    let root = Path::new(SCHEMAS).parent().unwrap().parent().unwrap();
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let schema: Value = serde_json::from_str(&read("docs/schemas/error.schema.json")).unwrap();
+    let kinds = schema["properties"]["kind"]["enum"]
+        .as_array()
+        .unwrap()
+        .iter();
+    let kinds: BTreeSet<_> = kinds
+        .map(|kind| kind.as_str().unwrap().to_owned())
+        .collect();
+    let reference = read("docs/cli.md");
+    assert_eq!(rows(&reference, "| `kind` | what it means |"), kinds);
+    let source = read("crates/hpcc-rootfs/src/error/kind.rs");
+    let (_, names) = source.split_once("f.write_str(match self {").unwrap();
+    let (names, _) = names.split_once("})").unwrap();
+    for name in names.split('"').skip(1).step_by(2) {
+        assert!(kinds.contains(name), "{name} is in no schema");
+    }
+}
+
+#[test]
+fn every_json_document_is_as_its_schema_says() {
+    let mut store = Store::new();
+    let layer = Layer::new()
+        .dir("etc")
+        .file("etc/hostname", "guest\n")
+        .symlink("link", "etc")
+        .file(".hpcc/x", "");
+    let image = Image::new()
+        .layer(layer)
+        .layer(Layer::new().file("large", vec![7; 200_000]))
+        .add_to(&mut store);
+    store.tag("latest", &image);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/team/image:latest", registry.addr());
+    let pull = ["pull", &reference, "--agent", "agent"];
+    let documents = Documents {
+        place: Place::new(),
+        files: RefCell::default(),
+    };
+    let place = &documents.place;
+
+    let pulled = documents.run(
+        "pull",
+        &[&pull[..], &["--inject", "agent:/.hpcc/tools/x:755"]].concat(),
+    );
+    documents.run(
+        "pull",
+        &[&pull[..], &["--inject", "agent:/.hpcc/tools/x:755"]].concat(),
+    );
+    let path = pulled["path"].as_str().unwrap();
+    documents.run("build", &["build", &reference, "-o", "out.sqsh"]);
+    documents.run("list", &["list"]);
+    documents.run("path", &["path", &image.digest]);
+    documents.run("inspect", &["inspect", &image.digest]);
+    documents.run("inspect", &["inspect", &image.digest, "--tree"]);
+    documents.run("verify", &["verify"]);
+    documents.run("inspect", &["inspect", &image.digest, "--requires"]);
+    documents.run("boot-args", &["boot-args", &image.digest]);
+
+    let mut bytes = fs::read(path).unwrap();
+    bytes[3000] ^= 1;
+    fs::write(place.path("damaged.sqsh"), &bytes).unwrap();
+    let missing = format!("sha256:{}", "0".repeat(64));
+    documents.run("verify", &["verify", "./damaged.sqsh", "./agent", &missing]);
+    let other = place
+        .cache()
+        .join(format!("{}.sqsh", missing.replace(':', "-")));
+    fs::write(&other, &bytes[..4096]).unwrap();
+    documents.run("list", &["list"]);
+    documents.run("gc", &["gc", "--max-size", "0"]);
+    documents.run("gc", &["gc"]);
+    documents.run("untag", &["untag", &image.digest]);
+    let several = [
+        "pull",
+        &reference,
+        "127.0.0.1:1/x",
+        "--agent",
+        "agent",
+        "--retries",
+        "0",
+    ];
+    documents.run("pull", &several);
+    documents.run("df", &["df"]);
+    documents.run("rm", &["rm", &image.digest]);
+    documents.run("rm", &["rm", &image.digest]);
+
+    for arguments in [
+        &["pull"][..],
+        &["pull", &reference],
+        &["pull", &reference, "--agent", "nowhere"],
+        &["inspect", &missing],
+        &[
+            "pull",
+            "127.0.0.1:1/x",
+            "--agent",
+            "agent",
+            "--retries",
+            "0",
+        ],
+    ] {
+        let arguments = arguments.iter().copied().chain(["--json"]);
+        documents.add("error", &place.run(arguments).stderr);
+    }
+
+    registry.inject(Fault::status("/blobs/", 503).times(1));
+    let slow = Action::Throttle {
+        piece: 64,
+        every: Duration::from_millis(30),
+    };
+    registry.inject(Fault::on("/blobs/", slow));
+    let of_stderr = |value: &Value| match (&value["event"], &value["kind"]) {
+        (Value::Null, Value::Null) => "log",
+        (Value::Null, _) => "error",
+        _ => "progress",
+    };
+    for (reference, more) in [
+        (reference.as_str(), &["--progress", "json"][..]),
+        (&reference, &["--progress", "json", "-v"]),
+        ("127.0.0.1:1/x", &["--progress", "json", "--retries", "1"]),
+        (
+            &reference,
+            &["--log-format", "json", "--timings", "--no-reuse"],
+        ),
+    ] {
+        let output = place
+            .command(program())
+            .args(["pull", reference, "--agent", "agent"])
+            .args(more)
+            .env("RUST_LOG", "debug")
+            .output()
+            .unwrap();
+        documents.lines(of_stderr, &String::from_utf8(output.stderr).unwrap());
+    }
+    documents.validate();
+}
