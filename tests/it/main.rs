@@ -48,6 +48,7 @@ mod sqfs_patched;
 mod sqfs_random;
 mod sqfs_special;
 mod sqfs_sweep;
+mod store_bounds;
 mod store_damage;
 mod store_fast;
 mod store_kill;

@@ -9,6 +9,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::artifact::Record;
 use crate::error::Error;
+use crate::measure;
 use crate::options::Options;
 use crate::progress::Event;
 use crate::pull::{self, Destination};
@@ -48,7 +49,13 @@ pub async fn build(
     let shown = ociget::printable::redacted(image);
     let span = tracing::info_span!("build", image = shown, digest = tracing::field::Empty);
     let build = in_span(image, expected, output.as_ref(), options, &span);
-    build.instrument(span.clone()).await
+    let built = build.instrument(span.clone()).await;
+    measure::describe();
+    measure::outcome(built.as_ref().map(|_| true));
+    if let Ok(built) = &built {
+        measure::build(&built.summary);
+    }
+    built
 }
 
 async fn in_span(

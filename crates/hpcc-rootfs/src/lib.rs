@@ -34,7 +34,8 @@
 //! - [`boot_args`], [`kernel_requirements`]: what a kernel needs to boot an artifact; [`BOOT_ARGS`] is the line
 //!   of an artifact without a hash tree.
 //!
-//! The feature `cli`, on by default, is the program and what only a terminal needs.
+//! The feature `cli`, on by default, is the program and what only a terminal needs. The feature `metrics` reports
+//! measurements to the recorder of the crate `metrics`.
 
 mod artifact;
 mod boot;
@@ -46,6 +47,7 @@ mod feed;
 pub mod flatten;
 mod guest;
 pub mod layer;
+mod measure;
 mod options;
 mod progress;
 mod pull;

@@ -40,6 +40,13 @@ pub enum Event<'a> {
         /// Identity of the image whose artifact it is.
         digest: &'a Digest,
     },
+    /// As many builds as may run concurrently in this store do; this one waits for its turn.
+    Queued {
+        /// Whose artifact.
+        digest: &'a Digest,
+        /// Number of builds that run or wait before this one.
+        ahead: usize,
+    },
     /// An earlier build left what is needed of the layer. Its blob is fetched only if that turns out to be wrong.
     LayerReused {
         /// The layer.

@@ -108,6 +108,31 @@ impl Default for SpoolOptions {
 }
 
 impl Options {
+    /// Returns the largest number of bytes of memory that one build may take with these options: the read-ahead, the
+    /// names and attributes of the image, and the writer's budget. It leaves out the code itself and the state of
+    /// codecs, some MiB per thread that compresses.
+    ///
+    /// ```
+    /// let options = hpcc_rootfs::Options::default();
+    /// assert_eq!(options.build_memory(), (24 + 384 + 128) << 20);
+    /// ```
+    #[must_use]
+    pub fn build_memory(&self) -> u64 {
+        let writer = self.image.writer(self.threads).memory;
+        let bytes = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+        bytes(self.read_ahead)
+            .saturating_add(self.limits.metadata_bytes)
+            .saturating_add(bytes(writer))
+    }
+
+    /// The number of builds that may run concurrently by both bounds of the store, 1 and more.
+    pub(crate) fn concurrent_builds(&self) -> usize {
+        let by_memory = self.store.memory / self.build_memory().max(1);
+        let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX).max(1);
+        // Far below what a semaphore can count.
+        self.store.builds.get().min(by_memory).min(1 << 20)
+    }
+
     /// Finds out about values out of range before anything is fetched.
     pub(crate) fn check(&self) -> Result<(), Error> {
         self.image

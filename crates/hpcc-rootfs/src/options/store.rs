@@ -1,5 +1,6 @@
 //! How the store treats the disk that it is on.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::staging::FsVerity;
@@ -26,6 +27,14 @@ pub struct StoreOptions {
     /// Whether the file system is to refuse changed blocks of an artifact; [`FsVerity::Off`] by default. An existing
     /// artifact gets it when it is pulled the next time.
     pub fs_verity: FsVerity,
+    /// Number of builds that run concurrently in this process on one [`Store`](crate::Store) and its clones, 1 and
+    /// more; by default the CPUs this process may use. Further ones wait, first in, first out, and report
+    /// [`Event::Queued`](crate::Event::Queued).
+    pub builds: NonZeroUsize,
+    /// Bytes of memory that all of these builds may take together; 4 GiB by default. It lowers
+    /// [`builds`](Self::builds) by what [`Options::build_memory`](crate::Options::build_memory) says of one; one build
+    /// may always run.
+    pub memory: u64,
 }
 
 impl Default for StoreOptions {
@@ -37,6 +46,8 @@ impl Default for StoreOptions {
             offline: false,
             seeds: Vec::new(),
             fs_verity: FsVerity::Off,
+            builds: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            memory: 4 << 30,
         }
     }
 }

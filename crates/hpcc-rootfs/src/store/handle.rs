@@ -17,10 +17,12 @@ use super::lock::BuildLock;
 use super::reading::{artifact_error, read};
 use super::shared_build::SharedBuilds;
 use super::trust::{Fault, Trust};
+use super::turns::Turns;
 use super::{entry, gc, inventory, lease, link, name, sweep};
 use crate::artifact::{Damage, Record, RecordError, verify};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
+use crate::measure;
 use crate::options::Options;
 use crate::staging::{StagedFile, Staging, Stop};
 
@@ -41,6 +43,7 @@ pub(super) struct Inner {
     directory: PathBuf,
     options: Options,
     pub(super) builds: SharedBuilds,
+    pub(super) turns: Turns,
 }
 
 impl Store {
@@ -71,9 +74,11 @@ impl Store {
             }
         }
         options.store.seeds = seeds;
+        measure::describe();
         Ok(Self {
             inner: Arc::new(Inner {
                 directory,
+                turns: Turns::new(&options),
                 options,
                 builds: SharedBuilds::default(),
             }),
@@ -308,7 +313,13 @@ impl Store {
         let directory = self.directory();
         self.is_made(OPERATION)?;
         match gc::collect(directory, bounds, SystemTime::now(), self.trust()) {
-            Ok(collected) => Ok(collected),
+            Ok(collected) => {
+                let removed = &collected.removed;
+                let count = u64::try_from(removed.len()).unwrap_or(u64::MAX);
+                let bytes = removed.iter().map(|artifact| artifact.size).sum();
+                measure::collection(count, bytes);
+                Ok(collected)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Collected::default()),
             Err(error) => Err(Error::store(OPERATION, directory, error)),
         }

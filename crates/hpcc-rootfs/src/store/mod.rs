@@ -22,6 +22,7 @@ mod reuse;
 mod shared_build;
 mod sweep;
 mod trust;
+mod turns;
 mod usage;
 
 pub use gc::{Bounds, Collected};

@@ -24,6 +24,7 @@ use super::{find, name};
 use crate::artifact::{Key, RecordError};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
+use crate::measure;
 use crate::progress::Event;
 use crate::pull::{self, Destination};
 use crate::recall::Recording;
@@ -54,7 +55,10 @@ impl Store {
         let shown = ociget::printable::redacted(image);
         let span = tracing::info_span!("pull_image", image = shown, digest = tracing::field::Empty);
         let pull = self.pull(image, expected, &span);
-        pull.instrument(span.clone()).await
+        let pulled = pull.instrument(span.clone()).await;
+        let outcome = pulled.as_ref().map(|pulled| pulled.built.is_some());
+        measure::outcome(outcome);
+        pulled
     }
 
     /// The same, in a span that gets the digest as soon as it is known.
@@ -205,6 +209,15 @@ impl Store {
             network.finish().await?;
             return Ok(there);
         }
+        // Taken after the lock, so that a build which waits for another process keeps no turn from others.
+        let turns = &self.inner.turns;
+        let turn = turns
+            .take(|ahead| {
+                let digest = &identity;
+                let event = Event::Queued { digest, ahead };
+                self.options().progress.tell(&event);
+            })
+            .await;
         let store = self.clone();
         let digest = identity.clone();
         let reuses = reuse.is_some();
@@ -276,10 +289,14 @@ impl Store {
                     without
                 });
                 drop(plan);
+                // The next attempt takes its own.
+                drop(turn);
                 return Box::pin(self.build(ask, span, without)).await;
             }
             (Err(error), _) => return Err(error),
         };
+        drop(turn);
+        measure::build(&summary);
         note.write(self.directory(), &identity);
         let path = self.path_for(&identity);
         // Until now it is the time at which the build began, and much may have been used since.

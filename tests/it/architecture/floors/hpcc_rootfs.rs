@@ -14,6 +14,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         &[
             "artifact",
             "error",
+            "measure",
             "options",
             "progress",
             "pull",
@@ -29,6 +30,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
             "candidate",
             "error",
             "guest",
+            "measure",
             "options",
             "progress",
             "pull",
@@ -72,6 +74,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         "options",
         &["artifact", "error", "layer", "progress", "staging"],
     ),
+    ("measure", &["error", "summary"]),
     (
         "error",
         &["artifact", "candidate", "flatten", "layer", "untrusted"],

@@ -21,6 +21,7 @@ mod limits;
 mod link;
 mod list;
 mod logging;
+mod metrics_file;
 mod network;
 mod output;
 mod path;
@@ -45,6 +46,7 @@ mod vm_config;
 use std::process::ExitCode;
 
 use args::{Args, Command};
+use metrics_file::MetricsFile;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(terminal::panicked));
@@ -56,7 +58,11 @@ fn main() -> ExitCode {
     };
     terminal::speak(&args.global);
     logging::start();
+    let metrics = args.global.metrics_file.clone().map(MetricsFile::start);
     let outcome = run(&args);
+    if let Some(metrics) = metrics {
+        metrics.add(outcome.is_ok());
+    }
     if output::is_closed() {
         return ExitCode::from(failure::CLOSED_PIPE);
     }

@@ -192,7 +192,7 @@ impl Reporter {
                         None
                     }
                     // It is drawn for as long as it lasts.
-                    Event::Waiting { .. } if !self.verbose => None,
+                    Event::Waiting { .. } | Event::Queued { .. } if !self.verbose => None,
                     _ => plain::of_event(event, finished, self.verbose),
                 };
                 line.iter().for_each(|line| say_folded(line));

@@ -39,6 +39,9 @@ pub(super) fn of_event(event: &Event<'_>, finished: Option<Finished>) -> Option<
             "because": printable::text(because),
         }),
         Event::Waiting { digest } => json!({"event": "waiting", "image": digest.to_string()}),
+        Event::Queued { digest, ahead } => {
+            json!({"event": "queued", "image": digest.to_string(), "ahead": ahead})
+        }
         Event::LayerReused { layer: of } => layer("layer-reused", of),
         Event::LayerStarted { layer: of } => layer("layer-started", of),
         Event::LayerDone { layer: of } => {

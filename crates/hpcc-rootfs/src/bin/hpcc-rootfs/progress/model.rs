@@ -76,6 +76,7 @@ struct LayerState {
 /// Why nothing arrives.
 #[derive(Debug)]
 enum Notice {
+    /// What for, as a whole line.
     Waiting(String),
     Retry {
         text: String,
@@ -140,7 +141,10 @@ impl Model {
 
     /// Takes an event in. For the end of a layer, returns what it took.
     pub(crate) fn event(&mut self, event: &Event<'_>, now: Duration) -> Option<Finished> {
-        if !matches!(event, Event::LayerHeld { .. } | Event::Waiting { .. }) {
+        if !matches!(
+            event,
+            Event::LayerHeld { .. } | Event::Waiting { .. } | Event::Queued { .. }
+        ) {
             self.heard = now;
         }
         match event {
@@ -150,7 +154,14 @@ impl Model {
             }
             Event::Resolved { image } => self.resolved(image),
             Event::Waiting { digest } => {
-                self.notice = Some(Notice::Waiting(ShortDigest(digest).to_string()));
+                let digest = ShortDigest(digest);
+                self.notice = Some(Notice::Waiting(format!(
+                    "waiting for another build of {digest}"
+                )));
+                return None;
+            }
+            Event::Queued { ahead, .. } => {
+                self.notice = Some(Notice::Waiting(super::plain::queued(*ahead)));
                 return None;
             }
             Event::LayerReused { layer } => {
@@ -337,7 +348,7 @@ impl Model {
 
     fn note(&self, silent: Option<Duration>, now: Duration) -> Option<String> {
         match &self.notice {
-            Some(Notice::Waiting(digest)) => Some(format!("waiting for another build of {digest}")),
+            Some(Notice::Waiting(text)) => Some(text.clone()),
             Some(Notice::Retry {
                 text,
                 attempt,

@@ -8,6 +8,12 @@ use ociget::Image;
 use super::frame::span;
 use super::model::{Finished, Stage, View};
 
+/// What a build waits for that is not yet its turn.
+pub(super) fn queued(ahead: usize) -> String {
+    let noun = if ahead == 1 { "build" } else { "builds" };
+    format!("waiting for {ahead} other {noun} of this store")
+}
+
 /// The line for an event of a build; most have one only with `--verbose`.
 pub(super) fn of_event(
     event: &Event<'_>,
@@ -20,6 +26,7 @@ pub(super) fn of_event(
         Event::Waiting { digest } => {
             format!("waiting for another process that works on {digest}")
         }
+        Event::Queued { digest, ahead } => format!("{} before {digest}", queued(*ahead)),
         _ if !verbose => return None,
         Event::Resolving { image, .. } => format!("resolving {image}"),
         Event::LayerReused { layer } => format!("{layer}: known from an earlier build"),

@@ -1,0 +1,289 @@
+//! `--metrics-file`: counters in the text form of Prometheus, for the textfile collector of node_exporter.
+//!
+//! The file adds up over runs: each run reads it, adds its own measurements and replaces it. A lock beside it makes runs
+//! take turns. The collector never reads a half-written file, because a rename replaces it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+
+use crate::{output, terminal};
+
+/// The first line of a file of this program. A file that begins otherwise is not replaced.
+const HEAD: &str = "# Counters of hpcc-rootfs, added up over its runs.";
+/// Time of the last run that succeeded.
+const LAST: &str = "hpcc_rootfs_last_success_timestamp_seconds";
+
+/// Samples by the name of their metric, then by their labels.
+type Samples = BTreeMap<String, BTreeMap<String, f64>>;
+
+/// The counters of this run, and the file that they are added to.
+#[derive(Debug)]
+pub(crate) struct MetricsFile {
+    file: PathBuf,
+    run: Run,
+}
+
+impl MetricsFile {
+    /// Counts from here on what the library reports.
+    pub(crate) fn start(file: PathBuf) -> Self {
+        let run = Run::default();
+        // It fails only if a recorder is installed already, and this is the only place that installs one.
+        let _ = metrics::set_global_recorder(run.clone());
+        Self { file, run }
+    }
+
+    /// Adds the counters to the file. A file that cannot be written is a warning, because the run itself did its work.
+    pub(crate) fn add(self, succeeded: bool) {
+        let counted = self.run.lock();
+        if let Err(error) = update(&self.file, &counted, succeeded) {
+            let file = output::path(&self.file);
+            terminal::say(&format!(
+                "warning: cannot write the metrics to {file}: {error}"
+            ));
+        }
+    }
+}
+
+/// What one run counted.
+#[derive(Debug, Default)]
+struct Counted {
+    samples: Samples,
+    /// Descriptions by the name of the metric.
+    help: BTreeMap<String, String>,
+}
+
+/// A recorder that adds up everything. A histogram becomes the sum of its values.
+#[derive(Clone, Debug, Default)]
+struct Run(Arc<Mutex<Counted>>);
+
+/// One series of a run.
+#[derive(Debug)]
+struct Series {
+    run: Run,
+    name: String,
+    labels: String,
+}
+
+impl Run {
+    fn lock(&self) -> MutexGuard<'_, Counted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn series(&self, key: &Key) -> Arc<Series> {
+        let labels: Vec<_> = key
+            .labels()
+            .map(|label| format!("{}=\"{}\"", label.key(), label.value()))
+            .collect();
+        let labels = match labels[..] {
+            [] => String::new(),
+            _ => format!("{{{}}}", labels.join(",")),
+        };
+        Arc::new(Series {
+            run: self.clone(),
+            name: format!("{}_total", key.name()),
+            labels,
+        })
+    }
+
+    fn describe(&self, name: &KeyName, help: &SharedString) {
+        let name = format!("{}_total", name.as_str());
+        self.lock().help.insert(name, help.to_string());
+    }
+}
+
+impl Series {
+    fn add(&self, value: f64) {
+        let mut counted = self.run.lock();
+        let series = counted.samples.entry(self.name.clone()).or_default();
+        *series.entry(self.labels.clone()).or_default() += value;
+    }
+}
+
+impl CounterFn for Series {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counters of Prometheus are floating-point numbers"
+    )]
+    fn increment(&self, value: u64) {
+        self.add(value as f64);
+    }
+
+    fn absolute(&self, _: u64) {}
+}
+
+impl HistogramFn for Series {
+    fn record(&self, value: f64) {
+        self.add(value);
+    }
+}
+
+impl Recorder for Run {
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.describe(&name, &help);
+    }
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.describe(&name, &help);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.series(key))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.series(key))
+    }
+}
+
+fn update(file: &Path, counted: &Counted, succeeded: bool) -> io::Result<()> {
+    let name = file.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+    let beside = |prefix: &str, suffix: &str| -> PathBuf {
+        let mut hidden = std::ffi::OsString::from(prefix);
+        hidden.push(name);
+        hidden.push(suffix);
+        file.with_file_name(hidden)
+    };
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(beside(".", ".lock"))?;
+    lock.lock()?;
+    let mut samples = match fs::read_to_string(file) {
+        Ok(text) => parse(&text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Samples::new(),
+        Err(error) => return Err(error),
+    };
+    for (name, series) in &counted.samples {
+        let sums = samples.entry(name.clone()).or_default();
+        for (labels, value) in series {
+            *sums.entry(labels.clone()).or_default() += value;
+        }
+    }
+    if succeeded {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seconds = now.unwrap_or_default().as_secs_f64().floor();
+        samples.insert(LAST.into(), BTreeMap::from([(String::new(), seconds)]));
+    }
+    let temporary = beside(".", ".new");
+    let written = fs::write(&temporary, text(&samples, &counted.help))
+        .and_then(|()| File::open(&temporary)?.sync_all())
+        .and_then(|()| fs::rename(&temporary, file));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Reads samples of a file that this program wrote.
+fn parse(text: &str) -> io::Result<Samples> {
+    let broken = |line: &str| {
+        io::Error::other(format!(
+            "the existing file has a line that this program did not write: {line:?}; remove the file or name another"
+        ))
+    };
+    let mut lines = text.lines();
+    match lines.next() {
+        None => return Ok(Samples::new()),
+        Some(HEAD) => {}
+        Some(line) => return Err(broken(line)),
+    }
+    let mut samples = Samples::new();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let parsed = line.rsplit_once(' ').and_then(|(series, value)| {
+            let at = series.find('{').unwrap_or(series.len());
+            let (name, labels) = series.split_at(at);
+            let value = value.parse::<f64>().ok().filter(|value| *value >= 0.0)?;
+            name.starts_with("hpcc_rootfs_")
+                .then(|| (name.to_owned(), labels.to_owned(), value))
+        });
+        let (name, labels, value) = parsed.ok_or_else(|| broken(line))?;
+        samples.entry(name).or_default().insert(labels, value);
+    }
+    Ok(samples)
+}
+
+fn text(samples: &Samples, help: &BTreeMap<String, String>) -> String {
+    let mut text = format!("{HEAD}\n");
+    for (name, series) in samples {
+        let (help, kind) = match help.get(name) {
+            Some(help) => (help.as_str(), "counter"),
+            None if name == LAST => ("Time of the last run that succeeded", "gauge"),
+            None => ("", "counter"),
+        };
+        if !help.is_empty() {
+            let _ = writeln!(text, "# HELP {name} {help}");
+        }
+        let _ = writeln!(text, "# TYPE {name} {kind}");
+        for (labels, value) in series {
+            let _ = writeln!(text, "{name}{labels} {value}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted() -> Counted {
+        let labels = BTreeMap::from([("{outcome=\"built\"}".to_owned(), 1.5)]);
+        Counted {
+            samples: BTreeMap::from([("hpcc_rootfs_pulls_total".to_owned(), labels)]),
+            help: BTreeMap::from([("hpcc_rootfs_pulls_total".to_owned(), "Pulls".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn counters_add_up_over_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("hpcc.prom");
+        for _ in 0..3 {
+            update(&file, &counted(), false).unwrap();
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let expected = "# HELP hpcc_rootfs_pulls_total Pulls\n\
+            # TYPE hpcc_rootfs_pulls_total counter\n\
+            hpcc_rootfs_pulls_total{outcome=\"built\"} 4.5\n";
+        assert_eq!(text, format!("{HEAD}\n{expected}"));
+        update(&file, &Counted::default(), true).unwrap();
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(
+            text.contains(&format!("# TYPE {LAST} gauge\n{LAST} 1")),
+            "{text}"
+        );
+        let names = fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(names, 2, "the file and its lock");
+    }
+
+    #[test]
+    fn files_of_others_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("notes");
+        for content in [
+            "my notes\n",
+            &format!("{HEAD}\nnode_load1 3\n"),
+            &format!("{HEAD}\nx\n"),
+        ] {
+            fs::write(&file, content).unwrap();
+            update(&file, &counted(), true).unwrap_err();
+            assert_eq!(fs::read_to_string(&file).unwrap(), *content);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What is counted: pulls, bytes by source, durations by stage, reuse, evictions, failures by kind.
+//!
+//! With the feature `metrics`, all of it goes to the recorder of the crate `metrics`, which a worker installs. Without a
+//! recorder that costs next to nothing.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::summary::Summary;
+
+/// Every metric, with its description. Those that end with `_seconds` are histograms, the others counters.
+#[cfg(any(feature = "metrics", test))]
+const METRICS: &[(&str, &str)] = &[
+    (
+        "hpcc_rootfs_pulls",
+        "Pulls and builds by outcome: built, existing or failed",
+    ),
+    ("hpcc_rootfs_failures", "Failed pulls and builds by kind"),
+    (
+        "hpcc_rootfs_bytes",
+        "Bytes that builds took, by source: compressed from the network, stored from earlier artifacts",
+    ),
+    (
+        "hpcc_rootfs_reused_layers",
+        "Layers that builds copied from earlier artifacts",
+    ),
+    ("hpcc_rootfs_image_bytes", "Bytes of the images written"),
+    (
+        "hpcc_rootfs_stage_seconds",
+        "Time that each stage of builds was busy, added up over its threads",
+    ),
+    (
+        "hpcc_rootfs_build_seconds",
+        "Time of builds, from the resolved image to the published file",
+    ),
+    ("hpcc_rootfs_evictions", "Artifacts that gc removed"),
+    (
+        "hpcc_rootfs_evicted_bytes",
+        "Bytes of the artifacts that gc removed",
+    ),
+];
+
+/// An amount for one metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "metrics"),
+    expect(dead_code, reason = "without the feature nothing reads it")
+)]
+struct Measurement {
+    name: &'static str,
+    /// Name and value of the label.
+    label: Option<(&'static str, &'static str)>,
+    amount: Amount,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "metrics"),
+    expect(dead_code, reason = "without the feature nothing reads it")
+)]
+enum Amount {
+    Count(u64),
+    Time(Duration),
+}
+
+type Label = Option<(&'static str, &'static str)>;
+
+fn count(name: &'static str, label: Label, count: u64) -> Measurement {
+    let amount = Amount::Count(count);
+    Measurement {
+        name,
+        label,
+        amount,
+    }
+}
+
+fn time(name: &'static str, label: Label, time: Duration) -> Measurement {
+    let amount = Amount::Time(time);
+    Measurement {
+        name,
+        label,
+        amount,
+    }
+}
+
+/// Describes every metric to the recorder.
+pub(crate) fn describe() {
+    #[cfg(feature = "metrics")]
+    for &(name, help) in METRICS {
+        if name.ends_with("_seconds") {
+            metrics::describe_histogram!(name, metrics::Unit::Seconds, help);
+        } else {
+            metrics::describe_counter!(name, help);
+        }
+    }
+}
+
+/// Reports a call that pulled or built: `Ok(true)` if it built the artifact, `Ok(false)` if the artifact existed.
+pub(crate) fn outcome(outcome: Result<bool, &Error>) {
+    record(&of_outcome(outcome));
+}
+
+/// Reports one build.
+pub(crate) fn build(summary: &Summary) {
+    record(&of_build(summary));
+}
+
+/// Reports a collection that removed artifacts of `bytes` together.
+pub(crate) fn collection(artifacts: u64, bytes: u64) {
+    record(&of_collection(artifacts, bytes));
+}
+
+fn of_outcome(outcome: Result<bool, &Error>) -> Vec<Measurement> {
+    let word = match outcome {
+        Ok(true) => "built",
+        Ok(false) => "existing",
+        Err(_) => "failed",
+    };
+    let mut all = vec![count("hpcc_rootfs_pulls", Some(("outcome", word)), 1)];
+    if let Err(error) = outcome {
+        let label = Some(("kind", kind(error)));
+        all.push(count("hpcc_rootfs_failures", label, 1));
+    }
+    all
+}
+
+fn of_build(summary: &Summary) -> Vec<Measurement> {
+    let Summary {
+        timings,
+        reuse,
+        image,
+        ..
+    } = summary;
+    let bytes = |source, bytes| count("hpcc_rootfs_bytes", Some(("source", source)), bytes);
+    let layers = u64::try_from(reuse.layers).unwrap_or(u64::MAX);
+    let mut all = vec![
+        bytes("network", timings.download.bytes),
+        bytes("reuse", reuse.bytes),
+        count("hpcc_rootfs_reused_layers", None, layers),
+        count("hpcc_rootfs_image_bytes", None, image.image_bytes),
+        time("hpcc_rootfs_build_seconds", None, timings.total),
+    ];
+    let stages = timings.stages().into_iter();
+    all.extend(stages.map(|(name, stage)| {
+        time(
+            "hpcc_rootfs_stage_seconds",
+            Some(("stage", name)),
+            stage.busy,
+        )
+    }));
+    all
+}
+
+fn of_collection(artifacts: u64, bytes: u64) -> Vec<Measurement> {
+    vec![
+        count("hpcc_rootfs_evictions", None, artifacts),
+        count("hpcc_rootfs_evicted_bytes", None, bytes),
+    ]
+}
+
+/// Returns the kind of a failure, in a word that stays the same.
+fn kind(error: &Error) -> &'static str {
+    match error {
+        error if error.is_usage() => "usage",
+        Error::Source(error) => of_source(error),
+        Error::DigestMismatch { .. } | Error::Artifact { .. } => "corrupt",
+        Error::TarEntryCountExceeded { .. } | Error::TarTotalBytesExceeded { .. } => "limit",
+        Error::NotLinux { .. } | Error::Writer(_) => "unsupported",
+        Error::NoAgent { .. } => "no-agent",
+        Error::Image(_) => "invalid",
+        Error::NoSpace { .. } => "no-space",
+        Error::Untrusted(_) => "untrusted",
+        Error::Agent { .. } | Error::Inject { .. } | Error::Store { .. } => "io",
+        _ => "internal",
+    }
+}
+
+fn of_source(error: &ociget::Error) -> &'static str {
+    match error {
+        ociget::Error::NotFound(_) | ociget::Error::Absent { .. } => "not-found",
+        ociget::Error::Unauthorized(_) | ociget::Error::Credentials { .. } => "unauthorized",
+        ociget::Error::Denied(_) => "denied",
+        ociget::Error::Throttled(_) => "throttled",
+        ociget::Error::Registry(_)
+        | ociget::Error::Protocol { .. }
+        | ociget::Error::Forbidden { .. } => "registry",
+        ociget::Error::Unsupported { .. } => "unsupported",
+        ociget::Error::Document { .. } | ociget::Error::Inconsistent { .. } => "invalid",
+        error if error.is_transient() => "network",
+        _ => "source",
+    }
+}
+
+/// Reports measurements to the recorder of the crate `metrics`.
+#[cfg(feature = "metrics")]
+fn record(measurements: &[Measurement]) {
+    use metrics::Label;
+    for measurement in measurements {
+        let labels: Vec<_> = measurement
+            .label
+            .map(|(name, value)| Label::from_static_parts(name, value))
+            .into_iter()
+            .collect();
+        match measurement.amount {
+            Amount::Count(number) => metrics::counter!(measurement.name, labels).increment(number),
+            Amount::Time(time) => {
+                metrics::histogram!(measurement.name, labels).record(time.as_secs_f64());
+            }
+        }
+    }
+}
+
+/// Does nothing, because the feature `metrics` is off.
+#[cfg(not(feature = "metrics"))]
+fn record(_: &[Measurement]) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_measurement_has_a_description() {
+        let error = Error::Unproved;
+        let mut all = of_outcome(Err(&error));
+        all.extend(of_outcome(Ok(true)));
+        all.extend(of_build(&Summary::default()));
+        all.extend(of_collection(1, 2));
+        for Measurement { name, amount, .. } in &all {
+            assert!(METRICS.iter().any(|(known, _)| known == name), "{name}");
+            let is_time = matches!(amount, Amount::Time(_));
+            assert_eq!(is_time, name.ends_with("_seconds"), "{name}");
+        }
+        for (name, _) in METRICS {
+            assert!(all.iter().any(|found| found.name == *name), "{name}");
+        }
+    }
+}
