@@ -24,6 +24,7 @@ pub mod bench;
 pub mod boot;
 pub mod demo;
 pub mod disk;
+pub mod dist;
 pub mod fuzz;
 pub mod guest;
 pub mod images;

@@ -15,13 +15,14 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tree_listing::Listing;
 use xtask::bench::BenchOptions;
+use xtask::dist::DistOptions;
 use xtask::fuzz::FuzzOptions;
 use xtask::qemu::Accel;
 use xtask::run::RunOptions;
 use xtask::test::TestOptions;
 use xtask::torture::TortureOptions;
 use xtask::verify::{VerifyOptions, verify};
-use xtask::{bench, demo, fuzz, guest, matrix, packages, policy, reference, test, torture};
+use xtask::{bench, demo, dist, fuzz, guest, matrix, packages, policy, reference, test, torture};
 
 #[derive(Parser)]
 #[command(
@@ -59,6 +60,8 @@ enum Task {
     Bench(BenchOptions),
     /// Prints the path of the agent that images to verify must have
     Probe,
+    /// Makes a release: stripped program, completions, manual pages, SBOM, tar file and Debian package
+    Dist(DistOptions),
     /// Installs the programs that the tests call
     Packages,
     /// Writes the commands' part of docs/commands.md and the snapshot of all help from the program
@@ -130,6 +133,7 @@ fn run(task: Task) -> Result<ExitCode> {
             Ok(())
         }
         Task::Bench(options) => bench::bench(&options),
+        Task::Dist(options) => dist::dist(options),
         Task::Packages => packages::install(),
         Task::Reference => reference::write(),
         Task::Msrv => policy::msrv(),

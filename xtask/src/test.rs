@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::fuzz::FuzzOptions;
 use crate::tally::Tally;
-use crate::{book, command, fuzz, images, packages, policy, span, tools, torture, workspace};
+use crate::{book, command, dist, fuzz, images, packages, policy, span, tools, torture, workspace};
 
 /// How the tests are run.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -24,7 +24,7 @@ pub struct TestOptions {
 type Step = fn(TestOptions) -> Result<Tally>;
 
 /// In an order that fails early and cheaply, but nothing is left out when something fails.
-const STEPS: [(&str, Step); 12] = [
+const STEPS: [(&str, Step); 13] = [
     ("packages", |_| {
         packages::install().map(|()| Tally::default())
     }),
@@ -65,6 +65,7 @@ const STEPS: [(&str, Step); 12] = [
         )
     }),
     ("book", |_| book::build()),
+    ("Debian package", |_| dist::check()),
     ("torture", |options| torture::run(options.torture_time)),
 ];
 
