@@ -35,6 +35,9 @@ pub struct DistOptions {
     /// Program to package, instead of one that is built with the profile `dist`
     #[arg(long, value_name = "FILE")]
     pub program: Option<PathBuf>,
+    /// Make the package of a debug build, install it below an empty root, and show its parts to man and systemd
+    #[arg(long, conflicts_with_all = ["program", "output"])]
+    pub check: bool,
     /// Directory for the results [default: target/dist-files]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
@@ -46,6 +49,9 @@ pub struct DistOptions {
 ///
 /// The program does not build or is too large, or a tool fails.
 pub fn dist(options: DistOptions) -> Result<()> {
+    if options.check {
+        return check().map(drop);
+    }
     let program = match options.program {
         Some(program) => program,
         None => build()?,

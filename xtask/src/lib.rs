@@ -20,6 +20,7 @@
     reason = "a program for a terminal; its output is what it is for"
 )]
 
+pub mod api;
 pub mod bench;
 pub mod boot;
 pub mod demo;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use tree_listing::Listing;
+use xtask::api::ApiOptions;
 use xtask::bench::BenchOptions;
 use xtask::dist::DistOptions;
 use xtask::fuzz::FuzzOptions;
@@ -22,7 +23,9 @@ use xtask::run::RunOptions;
 use xtask::test::TestOptions;
 use xtask::torture::TortureOptions;
 use xtask::verify::{VerifyOptions, verify};
-use xtask::{bench, demo, dist, fuzz, guest, matrix, packages, policy, reference, test, torture};
+use xtask::{
+    api, bench, demo, dist, fuzz, guest, matrix, packages, policy, reference, test, torture,
+};
 
 #[derive(Parser)]
 #[command(
@@ -60,6 +63,8 @@ enum Task {
     Bench(BenchOptions),
     /// Prints the path of the agent that images to verify must have
     Probe,
+    /// Compares the public interfaces of the crates with docs/api
+    Api(ApiOptions),
     /// Makes a release: stripped program, completions, manual pages, SBOM, tar file and Debian package
     Dist(DistOptions),
     /// Installs the programs that the tests call
@@ -133,6 +138,7 @@ fn run(task: Task) -> Result<ExitCode> {
             Ok(())
         }
         Task::Bench(options) => bench::bench(&options),
+        Task::Api(options) => api::api(options),
         Task::Dist(options) => dist::dist(options),
         Task::Packages => packages::install(),
         Task::Reference => reference::write(),

@@ -8,7 +8,9 @@ use anyhow::{Result, bail};
 
 use crate::fuzz::FuzzOptions;
 use crate::tally::Tally;
-use crate::{book, command, dist, fuzz, images, packages, policy, span, tools, torture, workspace};
+use crate::{
+    api, book, command, dist, fuzz, images, packages, policy, span, tools, torture, workspace,
+};
 
 /// How the tests are run.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -24,7 +26,7 @@ pub struct TestOptions {
 type Step = fn(TestOptions) -> Result<Tally>;
 
 /// In an order that fails early and cheaply, but nothing is left out when something fails.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 14] = [
     ("packages", |_| {
         packages::install().map(|()| Tally::default())
     }),
@@ -64,6 +66,7 @@ const STEPS: [(&str, Step); 13] = [
                 .env("RUSTDOCFLAGS", "-Dwarnings"),
         )
     }),
+    ("public interfaces", |_| api::check()),
     ("book", |_| book::build()),
     ("Debian package", |_| dist::check()),
     ("torture", |options| torture::run(options.torture_time)),

@@ -20,6 +20,21 @@ use crate::{flatten, layer};
 /// left behind.
 ///
 /// It can be cloned, because one build answers many callers.
+///
+/// ```no_run
+/// use hpcc_rootfs::{Error, Pulled, Store};
+///
+/// # async fn example(store: &Store) -> Result<Option<Pulled>, Error> {
+/// match store.pull_image("debian:12", None).await {
+///     Ok(pulled) => Ok(Some(pulled)),
+///     // Collect garbage, then try again.
+///     Err(Error::NoSpace { .. }) => Ok(None),
+///     // The network or a busy registry: try again later.
+///     Err(error) if error.is_transient() => Ok(None),
+///     Err(error) => Err(error),
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

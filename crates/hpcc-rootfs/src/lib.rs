@@ -77,6 +77,7 @@ pub use error::Error;
 pub use error::kind::ErrorKind;
 pub use evidence::{EvidenceError, attest};
 pub use guest::BOOT_ARGS;
+pub use ociget::{Digest, Platform};
 pub use options::{Agents, Injection, Options, SpoolOptions, StoreOptions};
 pub use progress::{Event, ImageLayer, Progress};
 pub use rebuild::{Rebuilt, rebuild};
@@ -90,3 +91,5 @@ pub use summary::{Reuse, Summary};
 pub use timings::{Stage, Timings};
 pub use units::{ShortDigest, Size};
 pub use untrusted::Untrusted;
+// Their types are in the signatures of this crate, so callers need the same versions.
+pub use {ociget, sqfs_writer};

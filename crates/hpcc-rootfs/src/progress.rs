@@ -13,6 +13,17 @@ use crate::units::{ShortDigest, Size};
 /// layers, [`Sealing`](Self::Sealing), [`Syncing`](Self::Syncing), [`Publishing`](Self::Publishing). A build whose
 /// artifact exists ends after the first. Builds of several images may report at the same time; each event says which
 /// image it is about.
+///
+/// ```
+/// use hpcc_rootfs::{Event, Options, Progress};
+///
+/// let mut options = Options::default();
+/// options.progress = Progress::new(|event| match event {
+///     Event::Resolved { image } => eprintln!("resolved {}", image.identity.get()),
+///     Event::Waiting { digest } => eprintln!("waiting for another build of {digest}"),
+///     _ => {}
+/// });
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {

@@ -11,7 +11,7 @@ use crate::json::{lenient, null_is_empty, one_or_many, set, texts};
 use crate::manifest::ManifestError;
 use crate::platform::{HalfPlatform, Platform, RawPlatform};
 
-/// An image config, as far as a rootfs needs it, and the bytes for whoever needs more.
+/// An image config: the fields that a root file system needs, and all bytes for callers that need more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageConfig {
@@ -30,7 +30,7 @@ pub struct ImageConfig {
     pub raw: Bytes,
 }
 
-/// The `config` object of an image config: defaults for whoever starts a container.
+/// The `config` object of an image config: defaults for starting a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 #[non_exhaustive]

@@ -71,7 +71,7 @@ pub enum Error {
     /// Any other refusal or failure that the registry or its storage reports.
     #[error("{} failed: {}{}", who(.0), .0, .0.advice())]
     Registry(Box<Refusal>),
-    /// The registry, or whoever answers in its place, breaks the protocol.
+    /// The registry, or a server that answers in its place, breaks the protocol.
     #[error("{} misbehaves: {}", text(.url), text(.reason))]
     Protocol {
         /// Where.
@@ -79,10 +79,10 @@ pub enum Error {
         /// How.
         reason: String,
     },
-    /// Somebody sent us to a place where we do not go.
+    /// A server referred the client to an address that is not permitted.
     #[error("refused to go to {} as {} asks: {}", text(.target), text(.url), text(.reason))]
     Forbidden {
-        /// Who asked.
+        /// URL whose answer referred the client there.
         url: String,
         /// Where to.
         target: String,

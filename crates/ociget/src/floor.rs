@@ -11,7 +11,7 @@ pub(crate) struct MinRate {
     pub(crate) window: Duration,
 }
 
-/// Compares what comes with a [`MinRate`]. Its clock runs only while somebody waits for bytes, and it
+/// Compares the bytes that arrive with a [`MinRate`]. Its clock runs only while a caller waits for bytes, and it
 /// runs on across connections, pauses and retries.
 #[derive(Debug)]
 pub(crate) struct Floor {
@@ -34,7 +34,7 @@ impl Floor {
         }
     }
 
-    /// Somebody waits for bytes from `now` on.
+    /// Starts the clock: a caller waits for bytes from `now` on.
     pub(crate) fn start(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }

@@ -40,7 +40,7 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) endpoint: Endpoint,
-    /// Whether it is asked what a tag stands for, and not for digests alone.
+    /// Whether the host may resolve tags, and not only serve digests.
     pub(crate) resolves: bool,
 }
 

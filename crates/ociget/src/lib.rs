@@ -23,22 +23,22 @@
 //!
 //! # What it promises
 //! - **Verified.** A manifest is parsed from the very bytes that were hashed; a blob's stream
-//!   ends in a [`Verified`] digest or in an error, and never hands out a byte more than its
-//!   descriptor allows. A tag is resolved once; everything after that goes by digest.
+//!   ends in a [`Verified`] digest or in an error, and never returns more bytes than its
+//!   descriptor allows. A tag is resolved once; all later requests use the digest.
 //! - **Bounded.** Documents have caps, waiting has limits, retries have a budget. A blob is
 //!   never held in memory.
 //! - **Discreet.** Credentials go to the registry they are for and to the token server it names,
-//!   if that is a place where one may go; a redirect to another origin does not get them. No
+//!   if its address is permitted; a redirect to another origin does not get them. No
 //!   error, log line or `Debug` output shows a secret.
 //! - **Little.** It pulls. It does not push, decompress, unpack or cache, and it starts no programs
 //!   but the credential helpers that the configuration names.
 //!
-//! # What there is
+//! # Overview
 //! [`SourceSpec`] says where an image is, and a [`Request`] adds the digest that the caller expects;
 //! [`Source`] is that place; [`resolve`] finds the image
-//! for a [`Platform`]; [`BlobStream`] brings its layers. [`Options`] say how, and [`Progress`] who is
-//! told meanwhile. [`Error`] says whose fault it is. Who keeps images by their digest asks
-//! [`Source::identity`] first: it costs what a tag costs, and often that is all.
+//! for a [`Platform`]; [`BlobStream`] delivers its layers. [`Options`] configures the client, and
+//! [`Progress`] receives events. [`Error`] names the responsible party. If you store images by digest, call
+//! [`Source::identity`] first. It costs as much as resolving the tag, and often you need nothing more.
 //!
 //! Beyond images:
 //! - [`Client::tags`] lists the tags of a repository, and [`Client::referrers`] what refers to an image:

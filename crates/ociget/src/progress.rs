@@ -49,7 +49,7 @@ pub enum Event<'a> {
         /// What, for people.
         text: &'a str,
     },
-    /// A host gave up or was given up, and the next one is asked: a mirror, or the registry.
+    /// A host failed, and the client turns to the next one: a mirror, or the registry.
     NextHost {
         /// The host that failed.
         host: &'a str,

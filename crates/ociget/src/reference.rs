@@ -168,7 +168,7 @@ impl fmt::Display for Reference {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
-    /// Somebody pasted an URL.
+    /// A URL where a reference is expected.
     #[error("an image reference is HOST/NAME:TAG, without a scheme such as https://")]
     Url,
     /// A user name and a password before the host, or something that may be one.

@@ -19,7 +19,7 @@ use crate::words;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause of our own choosing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// The longest pause that a server may impose. Who wants more is an error at once, so that a
+/// Longest `Retry-After` that is honored. A longer one fails immediately, so that a
 /// pull never seems to hang.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Most bytes read of the body of a refusal.

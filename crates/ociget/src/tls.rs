@@ -50,7 +50,7 @@ pub(crate) struct Profile {
     pub(crate) authorities: Vec<PathBuf>,
     /// Shown to a server that asks.
     pub(crate) client: Option<ClientCertificate>,
-    /// Whether whoever answers is believed to be the one that was asked.
+    /// Whether the certificate of the server is accepted without verification.
     pub(crate) skip_verify: bool,
 }
 

@@ -6,8 +6,8 @@ use std::io;
 /// Why an image could not be written.
 ///
 /// The variants say who has to act: the caller ([`Options`](Error::Options),
-/// [`Memory`](Error::Memory), [`Name`](Error::Name), [`Tree`](Error::Tree)), whoever supplied the content
-/// ([`Body`](Error::Body), [`File`](Error::File), [`Limit`](Error::Limit)), or whoever owns the disk
+/// [`Memory`](Error::Memory), [`Name`](Error::Name), [`Tree`](Error::Tree)), the party that supplied the content
+/// ([`Body`](Error::Body), [`File`](Error::File), [`Limit`](Error::Limit)), or the owner of the disk
 /// ([`Sink`](Error::Sink)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

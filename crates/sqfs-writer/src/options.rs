@@ -18,15 +18,15 @@ use crate::error::Error;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bytes of a file that are compressed together: a power of two, 4 KiB to 1 MiB. Default
-    /// 128 KiB; larger compresses a little better, and every small read costs more.
+    /// Size of a data block in bytes: a power of two, 4 KiB to 1 MiB. Default 128 KiB. Larger
+    /// blocks compress slightly better, and every small read costs more.
     pub block_size: u32,
     /// The codec for everything. Default zstd at level 3.
     pub compressor: Compressor,
-    /// The time in the superblock, seconds since 1970, also taken for parent directories that
-    /// nobody described. Times of entries stay as they are given. Default 0: neither a clock nor the
-    /// environment reaches an image by itself. Who wants `SOURCE_DATE_EPOCH` puts it here: what a
-    /// user asks for comes first, then the variable, then 0.
+    /// Timestamp of the superblock and of parent directories that no entry describes, in seconds
+    /// since 1970. Timestamps of entries are never changed. Default: 0, because the writer reads
+    /// neither the clock nor the environment. To honor `SOURCE_DATE_EPOCH`, set this field from it.
+    /// An explicit choice of the user takes precedence over the variable, and the variable over 0.
     pub mkfs_time: u32,
     /// Whether the last, partial block of files larger than a block shares a fragment with other
     /// tails. Files smaller than a block always do, unless [`fragments`](Self::fragments) is false.
@@ -37,51 +37,51 @@ pub struct Options {
     /// a fragment decompresses its neighbors too, and without fragments an image of small files is
     /// about twice as large.
     pub fragments: bool,
-    /// Whether bodies that are equal share their blocks, and tails that are equal their place.
-    /// Default true: smaller images, for a fortieth more work. A body whose compressed blocks
-    /// exceed 4 MiB is written before it is known to be a duplicate, and stays.
+    /// Whether equal files share their blocks, and equal tails their position in a fragment.
+    /// Default true: smaller images, for a fortieth more work. A file whose compressed blocks
+    /// exceed 4 MiB is written before it can be recognized as a duplicate, and stays.
     pub duplicates: bool,
-    /// Whether a block is looked at before it is compressed, and stored as it is if that would most
-    /// likely be in vain. Default false: what is saved is time, with slow codecs most of it; what
-    /// it costs is the odd block that would have become a little smaller.
+    /// Whether the writer examines a block first, and stores it uncompressed if compression would
+    /// probably not help. Default false. It saves time, most of it with slow codecs, and costs the
+    /// occasional block that would have become slightly smaller.
     pub probe: bool,
-    /// What is stored as it is. Default: nothing.
+    /// Parts of the image that are stored uncompressed. Default: none.
     pub stored: Stored,
-    /// Bytes of memory that the writer may use, from 10 blocks (and 1 MiB) on. Default 128 MiB, of
-    /// which little is touched where little is needed.
+    /// Memory budget of the writer in bytes, at least 10 blocks and 1 MiB. Default 128 MiB, of
+    /// which a small image uses little.
     ///
     /// | at most | for |
     /// |---|---|
-    /// | 4 blocks | a body and the block before it, and the two fragments that are being filled |
-    /// | a quarter | blocks on their way, two buffers for each; it limits how many threads have something to do |
-    /// | an eighth, and 4 MiB | a body that is held back, because it may turn out to be a duplicate |
-    /// | an eighth | where blocks are: 4 bytes for each stored block, 12 for each body that has any, 16 for each fragment |
-    /// | the rest | what is remembered of earlier bodies to find duplicates: some 50 bytes for each |
+    /// | 4 blocks | the current block and the one before it, and the two fragments being filled |
+    /// | a quarter | blocks in flight, two buffers each; this limits how many threads are busy |
+    /// | an eighth, and 4 MiB | a file that is held back because it may be a duplicate |
+    /// | an eighth | block lists: 4 bytes per stored block, 12 per file with blocks, 16 per fragment |
+    /// | the rest | the cache that finds duplicates: about 50 bytes per earlier file |
     ///
-    /// What is remembered makes room for where blocks are, if need be, and the oldest of it for
-    /// newer ones: [`Summary::forgotten`](crate::Summary::forgotten) counts how often. When not even
-    /// that is enough the answer is [`Error::Memory`]; with 128 MiB and blocks of 128 KiB that is
-    /// beyond 2 TiB of data. As what is forgotten shows in the image, this is part of what its
-    /// bytes are a function of; the number of threads is not.
+    /// If block lists need more, the cache shrinks. A full cache evicts its oldest entries, and
+    /// [`Summary::forgotten`](crate::Summary::forgotten) counts evictions. If that is not enough,
+    /// the writer returns [`Error::Memory`]; with 128 MiB and blocks of 128 KiB that happens beyond
+    /// 2 TiB of data. Evictions affect which duplicates are found, so the bytes of an image depend
+    /// on this budget. They do not depend on the number of threads.
     ///
-    /// On top come the state of the codec, for each thread (about 1 MB for zstd 3), and the tree,
-    /// which is the caller's, and what [`Body::append_bytes`](crate::Body::append_bytes) was lent.
-    /// [`finish`](crate::DataWriter::finish) adds to the tree 20 bytes per inode, 200 per directory,
-    /// and listings and attributes in compressed form, because their tables stand behind that of
-    /// the inodes. The table of sets of extended attributes, 16 bytes per set, is part of the
-    /// budget, with what finds equal sets and values: both have what the lists of blocks leave.
+    /// Not in the budget: the state of the codec per thread (about 1 MB for zstd 3), the tree, and
+    /// the buffers passed to [`Body::append_bytes`](crate::Body::append_bytes).
+    /// [`finish`](crate::DataWriter::finish) adds 20 bytes per inode, 200 per directory, and
+    /// listings and attributes in compressed form, because their tables follow that of the inodes.
+    /// The table of sets of extended attributes, 16 bytes per set, is in the budget, together with
+    /// the index of equal sets and values. Both use what the block lists leave.
     pub memory: usize,
-    /// Threads that compress, from 1, the default, on. The calling thread is one of them: it reads and writes, and
-    /// compresses when it would have to wait for the others. The image is the same to the byte for any number.
-    /// The writer goes on with fewer threads if the system refuses to start one.
+    /// Number of threads that compress, 1 or more. Default 1. The calling thread is one of them: it reads and writes, and
+    /// compresses when it would otherwise wait. The image has the same bytes for any number. If the system refuses to
+    /// start a thread, the writer continues with fewer.
     pub threads: NonZeroUsize,
-    /// Whether there is a table from inode numbers to inodes, which NFS export and open by handle
-    /// need. Default true.
+    /// Whether the image has a table from inode numbers to inodes, which NFS export and open by
+    /// handle need. Default true.
     pub exportable: bool,
 }
 
-/// What of an image is stored as it is. Readers don't mind; it makes the image larger, and reading
-/// it, or finding differences between two, cheaper.
+/// Parts of an image that are stored uncompressed. Every reader accepts that. The image becomes
+/// larger, and cheaper to read and to compare with another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stored {
@@ -98,7 +98,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Everything.
+    /// Returns the choice that stores every part uncompressed.
     #[must_use]
     pub fn everything() -> Self {
         Self {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::layers::LayerSpec;
-use crate::layer::{self, Limit, Measure};
+use crate::layer::{self, EntryName, Limit, Measure};
 use crate::units::{ShortDigest, Size};
 
 /// Why an image could not be flattened.
@@ -35,7 +35,7 @@ pub enum Error {
         /// Which one.
         layer: LayerName,
         /// The entry's path.
-        entry: Box<[u8]>,
+        entry: EntryName,
         /// What it asks for.
         problem: EntryProblem,
     },
@@ -45,7 +45,7 @@ pub enum Error {
         /// The layer it came from.
         layer: LayerName,
         /// Its path.
-        entry: Box<[u8]>,
+        entry: EntryName,
         /// The sink's own error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -112,10 +112,10 @@ pub enum EntryProblem {
     Whiteout,
     /// A hard link whose target neither was there nor came later in the layer.
     #[error("is a hard link to \"{}\", which is not there", .0.escape_ascii())]
-    LinkToNothing(Box<[u8]>),
+    LinkToNothing(EntryName),
     /// A hard link to a directory.
     #[error("is a hard link to \"{}\", which is a directory", .0.escape_ascii())]
-    LinkToDirectory(Box<[u8]>),
+    LinkToDirectory(EntryName),
     /// More symlinks on the way to a parent than can be followed.
     #[error("has a parent that leads through more than 255 symlinks; most likely a loop")]
     SymlinkLoop,
@@ -216,7 +216,7 @@ impl Problem {
         match self.halt {
             Halt::Problem(problem) => Error::Entry {
                 layer,
-                entry: self.entry,
+                entry: self.entry.into(),
                 problem,
             },
             Halt::Stopped(source) => Error::Stopped(source),

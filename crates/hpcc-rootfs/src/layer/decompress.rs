@@ -10,6 +10,7 @@ use flate2::bufread::GzDecoder;
 
 use super::chunk::Stopped;
 use super::encoding::{Encoding, sniff};
+use super::entry_name::EntryName;
 use super::error::{At, Error};
 use super::input::{Input, Pieces};
 use super::zstd::{Admit, ZstdDecoder};
@@ -120,7 +121,7 @@ impl<P: Pieces> Read for Decompressed<P> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let nowhere = || At {
             position: 0,
-            entry: Box::default(),
+            entry: EntryName::default(),
         };
         self.0.read(buffer).map_err(|stopped| match stopped {
             Stopped::Layer(error) => plain(error),

@@ -5,6 +5,7 @@ use std::io;
 
 use ociget::Mismatch;
 
+use super::entry_name::EntryName;
 use super::measure::Measure;
 
 /// Why a layer could not be read.
@@ -64,7 +65,7 @@ pub struct At {
     /// Offset of the entry's first header in the decompressed layer, in bytes.
     pub position: u64,
     /// Name of the entry, as far as it was read; empty if it was not.
-    pub entry: Box<[u8]>,
+    pub entry: EntryName,
 }
 
 impl fmt::Display for At {

@@ -38,6 +38,7 @@
 mod chunk;
 mod decompress;
 mod encoding;
+mod entry_name;
 mod error;
 mod inflate;
 mod input;
@@ -56,6 +57,7 @@ pub(crate) use error::Limit;
 pub(crate) use inflate::Inflater;
 pub(crate) use input::Pieces;
 
+pub use entry_name::EntryName;
 pub use error::{At, Error, Malformed};
 pub use limits::{Budget, Limits};
 pub use measure::Measure;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ociget::{DiffId, Verified};
 
 use super::chunk::{Chunk, HEADROOM, Inflated, Stopped};
+use super::entry_name::EntryName;
 use super::error::{At, Error, Limit};
 use super::inflate::Inflater;
 use super::input::Reader;
@@ -167,7 +168,7 @@ impl<'a> Stream<'a> {
     fn stopped(&self, limit: Limit) -> Error {
         limit.at(At {
             position: self.position(),
-            entry: Box::default(),
+            entry: EntryName::default(),
         })
     }
 }

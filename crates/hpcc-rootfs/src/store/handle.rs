@@ -30,6 +30,25 @@ use crate::staging::{StagedFile, Staging, Stop};
 ///
 /// Cloning is cheap and gives another handle of the same store.
 ///
+/// ```no_run
+/// use hpcc_rootfs::{Agents, Bounds, Options, Store};
+///
+/// # async fn example() -> Result<(), hpcc_rootfs::Error> {
+/// let mut options = Options::default();
+/// options.agents = Agents::default().with("amd64", "/usr/lib/agent");
+/// let store = Store::open("/var/lib/hpcc-rootfs", options)?;
+/// store.check()?;
+///
+/// let pulled = store.pull_image("debian:12", None).await?;
+/// println!("{}", pulled.path.display());
+///
+/// let mut bounds = Bounds::default();
+/// bounds.max_size = Some(20 << 30);
+/// println!("{} artifacts removed", store.gc(&bounds)?.removed.len());
+/// # Ok(())
+/// # }
+/// ```
+///
 /// A store has one directory, one platform, agents by architecture and one set of options. Two
 /// stores that differ in those and share a directory replace each other's artifacts: the file
 /// belongs to the digest, whatever it was built with. Give each its own directory.
@@ -317,7 +336,9 @@ impl Store {
                 let removed = &collected.removed;
                 let count = u64::try_from(removed.len()).unwrap_or(u64::MAX);
                 let bytes = removed.iter().map(|artifact| artifact.size).sum();
-                measure::collection(count, bytes);
+                if !bounds.dry_run {
+                    measure::collection(count, bytes);
+                }
                 Ok(collected)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Collected::default()),

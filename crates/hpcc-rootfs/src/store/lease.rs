@@ -24,6 +24,17 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// It is a shared `flock` on the artifact itself, given back on drop or when the process dies. A VM
 /// that is another program can hold one of its own: `flock --shared FILE firecracker …`.
 ///
+/// ```no_run
+/// # fn example(store: &hpcc_rootfs::Store) -> Result<(), Box<dyn std::error::Error>> {
+/// let digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse()?;
+/// if let Some(lease) = store.lease(&digest)? {
+///     // `gc` keeps the file until `lease` is dropped.
+///     println!("booting from {}", lease.path().display());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
 /// [`Store::untag_image`](crate::Store::untag_image) and a rebuild with another key do not ask for
 /// leases: the name goes, the open file stays.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use crate::future::BoxFuture;
 
 /// The bytes of one blob, in order, from wherever they come.
 ///
-/// Whoever implements it delivers bytes; counting and hashing is [`BlobStream`](crate::BlobStream)'s.
+/// An implementation delivers bytes; [`BlobStream`](crate::BlobStream) counts and hashes them.
 pub trait BlobBody: Send {
     /// The next bytes, `None` at the end. Dropping the future loses none: the next call goes on
     /// where this one was.

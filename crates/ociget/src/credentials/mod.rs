@@ -1,4 +1,4 @@
-//! Who we say we are. Nothing here knows the network.
+//! Credentials. Nothing here knows the network.
 
 mod config_file;
 pub(crate) mod helper;

@@ -1,4 +1,4 @@
-//! Text that somebody else chose, made safe to print: names, words of registries, URLs.
+//! Foreign text made safe to print: names, messages of registries, URLs.
 //!
 //! A terminal obeys escape sequences, reorders text by bidirectional controls, and hides characters
 //! without a width. A log takes every newline for a new record. The functions here write such

@@ -1,4 +1,4 @@
-//! Where images come from: one trait, whatever is behind it.
+//! Sources of images: one trait for registries, layouts, directories and archives.
 
 mod agreed;
 mod archive;
@@ -32,30 +32,31 @@ use crate::error::{Error, mismatch};
 use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 
-/// A place that one image is pulled from.
+/// A source of one image: a registry, a layout, a directory or an archive.
 pub trait Source: Send + Sync + fmt::Debug {
-    /// The manifest or index that the image is: by `expected` if there is one, else by the
-    /// digest or tag that the source was made with.
+    /// Returns the manifest or index of the image: the one with the digest `expected`, or, if that
+    /// is `None`, with the digest or tag that the source was made with.
     ///
     /// # Errors
     /// Returns [`Error::Usage`] if the source was made with another digest than `expected`, and any
     /// other [`Error`] as its variants say.
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>>;
 
-    /// The digest of what [`root`](Self::root) gives without a digest of the caller's: what the
-    /// tag stands for. Who has that already need not ask for more.
+    /// Returns the digest that the tag resolves to, that is, the digest of the document that
+    /// [`root`](Self::root) returns for `expected = None`. A caller that already has that image
+    /// needs no further request.
     ///
-    /// It is asked for in the cheapest way there is, once in the life of the source, and `root`
-    /// then keeps to it. `None` where only the document itself would tell.
+    /// The source resolves the tag once, in the cheapest way, and `root` then returns the document
+    /// with that digest. Returns `None` if only the document itself would tell.
     fn identity(&self) -> BoxFuture<'_, Result<Option<Digest>, Error>> {
         Box::pin(async { Ok(None) })
     }
 
-    /// A manifest or index that another one names.
+    /// Returns a manifest or index that another one lists.
     fn manifest<'a>(&'a self, descriptor: &'a Descriptor)
     -> BoxFuture<'a, Result<Document, Error>>;
 
-    /// A config or layer. The stream lives on its own, so several can run at once.
+    /// Opens a config or layer. Several streams of one source can run concurrently.
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, Error>>;
 
     /// Opens a config or layer of which the caller already has the first bytes.
@@ -98,24 +99,24 @@ pub trait Source: Send + Sync + fmt::Debug {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Document {
-    /// What the bytes were found to hash to.
+    /// The digest that the bytes hash to.
     pub digest: Verified<Digest>,
     /// The document.
     pub bytes: Bytes,
-    /// The media type it was sent as, where the source says one.
+    /// The media type that the source declared; `None` if it declared none.
     pub content_type: Option<String>,
-    /// Where it came from, for people.
+    /// Where the document came from, for messages.
     pub at: String,
-    /// What names the image, where that is not the digest of this document: a root file system in a
-    /// tar file is named by the digest of the tar.
+    /// The identity of the image if that is not the digest of this document: a root file system in
+    /// a tar file is identified by the digest of the tar.
     pub identity: Option<Verified<Digest>>,
 }
 
 impl Document {
-    /// A document of a source of one's own: `bytes`, if they hash to `digest`.
+    /// Returns a document for a source that you implement: `bytes`, if they hash to `digest`.
     ///
     /// # Errors
-    /// [`Error::Digest`] if they do not.
+    /// Returns [`Error::Digest`] if they do not.
     pub fn verified(
         at: impl Into<String>,
         digest: Digest,
@@ -133,7 +134,7 @@ impl Document {
     }
 }
 
-/// Proves that a whole document is the one promised.
+/// Proves that a document has the expected digest.
 fn verify(at: &str, digest: Digest, bytes: &[u8]) -> Result<Verified<Digest>, Error> {
     let mut verifier = Verifier::new(digest);
     verifier.update(bytes);

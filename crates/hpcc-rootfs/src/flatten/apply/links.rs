@@ -37,7 +37,7 @@ impl<H> Applier<'_, H> {
             return self.drop_link(path);
         }
         if path.is_empty() {
-            return Err(EntryProblem::LinkToDirectory(target).into());
+            return Err(EntryProblem::LinkToDirectory(target.into()).into());
         }
         let (directory, name) = split(path);
         let Some(parent) = self.parent(directory, name)? else {
@@ -48,7 +48,7 @@ impl<H> Applier<'_, H> {
         self.tree.remove(parent, name)?;
         match self.find(&target)? {
             Some(node) if self.is_directory(node) => {
-                return Err(EntryProblem::LinkToDirectory(target).into());
+                return Err(EntryProblem::LinkToDirectory(target.into()).into());
             }
             Some(node) => self.link_to(parent, name, node)?,
             None => {
@@ -87,7 +87,7 @@ impl<H> Applier<'_, H> {
         match rounds.into_first() {
             None => Ok(()),
             Some(WaitingLink { path, target, .. }) => {
-                Err(EntryProblem::LinkToNothing(target).of(&path))
+                Err(EntryProblem::LinkToNothing(target.into()).of(&path))
             }
         }
     }
@@ -108,7 +108,7 @@ impl<H> Applier<'_, H> {
                 self.dropped.insert(spot, self.layers);
             }
             Target::Node(node) if self.is_directory(node) => {
-                return Err(EntryProblem::LinkToDirectory(link.target.clone()).into());
+                return Err(EntryProblem::LinkToDirectory(link.target.clone().into()).into());
             }
             Target::Node(node) => self.link_to(link.directory, &link.name, node)?,
             Target::Missing(place) => {
