@@ -103,40 +103,47 @@ fn listings() -> Result<Vec<(&'static str, String)>> {
         .map(|name| {
             let directory = documents.join(name.replace('-', "_"));
             let mut lines = BTreeSet::new();
-            collect(&directory, &directory, &mut lines)?;
+            // Pages of items that are gone stay, and this list does not name them.
+            let list = directory.join("all.html");
+            let list = fs::read_to_string(&list)
+                .with_context(|| format!("cannot read {}", list.display()))?;
+            for page in pages(&list) {
+                collect(&directory, page, &mut lines)?;
+            }
             let lines: Vec<_> = lines.into_iter().collect();
             Ok((name, format!("# {version}\n{}\n", lines.join("\n"))))
         })
         .collect()
 }
 
-fn collect(root: &Path, directory: &Path, lines: &mut BTreeSet<String>) -> Result<()> {
-    let entries = fs::read_dir(directory)
-        .with_context(|| format!("no documentation in {}", directory.display()))?;
-    for entry in entries {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        if path.is_dir() {
-            collect(root, &path, lines)?;
-        } else if let Some((kind, item)) = item(name) {
-            let module = path
-                .parent()
-                .and_then(|parent| parent.strip_prefix(root).ok());
-            let module = module.map(|module| module.to_string_lossy().replace('/', "::"));
-            let module = module.filter(|module| !module.is_empty());
-            let item = module.map_or_else(|| item.to_owned(), |module| format!("{module}::{item}"));
-            let page = fs::read_to_string(&path)?;
-            lines.insert(format!("{kind} {item}"));
-            lines.extend(
-                members(&page)
-                    .into_iter()
-                    .map(|member| format!("{item}: {member}")),
-            );
-        }
-    }
+/// The pages that the list of all items names, by their paths below the crate's.
+fn pages(list: &str) -> Vec<&str> {
+    let links = list.split("href=\"").skip(1);
+    let links = links.filter_map(|rest| rest.split('"').next());
+    links
+        .filter(|link| link.ends_with(".html") && !link.starts_with('.'))
+        .collect()
+}
+
+/// Adds the item of a page and its members.
+fn collect(directory: &Path, page: &str, lines: &mut BTreeSet<String>) -> Result<()> {
+    let (module, file) = page.rsplit_once('/').unwrap_or(("", page));
+    let Some((kind, name)) = item(file) else {
+        return Ok(());
+    };
+    let item = match module {
+        "" => name.to_owned(),
+        module => format!("{}::{name}", module.replace('/', "::")),
+    };
+    let path = directory.join(page);
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    lines.insert(format!("{kind} {item}"));
+    lines.extend(
+        members(&text)
+            .into_iter()
+            .map(|member| format!("{item}: {member}")),
+    );
     Ok(())
 }
 
@@ -249,6 +256,8 @@ mod tests {
         );
         assert_eq!(item("struct.Lease.html"), Some(("struct", "Lease")));
         assert_eq!(item("index.html"), None);
+        let list = "<a href=\"index.html\"><a href=\"../x.html\"><a href=\"a/fn.b.html\">";
+        assert_eq!(pages(list), ["index.html", "a/fn.b.html"]);
     }
 
     #[test]

@@ -42,10 +42,6 @@ const METRICS: &[(&str, &str)] = &[
 
 /// An amount for one metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "metrics"),
-    expect(dead_code, reason = "without the feature nothing reads it")
-)]
 struct Measurement {
     name: &'static str,
     /// Name and value of the label.
@@ -54,10 +50,6 @@ struct Measurement {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "metrics"),
-    expect(dead_code, reason = "without the feature nothing reads it")
-)]
 enum Amount {
     Count(u64),
     Time(Duration),
