@@ -117,12 +117,8 @@ fn make(program: &Path, output: &Path, compression: deb::Compression) -> Result<
     for name in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
         install(&root.join(name), &documents.join(name), 0o644)?;
     }
-    if has(program, "completions")? {
-        completions(program, &tree.join("usr/share"))?;
-    }
-    if has(program, "man")? {
-        manual(program, &tree.join("usr/share/man/man1"))?;
-    }
+    completions(program, &tree.join("usr/share"))?;
+    manual(program, &tree.join("usr/share/man/man1"))?;
     let tar = archive(&tree, output)?;
 
     // The rest is for packages alone.
@@ -159,18 +155,6 @@ fn install(from: &Path, to: &Path, mode: u32) -> Result<()> {
     }
     fs::copy(from, to).with_context(failed)?;
     fs::set_permissions(to, fs::Permissions::from_mode(mode)).with_context(failed)
-}
-
-/// Whether the program has a command; says so if it has not.
-fn has(program: &Path, name: &str) -> Result<bool> {
-    let help = command::output(Command::new(program).arg("help"))?;
-    let has = help
-        .lines()
-        .any(|line| line.split_whitespace().next() == Some(name));
-    if !has {
-        println!("NOT made: the program has no command {name}");
-    }
-    Ok(has)
 }
 
 /// Has the program write what shells need to complete its command line.

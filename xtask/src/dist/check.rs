@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Made, deb, has, make};
+use super::{Made, deb, make};
 use crate::tally::Tally;
 use crate::{command, workspace};
 
@@ -45,21 +45,11 @@ pub(crate) fn check() -> Result<Tally> {
             .arg("--contents")
             .arg(&made.package),
     )?;
-    let completes = has(&program, "completions")?;
-    let explains = has(&program, "man")?;
     for path in CONTENTS {
         let is_there = contents
             .lines()
             .any(|line| line.ends_with(&format!(" {path}")));
-        let is_expected = match path {
-            path if path.contains("completion") => completes,
-            path if path.contains("/man/") => explains,
-            _ => true,
-        };
-        ensure!(
-            is_there || !is_expected,
-            "the package lacks {path}:\n{contents}"
-        );
+        ensure!(is_there, "the package lacks {path}:\n{contents}");
     }
     let installed = install(&made, &output)?;
     let version =
@@ -69,9 +59,7 @@ pub(crate) fn check() -> Result<Tally> {
         installed.display(),
         version.trim()
     );
-    if explains {
-        manual(&installed)?;
-    }
+    manual(&installed)?;
     units(&installed, &output)?;
     Ok(Tally::default())
 }
