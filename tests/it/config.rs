@@ -168,7 +168,7 @@ fn wrong_values_are_refused_by_their_origin() {
         (
             "HPCC_LEVEL",
             "high",
-            "HPCC_LEVEL: cannot use \"high\" as level: ",
+            "HPCC_LEVEL: cannot use \"high\" as level: expected a whole number",
         ),
         (
             "HPCC_COMPRESSOR",

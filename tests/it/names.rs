@@ -341,7 +341,7 @@ fn df_says_what_artifacts_take_and_share() {
     }
     let text = place.run(["df"]).stdout;
     assert!(
-        text.contains("SHARED") && text.contains("total: artifacts "),
+        text.contains("SHARED") && text.contains("total artifacts "),
         "{text}"
     );
     place.run(["rm", &images[0].digest]);

@@ -19,7 +19,11 @@ pub fn write() -> Result<()> {
     cargo.args(["build", "--quiet", "--workspace", "--bin", "hpcc-rootfs"]);
     command::output(&mut cargo)?;
     let program = workspace::target("debug")?.join("hpcc-rootfs");
-    let run = |arguments: &[&str]| command::output(Command::new(&program).args(arguments));
+    let run = |arguments: &[&str]| {
+        // The width of the help must not depend on the window.
+        let mut program = Command::new(&program);
+        command::output(program.args(arguments).env_remove("COLUMNS"))
+    };
 
     let path = workspace::root().join("docs/commands.md");
     let page = fs::read_to_string(&path)?;

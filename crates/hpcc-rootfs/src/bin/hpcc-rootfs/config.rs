@@ -395,7 +395,13 @@ fn located(error: clap::Error, settings: &BTreeMap<String, Setting>) -> clap::Er
     };
     let expected = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(all)) => format!("expected {}", all.join(", ")),
-        _ => std::error::Error::source(&error).map_or_else(String::new, ToString::to_string),
+        _ => match std::error::Error::source(&error) {
+            Some(error) if error.is::<std::num::ParseIntError>() => {
+                "expected a whole number".to_owned()
+            }
+            Some(error) => error.to_string(),
+            None => "expected another value".to_owned(),
+        },
     };
     let origin = &setting.origin;
     wrong(format!(

@@ -69,8 +69,9 @@ pub(crate) fn run(global: &Global, command: &Df) -> anyhow::Result<()> {
         ("leftovers", usage.leftovers),
     ];
     if !rows.is_empty() || usage.beside + usage.leftovers > 0 {
-        let totals = totals.map(|(name, size)| format!("{name} {}", bytes(size)));
-        lines.push(format!("total: {}", totals.join(", ")));
+        // Each on a line of its own, because windows may be narrow.
+        let total = |(name, size)| format!("total {name:<11} {:>10}", bytes(size));
+        lines.extend(totals.map(total));
     }
     let artifacts: Vec<_> = usage
         .artifacts
