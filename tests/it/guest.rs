@@ -50,8 +50,12 @@ fn mount_points_are_made_where_missing_and_part_of_the_key() {
         "/srv"
     ]);
     assert_eq!(result["record"]["key"]["mount_points"], key);
+    let agent = place.agent();
+    let agent = agent.to_str().unwrap();
+    let built = [&["build", &reference, "-o", "out", "--agent", agent], more].concat();
+    let told = place.run(built).stderr;
     let note = "/etc/resolv.conf:file was made to be mounted over";
-    assert!(pulled.stderr.contains(note), "{}", pulled.stderr);
+    assert!(told.contains(note), "{told}");
     assert!(pulled.stderr.contains("mount points"), "{}", pulled.stderr);
 
     let path = result["path"].as_str().unwrap();

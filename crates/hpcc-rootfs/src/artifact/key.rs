@@ -118,7 +118,10 @@ impl Key {
             ("tails", self.tails != other.tails),
             ("time", self.time != other.time),
             ("hash tree", self.verity != other.verity),
-            ("mount points", self.mount_points != other.mount_points),
+            (
+                "set of mount points",
+                self.mount_points != other.mount_points,
+            ),
         ];
         fields
             .into_iter()

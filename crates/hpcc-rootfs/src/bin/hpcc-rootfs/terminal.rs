@@ -133,14 +133,18 @@ pub(crate) fn block_on<T>(
 
 /// What a build did, for people.
 pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
-    // The document on stdout holds all of it.
+    // The document on stdout holds all of it; what may be wrong is said all the same.
     if global.json {
+        if let Some(problem) = &summary.agent_problem {
+            say(&format!("warning: {problem}"));
+        }
         return;
     }
     let say_all = |text: String| text.lines().for_each(progress::say_folded);
     if progress::is_drawn() && !global.verbose {
         let text = summary.to_string();
-        let notes = text.lines().filter(|line| line.starts_with("note:"));
+        let is_note = |line: &&str| line.starts_with("note:") || line.starts_with("warning:");
+        let notes = text.lines().filter(is_note);
         notes.for_each(progress::say_folded);
         progress::say_folded(&format!(
             "wrote {} in {:.1} s",

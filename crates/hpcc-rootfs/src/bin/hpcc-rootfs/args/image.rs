@@ -1,0 +1,103 @@
+//! The options that have a say in the image.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use hpcc_rootfs::{Compressor, Options};
+
+use super::{UsageError, size};
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Image options")]
+pub(super) struct ImageArgs {
+    /// Codec of the image [default: zstd]
+    #[arg(long)]
+    compressor: Option<Codec>,
+    /// Level of the codec: zstd 1 to 22, gzip 1 to 9, xz 0 to 9 [default: 3, 9, 6]
+    #[arg(long, allow_negative_numbers = true)]
+    level: Option<i32>,
+    /// Size of a data block, 4K to 1M, a power of two [default: 128K]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    block_size: Option<u64>,
+    /// Whether the ends of files larger than a block go into fragments
+    #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
+    tails: Option<bool>,
+    /// Time of what is not the image's own, in seconds since 1970 [default: 0]
+    #[arg(long, value_name = "SECONDS")]
+    time: Option<u32>,
+    /// Append a dm-verity hash tree, with which the kernel of a guest refuses every other byte
+    #[arg(long)]
+    verity: bool,
+    /// Threads that compress [default: the CPUs this process may use]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Print where the time went, stage by stage
+    #[arg(long)]
+    pub(super) timings: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Codec {
+    Zstd,
+    Gzip,
+    Xz,
+    Lz4,
+    /// Every block as it is
+    None,
+}
+
+impl ImageArgs {
+    /// Writes what was given into `options`.
+    pub(super) fn apply(&self, options: &mut Options) -> Result<(), UsageError> {
+        options.image.compressor = self.compressor()?;
+        if let Some(size) = self.block_size {
+            options.image.block_size = u32::try_from(size)
+                .map_err(|_| UsageError(format!("--block-size {size} is more than 1M")))?;
+        }
+        if let Some(tails) = self.tails {
+            options.image.tails = tails;
+        }
+        if let Some(time) = self.time {
+            options.image.time = time;
+        }
+        options.image.verity = self.verity;
+        if let Some(threads) = self.threads {
+            options.threads = threads;
+        }
+        Ok(())
+    }
+
+    fn compressor(&self) -> Result<Compressor, UsageError> {
+        let level = self.level;
+        let from_zero = |default, message: &str| {
+            u32::try_from(level.unwrap_or(default)).map_err(|_| UsageError(message.into()))
+        };
+        let compressor = match self.compressor.unwrap_or(Codec::Zstd) {
+            Codec::Zstd => Compressor::Zstd {
+                level: level.unwrap_or(3),
+            },
+            Codec::Gzip => Compressor::Gzip {
+                level: from_zero(9, "gzip levels go from 1 to 9")?,
+            },
+            Codec::Xz => Compressor::Xz {
+                level: from_zero(6, "xz levels go from 0 to 9")?,
+            },
+            Codec::Lz4 => Compressor::Lz4 { high: false },
+            Codec::None => Compressor::None,
+        };
+        match (compressor, level) {
+            (Compressor::Lz4 { .. } | Compressor::None, Some(_)) => Err(UsageError(format!(
+                "--compressor {compressor} has no levels"
+            ))),
+            _ => Ok(compressor),
+        }
+    }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("yes or no".into()),
+    }
+}
