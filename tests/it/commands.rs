@@ -323,7 +323,7 @@ fn an_interrupted_pull_leaves_nothing() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(code));
         let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.ends_with("nothing was published\n"), "{said}");
+        assert!(said.ends_with("nothing more was published\n"), "{said}");
         assert_eq!(place.cached(), [""; 0]);
     }
 }
@@ -425,7 +425,7 @@ fn signal_ends_build_while_names_are_settled() {
         assert!(start.elapsed() < Duration::from_secs(10));
         // It did not get to the next stage before it noticed.
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].ends_with("nothing was published"), "{said:?}");
+        assert!(said[0].ends_with("nothing more was published"), "{said:?}");
         assert!(!place.path("image.sqsh").exists());
     }
 }

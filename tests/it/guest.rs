@@ -160,6 +160,17 @@ fn agent_that_the_image_cannot_execute_is_named() {
 }
 
 #[test]
+fn interpreter_of_an_agent_may_be_injected() {
+    let (_registry, reference) = serve(Layer::new().dir("etc"));
+    let place = Place::new();
+    fs::write(place.agent(), "#!/.hpcc/busybox sh\n").unwrap();
+    fs::write(place.path("busybox"), "#!/x\n").unwrap();
+    let more = ["--inject", "busybox:/.hpcc/busybox:755", "--json"];
+    let pulled = place.pull(&reference, &more).json();
+    assert_eq!(pulled["built"]["agent_problem"], json!(null));
+}
+
+#[test]
 fn linked_artifact_is_read_only_and_pinned_while_its_asker_lives() {
     let (_registry, reference) = serve(Layer::new().file("x", "content"));
     let place = Place::new();

@@ -156,6 +156,8 @@ fn firecracker_configuration_names_everything_it_needs() {
         (&["--firecracker", "--memory", "1K"], "whole MiB"),
         (&["--firecracker", "--vcpus", "33"], "vcpus"),
         (&["--firecracker", "--append", "a\nb"], "control character"),
+        (&["--firecracker", "--append", "a -- sh"], "the word --"),
+        (&["--qemu", "--append", "a=\"b"], "a quote"),
     ] {
         let outcome = place.run([&start[..], more].concat());
         assert_eq!(outcome.status, Some(2), "{more:?} {outcome:#?}");

@@ -108,7 +108,7 @@ fn statement_names_what_went_in_and_what_came_out() {
         expected
     );
     for (number, layer) in layers().iter().enumerate() {
-        let found = dependency(&statement, &format!("layer {number}"));
+        let found = dependency(&statement, &format!("layer {}", number + 1));
         assert_eq!(found["digest"]["sha256"], hex(&layer.blob_digest()));
         assert_eq!(found["annotations"]["diffId"], layer.diff_id());
     }

@@ -278,6 +278,24 @@ fn layer_that_comes_when_it_is_needed_is_not_spooled() {
     );
 }
 
+/// `docker export typo | hpcc-rootfs build tar:-`: a shell does not tell that the first program failed.
+#[test]
+fn empty_input_is_no_root_file_system() {
+    let place = Place::new();
+    fs::write(place.path("rootfs"), "").unwrap();
+    for outcome in [
+        build(&place, "tar:rootfs", &[]),
+        build_from(&place, "tar:-", b"", &[]),
+    ] {
+        assert_eq!(outcome.status, Some(1), "{outcome:?}");
+        assert!(outcome.stderr.contains("it is empty"), "{outcome:?}");
+        assert!(!place.path("out").exists());
+    }
+    // Nothing but the end of an archive is a tar file.
+    let outcome = build_from(&place, "tar:-", &[0; 1024], &[]);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+}
+
 /// `docker export`: what the tar says, and no config.
 #[test]
 fn root_file_system_in_a_tar_file_becomes_an_image() {
@@ -396,7 +414,10 @@ fn signal_ends_a_build_that_waits_for_a_pipe() {
         assert!(started.elapsed() < Duration::from_secs(10));
         assert_eq!(output.status.code(), Some(143));
         let says = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(says.contains("terminated; nothing was published"), "{says}");
+        assert!(
+            says.contains("terminated; nothing more was published"),
+            "{says}"
+        );
         assert!(!place.path("out").exists());
         drop(stdin);
     }

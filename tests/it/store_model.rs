@@ -322,9 +322,13 @@ impl<'s> World<'s> {
     }
 
     fn old_or_new(&mut self, image: usize, before: Option<u64>) {
+        // It may have been ended just after it found damage in what it copied from.
+        self.set_aside_by_copying();
         let now = self.inode(image);
-        if now != before {
-            assert!(now.is_some(), "a crash removes nothing");
+        if now.is_none() && before.is_some() {
+            let is_known = self.artifacts.contains_key(&image);
+            assert!(!is_known, "a crash removes nothing that is sound");
+        } else if now != before {
             self.is_new(image);
         }
     }

@@ -401,11 +401,7 @@ fn progress_options_choose_what_stderr_gets() {
     let run = |more: &[&str]| {
         let (code, lines) = lines(
             &place,
-            &[
-                &["pull", &reference, "--agent", "agent", "--no-reuse"],
-                more,
-            ]
-            .concat(),
+            &[&["pull", &reference, "--no-agent", "--no-reuse"], more].concat(),
         );
         assert_eq!(code, Some(0), "{lines:#?}");
         std::fs::remove_dir_all(place.cache()).unwrap();

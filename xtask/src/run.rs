@@ -13,7 +13,7 @@ use crate::{guest, packages, pull, workspace};
 /// What is run, and how.
 #[derive(Debug, clap::Args)]
 pub struct RunOptions {
-    /// Image: a reference, or oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, dir:DIR, tar:FILE
+    /// Image: a reference, or `oci:DIR[:TAG]`, oci-archive:FILE, docker-archive:FILE, dir:DIR, tar:FILE
     pub image: String,
     /// Word for the agent on the kernel command line, such as hpcc.root=ro; may be repeated
     #[arg(long, value_name = "WORD")]

@@ -2,7 +2,7 @@
 //!
 //! `docs/guest.md` says what an agent may rely on and what it has to do. This program does all of it once, in the
 //! order of [`run`], and is short enough to be copied and changed. What it is told stands on the kernel command line
-//! ([`line`]). It is one program in two roles:
+//! ([`mod@line`]). It is one program in two roles:
 //!
 //! - As PID 1 it mounts, writes the files of the network, starts the command, forwards signals, reaps processes, reports
 //!   the exit code and switches the machine off.

@@ -1,10 +1,11 @@
 //! What PID 1 owes to the processes below it: signals on their way down, and an end that somebody sees.
 
-use std::fs;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, wait};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, wait,
+};
 use signal_hook::consts::signal::{
     SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
 };
@@ -96,15 +97,8 @@ fn code(status: WaitStatus) -> u8 {
 pub(crate) fn kill_everything() {
     const ROUNDS: usize = 100;
     for _ in 0..ROUNDS {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        for process in processes
-            .filter(|process| *process != 1)
-            .filter_map(Pid::from_raw)
-        {
-            // Kernel threads ignore it.
-            let _ = kill_process(process, Signal::KILL);
-        }
+        // The negative number of PID 1 stands for every process but the caller; /proc could be unmounted by now.
+        let _ = kill_process_group(Pid::INIT, Signal::KILL);
         // Every process of the user's becomes a child of PID 1 in the end.
         loop {
             match wait(WaitOptions::NOHANG) {

@@ -87,9 +87,10 @@ pub enum Error {
         /// What its config says.
         os: String,
     },
-    /// No agent was configured for the architecture of the image.
+    /// No agent was configured for the architecture of the image, and [`Options::no_agent`](crate::Options::no_agent) is
+    /// not set.
     #[error(
-        "no agent for {}{}; name one with --agent or Options::agents (`cargo xtask agent` in the source of this program builds an example), or use --no-agent or Options::no_agent if PID 1 comes from elsewhere",
+        "no agent for {}{}; name one with --agent (`cargo xtask agent` in the source of this program builds an example), or use --no-agent if PID 1 comes from elsewhere",
         text(.architecture),
         others(.available)
     )]

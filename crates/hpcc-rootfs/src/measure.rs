@@ -110,7 +110,7 @@ fn of_outcome(outcome: Result<bool, &Error>) -> Vec<Measurement> {
     };
     let mut all = vec![count("hpcc_rootfs_pulls", Some(("outcome", word)), 1)];
     if let Err(error) = outcome {
-        let label = Some(("kind", kind(error)));
+        let label = Some(("kind", error.kind().word()));
         all.push(count("hpcc_rootfs_failures", label, 1));
     }
     all
@@ -148,39 +148,6 @@ fn of_collection(artifacts: u64, bytes: u64) -> Vec<Measurement> {
         count("hpcc_rootfs_evictions", None, artifacts),
         count("hpcc_rootfs_evicted_bytes", None, bytes),
     ]
-}
-
-/// Returns the kind of a failure, in a word that stays the same.
-fn kind(error: &Error) -> &'static str {
-    match error {
-        error if error.is_usage() => "usage",
-        Error::Source(error) => of_source(error),
-        Error::DigestMismatch { .. } | Error::Artifact { .. } => "corrupt",
-        Error::TarEntryCountExceeded { .. } | Error::TarTotalBytesExceeded { .. } => "limit",
-        Error::NotLinux { .. } | Error::Writer(_) => "unsupported",
-        Error::NoAgent { .. } => "no-agent",
-        Error::Image(_) => "invalid",
-        Error::NoSpace { .. } => "no-space",
-        Error::Untrusted(_) => "untrusted",
-        Error::Agent { .. } | Error::Inject { .. } | Error::Store { .. } => "io",
-        _ => "internal",
-    }
-}
-
-fn of_source(error: &ociget::Error) -> &'static str {
-    match error {
-        ociget::Error::NotFound(_) | ociget::Error::Absent { .. } => "not-found",
-        ociget::Error::Unauthorized(_) | ociget::Error::Credentials { .. } => "unauthorized",
-        ociget::Error::Denied(_) => "denied",
-        ociget::Error::Throttled(_) => "throttled",
-        ociget::Error::Registry(_)
-        | ociget::Error::Protocol { .. }
-        | ociget::Error::Forbidden { .. } => "registry",
-        ociget::Error::Unsupported { .. } => "unsupported",
-        ociget::Error::Document { .. } | ociget::Error::Inconsistent { .. } => "invalid",
-        error if error.is_transient() => "network",
-        _ => "source",
-    }
 }
 
 /// Reports measurements to the recorder of the crate `metrics`.

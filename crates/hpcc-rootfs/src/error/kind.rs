@@ -49,9 +49,10 @@ pub enum ErrorKind {
     Internal,
 }
 
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ErrorKind {
+    /// Returns the [`Display`](fmt::Display) form.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
             Self::Usage => "usage",
             Self::NotFound => "not-found",
             Self::Ambiguous => "ambiguous",
@@ -69,7 +70,13 @@ impl fmt::Display for ErrorKind {
             Self::Untrusted => "untrusted",
             Self::Io => "io",
             Self::Internal => "internal",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

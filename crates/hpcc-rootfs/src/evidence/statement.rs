@@ -102,6 +102,7 @@ fn dependencies(key: &Key, description: &Description) -> Result<Vec<Value>, Evid
         dependencies.push(descriptor("config", config));
     }
     for (number, layer) in description.layers()?.iter().enumerate() {
+        let number = number + 1;
         let mut descriptor = descriptor(&format!("layer {number}"), &layer.blob);
         descriptor["annotations"] = json!({ "diffId": layer.diff_id.to_string() });
         dependencies.push(descriptor);

@@ -48,10 +48,6 @@ pub(crate) fn furnish<W: Write>(
     // Before /.hpcc is there, so that no symlink of the image can lead a mount into it.
     let replaced = mount_points::ensure(tree, time)?;
     let made = further_points::ensure(tree, mount_points, time, || Ok(data.add(&[][..])?))?;
-    let agent_problem = match supplies.agent() {
-        Some(agent) => agent::problem(agent, tree)?,
-        None => None,
-    };
     let ours = tree.insert(
         NodeId::ROOT,
         flatten::RESERVED,
@@ -77,6 +73,11 @@ pub(crate) fn furnish<W: Write>(
         }
         tree.insert(directory, name.as_bytes(), metadata(mode), Kind::File(body))?;
     }
+    // Its interpreter may be one of the injected files.
+    let agent_problem = match supplies.agent() {
+        Some(agent) => agent::problem(agent, tree)?,
+        None => None,
+    };
     let description = Description::of(image).to_json()?;
     let body = data.add(description.as_slice())?;
     tree.insert(ours, b"image.json", metadata(0o644), Kind::File(body))?;

@@ -98,6 +98,12 @@ impl TarSource {
                 return Ok(Err(kind));
             }
             let (length, identity) = hash(&file, algorithm, &*wanted)?;
+            if length == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "it is empty, and a tar file has at least one block; the program that writes it may have failed",
+                ));
+            }
             Ok(Ok((file, length, identity)))
         });
         let failed = |source| Error::Io {

@@ -168,14 +168,15 @@ fn spilled_digests_give_the_same_tree() {
 fn trees_of_spilled_levels_are_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    let blocks = 128 * 128 + 300;
-    let (_, expected) = sealed(&path("expected"), blocks);
-    // Two blocks of digests are in memory, and the lowest level has 131.
-    let spills = Memory::default();
-    let (_, verity) = sealed_with(&path("spilled"), blocks, 2 * BLOCK, &spills);
-    assert_eq!(*spills.0.borrow(), 1);
-    assert_eq!(verity, expected);
-    assert!(fs::read(path("spilled")).unwrap() == fs::read(path("expected")).unwrap());
+    // Two blocks of digests are in memory. The lowest level has 131, and of the last two sizes the one above is spilled, too.
+    for (blocks, spilled) in [(128 * 128 + 300, 1), (33_600, 2), (40_000, 2)] {
+        let (_, expected) = sealed(&path("expected"), blocks);
+        let spills = Memory::default();
+        let (_, verity) = sealed_with(&path("spilled"), blocks, 2 * BLOCK, &spills);
+        assert_eq!(*spills.0.borrow(), spilled, "{blocks}");
+        assert_eq!(verity, expected, "{blocks}");
+        assert!(fs::read(path("spilled")).unwrap() == fs::read(path("expected")).unwrap());
+    }
 }
 
 #[test]

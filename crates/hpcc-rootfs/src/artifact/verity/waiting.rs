@@ -54,9 +54,14 @@ impl Waiting {
         }
     }
 
-    /// Appends digests.
-    pub(super) fn push(&mut self, digests: &[u8], spills: &dyn Spills) -> io::Result<()> {
-        if self.memory.len() + digests.len() > self.limit {
+    /// Appends digests. What is spilled ends with a block, however many digests come at a time.
+    pub(super) fn push(&mut self, mut digests: &[u8], spills: &dyn Spills) -> io::Result<()> {
+        while let Some((fitting, rest)) = digests
+            .split_at_checked(self.limit.saturating_sub(self.memory.len()))
+            .filter(|(_, rest)| !rest.is_empty())
+        {
+            self.memory.extend_from_slice(fitting);
+            digests = rest;
             let spill = match &mut self.spill {
                 Some(spill) => spill,
                 None => self.spill.insert(spills.open()?),

@@ -99,7 +99,7 @@ pub(crate) enum Command {
     Build(Box<Build>),
     /// List the artifacts in the store
     List(List),
-    /// Print where the artifact of an image is, or would be
+    /// Print where the artifact of an image is; for a whole digest, also where it would be
     Path(PathOf),
     /// Show what an artifact was made from
     Inspect(Inspect),
@@ -113,7 +113,7 @@ pub(crate) enum Command {
     Verify(Box<Verify>),
     /// Remove artifacts from the store
     Rm(Rm),
-    /// Remove one artifact from the store, as rm does; a missing one is fine
+    /// Remove one artifact from the store, as rm does; for a whole digest, a missing one is fine
     Untag(Untag),
     /// Give an artifact a second name where a VM looks for it, such as a jail
     Link(Link),

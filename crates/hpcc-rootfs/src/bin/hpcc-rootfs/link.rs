@@ -65,12 +65,14 @@ pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
     if command.detach {
         return Ok(());
     }
-    // If the number stands for another process by now, the parent has ended, and this process has another parent.
-    if let Some(number) = parent
-        && let Ok(watched) = pidfd_open(number, PidfdFlags::empty())
-        && getppid() == parent
-    {
-        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&watched, PollFlags::IN)], None) {}
+    match parent.map(|number| pidfd_open(number, PidfdFlags::empty())) {
+        // If the number stands for another process by now, the parent has ended, and this process has another parent.
+        Some(Ok(watched)) if getppid() == parent => {
+            while let Err(Errno::INTR) = poll(&mut [PollFd::new(&watched, PollFlags::IN)], None) {}
+        }
+        Some(Ok(_) | Err(Errno::SRCH)) => {}
+        // A parent outside of the PID namespace, or one that cannot be watched: until a signal ends this process.
+        _ => while poll(&mut [], None).is_ok() {},
     }
     drop(linked.lease);
     Ok(())

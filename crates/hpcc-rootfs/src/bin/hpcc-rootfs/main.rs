@@ -61,7 +61,9 @@ fn main() -> ExitCode {
     let metrics = args.global.metrics_file.clone().map(MetricsFile::start);
     let outcome = run(&args);
     if let Some(metrics) = metrics {
-        metrics.add(outcome.is_ok());
+        // Another command that succeeds must not hide that pulls fail.
+        let prepares = matches!(args.command, Command::Pull(_) | Command::Build(_));
+        metrics.add(prepares && outcome.is_ok());
     }
     if output::is_closed() {
         return ExitCode::from(failure::CLOSED_PIPE);

@@ -29,34 +29,43 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
 /// Pulls one image after the other, so that each takes what it has in common with the ones before from
 /// the store. One that fails does not keep the others from being pulled.
 fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()> {
+    let all = command.images.len();
     let (mut values, mut failed) = (Vec::new(), Vec::new());
-    let mut outcome = terminal::block_on(async {
-        let mut outcomes = Vec::new();
+    let mut printed = Ok(());
+    let ended = terminal::block_on(async {
         for image in &command.images {
-            outcomes.push((image, pull(store, command, image).await));
-        }
-        Ok(outcomes)
-    })?;
-    let mut paths = Vec::new();
-    for (image, pulled) in outcome.drain(..) {
-        let image = ociget::printable::redacted(image);
-        match pulled {
-            Ok(pulled) => {
-                let (value, path) = report(global, command, &pulled);
-                values.push(value);
-                paths.push(path);
+            let pulled = pull(store, command, image).await;
+            let image = ociget::printable::redacted(image);
+            match pulled {
+                Ok(pulled) => {
+                    let (value, path) = report(global, command, &pulled);
+                    values.push(value);
+                    // At once: what comes later may take long, or be interrupted.
+                    if !global.json && printed.is_ok() {
+                        printed = render::print(global, &Value::Null, &[path]);
+                    }
+                }
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    let line = terminal::one_line(&error);
+                    terminal::say(&format!("error: {image}: {line}"));
+                    values.push(json!({ "image": image.to_string(), "error": line }));
+                    failed.push((image, error));
+                }
             }
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                let line = terminal::one_line(&error);
-                terminal::say(&format!("error: {image}: {line}"));
-                values.push(json!({ "image": image.to_string(), "error": line }));
-                failed.push((image, error));
-            }
         }
+        Ok(())
+    });
+    let tried = values.len();
+    if global.json {
+        render::print(global, &Value::from(values), &[])?;
     }
-    render::print(global, &Value::from(values), &paths)?;
-    let (count, all) = (failed.len(), command.images.len());
+    printed?;
+    let count = failed.len();
+    if let Err(stopped) = ended {
+        let what = format!("{} of {all} images were pulled before", tried - count);
+        return Err(stopped.context(what));
+    }
     // One that fails again whenever it is tried decides about the exit code.
     failed.sort_by_key(|(_, error)| failure::exit_code(error) == failure::TRANSIENT);
     match failed.into_iter().next() {

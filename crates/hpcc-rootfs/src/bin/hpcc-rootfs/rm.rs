@@ -66,7 +66,7 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  hpcc-rootfs untag sha256:44abc1")]
+  hpcc-rootfs untag debian:12")]
 pub(crate) struct Untag {
     /// The artifact, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]

@@ -33,13 +33,13 @@ static UNREAD: Notify = Notify::const_new();
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Stopped {
     /// SIGINT.
-    #[error("interrupted; nothing was published")]
+    #[error("interrupted; nothing more was published")]
     Interrupted,
     /// SIGTERM.
-    #[error("terminated; nothing was published")]
+    #[error("terminated; nothing more was published")]
     Terminated,
     /// SIGPIPE, were it not ignored.
-    #[error("nobody reads the output any more; nothing was published")]
+    #[error("nobody reads the output any more; nothing more was published")]
     Unread,
 }
 

@@ -136,7 +136,7 @@ pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
     // The document on stdout holds all of it; what may be wrong is said all the same.
     if global.json {
         if let Some(problem) = &summary.agent_problem {
-            say(&format!("warning: {problem}"));
+            warn(problem);
         }
         return;
     }

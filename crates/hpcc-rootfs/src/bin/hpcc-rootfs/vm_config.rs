@@ -71,6 +71,16 @@ pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
     if append.contains(|c: char| c.is_control()) {
         return Err(UsageError("--append has a control character in it".to_owned()).into());
     }
+    // Behind either of these, the kernel would not see the options for the root.
+    if append.split_whitespace().any(|word| word == "--") {
+        return Err(UsageError(
+            "--append has the word -- in it, which ends the options of the kernel".to_owned(),
+        )
+        .into());
+    }
+    if append.matches('"').count() % 2 == 1 {
+        return Err(UsageError("--append has a quote without its end".to_owned()).into());
+    }
     let line = match append.is_empty() {
         true => line,
         false => format!("{append} {line}"),
