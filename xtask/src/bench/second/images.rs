@@ -22,6 +22,8 @@ pub(super) struct Images {
     pub(super) seconds: Vec<Second>,
     /// Of everything, by digest.
     sizes: HashMap<String, u64>,
+    /// The registry reads the layers of a generated image from this layout.
+    _layout: tempfile::TempDir,
 }
 
 /// An image that is pulled when the first one is in the store.
@@ -158,6 +160,7 @@ impl Images {
             first,
             seconds: images,
             sizes,
+            _layout: scratch,
         };
         Ok((images, store))
     }
