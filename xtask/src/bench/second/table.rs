@@ -37,8 +37,13 @@ impl fmt::Display for Sample {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}, {} requests for {} bytes, {} copied",
-            self.took, self.requests, self.network, self.copied
+            "{:.2} s, {:.2} s of CPU, {} MB, {} requests for {} bytes, {} copied",
+            self.took.wall.as_secs_f64(),
+            self.took.cpu.as_secs_f64(),
+            self.took.peak / 1_000_000,
+            self.requests,
+            self.network,
+            self.copied
         )
     }
 }
