@@ -56,6 +56,7 @@ mod tests {
             ("bytes 4-9/10", false),
             ("bytes 6-9/10", false),
             ("bytes 5-10/10", false),
+            ("bytes 5-10/*", false),
             ("bytes 5-9/11", false),
             ("bytes 5-4/10", false),
             ("bytes */10", false),
@@ -66,6 +67,18 @@ mod tests {
         ] {
             let found = ContentRange::parse(range).is_some_and(|range| range.continues(5, 10));
             assert_eq!(found, expected, "{range}");
+        }
+    }
+
+    #[test]
+    fn ranges_that_reach_their_total_are_refused() {
+        for (range, is_range) in [
+            ("bytes 0-9/10", true),
+            ("bytes 0-10/10", false),
+            ("bytes 0-0/1", true),
+            ("bytes 0-0/0", false),
+        ] {
+            assert_eq!(ContentRange::parse(range).is_some(), is_range, "{range}");
         }
     }
 }

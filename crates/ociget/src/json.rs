@@ -173,4 +173,26 @@ mod tests {
             assert_eq!(outcome.is_ok(), holds, "{:.60}", text);
         }
     }
+
+    #[test]
+    fn a_list_of_words_may_be_one_word_or_nothing() {
+        #[derive(serde::Deserialize)]
+        struct Command(#[serde(deserialize_with = "one_or_many")] Vec<String>);
+
+        for (text, expected) in [
+            (r#"["a","b"]"#, &["a", "b"][..]),
+            (r#""/bin/sh -c""#, &["/bin/sh -c"]),
+            (r#""""#, &[]),
+            ("[]", &[]),
+            ("null", &[]),
+        ] {
+            let found: Command = parse(text.as_bytes()).unwrap();
+            assert_eq!(found.0, expected, "{text}");
+        }
+        let error = parse::<Command>(b"5").err().unwrap().to_string();
+        assert!(
+            error.contains("a sequence of strings or a string"),
+            "{error}"
+        );
+    }
 }

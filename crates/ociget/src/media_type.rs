@@ -203,4 +203,63 @@ mod tests {
             assert_eq!(MediaType::parse(text), expected, "{text}");
         }
     }
+
+    #[test]
+    fn layer_names_give_compression_and_where_bytes_are() {
+        for (suffix, compression) in [
+            ("", Compression::None),
+            ("gzip", Compression::Gzip),
+            ("zstd", Compression::Zstd),
+        ] {
+            let (plus, dot) = match suffix {
+                "" => (String::new(), String::new()),
+                suffix => (format!("+{suffix}"), format!(".{suffix}")),
+            };
+            for (name, foreign) in [
+                (
+                    format!("application/vnd.oci.image.layer.v1.tar{plus}"),
+                    false,
+                ),
+                (
+                    format!("application/vnd.docker.image.rootfs.diff.tar{dot}"),
+                    false,
+                ),
+                (
+                    format!("application/vnd.oci.image.layer.nondistributable.v1.tar{plus}"),
+                    true,
+                ),
+                (
+                    format!("application/vnd.docker.image.rootfs.foreign.diff.tar{dot}"),
+                    true,
+                ),
+            ] {
+                let expected = MediaType::Layer {
+                    compression,
+                    foreign,
+                };
+                assert_eq!(MediaType::parse(&name), Some(expected), "{name}");
+                assert_eq!(expected.is_foreign(), foreign, "{name}");
+                assert!(!expected.is_config(), "{name}");
+                assert_eq!(expected.manifest_name(), None, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn manifest_types_have_the_names_they_are_read_from() {
+        let kinds = [
+            (MediaType::OciManifest, "an OCI manifest"),
+            (MediaType::OciIndex, "an OCI index"),
+            (MediaType::DockerManifest, "a Docker manifest"),
+            (MediaType::DockerManifestList, "a Docker manifest list"),
+        ];
+        for (kind, noun) in kinds {
+            assert_eq!(kind.manifest_name().and_then(MediaType::parse), Some(kind));
+            assert_eq!(kind.noun(), noun);
+            assert!(!kind.is_config() && !kind.is_foreign(), "{noun}");
+        }
+        for config in [MediaType::OciConfig, MediaType::DockerConfig] {
+            assert!(config.is_config() && config.manifest_name().is_none());
+        }
+    }
 }

@@ -455,4 +455,19 @@ mod tests {
             assert_eq!(is_local_name(name), local, "{name}");
         }
     }
+
+    #[test]
+    fn refusals_name_the_rule_that_is_broken() {
+        let home = Url::parse("https://reg.example/").unwrap();
+        for (target, says) in [
+            ("http://cdn.example/x", "it leads from https to http"),
+            ("ftp://cdn.example/x", "it is neither https nor http"),
+            ("https://u@cdn.example/x", "it carries a user name"),
+            ("https://:p@cdn.example/x", "it carries a user name"),
+        ] {
+            let target = Url::parse(target).unwrap();
+            let error = check(&target, &home, &home, &[]).unwrap_err().to_string();
+            assert!(error.contains(says), "{target}: {error}");
+        }
+    }
 }

@@ -270,3 +270,42 @@ async fn first_directory_decides_and_may_hold_certificates_alone() {
     );
     assert_eq!(base(find("else.io").await.unwrap()), "https://m.io/v2/");
 }
+
+#[test]
+fn bases_of_a_file_are_named_in_the_order_tried() {
+    let bases = |text: &str| {
+        let path = Path::new("/d/r.io/hosts.toml");
+        Options::default().hosts_in(text, path)
+    };
+    let mirrors = "[host.'https://b.io']\n[host.'https://a.io']\n";
+    assert_eq!(
+        bases(mirrors).unwrap(),
+        ["https://b.io/v2/", "https://a.io/v2/"]
+    );
+    assert_eq!(
+        bases(&format!("server = 'https://s.io'\n{mirrors}")).unwrap(),
+        ["https://b.io/v2/", "https://a.io/v2/", "https://s.io/v2/"]
+    );
+    assert!(bases("server = 1").is_err());
+}
+
+#[test]
+fn a_host_that_is_no_url_and_no_secret_is_damage() {
+    for (text, says) in [
+        ("[host.'ftp://h.io']", "is not as it should be"),
+        ("[host.'ftp://u@h.io']", "holds credentials"),
+        ("[host.'ftp://u%40h.io']", "holds credentials"),
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains(says), "{text}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_not_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("r.io/hosts.toml")).unwrap();
+    let found = Hosts::find(root.path(), "r.io", &Options::default()).await;
+    let error = found.map(drop).unwrap_err().to_string();
+    assert!(error.contains("r.io/hosts.toml"), "{error}");
+}

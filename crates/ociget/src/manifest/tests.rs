@@ -163,3 +163,76 @@ fn everything_else_is_refused_by_name() {
         assert!(error.contains(says), "{text}\n{error}");
     }
 }
+
+#[test]
+fn schema_1_is_known_by_its_number_or_its_layers() {
+    for text in [
+        r#"{"schemaVersion":1}"#.to_owned(),
+        image(r#""fsLayers":[],"#),
+    ] {
+        let error = Manifest::parse(text.as_bytes(), None).unwrap_err();
+        assert!(error.to_string().contains("schema 1"), "{text}\n{error}");
+    }
+}
+
+#[test]
+fn untyped_configs_are_those_of_old_docker_images_alone() {
+    for (kind, is_old) in [
+        ("", true),
+        ("application/octet-stream", true),
+        ("Text/Plain; charset=utf-8", true),
+        ("application/json", true),
+        ("text/html", true),
+        ("application/vnd.oci.empty.v1+json", false),
+    ] {
+        for (manifest, may) in [(DOCKER, true), (OCI, false)] {
+            let text = image(&format!(r#""mediaType":"{manifest}","#)).replace(OCI_CONFIG, kind);
+            match Manifest::parse(text.as_bytes(), None) {
+                Ok(Manifest::Image(image)) => {
+                    assert!(is_old && may, "{manifest} {kind}");
+                    assert_eq!(image.config.media_type, MediaType::DockerConfig);
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => assert!(!(is_old && may), "{manifest} {kind}: {error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn features_rule_out_entries_for_linux_alone() {
+    let index = |os: &str| {
+        format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{{"mediaType":"{OCI}","digest":"{D}","size":7,
+            "platform":{{"os":"{os}","architecture":"amd64","os.features":["x"]}}}}]}}"#
+        )
+    };
+    for (os, is_usable) in [("linux", false), ("windows", true)] {
+        match Manifest::parse(index(os).as_bytes(), None) {
+            Ok(Manifest::Index(index)) => {
+                let entry = &index.entries[0];
+                assert_eq!(entry.platform.is_some(), is_usable, "{os}");
+                assert_eq!(entry.unusable.is_none(), is_usable, "{os}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_entry_is_an_artifact_by_the_type_of_its_config() {
+    for (kind, is_image) in [
+        ("", true),
+        (OCI_CONFIG, true),
+        ("application/x-sbom", false),
+    ] {
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_INDEX}","manifests":[{{"mediaType":"{OCI}","digest":"{D}","size":7,
+            "artifactType":"{kind}"}}]}}"#
+        );
+        match Manifest::parse(text.as_bytes(), None) {
+            Ok(Manifest::Index(index)) => assert_eq!(index.entries.len() == 1, is_image, "{kind}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}

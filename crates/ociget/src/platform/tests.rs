@@ -126,6 +126,7 @@ fn only_what_runs_is_accepted() {
         ("linux/arm64/v8.1", "linux/arm64/v8", true),
         ("linux/arm64", "linux/arm/v7", false),
         ("linux/arm/v6", "linux/arm/v7", false),
+        ("linux/arm/v6", "linux/arm", false),
         ("linux/arm", "linux/arm/v6", true),
         ("linux/mips64le", "linux/mips64le/hardfloat", true),
         (
@@ -159,4 +160,85 @@ fn index_and_config_may_differ_in_detail_only() {
             "{index} {config}"
         );
     }
+}
+
+#[test]
+fn a_variant_off_the_ladders_fits_best_by_name() {
+    let wanted = platform("linux/mips64le/softfloat");
+    let same = wanted.fit(&platform("linux/mips64le/softfloat"));
+    let unsaid = wanted.fit(&platform("linux/mips64le"));
+    assert!(same > unsaid && unsaid.is_some(), "{same:?} {unsaid:?}");
+    assert_eq!(wanted.fit(&platform("linux/mips64le/hardfloat")), None);
+}
+
+#[test]
+fn parts_of_a_platform_are_given_back() {
+    let full = platform("linux/arm64/v8");
+    assert_eq!(full.os(), "linux");
+    assert_eq!(full.architecture(), "arm64");
+    assert_eq!(full.variant(), Some("v8"));
+    assert_eq!(platform("linux/arm64").variant(), None);
+}
+
+#[test]
+fn one_unknown_part_makes_a_platform_unknown() {
+    for (text, is_unknown) in [
+        ("unknown/unknown", true),
+        ("linux/unknown", true),
+        ("unknown/amd64", true),
+        ("linux/amd64", false),
+    ] {
+        assert_eq!(platform(text).is_unknown(), is_unknown, "{text}");
+    }
+}
+
+#[test]
+fn half_of_a_configs_platform_rules_out_other_images() {
+    let raw = |os: &str, architecture: &str| -> RawPlatform {
+        serde_json::from_value(json!({"os": os, "architecture": architecture})).unwrap()
+    };
+    let wanted = platform("linux/amd64");
+    for (os, architecture, allows) in [
+        ("", "", true),
+        ("linux", "", true),
+        ("windows", "", false),
+        ("", "amd64", true),
+        ("", "x86_64", true),
+        ("", "arm64", false),
+    ] {
+        let raw = raw(os, architecture);
+        assert_eq!(raw.config().unwrap(), None, "{os}/{architecture}");
+        let half = raw.half().unwrap();
+        assert_eq!(half.allows(&wanted), allows, "{os}/{architecture}");
+    }
+    // A config with both parts has no half, and each part is checked on its own.
+    let whole = raw("windows", "arm64");
+    assert_eq!(whole.config().unwrap(), Some(platform("windows/arm64")));
+    assert_eq!(whole.half().unwrap(), HalfPlatform::default());
+    for (os, architecture) in [("a b", ""), ("", "a\n"), ("linux", "\u{1b}")] {
+        assert!(
+            raw(os, architecture).half().is_err(),
+            "{os:?} {architecture:?}"
+        );
+    }
+}
+
+#[test]
+fn versions_and_features_have_a_longest_length() {
+    for (length, is_kept) in [(MAX_VERSION, true), (MAX_VERSION + 1, false)] {
+        let text = "9".repeat(length);
+        for value in [
+            json!({"os": "linux", "architecture": "amd64", "os.version": text}),
+            json!({"os": "linux", "architecture": "amd64", "os.features": [text]}),
+        ] {
+            assert_eq!(entry(value).is_ok(), is_kept, "{length}");
+        }
+    }
+}
+
+#[test]
+fn features_are_those_of_the_document() {
+    let features = RawPlatform::features(&json!({"os.features": ["a", 5, "b"]}));
+    assert_eq!(features, ["a", "b"]);
+    assert!(RawPlatform::features(&json!({"features": ["a"]})).is_empty());
 }

@@ -117,6 +117,13 @@ fn credentials_are_hidden_in_every_spelling() {
         ("bob%3As3cret%40h/x", "***%40h/x"),
         ("ghp_s3cret@ghcr.io/x", "***@ghcr.io/x"),
         ("s3cret@ghcr.io", "***@ghcr.io"),
+        // A host or a word is no digest, however long what follows its colon.
+        (
+            "bob:s3cret@h.io:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            "***@h.io:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ),
+        ("bob:s3cret@sha256:a/b", "***@sha256:a/b"),
+        ("s3cret-s3cret-s3cret-s3c@h", "***@h"),
         (":s3cret@h/x", "***@h/x"),
         ("https://h/x?token=s3cret", "https://h/x?***"),
     ] {
@@ -159,8 +166,25 @@ fn urls_in_words_of_others_lose_their_secrets() {
             "(http://***@h/x), then ftp://***@h",
         ),
         ("proxy=socks5://u:p@h:1", "proxy=socks5://***@h:1"),
+        ("=https://u:p@h/", "=https://***@h/"),
+        ("a+b-c.d://u:p@h/", "a+b-c.d://***@h/"),
+        ("é(git+https://u:p@h/)", "é(git+https://***@h/)"),
         ("a https://h/p b", "a https://h/p b"),
     ] {
         assert_eq!(text(words), expected);
+    }
+}
+
+#[test]
+fn file_names_can_be_recovered() {
+    for (bytes, expected) in [
+        (&b"etc/passwd"[..], "etc/passwd"),
+        ("größe/日本".as_bytes(), "größe/日本"),
+        (b"a\\b\"c", r#"a\\b\"c"#),
+        (b"\xff\n\x1b[m", r"\xff\n\x1b[m"),
+        // A bidi override and a C1 control, both valid UTF-8.
+        ("x\u{202e}y\u{9b}z".as_bytes(), r"x\xe2\x80\xaey\xc2\x9bz"),
+    ] {
+        assert_eq!(name(bytes), expected);
     }
 }

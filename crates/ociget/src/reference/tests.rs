@@ -164,3 +164,34 @@ fn what_is_not_a_reference_is_refused() {
         assert!(text.parse::<Reference>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn parts_of_a_reference_are_given_back() {
+    let reference: Reference = "MyHost:5000/team/app:v1".parse().unwrap();
+    assert_eq!(reference.registry(), "myhost:5000");
+    assert_eq!(reference.repository(), "team/app");
+    assert_eq!(reference.tag(), Some("v1"));
+    // The port of https says nothing, so this is Docker Hub; another port is another server.
+    let hub: Reference = "docker.io:443/library/alpine".parse().unwrap();
+    assert_eq!(hub.registry(), "docker.io");
+    let other: Reference = "docker.io:5000/library/alpine".parse().unwrap();
+    assert_eq!(other.registry(), "docker.io:5000");
+    assert_eq!(other.api_host(), "docker.io:5000");
+}
+
+#[test]
+fn an_address_alone_is_refused_as_a_whole() {
+    let error = "[::1]".parse::<Reference>().unwrap_err();
+    assert_eq!(error, ReferenceError::Component("[::1]".to_owned()));
+}
+
+#[test]
+fn tags_follow_the_grammar_of_the_specification() {
+    let longest = "t".repeat(MAX_TAG);
+    for tag in ["v1", "_x", "A.b-c_d", "0", &longest] {
+        assert!(is_tag(tag), "{tag}");
+    }
+    for text in ["", ".x", "-x", "a b", "a/b", "é", &format!("{longest}t")] {
+        assert!(!is_tag(text), "{text}");
+    }
+}

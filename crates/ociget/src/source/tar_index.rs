@@ -199,4 +199,86 @@ mod tests {
         assert!(Members::read(&headers(100), wanted).is_err());
         assert_eq!(left.get(), 0);
     }
+
+    fn file(pieces: usize) -> Member {
+        let piece = Piece::Data {
+            offset: 0,
+            length: 1,
+        };
+        Member::File(vec![piece; pieces].into())
+    }
+
+    #[test]
+    fn members_pieces_and_names_are_limited() {
+        let add = |members: &mut Members, name: &str, member| {
+            let added = members.add(name.to_owned(), member, 512);
+            added.map_err(|error| error.to_string())
+        };
+        let mut members = Members::default();
+        for number in 0..MAX_MEMBERS {
+            add(&mut members, &number.to_string(), file(1)).unwrap();
+        }
+        let error = add(&mut members, "one", file(0)).unwrap_err();
+        assert!(error.contains("too many members"), "{error}");
+
+        let mut members = Members::default();
+        add(&mut members, "most", file(MAX_PIECES)).unwrap();
+        let error = add(&mut members, "one", file(1)).unwrap_err();
+        assert!(error.contains("too many members"), "{error}");
+
+        let mut members = Members::default();
+        let target = "t".repeat(MAX_NAMES - "most".len());
+        add(&mut members, "most", Member::Link(target)).unwrap();
+        let error = add(&mut members, "1", file(0)).unwrap_err();
+        assert!(error.contains("64 MiB"), "{error}");
+    }
+
+    #[test]
+    fn links_are_followed_a_few_times() {
+        let mut members = Members::default();
+        let link = |to: &str| Member::Link(to.to_owned());
+        members.add("file".into(), file(1), 0).unwrap();
+        members.add("near".into(), link("file"), 0).unwrap();
+        members.add("loop".into(), link("loop"), 0).unwrap();
+        members.add("lost".into(), link("nothing"), 0).unwrap();
+        assert_eq!(members.target("near"), "file");
+        assert!(members.find("near").is_some());
+        assert_eq!(members.target("lost"), "nothing");
+        assert!(members.find("lost").is_none());
+        assert!(members.find("loop").is_none());
+    }
+
+    #[test]
+    fn repeated_members_are_compared_to_their_last_byte() {
+        use std::io::Write as _;
+        let length = COMPARED + 100;
+        let mut bytes = vec![7; 3 * length];
+        // The second body is the first; the third differs in its last byte.
+        bytes[3 * length - 1] = 8;
+        let mut there = tempfile::tempfile().unwrap();
+        there.write_all(&bytes).unwrap();
+        let body = |number: usize, length: usize| {
+            let piece = Piece::Data {
+                offset: u64::try_from(number).unwrap() * u64::try_from(COMPARED + 100).unwrap(),
+                length: u64::try_from(length).unwrap(),
+            };
+            Member::File(vec![piece].into())
+        };
+        let link = |to: &str| Member::Link(to.to_owned());
+        let zeros = || Member::File(vec![Piece::Zeros(1)].into());
+        for (one, other, expected) in [
+            (body(0, length), body(1, length), true),
+            (body(0, length), body(2, length), false),
+            (body(0, length), body(2, length - 1), false),
+            (body(0, length - 1), body(2, length - 1), true),
+            (link("a"), link("a"), true),
+            (link("a"), link("b"), false),
+            (link("a"), body(0, 1), false),
+            // Bodies with holes are not compared, so two of them are never the same.
+            (zeros(), zeros(), false),
+        ] {
+            let found = is_same(&there, &one, &other, || true).unwrap();
+            assert_eq!(found, expected, "{one:?} {other:?}");
+        }
+    }
 }

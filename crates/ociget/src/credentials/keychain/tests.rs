@@ -255,3 +255,21 @@ async fn unusual_file_of_a_usual_place_is_a_warning_and_a_named_one_an_error() {
         Err(Error::Io { .. })
     ));
 }
+
+#[test]
+fn content_of_a_file_gives_its_login_without_helpers() {
+    let find = |text: &str| Keychain::login_in(text.as_bytes(), "r.io", "app", "the file");
+    let login = find(r#"{"auths":{"r.io":{"username":"bob","password":"pw"}}}"#);
+    let login = login.unwrap().unwrap();
+    assert!(matches!(&login.secret, Secret::Password { user, password }
+        if user == "bob" && password == "pw"));
+    assert!(login.origin.contains("the file"), "{}", login.origin);
+    for text in [
+        "{}",
+        r#"{"auths":{"else.io":{"username":"bob","password":"pw"}}}"#,
+        r#"{"credHelpers":{"r.io":"never-started"}}"#,
+    ] {
+        assert!(find(text).unwrap().is_none(), "{text}");
+    }
+    assert!(find("{").is_err());
+}
