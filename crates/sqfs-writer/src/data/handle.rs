@@ -67,3 +67,23 @@ impl FileData {
         (self.fragment, self.offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_gives_length_and_tail_back() {
+        for len in [0, 1, u64::from(u32::MAX), 1 << 32, u64::MAX - 1] {
+            let data = FileData::new(len, None, None);
+            assert_eq!(data.len(), len);
+            assert_eq!(data.is_empty(), len == 0, "{len}");
+            assert!(!data.has_tail() && data.list().is_none(), "{len}");
+        }
+        let tail = (FragmentIndex(7), 9);
+        let data = FileData::new(5, Some(BlockList(0)), Some(tail));
+        assert!(data.has_tail());
+        assert_eq!(data.tail(), tail);
+        assert_eq!(data.list(), Some(BlockList(0)));
+    }
+}

@@ -7,6 +7,7 @@ use sqfs_writer::{
 };
 
 use crate::expected::{CODEC, options};
+use crate::reader::Content;
 
 fn finish(edit: impl FnOnce(&mut ImageWriter<Cursor<Vec<u8>>>)) -> Error {
     let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options(131_072, CODEC, 1)).unwrap();
@@ -26,7 +27,7 @@ fn values_out_of_range_name_their_entry() {
         u64,
         u64,
     );
-    let cases: [Kinds; 5] = [
+    let cases: [Kinds; 6] = [
         (
             Kind::Symlink(vec![b'x'; 4096].into()),
             metadata(),
@@ -40,6 +41,13 @@ fn values_out_of_range_name_their_entry() {
             "device major number",
             0x1000,
             0xFFF,
+        ),
+        (
+            device(0xFFF, 0x10_0000),
+            metadata(),
+            "device minor number",
+            0x10_0000,
+            0xF_FFFF,
         ),
         (
             device(0, 0x10_0000),
@@ -82,6 +90,37 @@ fn values_out_of_range_name_their_entry() {
 }
 
 #[test]
+fn largest_values_are_written_and_read_back() {
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options(131_072, CODEC, 1)).unwrap();
+    let target = vec![b'x'; 4095];
+    let symlink = Kind::Symlink(target.clone().into());
+    image.insert("s", Metadata::new(0o777), symlink).unwrap();
+    let name = format!("user.{}", "n".repeat(250));
+    let value = vec![7; 65_536];
+    let metadata = Metadata::new(0o644)
+        .with_xattr(name.clone().into_bytes(), *b"")
+        .with_xattr(*b"user.v", value.clone());
+    image.insert("x", metadata, Kind::Fifo).unwrap();
+    let device = Device {
+        major: 0xFFF,
+        minor: 0xF_FFFF,
+    };
+    let metadata = Metadata::new(0o600);
+    image
+        .insert("d", metadata, Kind::CharDevice(device))
+        .unwrap();
+    let (sink, _) = image.finish().unwrap();
+
+    let image = crate::reader::read(&sink.into_inner());
+    let content = |path: &str| &image.entries[path.as_bytes()].content;
+    assert_eq!(*content("/s"), Content::Symlink(target));
+    assert_eq!(*content("/d"), Content::Char(0xFFFF_FFFF));
+    let xattrs = &image.entries[&b"/x"[..]].xattrs;
+    assert_eq!(xattrs[name.as_bytes()], b"");
+    assert_eq!(xattrs[&b"user.v"[..]], value);
+}
+
+#[test]
 fn an_empty_symlink_target_names_its_entry() {
     let error = finish(|image| {
         image.symlink("a/b", Metadata::new(0o777), "").unwrap();
@@ -100,7 +139,11 @@ fn the_65536th_id_is_an_error_and_the_65535th_is_not() {
         }
         match image.finish() {
             Ok((_, summary)) => assert!(good && u32::from(summary.ids) == count),
-            Err(Error::Limit { max: 65_535, .. }) => assert!(!good),
+            Err(Error::Limit {
+                value: 65_536,
+                max: 65_535,
+                ..
+            }) => assert!(!good),
             Err(error) => panic!("{error}"),
         }
     }

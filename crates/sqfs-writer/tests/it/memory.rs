@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use sqfs_writer::{DataWriter, Kind, Metadata, NodeId, Summary, Tree};
+use sqfs_writer::{DataWriter, Error, Kind, Metadata, NodeId, Summary, Tree};
 
 use crate::expected::{CODEC, noise, options};
 
@@ -53,4 +53,32 @@ fn with_little_memory_near_duplicates_are_found_and_far_ones_are_not() {
         assert_eq!(summary.forgotten == 0, all_known, "{case}");
         assert!(one == write(memory, 8, len, far).0, "{case}");
     }
+}
+
+/// A body of holes takes 16 bytes for its list and none for data, so lists alone are what counts.
+#[test]
+fn lists_beyond_the_budget_end_the_writing() {
+    const MIB: usize = 1 << 20;
+    let mut options = options(4096, CODEC, 1);
+    options.memory = MIB;
+    let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+    writer.add(&b"a fragment"[..]).unwrap();
+    let mut written = 0;
+    let error = loop {
+        let mut body = writer.begin();
+        body.hole(4096 * (written + 1)).unwrap();
+        match body.finish() {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 65_536, "1 MiB is full");
+    };
+    let Error::Memory { needed, allowed } = error else {
+        panic!("{error}");
+    };
+    assert!(needed > allowed && allowed < MIB, "{needed} {allowed}");
+    // All of the share is used, up to a piece.
+    assert!(16 * written > 7 * (allowed as u64) / 8, "{written}");
+    let error = writer.add(&b""[..]).unwrap_err();
+    assert!(matches!(error, Error::Poisoned), "{error}");
 }

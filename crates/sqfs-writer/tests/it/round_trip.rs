@@ -1,6 +1,10 @@
 //! What goes in comes out.
 
-use sqfs_writer::{Compressor, DataWriter, Device, FileData, Kind, Metadata, NodeId, Tree};
+use std::io::Cursor;
+
+use sqfs_writer::{
+    Compressor, DataWriter, Device, FileData, ImageWriter, Kind, Metadata, NodeId, Tree,
+};
 
 use crate::expected::{Bodies, CODEC, CODECS, noise, options, text};
 use crate::reader::Content;
@@ -397,5 +401,36 @@ fn bodies_shared_replaced_and_discarded() {
     for path in [&b"/one"[..], b"/two"] {
         assert_eq!(image.entries[path].content, Content::File(noise(8192, 2)));
         assert_eq!(image.entries[path].nlink, 1);
+    }
+}
+
+#[test]
+fn without_tails_only_short_files_go_into_fragments() {
+    for (tails, fragments, stored) in [
+        (true, true, [0, 1, 1]),
+        (false, true, [0, 1, 2]),
+        (false, false, [1, 1, 2]),
+    ] {
+        let mut options = options(4096, CODEC, 1);
+        (options.tails, options.fragments) = (tails, fragments);
+        let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
+        for (name, len) in [("a", 4095), ("b", 4096), ("c", 4097)] {
+            let content = noise(len, len as u64);
+            image
+                .file(name, Metadata::new(0o644), &content[..])
+                .unwrap();
+        }
+        let (sink, _) = image.finish().unwrap();
+        let image = crate::reader::read(&sink.into_inner());
+        for ((name, len), blocks) in [("/a", 4095), ("/b", 4096), ("/c", 4097)]
+            .into_iter()
+            .zip(stored)
+        {
+            let case = format!("{tails} {fragments} {name}");
+            let found = &image.entries[name.as_bytes()].content;
+            assert_eq!(*found, Content::File(noise(len, len as u64)), "{case}");
+            let found = image.blocks.get(name.as_bytes()).map_or(0, Vec::len);
+            assert_eq!(found, blocks, "{case}");
+        }
     }
 }
