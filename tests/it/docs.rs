@@ -1,10 +1,13 @@
 //! The book: its pages keep the rules of `docs/style.md`, and its commands print what they show.
 
 mod commands;
+mod lines;
 mod messages;
 mod pages;
 mod shell;
+mod words;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +45,28 @@ fn book() -> Vec<Page> {
         .collect();
     assert!(pages.len() > 25, "only {} pages found", pages.len());
     pages
+}
+
+/// Every Markdown file of the repository, by its path.
+fn documents() -> BTreeMap<PathBuf, String> {
+    fn collect(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
+        for entry in fs::read_dir(root().join(directory)).unwrap() {
+            let name = entry.unwrap().file_name();
+            let path = directory.join(&name);
+            let name = name.to_str().unwrap();
+            if root().join(&path).is_dir() {
+                if !matches!(name, "target" | ".git" | "corpus" | "artifacts") {
+                    collect(&path, found);
+                }
+            } else if path.extension().is_some_and(|found| found == "md") {
+                let text = read(&path);
+                found.insert(path, text);
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    collect(Path::new(""), &mut found);
+    found
 }
 
 /// A fenced block: the words after the fence, the number of its first line, and its lines.

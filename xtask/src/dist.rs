@@ -5,6 +5,7 @@
 //! be compiled first, for minutes.
 
 mod check;
+mod crates;
 mod deb;
 mod sbom;
 
@@ -38,12 +39,15 @@ pub struct DistOptions {
     /// Make the package of a debug build, install it below an empty root, and show its parts to man and systemd
     #[arg(long, conflicts_with_all = ["program", "output"])]
     pub check: bool,
+    /// Package the crates, and build each package alone, without the repository
+    #[arg(long, conflicts_with_all = ["program", "output", "check"])]
+    pub crates: bool,
     /// Directory for the results [default: target/dist-files]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
 
-/// Makes everything, and prints the paths of the results.
+/// Makes everything, or does the check that the options name, and prints the paths of the results.
 ///
 /// # Errors
 ///
@@ -51,6 +55,9 @@ pub struct DistOptions {
 pub fn dist(options: DistOptions) -> Result<()> {
     if options.check {
         return check().map(drop);
+    }
+    if options.crates {
+        return crates::build_alone();
     }
     let program = match options.program {
         Some(program) => program,

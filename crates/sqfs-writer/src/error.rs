@@ -1,4 +1,4 @@
-//! What can go wrong, by whose fault it is.
+//! Errors of the writer, by the party that has to act.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,8 @@ use std::io;
 ///
 /// The variants say who has to act: the caller ([`Options`](Error::Options),
 /// [`Memory`](Error::Memory), [`Name`](Error::Name), [`Tree`](Error::Tree)), the party that supplied the content
-/// ([`Body`](Error::Body), [`File`](Error::File), [`Limit`](Error::Limit)), or the owner of the disk
+/// ([`Body`](Error::Body), [`File`](Error::File), [`Limit`](Error::Limit), [`Host`](Error::Host),
+/// [`Changed`](Error::Changed)), or the owner of the disk
 /// ([`Sink`](Error::Sink)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,33 +17,31 @@ pub enum Error {
     #[error("invalid option: {0}")]
     Options(String),
     /// A name that a squashfs directory cannot hold.
-    #[error("invalid name \"{}\": {reason}", .name.escape_ascii())]
+    #[error("invalid name \"{name}\": {reason}")]
     Name {
-        /// The name as given.
-        name: Box<[u8]>,
+        /// The name as it was given, bytes that are not printable escaped.
+        name: String,
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// An edit of the tree that has no meaning: a stale node, a child of a file, a hard link to a
-    /// directory.
+    /// An impossible edit of the tree, such as a stale node, a child of a file, or a hard link to a directory.
     #[error("{}{reason}", .entry.as_ref().map(|entry| format!("{entry}: ")).unwrap_or_default())]
     Tree {
-        /// The path or name that the edit was about, what is not printable escaped; `None` where a
-        /// node is all that is known.
+        /// The path or name of the edit, bytes that are not printable escaped; `None` if only the node is known.
         entry: Option<String>,
         /// What is wrong with it.
         reason: TreeError,
     },
-    /// A value that the format has no room for.
+    /// A value that the format cannot express.
     #[error("{what} of {entry} is {value}; squashfs allows at most {max}")]
     Limit {
         /// What was counted or measured, as a noun: "symlink target length".
         what: &'static str,
         /// The entry or table it belongs to.
         entry: String,
-        /// What was asked for.
+        /// The value of the caller or of the image.
         value: u64,
-        /// The largest value there is.
+        /// The largest value that the format can express.
         max: u64,
     },
     /// A symlink without a target, which the kernel refuses to read.
@@ -60,62 +59,85 @@ pub enum Error {
     Memory {
         /// Bytes that are needed so far.
         needed: usize,
-        /// Bytes that there are.
+        /// Bytes that the option leaves for them.
         allowed: usize,
     },
     /// Reading a file's content failed. The body is discarded; the writer can go on without it.
     #[error("cannot read the content of a file")]
     Body(#[source] io::Error),
-    /// The same where the file's path is known. It is not in the tree, and the writer can go on.
+    /// Reading the content of a file with a known path failed. The file is not in the tree, and the writer can go on.
     #[error("cannot read the content of {path}")]
     File {
-        /// The path as it was given, what is not printable escaped.
+        /// The path as it was given, bytes that are not printable escaped.
         path: String,
-        /// What reading it said.
+        /// The error of its reader.
         #[source]
         source: io::Error,
+    },
+    /// The host refused access to an entry of a directory that
+    /// [`ImageWriter::directory_from`](crate::ImageWriter#method.directory_from) reads.
+    #[error("cannot {action} {path}")]
+    Host {
+        /// What the writer tried, as a verb: "open", "read the extended attributes of".
+        action: &'static str,
+        /// The path on the host, bytes that are not printable escaped.
+        path: String,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// An entry of such a directory changed between two looks at it, so the image would have a state that the directory
+    /// never had.
+    #[error(
+        "{path} changed while it was read: {found}; read it when no other process changes it, or leave it out"
+    )]
+    Changed {
+        /// The path on the host, bytes that are not printable escaped.
+        path: String,
+        /// What is different.
+        found: &'static str,
     },
     /// Writing the image failed.
     #[error("cannot write the image")]
     Sink(#[source] io::Error),
-    /// A recipe is not one that a body of this image could have. Nothing was written of it, and the writer can go on.
+    /// No body of this image could have this recipe. Nothing was written of it, and the writer can go on.
     #[error("cannot replay a body: {0}")]
     Recipe(&'static str),
     /// The source of stored blocks failed.
     #[error("cannot read what an earlier image stores")]
     Source(#[source] io::Error),
-    /// A codec refused its input; this is a fault of the codec or of this crate, not of the data.
+    /// A codec failed. The fault is that of the codec or of this crate, not of the data.
     #[error("the {codec} compressor failed")]
     Codec {
         /// Name of the codec.
         codec: &'static str,
-        /// What it said.
+        /// Its error.
         #[source]
         source: io::Error,
     },
     /// The threads that compress have ended, which only a panicking codec can cause.
     #[error("cannot compress: the compression threads have ended")]
     Thread(#[source] io::Error),
-    /// The caller's condition for giving up was met; see
+    /// The caller's condition for cancelling was met; see
     /// [`DataWriter::cancel_when`](crate::DataWriter::cancel_when).
     #[error("writing the image was cancelled")]
     Cancelled,
-    /// The writer was used after it had failed. The first error is the one to look at.
+    /// The writer was used after it had failed. The first error has the cause.
     #[error("the image cannot be written any further: an earlier error ended it")]
     Poisoned,
 }
 
-/// An edit that has no meaning in a tree of inodes.
+/// Reason why an edit of a tree of inodes is impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TreeError {
     /// The node was removed from the tree, or belongs to another one.
     Stale,
-    /// A child was looked up or put below something that is not a directory.
+    /// The parent of a name is not a directory.
     NotADirectory,
-    /// A directory has exactly one name; it can't be hard-linked.
+    /// The target of a hard link is a directory, which has exactly one name.
     LinkToDirectory,
-    /// The root has no name: it can't be replaced or removed.
+    /// The root would be replaced or removed, which has no name.
     Root,
     /// `mode` has bits above `0o7777`.
     Mode,
@@ -146,7 +168,7 @@ impl From<TreeError> for Error {
 }
 
 impl TreeError {
-    /// With the name or path that it is about.
+    /// Returns the error with the name or path of the edit.
     pub(crate) fn at(self, entry: &[u8]) -> Error {
         Error::Tree {
             entry: Some(entry.escape_ascii().to_string()),

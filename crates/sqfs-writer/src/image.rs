@@ -1,4 +1,4 @@
-//! The easy door: paths in, a file out.
+//! The writer that takes paths, and writes to a sink that can seek.
 
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,12 +12,13 @@ use crate::summary::Summary;
 use crate::tree::{Kind, NodeId, Tree};
 use crate::writer::{DataWriter, Sealed};
 
-/// Writes an image to a file or anything else that can seek.
+/// Writes an image to a file, or to another sink that can seek.
 ///
-/// The image begins where the sink stands. Paths are bytes; slashes at either end and doubled ones
-/// mean nothing, `.` and `..` are refused. Parents that nobody described become directories of mode
-/// `0o755`, owned by 0:0, at the time of [`Options::mkfs_time`]. A path can be given again: what had
-/// it before is replaced.
+/// The image begins at the sink's current position. Paths are bytes. Slashes at either end and doubled slashes have no
+/// meaning, and `.` and `..` are refused. Parents without an entry of their own become directories of mode `0o755`, owned
+/// by 0:0, at the time [`Options::mkfs_time`]. An entry replaces an earlier one of the same path.
+///
+/// To add a whole directory of the host, call [`directory_from`](#method.directory_from).
 ///
 /// ```
 /// use std::io::Cursor;
@@ -47,7 +48,7 @@ use crate::writer::{DataWriter, Sealed};
 /// # #[cfg(feature = "zstd")] {
 ///
 /// let mut files = vec![
-///     ("/usr/share/doc/readme", "read by nobody"),
+///     ("/usr/share/doc/readme", "not read"),
 ///     ("/sbin/init", "first"),
 ///     ("/lib/libc.so", "second"),
 /// ];
@@ -66,19 +67,19 @@ use crate::writer::{DataWriter, Sealed};
 pub struct ImageWriter<W: Write + Seek> {
     data: DataWriter<W>,
     tree: Tree<FileData>,
-    /// Where the image begins in the sink.
+    /// Position in the sink at which the image begins.
     base: u64,
     implicit: Metadata,
 }
 
 impl<W: Write + Seek> ImageWriter<W> {
-    /// A writer of an image that begins at the sink's current position.
+    /// Returns a writer of an image that begins at the sink's current position.
     ///
     /// # Errors
     /// As [`DataWriter::new`].
     pub fn new(mut sink: W, options: &Options) -> Result<Self, Error> {
         let base = sink.stream_position().map_err(Error::Sink)?;
-        // Not a superblock: until the real one is there, nothing can mistake this for an image.
+        // Zeros, so that no reader takes an unfinished image for one.
         sink.write_all(&[0; Superblock::SIZE])
             .map_err(Error::Sink)?;
         let implicit = Metadata::new(0o755).with_mtime(options.mkfs_time);
@@ -90,7 +91,7 @@ impl<W: Write + Seek> ImageWriter<W> {
         })
     }
 
-    /// A regular file with everything that `body` gives until its end.
+    /// Adds a regular file whose content is what `body` returns until its end.
     ///
     /// # Errors
     /// As [`insert`](Self::insert) and [`DataWriter::add`], but [`Error::File`] if `body` fails.
@@ -105,8 +106,8 @@ impl<W: Write + Seek> ImageWriter<W> {
         self.insert(path, metadata, Kind::File(data))
     }
 
-    /// A directory. If there already is one it keeps its entries, and only its metadata changes;
-    /// the empty path is the root.
+    /// Adds a directory; the empty path is the root. A directory that exists keeps its entries, and only its metadata
+    /// changes.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -120,11 +121,10 @@ impl<W: Write + Seek> ImageWriter<W> {
             .map_err(|error| name(error, path))
     }
 
-    /// A symbolic link. The target is stored as it is.
+    /// Adds a symbolic link. The target is stored without being interpreted.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert). The length of the target, 1 to 4095 bytes, is checked when the
-    /// image is finished.
+    /// As [`insert`](Self::insert). [`finish`](Self::finish) checks the length of the target, 1 to 4095 bytes.
     pub fn symlink(
         &mut self,
         path: impl AsRef<[u8]>,
@@ -134,10 +134,11 @@ impl<W: Write + Seek> ImageWriter<W> {
         self.insert(path, metadata, Kind::Symlink(target.as_ref().into()))
     }
 
-    /// One more name for what is not a directory.
+    /// Adds a hard link: one more name for a node that is not a directory.
     ///
     /// # Errors
-    /// [`Error::Tree`] if `target` is a directory or no longer there; [`Error::Name`].
+    /// Returns [`Error::Tree`] if `target` is a directory or no longer in the tree, and [`Error::Name`] for an invalid
+    /// name.
     pub fn link(&mut self, path: impl AsRef<[u8]>, target: NodeId) -> Result<(), Error> {
         let path = path.as_ref();
         let place = self.parent(path).and_then(not_root);
@@ -146,12 +147,11 @@ impl<W: Write + Seek> ImageWriter<W> {
             .map_err(|error| name(error, path))
     }
 
-    /// Anything. What had the path before is replaced.
+    /// Adds an entry of any kind, and replaces an earlier one of the same path.
     ///
     /// # Errors
-    /// [`Error::Name`] if a part of the path can't be a name, [`Error::Tree`] if the path leads
-    /// through something that is not a directory, is the root, or the mode has bits above
-    /// `0o7777`.
+    /// Returns [`Error::Name`] if a part of the path cannot be a name. Returns [`Error::Tree`] if the path is the root, if
+    /// it leads through an entry that is not a directory, or if the mode has bits above `0o7777`.
     pub fn insert(
         &mut self,
         path: impl AsRef<[u8]>,
@@ -165,21 +165,20 @@ impl<W: Write + Seek> ImageWriter<W> {
             .map_err(|error| name(error, path))
     }
 
-    /// The tree so far, to look things up, remove them, or edit it by handle instead of by path.
+    /// Returns the tree so far, to look nodes up, to remove them, or to edit it by handle instead of by path.
     pub fn tree(&mut self) -> &mut Tree<FileData> {
         &mut self.tree
     }
 
-    /// The data plane, for bodies that come in pieces, have holes, or are shared by several files.
+    /// Returns the data plane, for bodies that come in pieces, have holes, or belong to several files.
     pub fn data(&mut self) -> &mut DataWriter<W> {
         &mut self.data
     }
 
-    /// Writes the tables and, last of all, the superblock. The sink is left flushed, standing
-    /// behind the image.
+    /// Writes the tables and then the superblock. Returns the sink, flushed and positioned after the image.
     ///
     /// # Errors
-    /// As [`DataWriter::finish`]. What is in the sink then can't be mounted.
+    /// As [`DataWriter::finish`]. The sink then holds nothing that mounts.
     pub fn finish(self) -> Result<(W, Summary), Error> {
         let Sealed {
             superblock,
@@ -192,7 +191,7 @@ impl<W: Write + Seek> ImageWriter<W> {
         Ok((sink, summary))
     }
 
-    /// The directory a path is in, made if need be, and the last part of the path. `None` for the
+    /// Returns the directory that a path is in, which it makes if necessary, and the last part of the path. `None` for the
     /// root.
     fn parent<'p>(&mut self, path: &'p [u8]) -> Result<Option<(NodeId, &'p [u8])>, Error> {
         let mut parts = path
@@ -221,6 +220,16 @@ impl<W: Write + Seek> ImageWriter<W> {
             self.tree.set_metadata(NodeId::ROOT, metadata)?;
             return Ok(NodeId::ROOT);
         };
+        self.directory_in(parent, name, metadata)
+    }
+
+    /// Adds a directory as [`directory`](Self::directory) does, by the node that it is in.
+    pub(crate) fn directory_in(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        metadata: Metadata,
+    ) -> Result<NodeId, Error> {
         let known = self.tree.lookup(parent, name)?;
         if let Some(id) = known.filter(|&id| self.is_directory(id)) {
             self.tree.set_metadata(id, metadata)?;
@@ -244,13 +253,13 @@ impl<W: Write + Seek> fmt::Debug for ImageWriter<W> {
     }
 }
 
-/// Only the root has no place in a directory.
+/// Refuses the root, the only entry that no directory holds.
 fn not_root<T>(place: Option<T>) -> Result<T, Error> {
     place.ok_or_else(|| TreeError::Root.into())
 }
 
-/// Says which entry it was: the data plane knows no names, and the tree no paths.
-fn name(error: Error, path: &[u8]) -> Error {
+/// Adds the path to an error, because the data plane knows no names, and the tree no paths.
+pub(crate) fn name(error: Error, path: &[u8]) -> Error {
     let path = path.escape_ascii().to_string();
     match error {
         Error::Body(source) => Error::File { path, source },

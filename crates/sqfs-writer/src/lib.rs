@@ -18,9 +18,10 @@
 //! # Ok::<(), sqfs_writer::Error>(())
 //! ```
 //!
-//! There are two doors:
+//! There are three ways in:
+//! - [`ImageWriter::directory_from`](ImageWriter#method.directory_from) writes a directory of the host, with everything below it.
 //! - [`ImageWriter`] takes paths and a sink that can seek.
-//! - [`DataWriter`] takes bodies and gives a [`FileData`] for each; the names are the caller's own
+//! - [`DataWriter`] takes file contents and returns a [`FileData`] for each. The names are the caller's own
 //!   [`Tree`], and the sink may be a pipe.
 
 mod cancel;
@@ -28,6 +29,8 @@ mod compress;
 mod data;
 mod error;
 mod format;
+#[cfg(all(feature = "host", target_os = "linux"))]
+mod host;
 mod image;
 mod known;
 mod meta;

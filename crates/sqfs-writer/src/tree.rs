@@ -1,5 +1,4 @@
-//! The one inode tree: names lead to nodes, nodes hold content, and everything can change until
-//! the image is finished.
+//! The inode tree: names lead to nodes, nodes hold content, and both can change until the image is finished.
 //!
 //! ```text
 //!   (directory, name) ──────► NodeId ──────► Node { metadata, kind, links }
@@ -7,11 +6,10 @@
 //!   a second name (hard link) ──┘
 //! ```
 //!
-//! The two halves are apart on purpose. A hard link is a second name that leads to the same node;
-//! replacing a name takes the name away and leaves the node to its other names. That is how a file
-//! system behaves, and it is what merging by name gets wrong.
+//! Names and nodes are separate on purpose. A hard link is a second name of the same node, and replacing a name leaves the
+//! node to its other names. File systems behave so, and merging by name does not.
 //!
-//! The tree is generic over `B`, the handle of a file's content. It never looks at one.
+//! The tree is generic over `B`, the handle of a file's content, and never looks at it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,10 +20,10 @@ use crate::error::{Error, TreeError};
 use crate::metadata::Metadata;
 use crate::pieces::Pieces;
 
-/// The longest name a directory entry can have, in bytes.
+/// Length of the longest name of a directory entry, in bytes.
 pub const NAME_MAX: usize = 255;
 
-/// A node of one [`Tree`]. It is never given to another node, also not after a removal.
+/// Handle of a node of one [`Tree`]. No other node gets it, even after the node was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u32);
 
@@ -33,7 +31,7 @@ impl NodeId {
     /// The root of every tree.
     pub const ROOT: Self = Self(0);
 
-    /// Place among all nodes there ever were: below [`Tree::slots`].
+    /// Returns the index among all nodes that ever existed, below [`Tree::slots`].
     pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
@@ -48,17 +46,17 @@ pub struct Device {
     pub minor: u32,
 }
 
-/// What a node is, with its content.
+/// Type of a node, with its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind<B> {
-    /// A directory. [`Directory::default`] is an empty one, and the only one that can be made.
+    /// A directory. [`Directory::default`] is empty, and callers can make no other.
     Directory(Directory),
-    /// A regular file; `B` leads to its content.
+    /// A regular file with the handle of its content.
     File(B),
-    /// A symbolic link and its target, as bytes, never interpreted.
+    /// A symbolic link with its target in bytes, which is never interpreted.
     Symlink(Box<[u8]>),
-    /// A character device. 0:0 is an ordinary one.
+    /// A character device. The number 0:0 has no special meaning.
     CharDevice(Device),
     /// A block device.
     BlockDevice(Device),
@@ -69,13 +67,13 @@ pub enum Kind<B> {
 }
 
 impl<B> Kind<B> {
-    /// An empty directory.
+    /// Returns an empty directory.
     #[must_use]
     pub fn directory() -> Self {
         Self::Directory(Directory::default())
     }
 
-    /// Whether this is a directory.
+    /// Returns whether this is a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {
         matches!(self, Self::Directory(_))
@@ -97,37 +95,37 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The directory this one is in; the root is its own parent.
+    /// Returns the directory that this one is in; the root is its own parent.
     #[must_use]
     pub fn parent(&self) -> NodeId {
         NodeId(self.parent)
     }
 
-    /// The node of that name.
+    /// Returns the node of that name.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<NodeId> {
         self.entries.get(name).copied()
     }
 
-    /// Names and nodes, in bytewise order of the names.
+    /// Returns names and nodes in bytewise order of the names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], NodeId)> {
         self.entries.iter().map(|(name, id)| (name.as_slice(), *id))
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }
 
-/// A copy would hold the same nodes a second time, so it is always an empty directory.
+/// Returns an empty directory, because a copy would hold the same nodes a second time.
 impl Clone for Directory {
     fn clone(&self) -> Self {
         Self::default()
@@ -143,27 +141,26 @@ pub struct Node<B> {
 }
 
 impl<B> Node<B> {
-    /// Permissions, owner, time, xattrs.
+    /// Returns permissions, owner, time and extended attributes.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// What it is.
+    /// Returns its type and content.
     #[must_use]
     pub fn kind(&self) -> &Kind<B> {
         &self.kind
     }
 
-    /// How many names lead to it: 1 and more. Always 1 for a directory; the link count that a file
-    /// system shows for those (2 and one for each subdirectory) is worked out when the image is
-    /// written.
+    /// Returns the number of names that lead to the node, 1 or more. Always 1 for a directory: the writer computes the
+    /// link count that file systems show for it, 2 and 1 for each subdirectory.
     #[must_use]
     pub fn links(&self) -> u32 {
         self.links
     }
 
-    /// Its entries, if it is a directory.
+    /// Returns its entries if it is a directory.
     #[must_use]
     pub fn as_directory(&self) -> Option<&Directory> {
         match &self.kind {
@@ -181,7 +178,7 @@ impl<B> Node<B> {
 /// let mut tree = Tree::new(Metadata::new(0o755));
 /// let file = tree.insert(NodeId::ROOT, b"old", Metadata::new(0o644), Kind::File("content"))?;
 /// tree.link(NodeId::ROOT, b"other", file)?;
-/// // The name goes, the node stays: it has another name.
+/// // The node stays, because it has another name.
 /// tree.insert(NodeId::ROOT, b"old", Metadata::new(0o644), Kind::File("new"))?;
 /// assert_eq!(tree.lookup(NodeId::ROOT, b"other")?, Some(file));
 /// assert_eq!(tree.get(file).map(|node| node.links()), Some(1));
@@ -189,15 +186,15 @@ impl<B> Node<B> {
 /// ```
 #[derive(Debug)]
 pub struct Tree<B> {
-    /// Slots are not reused: an id kept too long leads nowhere, never to somebody else.
+    /// Slots are not reused, so that a stale handle leads nowhere instead of to another node.
     nodes: Pieces<Option<Node<B>>>,
     live: usize,
 }
 
 impl<B> Tree<B> {
-    /// A tree that is an empty root directory with this metadata.
+    /// Returns a tree of a root directory with this metadata.
     ///
-    /// Mode bits above `0o7777` are cut off here; everywhere else they are an error.
+    /// Drops mode bits above `0o7777`, which all other functions refuse.
     #[must_use]
     pub fn new(mut root: Metadata) -> Self {
         root.mode &= 0o7777;
@@ -210,48 +207,47 @@ impl<B> Tree<B> {
         Self { nodes, live: 1 }
     }
 
-    /// How many inodes there are, the root included.
+    /// Returns the number of inodes, the root included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.live
     }
 
-    /// Never: there is always a root.
+    /// Returns `false`, because there is always a root.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// A node, or `None` if it is no longer in the tree.
+    /// Returns a node, or `None` if it is no longer in the tree.
     #[must_use]
     pub fn get(&self, id: NodeId) -> Option<&Node<B>> {
         self.nodes.get(id.index())?.as_ref()
     }
 
-    /// The node of that name in a directory.
+    /// Returns the node of that name in a directory.
     ///
     /// # Errors
-    /// [`Error::Tree`] if `directory` is stale or not a directory.
+    /// Returns [`Error::Tree`] if `directory` is stale or not a directory.
     pub fn lookup(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>, Error> {
         Ok(self.directory(directory)?.get(name))
     }
 
-    /// Every live node with its id, in order of creation.
+    /// Returns the nodes that are in the tree with their handles, in order of creation.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node<B>)> {
         (0u32..)
             .zip(self.nodes.iter_from(0))
             .filter_map(|(index, node)| Some((NodeId(index), node.as_ref()?)))
     }
 
-    /// Puts a new node under a name. What had the name before loses it; a directory goes with
-    /// everything below it.
+    /// Adds a new node under a name. The node that had the name loses it; a directory goes with everything below it.
     ///
     /// To change a directory and keep its entries, use [`set_metadata`](Self::set_metadata).
     ///
     /// # Errors
-    /// [`Error::Name`] for an empty name, one over [`NAME_MAX`] bytes, `.`, `..`, or one that holds
-    /// `/` or NUL; [`Error::Tree`] if `directory` is stale or not a directory, or `metadata.mode`
-    /// has bits above `0o7777`; [`Error::Limit`] for the 2³²nd node.
+    /// - [`Error::Name`] if the name is empty, `.`, `..`, longer than [`NAME_MAX`] bytes, or contains `/` or NUL
+    /// - [`Error::Tree`] if `directory` is stale or not a directory, or `metadata.mode` has bits above `0o7777`
+    /// - [`Error::Limit`] for the 2³²nd node
     pub fn insert(
         &mut self,
         directory: NodeId,
@@ -289,8 +285,7 @@ impl<B> Tree<B> {
         Ok(id)
     }
 
-    /// Gives a node that is not a directory one more name: a hard link. What had the name before
-    /// loses it.
+    /// Adds a hard link: one more name for a node that is not a directory. The node that had the name loses it.
     ///
     /// # Errors
     /// As [`insert`](Self::insert), and [`Error::Tree`] if `target` is a directory or stale.
@@ -318,11 +313,10 @@ impl<B> Tree<B> {
         Ok(())
     }
 
-    /// Takes a name away, and everything below it if it is a directory. Returns whether it was
-    /// there.
+    /// Removes a name, and everything below it if it is a directory. Returns whether it existed.
     ///
     /// # Errors
-    /// [`Error::Tree`] if `directory` is stale or not a directory.
+    /// Returns [`Error::Tree`] if `directory` is stale or not a directory.
     pub fn remove(&mut self, directory: NodeId, name: &[u8]) -> Result<bool, Error> {
         let directory = self
             .directory_mut(directory)
@@ -340,18 +334,18 @@ impl<B> Tree<B> {
     /// Replaces the metadata of a node; content, entries and names stay.
     ///
     /// # Errors
-    /// [`Error::Tree`] if the node is stale or the mode has bits above `0o7777`.
+    /// Returns [`Error::Tree`] if the node is stale or the mode has bits above `0o7777`.
     pub fn set_metadata(&mut self, id: NodeId, metadata: Metadata) -> Result<(), Error> {
         check_mode(&metadata)?;
         self.node_mut(id)?.metadata = metadata;
         Ok(())
     }
 
-    /// The same tree with other content handles. Called once for each inode that is a file, in
-    /// order of creation.
+    /// Returns the tree with other handles of contents. It calls `content` once for each inode that is a file, in order of
+    /// creation.
     ///
     /// # Errors
-    /// The first one that `content` returns.
+    /// Returns the first error of `content`.
     pub fn try_map<C, E>(
         self,
         mut content: impl FnMut(NodeId, B) -> Result<C, E>,
@@ -381,12 +375,12 @@ impl<B> Tree<B> {
         Ok(Tree { nodes, live })
     }
 
-    /// How many nodes there ever were.
+    /// Returns the number of nodes that ever existed.
     pub(crate) fn slots(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Where a name is, for messages. Linear; an error is worth it.
+    /// Returns the path of a name, for messages. Its time is linear in the entries, which an error may cost.
     pub(crate) fn path(&self, mut directory: NodeId, name: &[u8]) -> String {
         let mut names = vec![name];
         while let Some(parent) = self.get(directory).and_then(Node::as_directory) {
@@ -430,7 +424,7 @@ impl<B> Tree<B> {
             .ok_or(TreeError::Stale)
     }
 
-    /// Takes one name away from a node. A loop, not a recursion: images choose the depth.
+    /// Removes one name of a node. It is a loop and no recursion, because images choose the depth.
     fn unlink(&mut self, id: NodeId) {
         let mut pending = vec![id];
         while let Some(id) = pending.pop() {
@@ -464,7 +458,7 @@ fn check_name(name: &[u8]) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::Name {
-        name: name.into(),
+        name: name.escape_ascii().to_string(),
         reason,
     })
 }

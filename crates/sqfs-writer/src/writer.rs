@@ -1,4 +1,4 @@
-//! The image in disk order: bodies as they come, then the tables, and the superblock last.
+//! The image in disk order: bodies as they arrive, then the tables, and the superblock last.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -19,12 +19,11 @@ use crate::pool::{Effort, Pool, PoolTimes};
 use crate::summary::{Progress, Stage, Summary, Times};
 use crate::tree::{Kind, Tree};
 
-/// Writes bodies as they come, and an image around them when the tree is known.
+/// Writes bodies as they arrive, and the tables when the tree is known.
 ///
-/// This is the door for those who keep names themselves, or whose sink cannot seek; others have it
-/// easier with [`ImageWriter`](crate::ImageWriter). The sink gets the image from its byte 96 on.
-/// The 96 bytes that belong in front are what [`finish`](Self::finish) returns, so there is no
-/// image before it has succeeded.
+/// Use it if you keep the names yourself, or if the sink cannot seek. [`ImageWriter`](crate::ImageWriter) is simpler
+/// otherwise. The sink receives the image from byte 96 on. [`finish`](Self::finish) returns the first 96 bytes, so there
+/// is no image before it succeeds.
 ///
 /// ```
 /// use sqfs_writer::{DataWriter, Kind, Metadata, NodeId, Options, Tree};
@@ -48,24 +47,24 @@ pub struct DataWriter<W: Write> {
     started: Instant,
 }
 
-/// A finished image, but for the place of its first 96 bytes.
+/// A finished image whose first 96 bytes are still to be written.
 #[derive(Debug)]
 #[must_use = "the image is not one before its superblock is in front of it"]
 #[non_exhaustive]
 pub struct Sealed<W> {
     /// The first 96 bytes of the image.
     pub superblock: [u8; 96],
-    /// Holds everything behind them, flushed.
+    /// The sink with everything after them, flushed.
     pub sink: W,
-    /// What was written.
+    /// Counts and times of what was written.
     pub summary: Summary,
-    /// Where it is, if [`keep_places`](DataWriter::keep_places) asked for it.
+    /// Positions of bodies and fragments, if [`keep_places`](DataWriter::keep_places) was called.
     pub places: Option<Places>,
 }
 
 impl<W: Write> DataWriter<W> {
-    /// A writer whose sink gets the bytes behind the superblock. It writes in large pieces and
-    /// needs no buffer around it.
+    /// Returns a writer whose sink receives the bytes after the superblock. The writer writes in large pieces, so the sink
+    /// needs no buffer.
     ///
     /// # Errors
     /// Returns [`Error::Options`] for a value out of range, [`Error::Sink`] if the sink fails, and [`Error::Codec`] if
@@ -74,10 +73,10 @@ impl<W: Write> DataWriter<W> {
         Self::resolved(sink, options.resolve(None)?)
     }
 
-    /// A writer that compresses with a codec of the caller's, which `codec` makes for each thread.
+    /// Returns a writer that compresses with a codec of the caller's; `codec` makes one for each thread.
     ///
-    /// The image says that it is compressed with what [`Options::compressor`] names; readers take
-    /// the codec's results for that. The crate's own implementation of it is not needed.
+    /// The image names [`Options::compressor`] as its codec, and readers decompress the results accordingly. The crate's
+    /// own implementation of that codec need not be compiled in.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -104,32 +103,30 @@ impl<W: Write> DataWriter<W> {
         })
     }
 
-    /// Writes a body: everything that `body` gives until its end.
+    /// Writes a body: what `body` returns until its end.
     ///
     /// # Errors
-    /// [`Error::Body`] if `body` fails: it is discarded then, and the writer can go on. After
-    /// [`Error::Sink`], [`Error::Codec`], [`Error::Thread`] or [`Error::Limit`] it can't, and
-    /// answers [`Error::Poisoned`].
+    /// Returns [`Error::Body`] if `body` fails; the writer discards it and can go on. After [`Error::Sink`],
+    /// [`Error::Codec`], [`Error::Thread`] or [`Error::Limit`] every further call returns [`Error::Poisoned`].
     pub fn add(&mut self, body: impl Read) -> Result<FileData, Error> {
         let mut writer = self.begin();
         writer.append(body)?;
         writer.finish()
     }
 
-    /// Has `listener` called whenever something was handed to the sink: by the calling thread,
-    /// about once a block. It should be quick. There is one; a second takes its place.
+    /// Sets the listener that the calling thread calls after each write to the sink, about once per block. It should return
+    /// quickly. A second listener replaces the first.
     pub fn on_progress(&mut self, listener: impl FnMut(Progress) + Send + 'static) {
         self.data.listen(Box::new(listener));
     }
 
-    /// Has `condition` called now and then by the calling thread, and gives the image up once it
-    /// returns `true`: whatever is called then, and [`finish`](Self::finish) while it runs, returns
-    /// [`Error::Cancelled`], and [`Error::Poisoned`] afterwards. There is one; a second takes its
-    /// place.
+    /// Sets the condition under which the writer gives the image up. The calling thread evaluates it regularly; once it
+    /// returns `true`, the current call returns [`Error::Cancelled`], and every later one [`Error::Poisoned`]. A second
+    /// condition replaces the first.
     ///
-    /// It is called at least once for each block of a body, and after at most 1024 entries of a
-    /// table, so it should be quick. Without it only the sink can end a `finish`, which writes
-    /// nothing for seconds where there are millions of names.
+    /// The writer evaluates it at least once for each block of a body, and after at most 1024 entries of a table, so it
+    /// should return quickly. [`finish`](Self::finish) writes nothing for seconds if there are millions of names; without
+    /// a condition only the sink can end it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -151,22 +148,21 @@ impl<W: Write> DataWriter<W> {
         self.data.cancel_when(Box::new(condition));
     }
 
-    /// Gives the writer what earlier images store, for [`replay`](Self::replay). There is one source; a second takes its
-    /// place.
+    /// Sets the source of what earlier images store, for [`replay`](Self::replay). A second source replaces the first.
     pub fn replay_from(&mut self, source: impl Source + 'static) {
         self.data.replay_from(Box::new(source));
     }
 
-    /// Writes a body of an earlier image without its bytes: what is stored of it is copied from the
-    /// [source](Self::replay_from), if it is needed at all. The image is the one that [`add`](Self::add) with the body's
-    /// bytes would make; [`replay`](crate::replay) says under which conditions.
+    /// Writes a body of an earlier image without its bytes: the writer copies its stored blocks from the
+    /// [source](Self::replay_from), unless an equal body is in the image. The image is the one that [`add`](Self::add)
+    /// with the body's bytes would make; [`replay`](crate::replay) lists the conditions.
     ///
-    /// A tail is fetched when its fragment is full, and only if the source has no fragment with the same tails. So the
-    /// source is asked for it after this has returned, at the latest by [`finish`](Self::finish).
+    /// The writer fetches a tail when its fragment is full, and only if the source has no fragment with the same tails.
+    /// That may be after this call has returned, at the latest in [`finish`](Self::finish).
     ///
     /// # Errors
-    /// [`Error::Recipe`] and [`Error::Limit`] if no body of this image could have such a recipe: the writer can go on.
-    /// [`Error::Source`] if the source fails, and as for [`add`](Self::add): it can't.
+    /// Returns [`Error::Recipe`] or [`Error::Limit`] if no body of this image could have such a recipe; the writer can go
+    /// on. Returns [`Error::Source`] if the source fails, and the errors of [`add`](Self::add); it then cannot.
     pub fn replay<I>(&mut self, recipe: &Recipe<I>) -> Result<FileData, Error>
     where
         I: Iterator<Item = Run> + Clone,
@@ -174,25 +170,32 @@ impl<W: Write> DataWriter<W> {
         self.data.replay(recipe)
     }
 
-    /// Has [`finish`](Self::finish) return where bodies and fragments are, as [`Sealed::places`]. Costs 33 bytes of
-    /// memory for each fragment, beside [`Options::memory`].
+    /// Makes [`finish`](Self::finish) return the positions of bodies and fragments as [`Sealed::places`]. Takes 33 bytes of
+    /// memory per fragment, which [`Options::memory`] does not include.
     pub fn keep_places(&mut self) {
         self.data.keep_places();
     }
 
-    /// Begins a body that comes in pieces, or with holes. There is one at a time.
+    /// Calls the caller's condition for giving up, for work that writes nothing.
+    #[cfg(all(feature = "host", target_os = "linux"))]
+    pub(crate) fn check_cancelled(&mut self) -> Result<(), Error> {
+        self.data.check_cancelled()
+    }
+
+    /// Begins a body that comes in pieces or has holes. There is one at a time.
     pub fn begin(&mut self) -> Body<'_, W> {
         self.data.begin()
     }
 
-    /// Writes all tables for `tree`, whose files must be bodies of this writer. Bodies that no
-    /// file has stay in the image as dead bytes.
+    /// Writes all tables for `tree`, whose files must be bodies of this writer. Bodies without a file stay in the image as
+    /// dead bytes.
     ///
     /// # Errors
-    /// [`Error::Limit`] and [`Error::EmptyTarget`] for what the format has no room for;
-    /// [`Error::Tree`] if a file's content is from another writer; [`Error::Sink`],
-    /// [`Error::Codec`], [`Error::Thread`]; [`Error::Cancelled`] if
-    /// [`cancel_when`](Self::cancel_when) says so; [`Error::Poisoned`] after an earlier failure.
+    /// - [`Error::Limit`] and [`Error::EmptyTarget`] for a value that the format cannot express
+    /// - [`Error::Tree`] if a file's content comes from another writer
+    /// - [`Error::Sink`], [`Error::Codec`] or [`Error::Thread`] if writing or compressing fails
+    /// - [`Error::Cancelled`] if the condition of [`cancel_when`](Self::cancel_when) is met
+    /// - [`Error::Poisoned`] after an earlier failure
     pub fn finish(self, tree: &Tree<FileData>) -> Result<Sealed<W>, Error> {
         let options = self.options;
         let Written {
@@ -208,7 +211,7 @@ impl<W: Write> DataWriter<W> {
         let data_time = Clocks::read(self.started, &image, &pool);
         image.progress_mut().finishing = true;
         let stored = options.stored;
-        // The blocks of files have had theirs.
+        // The budget for blocks of files is free now.
         let memory = options.memory.blocks * 2 * options.block_size;
         let xattr_effort = effort(stored.xattrs);
         let inode_effort = effort(stored.inodes);
@@ -306,13 +309,13 @@ impl<W: Write> fmt::Debug for DataWriter<W> {
     }
 }
 
-/// How far the clocks are: all of them only go forward.
+/// A reading of the clocks, all of which only go forward.
 struct Clocks {
     total: Duration,
     writing: Duration,
     waiting: Duration,
     compressing: Stage,
-    /// The part of it that the calling thread did.
+    /// The part of it on the calling thread.
     own: Duration,
 }
 
@@ -332,13 +335,13 @@ impl Clocks {
         }
     }
 
-    /// What is left of the calling thread's time.
+    /// Returns the rest of the calling thread's time.
     fn rest(&self) -> Duration {
         self.total
             .saturating_sub(self.writing + self.waiting + self.own)
     }
 
-    /// `data` is where they stood when all bodies were in.
+    /// Returns the times of an image. `data` is the reading after the last body.
     fn times(&self, data: &Self) -> Times {
         Times {
             total: self.total,
@@ -408,8 +411,8 @@ fn block_index(start: u64, starts: &[u64]) -> Vec<u8> {
     positions.flat_map(u64::to_le_bytes).collect()
 }
 
-/// Ends the file on a whole device block. Without that a device with sectors of 4 KiB has no last
-/// one, and mounting fails. `bytes_used` doesn't count it.
+/// Pads the file to a whole device block, because mounting fails on a device with sectors of 4 KiB whose last one is
+/// incomplete. `bytes_used` does not count the padding.
 fn pad<W: Write>(image: &mut Output<W>) -> Result<(), Error> {
     let len = image.position().next_multiple_of(DEVICE_BLOCK as u64) - image.position();
     let zeros = [0; DEVICE_BLOCK];
@@ -421,7 +424,7 @@ fn pad<W: Write>(image: &mut Output<W>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Bytes of blocks that no file of the tree has.
+/// Returns the bytes of blocks that belong to no file of the tree.
 fn dead_bytes(
     tree: &Tree<FileData>,
     lists: &mut Lists,

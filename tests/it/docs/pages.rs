@@ -1,9 +1,8 @@
 //! Rules for pages: length, beginning and end, links, terms, words.
 
-use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::{blocks, book, prose, read, root, without_code};
+use super::{blocks, book, documents, prose, read, root, without_code};
 
 /// Lines that a page may have.
 const LINES_MAX: usize = 400;
@@ -50,28 +49,6 @@ fn pages_begin_with_a_sentence_and_end_with_a_link() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// Every file of that extension in the repository that people read, by its path.
-fn documents() -> BTreeMap<PathBuf, String> {
-    fn collect(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
-        for entry in std::fs::read_dir(root().join(directory)).unwrap() {
-            let name = entry.unwrap().file_name();
-            let path = directory.join(&name);
-            let name = name.to_str().unwrap();
-            if root().join(&path).is_dir() {
-                if !matches!(name, "target" | ".git" | "corpus" | "artifacts") {
-                    collect(&path, found);
-                }
-            } else if path.extension().is_some_and(|found| found == "md") {
-                let text = read(&path);
-                found.insert(path, text);
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    collect(Path::new(""), &mut found);
-    found
 }
 
 /// The anchors that GitHub and mdBook make of the headings of a page.

@@ -1,4 +1,4 @@
-//! Where bodies become blocks of an image, one after the other.
+//! Splits bodies into blocks of an image, one body after the other.
 
 use std::io::{self, Write};
 
@@ -34,7 +34,7 @@ pub(super) enum Purpose {
 pub(super) enum End {
     Keep(BlockList),
     Duplicate(Duplicate),
-    /// Nobody wants them.
+    /// Drop them.
     Discard,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Duplicate {
     pub(super) whole: bool,
 }
 
-/// A block that has its place among the words of its body, and waits to be handed on.
+/// A block whose place among the words of its body is fixed, and that is not submitted yet.
 pub(super) struct Waiting {
     pub(super) block: Block,
     pub(super) word: WordIndex,
@@ -73,17 +73,17 @@ pub(crate) struct DataPlane<W> {
     pub(super) tail_policy: TailPolicy,
     /// What is tried on blocks, and on fragments.
     pub(super) efforts: [Effort; 2],
-    /// Has what earlier images store.
+    /// Source of what earlier images store.
     pub(super) source: Option<Box<dyn Source>>,
-    /// What is in each fragment, if somebody wants to know.
+    /// Fingerprint of each fragment, if the caller keeps places.
     pub(super) sequences: Option<Pieces<Option<Fingerprint>>>,
-    /// Something failed: what is in the sink is not an image and can't become one.
+    /// Whether a step failed, after which the sink cannot become an image.
     pub(super) failed: bool,
     pub(super) counts: Counts,
     pub(super) cancel: Cancel,
 }
 
-/// What the summary wants to know.
+/// Counts for the summary.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) body_bytes: u64,
@@ -98,7 +98,7 @@ pub(crate) struct Counts {
     pub(crate) forgotten: u64,
 }
 
-/// What is left when all bodies are in.
+/// State after the last body.
 pub(crate) struct Written<W> {
     pub(crate) output: Output<W>,
     pub(crate) lists: Lists,
@@ -167,7 +167,7 @@ impl<W: Write> DataPlane<W> {
         self.cancel.set(condition);
     }
 
-    /// Writes what is still on its way.
+    /// Writes the blocks that are still in flight.
     pub(crate) fn finish(mut self) -> Result<Written<W>, Error> {
         self.guard(|plane| {
             plane.discard_orphan()?;
@@ -200,9 +200,13 @@ impl<W: Write> DataPlane<W> {
         step(self).inspect_err(|_| self.failed = true)
     }
 
-    /// Keeps what grows with the data within the budget: where blocks and fragments are has to be
-    /// kept, what is remembered to find duplicates has not. Depends on nothing but the order in
-    /// which bodies come, as the bytes of the image must.
+    #[cfg(all(feature = "host", target_os = "linux"))]
+    pub(crate) fn check_cancelled(&mut self) -> Result<(), Error> {
+        self.guard(|plane| plane.cancel.check())
+    }
+
+    /// Keeps within the budget what grows with the data. The positions of blocks and fragments must be kept; the cache of
+    /// duplicates need not. The decision depends only on the order of the bodies, as the bytes of the image must.
     pub(super) fn check_memory(&mut self) -> Result<(), Error> {
         let needed = self.lists.bytes() + self.fragments.bytes();
         if needed <= self.memory.lists {
@@ -236,7 +240,7 @@ impl<W: Write> DataPlane<W> {
         }
     }
 
-    /// Puts a tail into a fragment, and says where.
+    /// Adds a tail to a fragment, and returns its place.
     pub(super) fn add_tail(
         &mut self,
         kind: Kind,
@@ -415,7 +419,7 @@ fn stored_len(bytes: &[u8]) -> Result<u32, Error> {
     })
 }
 
-/// The source gave more or less than it was asked for.
+/// The error of a source that returned another number of bytes than requested.
 pub(super) fn wrong_length(what: &str, asked: usize, found: usize) -> Error {
     Error::Source(io::Error::new(
         io::ErrorKind::InvalidData,

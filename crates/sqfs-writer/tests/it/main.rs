@@ -17,6 +17,8 @@ mod duplicates;
 mod expected;
 mod faults;
 mod golden;
+#[cfg(all(feature = "host", target_os = "linux"))]
+mod host;
 mod lent;
 mod limits;
 mod memory;

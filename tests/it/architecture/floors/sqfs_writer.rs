@@ -4,6 +4,10 @@ use super::Floors;
 
 pub(super) const SQFS_WRITER: Floors = &[
     (
+        "host",
+        &["data", "error", "image", "metadata", "tree", "writer"],
+    ),
+    (
         "image",
         &[
             "data", "error", "format", "metadata", "options", "summary", "tree", "writer",
