@@ -1,21 +1,21 @@
-//! What is remembered of what was stored, to find out what comes a second time.
+//! The cache that finds duplicates.
 //!
-//! Blocks and tails of bodies, sets of xattrs and long values: of each there can be more than there
-//! is memory. So this forgets: who came first goes first. That depends on nothing but the order in
-//! which things come, and it costs space in the image, never correctness.
+//! It holds fingerprints of blocks and tails of bodies, and of sets and long values of extended attributes. There may be
+//! more of them than memory, so a full cache evicts its oldest entries. Evictions depend only on the order of arrival, and
+//! cost space in the image, never correctness.
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::pieces::Pieces;
 
-/// A hash for which nobody can make two contents that agree: what has the same is the same.
+/// A hash that is resistant to collisions, so that contents with equal fingerprints are equal.
 ///
-/// It depends on the version of this crate as well, which [`SCHEME`](Self::SCHEME) stands for.
+/// It also depends on the scheme of this version of the crate, whose number is [`SCHEME`](Self::SCHEME).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fingerprint([u8; blake3::OUT_LEN]);
 
-/// What a fingerprint is of.
+/// Kind of the content of a fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Of {
     /// The blocks of a body.
@@ -31,10 +31,11 @@ pub(crate) enum Of {
 }
 
 impl Fingerprint {
-    /// Changes when equal bodies get other fingerprints than before. Keep it beside fingerprints that outlive a process.
+    /// Number of the scheme. It changes when equal bodies get other fingerprints than before. Store it with fingerprints
+    /// that outlive a process.
     pub const SCHEME: u32 = 1;
 
-    /// Returns the fingerprint that [`to_bytes`](Self::to_bytes) gave.
+    /// Returns the fingerprint of which [`to_bytes`](Self::to_bytes) returned the bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -64,19 +65,19 @@ impl Fingerprint {
     }
 }
 
-/// Where something is; what the two numbers mean depends on what it is.
+/// Place of a content. The meaning of the two numbers depends on its kind.
 pub(crate) type Where = [u32; 2];
 
-/// Fingerprints, and where what has them is.
+/// Fingerprints, each with the place of its content.
 ///
-/// The table holds no more than places in the vector behind it: half the room of a map, which keeps
-/// a good part of its slots free and would have whole entries in them.
+/// The table holds only indexes into the vector. It takes half the memory of a map, which would have whole entries in its
+/// free slots.
 pub(crate) struct Known {
-    /// Looked up, never walked: its order reaches nothing.
+    /// Never iterated over, so that its order affects nothing.
     places: HashTable<u32>,
     entries: Pieces<(Fingerprint, Where)>,
     capacity: usize,
-    /// Once it is full: the entry that has to go next.
+    /// The entry to evict next, once the cache is full.
     oldest: usize,
     forgotten: u64,
 }
@@ -86,7 +87,7 @@ impl Known {
     /// of 5 bytes each, half of that again while the table moves to a larger one.
     pub(crate) const ENTRY: usize = blake3::OUT_LEN + 8 + 18;
 
-    /// Remembers as much as `bytes` have room for.
+    /// Returns a cache that takes at most `bytes` of memory.
     pub(crate) fn new(bytes: usize) -> Self {
         let entries = bytes / Self::ENTRY;
         // The table has a power of two of slots, an eighth of which it keeps free. What is removed
@@ -101,12 +102,12 @@ impl Known {
         }
     }
 
-    /// How many entries had to go to make room, so far.
+    /// Returns the number of evicted entries.
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// How many there are when all have to go.
+    /// Returns the number of entries when the whole cache is dropped.
     pub(crate) fn forget(self) -> u64 {
         self.forgotten + self.entries.len() as u64
     }
@@ -120,7 +121,7 @@ impl Known {
         self.entries.get(place as usize).map(|(_, found)| *found)
     }
 
-    /// Remembers something that [`get`](Self::get) does not know.
+    /// Adds an entry that [`get`](Self::get) does not find.
     pub(crate) fn insert(&mut self, fingerprint: Fingerprint, found: Where) {
         let full = self.entries.len() >= self.capacity;
         let place = if full {
@@ -128,7 +129,7 @@ impl Known {
         } else {
             self.entries.len()
         };
-        // Beyond what an index can say nothing is remembered any more.
+        // Indexes have 32 bits; nothing is cached beyond them.
         let Ok(index) = u32::try_from(place) else {
             return;
         };
@@ -164,8 +165,8 @@ impl Known {
         }
     }
 
-    /// Fills the table anew, but for the entry at `new`. Traces of what was removed have filled it
-    /// up: left to itself it would take twice the room.
+    /// Rebuilds the table without the entry at `new`. Tombstones of removed entries have filled it, and it would otherwise
+    /// grow to twice its size.
     fn clean_up(&mut self, new: u32) {
         self.places.clear();
         for (place, (fingerprint, _)) in (0u32..).zip(self.entries.iter_from(0)) {

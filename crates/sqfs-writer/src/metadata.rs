@@ -1,4 +1,4 @@
-//! What every inode carries besides its content: permissions, owner, time, extended attributes.
+//! Metadata of inodes: permissions, owner, time, extended attributes.
 
 use std::collections::BTreeMap;
 
@@ -18,22 +18,21 @@ use crate::format::split_xattr_name;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metadata {
-    /// Permission bits with setuid, setgid and sticky: the low 12 bits, `0..=0o7777`. The type of
-    /// the inode is not part of it; higher bits are refused when the node enters a tree, because
-    /// the kernel answers `EIO` for an inode that has them.
+    /// Permission bits with setuid, setgid and sticky, `0..=0o7777`. The type of the inode is not part of it: a tree
+    /// refuses higher bits, because the kernel returns `EIO` for an inode that has them.
     pub mode: u16,
-    /// Owner. An image can name at most 65 535 different ids, users and groups together.
+    /// Owner. An image holds at most 65 535 different ids, users and groups together.
     pub uid: u32,
-    /// Group, from the same budget of 65 535 ids.
+    /// Group, one of the same 65 535 ids.
     pub gid: u32,
-    /// Modification time, seconds since 1970 as squashfs stores it: `0..=u32::MAX` (year 2106).
+    /// Modification time in seconds since 1970, `0..=u32::MAX` (year 2106).
     pub mtime: u32,
     /// Extended attributes.
     pub xattrs: Xattrs,
 }
 
 impl Metadata {
-    /// Metadata with these permission bits, owned by 0:0, at time 0, without xattrs.
+    /// Returns metadata with these permission bits, owned by 0:0, at time 0, without extended attributes.
     #[must_use]
     pub fn new(mode: u16) -> Self {
         Self {
@@ -42,7 +41,7 @@ impl Metadata {
         }
     }
 
-    /// The same with another owner.
+    /// Returns the metadata with another owner.
     #[must_use]
     pub fn with_owner(mut self, uid: u32, gid: u32) -> Self {
         self.uid = uid;
@@ -50,14 +49,14 @@ impl Metadata {
         self
     }
 
-    /// The same with another modification time, in seconds since 1970.
+    /// Returns the metadata with another modification time, in seconds since 1970.
     #[must_use]
     pub fn with_mtime(mut self, mtime: u32) -> Self {
         self.mtime = mtime;
         self
     }
 
-    /// The same with one more extended attribute; a second value for a name replaces the first.
+    /// Returns the metadata with one more extended attribute. A second value of a name replaces the first.
     #[must_use]
     pub fn with_xattr(mut self, name: impl Into<Box<[u8]>>, value: impl Into<Box<[u8]>>) -> Self {
         self.xattrs.insert(name, value);
@@ -65,9 +64,9 @@ impl Metadata {
     }
 }
 
-/// The extended attributes of one inode: full names (`user.comment`) to values, both bytes.
+/// Extended attributes of one inode: full names (`user.comment`) with values, both bytes.
 ///
-/// Most inodes have none; then this is one word and no allocation.
+/// Without attributes, as in most inodes, this is one word and no allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Xattrs(Option<Box<XattrMap>>);
 
@@ -83,15 +82,15 @@ impl Xattrs {
 
     /// Sets a value, replacing an earlier one of the same name.
     ///
-    /// squashfs can store the prefixes `user.`, `trusted.` and `security.`. Anything else is
-    /// accepted here, left out of the image, and counted in the summary.
+    /// squashfs can store the prefixes `user.`, `trusted.` and `security.`. This function accepts other names too; the
+    /// writer leaves them out of the image and counts them in the summary.
     pub fn insert(&mut self, name: impl Into<Box<[u8]>>, value: impl Into<Box<[u8]>>) {
         self.0
             .get_or_insert_with(Box::default)
             .insert(name.into(), value.into());
     }
 
-    /// Names and values, in bytewise order of the names.
+    /// Returns names and values in bytewise order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0
             .iter()
@@ -99,19 +98,19 @@ impl Xattrs {
             .map(|(name, value)| (&**name, &**value))
     }
 
-    /// The value of one attribute.
+    /// Returns the value of one attribute.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
         self.0.as_ref()?.get(name).map(|value| &**value)
     }
 
-    /// How many there are.
+    /// Returns the number of attributes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |map| map.len())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,12 +1,11 @@
-//! What the caller can choose, and the checked form of it.
+//! Options of the writer, and their checked form.
 
 use std::num::NonZeroUsize;
 
 use crate::compress::{Codecs, Compressor, Make};
 use crate::error::Error;
 
-/// How an image is to be written. Everything but [`threads`](Self::threads) is part of what its
-/// bytes are a function of.
+/// Options of the writer. The bytes of the image depend on all of them except [`threads`](Self::threads).
 ///
 /// ```
 /// use sqfs_writer::{Compressor, Options};
@@ -130,12 +129,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Whether an image can be written with these options, for those who want to know before they
-    /// have a sink.
+    /// Checks whether an image can be written with these options, before there is a sink.
     ///
     /// # Errors
-    /// [`Error::Options`] names the value that is out of range, or the codec that is not compiled
-    /// in.
+    /// Returns [`Error::Options`] with the value that is out of range, or the codec that is not compiled in.
     pub fn check(&self) -> Result<(), Error> {
         self.resolve(None).map(|_| ())
     }
@@ -177,7 +174,7 @@ impl Options {
     }
 }
 
-/// [`Options`] that were found to be good.
+/// [`Options`] that were checked.
 #[derive(Clone)]
 pub(crate) struct Resolved {
     pub(crate) block_size: usize,
@@ -203,23 +200,22 @@ pub(crate) enum TailPolicy {
     Always,
 }
 
-/// What the memory is for. When the tables are written, the share of the blocks is for metadata
-/// blocks. What is left of `known`, `held` and `lists` is for the xattrs: `known` for finding equal
-/// ones, the other two for their sets.
+/// Division of the memory budget. While the writer writes the tables, the share of the blocks is for metadata blocks. The
+/// rest of `known`, `held` and `lists` is for extended attributes: `known` to find equal ones, the other two for their sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shares {
-    /// Bytes for what is remembered of earlier bodies.
+    /// Bytes for the cache of earlier bodies.
     pub(crate) known: usize,
     /// Bytes for the compressed blocks of a body that may be a duplicate.
     pub(crate) held: usize,
-    /// Bytes for where blocks and fragments are. If that is not enough, `known` is given to it.
+    /// Bytes for the positions of blocks and fragments. If they need more, they take `known`.
     pub(crate) lists: usize,
-    /// How many blocks may be on their way, each with a buffer for its result.
+    /// Number of blocks that may be in flight, each with a buffer for its result.
     pub(crate) blocks: usize,
 }
 
 impl Shares {
-    /// Blocks that are being filled: one of a body, the one before it, and two fragments.
+    /// Number of blocks that are being filled: one of a body, the one before it, and two fragments.
     const FILLED: usize = 4;
 
     fn of(memory: usize, block_size: usize) -> Self {

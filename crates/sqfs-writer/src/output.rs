@@ -1,4 +1,4 @@
-//! The sink, and how far it has been written.
+//! The sink, with the position in the image.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::summary::Progress;
 
-/// Counts positions from the start of the image, whose first 96 bytes never go through here.
+/// The sink. Positions count from the start of the image, whose first 96 bytes do not pass through it.
 pub(crate) struct Output<W> {
     sink: W,
     position: u64,
-    /// How long the sink has taken.
+    /// Time spent in the sink.
     busy: Duration,
-    /// What whoever wants to know was told last.
+    /// What the listener received last, and what has changed since.
     progress: Progress,
     listener: Option<Listener>,
 }
 
-/// Wants to know how far the image is.
+/// Receives the progress of the image.
 pub(crate) type Listener = Box<dyn FnMut(Progress) + Send>;
 
 impl<W: Write> Output<W> {
@@ -31,12 +31,12 @@ impl<W: Write> Output<W> {
         }
     }
 
-    /// Where in the image the next byte goes.
+    /// Returns the position of the next byte in the image.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// Writes all of it, and returns where it begins.
+    /// Writes all bytes, and returns the position of the first.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<u64, Error> {
         let start = self.position;
         let clock = Instant::now();
@@ -54,12 +54,12 @@ impl<W: Write> Output<W> {
         self.listener = Some(listener);
     }
 
-    /// What to tell the listener with the next write.
+    /// Returns the progress that the listener receives with the next write.
     pub(crate) fn progress_mut(&mut self) -> &mut Progress {
         &mut self.progress
     }
 
-    /// How long the sink has taken so far.
+    /// Returns the time spent in the sink so far.
     pub(crate) fn busy(&self) -> Duration {
         self.busy
     }

@@ -1,7 +1,7 @@
-//! A vector for what grows with the image. It grows in pieces: nothing is copied when it does, and
-//! it never takes twice the room of what is in it.
+//! A vector for what grows with the image. It grows in pieces, so that growing copies nothing and never takes twice the
+//! memory of its content.
 
-/// How many values are in each piece but the last.
+/// Number of values in each piece but the last.
 const PIECE: usize = 1024;
 
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ impl<T> Pieces<T> {
         self.len
     }
 
-    /// Bytes that it takes at most.
+    /// Returns the largest number of bytes that it takes.
     pub(crate) fn bytes(&self) -> usize {
         // The list of pieces is a vector like any other: twice its length, and half of that again
         // while it grows.

@@ -1,4 +1,4 @@
-//! Bodies whose stored blocks an earlier image has: they are copied instead of being compressed again.
+//! Replay of bodies: their stored blocks are copied from an earlier image instead of being compressed again.
 //!
 //! ```text
 //!  first image:   bytes ─► Body::finish_recorded ─► FileData, Fingerprints      Places: where everything is stored
@@ -10,11 +10,11 @@
 //!
 //! The bytes of the later image are those that it would have if every body had come as bytes. Order, search for
 //! duplicates, holding back and packing of tails are the same code on the same inputs: lengths, fingerprints and stored
-//! sizes. Three things are up to the caller:
+//! sizes. The caller ensures three conditions:
 //! - The earlier image has the same codec, level, block size and policy of tails.
-//! - Fingerprints and places are those that this crate gave, of the same [`Fingerprint::SCHEME`](crate::Fingerprint::SCHEME).
-//! - The source gives the bytes that the earlier image holds. The writer checks their number and nothing else, because
-//!   it never sees what they unpack to.
+//! - Fingerprints and places come from this crate, with the same [`Fingerprint::SCHEME`](crate::Fingerprint::SCHEME).
+//! - The source returns the bytes that the earlier image holds. The writer checks only their number, because it never
+//!   decompresses them.
 
 pub use crate::data::{
     BodyPlace, Fingerprints, FragmentPlace, Places, Recipe, Run, Source, StoredFragment,

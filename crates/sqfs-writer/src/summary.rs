@@ -1,8 +1,8 @@
-//! What an image turned out to be, and where the time went.
+//! Counts and times of an image.
 
 use std::time::Duration;
 
-/// Counts of what was written.
+/// Counts of a finished image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
@@ -12,81 +12,79 @@ pub struct Summary {
     pub image_bytes: u64,
     /// Inodes, the root included.
     pub inodes: u32,
-    /// Bytes of all file bodies as they were handed in, holes included.
+    /// Bytes of all file bodies before compression, holes included.
     pub body_bytes: u64,
     /// Bytes in holes: parts of bodies that are zero for a whole block.
     pub hole_bytes: u64,
     /// Bytes that blocks and fragments take in the image.
     pub data_bytes: u64,
-    /// Bytes of blocks in the image that no file of the final tree has: bodies that were
-    /// discarded, replaced or removed. Tails in fragments are not counted.
+    /// Bytes of blocks in the image that belong to no file of the final tree, because their bodies were discarded,
+    /// replaced or removed. Tails in fragments are not counted.
     pub dead_bytes: u64,
     /// Blocks of files that were stored, fragments not included.
     pub blocks: u64,
     /// Fragment blocks.
     pub fragments: u32,
-    /// Blocks and fragments stored as they are, because they don't shrink.
+    /// Blocks and fragments that are stored uncompressed, because compression does not make them smaller.
     pub raw_blocks: u64,
-    /// Bodies of which nothing was stored, because it was all there before.
+    /// Bodies of which nothing was stored, because all of it was in the image already.
     pub duplicates: u64,
-    /// Bytes of bodies that were not stored because they were there before: all blocks of a body,
-    /// its tail, or both. Part of [`body_bytes`](Self::body_bytes).
+    /// Bytes of bodies that were not stored, because they were in the image already: all blocks of a body, its tail, or
+    /// both. A part of [`body_bytes`](Self::body_bytes).
     pub duplicate_bytes: u64,
-    /// Bodies whose blocks were there before and are stored again all the same: they were too large
-    /// to wait for the end of the comparison.
+    /// Bodies whose blocks are stored twice, because the second was too large to be held back until it was recognized.
     pub duplicates_kept: u64,
-    /// What had to be forgotten for want of [memory](crate::Options::memory): bodies and tails, sets
-    /// and long values of extended attributes. What is equal to one of them and came later was
-    /// stored again. 0 means that all of them were compared with all.
+    /// Entries that the cache of duplicates evicted for want of [memory](crate::Options::memory): bodies, tails, and sets
+    /// and long values of extended attributes. A later duplicate of an evicted entry is stored again. 0 means that every
+    /// duplicate was found.
     pub forgotten: u64,
     /// Different user and group ids.
     pub ids: u16,
     /// Sets of extended attributes, equal ones counted once.
     pub xattr_sets: u32,
-    /// Extended attributes left out because squashfs has no way to store their names: those that
-    /// begin with neither `user.`, `trusted.` nor `security.`, or have nothing behind that.
+    /// Extended attributes that were left out, because squashfs cannot store their names: those that do not begin with
+    /// `user.`, `trusted.` or `security.`, or that end there.
     pub dropped_xattrs: u64,
-    /// Where the time went.
+    /// Times of the stages.
     pub times: Times,
 }
 
-/// Where the time between the making of a writer and its end went. For people: nothing that is
-/// measured reaches the image.
+/// Times between the creation of a writer and its end. They are for people, and do not affect the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Times {
-    /// All of it.
+    /// Total time.
     pub total: Duration,
-    /// The calling thread: in the caller's own code, and reading, splitting and hashing bodies.
+    /// Time of the calling thread in the caller's own code, and in reading, splitting and hashing bodies.
     pub input: Duration,
-    /// The calling thread: writing the tables, not counting what follows.
+    /// Time of the calling thread in building the tables, without that in the following fields.
     pub tables: Duration,
-    /// The calling thread: in the sink.
+    /// Time of the calling thread in the sink.
     pub writing: Duration,
-    /// The calling thread: asleep, until a block is compressed.
+    /// Time of the calling thread asleep until a block is compressed.
     pub waiting: Duration,
-    /// All threads that compress, together. The calling thread is one of them, where it has nothing better to do.
+    /// Time of all threads that compress, together. The calling thread is one of them while it would otherwise wait.
     pub compressing: Stage,
 }
 
-/// What the threads of a stage did.
+/// Times of the threads of a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stage {
-    /// They worked.
+    /// Time at work.
     pub busy: Duration,
-    /// They had nothing to do; of the calling thread that is counted elsewhere.
+    /// Time without work. That of the calling thread is counted in other fields.
     pub waiting: Duration,
 }
 
-/// How far a writer is; see [`DataWriter::on_progress`](crate::DataWriter::on_progress).
+/// Progress of a writer; see [`DataWriter::on_progress`](crate::DataWriter::on_progress).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of bodies that are through, as they were handed in.
+    /// Bytes of finished bodies before compression.
     pub body_bytes: u64,
-    /// Bytes of the image that were handed to the sink.
+    /// Bytes of the image that were written to the sink.
     pub image_bytes: u64,
-    /// Whether all bodies are in, and the tables are being written.
+    /// Whether all bodies are finished and the writer writes the tables.
     pub finishing: bool,
 }

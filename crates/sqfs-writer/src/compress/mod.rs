@@ -1,7 +1,7 @@
 //! Compressors: one file a codec, each behind the feature of its name.
 //!
-//! A codec turns one block into one self-contained piece. It is made once a thread and used for
-//! block after block; what it returns depends on the block alone, never on those before it.
+//! A codec turns one block into one self-contained piece. Each thread makes one and uses it for block after block. Its
+//! result depends on the block alone, never on the blocks before it.
 
 mod codec;
 #[cfg(feature = "gzip")]
@@ -26,34 +26,34 @@ pub(crate) use probe::is_worth_trying;
 use crate::error::Error;
 use crate::format::{Compression, GzipOptions, Lz4Options, ZstdOptions};
 
-/// Which codec an image is compressed with. The reader must have it, a kernel as well.
+/// Codec of an image. Every reader needs it, a kernel too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compressor {
     /// zlib streams, which every reader knows. Level `1..=9`.
     Gzip {
-        /// Effort; mksquashfs takes 9 if not told otherwise.
+        /// Effort; the default of mksquashfs is 9.
         level: u32,
     },
     /// zstd frames: better and several times faster than gzip, in kernels since 4.14. Level
     /// `1..=22`.
     Zstd {
-        /// Effort; mksquashfs takes 15 if not told otherwise, which is some twenty times slower
-        /// than 3 for a seventh less.
+        /// Effort; the default of mksquashfs is 15, which is about twenty times slower than 3 for an image that is a seventh
+        /// smaller.
         level: i32,
     },
     /// xz streams: the smallest images, and the slowest to write and to read. Level `0..=9`.
     Xz {
-        /// Effort; mksquashfs takes 6.
+        /// Effort; the default of mksquashfs is 6.
         level: u32,
     },
     /// lz4 blocks: the largest images, and the fastest to read.
     Lz4 {
-        /// The high compression mode: a good deal smaller, much slower to write, as fast to read.
+        /// Whether to use the high compression mode: smaller, much slower to write, as fast to read.
         high: bool,
     },
-    /// Everything is stored as it is. The format has no number for that, and kernels mount no
-    /// image with one they don't know; so the image claims to be gzip, with no block that is.
+    /// No codec: everything is stored uncompressed. The format has no number for that, and kernels mount no image with an
+    /// unknown number, so the image names gzip and has no compressed block.
     None,
 }
 
@@ -64,7 +64,7 @@ impl Default for Compressor {
 }
 
 impl Compressor {
-    /// The name that mksquashfs and the kernel have for it.
+    /// Returns the name that mksquashfs and the kernel use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl Compressor {
         }
     }
 
-    /// Checks the level, and that the codec is there unless the caller brings one.
+    /// Checks the level, and that the codec is compiled in unless the caller passes one.
     pub(crate) fn resolve(self, block_size: u32, own: Option<Make>) -> Result<Codecs, Error> {
         self.check_level()?;
         let (compression, options) = self.described();
@@ -107,8 +107,7 @@ impl Compressor {
         )))
     }
 
-    /// What the image says of it: a number, and options where they differ from what readers
-    /// assume when there are none.
+    /// Returns the number of the codec in the image, and its options if they differ from what readers assume without any.
     fn described(self) -> (Compression, Option<Box<[u8]>>) {
         match self {
             Self::Gzip { level } => {
@@ -127,7 +126,7 @@ impl Compressor {
                 let options = (level != 15).then(|| options.to_bytes().into());
                 (Compression::ZSTD, options)
             }
-            // A dictionary of a block and no filters: that is the default, at every level.
+            // A dictionary of one block without filters is the default at every level.
             Self::Xz { .. } => (Compression::XZ, None),
             Self::Lz4 { high } => {
                 let options = Lz4Options {
@@ -181,18 +180,18 @@ impl fmt::Display for Compressor {
 /// Makes a codec for one thread.
 pub(crate) type Make = Arc<dyn Fn() -> io::Result<Box<dyn Codec>> + Send + Sync>;
 
-/// A compressor whose options were checked: what the superblock says about it, and how to make one.
+/// A compressor whose options were checked: its entry in the superblock, and how to make one.
 #[derive(Clone)]
 pub(crate) struct Codecs {
     /// Its number.
     pub(crate) compression: Compression,
-    /// What follows the superblock, where it isn't what readers assume.
+    /// The block after the superblock, if readers would assume other options.
     pub(crate) options: Option<Box<[u8]>>,
     make: Make,
 }
 
 impl Codecs {
-    /// A codec that misbehaves as a test wants it to.
+    /// A codec of a test.
     #[cfg(test)]
     pub(crate) fn for_tests(
         make: impl Fn() -> io::Result<Box<dyn Codec>> + Send + Sync + 'static,
@@ -204,7 +203,7 @@ impl Codecs {
         }
     }
 
-    /// A codec for one thread.
+    /// Makes a codec for one thread.
     pub(crate) fn make(&self) -> Result<Box<dyn Codec>, Error> {
         (self.make)().map_err(|source| Error::Codec {
             codec: "new",
@@ -213,7 +212,7 @@ impl Codecs {
     }
 }
 
-/// [`Codec::compress`] with the error it becomes everywhere.
+/// Calls [`Codec::compress`], and names the codec in its error.
 pub(crate) fn compress(
     codec: &mut dyn Codec,
     input: &[u8],
@@ -225,7 +224,7 @@ pub(crate) fn compress(
             codec: codec.name(),
             source,
         })?;
-    // Readers take a stored length of the block's own, or of zero, for something else.
+    // Readers take a stored length of zero for a hole, and one of the block's length for an uncompressed block.
     Ok(shrank && !output.is_empty() && output.len() < input.len())
 }
 

@@ -1,13 +1,12 @@
-//! Whether compression is worth trying, from a short look at a block.
+//! Decides from a sample of a block whether compression is worth trying.
 //!
-//! What is compressed or encrypted already looks like noise: every byte as frequent as any other,
-//! no piece of it twice. The look is at some of the block's bytes, always the same ones, so what it
-//! says is a function of the block. It errs on the side of trying.
+//! Compressed or encrypted data looks like noise: all bytes are equally frequent, and no piece occurs twice. The sample is
+//! always taken from the same positions, so the decision is a function of the block. In doubt it is to try.
 
-/// Blocks below this are not worth the look.
+/// Smaller blocks are not sampled.
 const LEN_MIN: usize = 16 << 10;
 
-/// How much is looked at: pieces of this length, this many, at equal distances.
+/// Length and number of the sampled pieces, which are at equal distances.
 const PIECE: usize = 512;
 const PIECES: usize = 16;
 
@@ -15,7 +14,7 @@ const PIECES: usize = 16;
 /// This is nine deviations above; text has tens of thousands, machine code thousands.
 const CHI_SQUARED_MAX: u64 = 460;
 
-/// Whether the block may become smaller.
+/// Returns whether the block may become smaller.
 pub(crate) fn is_worth_trying(block: &[u8]) -> bool {
     if block.len() < LEN_MIN {
         return true;
@@ -42,8 +41,8 @@ fn pieces(block: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|chunk| chunk.get(..PIECE).unwrap_or(chunk))
 }
 
-/// Whether something comes twice. Of all groups of 8 bytes, those are marked in a table whose hash
-/// is one of 16: the same group is chosen wherever it stands.
+/// Returns whether a group of 8 bytes occurs twice. Only groups whose hash is one of 16 are entered in the table, so that
+/// the choice of a group does not depend on its position.
 fn repeats(block: &[u8]) -> bool {
     let mut table = [0u64; 4096];
     let mut found = 0;

@@ -1,4 +1,4 @@
-//! One body on its way in.
+//! A body that is being written.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -16,30 +16,29 @@ use crate::known::{Fingerprint, Of};
 use crate::options::TailPolicy;
 use crate::pool::Block;
 
-/// The smallest blocks that are compressed where they were lent: for small ones a copy costs little, and what lies behind
-/// them may be much larger than they are.
+/// Size of the smallest blocks that are compressed without a copy. Copying a smaller one costs little, and it might keep
+/// a much larger allocation alive.
 const LENT_MIN: usize = 128 << 10;
 
-/// A body that is being written, in pieces of any size; see [`DataWriter::begin`].
+/// A body that is being written in pieces of any size; see [`DataWriter::begin`].
 ///
-/// Bytes come in by [`append`](Self::append), by [`append_bytes`](Self::append_bytes) or by [`Write`]; all of them
-/// split into the same blocks. If it is dropped without [`finish`](Self::finish) the body is discarded: no file can have it, and
-/// the writer goes on. What was already written of it, if it is a large one, stays in the image as
-/// dead bytes.
+/// [`append`](Self::append), [`append_bytes`](Self::append_bytes) and [`Write`] append bytes, and split them into the same
+/// blocks. Dropping the body without [`finish`](Self::finish) discards it, and the writer goes on. Blocks of a large body
+/// that were written already stay in the image as dead bytes.
 ///
 /// [`DataWriter::begin`]: crate::DataWriter::begin
 #[must_use = "a body that is not finished is discarded"]
 pub struct Body<'w, W: Write> {
     plane: &'w mut DataPlane<W>,
-    /// The block that is being filled. `None` before the first byte and after the end.
+    /// The current block. `None` before the first byte and after the end.
     block: Option<Block>,
     /// `None` before the first block.
     list: Option<BlockList>,
     len: u64,
-    /// The last block that is not a hole. It is handed on when there is a next one, or when the
-    /// body has ended and it is known whether it is a duplicate.
+    /// The last block that is not a hole. It is submitted when there is a next one, or at the end, when it is known whether
+    /// the body is a duplicate.
     waiting: Option<Waiting>,
-    /// Whether a block of it is on its way to the image.
+    /// Whether a block of the body was submitted.
     stored: bool,
 }
 
@@ -56,11 +55,12 @@ impl<'w, W: Write> Body<'w, W> {
         }
     }
 
-    /// Appends everything that `content` gives until its end, and returns how much that was.
+    /// Appends what `content` returns until its end, and returns its length in bytes.
     ///
     /// # Errors
-    /// [`Error::Body`] if `content` fails; that is the one error after which the writer can go on.
-    /// [`Error::Sink`], [`Error::Codec`] and [`Error::Limit`] as everywhere.
+    /// Returns [`Error::Body`] if `content` fails; the writer can go on after it. Returns [`Error::Sink`],
+    /// [`Error::Codec`], [`Error::Thread`], [`Error::Memory`] or [`Error::Limit`] if the image cannot be written any
+    /// further.
     pub fn append(&mut self, mut content: impl Read) -> Result<u64, Error> {
         let mut total = 0;
         loop {
@@ -82,12 +82,12 @@ impl<'w, W: Write> Body<'w, W> {
         }
     }
 
-    /// As [`append`](Self::append), but a block of 128 KiB or more that lies in `bytes` as a whole is compressed where it
-    /// is, and a body shorter than a block goes into its fragment from there. The rest is copied.
+    /// Appends `bytes` as [`append`](Self::append) does, without a copy of blocks of 128 KiB or more that lie in `bytes` as
+    /// a whole, and of bodies shorter than a block. It copies the rest.
     ///
-    /// The memory behind `bytes`, all of it, is kept until such a block is compressed; if it does not shrink, until it
-    /// is written; and the last piece until the next call. This does not count against
-    /// [`Options::memory`](crate::Options::memory), which bounds how many blocks that are: those on their way.
+    /// The allocation behind `bytes` stays alive until such a block is compressed, or written if compression does not make
+    /// it smaller; that of the last piece until the next call. [`Options::memory`](crate::Options::memory) bounds the
+    /// number of blocks in flight, and does not include the allocations.
     ///
     /// # Errors
     /// As [`append`](Self::append), without [`Error::Body`].
@@ -100,7 +100,7 @@ impl<'w, W: Write> Body<'w, W> {
             if begins && bytes.len() >= block_size && block_size >= LENT_MIN {
                 self.push(Block::lent(bytes.split_to(block_size)))?;
             } else if begins && bytes.len() < block_size {
-                // It may be all that comes, and then it is a tail as it is.
+                // If nothing follows, this is the tail and needs no copy.
                 let lent = Block::lent(std::mem::take(&mut bytes));
                 if let Some(unused) = self.block.replace(lent) {
                     self.plane.queue.recycle(unused);
@@ -115,11 +115,10 @@ impl<'w, W: Write> Body<'w, W> {
         Ok(())
     }
 
-    /// Appends `len` zeros without looking at them. Whole blocks of them cost nothing, neither in
-    /// the image nor in time.
+    /// Appends `len` zeros. Whole blocks of zeros take no space in the image and no time.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the file gets more than 2³¹ - 1 blocks, and as [`append`](Self::append).
+    /// Returns [`Error::Limit`] if the file has more than 2³¹ - 1 blocks, and the errors of [`append`](Self::append).
     pub fn hole(&mut self, mut len: u64) -> Result<(), Error> {
         self.grow(len)?;
         let block_size = self.plane.block_size as u64;
@@ -139,20 +138,20 @@ impl<'w, W: Write> Body<'w, W> {
         Ok(())
     }
 
-    /// Ends the body.
+    /// Ends the body, and returns its handle.
     ///
     /// # Errors
-    /// [`Error::Sink`], [`Error::Codec`] and [`Error::Limit`].
+    /// As [`append`](Self::append), without [`Error::Body`].
     pub fn finish(self) -> Result<FileData, Error> {
         self.finish_recorded().map(|(data, _)| data)
     }
 
-    /// Ends the body as [`finish`](Self::finish) does, and returns what makes it equal to another one as well: what a
-    /// [`Recipe`](crate::replay::Recipe) in a later image needs. That is `None` if the writer does not look for
-    /// [duplicates](crate::Options::duplicates), or not any more for want of memory.
+    /// Ends the body as [`finish`](Self::finish) does, and returns its fingerprints too, which a
+    /// [`Recipe`](crate::replay::Recipe) in a later image needs. They are `None` if the writer does not look for
+    /// [duplicates](crate::Options::duplicates), or has stopped for want of memory.
     ///
     /// # Errors
-    /// As for [`finish`](Self::finish).
+    /// As [`finish`](Self::finish).
     pub fn finish_recorded(mut self) -> Result<(FileData, Option<Fingerprints>), Error> {
         self.plane.guard(|plane| plane.cancel.tick())?;
         let tail = self.take_tail()?;
@@ -164,7 +163,7 @@ impl<'w, W: Write> Body<'w, W> {
             .and_then(|tail| self.plane.fingerprint(tail.filled()));
         let known = fingerprint.and_then(|fingerprint| self.plane.look_up(fingerprint));
         let shared = tail.is_none() || known.is_some();
-        // Blocks before the tail: a fragment that is full now must not come in between.
+        // Submit the blocks before the tail, so that a fragment that is full now does not come between them.
         let (list, blocks) = match self.finish_blocks(self.len - tail_len as u64, shared)? {
             Some((list, blocks)) => (Some(list), blocks),
             None => (None, None),
@@ -194,8 +193,8 @@ impl<'w, W: Write> Body<'w, W> {
         Ok((FileData::new(self.len, list, place), fingerprints))
     }
 
-    /// The list of the body's blocks, or that of an earlier body if they are equal, and their fingerprint. `whole`:
-    /// there is no tail that would have to be stored.
+    /// Returns the list of the body's blocks, or that of an earlier body if they are equal, and their fingerprint. `whole`
+    /// says that no tail has to be stored.
     fn finish_blocks(
         &mut self,
         len: u64,
@@ -223,7 +222,7 @@ impl<'w, W: Write> Body<'w, W> {
         Ok(Some((list, closed.fingerprint)))
     }
 
-    /// What is left at the end, if it goes into a fragment; otherwise it becomes a block.
+    /// Returns the last, partial block if it goes into a fragment; otherwise submits it.
     fn take_tail(&mut self) -> Result<Option<Block>, Error> {
         let Some(block) = self.block.take() else {
             return Ok(None);
@@ -232,7 +231,7 @@ impl<'w, W: Write> Body<'w, W> {
             self.plane.queue.recycle(block);
             return Ok(None);
         }
-        // A tail of zeros is a hole all the same.
+        // A tail of zeros is a hole too.
         let shares = match self.plane.tail_policy {
             TailPolicy::Never => false,
             TailPolicy::ShortFiles => self.len < self.plane.block_size as u64,
@@ -245,7 +244,7 @@ impl<'w, W: Write> Body<'w, W> {
         Ok(Some(block))
     }
 
-    /// The block that is being filled, which is never full and never lent. The caller puts it back.
+    /// Takes the current block, which is never full and never shared. The caller puts it back.
     fn block(&mut self) -> Result<Block, Error> {
         if self.plane.failed {
             return Err(Error::Poisoned);
@@ -314,7 +313,7 @@ impl<'w, W: Write> Body<'w, W> {
 
     fn push_holes(&mut self, count: u64) -> Result<(), Error> {
         self.plane.counts.hole_bytes += count * self.plane.block_size as u64;
-        // `grow` has seen to it that the count fits.
+        // `grow` has checked that the count fits.
         self.add_holes(u32::try_from(count).unwrap_or(u32::MAX >> 1))
     }
 
@@ -349,7 +348,7 @@ impl<W: Write> Drop for Body<'_, W> {
             self.plane.queue.recycle(block);
         }
         match self.waiting.take() {
-            // Submitting can fail, so that is left to whoever comes next.
+            // Submitting can fail, so the next call does it.
             Some(waiting) if self.stored => self.plane.orphan = Some(waiting),
             Some(waiting) => self.plane.queue.recycle(waiting.block),
             None => {}
@@ -360,13 +359,13 @@ impl<W: Write> Drop for Body<'_, W> {
     }
 }
 
-/// What was found out about the blocks of a body when all of them were there.
+/// Findings about the blocks of a body when it has ended.
 pub(super) struct Closed {
     fingerprint: Option<Fingerprint>,
     pub(super) duplicate: Option<Duplicate>,
 }
 
-/// What becomes of a body, however it came.
+/// The end of a body, of bytes or of a recipe.
 impl<W: Write> DataPlane<W> {
     pub(crate) fn begin(&mut self) -> Body<'_, W> {
         Body::new(self)
@@ -397,14 +396,14 @@ impl<W: Write> DataPlane<W> {
         })
     }
 
-    /// Gives the blocks of an earlier body to one whose list was opened last, and returns their list.
+    /// Replaces the list that was opened last with that of an earlier body, and returns it.
     pub(super) fn share(&mut self, duplicate: Duplicate) -> BlockList {
         self.count_duplicate(duplicate);
         self.lists.forget(duplicate.list);
         duplicate.original
     }
 
-    /// Remembers the blocks of a body, unless they are known.
+    /// Enters the blocks of a body in the cache, unless they are in it.
     pub(super) fn remember_blocks(&mut self, list: BlockList, closed: &Closed) {
         if let (None, Some(fingerprint), Some(known)) =
             (closed.duplicate, closed.fingerprint, &mut self.known)
@@ -413,19 +412,19 @@ impl<W: Write> DataPlane<W> {
         }
     }
 
-    /// The fingerprint of a tail, if it is of use.
+    /// Returns the fingerprint of a tail if the writer uses fingerprints.
     fn fingerprint(&self, tail: &[u8]) -> Option<Fingerprint> {
         let _ = self.known.as_ref()?;
         Some(Fingerprint::new(blake3::hash(tail), Of::Tail))
     }
 
-    /// Where a tail with this fingerprint is.
+    /// Returns the place of a tail with this fingerprint.
     pub(super) fn look_up(&self, tail: Fingerprint) -> Option<Tail> {
         let [fragment, offset] = self.known.as_ref()?.get(&tail)?;
         Some((FragmentIndex(fragment), offset))
     }
 
-    /// Puts a tail into a fragment, unless it is in one already, and says where it is.
+    /// Adds a tail to a fragment unless an equal one is stored, and returns its place.
     pub(super) fn place_tail(
         &mut self,
         kind: Kind,

@@ -1,12 +1,11 @@
-//! Content that was there before, by a proof that needs no second look at the first one.
+//! Recognizes content that is stored already, without reading it again.
 //!
-//! When a body turns out to be the second of its kind, the bytes of the first are long gone, and a
-//! sink need not be readable. So everything is hashed, with a hash for which nobody can make two
-//! contents that agree. A cheaper checksum in front could not spare it: whether it will be needed
-//! is known only later.
+//! When a duplicate arrives, the bytes of the original are no longer in memory, and the sink need not be readable. So the
+//! writer hashes everything with a hash that is resistant to collisions. A cheaper checksum before it would save nothing,
+//! because only later content shows whether the hash is needed.
 //!
-//! The blocks of a body and its tail are told apart: two files that differ only behind their last
-//! full block share all blocks, and a tail is shared with whatever ends like it.
+//! Blocks and tail of a body have separate fingerprints. Two files that differ only after their last full block share all
+//! blocks, and equal tails are shared between any files.
 
 use blake3::Hasher;
 
@@ -21,7 +20,7 @@ pub(super) struct Taking {
     holes: Hasher,
     /// First block of the last run of holes, and how many blocks are in it.
     run: (u64, u64),
-    /// How many blocks there have been.
+    /// Number of blocks so far.
     at: u64,
 }
 
@@ -60,7 +59,7 @@ impl Taking {
         }
     }
 
-    /// Begins anew.
+    /// Begins again.
     pub(super) fn reset(&mut self) {
         if self.at > 0 {
             self.content.reset();
@@ -73,8 +72,7 @@ impl Taking {
     /// `len` is that of all blocks, holes included: the last one may be short.
     pub(super) fn finish(&mut self, len: u64) -> Fingerprint {
         self.end_run();
-        // Always, with holes or without: behind content of any length stand 40 bytes that nothing
-        // in the content can stand for.
+        // Always, with holes or without: content of any length is followed by 40 bytes that no content can imitate.
         self.content.update(self.holes.finalize().as_bytes());
         self.content.update(&len.to_le_bytes());
         Fingerprint::new(self.content.finalize(), Of::Blocks)

@@ -1,14 +1,14 @@
-//! The handle of a body.
+//! Handles of bodies.
 
 use crate::format::FragmentIndex;
 
-/// A handle of a body that was written: what a [`Tree`](crate::Tree) holds as the content of a
-/// file. It is only good for the writer it came from. Several files may have the same one.
+/// Handle of a body that was written, which a [`Tree`](crate::Tree) holds as the content of a file. It is valid only for
+/// the writer that returned it. Several files may have the same one.
 ///
-/// It says where the body is, so the writer keeps nothing for a body that has no blocks of its own.
+/// The handle has the position of the body, so the writer needs no memory for a body without blocks of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileData {
-    /// In halves, so that a node of a tree gets no larger for them.
+    /// In halves, so that the handle does not make a node of a tree larger.
     len: [u32; 2],
     /// Its block list; [`NO_BLOCKS`] if it has none.
     list: u32,
@@ -16,13 +16,13 @@ pub struct FileData {
     offset: u32,
 }
 
-/// A body that is a tail at most.
+/// List of a body without blocks.
 const NO_BLOCKS: u32 = u32::MAX;
 
-/// Where the tail of a body is: a fragment, and the offset in it, uncompressed.
+/// Place of the tail of a body: a fragment, and the offset in it, uncompressed.
 pub(super) type Tail = (FragmentIndex, u32);
 
-/// Where the block list of a body is among those of all bodies.
+/// Index of the block list of a body in the lists of all bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BlockList(pub(super) u32);
 
@@ -41,13 +41,13 @@ impl FileData {
         }
     }
 
-    /// Length of the body in bytes.
+    /// Returns the length of the body in bytes.
     #[must_use]
     pub fn len(self) -> u64 {
         u64::from(self.len[1]) << 32 | u64::from(self.len[0])
     }
 
-    /// Whether the body has no bytes.
+    /// Returns whether the body has no bytes.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len() == 0

@@ -11,10 +11,10 @@
 //! A body's blocks follow each other in the image without a gap. A fragment is therefore only
 //! submitted where a body ends, never between two blocks of one.
 //!
-//! A body whose blocks are those of an earlier one gets the blocks of that one, and its tail the
-//! place of an equal tail. If there is no more than a block it is not even compressed: the last
-//! block is handed on only when more comes or the body ends. More is compressed while it comes in,
-//! and what came out is [`Held`] until its end.
+//! If all blocks of a body equal those of an earlier one, the body reuses the earlier blocks, and a tail that equals an
+//! earlier one reuses its place. A duplicate of at most one block is not even compressed, because the last block is
+//! submitted only when more bytes follow or the body ends. The blocks of a longer body are compressed while it arrives, and
+//! [`Held`] until its end.
 
 mod body;
 mod duplicate;

@@ -6,9 +6,9 @@
 //!               └──► worker … ───┘
 //! ```
 //!
-//! The order of the image is fixed when a block is submitted, not when it is done. That makes the
-//! bytes independent of the number of threads, and it is why only one thread writes. What is on its
-//! way is bounded in bytes: past the bound `next` waits for the oldest block.
+//! The order of the image is fixed when a block is submitted, not when it is done. So the bytes do not depend on the number
+//! of threads, and only one thread writes. The bytes in flight are bounded: beyond the bound `next` waits for the oldest
+//! block.
 
 use std::collections::VecDeque;
 
@@ -20,9 +20,9 @@ use crate::pool::{Answer, Block, Compressed, Effort, Pool};
 /// How long [`Ordered::next`] may wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
-    /// Only while more is on its way than the bound allows.
+    /// Only while more is in flight than the bound allows.
     OverBudget,
-    /// Until everything is through.
+    /// Until nothing is in flight.
     Always,
 }
 
@@ -32,14 +32,14 @@ pub(super) struct Ordered<P> {
     slots: VecDeque<(P, Option<Result<Compressed, Error>>)>,
     /// Ticket of the first slot.
     first: u64,
-    /// How many slots there may be.
+    /// Largest number of slots.
     limit: usize,
     block_size: usize,
     spare_blocks: Vec<Block>,
 }
 
 impl<P> Ordered<P> {
-    /// Has at most `limit` blocks on their way, each with a buffer for its result.
+    /// Returns a queue of at most `limit` blocks in flight, each with a buffer for its result.
     pub(super) fn new(pool: Pool, block_size: usize, limit: usize) -> Self {
         Self {
             // The calling thread has nothing to gain from waiting for itself.
@@ -59,7 +59,7 @@ impl<P> Ordered<P> {
             .unwrap_or_else(|| Block::new(self.block_size))
     }
 
-    /// Takes a block back. One that was lent goes to whoever lent it.
+    /// Takes a block back for reuse. Dropping a shared one releases its bytes.
     pub(super) fn recycle(&mut self, mut block: Block) {
         if !block.is_lent() {
             block.clear();
@@ -115,7 +115,7 @@ impl<P> Ordered<P> {
         self.pool.recycle(compressed.output);
     }
 
-    /// The threads, for whoever has more for them to do. Nothing may be on its way.
+    /// Returns the threads for further work. Nothing may be in flight.
     pub(super) fn into_pool(mut self) -> Pool {
         // Their blocks may be much smaller.
         self.pool.drop_buffers();

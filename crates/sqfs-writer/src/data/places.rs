@@ -1,4 +1,4 @@
-//! Where an image holds what was put into it.
+//! Positions of bodies and fragments in an image.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::format::FragmentEntry;
 use crate::known::Fingerprint;
 use crate::pieces::Pieces;
 
-/// Where a finished image holds its bodies and fragments, for the [`Recipe`](super::Recipe)s of later ones. See
+/// Positions of bodies and fragments in a finished image, for the [`Recipe`](super::Recipe)s of later ones. See
 /// [`DataWriter::keep_places`](crate::DataWriter::keep_places).
 pub struct Places {
     lists: Lists,
@@ -17,7 +17,7 @@ pub struct Places {
     tails: Pieces<Option<Fingerprint>>,
 }
 
-/// Where a body is. Positions count from the beginning of the image, the superblock included.
+/// Place of a body. Positions count from the beginning of the image, the superblock included.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct BodyPlace<I> {
@@ -29,13 +29,13 @@ pub struct BodyPlace<I> {
     pub tail: Option<(u32, u32)>,
 }
 
-/// Where a fragment is, and what it holds.
+/// Place and content of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FragmentPlace {
     /// Position in the image.
     pub start: u64,
-    /// How many bytes are stored.
+    /// Number of stored bytes.
     pub len: u32,
     /// Whether they are not compressed.
     pub raw: bool,
@@ -56,7 +56,7 @@ impl Places {
         }
     }
 
-    /// Returns where a body of this image is, and `None` for one of another writer, as far as that shows.
+    /// Returns the place of a body of this image, or `None` for a body that is recognizably of another writer.
     #[must_use]
     pub fn body(
         &self,

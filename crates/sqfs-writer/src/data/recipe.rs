@@ -1,33 +1,33 @@
-//! What a body is without its bytes.
+//! Recipes: bodies without their bytes.
 
 use crate::error::Error;
 use crate::format::{BlockWord, INODE_BLOCKS_MAX};
 use crate::known::Fingerprint;
 use crate::options::TailPolicy;
 
-/// What makes two bodies equal: length, blocks and tail. [`Body::finish_recorded`](crate::Body::finish_recorded) gives
-/// it.
+/// Length and fingerprints of a body. Two bodies with equal ones are equal.
+/// [`Body::finish_recorded`](crate::Body::finish_recorded) returns them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprints {
     /// Length of the body in bytes.
     pub len: u64,
-    /// Of its blocks, holes included. `None` if it has none.
+    /// Fingerprint of its blocks, holes included. `None` if it has none.
     pub blocks: Option<Fingerprint>,
-    /// Of its end, if that goes into a fragment.
+    /// Fingerprint of its tail, if that goes into a fragment.
     pub tail: Option<Fingerprint>,
 }
 
-/// One block of a body that is stored, or holes that follow each other.
+/// A stored block of a body, or consecutive holes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Run {
-    /// Blocks that read as zeros, of which nothing is stored.
+    /// Blocks of zeros, of which nothing is stored.
     Holes {
-        /// How many blocks.
+        /// Number of blocks.
         blocks: u64,
     },
     /// A block that is stored.
     Stored {
-        /// How many bytes are stored.
+        /// Number of stored bytes.
         len: u32,
         /// Whether they are not compressed.
         raw: bool,
@@ -37,13 +37,14 @@ pub enum Run {
 /// A body of an earlier image, for [`DataWriter::replay`](crate::DataWriter::replay).
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe<I> {
-    /// What [`Body::finish_recorded`](crate::Body::finish_recorded) gave for it.
+    /// The fingerprints that [`Body::finish_recorded`](crate::Body::finish_recorded) returned.
     pub fingerprints: Fingerprints,
-    /// Its blocks in order, as [`BodyPlace::blocks`](super::BodyPlace::blocks) gives them. Iterated more than once.
+    /// Its blocks in order, from [`BodyPlace::blocks`](super::BodyPlace::blocks). The writer iterates over them more than
+    /// once.
     pub blocks: I,
-    /// What [`Source::block`](super::Source::block) is asked for as the position of its first stored block.
+    /// Position that [`Source::block`](super::Source::block) receives for its first stored block.
     pub start: u64,
-    /// What [`Source::tail`](super::Source::tail) is asked for as the position of its tail.
+    /// Position that [`Source::tail`](super::Source::tail) receives for its tail.
     pub tail: u64,
 }
 
@@ -59,14 +60,14 @@ impl Run {
     }
 }
 
-/// How the bytes of a body divide.
+/// Division of the bytes of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shape {
     /// Bytes in its blocks, holes included.
     pub(crate) blocks_len: u64,
     /// Bytes in its tail.
     pub(crate) tail_len: usize,
-    /// How many of its blocks are stored.
+    /// Number of its stored blocks.
     pub(crate) stored: u64,
     /// Bytes that are stored of them.
     pub(crate) stored_bytes: u64,

@@ -1,9 +1,8 @@
 //! The fragments that tails go to.
 //!
-//! What is in one fragment is compressed together, so like goes to like: one fragment is open for
-//! bodies that are all tail, and one for the ends of bodies that have blocks. More kinds, or more
-//! open fragments of each, would save more space, and whoever reads files in order would have to
-//! decompress more fragments for them: the kernel keeps three.
+//! The tails of a fragment are compressed together, so similar tails share one: one fragment is open for bodies that are
+//! all tail, and one for the ends of bodies with blocks. More kinds, or more open fragments of each, would save space, but
+//! a reader of files in order would have to decompress more fragments, of which the kernel caches three.
 
 use blake3::Hasher;
 
@@ -64,8 +63,7 @@ pub(super) struct Missing {
     pub(super) at: u64,
 }
 
-/// One that is being filled. It has its index from the beginning, as the tails that are in it have
-/// to be told of it.
+/// A fragment that is being filled. Its index is fixed from the beginning, because the handles of its tails contain it.
 pub(super) struct Fragment {
     pub(super) index: FragmentIndex,
     pub(super) block: Block,

@@ -9,7 +9,7 @@ use super::options::Compression;
 pub(crate) const ABSENT: u64 = u64::MAX;
 
 newtype! {
-    /// What readers are told about the image. None of it changes where anything is.
+    /// Properties of the image, for readers. None of them changes the layout.
     Flags(u16)
 }
 

@@ -142,8 +142,8 @@ impl ListingWriter {
     /// Sees to it that the table has at least one block.
     pub(crate) fn finish(self, queue: &mut MetadataQueue) -> Result<(), Error> {
         if queue.is_empty(Table::Listings) {
-            // Kernels before 5.11 refuse a directory table of no length, even where no directory
-            // has an entry. Nobody reads this header.
+            // Kernels before 5.11 refuse an empty directory table, even if no directory has an entry. No reader uses
+            // this header.
             queue.write(Table::Listings, &[0; DirHeader::SIZE], &[])?;
         }
         Ok(())

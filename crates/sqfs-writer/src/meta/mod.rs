@@ -123,7 +123,7 @@ impl Builder<'_> {
             if place == UNWRITTEN {
                 let place = self.add_child(queue, id, name, child, number, &mut listings)?;
                 self.places.set(number, place);
-                // Here and not after the directory: nobody knows how large its inodes are.
+                // In the loop and not after the directory, because the size of its inodes is not bounded.
                 if queue.len(Table::Inodes) >= PIECE {
                     queue.take(Table::Inodes).write_to(image)?;
                 }

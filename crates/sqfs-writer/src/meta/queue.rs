@@ -37,7 +37,7 @@ pub(crate) enum Table {
 
 const TABLES: usize = 4;
 
-/// Where something is in a table, before anybody knows at which byte of the image.
+/// A place in a table whose position in the image is not known yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Number of the metadata block.
@@ -270,8 +270,8 @@ impl MetadataQueue {
         &self.pool
     }
 
-    /// Whether the caller still wants the image. Looked at with every block; whoever goes through a
-    /// tree or a table without writing ticks.
+    /// Returns the condition under which the image is given up. The queue checks it with every block; a loop over a tree or
+    /// a table that writes nothing ticks it.
     pub(crate) fn cancel(&mut self) -> &mut Cancel {
         &mut self.cancel
     }
@@ -440,7 +440,7 @@ fn too_large(table: &'static str, size: u64) -> Error {
     }
 }
 
-/// Not reached, see above; but an error that should not be is better than waiting for ever.
+/// Not reached, as explained above. An error is better than waiting forever if it is reached after all.
 fn stuck() -> Error {
     Error::Thread(io::Error::other("a metadata block has no place"))
 }

@@ -25,7 +25,7 @@ pub(crate) struct XattrTables {
     pub(crate) count: u32,
     /// Attributes that could not be stored.
     pub(crate) dropped: u64,
-    /// Sets and values of which nobody knew any more that they are stored.
+    /// Sets and values that were stored again, because the cache had evicted them.
     pub(crate) forgotten: u64,
 }
 

@@ -4,8 +4,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 
-/// Up to a block of bytes: in a buffer of exactly a block, which is allocated and zeroed once and
-/// then used again and again, or where whoever brought them has them.
+/// At most a block of bytes. They are in a buffer of one block, which is allocated and zeroed once and then reused, or in
+/// an allocation that is shared with the caller.
 pub(crate) struct Block {
     memory: Memory,
     filled: usize,
@@ -13,7 +13,7 @@ pub(crate) struct Block {
 
 enum Memory {
     Own(Box<[u8]>),
-    /// Nothing more goes in.
+    /// Shared with the caller, and full.
     Lent(Bytes),
 }
 
@@ -25,7 +25,7 @@ impl Block {
         }
     }
 
-    /// These bytes as they are, with no room for more.
+    /// Returns a full block of shared bytes.
     pub(crate) fn lent(bytes: Bytes) -> Self {
         Self {
             filled: bytes.len(),
@@ -45,12 +45,12 @@ impl Block {
         self.filled == 0
     }
 
-    /// Whether its buffer is full; one that was lent has none.
+    /// Returns whether the block is full; a shared one always is.
     pub(crate) fn is_full(&self) -> bool {
         !self.is_lent() && self.room() == 0
     }
 
-    /// What is in it.
+    /// Returns its bytes.
     pub(crate) fn filled(&self) -> &[u8] {
         let bytes = match &self.memory {
             Memory::Own(buffer) => buffer,
@@ -59,7 +59,7 @@ impl Block {
         bytes.get(..self.filled).unwrap_or_default()
     }
 
-    /// How much more goes in, in bytes.
+    /// Returns the number of free bytes.
     pub(crate) fn room(&self) -> usize {
         match &self.memory {
             Memory::Own(buffer) => buffer.len() - self.filled,
@@ -67,8 +67,8 @@ impl Block {
         }
     }
 
-    /// The part that is free, with whatever was there before. [`advance`](Self::advance) says how
-    /// much of it was filled.
+    /// Returns the free part, with undefined content. The caller reports with [`advance`](Self::advance) how much of it it
+    /// filled.
     pub(crate) fn space(&mut self) -> &mut [u8] {
         match &mut self.memory {
             Memory::Own(buffer) => buffer.get_mut(self.filled..).unwrap_or_default(),
@@ -80,7 +80,7 @@ impl Block {
         self.filled += len.min(self.room());
     }
 
-    /// Takes as much of `bytes` as there is space for.
+    /// Copies as much of `bytes` as fits, and returns the number of bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> usize {
         // Writing to a slice is the copy that stops at the end of the shorter one.
         let len = self.space().write(bytes).unwrap_or_default();
@@ -88,7 +88,7 @@ impl Block {
         len
     }
 
-    /// The same with zeros.
+    /// Appends at most `len` zeros, and returns their number.
     pub(crate) fn push_zeros(&mut self, len: usize) -> usize {
         let space = self.space();
         let len = len.min(space.len());
@@ -97,7 +97,7 @@ impl Block {
         len
     }
 
-    /// Changes what is in its buffer, as far as `bytes` lie within.
+    /// Overwrites a part of its buffer.
     pub(crate) fn patch(&mut self, at: usize, bytes: &[u8]) {
         let end = at.saturating_add(bytes.len()).min(self.filled);
         let Memory::Own(buffer) = &mut self.memory else {
@@ -112,8 +112,7 @@ impl Block {
         }
     }
 
-    /// Whether nothing but zeros is in it. Ends at the first byte that differs, so that it costs
-    /// nothing for what isn't.
+    /// Returns whether it has only zeros. It stops at the first other byte, so that it costs nothing for most blocks.
     pub(crate) fn is_zero(&self) -> bool {
         let mut chunks = self.filled().chunks_exact(64);
         chunks.all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)

@@ -13,31 +13,31 @@ use crate::error::Error;
 pub(crate) struct Job {
     pub(crate) ticket: u64,
     pub(crate) input: Block,
-    /// Where the result goes; a used buffer is welcome.
+    /// Buffer for the result, which may be a used one.
     pub(crate) output: Vec<u8>,
     pub(crate) effort: Effort,
 }
 
-/// What is to be tried on a block.
+/// Effort to spend on a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Nothing: it is stored as it is.
+    /// None: it is stored uncompressed.
     Store,
-    /// Compression, unless a short look at it says that it would be in vain.
+    /// Compression, unless a sample shows that it would not help.
     Probe,
     /// Compression.
     Compress,
 }
 
-/// A block that was.
+/// A compressed block.
 pub(crate) struct Compressed {
-    /// Given back already if it was lent and is not needed any more.
+    /// `None` if it was shared and is no longer needed.
     pub(crate) input: Block,
     pub(crate) output: Vec<u8>,
     pub(crate) outcome: Outcome,
 }
 
-/// What is to be stored of a block.
+/// Which bytes of a block are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The output, which is shorter.
@@ -58,7 +58,7 @@ impl Compressed {
         }
     }
 
-    /// What is to be stored.
+    /// Returns the bytes to store.
     pub(crate) fn stored(&self) -> &[u8] {
         match self.outcome {
             Outcome::Shrank => &self.output,
@@ -66,17 +66,17 @@ impl Compressed {
         }
     }
 
-    /// Returns whether that is not compressed.
+    /// Returns whether they are not compressed.
     pub(crate) fn is_raw(&self) -> bool {
         self.outcome == Outcome::Raw
     }
 }
 
-/// What became of a job.
+/// The answer to a job.
 pub(crate) struct Answer {
     pub(crate) ticket: u64,
     pub(crate) result: Result<Compressed, Error>,
-    /// How long it took.
+    /// Time that it took.
     pub(super) busy: Duration,
 }
 
@@ -106,7 +106,7 @@ pub(super) fn run(codec: &mut dyn Codec, job: Job) -> Result<Compressed, Error> 
         Effort::Probe | Effort::Compress => compress(codec, input.filled(), &mut output)?,
     };
     if shrank && input.is_lent() {
-        // It may be long until it is this block's turn to be written.
+        // The block may wait for a long time until it is written.
         input = Block::lent(Bytes::new());
     }
     Ok(Compressed {

@@ -1,22 +1,22 @@
-//! The jobs that nobody has taken yet.
+//! The queue of jobs.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::job::Job;
 
-/// Taken in the order in which they were put in, by any thread.
+/// Jobs that no thread has taken yet. Any thread takes them in the order of their arrival.
 #[derive(Default)]
 pub(super) struct Jobs {
     state: Mutex<State>,
-    /// Somebody sleeps in [`take`](Self::take) and there is something for him.
+    /// Wakes a thread that sleeps in [`take`](Self::take).
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Job>,
-    /// How many threads sleep: waking nobody costs a system call all the same.
+    /// Number of sleeping threads. If there is none, no system call is needed to wake one.
     asleep: usize,
     closed: bool,
 }
@@ -32,7 +32,7 @@ impl Jobs {
         }
     }
 
-    /// The oldest job; sleeps while there is none. `None` once it is closed.
+    /// Returns the oldest job, and sleeps while there is none. `None` after the queue was closed.
     pub(super) fn take(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
@@ -51,12 +51,12 @@ impl Jobs {
         }
     }
 
-    /// The oldest job, if there is one.
+    /// Returns the oldest job, if there is one.
     pub(super) fn try_take(&self) -> Option<Job> {
         self.lock().waiting.pop_front()
     }
 
-    /// Nothing more is taken, not even what is there.
+    /// Closes the queue: no further job is taken, not even a waiting one.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();

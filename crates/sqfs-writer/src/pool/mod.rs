@@ -1,7 +1,7 @@
-//! Compression, on threads of its own or on the caller's.
+//! Compression on a pool of threads, the caller's among them.
 //!
-//! A job goes in with a ticket and comes out with it, in any order; who submits jobs knows what to
-//! make of the order. Blocks of files, fragments and metadata blocks all pass through here.
+//! A job enters with a ticket and leaves with it, in any order; the submitter restores the order. Blocks of files,
+//! fragments and metadata blocks pass through the pool.
 
 mod block;
 mod job;
@@ -24,15 +24,15 @@ use crate::summary::Stage;
 use job::{Job, gone, run};
 use workers::{Work, Workers};
 
-/// Takes jobs, and gives answers.
+/// Takes jobs, and returns answers.
 pub(crate) struct Pool {
     engine: Engine,
     threads: usize,
     started: Instant,
     busy: Duration,
-    /// The part of it that was the calling thread's.
+    /// The part of it on the calling thread.
     own: Duration,
-    /// How long the calling thread has slept for answers.
+    /// Time for which the calling thread slept for answers.
     waited: Duration,
     spare_outputs: Vec<Vec<u8>>,
 }
@@ -78,7 +78,7 @@ impl Pool {
         })
     }
 
-    /// How many threads compress, the calling one included.
+    /// Returns the number of threads that compress, the calling one included.
     pub(crate) fn threads(&self) -> usize {
         self.threads
     }
@@ -100,7 +100,7 @@ impl Pool {
         }
     }
 
-    /// An answer, if there is one already.
+    /// Returns an answer if there is one already.
     pub(crate) fn poll(&mut self) -> Result<Option<Answer>, Error> {
         let answer = match &mut self.engine {
             Engine::Caller { answers, .. } => answers.pop_front(),
@@ -110,8 +110,8 @@ impl Pool {
         Ok(answer)
     }
 
-    /// An answer, if need be by compressing something that no other thread has taken yet, or by sleeping. An error if
-    /// nothing is on its way to wait for, as far as that can be known.
+    /// Returns an answer. If there is none yet, it compresses a job that no other thread has taken, or sleeps. Returns an
+    /// error if nothing seems to be in flight.
     pub(crate) fn wait(&mut self) -> Result<Answer, Error> {
         if let Some(answer) = self.poll()? {
             return Ok(answer);
@@ -146,7 +146,7 @@ impl Pool {
         self.spare_outputs = Vec::new();
     }
 
-    /// Where the time went so far.
+    /// Returns the times so far.
     pub(crate) fn times(&self) -> PoolTimes {
         let others = u32::try_from(self.threads - 1).unwrap_or(u32::MAX);
         let there = self.started.elapsed().saturating_mul(others) + self.own;
@@ -161,12 +161,12 @@ impl Pool {
     }
 }
 
-/// Where the time of a pool went.
+/// Times of a pool.
 pub(crate) struct PoolTimes {
-    /// Of all threads together. The calling one is never counted as waiting.
+    /// Times of all threads together. The calling thread is never counted as waiting.
     pub(crate) compressing: Stage,
-    /// The calling thread has compressed for so long, which is a part of it.
+    /// The part of it for which the calling thread compressed.
     pub(crate) own: Duration,
-    /// The calling thread has slept for answers for so long.
+    /// Time for which the calling thread slept for answers.
     pub(crate) waited: Duration,
 }

@@ -26,7 +26,7 @@ pub(super) fn spawn(work: Work) -> io::Result<JoinHandle<()>> {
 pub(super) struct Workers {
     jobs: Arc<Jobs>,
     answers: Receiver<Answer>,
-    /// What the calling thread compresses with.
+    /// The codec of the calling thread.
     codec: Box<dyn Codec>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -61,7 +61,7 @@ impl Workers {
             };
             pool.workers.push(handle);
         }
-        // Without a worker nobody would hold the other end of `answers`.
+        // Without a worker the other end of `answers` would be closed.
         Ok((!pool.workers.is_empty()).then_some(pool))
     }
 
@@ -74,7 +74,7 @@ impl Workers {
         self.jobs.put(job);
     }
 
-    /// An answer, if there is one already.
+    /// Returns an answer if there is one already.
     pub(super) fn poll(&self) -> Result<Option<Answer>, Error> {
         match self.answers.try_recv() {
             Ok(answer) => Ok(Some(answer)),
@@ -97,7 +97,7 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // What is still there is not wanted any more.
+        // Jobs that are still waiting are dropped.
         self.jobs.close();
         for worker in self.workers.drain(..) {
             // A panic was caught and reported where it happened.
@@ -123,8 +123,8 @@ impl Worker {
     }
 }
 
-/// What becomes of a job, and whether the codec panicked over it. A ticket without an answer would make the writer
-/// wait for ever.
+/// Runs a job, and returns its answer and whether the codec panicked. A ticket without an answer would make the writer
+/// wait forever.
 fn answer(codec: &mut dyn Codec, job: Job) -> (Answer, bool) {
     let mut panicked = false;
     let answer = Answer::new(job.ticket, || {
