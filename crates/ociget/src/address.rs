@@ -130,7 +130,7 @@ fn is_internal_v6(address: Ipv6Addr) -> bool {
         || carried(address).any(is_internal_v4)
 }
 
-/// What the most specific row of `table` says of an address of `bits` bits.
+/// Returns the most specific row of `table` for an address of `bits` bits.
 fn is_reachable<T: Copy, N>(
     table: &[Row<T>],
     address: N,
@@ -156,7 +156,7 @@ fn is_in(address: Ipv6Addr, (prefix, length): (Ipv6Addr, u32)) -> bool {
     address.to_bits() >> host == prefix.to_bits() >> host
 }
 
-/// Every IPv4 address that `address` may stand for, by any of the forms in use.
+/// Returns every IPv4 address that `address` may embed, in any of the forms in use.
 fn carried(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let s = address.segments();
     let last = pair(s[6], s[7]);

@@ -1,4 +1,4 @@
-//! A blob on its way, counted and hashed as it passes.
+//! Streams of blobs, which count and hash the bytes.
 
 mod body;
 #[cfg(feature = "stream")]
@@ -20,11 +20,10 @@ pub use crate::blob::body::BlobBody;
 
 /// A blob as an asynchronous stream of chunks, whose end is a proof.
 ///
-/// Bytes are handed out before the blob is verified: that is what streaming means. So the reader
-/// keeps its hands off anything final until [`chunk`](Self::chunk) has said `None` or
-/// [`finish`](Self::finish) has given the proof. A byte more than the descriptor allows is never
-/// handed out. Dropping the stream ends the request.
-#[must_use = "a blob that nobody reads is not verified"]
+/// The stream returns bytes before the blob is verified. So the caller must not publish anything that depends
+/// on them until [`chunk`](Self::chunk) has returned `None` or [`finish`](Self::finish) has returned the proof.
+/// The stream never returns more bytes than the descriptor allows. Dropping it ends the request.
+#[must_use = "a blob is verified only when it is read to its end"]
 pub struct BlobStream {
     at: String,
     size: u64,
@@ -51,7 +50,7 @@ pub struct BlobPrefix {
 }
 
 impl BlobPrefix {
-    /// Begins with no bytes of the blob `digest`.
+    /// Returns an empty prefix of the blob `digest`.
     #[must_use]
     pub fn new(digest: Digest) -> Self {
         Self {
@@ -60,14 +59,14 @@ impl BlobPrefix {
         }
     }
 
-    /// Adds the bytes after those that were added before.
+    /// Appends bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.verifier.update(bytes);
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.length = self.length.saturating_add(length);
     }
 
-    /// Whether it was made for this digest.
+    /// Returns whether it was made for this digest.
     pub(crate) fn is_of(&self, digest: &Digest) -> bool {
         self.verifier.expected() == digest
     }
@@ -78,7 +77,7 @@ impl BlobPrefix {
         self.length
     }
 
-    /// Whether there are no bytes.
+    /// Returns whether there are no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0
@@ -100,14 +99,14 @@ enum State {
 }
 
 impl BlobStream {
-    /// A stream of `body`, which should be the blob of `descriptor`. `at` tells people where it
-    /// comes from.
+    /// Returns a stream of `body`, which should be the blob of `descriptor`. `at` names its origin in
+    /// messages.
     pub fn new(descriptor: &Descriptor, at: impl Into<String>, body: Box<dyn BlobBody>) -> Self {
         let prefix = BlobPrefix::new(descriptor.digest.clone());
         Self::resumed(descriptor, at, prefix, body)
     }
 
-    /// A stream of the bytes that follow `prefix`, which `body` delivers. The proof at its end is about the
+    /// Returns a stream of the bytes after `prefix`, which `body` delivers. The proof at its end is about the
     /// whole blob, and [`received`](Self::received) begins with the length of `prefix`. A prefix of another digest, or
     /// longer than the blob, makes a stream that fails.
     pub fn resumed(
@@ -131,11 +130,11 @@ impl BlobStream {
         }
     }
 
-    /// The next bytes; `None` once all of them came and were the right ones.
+    /// Returns the next bytes, or `None` when all bytes have arrived and their digest is correct.
     ///
     /// # Errors
-    /// [`Error::Size`] and [`Error::Digest`] if the content is not what the descriptor says, and
-    /// whatever the source fails with. After an error there is nothing more to be had.
+    /// Returns [`Error::Size`] or [`Error::Digest`] if the content does not match the descriptor, and the errors
+    /// of the source. After an error the stream returns no more bytes.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         #[cfg(feature = "stream")]
         if self.polled.is_busy() {
@@ -148,7 +147,7 @@ impl BlobStream {
         self.take(Ok(None))
     }
 
-    /// Counts and hashes what the body delivered.
+    /// Counts and hashes bytes of the body.
     fn take(&mut self, delivered: Result<Option<Bytes>, Error>) -> Result<Option<Bytes>, Error> {
         if let State::Done(_) = self.state {
             return Ok(None);
@@ -187,7 +186,7 @@ impl BlobStream {
         Ok(None)
     }
 
-    /// Reads what is left, and proves that it was the right blob.
+    /// Reads the rest, and returns the proof that the blob is correct.
     ///
     /// # Errors
     /// As [`chunk`](Self::chunk).
@@ -201,19 +200,19 @@ impl BlobStream {
         }
     }
 
-    /// Where it comes from, for people.
+    /// Returns its origin, for people.
     #[must_use]
     pub fn at(&self) -> &str {
         &self.at
     }
 
-    /// Bytes handed out so far, with those of a [`BlobPrefix`].
+    /// Returns the number of bytes returned so far, with those of a [`BlobPrefix`].
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Bytes that the descriptor promises.
+    /// Returns the number of bytes in the descriptor.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size

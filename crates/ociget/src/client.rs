@@ -1,4 +1,4 @@
-//! The client: options that make sense, and the connections made with them.
+//! The client: checked options, and the connections that use them.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use crate::options::Options;
 use crate::printable;
 use crate::transport::Transport;
 
-/// Connections to registries, shared by everything that is pulled through them.
+/// Connections to registries, shared by all pulls of the client and of its clones.
 ///
-/// Making one opens nothing and reads nothing: connections, certificates and credentials are for
-/// the first request that needs them. Clones share.
+/// [`new`](Self::new) opens and reads nothing. The first request that needs connections, certificates or
+/// credentials opens and reads them.
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -23,10 +23,10 @@ struct Shared {
 }
 
 impl Client {
-    /// A client.
+    /// Returns a client with these options.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an option that makes no sense.
+    /// Returns [`Error::Usage`] for an invalid option.
     pub fn new(options: Options) -> Result<Self, Error> {
         let odd = |host: &&String| {
             host.is_empty() || host.contains("//") || host.contains('@') || host.ends_with('/')

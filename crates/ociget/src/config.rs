@@ -62,7 +62,7 @@ pub struct RuntimeConfig {
     /// `port`, `port/tcp` or `port/udp`, sorted.
     #[serde(deserialize_with = "set")]
     pub exposed_ports: Vec<String>,
-    /// How to find out whether the program works; `None` if the image says nothing.
+    /// Command that checks whether the program works; `None` if the image has none.
     #[serde(deserialize_with = "lenient")]
     pub healthcheck: Option<Healthcheck>,
 }

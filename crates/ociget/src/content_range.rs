@@ -1,4 +1,4 @@
-//! `Content-Range`: which part of a blob a server says that it sends.
+//! `Content-Range`: the part of a blob that a server declares to send.
 
 /// `bytes 5-9/10`, or with `*` for a total that is not known (RFC 9110, 14.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl ContentRange {
         holds.then_some(range)
     }
 
-    /// Whether this goes on after the first `offset` of `size` bytes.
+    /// Returns whether the range continues after the first `offset` of `size` bytes.
     #[must_use]
     pub fn continues(&self, offset: u64, size: u64) -> bool {
         self.first == offset && self.last < size && self.total.is_none_or(|total| total == size)

@@ -54,7 +54,7 @@ pub struct Copied {
     pub root: Descriptor,
     /// Number of blobs and manifests that came from the source.
     pub fetched: u64,
-    /// Number of bytes that came from the source; those that a broken download left behind do not count.
+    /// Number of bytes that came from the source, without those of an earlier download that broke off.
     pub fetched_bytes: u64,
     /// Number of blobs and manifests that the layout had, and whose digests were checked.
     pub kept: u64,
@@ -70,11 +70,11 @@ pub struct Copied {
 ///
 /// - **Verified.** Every byte is hashed before its file gets the name of its digest.
 /// - **Resumable.** Blobs in the layout are hashed; intact ones are not fetched, damaged ones are replaced.
-///   A download that broke off goes on where it was, from a file `blobs/ALGORITHM/.partial-HEX`. Where that
+///   A download that broke off is resumed from a file `blobs/ALGORITHM/.partial-HEX`. Where that
 ///   leads to another digest, the blob is fetched again from its start.
 /// - **Atomic.** `index.json` is replaced last, after everything that it leads to has been written to the
 ///   disk. Other entries in it stay, with fields that this crate does not know. An entry with the same
-///   `ref_name` is replaced, because a name stands for one image.
+///   `ref_name` is replaced, because a name refers to one image.
 /// - **Concurrent.** Copies to one layout, by several processes too, lock `index.json` and each unfinished
 ///   blob (`flock`), and wait for each other. Nothing below `dir` is written through a symlink.
 ///
@@ -148,7 +148,7 @@ async fn fetch(
     may_be_manifest: bool,
 ) -> Result<Fetched, Error> {
     match BlobFile::fetch(source, layout, descriptor).await {
-        // An index may list manifests of types that nobody here knows.
+        // An index may list manifests of types that this client does not know.
         Err(Error::NotFound(refusal)) if may_be_manifest => {
             match source.manifest(descriptor).await {
                 Ok(document) => {

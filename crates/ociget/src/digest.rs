@@ -223,7 +223,7 @@ fn lower_hex(bytes: &[u8]) -> String {
 /// Only a [`Verifier`] makes one, so a function that takes `Verified<Digest>` cannot be called by
 /// code that forgot to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "a proof that nobody takes proves nothing"]
+#[must_use = "a proof has no effect unless it is used"]
 pub struct Verified<T>(T);
 
 impl<T> Verified<T> {

@@ -111,7 +111,7 @@ impl Endpoint {
         // Behind a company's wall registry, token server and storage all have private addresses.
         let is_behind_our_wall =
             || target::has_usual_port(url, &self.base) && pools.is_internal(&self.base);
-        // Another port of a public host is not reached where its name stands for something internal by then.
+        // Another port of a public host is refused if its name resolves to an internal address by then.
         let is_own =
             self.is_own_host(url) && (self.is_base_of(url) || !pools.is_public(&self.base));
         if is_own || target::is_named(url, &self.allowed) || is_behind_our_wall() {

@@ -1,4 +1,4 @@
-//! What can go wrong, by whose fault it is.
+//! Errors of a pull, by the responsible party.
 
 mod hint;
 pub(crate) mod kind;
@@ -13,29 +13,29 @@ use crate::printable::{self, text};
 use crate::reference::ReferenceError;
 use crate::refusal::Refusal;
 
-/// A pull failed.
+/// Reason why a pull failed.
 ///
-/// Every variant says what failed and where: an URL without its query, or a path. None carries a
-/// password, a token or a signed URL. The text of each is one line, with what a terminal would obey
-/// escaped as [`printable`](crate::printable) does; the fields are as they were found.
+/// Every variant has what failed and where: a URL without its query, or a path. No variant contains a
+/// password, a token or a signed URL. The text of each is one line, with control characters escaped as
+/// [`printable`](crate::printable) does. The fields are unescaped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller's: an image reference that is not one.
+    /// Invalid image reference; the caller is responsible.
     #[error("cannot use {} as an image reference: {reason}", quoted(.text))]
     Reference {
-        /// As given, without credentials.
+        /// The text of the caller, without credentials.
         text: String,
         /// What is wrong with it.
         reason: ReferenceError,
     },
-    /// The caller's: a platform that is not one.
+    /// Invalid platform; the caller is responsible.
     #[error(transparent)]
     PlatformName(#[from] PlatformError),
-    /// The caller's: an option, a source or a call that makes no sense.
+    /// Invalid option, source or call; the caller is responsible.
     #[error("{}", text(.0))]
     Usage(String),
-    /// The caller's machine: a variable of the environment that does not make sense.
+    /// Invalid environment variable on the caller's machine.
     #[error("{}", text(.0))]
     Environment(String),
     /// Credentials were configured and cannot be used.
@@ -46,26 +46,26 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// It is not there.
+    /// The registry does not have the document or blob.
     #[error("not found: {}{}", .0, .0.advice())]
     NotFound(Box<Refusal>),
-    /// A directory does not hold it.
+    /// A directory does not hold the image.
     #[error("{} does not hold {}; it holds {}", text(.at), text(.what), text(.available))]
     Absent {
-        /// Which directory.
+        /// Path of the directory.
         at: String,
-        /// The tag or digest.
+        /// The requested tag or digest.
         what: String,
-        /// What there is.
+        /// The images that it holds.
         available: String,
     },
-    /// Nobody said who we are, or they did and were not believed.
+    /// The registry requires credentials, or rejected those of the request.
     #[error("not authorized: {}{}", .0, .0.advice())]
     Unauthorized(Box<Refusal>),
-    /// The registry knows who we are, and does not let us.
+    /// The registry accepted the credentials, and does not permit the request.
     #[error("denied: {}{}", .0, .0.advice())]
     Denied(Box<Refusal>),
-    /// The registry wants fewer requests.
+    /// The registry limits the rate of requests.
     #[error("too many requests: {}{}", .0, .0.advice())]
     Throttled(Box<Refusal>),
     /// Any other refusal or failure that the registry or its storage reports.
@@ -74,9 +74,9 @@ pub enum Error {
     /// The registry, or a server that answers in its place, breaks the protocol.
     #[error("{} misbehaves: {}", text(.url), text(.reason))]
     Protocol {
-        /// Where.
+        /// URL or path of the failure.
         url: String,
-        /// How.
+        /// The violation of the protocol.
         reason: String,
     },
     /// A server referred the client to an address that is not permitted.
@@ -84,9 +84,9 @@ pub enum Error {
     Forbidden {
         /// URL whose answer referred the client there.
         url: String,
-        /// Where to.
+        /// The address that was refused.
         target: String,
-        /// Why not.
+        /// The rule that forbids it.
         reason: String,
     },
     /// No answer: no such host, no connection, no TLS, no progress.
@@ -99,15 +99,15 @@ pub enum Error {
         text(.advice)
     )]
     Unreachable {
-        /// Where.
+        /// URL or path of the failure.
         url: String,
         /// URL that was requested and redirected there.
         redirected_from: Option<String>,
-        /// The last attempt's failure.
+        /// Failure of the last attempt.
         reason: String,
-        /// What to do about it, after a semicolon; empty if nobody knows.
+        /// Advice after a semicolon; empty if there is none.
         advice: String,
-        /// How often it was tried.
+        /// Number of attempts.
         attempts: u32,
     },
     /// A proxy refused, or could not be reached.
@@ -119,18 +119,18 @@ pub enum Error {
         times(*.attempts)
     )]
     Proxy {
-        /// Its host and port.
+        /// Host and port of the proxy.
         proxy: String,
-        /// What was requested through it, without query.
+        /// URL that was requested through it, without query.
         url: String,
         /// Status of the proxy's answer, if it speaks HTTP and gave one.
         status: Option<u16>,
-        /// What it did instead, and what to do about it.
+        /// Behavior of the proxy, with advice.
         reason: String,
-        /// How often it was tried.
+        /// Number of attempts.
         attempts: u32,
     },
-    /// A body broke off, and going on from there failed as well.
+    /// A body broke off, and resuming it failed too.
     #[error(
         "{} broke off after {received} of {size} bytes: {}{}",
         text(.url),
@@ -138,15 +138,15 @@ pub enum Error {
         tries(*.attempts)
     )]
     Interrupted {
-        /// Where.
+        /// URL or path of the failure.
         url: String,
-        /// Bytes that came.
+        /// Number of bytes that arrived.
         received: u64,
-        /// Bytes promised.
+        /// Number of bytes that were announced.
         size: u64,
-        /// The last attempt's failure.
+        /// Failure of the last attempt.
         reason: String,
-        /// How often it was tried since the last progress.
+        /// Number of attempts since the last progress.
         attempts: u32,
     },
     /// Content with the wrong number of bytes.
@@ -156,43 +156,43 @@ pub enum Error {
         text(.found)
     )]
     Size {
-        /// Where.
+        /// URL or path of the failure.
         at: String,
-        /// As promised.
+        /// Number of bytes in the descriptor.
         expected: u64,
-        /// As found: `12` or `more than 12`.
+        /// Number of bytes that were found: `12` or `more than 12`.
         found: String,
     },
     /// Content with the wrong hash.
     #[error("{}: {mismatch}; the copy there is damaged or was replaced", text(.at))]
     Digest {
-        /// Where.
+        /// URL or path of the failure.
         at: String,
-        /// Both digests.
+        /// The expected digest and the one that was found.
         mismatch: Mismatch,
     },
-    /// A manifest, index or config that is broken.
+    /// Invalid manifest, index or config.
     #[error("{}: {reason}", text(.at))]
     Document {
-        /// Where.
+        /// URL or path of the failure.
         at: String,
-        /// What is wrong.
+        /// The mistake in it.
         reason: ManifestError,
     },
-    /// Well formed, and nothing that this client pulls.
+    /// Valid content that this client does not support.
     #[error("{}: not supported: {}", text(.at), text(.what))]
     Unsupported {
-        /// Where.
+        /// URL or path of the failure.
         at: String,
-        /// What.
+        /// The unsupported content.
         what: String,
     },
     /// The image contradicts itself.
     #[error("{}: {}", text(.at), text(.reason))]
     Inconsistent {
-        /// Where.
+        /// URL or path of the failure.
         at: String,
-        /// Which two things do not agree.
+        /// The two facts that do not agree.
         reason: String,
     },
     /// There is no image for the platform.
@@ -203,35 +203,35 @@ pub enum Error {
         skipped(.unusable)
     )]
     Platform {
-        /// Where.
+        /// URL or path of the failure.
         at: String,
-        /// What was asked for.
+        /// The requested platform.
         wanted: Box<Platform>,
-        /// What there is.
+        /// The available platforms.
         available: Vec<Platform>,
-        /// Why entries of an index were not considered: their platforms are not valid.
+        /// Reasons why entries of an index were skipped: their platforms are invalid.
         unusable: Vec<PlatformError>,
     },
-    /// A file or directory on this machine.
+    /// A file or directory on this machine cannot be read.
     #[error("cannot read {}: {}", printable::path(.path), text(.source))]
     Io {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// A file or directory on this machine that was to be written.
+    /// A file or directory on this machine cannot be written.
     #[error("cannot write {}: {}", printable::path(.path), text(.source))]
     Write {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: std::io::Error,
     },
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody changing anything.
+    /// Returns whether the same call may succeed later without any change.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -242,7 +242,7 @@ impl Error {
         }
     }
 
-    /// The refusal, if a registry answered with one.
+    /// Returns the refusal, if a registry answered with one.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
@@ -255,7 +255,7 @@ impl Error {
         }
     }
 
-    /// A document at `at` is no good.
+    /// Returns the error of an invalid document at `at`.
     pub(crate) fn document(at: &str, reason: ManifestError) -> Self {
         match reason {
             ManifestError::Unsupported(what) => Self::Unsupported {
@@ -286,7 +286,7 @@ impl Error {
 }
 
 impl Refusal {
-    /// The error that this refusal is.
+    /// Returns the error of this refusal.
     pub(crate) fn into_error(self) -> Error {
         let refusal = Box::new(self);
         // Docker Hub and others say 401 with DENIED, or 403 with UNAUTHORIZED; the status decides.
@@ -300,7 +300,7 @@ impl Refusal {
     }
 }
 
-/// The reference between quotation marks. Its field may come from anywhere, so it is redacted again.
+/// Returns the reference in quotation marks. The field may have been set by a caller, so it is redacted again.
 fn quoted(reference: &str) -> String {
     format!("\"{}\"", text(printable::redacted(reference)))
 }
@@ -324,7 +324,7 @@ fn redirect(from: Option<&str>) -> String {
         .unwrap_or_default()
 }
 
-/// Who gave an answer.
+/// Returns the name of the party that answered.
 fn who(refusal: &Refusal) -> &'static str {
     match refusal.redirected_from {
         Some(_) => "the host of a redirect",
@@ -340,7 +340,7 @@ fn list(platforms: &[Platform]) -> String {
     names.join(", ")
 }
 
-/// Says how many entries of an index were skipped, and why the first was.
+/// Returns how many entries of an index were skipped, and the reason for the first.
 fn skipped(unusable: &[PlatformError]) -> String {
     let Some(first) = unusable.first() else {
         return String::new();
@@ -350,7 +350,7 @@ fn skipped(unusable: &[PlatformError]) -> String {
     format!("; {count} {noun} skipped: {first}")
 }
 
-/// A digest mismatch at `at`.
+/// Returns the error of a digest mismatch at `at`.
 pub(crate) fn mismatch(at: &str, mismatch: Mismatch) -> Error {
     Error::Digest {
         at: at.to_owned(),
@@ -358,7 +358,7 @@ pub(crate) fn mismatch(at: &str, mismatch: Mismatch) -> Error {
     }
 }
 
-/// The caller pinned two things that cannot both be.
+/// Returns the error of a caller that pinned two different digests.
 pub(crate) fn conflicting_digests(reference: &Digest, expected: &Digest) -> Error {
     Error::Usage(format!(
         "the image reference is pinned to {reference}, but {expected} is expected; give one of them"

@@ -1,5 +1,5 @@
 //! The least rate at which bytes have to come. A byte now and then is progress for a time limit, and
-//! would hold whoever waits for a blob for as long as it pleases the server.
+//! would hold the reader of a blob for as long as the server likes.
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ impl Floor {
         self.since.get_or_insert(now);
     }
 
-    /// Nobody waits any more.
+    /// Stops the clock, because no reader waits any longer.
     pub(crate) fn stop(&mut self, now: Instant) {
         self.waited = self.waited_until(now);
         self.since = None;
@@ -86,7 +86,7 @@ mod tests {
     };
 
     /// Seconds after the start at which the floor gives up, if `bytes` come every `seconds` for an
-    /// hour, and nobody waits for `away` seconds after each of them.
+    /// hour, and no reader waits for `away` seconds after each of them.
     fn given_up(rate: MinRate, bytes: usize, seconds: u64, away: u64) -> Option<u64> {
         let start = Instant::now();
         let mut floor = Floor::new(rate);

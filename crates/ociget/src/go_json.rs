@@ -58,7 +58,7 @@ pub(crate) fn as_go_reads(text: &[u8], keys: Keys) -> Vec<u8> {
     out
 }
 
-/// The index behind the closing quotation mark of the string that starts at `start`.
+/// Returns the index after the closing quotation mark of the string that starts at `start`.
 fn end_of_string(text: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(byte) = text.get(at) {

@@ -44,7 +44,7 @@ pub(crate) struct Host {
     pub(crate) resolves: bool,
 }
 
-/// What a file says.
+/// Content of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
     /// In the order of the file.
@@ -166,7 +166,7 @@ impl Hosts {
             }
             Some(_) => return Err(damaged("server")),
         };
-        // A client certificate of the options is for the registry, which this is or stands for.
+        // A client certificate of the options is for the registry, which this host is or replaces.
         fields.client_of_options(options);
         endpoint.tls = fields.tls(dir, options);
         let applied = fields.apply(&mut endpoint);

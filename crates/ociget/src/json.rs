@@ -1,7 +1,7 @@
-//! JSON in which no object says the same thing twice.
+//! JSON whose objects have no key twice.
 //!
 //! Parsers differ in which of two equal keys they believe, so a document that has them can be one
-//! image to who checks it and another to who runs it. Ours refuses such a document.
+//! image to a checker and another to a runtime. This crate refuses such a document.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;

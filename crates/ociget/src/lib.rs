@@ -22,21 +22,21 @@
 //! ```
 //!
 //! # What it promises
-//! - **Verified.** A manifest is parsed from the very bytes that were hashed; a blob's stream
-//!   ends in a [`Verified`] digest or in an error, and never returns more bytes than its
-//!   descriptor allows. A tag is resolved once; all later requests use the digest.
-//! - **Bounded.** Documents have caps, waiting has limits, retries have a budget. A blob is
+//! - **Verified.** The client parses a manifest from the bytes that it hashed. The stream of a blob
+//!   ends in a [`Verified`] digest or in an error, and never returns more bytes than the
+//!   descriptor allows. The client resolves a tag once; all later requests use the digest.
+//! - **Bounded.** Documents and waiting times have limits, and retries have a budget. A blob is
 //!   never held in memory.
-//! - **Discreet.** Credentials go to the registry they are for and to the token server it names,
-//!   if its address is permitted; a redirect to another origin does not get them. No
+//! - **Discreet.** Credentials go to their registry, and to the token server that it names
+//!   if the address is permitted. A redirect to another origin does not get them. No
 //!   error, log line or `Debug` output shows a secret.
-//! - **Little.** It pulls. It does not push, decompress, unpack or cache, and it starts no programs
+//! - **Small.** It pulls. It does not push, decompress, unpack or cache, and it starts no programs
 //!   but the credential helpers that the configuration names.
 //!
 //! # Overview
-//! [`SourceSpec`] says where an image is, and a [`Request`] adds the digest that the caller expects;
-//! [`Source`] is that place; [`resolve`] finds the image
-//! for a [`Platform`]; [`BlobStream`] delivers its layers. [`Options`] configures the client, and
+//! [`SourceSpec`] names the place of an image, and a [`Request`] adds the digest that the caller expects.
+//! [`Source`] reads from that place, [`resolve`] finds the image for a [`Platform`], and [`BlobStream`]
+//! delivers its layers. [`Options`] configures the client, and
 //! [`Progress`] receives events. [`Error`] names the responsible party. If you store images by digest, call
 //! [`Source::identity`] first. It costs as much as resolving the tag, and often you need nothing more.
 //!
@@ -47,7 +47,7 @@
 //!   whatever its media type, and [`ArtifactManifest`] reads the manifest of any artifact, such as a Helm
 //!   chart. [`Descriptor::new`] describes a blob that another document names.
 //! - [`copy_to_layout`] copies an image, an index or an artifact to an OCI image layout.
-//! - [`Error::kind`] says what a caller can do about a failure.
+//! - [`Error::kind`] classifies failures by what a caller can do about them.
 //! - With the feature `stream`, [`BlobStream`] is a `futures` `Stream` and tokio's `AsyncRead`.
 //!
 //! [`printable`] makes text that others chose safe to print.

@@ -65,7 +65,7 @@ pub struct Index {
 pub struct IndexEntry {
     /// The manifest.
     pub descriptor: Descriptor,
-    /// What it runs on, where the index says so.
+    /// Its platform, if the index has one.
     pub platform: Option<Platform>,
     /// Why the platform that the index gives it is not one. Such an entry is not chosen, and does not
     /// cost the others.
@@ -190,7 +190,7 @@ impl Index {
         let (mut entries, mut others) = (Vec::new(), Vec::new());
         for (position, mut raw) in raw.manifests.unwrap_or_default().into_iter().enumerate() {
             if let Some(kind) = OtherKind::of(&raw) {
-                // A broken entry that nobody pulls does not cost the images their index.
+                // An invalid entry must not make the other images of the index unusable.
                 others.extend(
                     raw.any()
                         .ok()
@@ -311,7 +311,7 @@ pub(crate) fn strings(object: serde_json::Value) -> BTreeMap<String, String> {
     members.into_iter().filter_map(member).collect()
 }
 
-/// Settles what the document is, from what it says, what it was sent as, and which fields it has.
+/// Determines the type of the document from its own field, its `Content-Type`, and its other fields.
 /// All that say something have to say the same.
 fn media_type_of(
     raw: &RawManifest,

@@ -14,7 +14,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// What a descriptor or a `Content-Type` header says a document is.
+/// Media type of a document in a descriptor or a `Content-Type` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MediaType {
@@ -42,7 +42,7 @@ pub enum MediaType {
     Other,
 }
 
-/// Everything that may be asked for as a manifest. Registries convert, or say 404, when a client
+/// All media types of manifests, for `Accept`. Registries convert, or answer 404, if a client
 /// leaves one out.
 pub(crate) const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.image.manifest.v1+json, \

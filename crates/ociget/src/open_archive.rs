@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::regular_file;
 
-/// Whether somebody still waits for an archive. Cheap, and called often.
+/// Returns whether a reader still waits for an archive. Cheap, and called often.
 pub type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Opens archives.
@@ -93,9 +93,9 @@ pub trait Spool: Send {
     fn file(&mut self) -> io::Result<Arc<File>>;
 }
 
-/// The error of a reader that nobody waits for.
+/// Returns the error of an archive that is no longer needed.
 pub(crate) fn unwanted() -> io::Error {
-    io::Error::other("nobody waits for the archive any more")
+    io::Error::other("the archive is no longer needed")
 }
 
 /// Opens regular files, and refuses compressed ones.

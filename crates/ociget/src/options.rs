@@ -1,4 +1,4 @@
-//! What a caller may choose about the way to registries.
+//! Options of the client.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::proxy::Proxies;
 use crate::tls::ClientCertificate;
 
-/// How to talk to registries.
+/// Options of the client.
 ///
 /// ```
 /// let mut options = ociget::Options::default();
@@ -23,74 +23,72 @@ use crate::tls::ClientCertificate;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Asked when a registry wants credentials. The files of podman and docker by default.
+    /// Source of credentials, used when a registry requires some. Default: the files of podman and docker.
     pub credentials: Arc<dyn Credentials>,
-    /// Registries that are spoken to in clear, as `host` (any port) or `host:port`. None by default.
+    /// Registries to reach over plain HTTP, as `host` (any port) or `host:port`. Default: none.
     pub plain_http: Vec<String>,
-    /// Whether registries on loopback are spoken to in clear as well. They are by default.
+    /// Whether to reach registries on loopback over plain HTTP too. Default: true.
     pub plain_http_on_loopback: bool,
-    /// PEM files with certificate authorities that are trusted besides the system's. None by
-    /// default. They are read when the first https request needs them.
+    /// PEM files with certificate authorities to trust besides the system's. Default: none. The client
+    /// reads them for its first https request.
     pub ca_files: Vec<PathBuf>,
-    /// Shown to the registry itself, if it asks for a certificate; to no other host. None by
-    /// default.
+    /// Client certificate for the registry itself, if it requests one, and for no other host.
+    /// Default: none.
     pub client_certificate: Option<ClientCertificate>,
     /// Directory in containerd's layout, with `HOST/hosts.toml` for registries that have mirrors.
-    /// None by default.
+    /// Default: none.
     pub hosts_dir: Option<PathBuf>,
-    /// Token servers and other places that a registry may send us to although they are internal
-    /// (loopback, private) and it is not, as `host` or `host:port`. None by default.
+    /// Internal token servers and storage hosts (loopback, private) that an external registry may
+    /// refer the client to, as `host` or `host:port`. Default: none.
     pub allow_private_realms: Vec<String>,
-    /// Proxies that requests go through. Those of the environment by default.
+    /// Proxies for requests. Default: those of the environment.
     pub proxies: Proxies,
-    /// Number of times that one request is tried again after a failure that may pass. Default: 10.
-    /// The pauses between are 250 ms, doubling up to 15 s, and longer where a server asks for it.
+    /// Number of retries of one request after transient failures. Default: 10.
+    /// The pauses are 250 ms, doubling up to 15 s, and longer if a server requests it.
     pub retries: u32,
     /// Longest time from the first of several failures of one request to its last attempt, without the
-    /// pauses that a server asks for. Default: 35 s. Retrying ends with this or with
-    /// [`retries`](field@Self::retries), whichever comes first. With the defaults a registry that is
-    /// away for 30 s costs no pull.
+    /// pauses that a server requests. Default: 35 s. Retrying ends with this or with
+    /// [`retries`](field@Self::retries), whichever comes first. With the defaults a pull survives a registry
+    /// that does not respond for 30 s.
     pub retry_for: Duration,
-    /// Longest time for a connection to be made. 10 s by default.
+    /// Longest time to establish a connection. Default: 10 s.
     pub connect_timeout: Duration,
-    /// Longest time without a byte while one is waited for. 60 s by default. There is no limit
-    /// on the whole of a blob: a layer takes as long as it takes. A document (manifest, config,
-    /// token) has to be whole within five times this.
+    /// Longest time to wait for the next byte. Default: 60 s. There is no limit on the total time of a
+    /// blob. A document (manifest, config, token) must be complete within five times this.
     pub stall_timeout: Duration,
-    /// Least average rate at which a body has to come, in bytes per second; 0 for none. 1024 by
-    /// default. A body that comes more slowly counts as stalled. Only the time in which bytes are
-    /// waited for counts, pauses and new connections included.
+    /// Lowest average rate of a body in bytes per second; 0 for none. Default: 1024. A slower body counts
+    /// as stalled. Only the time spent waiting for bytes counts, pauses and new connections included.
     pub min_rate: u64,
-    /// Time over which [`min_rate`](field@Self::min_rate) is an average; not 0. 5 minutes by default.
+    /// Time over which [`min_rate`](field@Self::min_rate) is an average; not 0. Default: 5 minutes.
     pub min_rate_window: Duration,
-    /// Whether big blobs are fetched in several ranges at once. They are not by default.
+    /// Whether to fetch large blobs in several ranges concurrently. Default: off.
     pub ranges: Ranges,
-    /// Told what arrives and what is tried again. Nobody by default.
+    /// Callback for events, such as bytes that arrive and retries. Default: none.
     pub progress: Progress,
-    /// Opens the files of archives. By default they have to be regular files that are not compressed.
+    /// Opener of archive files. Default: one that accepts uncompressed regular files.
     pub archives: Arc<dyn OpenArchive>,
 }
 
-/// When several ranges of one blob are fetched at once, and how.
+/// Options for fetching one blob in several ranges concurrently.
 ///
-/// That helps where one connection is slower than the line, as with stores that hold each one back.
-/// Where one is fast it costs requests and gains nothing, and it takes memory: up to `parallel`
-/// times `bytes` of each open blob wait for their reader. So it is for who knows the store.
+/// It helps if one connection is slower than the line, because the storage limits each connection. Otherwise
+/// it costs requests and gains nothing. It takes memory: up to `parallel` times `bytes` of each open blob wait
+/// for their reader. Enable it only if you know the storage.
 ///
-/// It is done only with a registry that has said that it serves ranges; one that then does not is
-/// read as usual.
+/// The client uses ranges only with a registry that announces them. If the registry does not serve them after
+/// all, the client reads the blob as usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ranges {
-    /// How many at once; 0 and 1 switch it off, as it is by default.
+    /// Number of concurrent ranges; 0 and 1 switch it off. Default: off.
     pub parallel: u32,
-    /// Length of each, in bytes; not 0. 4 MiB by default.
+    /// Length of each range in bytes; not 0. Default: 4 MiB.
     pub bytes: u64,
-    /// Blobs of which fewer bytes are missing are fetched in one go. 64 MiB by default.
+    /// Missing bytes below which a blob is fetched in one request. Default: 64 MiB.
     pub above: u64,
 }
 
-/// How often, and for how long, one thing that is wanted is tried again.
+/// Number and duration of retries of one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     pub(crate) retries: u32,
@@ -133,7 +131,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Patience for one request.
+    /// Returns the retry budget of one request.
     pub(crate) fn budget(&self) -> Budget {
         Budget {
             retries: self.retries,
@@ -148,7 +146,7 @@ impl Options {
         }
     }
 
-    /// Whether `host` (with its port, where it has one) is named for plain http.
+    /// Returns whether `host`, with its port if it has one, is configured for plain HTTP.
     pub(crate) fn names_plain_http(&self, host: &str) -> bool {
         let without_port = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,

@@ -32,7 +32,7 @@ pub struct Platform {
 impl Platform {
     /// Linux on the architecture this program was built for.
     ///
-    /// Always Linux: images are asked for to be run in a guest, whatever runs the client.
+    /// Always Linux, because images run in a guest, whatever the client runs on.
     #[must_use]
     pub fn host() -> Self {
         Self::new("linux", std::env::consts::ARCH, None)
@@ -97,7 +97,7 @@ impl Platform {
     }
 
     /// Whether an image for `found` runs on this platform: the same system and architecture, and
-    /// a variant not above ours. Another architecture never does, also where a processor could
+    /// a variant not above this one. Another architecture never does, even if a processor could
     /// run it (386 on amd64, arm on arm64): the guest's agent and kernel are of one kind.
     #[must_use]
     pub fn accepts(&self, found: &Self) -> bool {
@@ -272,7 +272,7 @@ pub(crate) struct HalfPlatform {
 }
 
 impl HalfPlatform {
-    /// Whether an image that says this much may be one for `platform`.
+    /// Returns whether an image with these fields may be one for `platform`.
     pub(crate) fn allows(&self, platform: &Platform) -> bool {
         (self.os.is_empty() || self.os == platform.os)
             && (self.architecture.is_empty() || self.architecture == platform.architecture)

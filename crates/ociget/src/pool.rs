@@ -22,7 +22,7 @@ use crate::reach::{Names, Reach, RefusedAddress};
 use crate::target;
 use crate::tls;
 
-/// How long a connection that nobody uses is kept.
+/// How long an unused connection is kept.
 const IDLE_LIFE: Duration = Duration::from_secs(90);
 
 /// How connections of one pool are made.
@@ -61,7 +61,7 @@ impl Pools {
     }
 
     /// Whether the host of `url` has an internal address. Of a name that is known only from its
-    /// direct connections: whoever owns a name can have it stand for something else in each answer,
+    /// direct connections: the owner of a name can have it resolve to another address in each answer,
     /// so that nothing but an address that was connected to counts, and a proxy does not tell which
     /// that was.
     pub(crate) fn is_internal(&self, url: &Url) -> bool {
@@ -81,10 +81,10 @@ impl Pools {
         }
     }
 
-    /// Checks that a proxy may be asked for `url`, since it connects to whatever the name stands for.
+    /// Checks that a proxy may be used for `url`, since it connects to whatever the name resolves to.
     ///
     /// A name that does not resolve here is left to the proxy, which may be the only one that can,
-    /// unless it is a name of the own network. No connection of ours is bound to the answer: what the
+    /// unless it is a name of the own network. No connection of this client is bound to the answer: what the
     /// proxy then finds is the proxy's to guard.
     ///
     /// # Errors
@@ -112,7 +112,7 @@ impl Pools {
         match tokio::time::timeout(self.connect_timeout, looking).await {
             Ok(Ok(found)) => {
                 let found: Vec<SocketAddr> = found.collect();
-                // A proxy connects, and then no connection of ours shows what the name stands for.
+                // A proxy connects, so no connection of this client shows what the name resolves to.
                 self.names.note_looked_up(name, &found);
                 Some(found)
             }

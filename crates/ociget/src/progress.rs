@@ -1,4 +1,4 @@
-//! What a pull tells while it runs.
+//! Events of a running pull.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use crate::digest::Digest;
 
-/// Something that happened on the network. No event carries a secret.
+/// An event on the network. No event contains a secret.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// More of a blob arrived, for the first time: what is fetched again after a break and thrown
-    /// away is not told twice.
+    /// More bytes of a blob arrived. Bytes that the client fetches again after an interruption and discards
+    /// are not counted twice.
     Bytes {
-        /// Which blob.
+        /// Digest of the blob.
         digest: &'a Digest,
-        /// How many bytes more.
+        /// Number of new bytes.
         bytes: u64,
     },
-    /// A host answered, whatever it said. Until then a request may be silent for as long as
+    /// A host answered, with any status. Until then a request may be silent for as long as
     /// [`Options::stall_timeout`](crate::Options::stall_timeout).
     Answered {
         /// URL that answered, without query.
@@ -26,34 +26,33 @@ pub enum Event<'a> {
         /// HTTP status.
         status: u16,
     },
-    /// Something failed that may pass, and is tried again after a pause.
+    /// A request failed transiently, and the client retries it after a pause.
     Retry {
-        /// What was asked for, without query.
+        /// URL of the request, without query.
         url: &'a str,
-        /// Which retry this will be, counted from 1; it starts over once things went well for a
-        /// while.
+        /// Number of this retry, counted from 1. The count starts over after a time without failures.
         attempt: u32,
-        /// How long is waited before it.
+        /// Pause before it.
         pause: Duration,
-        /// What went wrong, for people.
+        /// The failure, for people.
         reason: &'a str,
     },
-    /// Something that is no error and should be changed.
+    /// A condition that is no error and should be changed.
     Warning {
-        /// What and how, for people.
+        /// The condition and the change, for people.
         text: &'a str,
     },
-    /// Something that helps to find out why a pull goes as it does, such as the words of a credential
+    /// Information that helps to explain the course of a pull, such as the output of a credential
     /// helper.
     Note {
-        /// What, for people.
+        /// The information, for people.
         text: &'a str,
     },
-    /// A host failed, and the client turns to the next one: a mirror, or the registry.
+    /// A host failed, and the client continues with the next one: a mirror, or the registry.
     NextHost {
         /// The host that failed.
         host: &'a str,
-        /// What went wrong, for people.
+        /// The failure, for people.
         reason: &'a str,
     },
 }

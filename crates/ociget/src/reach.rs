@@ -12,7 +12,7 @@ const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
 /// How many such names are remembered.
 const MAX_UNKNOWN: usize = 1024;
 
-/// What a name may stand for.
+/// Addresses that a name may resolve to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reach {
     /// Anything but a link-local address and a cloud's metadata service.

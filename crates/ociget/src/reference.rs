@@ -27,7 +27,7 @@ pub(crate) fn api_host_of(host: &str) -> &str {
 /// Which image, where: a registry, a repository there, and a tag or a digest.
 ///
 /// Parsing fills in what people leave out, by Docker's rules: no registry means `docker.io`, a
-/// name of one component *there* gets `library/` in front, neither tag nor digest means `latest`.
+/// name of one component *there* gets the prefix `library/`, neither tag nor digest means `latest`.
 /// Printing gives the long form, which parses to the same reference again.
 ///
 /// ```

@@ -1,11 +1,11 @@
-//! An answer that is not what was asked for: whose it is, in which words, and what to do about it.
+//! Answers that refuse a request: from which host, in which words, and with which advice.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::printable::text;
 
-/// What a registry, its storage or its token server answered instead of what was asked for.
+/// Answer of a registry, its storage or its token server that refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -35,7 +35,7 @@ pub struct Refusal {
     pub(crate) needs_tls: Option<NeedsTls>,
 }
 
-/// Who was told whose credentials, for a refusal.
+/// Sender of a request and its credentials, for a refusal.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sender {
     /// Whose credentials were sent, or why none were; empty if that played no part.
@@ -72,7 +72,7 @@ impl Refusal {
             }
             None => {}
         }
-        // The host behind a redirect got no credentials, so they are not to blame.
+        // The target of a redirect got no credentials, so they are not the cause.
         if self.redirected_from.is_some() && !self.is_authenticated {
             return match self.status {
                 401 | 403 => {

@@ -9,20 +9,20 @@ use crate::manifest::{Descriptor, ImageManifest, Index, IndexEntry, Manifest};
 use crate::platform::{Platform, PlatformError};
 use crate::source::{Document, Source};
 
-/// How deep indexes may nest.
+/// Largest depth of nested indexes.
 const MAX_DEPTH: u32 = 4;
-/// How many manifests are fetched at most in search of one image.
+/// Largest number of manifests that are fetched in search of one image.
 const MAX_FETCHES: u32 = 32;
 
-/// One image, resolved: everything but the layers' bytes.
+/// A resolved image, without the bytes of its layers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Image {
-    /// What the user named, or what the tag stood for: the digest of a manifest or of an index.
+    /// Digest that the user named or the tag resolved to: that of a manifest or of an index.
     pub identity: Verified<Digest>,
-    /// The digest of the manifest chosen; the same as `identity` unless that is an index.
+    /// Digest of the selected manifest; the same as `identity` unless that is an index.
     pub manifest: Verified<Digest>,
-    /// What the image runs on.
+    /// Platform of the image.
     pub platform: Platform,
     /// The digest of the config.
     pub config_digest: Verified<Digest>,
@@ -38,21 +38,21 @@ pub struct Image {
 pub struct Layer {
     /// The blob, for [`Source::blob`].
     pub descriptor: Descriptor,
-    /// What its tar hashes to, unpacked.
+    /// Digest of its uncompressed tar.
     pub diff_id: DiffId,
 }
 
 /// Resolves the image of `source` for `platform`.
 ///
-/// With `expected`, that manifest or index is asked for, and a tag is not looked at. Without,
-/// the tag is resolved, once. From there on everything goes by digest. Every document that the source
-/// returns is compared with the digest that it was requested by.
+/// With `expected`, it requests that manifest or index, and ignores a tag. Otherwise it resolves the tag once.
+/// All further requests are by digest. It compares every document with the digest that was requested.
 ///
 /// # Errors
-/// [`Error::Usage`] if the source was made with another digest than `expected`.
-/// [`Error::Digest`] if the source returns another document than the one requested.
-/// [`Error::Platform`] if there is no image for the platform, also where the source holds a
-/// single image; the error lists what there is. Any other [`Error`] as its variants say.
+/// - [`Error::Usage`] if the source was made with another digest than `expected`
+/// - [`Error::Digest`] if the source returns another document than the requested one
+/// - [`Error::Platform`] if there is no image for the platform, even if the source holds a single image; the error
+///   lists the available ones
+/// - any other [`Error`] under the conditions of its variants
 pub async fn resolve(
     source: &dyn Source,
     expected: Option<&Digest>,
@@ -61,15 +61,14 @@ pub async fn resolve(
     resolve_platform(source, expected, platform, false).await
 }
 
-/// Resolves as [`resolve`] does, but takes the caller's word for `platform` where an index and the
-/// config that it leads to name different ones.
+/// Resolves as [`resolve`] does, and insists on `platform` if an index and the config of its entry name different
+/// platforms.
 ///
-/// Tools have written such indexes. The entry of the index that fits is taken, whatever its config
-/// says, and a warning is logged. A source that holds a single image, and no index, still has to hold
-/// one for `platform`.
+/// Some tools have written such indexes. It selects the matching entry of the index regardless of its config, and
+/// logs a warning. A source that holds a single image without an index must still hold one for `platform`.
 ///
 /// # Errors
-/// As [`resolve`], but for the two that do not agree.
+/// As [`resolve`], without the error about the two platforms.
 pub async fn resolve_insisting(
     source: &dyn Source,
     expected: Option<&Digest>,
@@ -271,8 +270,8 @@ async fn fetch_config(
     Ok((proof, config))
 }
 
-/// What the image runs on, by its config and by the index, which have to agree; if neither says, by
-/// the caller, because there is no other image to mean.
+/// Returns the platform of the image. Config and index must agree. If neither has one, it is that of the caller,
+/// because there is no other image.
 fn settle_platform(
     found: &Found,
     config: &ImageConfig,

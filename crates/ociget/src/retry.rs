@@ -30,7 +30,7 @@ const MAX_ERROR_BODY: usize = 64 << 10;
 pub(crate) struct Retry {
     budget: Budget,
     used: u32,
-    /// When the failures began, and how much of the time since then a server has asked for.
+    /// When the failures began, and the part of the time since then that servers requested.
     since: Option<Instant>,
     granted: Duration,
     progress: Progress,
@@ -64,8 +64,8 @@ impl Retry {
         self.granted = Duration::ZERO;
     }
 
-    /// Waits before the next attempt at `url`; `false` if there is to be none. `asked` is the least
-    /// time that the server wants us to wait.
+    /// Waits before the next attempt at `url`. Returns `false` if there is to be none. `asked` is the shortest
+    /// pause that the server requests.
     pub(crate) async fn pause(&mut self, asked: Option<Duration>, url: &str, reason: &str) -> bool {
         if self.used >= self.budget.retries
             || asked.is_some_and(|asked| asked > LONGEST_RETRY_AFTER)
@@ -79,7 +79,7 @@ impl Retry {
         if left.is_zero() {
             return false;
         }
-        // A server's advice is the least; who follows it alone hammers a server that always says 1 s.
+        // The server's advice is a minimum: following it alone would hammer a server that always requests 1 s.
         let own = jittered(own_pause(self.used)).min(left);
         let pause = asked.map_or(own, |asked| asked.max(own));
         self.granted = self.granted.saturating_add(asked.unwrap_or_default());
@@ -146,7 +146,7 @@ pub(crate) async fn read(
     }
 }
 
-/// The error that an answer other than 200 is, with the words of whoever sent it.
+/// Returns the error of an answer other than 200, with the text of its sender.
 pub(crate) async fn refuse(mut answer: Answer, sender: Sender) -> Error {
     let status = answer.status().as_u16();
     // The body is a courtesy. If it does not come, the status alone has to do.
@@ -181,7 +181,7 @@ fn own_pause(used: u32) -> Duration {
 
 /// Between half of the pause and all of it, so that a fleet does not come back in step.
 fn jittered(pause: Duration) -> Duration {
-    // Every RandomState is seeded anew; as a source of jitter that is random enough.
+    // Every RandomState has a new seed, which is random enough for jitter.
     let random = RandomState::new().hash_one(0u8) % 1024;
     let half = pause / 2;
     half + half.saturating_mul(u32::try_from(random).unwrap_or(0)) / 1024

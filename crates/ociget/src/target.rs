@@ -143,7 +143,7 @@ pub(crate) fn is_local_name(name: &str) -> bool {
     !name.contains('.') || LOCAL_ENDINGS.iter().any(has_ending)
 }
 
-/// A literal address that is internal, or a name that always stands for one.
+/// A literal address that is internal, or a name that always resolves to one.
 fn is_internal(url: &Url) -> bool {
     match host(url) {
         Some(Host::Name(name)) => is_localhost(&name),

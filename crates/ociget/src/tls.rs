@@ -1,4 +1,4 @@
-//! Whom a connection trusts, and who it says we are: certificate authorities and client
+//! Trust and identity of connections: certificate authorities and client
 //! certificates, in PEM files.
 
 mod verify;
@@ -23,7 +23,7 @@ const MAX_CERTIFICATES: u64 = 16 << 20;
 /// Most bytes of a file with a key, which may hold the certificates as well.
 const MAX_KEY: u64 = 16 << 20;
 
-/// A certificate that tells a server who we are, and its key.
+/// A client certificate with its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ClientCertificate {
@@ -146,7 +146,7 @@ fn unusable(file: &Path, wanted: &str, error: pem::Error) -> Error {
             path: file.to_owned(),
             source,
         },
-        // Only the kind of damage is told: what the file holds may be a key.
+        // Report only the kind of damage, because the file may hold a key.
         _ => Error::Credentials {
             origin: file.display().to_string(),
             reason: format!("it does not hold {wanted} in PEM form"),

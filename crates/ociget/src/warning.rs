@@ -1,4 +1,4 @@
-//! `Warning` (RFC 7234, 5.5): what a registry wants its users to know.
+//! `Warning` (RFC 7234, 5.5): messages of a registry to its users.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! The words in the body of an answer that is not what was asked for: JSON, XML, plain text or HTML.
+//! The text in the body of an answer that refuses a request: JSON, XML, plain text or HTML.
 
 use crate::printable;
 

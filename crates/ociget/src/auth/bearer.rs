@@ -1,4 +1,4 @@
-//! Bearer tokens: asked for at the realm that a challenge names, kept until they expire.
+//! Bearer tokens: requested from the realm that a challenge names, and kept until they expire.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -45,8 +45,8 @@ pub(crate) struct Token {
 impl TokenServer {
     /// From a challenge of the registry `home`.
     ///
-    /// `wanted` is the scope we know that we need; it is asked for where the challenge names
-    /// none. What `self` asked for before is asked for again with it.
+    /// `wanted` is the scope that the client needs, which it requests if the challenge names
+    /// none. The scopes that `self` requested before are requested again with it.
     pub(crate) fn from_challenge(
         challenge: &Challenge,
         home: &Endpoint,
@@ -208,8 +208,8 @@ fn parse_token(body: &[u8], asked: Instant) -> Option<Token> {
     let life = life.map_or(Duration::from_secs(DEFAULT_LIFE), |life| {
         Duration::from_secs_f64(life.min(86_400.0))
     });
-    // A token server that hands out kept ones says since when. A clock that is off, theirs or
-    // ours, must not make a token immortal or dead at once.
+    // A token server that returns cached tokens names their time of issue. A wrong clock, on either
+    // side, must not make a token valid forever or expired at once.
     let age = text(body.issued_at)
         .and_then(|text| clock::rfc3339(&text))
         .and_then(|issued| SystemTime::now().duration_since(issued).ok())

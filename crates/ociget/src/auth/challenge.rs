@@ -1,4 +1,4 @@
-//! `WWW-Authenticate`: what a registry wants to hear from us.
+//! `WWW-Authenticate`: the credentials that a registry requires.
 //!
 //! A header holds one or several challenges, a response one or several headers; commas separate
 //! both challenges and parameters, and stand inside quoted values as well (RFC 9110, 11.6.1).

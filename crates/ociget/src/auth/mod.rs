@@ -1,6 +1,6 @@
 //! What to say to one registry about one repository.
 //!
-//! Registries are asked first without credentials: some answer a proactive Basic with 400, and
+//! The first request to a registry has no credentials: some answer a proactive Basic with 400, and
 //! only the challenge tells which way it goes. Once that is known, every request carries the
 //! answer, and a 401 gets one new one.
 
@@ -131,7 +131,7 @@ impl Authorizer {
             if let Secret::Registry(token) = &login.secret {
                 return Ok(state.change(bearer::header(token)));
             }
-            // Where the scope did not suffice, the old one is asked for together with the new.
+            // If the scope did not suffice, request the old one together with the new.
             let before = state.renewal.as_ref().map(|(server, _)| server);
             let scope = format!("repository:{}:pull", self.repository);
             let server = TokenServer::from_challenge(challenge, &self.home, &scope, before)?;
@@ -193,7 +193,7 @@ impl State {
     }
 }
 
-/// Whether a 401 says that a token is good, but not for this.
+/// Returns whether a 401 means that a token is valid, but not for this request.
 pub(crate) fn wants_more_scope(headers: &HeaderMap) -> bool {
     challenges(headers)
         .iter()

@@ -9,7 +9,7 @@ use crate::future::BoxFuture;
 ///
 /// An implementation delivers bytes; [`BlobStream`](crate::BlobStream) counts and hashes them.
 pub trait BlobBody: Send {
-    /// The next bytes, `None` at the end. Dropping the future loses none: the next call goes on
+    /// Returns the next bytes, `None` at the end. Dropping the future loses none: the next call goes on
     /// where this one was.
     fn chunk(&mut self) -> BoxFuture<'_, Result<Option<Bytes>, Error>>;
 }

@@ -53,7 +53,7 @@ impl Stream for BlobStream {
 }
 
 /// The end of the file means that the blob is verified. A reader that stops before it, as
-/// `AsyncReadExt::read_exact` does, has bytes that nobody verified.
+/// `AsyncReadExt::read_exact` does, has bytes that are not verified.
 ///
 /// An [`Error`] is the source of the I/O error, whose kind is `InvalidData` if the content is wrong.
 impl AsyncRead for BlobStream {

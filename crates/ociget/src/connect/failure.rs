@@ -32,7 +32,7 @@ pub(crate) struct ProxyFailure {
     pub(crate) reason: String,
     /// Whether it would do the same again.
     pub(crate) is_final: bool,
-    /// Whether it refused our login, or wants one.
+    /// Whether it rejected the login, or requires one.
     pub(crate) is_of_login: bool,
 }
 

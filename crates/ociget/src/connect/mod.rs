@@ -5,7 +5,7 @@
 //!   name of the proxy ─► any address ─► TCP ─► [TLS] ─► CONNECT or SOCKS ─► [TLS] ─► requests
 //! ```
 //!
-//! Every failure says at which of these steps it happened, and whether the same again may work.
+//! Every failure names its step, and whether a retry may succeed.
 
 pub(crate) mod failure;
 pub(crate) mod resolver;

@@ -11,7 +11,7 @@ use tower_service::Service;
 use crate::connect::failure::{ConnectError, Unresolved};
 use crate::reach::{Names, Reach};
 
-/// Name resolution that never yields a link-local address, behind which clouds keep the
+/// Name resolution that never yields a link-local address, at which clouds serve the
 /// credentials of the machine (169.254.169.254), and where it matters no internal one either.
 /// The addresses that were checked are those that are connected to.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ const PASSWORD: u8 = 2;
 const NONE_FITS: u8 = 0xff;
 const CONNECT: u8 = 1;
 
-/// What the proxy is asked to connect to.
+/// Address that the proxy connects to.
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
     Address(IpAddr),

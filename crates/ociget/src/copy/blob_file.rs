@@ -30,12 +30,12 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(600);
 pub(super) enum Fetched {
     /// The layout had it.
     Kept,
-    /// The source sent so many bytes.
+    /// The source sent this number of bytes.
     Bytes(u64),
 }
 
-/// The file of a blob that is not whole. It is locked while this lives, and stays behind if the copy
-/// breaks off, so that another one goes on from there.
+/// The file of an incomplete blob. It is locked while this value lives, and stays if the copy
+/// breaks off, so that another one resumes there.
 #[derive(Clone, Debug)]
 pub(super) struct BlobFile(Arc<Inner>);
 
@@ -268,7 +268,7 @@ impl BlobFile {
         &self,
         work: impl FnOnce(&Inner) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        // The file stays locked until the work is done, also if nobody waits for it any longer.
+        // The file stays locked until the work is done, even if the caller no longer waits for it.
         let inner = Arc::clone(&self.0);
         blocking(move || {
             work(&inner).map_err(|source| Error::Write {
@@ -283,7 +283,7 @@ impl BlobFile {
 /// What became of an attempt to lock an unfinished blob.
 enum Claim {
     Ours(BlobFile),
-    /// Another copy is at it, and has so many bytes.
+    /// Another copy is writing it, and has this number of bytes.
     Theirs(u64),
     /// It was finished or discarded in between.
     Gone,

@@ -305,7 +305,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Opens a regular file that is not a symlink.
 fn open_regular(dir: &OwnedFd, name: &str) -> io::Result<File> {
-    // Opening a fifo waits for a writer unless told otherwise.
+    // Opening a fifo without this flag waits for a writer.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?);
     regular_file::is_regular(&file.metadata()?)?;

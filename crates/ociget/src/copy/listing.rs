@@ -28,7 +28,7 @@ pub(super) fn entry(
 
 /// `index.json` with `entry`; `None` if it has it. A new one if there is none.
 ///
-/// Two names may stand for one digest, in two entries. One name stands for one.
+/// Two names may have the same digest, in two entries. One name has one digest.
 ///
 /// # Errors
 /// Returns [`ManifestError`] if `before` is not an index.

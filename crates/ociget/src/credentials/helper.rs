@@ -30,7 +30,7 @@ const MAX_NOTES: usize = 20;
 const SHORTEST_SECRET: usize = 5;
 /// How long the end of its stderr is waited for.
 const LAST_WORDS: Duration = Duration::from_millis(500);
-/// What helpers call themselves who hold an identity token and no password.
+/// User name of helpers for an identity token that has no password.
 const TOKEN_USER: &str = "<token>";
 
 /// What the helper `name` has for `registry`.
@@ -150,7 +150,7 @@ async fn ask(program: &str, registry: &str, said: Said) -> Result<Secret, String
         _ => format!("cannot be started: {error}"),
     })?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A helper that does not care what it is asked may be gone already.
+        // A helper that ignores its input may have exited already.
         drop(stdin.write_all(server(registry).as_bytes()).await);
     }
     let said_stdout = Arc::clone(&said.stdout);
@@ -176,7 +176,7 @@ async fn ask(program: &str, registry: &str, said: Said) -> Result<Secret, String
     // A program that it has started may hold its stderr open.
     let _ = tokio::time::timeout(LAST_WORDS, listening.join_next()).await;
     if !status.success() {
-        // These words are the protocol's; anything else that it says may be a secret.
+        // These words belong to the protocol; any other output may be a secret.
         let none = printed
             .to_ascii_lowercase()
             .starts_with(b"credentials not found");

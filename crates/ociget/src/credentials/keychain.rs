@@ -21,7 +21,7 @@ const MAX_FILE: u64 = 4 << 20;
 
 /// The configuration files of podman, skopeo and docker, in the order in which those look.
 ///
-/// Files are read when a registry asks for credentials, not before, and each time anew: a login
+/// It reads files when a registry requires credentials, not before, and reads them again each time: a login
 /// in another terminal counts at once. In each, a helper for the very registry (`credHelpers`)
 /// counts before an entry of `auths`, and that before the helper for everything (`credsStore`).
 /// A helper that is missing or fails is no error: the pull goes on anonymously, and the log and a

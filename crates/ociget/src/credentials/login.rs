@@ -1,11 +1,11 @@
-//! A login: what one says to a registry, and where one has it from.
+//! Logins: credentials with their origin.
 
 use std::fmt;
 
 use crate::printable::text;
 use crate::refusal::Sender;
 
-/// What one says to a registry, and where it comes from. The secret shows in no output.
+/// Credentials for a registry, with their origin. No output shows the secret.
 #[derive(Clone)]
 pub struct Login {
     pub(crate) secret: Secret,
@@ -53,7 +53,7 @@ impl Login {
         Self::new(Secret::Password { user, password }, origin.into())
     }
 
-    /// Returns what a refusal says of who sent the request.
+    /// Returns how a refusal describes the sender of the request.
     pub(crate) fn sender(&self) -> Sender {
         Sender {
             credentials: self.to_string(),
@@ -61,7 +61,7 @@ impl Login {
         }
     }
 
-    /// A finished bearer token, which is sent to the registry as it is. No token server is asked.
+    /// Returns a login with a bearer token, which the client sends to the registry without a request to a token server.
     ///
     /// It is sent to the registry that asks for a login, when that registry offers `Bearer`. `origin` names
     /// where the token comes from, for error messages.
@@ -75,7 +75,7 @@ impl Login {
         Self::new(Secret::Identity(token.into()), origin.into())
     }
 
-    /// Nobody. `reason` tells people why.
+    /// Returns a login without credentials. `reason` explains to people why there are none.
     pub fn anonymous(reason: impl Into<String>) -> Self {
         Self::new(Secret::None, reason.into())
     }

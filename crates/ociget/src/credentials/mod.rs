@@ -12,12 +12,12 @@ use crate::credentials::login::Login;
 use crate::error::Error;
 use crate::future::BoxFuture;
 
-/// Where credentials come from. Asked when a registry wants some, once for each repository.
+/// Source of credentials. The client calls it when a registry requires some, once for each repository.
 pub trait Credentials: Send + Sync + fmt::Debug {
     /// What to say to `registry` (as in [`Reference::registry`](crate::Reference::registry),
     /// so Docker Hub is `docker.io`) about `repository`.
     ///
-    /// Having none is not an error: it is a [`Login::anonymous`] that says where one looked.
+    /// Without credentials it returns a [`Login::anonymous`] that names the places where it looked, and no error.
     fn login<'a>(
         &'a self,
         registry: &'a str,

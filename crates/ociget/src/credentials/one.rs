@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::reference::registry_of;
 
-/// One login for one registry. Other registries, mirrors among them, are asked anonymously.
+/// One login for one registry. Requests to other registries, mirrors included, are anonymous.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -118,7 +118,7 @@ impl Fields {
         }
     }
 
-    /// Whether the host may be asked for something; without a list it may be for everything.
+    /// Returns whether the host has a capability; without a list it has all.
     pub(crate) fn may(&self, what: &str) -> bool {
         let listed = self.capabilities.as_ref();
         listed.is_none_or(|list| list.iter().any(|word| word == what))

@@ -1,4 +1,4 @@
-//! Descriptors: what a document says about a blob or another document.
+//! Descriptors: references from one document to a blob or another document.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::media_type::MediaType;
 /// Sizes are signed 64-bit numbers in every other implementation.
 pub(crate) const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
 
-/// What a manifest says about a blob or another manifest.
+/// Reference of a manifest to a blob or another manifest.
 ///
 /// ```
 /// use ociget::{Descriptor, Digest, MediaType};
@@ -26,7 +26,7 @@ pub(crate) const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
 #[non_exhaustive]
 pub struct Descriptor {
     /// What it is. [`MediaType::Other`] for everything that is not a part of an image;
-    /// [`media_type_name`](Self::media_type_name) then says what.
+    /// [`media_type_name`](Self::media_type_name) then returns its name.
     pub media_type: MediaType,
     /// What its bytes hash to.
     pub digest: Digest,
@@ -129,7 +129,7 @@ impl RawDescriptor {
             .parse()
             .map_err(|reason| ManifestError::Digest { field, reason })?;
         let mut descriptor = Descriptor::new(self.media_type, digest, self.size);
-        // Of others they are an invitation to places that nobody needs to see.
+        // In other blobs they could only lead the client to hosts that it has no reason to contact.
         if descriptor.media_type.is_foreign() {
             descriptor.urls = self.urls;
         }

@@ -3,7 +3,7 @@
 /// What stands in the place of a secret.
 const HIDDEN: &str = "***";
 
-/// Schemes that may stay in front of a hidden user name. Any other word there may be part of a secret.
+/// Schemes that may stay before a hidden user name. Any other word there may be part of a secret.
 const SCHEMES: [&str; 6] = [
     "docker://",
     "https://",

@@ -1,4 +1,4 @@
-//! Which proxy a request goes through, if any.
+//! Selection of the proxy of a request, if any.
 
 mod bypass;
 
@@ -35,7 +35,7 @@ struct Routes {
     http: Option<Arc<Proxy>>,
     https: Option<Arc<Proxy>>,
     bypass: Bypass,
-    /// Whether loopback is reached directly whatever the list says. The environment's proxies are
+    /// Whether loopback is reached directly, regardless of the list. The environment's proxies are
     /// usually on another machine, which has a loopback of its own.
     spares_loopback: bool,
 }
@@ -218,7 +218,7 @@ impl Proxy {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The header that says who we are, if anybody.
+    /// The header with the credentials, if there are any.
     pub(crate) fn authorization(&self) -> Option<HeaderValue> {
         let (user, password) = self.login.as_ref()?;
         let text = STANDARD.encode(format!("{user}:{password}"));

@@ -23,7 +23,7 @@ pub(crate) struct Archive {
     transport: &'static str,
     opener: Arc<dyn OpenArchive>,
     opened: Arc<OnceCell<Opened>>,
-    /// While somebody has it, the archive is wanted.
+    /// While it is alive, the archive is still needed.
     alive: Arc<()>,
 }
 
@@ -100,7 +100,7 @@ impl Archive {
     }
 
     /// The member `name` that every archive of this kind has. Without it the archive is of another
-    /// kind, and the error says which.
+    /// kind, and the error names it.
     pub(crate) async fn landmark(&self, name: &str) -> Result<Section, Error> {
         if let Some(section) = self.find(name).await? {
             return Ok(section);
@@ -122,7 +122,7 @@ impl Archive {
         }
     }
 
-    /// Reads an archive that comes once to its end, and says what is wrong with the rest.
+    /// Reads an archive that comes once to its end, and reports damage in the rest.
     pub(crate) async fn finish(&self) -> Result<(), Error> {
         match self.opened.get() {
             Some(Opened::Arriving(archive)) => {

@@ -3,7 +3,7 @@
 //! Tools that keep blobs in a store of their own write image layouts of symlinks. They are followed
 //! as long as they stay below the directory: each name is opened relative to the one before, without
 //! following, and the target of a symlink is resolved by the same steps. `..` goes back to a
-//! directory that is open already, so that nobody who renames directories meanwhile can lead out.
+//! directory that is open already, so that a process that renames directories meanwhile cannot lead it out.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

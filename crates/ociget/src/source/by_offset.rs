@@ -12,7 +12,7 @@ pub(crate) trait ByOffset {
     /// The length of the archive, or the largest number where only reading would show it.
     fn end(&self) -> u64;
 
-    /// Whether somebody still waits for the archive.
+    /// Whether a reader still waits for the archive.
     fn is_wanted(&self) -> bool;
 
     /// Fills all of `buffer`.

@@ -2,7 +2,7 @@
 //!
 //! Such an archive has no manifest in a registry's sense, so one is made: the config by its hash,
 //! each layer under the digest that vouches for it. A plain tar is its DiffID of the config. A
-//! compressed layer in `blobs/sha256/<hex>` is what its name says. The names of other compressed layers
+//! compressed layer in `blobs/sha256/<hex>` is what its name promises. The names of other compressed layers
 //! mean something else with each tool (crane, jib, kaniko and ko have the digest, rules_docker an
 //! id), so those are hashed when the manifest is made, and the DiffID vouches for what is in them. All
 //! of it is verified as it is read, and the config by its name, so that the digest of the manifest
@@ -236,7 +236,7 @@ impl DockerArchiveSource {
             .ok_or_else(|| self.absent(tag, &names(entries)))
     }
 
-    /// The config's member, its digest, and what it says.
+    /// The member of the config, its digest, and its content.
     async fn config(&self, name: &str) -> Result<(String, Digest, ImageConfig), Error> {
         let name = self.member(name)?;
         let section = self.archive.section(&name).await?;

@@ -1,4 +1,4 @@
-//! What a file or directory is, for the message to a user who named it under the wrong transport.
+//! The kind of a file or directory, for messages about a path with the wrong transport.
 
 use std::fs::File;
 use std::path::Path;
@@ -73,7 +73,7 @@ impl Kind {
         !matches!(self, Self::OtherDirectory | Self::Other)
     }
 
-    /// Text that says what to write for `path`.
+    /// Returns advice on what to write for `path`.
     pub(crate) fn advice(self, path: &Path) -> String {
         let path = printable::path(path);
         match (self, self.transport()) {

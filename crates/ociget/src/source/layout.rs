@@ -89,7 +89,7 @@ impl LayoutSource {
         Self { place, ..self }
     }
 
-    /// Keeps to the image with this digest, whatever the tag says.
+    /// Selects the image with this digest, regardless of the tag.
     pub(crate) fn pinned(self, pin: Option<Digest>) -> Self {
         Self { pin, ..self }
     }
@@ -106,7 +106,7 @@ impl LayoutSource {
         let mut entries = listing.index.entries.iter();
         match entries.find(|entry| entry.descriptor.digest == *digest) {
             Some(entry) => self.read_manifest(&entry.descriptor).await,
-            // Not at the top: perhaps one of an index's. The blob says.
+            // Not at the top level, so perhaps an entry of an index. The blob has the answer.
             None => self.unnamed_root(digest, &listing).await,
         }
     }
@@ -148,7 +148,7 @@ impl LayoutSource {
         Document::verified(self.shown(path), digest.clone(), bytes, None)
     }
 
-    /// `index.json`, of a layout that says it is one.
+    /// Reads `index.json` of a directory that declares itself a layout.
     async fn listing(&self) -> Result<Listing, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -175,7 +175,7 @@ impl LayoutSource {
         }
     }
 
-    /// The file that every layout has. Where it is missing, the error says what is there instead.
+    /// Reads the file that every layout has. If it is missing, the error describes the directory.
     async fn marker(&self) -> Result<Section, Error> {
         let dir = match &self.place {
             Place::Archive(archive) => return archive.landmark(MARKER).await,

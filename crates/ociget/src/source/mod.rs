@@ -39,7 +39,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// Returns [`Error::Usage`] if the source was made with another digest than `expected`, and any
-    /// other [`Error`] as its variants say.
+    /// other [`Error`] under the conditions of its variants.
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>>;
 
     /// Returns the digest that the tag resolves to, that is, the digest of the document that
@@ -47,7 +47,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// needs no further request.
     ///
     /// The source resolves the tag once, in the cheapest way, and `root` then returns the document
-    /// with that digest. Returns `None` if only the document itself would tell.
+    /// with that digest. Returns `None` if only the document itself has it.
     fn identity(&self) -> BoxFuture<'_, Result<Option<Digest>, Error>> {
         Box::pin(async { Ok(None) })
     }
@@ -62,7 +62,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// Opens a config or layer of which the caller already has the first bytes.
     ///
     /// The stream begins after `prefix`, or at the start of the blob if the source cannot do that:
-    /// [`BlobStream::received`] says where. The default implementation begins at the start.
+    /// [`BlobStream::received`] returns the position. The default implementation begins at the start.
     ///
     /// # Errors
     /// As [`blob`](Self::blob).
@@ -75,17 +75,17 @@ pub trait Source: Send + Sync + fmt::Debug {
         self.blob(descriptor)
     }
 
-    /// Says which blobs the caller is going to open from now on, `needed`, and which of them first and
-    /// only once, without waiting for another one: `once`.
+    /// Announces the blobs that the caller will open from now on, `needed`, and the one among them that it opens
+    /// first, only once and without waiting for another, `once`.
     ///
-    /// A source that reads something once, such as an archive from a pipe, keeps only what is needed
+    /// A source that can be read only once, such as an archive from a pipe, keeps only what is needed
     /// later. The default implementation does nothing, because every blob can be opened at any time.
     fn announce<'a>(&'a self, needed: &'a [Digest], once: Option<&'a Digest>) -> BoxFuture<'a, ()> {
         let _ = (needed, once);
         Box::pin(async {})
     }
 
-    /// Ends the use of a source: checks what was not read of something that is read once. The default
+    /// Ends the use of a source that can be read only once, and checks the part that was not read. The default
     /// implementation does nothing.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ pub trait Source: Send + Sync + fmt::Debug {
     }
 }
 
-/// A manifest or index: bytes that hash to their digest.
+/// A manifest or index whose bytes match its digest.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Document {
@@ -105,7 +105,7 @@ pub struct Document {
     pub bytes: Bytes,
     /// The media type that the source declared; `None` if it declared none.
     pub content_type: Option<String>,
-    /// Where the document came from, for messages.
+    /// Origin of the document, for messages.
     pub at: String,
     /// The identity of the image if that is not the digest of this document: a root file system in
     /// a tar file is identified by the digest of the tar.
@@ -134,7 +134,7 @@ impl Document {
     }
 }
 
-/// Proves that a document has the expected digest.
+/// Returns the proof that a document has the expected digest.
 fn verify(at: &str, digest: Digest, bytes: &[u8]) -> Result<Verified<Digest>, Error> {
     let mut verifier = Verifier::new(digest);
     verifier.update(bytes);

@@ -45,7 +45,7 @@ struct Shared {
     origin: Arc<Endpoint>,
     /// Mirrors, then the registry; known once the first request needs them.
     places: OnceCell<Arc<[Place]>>,
-    /// What the tag stood for when it was asked for.
+    /// Digest that the tag resolved to when it was requested.
     identity: OnceCell<Option<Digest>>,
 }
 
@@ -75,7 +75,7 @@ impl RegistrySource {
         self.shared.tag()
     }
 
-    /// The places that are asked: mirrors, then the registry.
+    /// The places to request from: mirrors, then the registry.
     async fn places(&self) -> Result<Arc<[Place]>, Error> {
         self.shared.places().await.cloned()
     }
@@ -106,7 +106,7 @@ impl RegistrySource {
         let tag = self.shared.tag()?;
         if let Some(digest) = self.shared.identify().await? {
             match self.shared.by_digest(&digest).await {
-                // The tag has moved and what it stood for is gone, or there is no asking by digest.
+                // The tag has moved and its old target was deleted, or the place has no requests by digest.
                 Err(Error::NotFound(_)) => {}
                 outcome => return outcome,
             }
@@ -175,7 +175,7 @@ impl RegistrySource {
         }
     }
 
-    /// A layer that its owner does not let the registry at `at` keep: from where the manifest says.
+    /// Opens a layer that its owner does not allow the registry at `at` to store, from the URLs of the manifest.
     async fn open_foreign(
         &self,
         descriptor: &Descriptor,
@@ -186,7 +186,7 @@ impl RegistrySource {
             at,
             what: "a foreign layer that the registry does not hold and that has no URL".to_owned(),
         };
-        // Whoever made the manifest chose them: each costs patience, and may be at somebody else's.
+        // The author of the manifest chose the URLs. Each costs time, and may point to the host of a third party.
         for url in descriptor.urls.iter().take(MAX_URLS) {
             let opened = match Place::elsewhere(client, origin, url) {
                 Ok(place) => RegistryBody::open(client, Arc::new([place]), descriptor, 0).await,
@@ -262,7 +262,7 @@ impl Shared {
             .ok_or_else(|| Error::Usage(format!("{reference} has neither tag nor digest")))
     }
 
-    /// What the tag stands for. It is asked for once: two requests of one pull must not see two
+    /// Returns the digest that the tag resolves to. It is requested once: two requests of one pull must not see two
     /// images.
     async fn identify(&self) -> Result<Option<Digest>, Error> {
         let ask = || async {
@@ -292,8 +292,8 @@ impl Shared {
         self.document(&digest.to_string(), Some(digest)).await
     }
 
-    /// A manifest by tag or digest, from the first place that has it. What the last place says,
-    /// the registry itself, is what the caller hears if none has.
+    /// Returns a manifest by tag or digest, from the first place that has it. If none has it, the error is that
+    /// of the last place, the registry itself.
     async fn document(&self, name: &str, expected: Option<&Digest>) -> Result<Document, Error> {
         self.document_as(name, expected, ACCEPT_MANIFESTS).await
     }

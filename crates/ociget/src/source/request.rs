@@ -50,7 +50,7 @@ impl Request {
     /// Parses a source as [`SourceSpec`] does, and joins it with the digest that is expected.
     ///
     /// A text without a transport that is also the name of an image in a file or directory on this
-    /// machine is ambiguous, and refused; `docker://` in front makes it a reference.
+    /// machine is ambiguous, and refused; the prefix `docker://` makes it a reference.
     ///
     /// # Errors
     /// Returns [`Error::Usage`] or [`Error::Reference`] if `text` is not a source, and

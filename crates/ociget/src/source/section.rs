@@ -38,7 +38,7 @@ enum Where {
         archive: Arc<Arriving>,
         /// Its reader waits for it, and others for its reader.
         _found: FoundMember,
-        /// While somebody has it, the archive is wanted.
+        /// While it is alive, the archive is still needed.
         _alive: Arc<()>,
     },
 }
@@ -49,7 +49,7 @@ impl Section {
         Self::of(&file, path, &[Piece::Data { offset: 0, length }])
     }
 
-    /// These pieces of a file, one behind the other.
+    /// Returns a section of these pieces of a file, one after the other.
     pub(crate) fn of(file: &Arc<File>, path: PathBuf, pieces: &[Piece]) -> Self {
         Self::made(Where::File(Arc::clone(file)), path, pieces)
     }
@@ -137,7 +137,7 @@ impl Section {
         };
         let read = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         if read == 0 {
-            // It shrank, or the archive was cut short; whoever counts will say so.
+            // The file shrank, or the archive is truncated; the reader that counts bytes reports it.
             return Ok(None);
         }
         if let Some(front) = self.pieces.front_mut() {

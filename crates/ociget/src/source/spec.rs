@@ -1,4 +1,4 @@
-//! The text that says where an image is.
+//! The text that names the place of an image.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ impl SourceSpec {
         }
     }
 
-    /// Refuses a path that ends at the first colon, if a file is there whose name goes on behind it.
+    /// Refuses a path that ends at the first colon, if a file exists whose name continues after it.
     pub(crate) fn check_path(&self) -> Result<(), Error> {
         let (Self::Layout { dir: path, tag }
         | Self::OciArchive { file: path, tag }

@@ -1,6 +1,6 @@
 //! A root file system in one tar file, such as `docker export` writes it.
 //!
-//! It has no config and no manifest, so both are made: a config that says nothing but the layer's
+//! It has no config and no manifest, so this module makes both: a config that has only the layer's
 //! DiffID, and a manifest of that one layer. The image is named by the digest of the tar, uncompressed.
 //! That digest is computed before anything is read, and the tar must then still have it.
 
@@ -189,7 +189,7 @@ fn hash(
     let mut at = 0;
     loop {
         if !wanted() {
-            return Err(io::Error::other("nobody waits for the archive any more"));
+            return Err(io::Error::other("the archive is no longer needed"));
         }
         let read = match file.read_at(&mut buffer, at) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

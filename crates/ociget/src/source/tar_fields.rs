@@ -1,4 +1,4 @@
-//! What readers of tar headers share: the block, numbers, and the error that says where.
+//! Shared parts of the readers of tar headers: the block, numbers, and the error with the position.
 
 use std::io;
 

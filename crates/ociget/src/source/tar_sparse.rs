@@ -93,7 +93,7 @@ impl Sparse {
         Ok(pieces)
     }
 
-    /// Reads the map of version 1.0: decimal numbers, one a line, the first says how many pairs follow.
+    /// Reads the map of version 1.0: decimal numbers, one a line; the first is the number of pairs that follow.
     /// Returns how many bytes it takes with its padding.
     fn read_map(&mut self, bytes: &mut dyn ByOffset, body: u64, stored: u64) -> Option<u64> {
         // Records of the older versions hold the map themselves.
@@ -152,7 +152,7 @@ pub(crate) fn old_gnu(
     let mut goes_on = block[482] != 0;
     loop {
         for field in fields.chunks_exact(12) {
-            // An entry of NULs, and everything behind it, is not used.
+            // An entry of NULs, and everything after it, is unused.
             if field.iter().all(|byte| *byte == 0) {
                 break;
             }

@@ -95,7 +95,7 @@ impl Transport {
         }
     }
 
-    /// The path that `rest` names, and the tag behind it.
+    /// Returns the path that `rest` names, and the tag after it.
     ///
     /// # Errors
     /// Returns [`Error::Usage`] if it names none, with what to write instead.
@@ -111,7 +111,7 @@ impl Transport {
         if let Self::Unknown(_) = self {
             return Err(unknown(word, rest));
         }
-        // Read as a part of the path or tag, it would be a pin that nobody checks.
+        // As a part of the path or tag it would be a digest that is not checked.
         if let Some((_, pin)) = rest.rsplit_once('@')
             && let Some((algorithm, _)) = pin.split_once(':')
             && algorithm.parse::<Algorithm>().is_ok()
@@ -139,7 +139,7 @@ impl Transport {
         Ok((PathBuf::from(path), tag))
     }
 
-    /// The error for a transport with `//` behind it.
+    /// Returns the error for a transport followed by `//`.
     fn not_a_url(self, path: &str) -> Error {
         let word = self.word();
         let shown = printable::redacted(path);
@@ -162,7 +162,7 @@ fn unknown(word: &str, path: &str) -> Error {
     let path = PathBuf::from(path);
     let advice = match kind::of(&path) {
         Some(found) => found.advice(&path),
-        // Perhaps there is a tag behind the path.
+        // A tag may follow the path.
         None => format!("write {}", kind::LOCAL),
     };
     Error::Usage(format!("{word}: is not a transport; {advice}"))

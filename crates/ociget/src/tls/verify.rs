@@ -1,4 +1,4 @@
-//! Whether a server is the one that was asked.
+//! Verification of the identity of a server.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl Trusting {
     }
 }
 
-/// Whether the one thing wrong is who signed it. The dates are checked before that: these two errors
+/// Returns whether its issuer is the only problem. The dates are checked before that: these two errors
 /// are those of a certificate that is valid now.
 fn is_about_its_signer(error: &CertificateError) -> bool {
     match error {
@@ -97,7 +97,7 @@ fn is_about_its_signer(error: &CertificateError) -> bool {
     }
 }
 
-/// Believes every certificate, for hosts that a configuration file says so of. Signatures of the
+/// Accepts every certificate, for hosts for which a configuration file demands it. Signatures of the
 /// handshake are checked all the same.
 #[derive(Debug)]
 pub(crate) struct Credulous(pub(crate) Arc<CryptoProvider>);

@@ -17,7 +17,7 @@ const ALGORITHMS: &str =
 #[derive(Clone, Debug)]
 pub(crate) struct Trouble {
     pub(crate) reason: String,
-    /// What to do about it, after a semicolon; empty if nobody knows.
+    /// Advice after a semicolon; empty if there is none.
     pub(crate) advice: String,
     /// Whether the next attempt ends in the same way.
     pub(crate) is_final: bool,

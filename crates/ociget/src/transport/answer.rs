@@ -13,7 +13,7 @@ use crate::floor::{Floor, MinRate};
 use crate::refusal::NeedsTls;
 use crate::transport::trouble::{Failure, Trouble, causes, no_progress};
 
-/// A document has to be whole after so many stall limits: one byte at a time is progress, and would
+/// Number of stall limits within which a document must be complete: one byte at a time is progress, and would
 /// hold us for as long as it pleases the other side.
 const DOCUMENT_PATIENCE: u32 = 5;
 
@@ -21,11 +21,11 @@ const DOCUMENT_PATIENCE: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(super) response: http::Response<Incoming>,
-    /// The URL asked for, as it may be shown.
+    /// The requested URL, in a form that may be shown.
     pub(super) asked: String,
     /// The URL that gave the answer, as it may be shown.
     pub(crate) url: String,
-    /// Whether it came from the origin that was asked, not from where that redirected to.
+    /// Whether it came from the requested origin, not from the target of a redirect.
     pub(crate) at_home: bool,
     /// The proxy that the request was sent to in clear.
     pub(crate) proxy: Option<String>,
@@ -52,7 +52,7 @@ impl Answer {
             .and_then(|value| value.to_str().ok())
     }
 
-    /// How many bytes the body will have, where the answer says so.
+    /// Number of bytes of the body, if the answer has it.
     pub(crate) fn length(&self) -> Option<u64> {
         self.response.body().size_hint().exact()
     }
@@ -65,12 +65,12 @@ impl Answer {
         }
     }
 
-    /// The URL asked for, if another one gave the answer.
+    /// The requested URL, if another one answered.
     pub(crate) fn redirected_from(&self) -> Option<String> {
         (self.url != self.asked).then(|| self.asked.clone())
     }
 
-    /// Whether a refusal with this body says that TLS was expected.
+    /// Returns whether a refusal with this body means that TLS was expected.
     pub(crate) fn needs_tls(&self, body: &[u8]) -> Option<NeedsTls> {
         let reason = self.in_clear?;
         let text = String::from_utf8_lossy(body).to_ascii_lowercase();
@@ -80,13 +80,13 @@ impl Answer {
         (self.status() == StatusCode::BAD_REQUEST && says).then_some(reason)
     }
 
-    /// The body's encoding, if it is not the identity that was asked for.
+    /// Returns the encoding of the body, if it is not the requested identity.
     pub(crate) fn encoding(&self) -> Option<&str> {
         let encoding = self.header(header::CONTENT_ENCODING)?;
         (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
     }
 
-    /// The next bytes. The clock of the stall limit runs only while somebody waits for them.
+    /// Returns the next bytes. The clock of the stall limit runs only during this call.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
         loop {
             let frame = self.response.body_mut().frame();

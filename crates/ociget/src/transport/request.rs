@@ -15,9 +15,9 @@ pub(crate) struct Request<'a> {
     pub(crate) home: &'a Endpoint,
     pub(crate) accept: Option<&'static str>,
     pub(crate) authorization: Option<HeaderValue>,
-    /// Start of the range asked for; 0 without an end asks for everything, without `Range`.
+    /// Start of the requested range; 0 without an end requests everything, without `Range`.
     pub(crate) from: u64,
-    /// One past the last byte asked for; the end of the blob if there is none.
+    /// One past the last requested byte; the end of the blob if there is none.
     pub(crate) until: Option<u64>,
     /// The body of a POST.
     pub(crate) form: Option<String>,

@@ -210,7 +210,7 @@ async fn incomplete_archives_are_told_apart() {
     }
 }
 
-/// Layers that are links into nothing (containerd/containerd#12890), with files of nobody's besides
+/// Layers that are dangling links (containerd/containerd#12890), with files that belong to no image besides
 /// (moby/moby#19566).
 #[tokio::test]
 async fn link_without_target_is_named_with_its_target() {

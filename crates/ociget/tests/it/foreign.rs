@@ -1,4 +1,4 @@
-//! Foreign layers: what the registry may not keep is fetched where the manifest says, as nobody.
+//! Foreign layers, which the registry may not store: they are fetched anonymously from the URLs of the manifest.
 
 use std::sync::Arc;
 

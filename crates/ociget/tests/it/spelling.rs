@@ -1,4 +1,4 @@
-//! What users write for a source that is none, and what they are told to write.
+//! Mistyped sources, and the advice in their errors.
 #![expect(
     clippy::panic,
     reason = "helpers of tests: a failure here is a failed test"

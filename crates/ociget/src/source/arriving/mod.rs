@@ -1,9 +1,9 @@
 //! An archive that comes once, from its first byte to its last, such as from a pipe.
 //!
-//! Readers of its members drive it: whoever needs bytes that have not come yet reads on until they
+//! Readers of its members drive it: a reader that needs bytes that have not arrived reads on until they
 //! have. Each member that comes by on the way is kept, passed over, or passed on:
 //!
-//! - Until the plan says what is needed, every member is kept in the spool.
+//! - Until there is a plan, every member is kept in the spool.
 //! - Then a blob that the image does not name is passed over.
 //! - The blob that is read first and only once is passed on to its reader and never kept. Readers of
 //!   members after it wait until it is over.

@@ -25,7 +25,7 @@ pub(crate) struct FoundMember {
     pub(crate) attached: Option<Arc<Attached>>,
 }
 
-/// The reader of the member that is not kept. When it goes, nobody waits for it any more.
+/// The reader of the member that is not kept. When it is dropped, the member is no longer needed.
 #[derive(Debug)]
 pub(crate) struct Attached(pub(super) Arc<Notify>);
 

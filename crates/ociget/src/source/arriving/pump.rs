@@ -34,7 +34,7 @@ pub(super) struct Pump {
     plan: Option<Plan>,
     /// Nothing is needed any more.
     is_finishing: bool,
-    /// Who reads the member that is not kept, once somebody does.
+    /// The reader of the member that is not kept, once there is one.
     attached: Option<Weak<Attached>>,
     /// What was given to that reader last. If it did not wait for the answer it asks again.
     last: Option<(u64, Bytes)>,

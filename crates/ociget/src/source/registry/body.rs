@@ -27,7 +27,7 @@ use crate::transport::{Answer, Request};
 const PROGRESS: u64 = 1 << 20;
 /// Most bytes read and thrown away because a server sends from the start instead of resuming.
 const MAX_DISCARD: u64 = 256 << 20;
-/// A reader that was away for so long may find its connection closed, and nobody is to blame.
+/// Time without reads after which a closed connection is no failure of the server.
 const AWAY: Duration = Duration::from_secs(1);
 
 /// The body of a blob, across broken connections.
@@ -35,7 +35,7 @@ pub(crate) struct RegistryBody {
     places: Arc<[Place]>,
     digest: Digest,
     size: u64,
-    /// Which of the places is asked. Those before it have failed.
+    /// Index of the current place. Those before it have failed.
     place: usize,
     /// Bytes delivered.
     offset: u64,
@@ -129,7 +129,7 @@ impl RegistryBody {
     }
 
     /// Asks the current place for what is missing, and those after it if it fails. The registry's
-    /// own URL is asked each time, not where it redirected to: signed URLs expire.
+    /// own URL is requested each time, not the target of its redirect, because signed URLs expire.
     async fn connect(&mut self) -> Result<(), Error> {
         let places = Arc::clone(&self.places);
         loop {
@@ -182,7 +182,7 @@ impl RegistryBody {
                 Some(Err(reason)) => reason,
             };
             let in_ranges = self.answer.is_none();
-            // The registry's own URL is asked again, so the host that broke off is named here.
+            // The next request goes to the registry's own URL, so name the host that broke off here.
             let broken = match self
                 .answer
                 .as_ref()
@@ -262,7 +262,7 @@ impl RegistryBody {
         }
     }
 
-    /// Counts a chunk that came, whose bytes will be asked for again if it comes too late.
+    /// Counts a chunk that arrived, whose bytes are requested again if it is too late.
     fn keep_up(&mut self, chunk: &Bytes) -> Result<(), String> {
         let outcome = self.floor.receive(chunk.len(), Instant::now());
         self.was_slow |= outcome.is_err();

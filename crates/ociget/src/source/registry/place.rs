@@ -34,20 +34,20 @@ pub(crate) struct Place {
     client: Client,
     what: What,
     pub(crate) endpoint: Arc<Endpoint>,
-    /// What it hears about us; places that a manifest names hear nothing.
+    /// Credentials for it; places that a manifest names receive none.
     authorizer: Option<Authorizer>,
-    /// Whether it may be asked what a tag stands for.
+    /// Whether it may resolve tags.
     pub(crate) resolves: bool,
-    /// The registry that a mirror is asked to stand in for.
+    /// The registry that a mirror replaces.
     mirrors: Option<String>,
     budget: Budget,
-    /// Out of reach: not asked again in the course of this pull.
+    /// Whether it was unreachable, and is not tried again during this pull.
     lost: AtomicBool,
-    /// Has been seen not to serve ranges, whatever it says.
+    /// Whether it failed to serve ranges, regardless of its headers.
     without_ranges: AtomicBool,
 }
 
-/// What is asked for there.
+/// What a request to a place is for.
 #[derive(Debug)]
 enum What {
     /// Anything of a repository.
@@ -142,7 +142,7 @@ impl Place {
         budget
     }
 
-    /// An URL that a manifest names for one blob. Whoever made the manifest chose it, so it is
+    /// A URL that a manifest names for one blob. The author of the manifest chose it, so it is
     /// treated like a redirect (CVE-2020-15157): checked, and without credentials whatever it asks.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl Place {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Takes note of a failure, after which another place is asked.
+    /// Records a failure, after which the client tries another place.
     pub(crate) fn failed(&self, error: &Error) {
         self.left(&error.to_string());
         if matches!(error, Error::Unreachable { .. } | Error::Proxy { .. }) {
@@ -184,7 +184,7 @@ impl Place {
         }
     }
 
-    /// Tells that another place is asked from here on.
+    /// Reports that the client continues with another place.
     pub(crate) fn left(&self, reason: &str) {
         let host = self.endpoint.host();
         let reason = &printable::text(reason);
@@ -236,7 +236,7 @@ impl Place {
         Ok(url)
     }
 
-    /// What a tag stands for, by a `HEAD`: registries that limit pulls count each `GET`.
+    /// Resolves a tag with a `HEAD`, because registries that limit pulls count each `GET`.
     ///
     /// `None` if it does not say; a `GET` may then do better.
     pub(crate) async fn identify(&self, tag: &str) -> Result<Option<Digest>, Error> {
@@ -285,8 +285,8 @@ impl Place {
                 continue;
             };
             let at = answer.at();
-            // For a tag the header is what the registry believes to send; ours is what counts, but
-            // a difference says that the bytes suffered on their way.
+            // For a tag the header is the digest that the registry means to send. The computed digest counts, but
+            // a difference shows that the bytes were changed on their way.
             let own = Digest::of(&bytes);
             let wanted = expected.cloned().or_else(|| claimed(&answer));
             let is_vouched_for = wanted.is_some();
@@ -311,7 +311,7 @@ impl Place {
         }
     }
 
-    /// Sends a request with what the host wants to hear about us.
+    /// Sends a request with the credentials for the host.
     pub(crate) async fn send(
         &self,
         request: &mut Request<'_>,
@@ -357,7 +357,7 @@ impl Place {
     }
 }
 
-/// Why the bytes of a successful answer are no manifest, where the answer itself says so.
+/// Returns why the bytes of a successful answer are no manifest, if its headers show it.
 fn not_a_manifest(answer: &Answer, bytes: &[u8]) -> Option<Error> {
     if let Some(encoding) = answer.encoding() {
         let reason = format!(

@@ -3,10 +3,10 @@
 //! ```text
 //!   tasks:  [ 8..12 ) [ 12..16 ) [ 16..20 ) [ 20..24 )     each one request, each into its own channel
 //!              │          waits for its turn, whole, in memory
-//!   reader: ◄──┘          when it is done with a range, the next one is asked for
+//!   reader: ◄──┘          when it has finished a range, the next one is requested
 //! ```
 //!
-//! This is a way to be faster, and no more: whatever goes wrong ends it, and the one connection that
+//! This only makes a download faster: any failure ends it, and the one connection that
 //! can be resumed, moved to another host and explained takes over from the same byte.
 
 use std::collections::VecDeque;
@@ -43,7 +43,7 @@ pub(crate) struct RangedBody {
     options: Ranges,
     /// Position of the first byte that comes from here.
     pub(crate) start: u64,
-    /// First byte that nobody was sent for yet.
+    /// First byte that was not requested yet.
     next: u64,
     /// In the order of the blob.
     running: VecDeque<Running>,
@@ -132,7 +132,7 @@ impl RangedBody {
         let origin = self.origin.clone();
         let task = async move {
             if let Err(reason) = fetch(&origin, range, &sender).await {
-                // Nobody listens any more if the blob was given up.
+                // The receiver is closed if the blob was given up.
                 drop(sender.send(Err(reason)));
             }
         };
@@ -183,7 +183,7 @@ async fn request(place: &Place, origin: &Origin, range: &Range<u64>) -> Result<A
     place.send(&mut request, &mut place.patience()).await
 }
 
-/// Whether it is the very range that was asked for.
+/// Returns whether it is the requested range.
 fn check(answer: &Answer, range: &Range<u64>, size: u64) -> Result<(), String> {
     if answer.status() != StatusCode::PARTIAL_CONTENT {
         return Err(format!("it answered {} to a range", answer.status()));

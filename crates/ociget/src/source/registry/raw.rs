@@ -47,7 +47,7 @@ impl RegistrySource {
         fetching.instrument(self.span(digest)).await
     }
 
-    /// Opens a blob by its digest alone, whatever its media type is. The registry says how long it is.
+    /// Opens a blob by its digest alone, whatever its media type is. Its length is that of the registry.
     ///
     /// # Errors
     /// As [`describe_blob`](Self::describe_blob) and [`Source::blob`](crate::Source::blob).
@@ -59,7 +59,7 @@ impl RegistrySource {
     /// Finds the size of a blob, for a caller that knows its digest alone. The media type of the
     /// descriptor is `application/octet-stream`.
     ///
-    /// A `HEAD` says the size. Where it does not, the header of a `GET` does. A registry that sends
+    /// The size comes from a `HEAD`, or from the header of a `GET` if that has none. A registry that sends
     /// neither has to send the blob twice: once to be counted, up to 4 GiB.
     ///
     /// # Errors

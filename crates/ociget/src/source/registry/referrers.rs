@@ -30,12 +30,12 @@ const FAILED: &str = "the list of referrers is read on after an error";
 /// read if the API answers 400, 404, 405, 406, 415 or 501, or with something that is not JSON. If there
 /// is no such tag, nothing refers to the image.
 ///
-/// What the registry says here is not proved: it can leave out entries and add others. The manifest of an
-/// entry, by its digest, is. Its `subject` ([`ArtifactManifest::subject`]) says what it is about.
+/// The list itself is not verified: a registry can leave out entries and add others. The manifest of an
+/// entry is verified by its digest. Its `subject` ([`ArtifactManifest::subject`]) names the image that it refers to.
 ///
-/// Each descriptor comes once. The registry is asked to filter by artifact type; whether it does or not,
+/// Each descriptor comes once. The client requests a filter by artifact type; whether the registry applies it or not,
 /// entries of another type are left out. An entry with an unsupported digest is left out, and
-/// [`Event::Warning`] says so. The bounds are those of [`Tags`](crate::Tags).
+/// [`Event::Warning`] reports it. The bounds are those of [`Tags`](crate::Tags).
 ///
 /// ```no_run
 /// # async fn sboms(client: ociget::Client, image: ociget::Reference, digest: ociget::Digest)

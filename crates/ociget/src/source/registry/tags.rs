@@ -21,7 +21,7 @@ const FAILED: &str = "the list of tags is read on after an error";
 /// The tags of one repository, requested page by page.
 ///
 /// Tags come in the order of the registry, each once. A name that the specification does not allow as a
-/// tag is left out, and [`Event::Warning`] says so.
+/// tag is left out, and [`Event::Warning`] reports it.
 ///
 /// The next page is the one that the registry's `Link` header names. It has to be at the same host. If a
 /// page is full and has no `Link`, the list continues after the last tag (`last`), and an answer with
