@@ -98,3 +98,26 @@ impl fmt::Debug for Login {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_login_but_the_anonymous_authenticates_its_sender() {
+        for (login, is_authenticated) in [
+            (Login::anonymous("nowhere"), false),
+            (Login::password("bob", "pw", "a file"), true),
+            (Login::bearer("token", "a file"), true),
+            (Login::identity_token("token", "a file"), true),
+        ] {
+            let sender = login.sender();
+            let shown = &sender.credentials;
+            assert_eq!(sender.is_authenticated, is_authenticated, "{shown}");
+            assert!(
+                !shown.contains("pw") && !shown.contains("token\""),
+                "{shown}"
+            );
+        }
+    }
+}

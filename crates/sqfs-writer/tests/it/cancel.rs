@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sqfs_writer::{DataWriter, Error, FileData, Kind, Metadata, NodeId, Tree};
+use sqfs_writer::{Compressor, DataWriter, Error, FileData, Kind, Metadata, NodeId, Tree};
 
-use crate::expected::{CODEC, options};
+use crate::expected::{CODEC, CODECS, options};
 
 /// A tree of many names, each stage of whose writing is long enough to be stopped in.
 fn tree(file: FileData) -> Tree<FileData> {
@@ -27,10 +27,10 @@ fn tree(file: FileData) -> Tree<FileData> {
 }
 
 /// How often the condition was looked at, until it was met for the first time at `stop_at`.
-fn write(threads: usize, stop_at: u64) -> (Result<(), Error>, u64) {
+fn write(codec: Compressor, threads: usize, stop_at: u64) -> (Result<(), Error>, u64) {
     let seen = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&seen);
-    let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, threads)).unwrap();
+    let mut writer = DataWriter::new(Vec::new(), &options(4096, codec, threads)).unwrap();
     writer.cancel_when(move || counted.fetch_add(1, Ordering::Relaxed) >= stop_at);
     let result = writer
         .add(&b"content"[..])
@@ -42,17 +42,37 @@ fn write(threads: usize, stop_at: u64) -> (Result<(), Error>, u64) {
 #[test]
 fn finish_gives_up_at_every_look_at_the_condition() {
     for threads in [1, 3] {
-        let (result, looks) = write(threads, u64::MAX);
+        let (result, looks) = write(CODEC, threads, u64::MAX);
         result.unwrap();
         // Every loop over the names, the inodes and the entries of each table.
         assert!(looks > 200, "{looks}");
         for stop_at in (0..looks).step_by(19) {
-            let (result, seen) = write(threads, stop_at);
+            let (result, seen) = write(CODEC, threads, stop_at);
             assert!(
                 matches!(result, Err(Error::Cancelled)),
                 "{threads} {stop_at}"
             );
             assert_eq!(seen, stop_at + 1, "{threads}");
+        }
+    }
+}
+
+/// The codec decides how long a block takes, not how many there are between two looks.
+#[test]
+fn tables_of_every_codec_are_given_up_alike() {
+    let (_, wanted) = write(CODEC, 1, u64::MAX);
+    for &codec in CODECS {
+        let (result, looks) = write(codec, 1, u64::MAX);
+        result.unwrap();
+        // Every codec has as many blocks before it compresses them.
+        assert_eq!(looks, wanted, "{codec:?}");
+        for stop_at in [looks / 4, looks / 2, 3 * looks / 4, looks - 1] {
+            let (result, seen) = write(codec, 1, stop_at);
+            assert!(
+                matches!(result, Err(Error::Cancelled)),
+                "{codec:?} {stop_at}"
+            );
+            assert_eq!(seen, stop_at + 1, "{codec:?}");
         }
     }
 }
