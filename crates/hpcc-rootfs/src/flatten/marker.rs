@@ -139,4 +139,15 @@ mod tests {
             assert_eq!(role(bad), Err(EntryProblem::Whiteout));
         }
     }
+
+    #[test]
+    fn markers_are_read_as_what_they_are_written_for() {
+        for path in [&b"a"[..], b"a/b", b"a/b/c"] {
+            let (directory, name) = split(path);
+            let whiteout = whiteout_name(path);
+            assert_eq!(role(&whiteout), Ok(Role::Whiteout { directory, name }));
+            let opaque = opaque_name(path);
+            assert_eq!(role(&opaque), Ok(Role::Opaque { directory: path }));
+        }
+    }
 }

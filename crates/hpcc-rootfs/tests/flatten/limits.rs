@@ -358,3 +358,11 @@ fn a_second_pass_over_a_layer_does_not_count_again() {
     assert_eq!(flattened.unwrap().report.layers_read_again, [1]);
     assert_eq!(source.opened.len(), 4);
 }
+
+#[test]
+fn layers_are_counted_before_any_is_opened() {
+    let layers = ["a=1", "b=2", "c=3"];
+    accepts(&layers, |options| options.limits.layers = 3);
+    refuses(&layers, |options| options.limits.layers = 2, &["3", "2"]);
+    refuses(&layers, |options| options.limits.layers = 1, &["3", "1"]);
+}

@@ -66,14 +66,10 @@ fn tables_of_every_codec_are_given_up_alike() {
         result.unwrap();
         // Every codec has as many blocks before it compresses them.
         assert_eq!(looks, wanted, "{codec:?}");
-        for stop_at in [looks / 4, looks / 2, 3 * looks / 4, looks - 1] {
-            let (result, seen) = write(codec, 1, stop_at);
-            assert!(
-                matches!(result, Err(Error::Cancelled)),
-                "{codec:?} {stop_at}"
-            );
-            assert_eq!(seen, stop_at + 1, "{codec:?}");
-        }
+        let stop_at = looks / 2;
+        let (result, seen) = write(codec, 1, stop_at);
+        assert!(matches!(result, Err(Error::Cancelled)), "{codec:?}");
+        assert_eq!(seen, stop_at + 1, "{codec:?}");
     }
 }
 

@@ -12,6 +12,10 @@ const LENGTH: u64 = 3 << 20 | 4096;
 const CHUNKS: [[u8; 32]; 4] = [[1; 32], [2; 32], [3; 32], [4; 32]];
 
 fn key(injected: usize) -> Key {
+    key_for("linux/amd64".into(), injected)
+}
+
+fn key_for(platform: String, injected: usize) -> Key {
     let injected = (0..injected).map(|n| Injected {
         path: format!("secrets/token {n}"),
         digest: Digest::of(b"token"),
@@ -20,7 +24,7 @@ fn key(injected: usize) -> Key {
     Key::new(
         Digest::of(b"index"),
         Digest::of(b"manifest"),
-        "linux/amd64".into(),
+        platform,
         Digests {
             agent: Some(Digest::of(b"agent")),
             injected: injected.collect(),
@@ -87,6 +91,47 @@ fn records_of_every_length_end_on_a_sector() {
     }
     assert!(lengths.len() > 3, "{lengths:?}");
     assert!(lengths.iter().all(|length| length % 4096 == 0));
+}
+
+/// A record whose facts are `more` bytes longer than the shortest ones.
+fn lengthened(more: usize) -> Record {
+    let key = key_for("p".repeat(more), 0);
+    Record::new(key, SECTOR, &[7; SUPERBLOCK], &CHUNKS[..1])
+}
+
+fn facts_length(record: &[u8]) -> usize {
+    let field = record[record.len() - 52..].first_chunk().unwrap();
+    usize::try_from(u32::from_le_bytes(*field)).unwrap()
+}
+
+// A footer that is not counted leaves facts no room where they end less than its length before a sector's end.
+#[test]
+fn facts_that_end_anywhere_in_a_sector_are_read() {
+    for more in (0..4200).step_by(50) {
+        let record = lengthened(more);
+        let bytes = record.encode(&CHUNKS[..1]).unwrap();
+        assert_eq!(bytes.len() % 4096, 0, "{more}");
+        let file = file(SECTOR, &bytes);
+        assert_eq!(Record::read(&file).unwrap(), record, "{more}");
+    }
+}
+
+#[test]
+fn facts_of_the_most_bytes_are_written() {
+    let shortest = facts_length(&lengthened(0).encode(&CHUNKS[..1]).unwrap());
+    let most = lengthened(FACTS_MAX - shortest);
+    let bytes = most.encode(&CHUNKS[..1]).unwrap();
+    assert_eq!(facts_length(&bytes), FACTS_MAX);
+    assert_eq!(Record::read(&file(SECTOR, &bytes)).unwrap(), most);
+    let longer = lengthened(FACTS_MAX - shortest + 1);
+    assert!(longer.encode(&CHUNKS[..1]).is_err());
+}
+
+#[test]
+fn a_record_is_that_of_one_image() {
+    assert_eq!(record().of(&Digest::of(b"index")).unwrap(), record());
+    let error = record().of(&Digest::of(b"manifest")).unwrap_err();
+    assert!(error.to_string().contains("another image"), "{error}");
 }
 
 #[test]

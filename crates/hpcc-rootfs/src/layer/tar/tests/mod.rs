@@ -318,6 +318,22 @@ fn only_files_have_bodies() {
 }
 
 #[test]
+fn pax_owners_replace_those_of_the_header() {
+    let header = || {
+        let owner = raw(b'0', b"f").put(108, b"0000005\0");
+        owner.put(116, b"0000006\0").done()
+    };
+    for (records, owner) in [
+        (&[("uid", &b"7"[..])][..], (7, 6)),
+        (&[("gid", b"8")], (5, 8)),
+        (&[("uid", b"7"), ("gid", b"8")], (7, 8)),
+    ] {
+        let metadata = one(&[pax(records), header()]).entry.metadata;
+        assert_eq!((metadata.uid, metadata.gid), owner);
+    }
+}
+
+#[test]
 fn pax_values_are_taken_by_length() {
     let capability = b"\x01\0\0\x02\n\n9 size=\xFF\n\0=";
     let seen = one(&[

@@ -83,3 +83,31 @@ fn xattrs_that_cannot_be_decoded_are_errors() {
         assert_eq!(seen.entry.metadata.xattrs.get(b"user.a"), Some(value));
     }
 }
+
+/// The alphabet of RFC 4648 in its order, and its examples with and without padding.
+#[test]
+fn xattrs_of_libarchive_take_all_of_base64() {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let seen = one(&[
+        pax(&[
+            ("LIBARCHIVE.xattr.user.all", &alphabet[..]),
+            ("LIBARCHIVE.xattr.user.f", b"Zg=="),
+            ("LIBARCHIVE.xattr.user.fo", b"Zm8="),
+            ("LIBARCHIVE.xattr.user.foob", b"Zm9vYg"),
+        ]),
+        file(b"f", b""),
+    ]);
+    let xattrs = seen.entry.metadata.xattrs;
+    for text in ["f", "fo", "foob"] {
+        let name = format!("user.{text}");
+        assert_eq!(xattrs.get(name.as_bytes()), Some(text.as_bytes()));
+    }
+    // The digits count up, six bits each.
+    let all = xattrs.get(b"user.all").unwrap();
+    assert_eq!(all.len(), 48);
+    for (at, group) in (0u32..).step_by(4).zip(all.chunks(3)) {
+        let digits = [at, at + 1, at + 2, at + 3];
+        let bits = digits.iter().fold(0, |bits, digit| bits * 64 + digit);
+        assert_eq!(group, &bits.to_be_bytes()[1..], "{at}");
+    }
+}
