@@ -99,7 +99,7 @@ impl Place {
         let mut names: Vec<_> = entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .filter(|name| {
-                let beside = [".lock-", ".note-", ".recall-"];
+                let beside = [".lock-", ".lease-", ".note-", ".recall-"];
                 !beside.iter().any(|prefix| name.starts_with(prefix))
             })
             .collect();

@@ -287,7 +287,8 @@ fn dry_run_of_gc_removes_nothing_and_says_what_gc_then_does() {
         names.sort();
         names
     };
-    let leased = fs::File::open(place.run(["path", &a.digest]).line()).unwrap();
+    let lease = format!(".lease-{}", a.digest.replace(':', "-"));
+    let leased = fs::File::open(place.cache().join(lease)).unwrap();
     leased.lock_shared().unwrap();
     let before = names();
     let arguments = ["gc", "--max-size", "0", "--max-age", "1w"];
@@ -307,7 +308,7 @@ fn dry_run_of_gc_removes_nothing_and_says_what_gc_then_does() {
     );
     dry["dry_run"] = json!(false);
     assert_eq!(dry, really);
-    assert_eq!(really["leftovers"], 4, "{really}");
+    assert_eq!(really["leftovers"], 5, "{really}");
     assert_eq!(really["pinned"], json!([a.digest]));
     assert_eq!(place.cached().len(), 1);
     for wrong in ["1.5GB", "1h30", "-1"] {

@@ -156,7 +156,8 @@ fn gc_takes_the_least_recently_used_and_nothing_that_is_pinned() {
         .collect();
     // The first one becomes the last one used.
     assert_eq!(place.pull(&served[0].1, &[]).line(), paths[0]);
-    let pin = File::open(&paths[1]).unwrap();
+    let lease = format!(".lease-{}", served[1].2.replace(':', "-"));
+    let pin = File::open(place.cache().join(lease)).unwrap();
     rustix::fs::flock(&pin, FlockOperation::LockShared).unwrap();
 
     let listed = place.run(["list", "--json"]).json();

@@ -143,6 +143,7 @@ struct World<'s> {
     store: Store,
     agent: u8,
     artifacts: BTreeMap<usize, Artifact>,
+    /// They belong to the image, whichever file has its name.
     leases: Vec<(usize, Lease)>,
 }
 
@@ -254,7 +255,6 @@ impl<'s> World<'s> {
             .collect();
         for image in gone {
             self.artifacts.remove(&image);
-            self.leases.retain(|(leased, _)| *leased != image);
         }
     }
 
@@ -269,8 +269,6 @@ impl<'s> World<'s> {
         assert!(*known == bytes, "the bytes are a function of the key");
         let (agent, damage) = (self.agent, None);
         self.artifacts.insert(image, Artifact { agent, damage });
-        // Whoever had the old file has it still, and pins nothing any more.
-        self.leases.retain(|(leased, _)| *leased != image);
     }
 
     fn drop_at(&mut self, image: usize, event: i64) {
@@ -285,7 +283,8 @@ impl<'s> World<'s> {
                 () = self.fuse.burnt.notified() => {}
             }
             let start = Instant::now();
-            let ours = self.leases.len();
+            // Each has the artifact open, and its lease file.
+            let ours = 2 * self.leases.len();
             while open_in(&self.place) > ours {
                 // Long: it may be in the middle of a sync, which nothing cuts short, on a busy disk.
                 let late = start.elapsed() > Duration::from_secs(60);
@@ -344,7 +343,6 @@ impl<'s> World<'s> {
                 let named = verdict.map(|ranges| ranges.unwrap().len());
                 assert_eq!(named.ok(), (!damage.shows()).then_some(1), "{damage:?}");
                 self.artifacts.remove(&image);
-                self.leases.retain(|(leased, _)| *leased != image);
                 assert!(!self.path(image).exists(), "it was set aside");
             }
         }
@@ -409,7 +407,6 @@ impl<'s> World<'s> {
             Damage::Record => bytes[end - 1] ^= 1,
             Damage::Body => bytes[50_000] ^= 1,
         }
-        // The same file, so that leases stay what they are.
         fs::write(path, bytes).unwrap();
     }
 
@@ -421,6 +418,7 @@ impl<'s> World<'s> {
             (".staged-1-1".to_owned(), "torn"),
             (format!(".note-{name}"), "{\"source\":"),
             (format!(".lock-{name}"), ""),
+            (format!(".lease-{name}"), ""),
             (format!("{name}.sqsh.tmp"), "torn"),
             ("lost+found".to_owned(), ""),
         ] {

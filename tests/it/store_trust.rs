@@ -180,12 +180,14 @@ fn replaces_files_of_another_user(bits: u32) {
     let lock = at(&format!(".lock-{name}"));
     let staged = at(".staged-1-1");
     fs::write(&staged, "").unwrap();
-    let files = [path.clone(), lock.clone(), at(&format!(".note-{name}"))];
+    let note = at(&format!(".note-{name}"));
+    let lease = at(&format!(".lease-{name}"));
+    let files = [path.clone(), lock.clone(), note, lease.clone()];
     for file in files.iter().chain([&staged]) {
         give_to_stranger(file);
     }
     // A stranger's lock that is never given back.
-    let held = [&lock, &staged].map(|path| {
+    let held = [&lock, &staged, &lease].map(|path| {
         let file = fs::File::open(path).unwrap();
         file.lock().unwrap();
         file
@@ -310,6 +312,7 @@ fn permissions_of_new_files_do_not_depend_on_the_umask() {
             (at(&format!("{name}.sqsh")), 0o644),
             (at(&format!(".note-{name}")), 0o644),
             (at(&format!(".lock-{name}")), 0o600),
+            (at(&format!(".lease-{name}")), 0o600),
         ] {
             assert_eq!(mode(&path), expected, "umask {umask}: {path:?}");
         }

@@ -317,6 +317,7 @@ impl World {
             };
             let belongs = name.ends_with(".sqsh")
                 || name.starts_with(".lock-")
+                || name.starts_with(".lease-")
                 || of_an_artifact(".note-")
                 || of_an_artifact(".recall-");
             ensure!(belongs, "{name} is left in the store");

@@ -5,16 +5,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use ociget::Digest;
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 
-use super::entry::has_name;
 use super::inventory::{self, Artifact};
+use super::lease_file::{self, Unleased};
 use super::lock::BuildLock;
 use super::name::{self, Beside};
 use super::sweep::{Act, Swept};
 use super::trust::Trust;
-use super::{entry, lease, sweep};
+use super::{entry, sweep};
 use crate::error::Error;
 use crate::regular_file;
 
@@ -47,7 +45,7 @@ pub struct Collected {
     pub failed: Vec<Error>,
     /// Bytes of the artifacts that are left.
     pub remaining_bytes: u64,
-    /// Other files that were removed: leftovers of dead builds, artifacts set aside, locks and notes
+    /// Other files that were removed: leftovers of dead builds, artifacts set aside, locks, lease files and notes
     /// of what is no longer there.
     pub leftovers: u64,
 }
@@ -124,15 +122,13 @@ fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<boo
         Err(error) if regular_file::is_other_type(&error) => return Ok(false),
         Err(error) => return Err(error),
     };
-    let Some(file) = lease::open(&artifact.path)? else {
-        return Ok(true);
-    };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        // Replaced since it was looked at: that one is new, and stays.
-        Ok(()) if !has_name(&file, &artifact.path)? => Ok(false),
-        Ok(()) => entry::remove(&artifact.path),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
+    // Held while the name goes. `None` if a process leases it.
+    match Unleased::try_take(directory, &artifact.digest, trust)? {
+        Some(_unleased) => {
+            entry::remove(&artifact.path)?;
+            Ok(true)
+        }
+        None => Ok(false),
     }
 }
 
@@ -144,14 +140,7 @@ fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Resu
         Err(error) if regular_file::is_other_type(&error) => return Ok(false),
         Err(error) => return Err(error),
     }
-    let Some(file) = lease::open(&artifact.path)? else {
-        return Ok(true);
-    };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => has_name(&file, &artifact.path),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    Unleased::could_be_taken(directory, &artifact.digest, trust)
 }
 
 /// Removes what belongs to no artifact.
@@ -175,6 +164,18 @@ fn leftovers(
                     Act::Count => match BuildLock::is_free(directory, &digest, trust) {
                         Err(error) if regular_file::is_other_type(&error) => act.remove(&path),
                         outcome => outcome,
+                    },
+                });
+                swept.count(&path, outcome);
+            }
+            Some(Beside::Lease(digest)) => {
+                let artifact = directory.join(name::artifact(&digest));
+                let outcome = gone(&artifact).and_then(|gone| match act {
+                    _ if !gone => Ok(false),
+                    Act::Remove => lease_file::remove_unless_held(directory, &digest, trust),
+                    Act::Count => match Unleased::could_be_taken(directory, &digest, trust)? {
+                        true => act.remove(&path),
+                        false => Ok(false),
                     },
                 });
                 swept.count(&path, outcome);

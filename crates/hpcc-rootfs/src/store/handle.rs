@@ -12,7 +12,7 @@ use ociget::Digest;
 use super::gc::{Bounds, Collected};
 use super::inventory::Artifact;
 use super::lease::Lease;
-use super::link::Linked;
+use super::link::{LinkMethod, Linked};
 use super::lock::BuildLock;
 use super::reading::{artifact_error, read};
 use super::shared_build::SharedBuilds;
@@ -235,36 +235,59 @@ impl Store {
         }
     }
 
-    /// Pins an artifact against [`gc`](Self::gc), or says `None` if it is not there.
+    /// Pins an artifact against [`gc`](Self::gc), or says `None` if it is not there. On a read-only file system, where
+    /// nothing can be collected, the artifact is only opened.
     ///
     /// # Errors
-    /// [`Error::Store`] if the file can't be opened or locked; a transient one if a stranger has kept
-    /// it locked exclusively for five seconds.
+    /// [`Error::Store`] if the artifact can't be opened, or its lease file can't be made or locked, as by a user who may
+    /// only read the store; a transient one if another process has kept the lease file locked exclusively for five seconds.
     pub fn lease(&self, digest: &Digest) -> Result<Option<Lease>, Error> {
         const OPERATION: &str = "pin the artifact";
         let path = self.path_for(digest);
         if !self.is_made(OPERATION)? {
             return Ok(None);
         }
-        Lease::take(path.clone(), digest, self.trust())
+        Lease::take(self.directory(), digest, self.trust())
             .map_err(|fault| fault.into_error(OPERATION, &path))
+    }
+
+    /// Returns the absolute path of the file that leases of an image lock, whether it exists or not. Another program pins the
+    /// artifact by it: `flock --shared --close FILE firecracker …`. Builds make it.
+    #[must_use]
+    pub fn lease_file(&self, digest: &Digest) -> PathBuf {
+        self.directory().join(name::lease(digest))
     }
 
     /// Gives an artifact a second name, for a VM that cannot see the store: a hard link, else a file that shares its blocks,
     /// else a copy. Returns `None` if the artifact is not there. The file cannot be written to, and its name appears when
-    /// it is complete. A hard link takes the right to write from the artifact's owner as well.
+    /// it is complete. A hard link takes the right to write from the artifact's owner as well, and its owner and mode must
+    /// not be changed, because they are those of the artifact; [`link_with`](Self::link_with) can make a file of its own.
     ///
     /// A copy reads the whole file, so an asynchronous caller has it done by a blocking thread.
     ///
     /// # Errors
     /// [`Error::Store`] if `path` exists and is not the artifact, or cannot be made; otherwise as [`lease`](Self::lease).
     pub fn link(&self, digest: &Digest, path: impl AsRef<Path>) -> Result<Option<Linked>, Error> {
+        self.link_with(digest, path, &LinkMethod::ALL)
+    }
+
+    /// As [`link`](Self::link), by the first of `methods` that works. [`LinkMethod::OWN_FILE`] makes a file that may be given to
+    /// another user.
+    ///
+    /// # Errors
+    /// As [`link`](Self::link), and if none of the methods works.
+    pub fn link_with(
+        &self,
+        digest: &Digest,
+        path: impl AsRef<Path>,
+        methods: &[LinkMethod],
+    ) -> Result<Option<Linked>, Error> {
         let failed = |source| Error::store("link the artifact to", path.as_ref(), source);
         let absolute = std::path::absolute(&path).map_err(failed)?;
         let Some(lease) = self.lease(digest)? else {
             return Ok(None);
         };
-        let method = link::link(&lease, &absolute, &link::METHODS).map_err(failed)?;
+        let method = link::link(&lease, &absolute, methods).map_err(failed)?;
         Ok(Some(Linked {
             path: absolute,
             method,

@@ -6,23 +6,25 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ociget::Digest;
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::entry::has_name;
 use super::trust::{Fault, Trust};
+use super::{lease_file, name};
 use crate::regular_file;
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long somebody may hold the artifact exclusively. Ours do so for moments only; a stranger who
-/// keeps it is no reason to wait for ever.
+/// How long to wait for the lease file. Only `gc` holds it exclusively, for moments, and a process that keeps it is no
+/// reason to wait for ever.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An artifact that `gc` leaves alone as long as this lives.
 ///
-/// It is a shared `flock` on the artifact itself, given back on drop or when the process dies. A VM
-/// that is another program can hold one of its own: `flock --shared FILE firecracker …`.
+/// It is a shared `flock` on `.lease-<algorithm>-<hex>`, a file of the store beside the artifact, released on drop or when the
+/// process dies. A VM that is another program can hold one of its own:
+/// `flock --shared --close LEASE-FILE firecracker …`. Locks on the artifact itself, which a jail may have, mean nothing.
 ///
 /// ```no_run
 /// # fn example(store: &hpcc_rootfs::Store) -> Result<(), Box<dyn std::error::Error>> {
@@ -36,10 +38,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// ```
 ///
 /// [`Store::untag_image`](crate::Store::untag_image) and a rebuild with another key do not ask for
-/// leases: the name goes, the open file stays.
+/// leases: the name goes, the open file stays. A lease belongs to the digest, so the artifact that a rebuild puts in the
+/// place of the leased one is pinned as well.
 #[derive(Debug)]
 pub struct Lease {
     file: OwnedFd,
+    /// The lock. `None` where nothing can be removed, or in a store of another user.
+    pin: Option<OwnedFd>,
     digest: Digest,
     path: PathBuf,
 }
@@ -57,46 +62,70 @@ impl Lease {
         &self.path
     }
 
-    /// Pins the file at `path`, or says `None` if there is none.
+    /// Pins the artifact of `digest`, or says `None` if there is none.
     pub(crate) fn take(
-        path: PathBuf,
+        directory: &Path,
         digest: &Digest,
         trust: Trust,
     ) -> Result<Option<Self>, Fault> {
-        Self::take_within(PATIENCE, path, digest, trust)
+        Self::take_within(PATIENCE, directory, digest, trust)
     }
 
     pub(crate) fn take_within(
         patience: Duration,
-        path: PathBuf,
+        directory: &Path,
         digest: &Digest,
         trust: Trust,
     ) -> Result<Option<Self>, Fault> {
         let start = Instant::now();
         loop {
-            let Some(file) = open(&path)? else {
+            // Looked at before the pin: for what does not exist, no file is made.
+            let Some(mut lease) = Self::open(directory, digest, trust)? else {
                 return Ok(None);
             };
-            trust.file(&file, &path)?;
-            // Held exclusively for a moment by whoever just published or collects it.
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) if start.elapsed() < patience => {
+            match lease_file::share(directory, digest, trust) {
+                Ok(Some(pin)) => lease.pin = Some(pin),
+                Ok(None) if start.elapsed() < patience => {
                     std::thread::sleep(PAUSE);
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Ok(None) => return Err(Errno::WOULDBLOCK.into()),
+                // Nothing can be removed from there either.
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
+                Err(error) => return Err(about_the_file(directory, digest, &error).into()),
             }
-            // What was collected or replaced meanwhile pins nothing.
-            if has_name(&file, &path)? {
-                return Ok(Some(Self {
-                    file,
-                    digest: digest.clone(),
-                    path,
-                }));
+            // What was collected or replaced meanwhile is not what was opened.
+            if has_name(&lease.file, &lease.path)? {
+                return Ok(Some(lease));
             }
         }
     }
+
+    /// Opens the artifact of `digest` and pins nothing: in a store of another user no file is made, and its owner may
+    /// remove the name. The open file stays.
+    pub(crate) fn open(
+        directory: &Path,
+        digest: &Digest,
+        trust: Trust,
+    ) -> Result<Option<Self>, Fault> {
+        let path = directory.join(name::artifact(digest));
+        let Some(file) = open(&path)? else {
+            return Ok(None);
+        };
+        trust.file(&file, &path)?;
+        Ok(Some(Self {
+            file,
+            pin: None,
+            digest: digest.clone(),
+            path,
+        }))
+    }
+}
+
+/// Names the lease file, as the artifact is what the caller asked for.
+fn about_the_file(directory: &Path, digest: &Digest, error: &io::Error) -> io::Error {
+    let path = directory.join(name::lease(digest));
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// The artifact's descriptor, open for reading: it stays the same file even if the name goes.
@@ -123,15 +152,21 @@ pub(crate) fn open(path: &Path) -> io::Result<Option<OwnedFd>> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn whoever_holds_an_artifact_exclusively_is_waited_for_but_not_for_ever() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("artifact");
-        std::fs::write(&path, "content").unwrap();
+    fn artifact(directory: &Path) -> (PathBuf, Digest) {
         let digest = Digest::of(b"content");
-        let held = std::fs::File::open(&path).unwrap();
+        let path = directory.join(name::artifact(&digest));
+        std::fs::write(&path, "content").unwrap();
+        (path, digest)
+    }
+
+    #[test]
+    fn exclusive_holder_of_the_lease_file_is_waited_for_within_bounds() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let (_, digest) = artifact(directory);
+        let held = std::fs::File::create(directory.join(name::lease(&digest))).unwrap();
         held.lock().unwrap();
-        let take = |patience| Lease::take_within(patience, path.clone(), &digest, Trust::Everyone);
+        let take = |patience| Lease::take_within(patience, directory, &digest, Trust::Everyone);
         let error = take(Duration::from_millis(20)).unwrap_err();
         assert!(
             matches!(&error, Fault::Io(error) if error.kind() == io::ErrorKind::WouldBlock),
@@ -143,5 +178,25 @@ mod tests {
             held.unlock().unwrap();
             assert!(waits.join().unwrap().unwrap().is_some());
         });
+    }
+
+    #[test]
+    fn exclusive_holder_of_the_artifact_keeps_nobody_from_a_lease() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let (path, digest) = artifact(directory);
+        let held = std::fs::File::open(&path).unwrap();
+        held.lock().unwrap();
+        let lease = Lease::take_within(Duration::ZERO, directory, &digest, Trust::Everyone);
+        assert!(lease.unwrap().is_some());
+    }
+
+    #[test]
+    fn missing_artifact_gets_no_lease_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"content");
+        let lease = Lease::take(directory.path(), &digest, Trust::Everyone);
+        assert!(lease.unwrap().is_none());
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, fchmod, fstat, ioctl_ficlone, linkat, open, openat, statat,
@@ -16,11 +17,12 @@ use super::lease::Lease;
 /// For the owner, its group and others: reading alone.
 const READ_ONLY: Mode = Mode::from_raw_mode(0o444);
 
-/// How an artifact came to a second name.
+/// How an artifact came to a second name. Locks on the file mean nothing to the store, whichever it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkMethod {
-    /// The same file: no byte is copied, and a lock on one name is a lock on the other.
+    /// The same file: no byte is copied, and machines share its pages in memory. Its owner and mode are those of the artifact
+    /// in the store and must stay.
     HardLink,
     /// A file that shares its blocks with the artifact, on file systems that can do that.
     Reflink,
@@ -40,9 +42,16 @@ pub struct Linked {
     pub lease: Lease,
 }
 
-/// All of them, best first.
-pub(super) const METHODS: [LinkMethod; 3] =
-    [LinkMethod::HardLink, LinkMethod::Reflink, LinkMethod::Copy];
+impl LinkMethod {
+    /// All of them, cheapest first.
+    pub const ALL: [Self; 3] = [Self::HardLink, Self::Reflink, Self::Copy];
+
+    /// Those that make a file of its own, whose owner and mode may be changed.
+    pub const OWN_FILE: [Self; 2] = [Self::Reflink, Self::Copy];
+}
+
+/// Distinguishes the temporary names of one process.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 /// Gives the leased artifact the name `path`, by the first of `methods` that works. A file of that name is an error, unless it
 /// is the artifact already.
@@ -123,6 +132,7 @@ fn fill(path: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<(
 }
 
 /// A file that loses its temporary name when this is dropped.
+#[derive(Debug)]
 struct Staged {
     directory: OwnedFd,
     name: String,
@@ -131,14 +141,23 @@ struct Staged {
 
 impl Staged {
     fn create(directory: OwnedFd) -> io::Result<Self> {
-        let name = format!(".hpcc-link-{}", std::process::id());
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = File::from(openat(&directory, &*name, flags, READ_ONLY)?);
-        Ok(Self {
-            directory,
-            name,
-            file,
-        })
+        loop {
+            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+            let name = format!(".hpcc-link-{}-{serial}", std::process::id());
+            match openat(&directory, &*name, flags, READ_ONLY) {
+                // Left by a process of the same number that was killed.
+                Err(Errno::EXIST) => {}
+                opened => {
+                    let file = File::from(opened?);
+                    return Ok(Self {
+                        directory,
+                        name,
+                        file,
+                    });
+                }
+            }
+        }
     }
 }
 
@@ -162,21 +181,22 @@ mod tests {
 
     use ociget::Digest;
 
+    use super::super::name;
     use super::super::trust::Trust;
     use super::*;
 
     fn artifact(directory: &Path) -> Lease {
-        let path = directory.join("artifact");
-        std::fs::write(&path, vec![7; 300_000]).unwrap();
         let digest = Digest::of(b"x");
-        Lease::take(path, &digest, Trust::Everyone)
+        let path = directory.join(name::artifact(&digest));
+        std::fs::write(path, vec![7; 300_000]).unwrap();
+        Lease::take(directory, &digest, Trust::Everyone)
             .unwrap()
             .unwrap()
     }
 
     #[test]
     fn every_method_gives_the_same_bytes_read_only_and_leaves_no_other_name() {
-        for method in METHODS {
+        for method in LinkMethod::ALL {
             let directory = tempfile::tempdir().unwrap();
             let lease = artifact(directory.path());
             let path = directory.path().join("root.sqsh");
@@ -185,7 +205,7 @@ mod tests {
                 // Not every file system can share blocks.
                 Err(error) if method == LinkMethod::Reflink => {
                     assert!(!path.exists(), "{error}");
-                    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+                    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
                     continue;
                 }
                 Err(error) => panic!("{method:?}: {error}"),
@@ -195,7 +215,7 @@ mod tests {
             assert_eq!(found.permissions().mode() & 0o777, 0o444, "{method:?}");
             let own = std::fs::metadata(lease.path()).unwrap();
             assert_eq!(found.ino() == own.ino(), method == LinkMethod::HardLink);
-            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 2);
+            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3);
         }
     }
 
@@ -205,25 +225,31 @@ mod tests {
         let lease = artifact(directory.path());
         let path = directory.path().join("root.sqsh");
         for _ in 0..2 {
-            assert_eq!(link(&lease, &path, &METHODS).unwrap(), LinkMethod::HardLink);
+            assert_eq!(
+                link(&lease, &path, &LinkMethod::ALL).unwrap(),
+                LinkMethod::HardLink
+            );
         }
         let other = directory.path().join("other");
         std::fs::write(&other, "of another program").unwrap();
-        for methods in [&METHODS[..], &[LinkMethod::Copy]] {
+        for methods in [&LinkMethod::ALL[..], &LinkMethod::OWN_FILE] {
             let error = link(&lease, &other, methods).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         }
         assert_eq!(std::fs::read(&other).unwrap(), b"of another program");
         let nowhere = directory.path().join("none/root.sqsh");
-        let error = link(&lease, &nowhere, &METHODS).unwrap_err();
+        let error = link(&lease, &nowhere, &LinkMethod::ALL).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
-    fn staged_file_has_no_name_after_a_failure() {
+    fn staged_files_have_no_name_after_a_failure() {
         let directory = tempfile::tempdir().unwrap();
         let opened = open(directory.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
-        drop(Staged::create(opened).unwrap());
+        let again = opened.try_clone().unwrap();
+        let both = (Staged::create(opened), Staged::create(again));
+        assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+        drop(both);
         assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
     }
 }

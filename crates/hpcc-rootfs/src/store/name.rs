@@ -1,5 +1,5 @@
 //! The one mapping between a digest and the names of its files: the artifact `sha256-<hex>.sqsh`,
-//! and beside it, with a dot and no say in what is finished, a lock, a note, and an artifact that was
+//! and beside it, with a dot and no say in what is finished, a lock, a lease file, a note, and an artifact that was
 //! found damaged.
 
 use ociget::Digest;
@@ -9,6 +9,7 @@ use crate::staging;
 const SUFFIX: &str = ".sqsh";
 const LOCK: &str = ".lock-";
 const NOTE: &str = ".note-";
+const LEASE: &str = ".lease-";
 const RECALL: &str = ".recall-";
 const BAD: &str = ".bad-";
 
@@ -21,6 +22,11 @@ pub(crate) fn artifact(digest: &Digest) -> String {
 /// The file whose lock says that somebody builds or removes the artifact.
 pub(crate) fn lock(digest: &Digest) -> String {
     beside(LOCK, digest)
+}
+
+/// The file whose shared lock says that the artifact is in use.
+pub(crate) fn lease(digest: &Digest) -> String {
+    beside(LEASE, digest)
 }
 
 /// The file with what is known locally and in no artifact.
@@ -42,6 +48,7 @@ pub(crate) fn bad(digest: &Digest) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Beside {
     Lock(Digest),
+    Lease(Digest),
     Note(Digest),
     Recall(Digest),
     Bad(Digest),
@@ -57,6 +64,8 @@ pub(crate) fn classify(name: &str) -> Option<Beside> {
     };
     if let Some(rest) = name.strip_prefix(LOCK) {
         digest(rest).map(Beside::Lock)
+    } else if let Some(rest) = name.strip_prefix(LEASE) {
+        digest(rest).map(Beside::Lease)
     } else if let Some(rest) = name.strip_prefix(NOTE) {
         digest(rest).map(Beside::Note)
     } else if let Some(rest) = name.strip_prefix(RECALL) {
@@ -93,6 +102,7 @@ mod tests {
         let image = Digest::of(b"image");
         for (name, expected) in [
             (lock(&image), Some(Beside::Lock(image.clone()))),
+            (lease(&image), Some(Beside::Lease(image.clone()))),
             (note(&image), Some(Beside::Note(image.clone()))),
             (recall(&image), Some(Beside::Recall(image.clone()))),
             (bad(&image), Some(Beside::Bad(image.clone()))),

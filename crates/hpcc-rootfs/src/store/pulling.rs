@@ -20,7 +20,7 @@ use super::pulled::Pulled;
 use super::reading::read;
 use super::reuse::Excluded;
 use super::shared_build::Ask;
-use super::{find, name};
+use super::{find, lease_file, name};
 use crate::artifact::{Key, RecordError};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
@@ -298,6 +298,10 @@ impl Store {
         drop(turn);
         measure::build(&summary);
         note.write(self.directory(), &identity);
+        // A VM can lock it by its name. A lease makes it if it is missing.
+        if let Err(error) = lease_file::make(self.directory(), &identity, self.trust()) {
+            tracing::debug!(%error, "there is no lease file yet");
+        }
         let path = self.path_for(&identity);
         // Until now it is the time at which the build began, and much may have been used since.
         use_now(&path);

@@ -19,7 +19,7 @@ use crate::recall::{Documents, Found, Plan, Recall};
 use crate::regular_file;
 use crate::staging::Stop;
 
-/// Artifacts that are opened for one build, with two files each.
+/// Artifacts that are opened for one build, with three files each.
 const ARTIFACTS: usize = 32;
 
 /// Artifacts that are opened for each layer: if one of them has not all of its bodies, another may.
@@ -136,10 +136,13 @@ impl Store {
     fn open_found(&self, directory: &Path, digest: &Digest) -> io::Result<Found> {
         let unusable = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let recall = self.recall(directory, digest)?;
-        let path = directory.join(name::artifact(digest));
-        // A user who holds it exclusively is not waited for: the image that is built is locked meanwhile.
-        let lease = Lease::take_within(Duration::ZERO, path, digest, self.trust())
-            .map_err(|_| unusable("the artifact cannot be pinned"))?;
+        // In a seed no file is made. While it is open it can be read, whatever its owner does to the name.
+        let lease = match directory == self.directory() {
+            // Nobody is waited for: the image that is built is locked meanwhile.
+            true => Lease::take_within(Duration::ZERO, directory, digest, self.trust()),
+            false => Lease::open(directory, digest, self.trust()),
+        };
+        let lease = lease.map_err(|_| unusable("the artifact cannot be pinned"))?;
         let lease = lease.ok_or(io::Error::from(io::ErrorKind::NotFound))?;
         let file = File::from(lease.as_fd().try_clone_to_owned()?);
         let record = Record::read(&file)

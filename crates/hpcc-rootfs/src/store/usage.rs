@@ -19,7 +19,7 @@ use crate::error::Error;
 pub struct Usage {
     /// The artifacts, sorted by digest.
     pub artifacts: Vec<ArtifactUsage>,
-    /// Bytes on the disk of notes, locks and what builds left for later ones.
+    /// Bytes on the disk of notes, locks, lease files and what builds left for later ones.
     pub beside: u64,
     /// Bytes on the disk of quarantined artifacts and unfinished files, which
     /// [`gc`](Store::gc) removes unless a build works with them.
@@ -77,7 +77,9 @@ impl Store {
             let Some(beside) = beside else { continue };
             let bytes = entry.metadata().map_or(0, |metadata| on_disk(&metadata));
             match beside {
-                Beside::Lock(_) | Beside::Note(_) | Beside::Recall(_) => usage.beside += bytes,
+                Beside::Lock(_) | Beside::Lease(_) | Beside::Note(_) | Beside::Recall(_) => {
+                    usage.beside += bytes;
+                }
                 Beside::Bad(_) | Beside::Staged => usage.leftovers += bytes,
             }
         }

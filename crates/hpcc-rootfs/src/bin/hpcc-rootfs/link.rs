@@ -21,7 +21,7 @@ use crate::{output, render};
                   process that ran it.",
     after_help = "Examples:
   hpcc-rootfs link debian:12 /srv/jail/root.sqsh &
-  hpcc-rootfs link 3f1e5a /srv/jail/root.sqsh --detach"
+  hpcc-rootfs link 3f1e5a /srv/jail/root.sqsh --detach --own"
 )]
 pub(crate) struct Link {
     /// The artifact, by digest, prefix of a digest or reference
@@ -32,6 +32,9 @@ pub(crate) struct Link {
     /// End immediately, so that gc may remove the artifact; the file at the path stays
     #[arg(long)]
     detach: bool,
+    /// Make a file of its own, never a hard link, so that its owner and mode may be changed
+    #[arg(long)]
+    own: bool,
 }
 
 pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
@@ -48,7 +51,11 @@ pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
             .into());
         }
     };
-    let linked = store.link(&digest, &command.path)?;
+    let methods = match command.own {
+        true => &LinkMethod::OWN_FILE[..],
+        false => &LinkMethod::ALL,
+    };
+    let linked = store.link_with(&digest, &command.path, methods)?;
     let linked = linked
         .with_context(|| format!("{digest} is not in the store; hpcc-rootfs pull gets an image"))?;
     let method = match linked.method {

@@ -1,0 +1,116 @@
+//! Files of the store that exist to be locked: which of them a lock counts on, and how one is taken.
+//!
+//! The lock is `flock`'s: it belongs to the open file, so the kernel releases it when its owner closes it,
+//! exits or is killed, and two handles of one process exclude each other as two processes do. It is
+//! only ever tried, never waited for in the kernel, because a thread that waits there would keep a
+//! runtime from shutting down.
+//!
+//! Only the owner of the store can open a lock file, because `flock` asks for no permission to write:
+//! any user who can open a file can hold it for ever. For the same reason no file that leaves the store, such as an
+//! artifact in a jail, is ever a lock file. A lock file of a user that the store does not trust was put there while
+//! others could write to the directory. It is removed.
+//!
+//! Lock files are small, empty, and stay, because removing one is a race: another process may have opened
+//! it and be about to lock it. Only `gc` removes them, holding the lock, and a process that has locked a file looks
+//! afterwards whether it is still the one with the name.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::entry::{has_name, remove};
+use super::trust::Trust;
+use crate::regular_file;
+
+/// Permissions of a lock file, whatever the umask: a store that every user is trusted with can be used
+/// by every user.
+fn mode(trust: Trust) -> Mode {
+    match trust {
+        Trust::Owner(_) => Mode::from_raw_mode(0o600),
+        Trust::Everyone => Mode::from_raw_mode(0o644),
+    }
+}
+
+/// The outcome of one try.
+#[derive(Debug)]
+pub(super) enum Tried {
+    /// The lock, until this is dropped.
+    Locked(OwnedFd),
+    /// Another process has it. `mode` is that of the file.
+    Busy { mode: u32 },
+}
+
+/// Tries to lock a file, which is made if it does not exist.
+pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> io::Result<Tried> {
+    let mode = mode(trust);
+    loop {
+        remove_foreign(path, trust)?;
+        let file: OwnedFd = regular_file::open_or_make(path, mode)?.into();
+        let stat = rustix::fs::fstat(&file)?;
+        if trust.is_foreign(&stat) {
+            // Put there since it was looked for; removed by the next try.
+            return Ok(Tried::Busy { mode: 0 });
+        }
+        match rustix::fs::flock(&file, operation) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(Tried::Busy { mode: stat.st_mode }),
+            Err(error) => return Err(error.into()),
+        }
+        if Mode::from_raw_mode(stat.st_mode) != mode {
+            // The umask took bits from it, or another program made it. Only the owner may change
+            // it; the lock holds without.
+            let _ = rustix::fs::fchmod(&file, mode);
+        }
+        if has_name(&file, path)? {
+            return Ok(Tried::Locked(file));
+        }
+    }
+}
+
+/// Looks whether a file could be locked; returns its mode if it could not. Makes and removes no file.
+pub(super) fn busy(
+    path: &Path,
+    operation: FlockOperation,
+    trust: Trust,
+) -> io::Result<Option<u32>> {
+    let file = match regular_file::open(path, OFlags::NOFOLLOW) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let stat = rustix::fs::fstat(&file)?;
+    if trust.is_foreign(&stat) {
+        return Ok(None);
+    }
+    match rustix::fs::flock(&file, operation) {
+        Ok(()) => Ok(None),
+        Err(Errno::WOULDBLOCK) => Ok(Some(stat.st_mode)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a lock file of a user that the store does not trust, so that neither its permissions nor
+/// a lock on it keep anybody waiting. Directories stay: they cannot be locked, which is an error.
+///
+/// Two processes that do this at the same time may end up with a lock each. Then both build, and the
+/// second one replaces the artifact of the first by the same bytes.
+fn remove_foreign(path: &Path, trust: Trust) -> io::Result<()> {
+    match rustix::fs::lstat(path) {
+        Ok(stat)
+            if trust.is_foreign(&stat)
+                && FileType::from_raw_mode(stat.st_mode) != FileType::Directory =>
+        {
+            remove(path).map(drop)
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns whether users that the store does not trust can open a file of this mode, if they can reach it.
+pub(super) fn others_can_open(mode: u32, trust: Trust) -> bool {
+    matches!(trust, Trust::Owner(_)) && mode & 0o077 != 0
+}
