@@ -32,9 +32,10 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         rustix::fs::openat(directory, name, flags, mode)
     }
 
-    /// Marks the file as one with a living owner.
+    /// Marks the file as one with a living owner. The lock is shared, so that the owner can take it on a second
+    /// descriptor before it gives up the first. A sweep needs an exclusive one.
     fn lock(&self, file: &File) -> Result<(), Errno> {
-        rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)
+        rustix::fs::flock(file, FlockOperation::NonBlockingLockShared)
     }
 
     /// Writes at an offset; may write less.
@@ -55,10 +56,23 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         rustix::fs::fchmod(file, mode)
     }
 
-    /// Opens the same file once more, for reading alone.
-    fn reopen(&self, file: &File) -> Result<OwnedFd, Errno> {
-        let open_file = format!("/proc/self/fd/{}", file.as_raw_fd());
-        rustix::fs::open(open_file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    /// Opens the same file once more, for reading alone: by its name if it has one.
+    fn reopen(
+        &self,
+        file: &File,
+        directory: &OwnedFd,
+        name: Option<&str>,
+    ) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match name {
+            Some(name) => {
+                rustix::fs::openat(directory, name, flags | OFlags::NOFOLLOW, Mode::empty())
+            }
+            None => {
+                let open_file = format!("/proc/self/fd/{}", file.as_raw_fd());
+                rustix::fs::open(open_file, flags, Mode::empty())
+            }
+        }
     }
 
     /// Has the file system refuse changed blocks of the file, which nobody may have open for writing.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::time::{Duration, Instant};
 
 use composefs_ioctls::fsverity::{EnableVerityError, fs_ioc_enable_verity};
 
@@ -35,26 +36,88 @@ impl FsVerity {
     ) -> io::Result<()> {
         match self {
             Self::Off => Ok(()),
-            Self::On => enable(file),
-            Self::Auto => {
-                if let Err(error) = enable(file) {
-                    tracing::debug!(%error, "an artifact has no fs-verity");
-                }
+            Self::Auto | Self::On => self.settle(enable(file)),
+        }
+    }
+
+    /// Decides what a failure to enable it means.
+    ///
+    /// # Errors
+    /// Returns the error if it is [`On`](Self::On).
+    pub(super) fn settle(self, enabled: io::Result<()>) -> io::Result<()> {
+        match (self, enabled) {
+            (Self::On, Err(error)) => Err(error),
+            (_, Err(error)) => {
+                tracing::debug!(%error, "an artifact has no fs-verity");
                 Ok(())
             }
+            (_, Ok(())) => Ok(()),
         }
     }
 }
 
+/// How long to wait for a writer of the file to go.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// Enables fs-verity by the system call. It is fine if it was enabled before.
 pub(crate) fn enable(file: &File) -> io::Result<()> {
-    let unsupported = |message| io::Error::new(io::ErrorKind::Unsupported, message);
-    match fs_ioc_enable_verity(file, SHA256, BLOCK_SIZE) {
-        Ok(()) | Err(EnableVerityError::AlreadyEnabled) => Ok(()),
-        Err(EnableVerityError::FilesystemNotSupported) => Err(unsupported(
-            "the file system or the kernel has no fs-verity; it needs CONFIG_FS_VERITY, and ext4 or f2fs with the feature verity, or btrfs",
-        )),
-        Err(EnableVerityError::Io(error)) => Err(error),
-        Err(error) => Err(io::Error::other(error)),
+    without_writers(|| {
+        let unsupported = |message| io::Error::new(io::ErrorKind::Unsupported, message);
+        match fs_ioc_enable_verity(file, SHA256, BLOCK_SIZE) {
+            Ok(()) | Err(EnableVerityError::AlreadyEnabled) => Ok(()),
+            Err(EnableVerityError::FilesystemNotSupported) => Err(unsupported(
+                "the file system or the kernel has no fs-verity; it needs CONFIG_FS_VERITY, and ext4 or f2fs with the feature verity, or btrfs",
+            )),
+            Err(EnableVerityError::FileOpenedForWrite) => {
+                Err(io::ErrorKind::ExecutableFileBusy.into())
+            }
+            Err(EnableVerityError::Io(error)) => Err(error),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    })
+}
+
+/// Repeats `enable` as long as the file has a writer. A child of this process has the descriptors of its parent until it
+/// executes its program, so a file that this process has closed may be open for writing a moment longer.
+fn without_writers(mut enable: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match enable() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && start.elapsed() < PATIENCE =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            enabled => return enabled,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_with_a_passing_writer_gets_fs_verity() {
+        let mut tries = 0;
+        let enabled = without_writers(|| {
+            tries += 1;
+            match tries {
+                1 | 2 => Err(io::ErrorKind::ExecutableFileBusy.into()),
+                _ => Ok(()),
+            }
+        });
+        assert!(enabled.is_ok());
+        assert_eq!(tries, 3);
+        let mut tries = 0;
+        let refused = without_writers(|| {
+            tries += 1;
+            Err(io::ErrorKind::Unsupported.into())
+        });
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::Unsupported);
+        assert_eq!(tries, 1);
     }
 }

@@ -8,6 +8,10 @@ mod files;
 mod fs_verity;
 mod name;
 mod nowhere;
+#[cfg(test)]
+mod power_cuts;
+#[cfg(test)]
+mod protection;
 mod staged_file;
 mod stop;
 
