@@ -1,24 +1,25 @@
 //! The second image: what the store knows is copied instead of being fetched, and the bytes are those of a cold build.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use test_support::image::{Compression, Image, Layer, Store};
 use test_support::registry::Registry;
 
 use crate::cli::{self, Place};
+use crate::reuse_place::side_of;
 use crate::store_damage::noise;
 
 /// Images of one registry, by their names.
-struct Served {
-    registry: Registry,
-    references: Vec<String>,
-    digests: Vec<String>,
+pub(crate) struct Served {
+    pub(crate) registry: Registry,
+    pub(crate) references: Vec<String>,
+    pub(crate) digests: Vec<String>,
     /// Digests of the blobs of each image's layers, oldest first.
     blobs: Vec<Vec<String>>,
 }
 
-fn serve(images: &[&[&Layer]]) -> Served {
+pub(crate) fn serve(images: &[&[&Layer]]) -> Served {
     let mut store = Store::new();
     let mut digests = Vec::new();
     for layers in images {
@@ -44,7 +45,12 @@ fn serve(images: &[&[&Layer]]) -> Served {
 
 impl Served {
     /// Pulls an image, and returns its path and what is said of reuse.
-    fn pull(&self, place: &Place, image: usize, more: &[&str]) -> (PathBuf, serde_json::Value) {
+    pub(crate) fn pull(
+        &self,
+        place: &Place,
+        image: usize,
+        more: &[&str],
+    ) -> (PathBuf, serde_json::Value) {
         let more = [&["--json"][..], more].concat();
         let outcome = place.pull(&self.references[image], &more).json();
         (
@@ -54,7 +60,7 @@ impl Served {
     }
 
     /// Returns what a cold build in an empty place makes.
-    fn cold(&self, image: usize, more: &[&str]) -> Vec<u8> {
+    pub(crate) fn cold(&self, image: usize, more: &[&str]) -> Vec<u8> {
         let place = Place::new();
         let (path, reuse) = self.pull(&place, image, more);
         assert_eq!(reuse["layers"], 0);
@@ -62,7 +68,7 @@ impl Served {
     }
 
     /// Returns which layers of an image were asked for since the last time.
-    fn fetched(&self, image: usize) -> Vec<usize> {
+    pub(crate) fn fetched(&self, image: usize) -> Vec<usize> {
         let requests = self.registry.requests();
         self.registry.clear_requests();
         let layers = self.blobs[image].iter().enumerate();
@@ -75,7 +81,7 @@ impl Served {
     }
 }
 
-fn base() -> Layer {
+pub(crate) fn base() -> Layer {
     let mut layer = Layer::new()
         .dir("usr")
         .dir("usr/lib")
@@ -87,7 +93,7 @@ fn base() -> Layer {
     layer.file("usr/lib/big", noise(999, 700_000))
 }
 
-fn middle() -> Layer {
+pub(crate) fn middle() -> Layer {
     Layer::new()
         .file("usr/lib/middle", noise(1, 400_000))
         .hardlink("usr/lib/hard", "usr/lib/3")
@@ -95,15 +101,10 @@ fn middle() -> Layer {
         .compressed(Compression::Zstd)
 }
 
-fn app(seed: u64) -> Layer {
+pub(crate) fn app(seed: u64) -> Layer {
     Layer::new()
         .dir("app")
         .file("app/program", noise(seed, 50_000))
-}
-
-fn side_file(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap().to_str().unwrap();
-    path.with_file_name(format!(".recall-{}", name.trim_end_matches(".sqsh")))
 }
 
 #[test]
@@ -273,7 +274,7 @@ fn spoiled_side_files_cost_time_and_no_byte() {
     let expected = served.cold(1, &[]);
     let place = Place::new();
     let (first, _) = served.pull(&place, 0, &[]);
-    let side = side_file(&first);
+    let side = side_of(&first);
     let good = fs::read(&side).unwrap();
     let artifact = fs::metadata(&first).unwrap().len();
     assert!(
@@ -336,16 +337,16 @@ fn side_files_go_with_their_artifacts() {
     let served = serve(&[&[&base, &one]]);
     let place = Place::new();
     let (first, _) = served.pull(&place, 0, &[]);
-    assert!(side_file(&first).exists());
+    assert!(side_of(&first).exists());
     assert_eq!(place.run(["untag", &served.digests[0]]).status, Some(0));
-    assert!(!side_file(&first).exists());
+    assert!(!side_of(&first).exists());
     let (first, _) = served.pull(&place, 0, &[]);
     place.run(["gc", "--max-size", "0"]);
-    assert!(!first.exists() && !side_file(&first).exists());
+    assert!(!first.exists() && !side_of(&first).exists());
     let (first, _) = served.pull(&place, 0, &[]);
     fs::remove_file(&first).unwrap();
     place.run(["gc"]);
-    assert!(!side_file(&first).exists());
+    assert!(!side_of(&first).exists());
 }
 
 #[test]
@@ -376,140 +377,4 @@ fn limits_that_are_lower_now_give_the_error_of_a_cold_build() {
         assert!(!error(&cold).is_empty(), "{limit:?}: {cold:?}");
         assert_eq!(error(&warm), error(&cold), "{limit:?}");
     }
-}
-
-#[test]
-fn kills_during_reuse_leave_sound_artifacts_and_sources() {
-    const KILLS: u64 = 300;
-    let (base, middle) = (base(), middle());
-    let apps: Vec<_> = (0..6).map(app).collect();
-    let images: Vec<Vec<&Layer>> = apps.iter().map(|app| vec![&base, &middle, app]).collect();
-    let images: Vec<&[&Layer]> = images.iter().map(Vec::as_slice).collect();
-    let served = serve(&images);
-    let expected: Vec<_> = (0..images.len())
-        .map(|image| served.cold(image, &[]))
-        .collect();
-    let place = Place::new();
-    let (source, _) = served.pull(&place, 0, &[]);
-    let agent = place.agent();
-    let mut finished = 0;
-    for kill in 0..KILLS {
-        let image = 1 + usize::try_from(kill % 5).unwrap();
-        let mut command = place.command(cli::program());
-        command
-            .args(["--quiet", "pull", &served.references[image], "--agent"])
-            .arg(&agent);
-        command
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
-        let mut child = command.spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(kill * 37 % 120));
-        // It may have ended before.
-        let _ = child.kill();
-        finished += u64::from(child.wait().unwrap().success());
-        if kill % 20 == 19 {
-            place.run(["gc"]);
-        }
-        if kill % 7 == 6 {
-            place.run(["untag", &served.digests[image]]);
-        }
-    }
-    assert!(finished < KILLS, "no build was killed");
-    for (image, expected) in expected.iter().enumerate() {
-        let path =
-            source.with_file_name(format!("{}.sqsh", served.digests[image].replace(':', "-")));
-        if let Ok(found) = fs::read(path) {
-            assert!(found == *expected, "image {image} is no sound artifact");
-        }
-    }
-    assert!(source.exists());
-    served.registry.clear_requests();
-    for (image, expected) in expected.iter().enumerate() {
-        place.run(["untag", &served.digests[image]]);
-        let (path, reuse) = served.pull(&place, image, &[]);
-        assert!(
-            fs::read(path).unwrap() == *expected,
-            "image {image} differs"
-        );
-        // Some other image with the base is left, unless none was finished.
-        assert!(
-            image == 0 || reuse["layers"].as_u64() >= Some(2),
-            "{image}: {reuse}"
-        );
-    }
-}
-
-#[test]
-fn seeds_are_copied_from_and_never_written() {
-    let (base, middle, one, two) = (base(), middle(), app(1), app(2));
-    let served = serve(&[&[&base, &middle, &one], &[&base, &middle, &two]]);
-    let (seed, place) = (Place::new(), Place::new());
-    served.pull(&seed, 0, &[]);
-    let listing = || {
-        let entries = fs::read_dir(seed.cache()).unwrap();
-        let mut files: Vec<_> = entries
-            .map(|entry| {
-                let entry = entry.unwrap();
-                let metadata = entry.metadata().unwrap();
-                (
-                    entry.file_name(),
-                    metadata.len(),
-                    metadata.modified().unwrap(),
-                )
-            })
-            .collect();
-        files.sort();
-        files
-    };
-    let before = listing();
-    served.registry.clear_requests();
-    let cache = seed.cache();
-    let missing = place.path("missing");
-    // Relative to the directory that the program runs in, which is the place's own.
-    let relative = Path::new("..")
-        .join(cache.parent().unwrap().file_name().unwrap())
-        .join("cache");
-    let more = [
-        "--seed",
-        missing.to_str().unwrap(),
-        "--seed",
-        relative.to_str().unwrap(),
-    ];
-    let (path, reuse) = served.pull(&place, 1, &more);
-    assert_eq!(served.fetched(1), [2]);
-    assert_eq!(reuse["sources"], serde_json::json!([served.digests[0]]));
-    assert!(
-        fs::read(path).unwrap() == served.cold(1, &[]),
-        "the bytes differ"
-    );
-    let untagged = place.run(["untag", &served.digests[1]]);
-    assert_eq!(untagged.status, Some(0));
-    let told = place.pull(&served.references[1], &more);
-    let warning = format!("the seed {} is passed over", missing.display());
-    assert!(told.stderr.contains(&warning), "{told:#?}");
-    // The image of the seed itself needs no request at all.
-    served.registry.clear_requests();
-    let (path, _) = served.pull(&place, 0, &more);
-    assert!(served.registry.requests().is_empty());
-    assert!(
-        fs::read(path).unwrap() == served.cold(0, &[]),
-        "the bytes differ"
-    );
-    assert_eq!(listing(), before);
-    // A damaged seed costs time.
-    let artifact = cache.join(format!("{}.sqsh", served.digests[0].replace(':', "-")));
-    let mut bytes = fs::read(&artifact).unwrap();
-    bytes[5000] ^= 1;
-    fs::write(&artifact, &bytes).unwrap();
-    assert_eq!(place.run(["untag", &served.digests[1]]).status, Some(0));
-    assert_eq!(place.run(["untag", &served.digests[0]]).status, Some(0));
-    let (path, _) = served.pull(&place, 1, &more);
-    assert!(
-        fs::read(path).unwrap() == served.cold(1, &[]),
-        "the bytes differ"
-    );
-    assert!(
-        fs::read(&artifact).unwrap() == bytes,
-        "the seed was written"
-    );
 }

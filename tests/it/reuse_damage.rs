@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hpcc_rootfs::{Agents, Compressor, Options, Pulled, Store};
 use tempfile::TempDir;
-use test_support::image::{Image, Layer, Store as Content};
+use test_support::image::{Entry, Image, Layer, Store as Content};
 use test_support::registry::Registry;
 use tokio::runtime::Runtime;
 
 use crate::cli::{Outcome, Place, outcome, program};
+use crate::reuse_place::{Stores, side_of};
 use crate::store_damage::noise;
 
 /// A registry with images, and a store that pulls them in this process.
@@ -75,26 +76,137 @@ impl Small {
     }
 }
 
-fn side_of(artifact: &Path) -> PathBuf {
-    let name = artifact.file_name().unwrap().to_str().unwrap();
-    artifact.with_file_name(format!(".recall-{}", name.trim_end_matches(".sqsh")))
+/// SplitMix64, so that a sample can be repeated by its seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut word = self.0;
+        word = (word ^ word >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ word >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((word ^ word >> 31) % end as u64).unwrap()
+    }
 }
 
-/// Some of the positions; `REUSE_BITS=1` takes all of them.
-fn positions(bytes: &[u8], count: usize) -> impl Iterator<Item = usize> {
-    let step = match std::env::var_os("REUSE_BITS") {
-        Some(_) => 1,
-        None => (bytes.len() / count).max(1),
+/// `REUSE_SEED=7` takes the sample of that seed again; else each run has one of its own.
+fn seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    std::env::var("REUSE_SEED").map_or_else(
+        |_| u64::from(now.unwrap().subsec_nanos()),
+        |seed| seed.parse().unwrap(),
+    )
+}
+
+/// A part of a file, with a name for messages.
+type Region = (&'static str, std::ops::Range<usize>);
+
+/// Takes bits of each region: its first and its last one, and one at random in each of as many equal parts as `count`
+/// says. `REUSE_BITS=1` takes all of them.
+fn sample(regions: &[Region], count: usize, seed: u64) -> Vec<(&'static str, usize, u8)> {
+    let every = std::env::var_os("REUSE_BITS").is_some();
+    let mut random = Random(seed);
+    let mut bits = Vec::new();
+    for (name, region) in regions {
+        assert!(!region.is_empty(), "{name} is empty: {region:?}");
+        if every {
+            let all = region
+                .clone()
+                .flat_map(|at| (0..8).map(move |bit| (at, bit)));
+            bits.extend(all.map(|(at, bit)| (*name, at, bit)));
+            continue;
+        }
+        bits.extend([(*name, region.start, 0), (*name, region.end - 1, 7)]);
+        for part in 0..count {
+            let at = |part: usize| region.start + region.len() * part / count;
+            let (start, end) = (at(part), at(part + 1).max(at(part) + 1));
+            let place = start + random.below(end - start);
+            bits.push((*name, place.min(region.end - 1), random.below(8) as u8));
+        }
+    }
+    bits
+}
+
+fn word(bytes: &[u8], at: usize) -> usize {
+    usize::try_from(u64::from_le_bytes(*bytes[at..].first_chunk().unwrap())).unwrap()
+}
+
+/// Every kind of part of an artifact, in order.
+fn parts_of(artifact: &[u8], pulled: &Pulled) -> Vec<Region> {
+    let [used, ids, xattrs, inodes, directories, fragments, exports] =
+        [40, 48, 56, 64, 72, 80, 88].map(|at| word(artifact, at));
+    let image = usize::try_from(pulled.record.image_length).unwrap();
+    let record = image + usize::try_from(pulled.record.tree_length()).unwrap();
+    let facts = record + 32 * image.div_ceil(hpcc_rootfs::CHUNK);
+    let footer = artifact.len() - 64;
+    let zeros = 1 + artifact[..footer]
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .unwrap();
+    let mut parts = vec![
+        ("superblock", 0..96),
+        ("data and fragments", 96..inodes),
+        ("inodes", inodes..directories),
+        ("directories", directories..fragments),
+        ("fragment table", fragments..exports),
+        ("export table", exports..ids),
+        ("ids", ids..xattrs),
+        ("attributes", xattrs..used),
+        ("padding", used..image),
+        ("chunk digests", record..facts),
+        ("facts", facts..zeros),
+        ("zeros", zeros..footer),
+        ("magic and version", footer..footer + 12),
+        ("lengths", footer + 12..footer + 32),
+        ("checksum", footer + 32..artifact.len()),
+    ];
+    if record > image {
+        parts.push(("superblock of the hash tree", image..image + 4096));
+        parts.push(("hash tree", image + 4096..record));
+    }
+    parts
+}
+
+/// Every kind of part of what a build leaves for later ones.
+fn parts_of_side(side: &[u8]) -> Vec<Region> {
+    let footer = side.len() - 48;
+    let length = u32::from_le_bytes(*side[footer + 12..].first_chunk().unwrap());
+    let directory = footer - usize::try_from(length).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&side[directory..footer]).unwrap();
+    let section = |section: &serde_json::Value| {
+        let number = |name: &str| usize::try_from(section[name].as_u64().unwrap()).unwrap();
+        number("offset")..number("offset") + number("length")
     };
-    (0..bytes.len()).step_by(step)
+    let mut parts = Vec::new();
+    for layer in json["layers"].as_array().unwrap() {
+        parts.push(("entries", section(&layer["list"])));
+        parts.push(("places", section(&layer["places"])));
+        parts.push(("recovered", section(&layer["recovered"])));
+    }
+    parts.extend([
+        ("fragments", section(&json["fragments"])),
+        ("documents", section(&json["documents"])),
+        ("directory", directory..footer),
+        ("magic", footer..footer + 8),
+        ("version", footer + 8..footer + 12),
+        ("length", footer + 12..footer + 16),
+        ("checksum", footer + 16..side.len()),
+    ]);
+    // A layer without any has none.
+    parts.retain(|(_, part)| !part.is_empty());
+    parts
 }
 
 fn layers() -> [Layer; 3] {
+    let noted = Entry::file("usr/noted", noise(2, 70)).xattr("user.note", "a note");
     [
         Layer::new()
             .dir("usr")
             .file("usr/text", "text ".repeat(1200))
-            .file("usr/short", noise(1, 60)),
+            .file("usr/short", noise(1, 60))
+            // Enough for a hash tree of more than its superblock.
+            .file("usr/noise", noise(3, 9000))
+            .entry(noted),
         Layer::new().file("one", "1"),
         Layer::new().file("two", "2"),
     ]
@@ -104,69 +216,97 @@ fn layers() -> [Layer; 3] {
 #[test]
 fn any_flipped_bit_of_a_source_costs_time_and_no_byte() {
     let [base, one, two] = layers();
-    let small = Small::new(&[&[&base, &one], &[&base, &two]]);
-    let expected = small.cold(1, "agent");
-    let first = small.pull("store", 0, "agent").path;
-    let (sound, side) = (
-        fs::read(&first).unwrap(),
-        fs::read(side_of(&first)).unwrap(),
-    );
-    let mut copied = 0;
-    for at in positions(&sound, 60) {
-        let mut spoiled = sound.clone();
-        spoiled[at] ^= 1 << (at % 8);
-        fs::write(&first, &spoiled).unwrap();
-        fs::write(side_of(&first), &side).unwrap();
-        let second = small.pull("store", 1, "agent");
-        assert!(
-            fs::read(&second.path).unwrap() == expected,
-            "byte {at}: the bytes differ"
+    let stores = Stores::new(&[&[&base, &one], &[&base, &two]]);
+    let (seed, plain) = (seed(), stores.options());
+    let expected = stores.cold(1, &plain);
+    for (store, verity) in [("plain", false), ("sealed", true)] {
+        let mut options = plain.clone();
+        options.image.verity = verity;
+        let first = stores.pull(store, 0, &options);
+        let (sound, side) = (
+            fs::read(&first.path).unwrap(),
+            fs::read(side_of(&first.path)).unwrap(),
         );
-        copied += second.built.unwrap().reuse.layers;
-        fs::remove_file(&second.path).unwrap();
-        fs::remove_file(side_of(&second.path)).unwrap();
+        let second = |copied: &mut usize| {
+            let second = stores.pull(store, 1, &plain);
+            let same = fs::read(&second.path).unwrap() == expected;
+            *copied += second.built.unwrap().reuse.layers;
+            fs::remove_file(&second.path).unwrap();
+            fs::remove_file(side_of(&second.path)).unwrap();
+            same
+        };
+        let mut parts = parts_of(&sound, &first);
+        if verity {
+            // The other ones are the same.
+            parts.drain(..parts.len() - 2);
+        }
+        for (part, at, bit) in sample(&parts, 12, seed) {
+            let mut spoiled = sound.clone();
+            spoiled[at] ^= 1 << bit;
+            fs::write(&first.path, &spoiled).unwrap();
+            fs::write(side_of(&first.path), &side).unwrap();
+            let mut copied = 0;
+            let case = format!("{store}: bit {bit} of byte {at}, {part} (REUSE_SEED={seed})");
+            assert!(second(&mut copied), "{case}: the bytes differ");
+            // One chunk covers the image, so no flip goes unnoticed. The tree is for the guest, and is not read.
+            assert_eq!(copied, usize::from(verity), "{case}");
+            // What could be read to its end is set aside, and never copied from again.
+            let is_kept = first.path.exists();
+            let is_of_the_image = at < usize::try_from(first.record.image_length).unwrap();
+            let is_set_aside = is_of_the_image && at >= 96;
+            assert!(!is_set_aside || !is_kept, "{case}: it was not set aside");
+        }
+        fs::write(&first.path, &sound).unwrap();
+        fs::write(side_of(&first.path), &side).unwrap();
+        let mut copied = 0;
+        assert!(second(&mut copied));
+        assert_eq!(copied, 1);
     }
-    assert_eq!(
-        copied, 0,
-        "one chunk covers the image, so no flip goes unnoticed"
-    );
-    fs::write(&first, &sound).unwrap();
-    fs::write(side_of(&first), &side).unwrap();
-    let second = small.pull("store", 1, "agent");
-    assert_eq!(second.built.unwrap().reuse.layers, 1);
 }
 
 #[test]
 fn any_spoiled_side_file_costs_time_and_no_byte() {
     let [base, one, two] = layers();
     let other = Layer::new().file("other", noise(5, 5000));
-    let small = Small::new(&[&[&base, &one], &[&base, &two], &[&other, &base]]);
-    let expected = small.cold(1, "agent");
-    let first = small.pull("store", 0, "agent").path;
+    let stores = Stores::new(&[&[&base, &one], &[&base, &two], &[&other, &base]]);
+    let (seed, options) = (seed(), stores.options());
+    let expected = stores.cold(1, &options);
+    let first = stores.pull("store", 0, &options).path;
     let side = side_of(&first);
     let good = fs::read(&side).unwrap();
-    let foreign = small.pull("elsewhere", 2, "agent").path;
-    let stale = small.pull("stale", 0, "another agent").path;
+    let foreign = stores.pull("elsewhere", 2, &options).path;
+    let mut another = options.clone();
+    another.agents = Agents::default().with("amd64", stores.path("another agent"));
+    let stale = stores.pull("stale", 0, &another).path;
     let again = |what: &str| {
-        let second = small.pull("store", 1, "agent");
+        let second = stores.pull("store", 1, &options);
         assert!(
             fs::read(&second.path).unwrap() == expected,
             "{what}: the bytes differ"
         );
+        assert!(first.exists(), "{what}: a sound source was lost");
         fs::remove_file(&second.path).unwrap();
         fs::remove_file(side_of(&second.path)).unwrap();
         second.built.unwrap().reuse.layers
     };
     assert_eq!(again("sound"), 1);
-    for at in positions(&good, 80) {
+    for (part, at, bit) in sample(&parts_of_side(&good), 10, seed) {
         let mut spoiled = good.clone();
-        spoiled[at] ^= 1 << (at % 8);
+        spoiled[at] ^= 1 << bit;
         fs::write(&side, &spoiled).unwrap();
-        again(&format!("byte {at}"));
+        again(&format!(
+            "bit {bit} of byte {at}, {part} (REUSE_SEED={seed})"
+        ));
     }
-    for length in [0, 1, 47, 48, 49, good.len() / 2, good.len() - 1] {
+    let mut random = Random(seed);
+    let cuts = [0, 1, 47, 48, 49, good.len() / 2, good.len() - 1];
+    let cuts = cuts
+        .into_iter()
+        .chain((0..12).map(|_| random.below(good.len())));
+    for length in cuts {
         fs::write(&side, &good[..length]).unwrap();
-        assert_eq!(again(&format!("cut at {length}")), 0);
+        let case = format!("cut at {length} (REUSE_SEED={seed})");
+        assert_eq!(again(&case), 0, "{case}");
     }
     for (what, bytes) in [
         ("of another image", fs::read(side_of(&foreign)).unwrap()),
@@ -174,8 +314,13 @@ fn any_spoiled_side_file_costs_time_and_no_byte() {
             "of the image with another agent",
             fs::read(side_of(&stale)).unwrap(),
         ),
+        ("the artifact itself", fs::read(&first).unwrap()),
         ("with more at its end", [&good[..], b"x"].concat()),
         ("noise", noise(9, good.len())),
+        (
+            "noise before its footer",
+            [noise(9, good.len() - 48), good[good.len() - 48..].to_vec()].concat(),
+        ),
         ("zeros", vec![0; good.len()]),
     ] {
         fs::write(&side, bytes).unwrap();
@@ -186,6 +331,9 @@ fn any_spoiled_side_file_costs_time_and_no_byte() {
     assert_eq!(again("twice"), 1);
     fs::remove_file(&side).unwrap();
     assert_eq!(again("gone"), 0);
+    fs::create_dir(&side).unwrap();
+    assert_eq!(again("a directory"), 0);
+    fs::remove_dir(&side).unwrap();
     fs::write(&side, &good).unwrap();
     assert_eq!(again("sound again"), 1);
 }
