@@ -121,7 +121,11 @@ fn sample(regions: &[Region], count: usize, seed: u64) -> Vec<(&'static str, usi
             let at = |part: usize| region.start + region.len() * part / count;
             let (start, end) = (at(part), at(part + 1).max(at(part) + 1));
             let place = start + random.below(end - start);
-            bits.push((*name, place.min(region.end - 1), random.below(8) as u8));
+            bits.push((
+                *name,
+                place.min(region.end - 1),
+                u8::try_from(random.below(8)).unwrap(),
+            ));
         }
     }
     bits

@@ -12,7 +12,7 @@ use super::lock::BuildLock;
 use super::name::{self, Beside};
 use super::sweep::{Act, Swept};
 use super::trust::Trust;
-use super::{entry, sweep};
+use super::{entry, lease, sweep};
 use crate::error::Error;
 use crate::regular_file;
 
@@ -122,6 +122,10 @@ fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<boo
         Err(error) if regular_file::is_other_type(&error) => return Ok(false),
         Err(error) => return Err(error),
     };
+    // A file that cannot even be opened is no artifact of this user. It stays, and its error is reported.
+    if lease::open(&artifact.path)?.is_none() {
+        return Ok(true);
+    }
     // Held while the name goes. `None` if a process leases it.
     match Unleased::try_take(directory, &artifact.digest, trust)? {
         Some(_unleased) => {
@@ -139,6 +143,9 @@ fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Resu
         Ok(false) => return Ok(false),
         Err(error) if regular_file::is_other_type(&error) => return Ok(false),
         Err(error) => return Err(error),
+    }
+    if lease::open(&artifact.path)?.is_none() {
+        return Ok(true);
     }
     Unleased::could_be_taken(directory, &artifact.digest, trust)
 }
