@@ -5,12 +5,17 @@
 //!
 //! Where the root can be written to, the file in `/etc` is replaced. Otherwise a file below `/run` is mounted over the
 //! image's, which must be a regular file then: `--mount-point /etc/resolv.conf:file` gives one to an image without.
+//!
+//! Either is done in a directory `/etc` of the root itself. The image can make `/etc` a symlink to `/.hpcc`, to
+//! `/proc/sys/kernel` or out through `..`, and files must neither be written there nor mounted over.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, open, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, open, openat, statat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::mount::mount_bind;
 
@@ -83,14 +88,14 @@ fn hostname(line: &Line, own: &OwnFiles) -> String {
         is_name(name).then(|| name.to_owned())
     };
     let of_image = || {
-        // A link may lead anywhere, and a device may have no end.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = open("/etc/hostname", flags, Mode::empty()).ok()?;
-        let regular = FileType::from_raw_mode(fstat(&file).ok()?.st_mode) == FileType::RegularFile;
+        // A link may lead anywhere, and opening a device may have effects.
+        let etc = directory(false).ok()?;
+        let file = openat(&etc, "hostname", LOOK, Mode::empty()).ok()?;
+        (kind(&fstat(&file).ok()?) == FileType::RegularFile).then_some(())?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = open(by_descriptor(&file), flags, Mode::empty()).ok()?;
         let mut content = [0; 256];
-        let length = rustix::io::read(&file, &mut content)
-            .ok()
-            .filter(|_| regular)?;
+        let length = rustix::io::read(&file, &mut content).ok()?;
         first(content.get(..length)?)
     };
     let injected = || first(own.hostname.as_deref()?);
@@ -120,42 +125,87 @@ fn resolv_conf(line: &Line) -> Option<Vec<u8>> {
     Some(text.into_bytes())
 }
 
-/// Puts a new file into `/etc`. Whatever the image has there is removed, not followed: it may be a link to anywhere.
-fn replace(file: &str, content: &[u8]) -> Result<(), Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let etc = match open("/etc", flags, Mode::empty()) {
-        Err(Errno::NOENT) => {
-            rustix::fs::mkdir("/etc", Mode::from_raw_mode(0o755))?;
-            open("/etc", flags, Mode::empty())?
+/// A descriptor of whatever has a name, without following or opening it.
+const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Opens `/etc` of the root, and makes it if it does not exist and `make` is true.
+fn directory(make: bool) -> Result<OwnedFd, String> {
+    let failed = |error: Errno| format!("cannot open /etc: {error}");
+    let etc = match openat(CWD, "/etc", LOOK, Mode::empty()) {
+        Err(Errno::NOENT) if make => {
+            let mode = Mode::from_raw_mode(0o755);
+            mkdirat(CWD, "/etc", mode).map_err(|error| format!("cannot make /etc: {error}"))?;
+            openat(CWD, "/etc", LOOK, Mode::empty()).map_err(failed)?
         }
-        opened => opened?,
+        opened => opened.map_err(failed)?,
     };
-    match unlinkat(&etc, file, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error),
+    let found = fstat(&etc).map_err(failed)?;
+    match kind(&found) {
+        FileType::Directory => {}
+        FileType::Symlink => return Err("/etc of the image is a symlink".to_owned()),
+        _ => return Err("/etc of the image is not a directory".to_owned()),
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let new = openat(&etc, file, flags, Mode::from_raw_mode(0o644))?;
-    written(&File::from(new), content)
+    let root = statat(CWD, "/", AtFlags::empty()).map_err(failed)?;
+    if root.st_dev != found.st_dev {
+        return Err("another file system is mounted on /etc".to_owned());
+    }
+    Ok(etc)
 }
 
-/// Mounts a file below `/run` over the one in `/etc`.
-fn cover(file: &str, content: &[u8]) -> Result<(), Errno> {
+fn kind(found: &Stat) -> FileType {
+    FileType::from_raw_mode(found.st_mode)
+}
+
+/// A path to the file of a descriptor, which no symlink of the image can lead elsewhere.
+fn by_descriptor(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Puts a new file into `/etc`. Whatever the image has there is removed, not followed: it may be a link to anywhere.
+fn replace(file: &str, content: &[u8]) -> Result<(), String> {
+    let etc = directory(true)?;
+    match unlinkat(&etc, file, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(format!("cannot remove it: {error}")),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    openat(&etc, file, flags, Mode::from_raw_mode(0o644))
+        .and_then(|new| written(&File::from(new), content))
+        .map_err(|error| format!("cannot write a new file: {error}"))
+}
+
+/// Mounts a file below `/run` over the one in `/etc`, which must be a regular file of the root.
+fn cover(file: &str, content: &[u8]) -> Result<(), String> {
+    let etc = directory(false)?;
+    let target = openat(&etc, file, LOOK, Mode::empty())
+        .map_err(|error| format!("cannot mount over it: {error}"))?;
+    let failed = |error: Errno| format!("cannot look at it: {error}");
+    let found = fstat(&target).map_err(failed)?;
+    if kind(&found) != FileType::RegularFile {
+        return Err("cannot mount over it, because it is not a regular file".to_owned());
+    }
+    if found.st_dev != fstat(&etc).map_err(failed)?.st_dev {
+        return Err("another file system is mounted on it".to_owned());
+    }
     match rustix::fs::mkdir(DIRECTORY, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(format!("cannot make {DIRECTORY}: {error}")),
     }
     let path = format!("{DIRECTORY}/{file}");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let new = open(&path, flags, Mode::from_raw_mode(0o644))?;
-    written(&File::from(new), content)?;
-    // By its descriptor: a link in its place is neither followed nor mounted over.
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let target = open(format!("/etc/{file}"), flags, Mode::empty())?;
-    if FileType::from_raw_mode(fstat(&target)?.st_mode) != FileType::RegularFile {
-        return Err(Errno::LOOP);
+    let new = open(&path, flags, Mode::from_raw_mode(0o644))
+        .map(File::from)
+        .map_err(|error| format!("cannot make {path}: {error}"))?;
+    written(&new, content).map_err(|error| format!("cannot write {path}: {error}"))?;
+    let new = fstat(&new).map_err(failed)?;
+    mount_bind(path, by_descriptor(&target))
+        .map_err(|error| format!("cannot mount over it: {error}"))?;
+    // What the command will find under this name must be the new file.
+    let found = statat(&etc, file, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+    match (found.st_dev, found.st_ino) == (new.st_dev, new.st_ino) {
+        true => Ok(()),
+        false => Err("it was mounted over, and another file is found there".to_owned()),
     }
-    mount_bind(path, format!("/proc/self/fd/{}", target.as_raw_fd()))
 }
 
 fn written(mut file: &File, content: &[u8]) -> Result<(), Errno> {

@@ -18,16 +18,24 @@ use crate::{FAILED, command, say};
 /// The first argument of a process in this role.
 pub(crate) const ROLE: &str = "--launch";
 
-/// The arguments of a process in this role.
+/// Groups in one argument. Linux takes arguments of at most 128 KiB (`MAX_ARG_STRLEN`), and a user can have 65 536
+/// groups of 10 digits.
+const GROUPS: usize = 4096;
+
+/// The arguments of a process in this role: user, group, the number of lists of groups, the lists, directory, command.
 pub(crate) fn arguments(account: &Account, directory: &OsStr, argv: &[OsString]) -> Vec<OsString> {
-    let groups: Vec<_> = account.groups.iter().map(u32::to_string).collect();
+    let lists = account.groups.chunks(GROUPS).map(|groups| {
+        let groups: Vec<_> = groups.iter().map(u32::to_string).collect();
+        OsString::from(groups.join(","))
+    });
     let mut arguments: Vec<OsString> = vec![
         ROLE.into(),
         account.user.to_string().into(),
         account.group.to_string().into(),
-        groups.join(",").into(),
-        directory.into(),
+        lists.len().to_string().into(),
     ];
+    arguments.extend(lists);
+    arguments.push(directory.into());
     arguments.extend_from_slice(argv);
     arguments
 }
@@ -36,12 +44,13 @@ pub(crate) fn arguments(account: &Account, directory: &OsStr, argv: &[OsString])
 pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let become_user = |arguments: &mut dyn Iterator<Item = OsString>| -> Result<(), String> {
         let mut next = || arguments.next().ok_or("arguments are missing");
-        let (user, group, groups) = (number(&next()?)?, number(&next()?)?, next()?);
-        let groups = groups.to_str().unwrap_or_default().split(',');
-        let groups = groups.filter(|group| !group.is_empty());
-        let groups: Vec<_> = groups
-            .map(|group| number(OsStr::new(group)).map(Gid::from_raw))
-            .collect::<Result<_, _>>()?;
+        let (user, group, lists) = (number(&next()?)?, number(&next()?)?, number(&next()?)?);
+        let mut groups = Vec::new();
+        for _ in 0..lists {
+            for group in next()?.to_str().unwrap_or_default().split(',') {
+                groups.push(number(OsStr::new(group)).map(Gid::from_raw)?);
+            }
+        }
         let directory = next()?;
         enter(Path::new(&directory)).map_err(|error| {
             format!(
@@ -59,9 +68,10 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             .and_then(|()| set_thread_res_uid(user, user, user))
             .map_err(|error| {
                 format!(
-                    "cannot become user {} and group {}: {error}",
+                    "cannot become user {} and group {} with {} groups in all: {error}",
                     user.as_raw(),
-                    group.as_raw()
+                    group.as_raw(),
+                    groups.len()
                 )
             })
     };
@@ -125,9 +135,27 @@ mod tests {
         let argv = ["/bin/x".into(), "--launch".into()];
         assert_eq!(
             arguments(&account, "/w d".as_ref(), &argv),
-            ["--launch", "7", "8", "9,10", "/w d", "/bin/x", "--launch"]
+            [
+                "--launch", "7", "8", "1", "9,10", "/w d", "/bin/x", "--launch"
+            ]
         );
         account.groups.clear();
-        assert_eq!(arguments(&account, "/".as_ref(), &argv)[3], "");
+        assert_eq!(arguments(&account, "/".as_ref(), &argv)[3..5], ["0", "/"]);
+    }
+
+    #[test]
+    fn most_groups_of_linux_fit_into_arguments() {
+        let account = Account {
+            user: 1,
+            group: 1,
+            groups: (0..65_536).map(|group| 0x7FFF_0000 + group).collect(),
+            home: "/".into(),
+        };
+        let arguments = arguments(&account, "/".as_ref(), &[]);
+        assert_eq!(arguments[3], "16");
+        // MAX_ARG_STRLEN of Linux, with the zero byte.
+        assert!(arguments.iter().all(|argument| argument.len() < 131_072));
+        let total: usize = arguments.iter().map(|argument| argument.len()).sum();
+        assert!(total < 1 << 20, "{total}");
     }
 }

@@ -14,7 +14,8 @@
 //! | `hpcc.entrypoint=WORD` | the image's | may be repeated; drops the image's `cmd` as well |
 //! | `hpcc.stop_timeout=SECONDS` | 10 | from the stop signal to SIGKILL |
 //! | `hpcc.end=poweroff\|restart` | `restart` if the line has `reboot=`, else `poweroff` | how the machine ends |
-//! | `-- WORD …` | the image's | replaces `cmd` |
+//! | `hpcc.cmd=WORD` | the image's | may be repeated; replaces `cmd`, without the kernel's limit of 32 words |
+//! | `-- WORD …` | the image's | the same; comes after the words of `hpcc.cmd` |
 //!
 //! The kernel ignores words with a dot that it does not know. A space in a value is written `%20`, or the word is put
 //! between double quotes; `%` is `%25`. An unknown word that begins with `hpcc.` is an error, because an option about
@@ -98,7 +99,8 @@ impl Line {
         let mut words = words(line).into_iter();
         while let Some(word) = words.next() {
             if word == b"--" {
-                parsed.command = Some(words.map(|word| decoded(&word)).collect());
+                let command = parsed.command.get_or_insert_default();
+                command.extend(words.map(|word| decoded(&word)));
                 break;
             }
             if word.starts_with(b"reboot=") {
@@ -166,6 +168,10 @@ impl Line {
                     let words = parsed.entrypoint.get_or_insert_default();
                     words.push(decoded(value));
                 }
+                b"cmd" => {
+                    let words = parsed.command.get_or_insert_default();
+                    words.push(decoded(value));
+                }
                 b"stop_timeout" => {
                     let seconds = text()?.parse().map_err(|_| invalid())?;
                     parsed.stop_timeout = Duration::from_secs(seconds);
@@ -208,7 +214,7 @@ fn words(line: &[u8]) -> Vec<Vec<u8>> {
         if byte == b'"' {
             quoted = !quoted;
         }
-        if quoted || !byte.is_ascii_whitespace() {
+        if quoted || !is_space(byte) {
             word.push(byte);
         } else if !word.is_empty() {
             words.push(unquoted(std::mem::take(&mut word)));
@@ -218,6 +224,11 @@ fn words(line: &[u8]) -> Vec<Vec<u8>> {
         words.push(unquoted(word));
     }
     words
+}
+
+/// White space of the kernel (`isspace` of lib/ctype.c), which has the vertical tab and the no-break space of Latin 1.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, 9..=13 | b' ' | 0xA0)
 }
 
 fn unquoted(word: Vec<u8>) -> Vec<u8> {
@@ -295,6 +306,36 @@ mod tests {
         assert_eq!(line.command, Some(command));
         assert_eq!(line.stop_timeout, Duration::from_secs(3));
         assert_eq!(line.end, End::Restart);
+    }
+
+    #[test]
+    fn words_of_cmd_come_before_those_after_the_dashes() {
+        let command = |line: &str| parse(line).unwrap().command;
+        let words = |words: &[&str]| Some(words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(
+            command("hpcc.cmd=sh hpcc.cmd=-c \"hpcc.cmd=a b\" hpcc.cmd="),
+            words(&["sh", "-c", "a b", ""])
+        );
+        assert_eq!(command("hpcc.cmd=a -- b"), words(&["a", "b"]));
+        assert_eq!(command("--"), words(&[]));
+    }
+
+    #[test]
+    fn words_end_where_the_kernel_ends_them() {
+        let line = b"a\x0bb\xa0c\x0cd\re \"f g\" h=\"i j\" k\"l m\"n \"o";
+        let words = words(line);
+        let expected: [&[u8]; 9] = [
+            b"a",
+            b"b",
+            b"c",
+            b"d",
+            b"e",
+            b"f g",
+            b"h=i j",
+            b"k\"l m\"n",
+            b"o ",
+        ];
+        assert_eq!(words, expected);
     }
 
     #[test]

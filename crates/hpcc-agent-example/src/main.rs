@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod console;
 mod etc;
 mod image;
 mod launch;
@@ -25,7 +26,7 @@ mod stop;
 mod supervise;
 mod users;
 
-use std::io::Write as _;
+use std::io::ErrorKind;
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::Pid;
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
     });
     supervise::kill_everything();
     // The command may have left its last line without an end.
-    write(&format!("\n{NAME}: exit {code}\n"));
+    console::finish(&format!("\n{NAME}: exit {code}\n"));
     rustix::fs::sync();
     let (first, second) = match end {
         End::PowerOff => (RebootCommand::PowerOff, RebootCommand::Restart),
@@ -84,16 +85,15 @@ fn run(end: &mut End) -> Result<u8, String> {
     let before = mounts::identity()?;
     let writable = mounts::root(&line)?;
     mounts::all()?;
-    if mounts::identity()? != before {
-        return Err("/.hpcc is another directory after the mounts than before".to_owned());
-    }
-    mounts::console()?;
+    unchanged(before)?;
+    console::open_both()?;
     if let Err(error) = loopback::up() {
         say(&format!(
             "warning: cannot enable the loopback device: {error}"
         ));
     }
     let hostname = etc::install(&line, &own, writable)?;
+    unchanged(before)?;
 
     let argv = command::argv(&image, &line)?;
     let account = users::of(line.user.as_deref().unwrap_or(&image.config.user))?;
@@ -119,21 +119,26 @@ fn run(end: &mut End) -> Result<u8, String> {
         .envs(environment)
         .stdin(Stdio::null())
         .spawn()
-        .map_err(|error| format!("cannot start a process: {error}"))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::InvalidInput => {
+                "the command, its environment or its directory has a zero byte in it".to_owned()
+            }
+            _ => format!("cannot start a process: {error}"),
+        })?;
     let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let main = main.ok_or("the kernel gave a process no number")?;
     Ok(signals.supervise(main, stop_signal, line.stop_timeout))
 }
 
-/// Writes a line to the console, after the name of this program.
-fn say(text: &str) {
-    write(&format!("{NAME}: {text}\n"));
+/// Returns an error unless `/.hpcc` is what it was before anything was mounted.
+fn unchanged(before: mounts::Identity) -> Result<(), String> {
+    if mounts::identity()? == before {
+        return Ok(());
+    }
+    Err("/.hpcc is another directory after the mounts than before".to_owned())
 }
 
-/// Writes to the console. If that fails, there is no other place to report it.
-fn write(text: &str) {
-    let mut console = std::io::stderr();
-    let _ = console
-        .write_all(text.as_bytes())
-        .and_then(|()| console.flush());
+/// Writes a line to the console, after the name of this program.
+fn say(text: &str) {
+    console::say(&format!("{NAME}: {text}\n"));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{chdir, pivot_root};
@@ -108,28 +108,17 @@ pub(crate) fn all() -> Result<(), String> {
     Ok(())
 }
 
-/// What `/.hpcc` and the description in it are: device and inode of both.
-pub(crate) fn identity() -> Result<[(u64, u64); 2], String> {
+/// Device and inode of `/.hpcc` and of the description in it.
+pub(crate) type Identity = [(u64, u64); 2];
+
+/// Returns what `/.hpcc` is now.
+pub(crate) fn identity() -> Result<Identity, String> {
     let of = |path| {
         fs::symlink_metadata(path)
             .map(|found| (found.dev(), found.ino()))
             .map_err(|error| format!("cannot look at {path}: {error}"))
     };
     Ok([of("/.hpcc")?, of("/.hpcc/image.json")?])
-}
-
-/// Opens the kernel's console anew as standard output and error: whoever started this program may have had none.
-pub(crate) fn console() -> Result<(), String> {
-    let failed = |error| format!("cannot open /dev/console: {error}");
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    match open("/dev/console", flags, Mode::empty()) {
-        Ok(console) => rustix::stdio::dup2_stdout(&console)
-            .and_then(|()| rustix::stdio::dup2_stderr(&console))
-            .map_err(failed),
-        // A machine without one. Nobody will see an output.
-        Err(Errno::NODEV | Errno::NXIO | Errno::NOENT | Errno::IO) => Ok(()),
-        Err(error) => Err(failed(error)),
-    }
 }
 
 /// Prepares the root, and returns whether it can be written to.

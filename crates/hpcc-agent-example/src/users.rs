@@ -3,12 +3,18 @@
 //! The rules are those of Docker (`GetExecUser` of moby/sys/user): a number selects the entry with that number and needs
 //! none; a name needs an entry; without a group, the entry of the user names it, and all groups that list the user
 //! are added. The files are the tenant's. Both are read up to a limit, and a line that is not an entry is skipped.
+//!
+//! Two rules are stricter than Docker's. A line whose number is missing or no number is not an entry, where Docker takes
+//! the number for 0, which is root (moby/sys#248). And more groups than Linux can give to a process are an error.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::str;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::io::Errno;
 
 /// The largest user and group number that Docker accepts.
 const ID_MAX: u32 = 0x7FFF_FFFF;
@@ -22,22 +28,30 @@ const FILE_MAX: u64 = 4 << 20;
 pub(crate) struct Account {
     pub(crate) user: u32,
     pub(crate) group: u32,
+    /// Supplementary groups, sorted. `group` is always one of them: a process that leaves it by executing a setgid
+    /// program would otherwise pass where the group is refused (CVE-2022-36109, containerd's CVE-2023-25173).
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
 }
 
 /// Resolves `user`, `uid`, `user:group` and their mixtures; nothing means root.
 pub(crate) fn of(user: &str) -> Result<Account, String> {
-    resolve(user, &read("/etc/passwd")?, &read("/etc/group")?)
+    let root = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| format!("cannot open the root: {error}"))?;
+    resolve(
+        user,
+        &read(&root, "etc/passwd")?,
+        &read(&root, "etc/group")?,
+    )
 }
 
 fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Account, String> {
     let (user, group_name) = spec.split_once(':').unwrap_or((spec, ""));
     let user = if user.is_empty() { "0" } else { user };
+    let (number, group_number) = (selected("user", user)?, selected("group", group_name)?);
     let unknown = |what: &str, name: &str, file: &str| {
         format!("{what} {name:?} of the image is neither a number nor in its {file}")
     };
-    let number = number(user);
     let mut entries = lines(passwd).filter_map(User::parse);
     let found = entries.find(|entry| match number {
         Some(number) => entry.number == number,
@@ -60,24 +74,43 @@ fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Account, String> {
         (None, None) => return Err(unknown("user", user, "/etc/passwd")),
     }
     let mut groups = lines(group).filter_map(Group::parse);
+    let mut all = BTreeSet::new();
     if group_name.is_empty() {
         if let Some(entry) = found {
             let of_user =
                 groups.filter(|group| group.members.split(',').any(|name| name == entry.name));
-            account.groups = of_user.map(|group| group.number).take(GROUPS_MAX).collect();
+            all.extend(of_user.map(|group| group.number));
         }
-        return Ok(account);
+    } else {
+        let found = groups.find(|entry| match group_number {
+            Some(number) => entry.number == number,
+            None => entry.name == group_name,
+        });
+        account.group = found
+            .map(|entry| entry.number)
+            .or(group_number)
+            .ok_or_else(|| unknown("group", group_name, "/etc/group"))?;
     }
-    let number = self::number(group_name);
-    let found = groups.find(|entry| match number {
-        Some(number) => entry.number == number,
-        None => entry.name == group_name,
-    });
-    account.group = found
-        .map(|entry| entry.number)
-        .or(number)
-        .ok_or_else(|| unknown("group", group_name, "/etc/group"))?;
+    all.insert(account.group);
+    if all.len() > GROUPS_MAX {
+        return Err(format!(
+            "user {user:?} has {} groups in the image's /etc/group, and Linux allows {GROUPS_MAX}; name one group as USER:GROUP",
+            all.len()
+        ));
+    }
+    account.groups = all.into_iter().collect();
     Ok(account)
+}
+
+/// The number that a user or group is selected by, or `None` if it is selected by name.
+fn selected(what: &str, text: &str) -> Result<Option<u32>, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match number(text) {
+        None if digits => Err(format!(
+            "{what} {text} of the image is larger than {ID_MAX}, the largest number of a user or group"
+        )),
+        number => Ok(number),
+    }
 }
 
 /// An entry of `/etc/passwd`: `name:password:number:group:comment:home:shell`.
@@ -125,9 +158,12 @@ impl<'a> Group<'a> {
     }
 }
 
+/// The lines that are text. No name, number or home has a zero byte in it, and a line break may be CR LF.
 fn lines(file: &[u8]) -> impl Iterator<Item = &str> {
     let lines = file.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| str::from_utf8(line.trim_ascii()).ok())
+    lines
+        .filter(|line| !line.contains(&0))
+        .filter_map(|line| str::from_utf8(line.trim_ascii()).ok())
 }
 
 fn number(text: &str) -> Option<u32> {
@@ -136,20 +172,32 @@ fn number(text: &str) -> Option<u32> {
     number.filter(|_| digits)
 }
 
-/// Reads a file of the image; one that does not exist is empty.
-fn read(path: &str) -> Result<Vec<u8>, String> {
-    let failed = |error| format!("cannot read {path} of the image: {error}");
-    // Nothing is waited for, whatever the image has there: a pipe, a device, a link to one of them.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match open(path, flags, Mode::empty()) {
+/// Reads a file of the image by its path below `root`; one that does not exist is empty.
+///
+/// Symlinks are followed where they lead to a file of the image. One that leads into a file system that is mounted
+/// below the root, such as `/proc`, leads to nothing of the image.
+fn read(root: impl AsFd, path: &str) -> Result<Vec<u8>, String> {
+    let failed = |error| format!("cannot read /{path} of the image: {error}");
+    // Opening a device or a pipe has effects or waits, so the file is only looked at first.
+    let look = OFlags::PATH | OFlags::CLOEXEC;
+    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+    let found = match openat2(&root, path, look, Mode::empty(), within) {
+        // Before Linux 5.6.
+        Err(Errno::NOSYS) => openat(&root, path, look, Mode::empty()),
+        opened => opened,
+    };
+    let file = match found {
         Ok(file) => file,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(Vec::new()),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP) => return Ok(Vec::new()),
         Err(error) => return Err(failed(error.into())),
     };
     let found = fstat(&file).map_err(|error| failed(error.into()))?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
         return Err(failed(std::io::Error::other("not a regular file")));
     }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let file = open(path, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
     let mut content = Vec::new();
     let limit = File::from(file)
         .take(FILE_MAX + 1)
@@ -183,8 +231,11 @@ mod tests {
         disk:x:6:app,root\n\
         apps:x:8:apple,app2";
 
+    /// `groups` are those besides `group`.
     fn account(user: u32, group: u32, groups: &[u32], home: &str) -> Account {
-        let (groups, home) = (groups.to_vec(), home.to_owned());
+        let mut groups = [&[group], groups].concat();
+        groups.sort_unstable();
+        let home = home.to_owned();
         Account {
             user,
             group,
@@ -211,7 +262,7 @@ mod tests {
             ("5000:6", account(5000, 6, &[], "/")),
             ("5000:disk", account(5000, 6, &[], "/")),
             ("bare", account(1001, 1002, &[], "/")),
-            // Digits are a number, also where a name has the same ones.
+            // Digits are a number, also where a name has the same ones (moby/moby#21436, CVE-2016-3697).
             ("33", account(33, 0, &[], "/")),
             ("2147483647", account(2_147_483_647, 0, &[], "/")),
         ] {
@@ -228,7 +279,18 @@ mod tests {
             ("minus", "user \"minus\""),
             ("huge", "user \"huge\""),
             ("broken", "user \"broken\""),
-            ("2147483648", "user \"2147483648\""),
+            // containerd's CVE-2024-40635: such a number became root.
+            ("2147483648", "user 2147483648 of the image is larger"),
+            ("4294967295", "user 4294967295 of the image is larger"),
+            ("99999999999999999999", "user 99999999999999999999 of"),
+            ("app:4294967295", "group 4294967295 of the image is larger"),
+            ("app:tty:", "group \"tty:\""),
+            ("app:1000:5", "group \"1000:5\""),
+            (" app", "user \" app\""),
+            ("app\n", "user \"app\\n\""),
+            ("a\0b", "user \"a\\0b\""),
+            ("0x10", "user \"0x10\""),
+            ("\u{663}", "user "),
             ("-1", "user \"-1\""),
             ("+5", "user \"+5\""),
             ("app:-1", "group \"-1\""),
@@ -243,7 +305,95 @@ mod tests {
         assert_eq!(resolve("", b"", b""), Ok(account(0, 0, &[], "/")));
         assert_eq!(resolve("7:8", b"", b""), Ok(account(7, 8, &[], "/")));
         assert!(resolve("root", b"", b"").is_err());
-        assert_eq!(read("/nowhere/passwd"), Ok(Vec::new()));
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(read(root(&directory), "etc/passwd"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn lines_with_foreign_ends_or_zero_bytes_keep_their_neighbors() {
+        // Windows line breaks, a line of spaces, no line break at the end.
+        let passwd = b"app:x:5:6::/home/app:/bin/sh\r\n   \r\nz\0:x:0:0::/:\nlast:x:7:8::/l";
+        let group =
+            b"one:x:10:app,last\r\ntwo:x:11:last\r\ntwo:x:11:app\nz:x:12:\0,app\none:x:13:app";
+        let app = resolve("app", passwd, group);
+        assert_eq!(app, Ok(account(5, 6, &[10, 11, 13], "/home/app")));
+        let last = resolve("last", passwd, group);
+        assert_eq!(last, Ok(account(7, 8, &[10, 11], "/l")));
+        // The first group of a name is the one that the name selects.
+        assert_eq!(
+            resolve("app:one", passwd, group),
+            Ok(account(5, 10, &[], "/home/app"))
+        );
+        assert!(resolve("z", passwd, group).is_err());
+        assert!(resolve("z\0", passwd, group).is_err());
+    }
+
+    #[test]
+    fn entry_without_a_number_is_not_root() {
+        // moby/sys#248
+        for line in [
+            "evil:x:abc:0::/:",
+            "evil:x::10::/:",
+            "evil:x:-0:0::/:",
+            "evil:x:+0:0::/:",
+            "evil:x: 0:0::/:",
+            "evil:x:0",
+            "evil",
+        ] {
+            assert!(resolve("evil", line.as_bytes(), b"").is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn group_named_like_the_user_is_added() {
+        // containerd/containerd#11937
+        let found = resolve("name", b"name:x:2:1::/:", b"name:x:2:name\nnogroup:x:1:");
+        assert_eq!(found, Ok(account(2, 1, &[2], "/")));
+    }
+
+    #[test]
+    fn groups_are_bounded_by_what_linux_takes() {
+        let many = |count: usize| -> Vec<u8> {
+            (1..=count)
+                .flat_map(|id| format!("g{id}:x:{id}:app\n").into_bytes())
+                .collect()
+        };
+        let passwd = b"app:x:5:0::/:";
+        let most = resolve("app", passwd, &many(GROUPS_MAX - 1)).unwrap();
+        assert_eq!(most.groups.len(), GROUPS_MAX);
+        let error = resolve("app", passwd, &many(GROUPS_MAX)).unwrap_err();
+        assert!(error.contains("has 65537 groups"), "{error}");
+        assert!(resolve("app:7", passwd, &many(GROUPS_MAX)).is_ok());
+        // The same group in many lines counts once.
+        let same = b"g:x:1:app\n".repeat(GROUPS_MAX + 1);
+        assert_eq!(resolve("app", passwd, &same).unwrap().groups, [0, 1]);
+    }
+
+    #[test]
+    fn files_are_found_within_the_image_alone() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("etc")).unwrap();
+        std::fs::write(path("own"), "own").unwrap();
+        let read = |name: &str| read(root(&directory), name);
+        symlink("/own", path("etc/absolute")).unwrap();
+        symlink("../../../../own", path("etc/above")).unwrap();
+        assert_eq!(read("etc/absolute"), Ok(b"own".to_vec()));
+        assert_eq!(read("etc/above"), Ok(b"own".to_vec()));
+        symlink("loop", path("etc/loop")).unwrap();
+        symlink("own/below", path("etc/file")).unwrap();
+        symlink("/nowhere", path("etc/dangling")).unwrap();
+        for name in ["etc/loop", "etc/file", "etc/dangling"] {
+            assert_eq!(read(name), Ok(Vec::new()), "{name}");
+        }
+        let slash = open("/", OFlags::PATH, Mode::empty()).unwrap();
+        assert_eq!(super::read(&slash, "proc/self/status"), Ok(Vec::new()));
+        assert!(read("etc").unwrap_err().ends_with("not a regular file"));
+    }
+
+    fn root(directory: &tempfile::TempDir) -> rustix::fd::OwnedFd {
+        open(directory.path(), OFlags::PATH, Mode::empty()).unwrap()
     }
 
     #[test]
@@ -252,11 +402,11 @@ mod tests {
         let pipe = directory.path().join("pipe");
         let mode = Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
-        let error = read(pipe.to_str().unwrap()).unwrap_err();
+        let error = read(root(&directory), "pipe").unwrap_err();
         assert!(error.ends_with("not a regular file"), "{error}");
         let large = directory.path().join("large");
         File::create(&large).unwrap().set_len(FILE_MAX + 1).unwrap();
-        let error = read(large.to_str().unwrap()).unwrap_err();
+        let error = read(root(&directory), "large").unwrap_err();
         assert!(error.ends_with("larger than 4 MiB"), "{error}");
     }
 }

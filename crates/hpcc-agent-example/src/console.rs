@@ -1,0 +1,187 @@
+//! The console: shared with the command, and the place of a last line that must arrive.
+//!
+//! The command inherits the console as its standard output and error. It can fill the console, make its descriptor
+//! non-blocking, stop the output, change the terminal's settings, and as root replace `/dev/console`. So this program
+//! keeps a descriptor of its own, opened before the command starts, writes to it with a time limit, and undoes what the
+//! command did before the last line.
+
+use std::fs::read_to_string;
+use std::io::Write as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
+use rustix::io::{Errno, write};
+use rustix::termios::{Action, OptionalActions, Termios, tcdrain, tcflow, tcgetattr, tcsetattr};
+
+/// How long a message waits for a console that takes no bytes. Meanwhile PID 1 reaps nothing.
+const MESSAGE: Duration = Duration::from_secs(1);
+/// How long the last line waits, and then the bytes of it that the device has not sent.
+const LAST_LINE: Duration = Duration::from_secs(10);
+
+static CONSOLE: OnceLock<Console> = OnceLock::new();
+
+/// The descriptor of this program alone.
+struct Console {
+    terminal: OwnedFd,
+    /// The terminal's settings before the command could change them.
+    settings: Option<Termios>,
+}
+
+/// Opens the kernel's console as standard output and error, because the program that started this one may have had
+/// none, and opens it a second time for this program alone.
+pub(crate) fn open_both() -> Result<(), String> {
+    let failed = |error| format!("cannot open /dev/console: {error}");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    match open("/dev/console", flags, Mode::empty()) {
+        Ok(console) => rustix::stdio::dup2_stdout(&console)
+            .and_then(|()| rustix::stdio::dup2_stderr(&console))
+            .map_err(failed)?,
+        // A machine without a console. Nobody will see an output.
+        Err(Errno::NODEV | Errno::NXIO | Errno::NOENT | Errno::IO) => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    }
+    let active = read_to_string("/sys/class/tty/console/active").unwrap_or_default();
+    let opened = Console::open(Path::new(&device(&active)))
+        .or_else(|_| Console::open(Path::new("/dev/console")));
+    if let Ok(console) = opened {
+        let _ = CONSOLE.set(console);
+    }
+    Ok(())
+}
+
+/// The terminal behind `/dev/console`, which is the last one of the kernel's list. A root command can redirect what is
+/// written to `/dev/console` (`TIOCCONS`), but not what is written to the terminal.
+fn device(active: &str) -> String {
+    let last = active.split_ascii_whitespace().next_back();
+    let last = last.filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    format!("/dev/{}", last.unwrap_or("console"))
+}
+
+/// Writes a message. A console that takes none for [`MESSAGE`] loses the rest.
+pub(crate) fn say(text: &str) {
+    match CONSOLE.get() {
+        Some(console) => {
+            console.write(text.as_bytes(), MESSAGE);
+        }
+        // Before the console is opened, and in the process that becomes the command.
+        None => {
+            let mut error = std::io::stderr();
+            let _ = error
+                .write_all(text.as_bytes())
+                .and_then(|()| error.flush());
+        }
+    }
+}
+
+/// Writes the last line, when no other process is left, and waits until the device has sent it.
+pub(crate) fn finish(text: &str) {
+    let Some(console) = CONSOLE.get() else {
+        return say(text);
+    };
+    console.restore();
+    if console.write(text.as_bytes(), LAST_LINE) {
+        return drain(&console.terminal);
+    }
+    // A hang-up makes a descriptor useless, and a new one of the same device is not affected.
+    let again = format!("/proc/self/fd/{}", console.terminal.as_raw_fd());
+    if let Ok(mut again) = Console::open(Path::new(&again)) {
+        again.settings.clone_from(&console.settings);
+        again.restore();
+        if again.write(text.as_bytes(), LAST_LINE) {
+            return drain(&again.terminal);
+        }
+    }
+    let mut error = std::io::stderr();
+    let _ = error
+        .write_all(text.as_bytes())
+        .and_then(|()| error.flush());
+}
+
+impl Console {
+    fn open(path: &Path) -> Result<Self, Errno> {
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let terminal = open(path, flags, Mode::empty())?;
+        let settings = tcgetattr(&terminal).ok();
+        Ok(Self { terminal, settings })
+    }
+
+    /// Undoes what the command did to the terminal. What cannot be undone is left to the write, which has a limit.
+    fn restore(&self) {
+        // A root command can copy this very descriptor (`pidfd_getfd`) and change its flags.
+        let _ = fcntl_setfl(&self.terminal, OFlags::NONBLOCK);
+        if let Some(settings) = &self.settings {
+            let _ = tcsetattr(&self.terminal, OptionalActions::Now, settings);
+        }
+        // The kernel starts an output again only if it was stopped in the same way. A stop by `TCOOFF` on top of a stop
+        // by the character XOFF makes both one, which `TCOON` ends.
+        let _ = tcflow(&self.terminal, Action::OOff);
+        let _ = tcflow(&self.terminal, Action::OOn);
+    }
+
+    /// Writes all of `text`, or returns false if the terminal fails or takes no bytes for `limit`.
+    fn write(&self, text: &[u8], limit: Duration) -> bool {
+        let mut rest = text;
+        let mut last = Instant::now();
+        while !rest.is_empty() {
+            match write(&self.terminal, rest) {
+                Ok(length @ 1..) => {
+                    rest = rest.get(length..).unwrap_or_default();
+                    last = Instant::now();
+                }
+                Ok(0) | Err(Errno::AGAIN | Errno::INTR) if last.elapsed() < limit => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Waits until the device has sent all that was written, at most [`LAST_LINE`]: the machine loses its memory next.
+fn drain(terminal: &OwnedFd) {
+    let Ok(terminal) = terminal.try_clone() else {
+        return;
+    };
+    let (done, wait) = channel();
+    thread::spawn(move || {
+        let _ = tcdrain(&terminal);
+        let _ = done.send(());
+    });
+    let _ = wait.recv_timeout(LAST_LINE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn console_device_is_the_last_active_one() {
+        for (active, expected) in [
+            ("ttyS0\n", "/dev/ttyS0"),
+            ("tty0 ttyS0 hvc0\n", "/dev/hvc0"),
+            ("", "/dev/console"),
+            ("../null\n", "/dev/console"),
+        ] {
+            assert_eq!(device(active), expected, "{active:?}");
+        }
+    }
+
+    #[test]
+    fn terminal_that_takes_no_bytes_does_not_block() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        let mode = Mode::from_raw_mode(0o600);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let console = Console::open(&path).unwrap();
+        // More than a pipe holds, and nobody reads it.
+        let text = vec![b'x'; 1 << 21];
+        assert!(!console.write(&text, Duration::from_millis(20)));
+    }
+}
