@@ -158,6 +158,18 @@ fn firecracker_configuration_names_everything_it_needs() {
         (&["--firecracker", "--append", "a\nb"], "control character"),
         (&["--firecracker", "--append", "a -- sh"], "the word --"),
         (&["--qemu", "--append", "a=\"b"], "a quote"),
+        (
+            &["--firecracker", "--append", &"a.b=c ".repeat(320)],
+            "and a kernel takes 2047; shorten its options or its command (256 of",
+        ),
+        (
+            &["--qemu", "--append", &"a=b ".repeat(31)],
+            "has 31 words with a value that the kernel does not know, and a kernel takes 30",
+        ),
+        (
+            &["--qemu", "--append", &"flag ".repeat(33)],
+            "has 33 words without a value that the kernel does not know, and a kernel takes 32",
+        ),
     ] {
         let outcome = place.run([&start[..], more].concat());
         assert_eq!(outcome.status, Some(2), "{more:?} {outcome:#?}");

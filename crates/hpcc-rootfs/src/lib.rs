@@ -69,7 +69,7 @@ pub use artifact::{
 };
 pub use boot::{
     BootError, BootOptions, KernelConfig, KernelConfigError, KernelRequirement, Setting, boot_args,
-    kernel_requirements, verity_table,
+    check_kernel_line, kernel_requirements, verity_table,
 };
 pub use build::{Built, build, check_host_files};
 pub use candidate::Candidate;

@@ -1,5 +1,7 @@
 //! The kernel command line.
 
+use super::error::BootError;
+use super::limits::check_kernel_line;
 use crate::artifact::Record;
 
 /// The device that a device-mapper table on the kernel line makes.
@@ -29,27 +31,6 @@ impl Default for BootOptions {
     }
 }
 
-/// Why there is no kernel line for an artifact. All of these are the caller's to mend.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BootError {
-    /// [`BootOptions::device`] or [`BootOptions::init`] would be read as something else.
-    #[error(
-        "a kernel line cannot name the {what} {value:?}: expected an absolute path of printable ASCII without blanks, quotes, commas, semicolons and backslashes"
-    )]
-    Value {
-        /// Which of them, for people.
-        what: &'static str,
-        /// What it was.
-        value: String,
-    },
-    /// The artifact has no agent, so the default init does not exist.
-    #[error(
-        "the artifact has no agent, so a kernel would find no /.hpcc/agent; name another init, or build the artifact with an agent"
-    )]
-    NoAgent,
-}
-
 /// Returns the kernel command line that boots an artifact, without the options that do not concern the root
 /// file system, such as a console.
 ///
@@ -66,7 +47,7 @@ pub enum BootError {
 /// ```
 ///
 /// # Errors
-/// [`BootError`] if an option cannot stand on a kernel line, or there is no PID 1.
+/// [`BootError`] if an option cannot stand on a kernel line, the line is too long, or there is no PID 1.
 pub fn boot_args(record: &Record, options: &BootOptions) -> Result<String, BootError> {
     let BootOptions { device, init } = options;
     check("init", init)?;
@@ -76,10 +57,12 @@ pub fn boot_args(record: &Record, options: &BootOptions) -> Result<String, BootE
     let table = verity_table(record, device)?;
     let root = if table.is_some() { MAPPED } else { device };
     let line = format!("root={root} ro rootfstype=squashfs init={init}");
-    Ok(match table {
+    let line = match table {
         Some(table) => format!("{line} dm-mod.create=\"root,,,ro,{table}\""),
         None => line,
-    })
+    };
+    check_kernel_line(&line)?;
+    Ok(line)
 }
 
 /// Returns the device-mapper table of a sealed artifact on `device`, as `dmsetup create --table` takes it, or `None`
@@ -147,6 +130,19 @@ mod tests {
         let line = boot_args(&record(false), &options).unwrap();
         assert_eq!(line, "root=/dev/vdb ro rootfstype=squashfs init=/sbin/init");
         assert_eq!(verity_table(&record(false), "/dev/vdb"), Ok(None));
+    }
+
+    #[test]
+    fn line_that_no_kernel_takes_whole_is_refused() {
+        let options = BootOptions {
+            init: format!("/{}", "x".repeat(2048)),
+            ..BootOptions::default()
+        };
+        let line = boot_args(&record(true), &options);
+        assert!(
+            matches!(line, Err(BootError::TooLong { limit: 2047, .. })),
+            "{line:?}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{ArgGroup, Args as ClapArgs};
+use hpcc_rootfs::{BootError, check_kernel_line};
 use serde_json::{Value, json};
 
 use crate::args::{Global, UsageError, size};
@@ -85,6 +86,7 @@ pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
         true => line,
         false => format!("{append} {line}"),
     };
+    fits(&line)?;
     if command.firecracker {
         let config = command.firecracker(drive, &line)?;
         let text = serde_json::to_string_pretty(&config)?;
@@ -94,6 +96,23 @@ pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
     let words = command.qemu(drive, &line, is_arm)?;
     let quoted: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     render::print(global, &json!(words), &[quoted.join(" ")])
+}
+
+/// Refuses a line that the kernel would not take whole, with the words that a monitor adds to it.
+///
+/// Both monitors add one word per device, such as `virtio_mmio.device=4K@0xd0000000:5`, and Firecracker others.
+fn fits(line: &str) -> anyhow::Result<()> {
+    const ADDED: usize = 256;
+    let longest = format!("{line} {:x>1$}", ".", ADDED - 1);
+    check_kernel_line(&longest).map_err(|error| {
+        let added = match error {
+            BootError::TooLong { .. } => {
+                format!(" ({ADDED} of the bytes are kept for words that the monitor adds)")
+            }
+            _ => String::new(),
+        };
+        UsageError(format!("{error}{added}")).into()
+    })
 }
 
 impl VmConfig {
