@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use hpcc_rootfs::BootOptions;
 
 use crate::initramfs::Extras;
@@ -18,8 +18,8 @@ const MODULES: [&str; 2] = ["overlay", "ext4"];
 /// Where the agent writes to, and that nothing else does: messages of the kernel would stand between those of the command.
 const CONSOLE: &str = "console=ttyS0 panic=-1 quiet loglevel=1";
 
-/// The longest command line that an x86 kernel takes (`COMMAND_LINE_SIZE`), without the zero byte.
-const LINE_MAX: usize = 2047;
+/// The words after `--` that a kernel takes.
+const WORDS_MAX: usize = 32;
 
 /// The last line of the agent, up to the exit code.
 const EXIT: &str = "hpcc-agent: exit ";
@@ -41,6 +41,8 @@ pub struct Boot<'a> {
     pub accel: Accel,
     /// How long it may take.
     pub timeout: Duration,
+    /// Modules of the kernel in addition to those of the example agent.
+    pub modules: &'a [&'a str],
 }
 
 /// A machine that ended.
@@ -48,6 +50,8 @@ pub struct Boot<'a> {
 pub struct Ended {
     /// The exit code that the agent reported, or none if it reported none.
     pub code: Option<u8>,
+    /// Whether the machine was killed because its time was up.
+    pub timed_out: bool,
     /// The console.
     pub log: String,
     /// How long it took.
@@ -66,6 +70,7 @@ impl<'a> Boot<'a> {
             show: false,
             accel: Accel::Tcg,
             timeout: Duration::from_secs(300),
+            modules: &[],
         }
     }
 
@@ -78,8 +83,9 @@ impl<'a> Boot<'a> {
         let guest = guest::build()?;
         let kernel = Kernel::get()?;
         let record = hpcc_rootfs::read_record(self.artifact)?;
+        let modules = [&MODULES, self.modules].concat();
         let extras = Extras {
-            modules: &MODULES,
+            modules: &modules,
             sealed: record.verity.is_some(),
         };
         let initramfs = initramfs::build(&kernel, &guest.init, extras)?;
@@ -87,11 +93,9 @@ impl<'a> Boot<'a> {
             .with_context(|| format!("cannot read {}", self.artifact.display()))?;
         let root = hpcc_rootfs::boot_args(&record, &BootOptions::default())?;
         let command_line = self.command_line(&root);
-        ensure!(
-            command_line.len() <= LINE_MAX,
-            "the kernel command line has {} bytes, and {LINE_MAX} are the most; shorten the command",
-            command_line.len()
-        );
+        hpcc_rootfs::check_kernel_line(&command_line).context(
+            "cannot pass this command; shorten it, or put it into a script in the image",
+        )?;
         let machine = Machine {
             kernel: &kernel.image,
             initramfs: &initramfs,
@@ -106,6 +110,7 @@ impl<'a> Boot<'a> {
         let run = machine.run()?;
         Ok(Ended {
             code: code(&run.log),
+            timed_out: run.timed_out,
             log: run.log,
             took: run.took,
         })
@@ -118,9 +123,14 @@ impl<'a> Boot<'a> {
             line.push_str(self.words);
         }
         if let Some(command) = self.command {
-            line.push_str(" --");
+            // The kernel panics at more words after the dashes. Words with a dot in their names are not counted.
+            let (start, before) = match command.len() {
+                ..=WORDS_MAX => (" --", " "),
+                _ => ("", " hpcc.cmd="),
+            };
+            line.push_str(start);
             for word in command {
-                line.push(' ');
+                line.push_str(before);
                 line.push_str(&encoded(word));
             }
         }
@@ -163,6 +173,22 @@ mod tests {
         let line = boot.command_line("root=/dev/vda");
         let expected = " hpcc.root=ro -- sh -c echo%20%22a%20b%22%2050%25%0a \"\"";
         assert!(line.ends_with(expected), "{line}");
+    }
+
+    #[test]
+    fn command_of_more_words_than_the_kernel_takes_is_passed_by_option() {
+        let mut words = vec!["w".to_owned(); WORDS_MAX];
+        let line = |words: &[String]| {
+            let mut boot = Boot::of(Path::new("x"));
+            boot.command = Some(words);
+            boot.command_line("root=/dev/vda")
+        };
+        assert!(line(&words).ends_with(&format!(" --{}", " w".repeat(WORDS_MAX))));
+        words.push(String::new());
+        let long = line(&words);
+        assert!(!long.contains(" -- "), "{long}");
+        assert!(long.ends_with(" hpcc.cmd=w hpcc.cmd=\"\""), "{long}");
+        assert_eq!(hpcc_rootfs::check_kernel_line(&long), Ok(()));
     }
 
     #[test]

@@ -96,6 +96,11 @@ fn boot(artifact: &Path) -> Result<()> {
     boot.show = true;
     let ended = boot.run()?;
     ensure!(
+        !ended.timed_out,
+        "the virtual machine did not end within {:.0} s and was killed",
+        ended.took.as_secs_f32()
+    );
+    ensure!(
         ended.code == Some(0),
         "the command in the virtual machine did not exit with 0"
     );

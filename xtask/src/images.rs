@@ -2,6 +2,7 @@
 
 mod agent;
 mod hostile;
+mod namespaces;
 pub(crate) mod sealed;
 
 use std::fs;

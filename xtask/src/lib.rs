@@ -43,6 +43,7 @@ pub mod verify;
 
 mod book;
 mod command;
+mod console;
 mod modules;
 mod pull;
 mod span;

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::console::Console;
+
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Accel {
@@ -61,7 +63,7 @@ pub struct Machine<'a> {
 /// What is left of a machine.
 #[derive(Debug)]
 pub struct Run {
-    /// All that the guest and QEMU wrote to the console.
+    /// What the guest and QEMU wrote to the console. The middle of more than 5 MiB is left out.
     pub log: String,
     /// The machine was killed because its time was up.
     pub timed_out: bool,
@@ -99,12 +101,12 @@ impl Machine<'_> {
         let mut guest = Killed(child);
         let show = self.show;
         let log = thread::spawn(move || {
-            let mut log = Vec::new();
+            let mut log = Console::default();
             let mut buffer = [0; 4096];
             // What was read before a failure is still a log.
             while let Ok(length @ 1..) = console.read(&mut buffer) {
                 let bytes = buffer.get(..length).unwrap_or_default();
-                log.extend_from_slice(bytes);
+                log.push(bytes);
                 if show {
                     let mut terminal = std::io::stdout();
                     // Whoever closed it does not want to see more.
@@ -123,8 +125,7 @@ impl Machine<'_> {
             thread::sleep(Duration::from_millis(10));
         };
         drop(guest);
-        let log = log.join().unwrap_or_default();
-        let log = String::from_utf8_lossy(&log).replace('\r', "");
+        let log = log.join().unwrap_or_default().into_text();
         Ok(Run {
             log,
             timed_out,

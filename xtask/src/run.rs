@@ -1,9 +1,10 @@
 //! Runs the command of any image in a virtual machine, as `cargo xtask run`.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use hpcc_rootfs::{Event, Progress, Store};
 
 use crate::boot::Boot;
@@ -21,7 +22,7 @@ pub struct RunOptions {
     /// What executes the guest
     #[arg(long, value_enum, default_value_t)]
     pub accel: Accel,
-    /// Seconds the guest may take
+    /// Seconds the guest may take; then it is killed, and the exit code is 124
     #[arg(long, value_name = "SECS", default_value_t = 3600)]
     pub timeout: u64,
     /// Words that replace the cmd of the image
@@ -29,11 +30,16 @@ pub struct RunOptions {
     pub command: Vec<String>,
 }
 
+/// The exit code of a machine whose time was up, as of timeout(1).
+const TIMED_OUT: u8 = 124;
+/// The exit code of a machine that ended without one, as of the agent when it fails.
+const FAILED: u8 = 125;
+
 /// Pulls the image into `target/run` with the example agent, boots it, shows its output, and returns its exit code.
 ///
 /// # Errors
 ///
-/// A program is missing, the image cannot be pulled, or the machine ended without an exit code.
+/// A program is missing, the image cannot be pulled, or the machine cannot be started.
 pub fn run(options: &RunOptions) -> Result<ExitCode> {
     packages::install_for_guest()?;
     let guest = guest::build_shown()?;
@@ -51,10 +57,21 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     boot.accel = options.accel;
     boot.timeout = Duration::from_secs(options.timeout);
     let ended = boot.run()?;
-    match ended.code {
-        Some(code) => Ok(ExitCode::from(code)),
-        None => bail!("the machine ended without an exit code"),
-    }
+    Ok(ExitCode::from(ended.code.unwrap_or_else(|| {
+        let (problem, code) = match ended.timed_out {
+            true => {
+                let limit = options.timeout;
+                let problem = format!(
+                    "the machine ran for {limit} s and was killed; --timeout sets the limit"
+                );
+                (problem, TIMED_OUT)
+            }
+            false => ("the machine ended without an exit code".to_owned(), FAILED),
+        };
+        // If the terminal is gone, the exit code says the same.
+        let _ = writeln!(std::io::stderr(), "error: {problem}");
+        code
+    })))
 }
 
 /// Shows what a pull does, one line per event.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Error, Result, bail};
-use hpcc_rootfs::{Progress, Store};
+use hpcc_rootfs::{Injection, Progress, Store};
 use serde_json::json;
 use test_support::image::{Entry, Image as Source, Layer, Store as Content};
 use test_support::real_image::{self, RealImage};
@@ -21,7 +21,7 @@ use crate::{command, guest, pull, qemu};
 type Case = fn(&Path) -> Result<Ended>;
 
 /// Each by what it shows.
-pub(super) const CASES: [(&str, Case); 4] = [
+pub(super) const CASES: [(&str, Case); 5] = [
     (
         "Debian: a user by name, an overlay, options on the line",
         debian,
@@ -38,6 +38,10 @@ pub(super) const CASES: [(&str, Case); 4] = [
         "a second drive, and a command that does not stop",
         second_drive,
     ),
+    (
+        "hostile images and commands, each in namespaces of its own",
+        super::namespaces::boot,
+    ),
 ];
 
 /// A real Debian with its own passwd, shell and coreutils.
@@ -47,7 +51,7 @@ fn debian(directory: &Path) -> Result<Ended> {
     let image = real_image::small()
         .map_err(Error::msg)?
         .context("this user cannot build real images")?;
-    let artifact = pulled(directory, image.layout(), &[])?;
+    let artifact = pulled(directory, image.layout(), &[], Vec::new())?;
     let command = ["-c", SCRIPT].map(str::to_owned);
     let mut boot = boot(&artifact);
     boot.words = "hpcc.root_flags=nodev,nosuid hpcc.hostname=vm-7 hpcc.nameserver=10.0.0.2 hpcc.search=example.org \
@@ -148,7 +152,7 @@ fn scratch(directory: &Path) -> Result<Ended> {
         &[
             "witness: uid: 1234 1234 1234 1234",
             "witness: gid: 5678 5678 5678 5678",
-            "witness: groups: ",
+            "witness: groups: 5678",
             "witness: cwd: /",
             "witness: /proc/sys/kernel/hostname: vm-8\\n",
             "witness: /etc/hostname: entity not found",
@@ -189,7 +193,7 @@ fn second_drive(directory: &Path) -> Result<Ended> {
     Ok(ended)
 }
 
-fn boot(artifact: &Path) -> Boot<'_> {
+pub(super) fn boot(artifact: &Path) -> Boot<'_> {
     let mut boot = Boot::of(artifact);
     boot.timeout = PATIENCE;
     boot
@@ -206,14 +210,20 @@ fn made(directory: &Path, source: &Source, points: &[&str]) -> Result<std::path:
     content.tag(RealImage::TAG, &image);
     let layout = directory.join("layout");
     content.write_layout(&layout).map_err(Error::msg)?;
-    pulled(directory, &layout, points)
+    pulled(directory, &layout, points, Vec::new())
 }
 
-/// The artifact of a layout, with the example agent and mount points.
-fn pulled(directory: &Path, layout: &Path, points: &[&str]) -> Result<std::path::PathBuf> {
+/// Returns the artifact of a layout, with the example agent, mount points and injected files.
+pub(super) fn pulled(
+    directory: &Path,
+    layout: &Path,
+    points: &[&str],
+    injections: Vec<Injection>,
+) -> Result<std::path::PathBuf> {
     let mut options = pull::options(guest::build()?.agent, Progress::default())?;
     let points = points.iter().map(|point| point.parse());
     options.image.mount_points = points.collect::<Result<_, _>>()?;
+    options.injections = injections;
     let store = Store::open(directory.join("store"), options)?;
     let source = format!("oci:{}:{}", layout.display(), RealImage::TAG);
     let pulled = pull::pull_into(&store, &source, None)?;
@@ -228,6 +238,9 @@ fn pulled(directory: &Path, layout: &Path, points: &[&str]) -> Result<std::path:
 /// Fails unless the command ended with `code` and each of `lines` begins a line of the console.
 fn expect(ended: &Ended, code: u8, lines: &[&str]) -> Result<()> {
     let mut wrong = Vec::new();
+    if ended.timed_out {
+        wrong.push(format!("killed after {:.0} s", ended.took.as_secs_f32()));
+    }
     if ended.code != Some(code) {
         wrong.push(format!("exit code {code} expected, {:?} found", ended.code));
     }

@@ -6,6 +6,11 @@
 //! - `all`: both.
 //! - `stubborn`: asks PID 1 to stop the machine, and ignores what PID 1 does about it.
 //! - `tour`: what the demo shows.
+//! - `show PATH...`: content of files.
+//! - `groups`: the number of supplementary groups, and two of them.
+//! - `words WORD...`: the number of words.
+//! - `exit CODE`, `die`: exits, or dies of SIGKILL.
+//! - `console ATTACK`: leaves the console in a state that keeps others from writing to it, and exits with 7.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -17,7 +22,9 @@ use std::process::{Command, ExitCode};
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::termios::{Action, ControlModes, OptionalActions, tcflow, tcgetattr, tcsetattr};
 use signal_hook::iterator::Signals;
 
 fn main() -> ExitCode {
@@ -33,6 +40,23 @@ fn main() -> ExitCode {
             sleep(Duration::from_secs(1000));
         },
         ["tour"] => tour().map(|()| 0),
+        ["show", ref paths @ ..] => {
+            show(paths);
+            Ok(0)
+        }
+        ["groups"] => groups().map(|()| 0),
+        ["words", ref words @ ..] => {
+            tell("words", format!("{} {}", words.len(), words.join(" ")));
+            Ok(0)
+        }
+        ["exit", code] => Ok(code.parse().unwrap_or(99)),
+        ["die"] => kill_process(getpid(), Signal::KILL)
+            .map(|()| 97)
+            .map_err(Into::into),
+        ["console", attack] => console(attack).map(|()| 7),
+        ["flood"] => loop {
+            println!("hpcc-agent: exit 0");
+        },
         _ => Err(std::io::Error::other(format!(
             "unknown arguments {words:?}"
         ))),
@@ -65,17 +89,12 @@ fn facts() -> std::io::Result<()> {
         let name = format!("env {}", name.as_bytes().escape_ascii());
         tell(&name, value.as_bytes());
     }
-    for path in [
+    show(&[
         "/proc/sys/kernel/hostname",
         "/etc/hostname",
         "/etc/hosts",
         "/etc/resolv.conf",
-    ] {
-        match fs::read(path) {
-            Ok(content) => tell(path, content),
-            Err(error) => tell(path, error.kind().to_string()),
-        }
-    }
+    ]);
     for mount in fs::read_to_string("/proc/self/mounts")?.lines() {
         let fields: Vec<_> = mount.split(' ').collect();
         if let [_, point, kind, options, ..] = *fields {
@@ -98,6 +117,61 @@ fn facts() -> std::io::Result<()> {
         "loopback",
         connected.map_or_else(|error| error.to_string(), |_| "up".to_owned()),
     );
+    Ok(())
+}
+
+fn show(paths: &[&str]) {
+    for path in paths {
+        match fs::read(path) {
+            Ok(content) => tell(path, content),
+            Err(error) => tell(path, error.kind().to_string()),
+        }
+    }
+}
+
+fn groups() -> std::io::Result<()> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    let groups: Vec<_> = line.unwrap_or_default().split_whitespace().collect();
+    let (first, last) = (groups.first().copied(), groups.last().copied());
+    let ends = [first, last].map(Option::unwrap_or_default).join(" ");
+    tell("groups", format!("{} {ends}", groups.len()));
+    Ok(())
+}
+
+fn console(attack: &str) -> std::io::Result<()> {
+    let console = std::io::stdout();
+    match attack {
+        "nonblocking" => {
+            fcntl_setfl(&console, OFlags::NONBLOCK)?;
+            // Until nothing more fits.
+            let text = [b'.'; 512];
+            while rustix::io::write(&console, &text).is_ok() {}
+        }
+        "stopped" => tcflow(&console, Action::OOff)?,
+        "slow" => {
+            let mut settings = tcgetattr(&console)?;
+            settings.set_speed(50)?;
+            settings.control_modes |= ControlModes::CRTSCTS;
+            tcsetattr(&console, OptionalActions::Now, &settings)?;
+        }
+        "raw" => {
+            let mut settings = tcgetattr(&console)?;
+            settings.make_raw();
+            tcsetattr(&console, OptionalActions::Now, &settings)?;
+        }
+        "flood" => {
+            for _ in 0..4 {
+                drop(Command::new("/proc/self/exe").arg("flood").spawn()?);
+            }
+            sleep(Duration::from_millis(500));
+        }
+        "replaced" => {
+            fs::remove_file("/dev/console")?;
+            fs::write("/dev/console", "")?;
+        }
+        other => return Err(std::io::Error::other(format!("unknown attack {other}"))),
+    }
     Ok(())
 }
 
