@@ -14,6 +14,7 @@
 //! | `hpcc.entrypoint=WORD` | the image's | may be repeated; drops the image's `cmd` as well |
 //! | `hpcc.stop_timeout=SECONDS` | 10 | from the stop signal to SIGKILL |
 //! | `hpcc.end=poweroff\|restart` | `restart` if the line has `reboot=`, else `poweroff` | how the machine ends |
+//! | `hpcc.status=vsock:PORT` | none | port of the host to which the exit code is sent, besides the console |
 //! | `hpcc.cmd=WORD` | the image's | may be repeated; replaces `cmd`, without the kernel's limit of 32 words |
 //! | `-- WORD …` | the image's | the same; comes after the words of `hpcc.cmd` |
 //!
@@ -43,6 +44,8 @@ pub(crate) struct Line {
     pub(crate) command: Option<Vec<OsString>>,
     pub(crate) stop_timeout: Duration,
     pub(crate) end: End,
+    /// Port of a vsock of the host.
+    pub(crate) status: Option<u32>,
 }
 
 /// Where the upper layer of the root is.
@@ -81,6 +84,7 @@ impl Default for Line {
             command: None,
             stop_timeout: Duration::from_secs(10),
             end: End::PowerOff,
+            status: None,
         }
     }
 }
@@ -168,6 +172,10 @@ impl Line {
                     let words = parsed.entrypoint.get_or_insert_default();
                     words.push(decoded(value));
                 }
+                b"status" => {
+                    let port = text()?.strip_prefix("vsock:").and_then(port);
+                    parsed.status = Some(port.ok_or_else(invalid)?);
+                }
                 b"cmd" => {
                     let words = parsed.command.get_or_insert_default();
                     words.push(decoded(value));
@@ -197,6 +205,11 @@ pub(crate) fn is_name(text: &str) -> bool {
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     // HOST_NAME_MAX of Linux.
     !text.is_empty() && text.len() <= 64 && text.bytes().all(valid)
+}
+
+/// A port of a vsock. The largest number stands for any port.
+fn port(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|port| *port != u32::MAX)
 }
 
 /// Whether `value` is the first of two words, or `None` if it is neither.
@@ -289,7 +302,7 @@ mod tests {
         let line = "ro hpcc.root=ro hpcc.root_flags=nodev,nosuid hpcc.disk=/dev/vdc hpcc.hostname=vm-7 \
              hpcc.nameserver=10.0.0.2 hpcc.nameserver=fd00::1 hpcc.search=example.org hpcc.user=7:8 \
              hpcc.directory=/a%20b \"hpcc.env=A=b c\" hpcc.env=\"D=e f\" hpcc.entrypoint=/bin/x hpcc.entrypoint=%2D \
-             hpcc.stop_timeout=3 hpcc.end=restart -- one \"two 2\" 100%25 hpcc.root=overlay --";
+             hpcc.stop_timeout=3 hpcc.end=restart hpcc.status=vsock:17727 -- one \"two 2\" 100%25 hpcc.root=overlay --";
         let line = parse(line).unwrap();
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         assert!(!line.writable && line.nodev && line.nosuid);
@@ -306,6 +319,7 @@ mod tests {
         assert_eq!(line.command, Some(command));
         assert_eq!(line.stop_timeout, Duration::from_secs(3));
         assert_eq!(line.end, End::Restart);
+        assert_eq!(line.status, Some(17_727));
     }
 
     #[test]
@@ -361,6 +375,9 @@ mod tests {
             "hpcc.env==b",
             "hpcc.stop_timeout=-1",
             "hpcc.end=halt",
+            "hpcc.status=console",
+            "hpcc.status=vsock:",
+            "hpcc.status=vsock:4294967295",
             "hpcc.user=%FF",
             "hpcc.rootflags=nosuid",
             "hpcc.root",

@@ -22,6 +22,7 @@ mod launch;
 mod line;
 mod loopback;
 mod mounts;
+mod status;
 mod stop;
 mod supervise;
 mod users;
@@ -52,14 +53,21 @@ fn main() -> ExitCode {
         say("runs as PID 1 of a virtual machine only");
         return ExitCode::FAILURE;
     }
-    let mut end = End::PowerOff;
-    let code = run(&mut end).unwrap_or_else(|error| {
+    let (mut end, mut port) = (End::PowerOff, None);
+    let code = run(&mut end, &mut port).unwrap_or_else(|error| {
         say(&format!("error: {error}"));
         FAILED
     });
     supervise::kill_everything();
     // The command may have left its last line without an end.
     console::finish(&format!("\n{NAME}: exit {code}\n"));
+    if let Some(port) = port
+        && let Err(error) = status::send(port, code)
+    {
+        say(&format!(
+            "warning: cannot send the exit code to port {port} of the host: {error}"
+        ));
+    }
     rustix::fs::sync();
     let (first, second) = match end {
         End::PowerOff => (RebootCommand::PowerOff, RebootCommand::Restart),
@@ -75,10 +83,10 @@ fn main() -> ExitCode {
 }
 
 /// Sets the machine up, runs the command, and returns its exit code.
-fn run(end: &mut End) -> Result<u8, String> {
+fn run(end: &mut End, port: &mut Option<u32>) -> Result<u8, String> {
     mounts::early()?;
     let line = Line::read()?;
-    *end = line.end;
+    (*end, *port) = (line.end, line.status);
     // Before the root can be written to: what a tenant left on a second drive must not come first.
     let image = Image::read()?;
     let own = etc::OwnFiles::read()?;

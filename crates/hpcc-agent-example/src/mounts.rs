@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, PROC_SUPER_MAGIC, StatFs, statfs};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{chdir, pivot_root};
@@ -71,6 +71,11 @@ const DISK_DIRECTORY: &str = "hpcc-root";
 
 impl Mount {
     fn mount(&self) -> Result<(), String> {
+        // Since Linux 5.8 every mount of proc is a new one, which would hide the one of an initramfs.
+        let is_proc = |found: StatFs| found.f_type == PROC_SUPER_MAGIC;
+        if self.kind == "proc" && statfs(self.point).is_ok_and(is_proc) {
+            return Ok(());
+        }
         match mount(self.kind, self.point, self.kind, self.flags, self.options) {
             // The kernel, or the initramfs, has mounted the very same there.
             Ok(()) | Err(Errno::BUSY) => Ok(()),

@@ -353,19 +353,17 @@ mod tests {
 
     #[test]
     fn groups_are_bounded_by_what_linux_takes() {
-        let many = |count: usize| -> Vec<u8> {
-            (1..=count)
-                .flat_map(|id| format!("g{id}:x:{id}:app\n").into_bytes())
-                .collect()
-        };
+        let all: String = (1..=GROUPS_MAX)
+            .map(|id| format!("g:x:{id}:app\n"))
+            .collect();
+        let (_, most) = all.split_once('\n').unwrap();
         let passwd = b"app:x:5:0::/:";
-        let most = resolve("app", passwd, &many(GROUPS_MAX - 1)).unwrap();
+        let most = resolve("app", passwd, most.as_bytes()).unwrap();
         assert_eq!(most.groups.len(), GROUPS_MAX);
-        let error = resolve("app", passwd, &many(GROUPS_MAX)).unwrap_err();
+        let error = resolve("app", passwd, all.as_bytes()).unwrap_err();
         assert!(error.contains("has 65537 groups"), "{error}");
-        assert!(resolve("app:7", passwd, &many(GROUPS_MAX)).is_ok());
         // The same group in many lines counts once.
-        let same = b"g:x:1:app\n".repeat(GROUPS_MAX + 1);
+        let same = b"g:x:1:app\n".repeat(1000);
         assert_eq!(resolve("app", passwd, &same).unwrap().groups, [0, 1]);
     }
 

@@ -38,7 +38,7 @@ const fn linked(name: &'static str) -> Case {
     )
 }
 
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     linked("etc -> .hpcc"),
     linked("etc -> /.hpcc"),
     linked("etc -> ../../.hpcc"),
@@ -121,6 +121,7 @@ const CASES: [Case; 26] = [
         0,
         &["witness: words: 40 1 2 3 4 5 6 7 8 9 w10 w11 "],
     ),
+    case("status by vsock", 5, &[]),
     case("console nonblocking", 7, &[]),
     case("console stopped", 7, &[]),
     case("console slow", 7, &[]),
@@ -130,6 +131,9 @@ const CASES: [Case; 26] = [
 
 /// The last one, because it takes `/dev/console` away from all.
 const LAST: Case = case("console replaced", 7, &[]);
+
+/// Follows the exit line.
+const UNHEARD: &str = "hpcc-agent: warning: cannot send the exit code to port 1235 of the host: ";
 
 pub(super) fn boot(directory: &Path) -> Result<Ended> {
     let image = real_image::small()
@@ -149,12 +153,18 @@ pub(super) fn boot(directory: &Path) -> Result<Ended> {
     let artifact = agent::pulled(directory, image.layout(), &[], injections)?;
     let mut boot = agent::boot(&artifact);
     boot.words = "hpcc.root=ro hpcc.entrypoint=/.hpcc/cases";
+    boot.modules = &["vsock_loopback"];
     let ended = boot.run()?;
-    let wrong: Vec<_> = CASES
+    let mut wrong: Vec<_> = CASES
         .iter()
         .chain([&LAST])
         .flat_map(|case| case.wrong(&ended.log))
         .collect();
+    for line in ["witness: vsock: exit 5\\n", UNHEARD] {
+        if !ended.log.lines().any(|found| found.starts_with(line)) {
+            wrong.push(format!("no line begins with {line:?}"));
+        }
+    }
     if wrong.is_empty() && ended.code == Some(0) {
         return Ok(ended);
     }

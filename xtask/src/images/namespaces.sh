@@ -102,6 +102,22 @@ begin 'command of forty words'
 line="$line $(seq -f 'hpcc.cmd=%%3%.0f' 1 9 | tr '\n' ' ')$(seq -f 'hpcc.cmd=w%.0f' 10 40 | tr '\n' ' ')"
 witness words
 
+# The exit code by vsock. The loopback transport stands for the host.
+begin 'status by vsock'
+line="$line hpcc.status=vsock:1234"
+timeout 60 /.hpcc/witness listen 1234 > /tmp/heard &
+for _ in $(seq 100); do
+    grep -q listens /tmp/heard && break
+    sleep 0.1
+done
+witness exit 5
+wait
+echo 'case heard'
+cat /tmp/heard
+begin 'status by vsock without a listener'
+line="$line hpcc.status=vsock:1235"
+witness exit 6
+
 # What a command does to the console before it exits.
 for attack in nonblocking stopped slow raw flood; do
     begin "console $attack"

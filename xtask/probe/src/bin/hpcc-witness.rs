@@ -10,6 +10,7 @@
 //! - `groups`: the number of supplementary groups, and two of them.
 //! - `words WORD...`: the number of words.
 //! - `exit CODE`, `die`: exits, or dies of SIGKILL.
+//! - `listen PORT`: accepts one connection to a port of a vsock, and tells what is sent.
 //! - `console ATTACK`: leaves the console in a state that keeps others from writing to it, and exits with 7.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
@@ -26,6 +27,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 use rustix::termios::{Action, ControlModes, OptionalActions, tcflow, tcgetattr, tcsetattr};
 use signal_hook::iterator::Signals;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
             .map(|()| 97)
             .map_err(Into::into),
         ["console", attack] => console(attack).map(|()| 7),
+        ["listen", port] => listen(port.parse().unwrap_or_default()).map(|()| 0),
         ["flood"] => loop {
             println!("hpcc-agent: exit 0");
         },
@@ -136,6 +139,21 @@ fn groups() -> std::io::Result<()> {
     let (first, last) = (groups.first().copied(), groups.last().copied());
     let ends = [first, last].map(Option::unwrap_or_default).join(" ");
     tell("groups", format!("{} {ends}", groups.len()));
+    Ok(())
+}
+
+fn listen(port: u32) -> std::io::Result<()> {
+    use std::io::Read as _;
+    // VMADDR_CID_ANY
+    let any = SockAddr::vsock(u32::MAX, port);
+    let listener = Socket::new(Domain::VSOCK, Type::STREAM, None)?;
+    listener.bind(&any)?;
+    listener.listen(1)?;
+    tell("listens", port.to_string());
+    let (mut connection, _) = listener.accept()?;
+    let mut text = Vec::new();
+    connection.read_to_end(&mut text)?;
+    tell("vsock", text);
     Ok(())
 }
 
