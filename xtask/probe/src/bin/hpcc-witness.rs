@@ -162,9 +162,10 @@ fn console(attack: &str) -> std::io::Result<()> {
     match attack {
         "nonblocking" => {
             fcntl_setfl(&console, OFlags::NONBLOCK)?;
-            // Until nothing more fits.
+            // More than the device's buffer, at most until nothing more fits.
             let text = [b'.'; 512];
-            while rustix::io::write(&console, &text).is_ok() {}
+            let mut writes = 0..16;
+            while writes.next().is_some() && rustix::io::write(&console, &text).is_ok() {}
         }
         "stopped" => tcflow(&console, Action::OOff)?,
         "slow" => {
