@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn console_within_the_limits_is_kept_whole() {
         let mut console = Console::default();
-        let text = "a line of umlauts: \u{e4}\r\n".repeat((HEAD + TAIL) / 22);
+        let text = "a line of umlauts: \u{e4}\r\n".repeat((HEAD + TAIL) / 24);
         // Pieces that end within characters and on either side of the limit.
         for piece in text.as_bytes().chunks(4093) {
             console.push(piece);
