@@ -295,7 +295,7 @@ fn an_interrupted_pull_leaves_nothing() {
     store.tag("latest", &image);
     let registry = Registry::serve(store).unwrap();
     let reference = format!("{}/image:latest", registry.addr());
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let stall = Action::Stall {
             at: 100,
             time: Duration::from_secs(600),
@@ -306,6 +306,7 @@ fn an_interrupted_pull_leaves_nothing() {
         let child = place
             .command(crate::cli::program())
             .args(["pull", &reference, "--agent", "agent"])
+            .args(["--metrics-file", "metrics.prom"])
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
             .spawn()
@@ -325,7 +326,52 @@ fn an_interrupted_pull_leaves_nothing() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.ends_with("nothing more was published\n"), "{said}");
         assert_eq!(place.cached(), [""; 0]);
+        let metrics = std::fs::read_to_string(place.path("metrics.prom")).unwrap();
+        let counted = "hpcc_rootfs_pulls_total{outcome=\"interrupted\"} 1\n";
+        assert!(metrics.contains(counted), "{metrics}");
+        assert!(!metrics.contains("last_success"), "{metrics}");
     }
+}
+
+/// As `nohup` starts a program, and a shell one in the background.
+#[test]
+fn ignored_signals_stay_ignored() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::time::{Duration, Instant};
+    use test_support::registry::{Action, Fault};
+
+    let (registry, _) = serve();
+    let stall = Action::Stall {
+        at: 10,
+        time: Duration::from_secs(600),
+    };
+    registry.inject(Fault::on("/blobs/", stall));
+    let reference = format!("{}/image:latest", registry.addr());
+    let place = Place::new();
+    let mut child = place
+        .command("sh")
+        .args(["-c", "trap '' HUP INT; exec \"$0\" \"$@\""])
+        .arg(crate::cli::program())
+        .args(["pull", &reference, "--agent", "agent", "--quiet"])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !registry
+        .requests()
+        .iter()
+        .any(|r| r.path.contains("/blobs/"))
+    {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = Pid::from_raw(child.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(child.try_wait().unwrap(), None);
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
 #[test]
@@ -404,7 +450,7 @@ fn signal_ends_build_while_names_are_settled() {
     store.tag("latest", &image);
     let registry = Registry::serve(store).unwrap();
     let reference = format!("{}/image:latest", registry.addr());
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let place = Place::new();
         let mut child = place
             .command(crate::cli::program())

@@ -37,7 +37,9 @@ fn shown(outcome: &Outcome, option: &str) -> Value {
 
 fn wrong(outcome: &Outcome, says: &str) {
     assert_eq!(outcome.status, Some(2), "{outcome:#?}");
-    assert!(outcome.stderr.contains(says), "{says}: {outcome:#?}");
+    // In JSON if the file that is wrong asks for it.
+    let text = outcome.stderr.replace("\\\"", "\"");
+    assert!(text.contains(says), "{says}: {outcome:#?}");
     assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome:#?}");
     assert_eq!(outcome.stdout, "", "{outcome:#?}");
 }
@@ -168,7 +170,7 @@ fn wrong_values_are_refused_by_their_origin() {
         (
             "HPCC_LEVEL",
             "high",
-            "HPCC_LEVEL: cannot use \"high\" as level: expected a whole number",
+            "HPCC_LEVEL: cannot use \"high\" as level: expected a level, a whole number from 0 to 22",
         ),
         (
             "HPCC_COMPRESSOR",
@@ -218,6 +220,67 @@ fn wrong_values_are_refused_by_their_origin() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let named = ["list", "--config", fifo.to_str().unwrap()];
     wrong(&run(&place, &[], &named), "a named pipe (FIFO)");
+}
+
+/// Whether the error of a command line that is wrong is an object.
+#[test]
+fn usage_error_is_in_the_language_of_the_settings() {
+    let place = Place::new();
+    let wrong = ["pull", "a", "--level", "high"];
+    let says_json = |variables: &[(&str, &str)], more: &[&str]| {
+        let outcome = run(&place, variables, &[&wrong[..], more].concat());
+        assert_eq!(outcome.status, Some(2), "{outcome:#?}");
+        match serde_json::from_str::<Value>(&outcome.stderr) {
+            Ok(error) => error["kind"] == "usage",
+            Err(_) => !outcome.stderr.contains("\"kind\""),
+        }
+        .then(|| outcome.stderr.starts_with('{'))
+        .unwrap()
+    };
+    for (variables, more, expected) in [
+        (&[][..], &[][..], false),
+        (&[("HPCC_JSON", "on")], &[], true),
+        (&[("HPCC_JSON", "1")], &[], true),
+        (&[("HPCC_JSON", "TRUE")], &[], true),
+        (&[("HPCC_JSON", "off")], &[], false),
+        (&[("HPCC_JSON", "perhaps")], &[], false),
+        (&[("HPCC_JSON", "yes")], &["--log-format", "text"], false),
+        (&[("HPCC_PROGRESS", "json")], &[], true),
+        (&[("HPCC_PROGRESS", "json")], &["--progress", "none"], false),
+        (&[("HPCC_LOG_FORMAT", "text")], &["--json"], false),
+        (&[("HPCC_LOG_FORMAT", "text")], &["--log-format=json"], true),
+        (&[("HPCC_LOG_FORMAT", "json")], &[], true),
+    ] {
+        assert_eq!(
+            says_json(variables, more),
+            expected,
+            "{variables:?} {more:?}"
+        );
+    }
+    for (text, expected) in [
+        ("json = true\n", true),
+        ("json = false\n", false),
+        ("[pull]\njson = true\n", true),
+        ("[list]\njson = true\n", false),
+        ("log-format = \"json\"\n", true),
+        ("progress = \"json\"\n", true),
+        ("json = true\nlog-format = \"text\"\n", false),
+        // What is wrong with the file itself is said in its language, too.
+        ("json = true\nagnet = \"x\"\n", true),
+        ("json = true\n\"\n", false),
+    ] {
+        let file = configure(&place, text);
+        assert_eq!(says_json(&[], &[]), expected, "{text}");
+        assert!(
+            !says_json(&[("HPCC_JSON", "0")], &["--config", "none"]),
+            "{text}"
+        );
+        let named = ["--config", file.to_str().unwrap()];
+        assert_eq!(says_json(&[("HOME", "/")], &named), expected, "{text}");
+        if text.starts_with("json = true\n") && expected {
+            assert!(!says_json(&[("HPCC_JSON", "0")], &[]), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -123,6 +123,68 @@ fn usage_errors_are_objects_whatever_is_wrong() {
     assert!(after_the_options.stderr.starts_with("error: "));
 }
 
+/// Whatever a warning is about, its level is that of warnings, and its text begins alike.
+#[test]
+fn warnings_have_one_level_and_one_beginning() {
+    let (_registry, reference) = registry();
+    let place = Place::new();
+    let pull = ["pull", &reference, "--agent", "agent", "--progress", "none"];
+    for (arguments, variables, says) in [
+        (
+            vec!["--seed", "nowhere"],
+            vec![],
+            "the seed nowhere is passed over",
+        ),
+        (
+            vec!["--metrics-file", "no/metrics"],
+            vec![],
+            "cannot write the metrics to no/metrics",
+        ),
+        (
+            vec!["--retries", "0", "127.0.0.1:1/x"],
+            vec![],
+            "127.0.0.1:1/x: cannot reach",
+        ),
+        (vec![], vec![("RUST_LOG", "a=b=c")], "RUST_LOG is not used"),
+        (
+            vec![],
+            vec![("HPCC_NOTHING", "1")],
+            "the variable HPCC_NOTHING sets no option",
+        ),
+    ] {
+        let run = |format: &str, quiet: bool| {
+            let mut command = place.command(program());
+            match variables.iter().any(|(name, _)| *name == "HPCC_NOTHING") {
+                true => command.args(["config", "show"]),
+                false => command.args(pull).args(&arguments),
+            };
+            command.args(quiet.then_some("--quiet"));
+            command
+                .args(["--log-format", format])
+                .envs(variables.iter().copied());
+            String::from_utf8(command.output().unwrap().stderr).unwrap()
+        };
+        let text = run("text", false);
+        let line = text.lines().find(|line| line.contains(says));
+        let line = line.unwrap_or_else(|| panic!("{says}: {text}"));
+        assert!(line.starts_with(&format!("warning: {says}")), "{line}");
+        let json = run("json", false);
+        let line = json.lines().find(|line| line.contains(says)).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["level"], "WARN", "{line}");
+        assert!(
+            line["message"].as_str().unwrap().starts_with(says),
+            "{line}"
+        );
+        // What failed is an error, which a quiet program says as well.
+        let is_failure = says.contains("cannot reach") || says.starts_with("RUST_LOG");
+        assert_eq!(
+            run("text", true).contains(&format!("warning: {says}")),
+            is_failure
+        );
+    }
+}
+
 /// Runs with a pipe that nobody reads as stdout or stderr.
 fn unread(place: &Place, arguments: &[&str], stdout: bool) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();

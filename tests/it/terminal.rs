@@ -1,28 +1,14 @@
-//! Progress on a terminal, in logs and for programs. A pseudo-terminal gets what a user would see, and a model of a
-//! screen that nobody here wrote interprets it.
+//! Progress on a terminal, in logs and for programs.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::num::NonZeroU16;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use test_support::image::{Image, Layer, Store, sha256};
 use test_support::registry::{Action, Fault, Registry};
 
 use crate::cli::{Place, program};
-
-/// Rows that may scroll away before they are lost to the test.
-const SCROLLBACK: usize = 1000;
-/// How long a window keeps being drawn as it was: the program looks at it ten times a second.
-const SETTLED: Duration = Duration::from_millis(400);
-/// More than any run here takes.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::window::{PATIENCE, Size, Window};
 
 /// Bytes that no codec shrinks.
 fn noise(seed: usize, length: usize) -> Vec<u8> {
@@ -59,137 +45,6 @@ fn throttle(registry: &Registry) {
         every: Duration::from_millis(90),
     };
     registry.inject(Fault::on("/blobs/", slow));
-}
-
-/// A window: columns and rows.
-type Size = (u16, u16);
-
-/// A window in which the program runs.
-struct Window {
-    master: File,
-    screen: vt100::Parser,
-    child: Child,
-    size: Size,
-    /// Every screen that was seen, as text.
-    seen: Vec<String>,
-    deadline: Instant,
-}
-
-impl Window {
-    fn open(place: &Place, arguments: &[&str], size: Size) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let slave = File::options()
-            .read(true)
-            .write(true)
-            .open(name.to_str().unwrap())
-            .unwrap();
-        set_size(&master, size);
-        let child = place
-            .command(program())
-            .env("TERM", "xterm")
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(OwnedFd::from(slave))
-            .spawn()
-            .unwrap();
-        Self {
-            screen: vt100::Parser::new(number(size.1), number(size.0), SCROLLBACK),
-            master: master.into(),
-            child,
-            size,
-            seen: Vec::new(),
-            deadline: Instant::now() + PATIENCE,
-        }
-    }
-
-    /// Reads once, and checks what the screen looks like. `false` at the end.
-    fn step(&mut self) -> bool {
-        assert!(Instant::now() < self.deadline, "{:#?}", self.seen.last());
-        let mut bytes = [0; 4096];
-        match self.master.read(&mut bytes) {
-            Ok(0) => false,
-            Ok(count) => {
-                self.screen.process(&bytes[..count]);
-                self.check();
-                true
-            }
-            // All ends of the other side are closed.
-            Err(error) if error.raw_os_error() == Some(5) => false,
-            Err(error) if error.kind() == ErrorKind::Interrupted => true,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn check(&mut self) {
-        let screen = self.screen.screen();
-        let text = screen.contents();
-        for row in 0..self.size.1 {
-            assert!(
-                !screen.row_wrapped(row),
-                "row {row} of {:?}:\n{text}",
-                self.size
-            );
-        }
-        assert_eq!(screen.scrollback_len(), 0, "{:?}:\n{text}", self.size);
-        if self.seen.last() != Some(&text) {
-            self.seen.push(text);
-        }
-    }
-
-    /// Reads until the screen has the words.
-    fn wait_for(&mut self, words: &str) {
-        while !self.screen.screen().contents().contains(words) {
-            assert!(self.step(), "it ended before {words:?}: {:#?}", self.seen);
-        }
-    }
-
-    fn run_for(&mut self, time: Duration) {
-        let end = Instant::now() + time;
-        while Instant::now() < end && self.step() {}
-    }
-
-    /// Changes the size of the window. What is drawn for the old one may still be on its way, so the model becomes
-    /// smaller a moment later, and larger a moment earlier.
-    fn resize(&mut self, size: Size) {
-        let smaller = (self.size.0.min(size.0), self.size.1.min(size.1));
-        set_size(&self.master, smaller);
-        self.run_for(SETTLED);
-        self.size = size;
-        self.screen.set_size(number(size.1), number(size.0));
-        set_size(&self.master, size);
-        self.run_for(SETTLED);
-    }
-
-    /// Reads to the end; returns the exit code and the last screen.
-    fn end(&mut self) -> (Option<i32>, String) {
-        while self.step() {}
-        let status = self.child.wait().unwrap();
-        (status.code(), self.screen.screen().contents())
-    }
-}
-
-impl Drop for Window {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn number(value: u16) -> NonZeroU16 {
-    NonZeroU16::new(value).unwrap()
-}
-
-fn set_size(master: impl std::os::fd::AsFd, (columns, rows): Size) {
-    let size = Winsize {
-        ws_col: columns,
-        ws_row: rows,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(master, size).unwrap();
 }
 
 /// Pulls in a window of one size that becomes one of another size in the middle.
@@ -235,41 +90,31 @@ fn pull_in_a_window(layers: usize, before: Size, after: Size) {
     assert!(drawn.iter().any(moving), "no layer is drawn: {seen:#?}");
 }
 
-/// Runs all at the same time, because they mostly wait.
-fn side_by_side(runs: impl IntoIterator<Item = (usize, Size, Size)>) {
+/// Pulls that many layers in windows of every size, each of which becomes another one in the middle. All run at
+/// the same time, because they mostly wait.
+fn pull_in_windows_of_every_size(layers: usize) {
+    const SIZES: [Size; 6] = [(40, 10), (80, 24), (120, 10), (40, 24), (80, 10), (120, 24)];
     program();
     thread::scope(|scope| {
-        for (layers, before, after) in runs {
-            scope.spawn(move || pull_in_a_window(layers, before, after));
+        for (before, after) in SIZES.iter().zip(SIZES.iter().cycle().skip(1)) {
+            scope.spawn(move || pull_in_a_window(layers, *before, *after));
         }
     });
 }
 
 #[test]
 fn progress_fits_windows_of_every_size_with_one_layer() {
-    side_by_side([
-        (1, (40, 10), (80, 24)),
-        (1, (80, 24), (120, 10)),
-        (1, (120, 10), (40, 24)),
-    ]);
+    pull_in_windows_of_every_size(1);
 }
 
 #[test]
 fn progress_fits_windows_of_every_size_with_7_layers() {
-    side_by_side([
-        (7, (40, 24), (120, 10)),
-        (7, (80, 10), (40, 10)),
-        (7, (120, 24), (80, 10)),
-    ]);
+    pull_in_windows_of_every_size(7);
 }
 
 #[test]
 fn progress_fits_windows_of_every_size_with_60_layers() {
-    side_by_side([
-        (60, (40, 10), (120, 24)),
-        (60, (80, 24), (40, 10)),
-        (60, (120, 10), (80, 24)),
-    ]);
+    pull_in_windows_of_every_size(60);
 }
 
 /// How a run off a terminal ended, and the lines of its stderr.
@@ -485,7 +330,7 @@ fn rust_log_prints_records_in_both_formats() {
     );
     let wrong = run("a=b=c\u{1b}[31m", &[]);
     assert!(
-        wrong.starts_with("RUST_LOG is not used: found \"a=b=c"),
+        wrong.starts_with("warning: RUST_LOG is not used: found \"a=b=c"),
         "{wrong}"
     );
     assert_eq!(wrong.lines().count(), 1);

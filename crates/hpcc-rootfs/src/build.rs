@@ -9,7 +9,7 @@ use tracing::{Instrument as _, Span};
 
 use crate::artifact::Record;
 use crate::error::Error;
-use crate::measure;
+use crate::measure::{self, Attempt};
 use crate::options::Options;
 use crate::progress::Event;
 use crate::pull::{self, Destination};
@@ -48,10 +48,11 @@ pub async fn build(
 ) -> Result<Built, Error> {
     let shown = ociget::printable::redacted(image);
     let span = tracing::info_span!("build", image = shown, digest = tracing::field::Empty);
+    measure::describe();
+    let attempt = Attempt::begin();
     let build = in_span(image, expected, output.as_ref(), options, &span);
     let built = build.instrument(span.clone()).await;
-    measure::describe();
-    measure::outcome(built.as_ref().map(|_| true));
+    attempt.end(built.as_ref().map(|_| true));
     if let Ok(built) = &built {
         measure::build(&built.summary);
     }

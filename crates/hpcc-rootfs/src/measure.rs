@@ -13,7 +13,7 @@ use crate::summary::Summary;
 const METRICS: &[(&str, &str)] = &[
     (
         "hpcc_rootfs_pulls",
-        "Pulls and builds by outcome: built, existing or failed",
+        "Pulls and builds by outcome: built, existing, failed or interrupted",
     ),
     ("hpcc_rootfs_failures", "Failed pulls and builds by kind"),
     (
@@ -87,9 +87,34 @@ pub(crate) fn describe() {
     }
 }
 
-/// Reports a call that pulled or built: `Ok(true)` if it built the artifact, `Ok(false)` if the artifact existed.
-pub(crate) fn outcome(outcome: Result<bool, &Error>) {
-    record(&of_outcome(outcome));
+/// A call that pulls or builds. It is reported as interrupted if it is dropped before its outcome is known.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    is_open: bool,
+}
+
+impl Attempt {
+    pub(crate) fn begin() -> Self {
+        Self { is_open: true }
+    }
+
+    /// Reports the outcome: `Ok(true)` if the call built the artifact, `Ok(false)` if the artifact existed.
+    pub(crate) fn end(mut self, outcome: Result<bool, &Error>) {
+        self.is_open = false;
+        record(&of_outcome(outcome));
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.is_open {
+            record(&[pulls("interrupted")]);
+        }
+    }
+}
+
+fn pulls(outcome: &'static str) -> Measurement {
+    count("hpcc_rootfs_pulls", Some(("outcome", outcome)), 1)
 }
 
 /// Reports one build.
@@ -108,7 +133,7 @@ fn of_outcome(outcome: Result<bool, &Error>) -> Vec<Measurement> {
         Ok(false) => "existing",
         Err(_) => "failed",
     };
-    let mut all = vec![count("hpcc_rootfs_pulls", Some(("outcome", word)), 1)];
+    let mut all = vec![pulls(word)];
     if let Err(error) = outcome {
         let label = Some(("kind", error.kind().word()));
         all.push(count("hpcc_rootfs_failures", label, 1));
@@ -182,6 +207,7 @@ mod tests {
         let error = Error::Unproved;
         let mut all = of_outcome(Err(&error));
         all.extend(of_outcome(Ok(true)));
+        all.push(pulls("interrupted"));
         all.extend(of_build(&Summary::default()));
         all.extend(of_collection(1, 2));
         for Measurement { name, amount, .. } in &all {

@@ -7,6 +7,7 @@ use ociget::Digest;
 
 use crate::flatten;
 use crate::timings::Timings;
+use crate::units::Size;
 
 /// What a build did, and how long it took.
 #[derive(Clone, Debug, Default)]
@@ -66,26 +67,26 @@ impl fmt::Display for Summary {
             f,
             "layers:    {} entries, {} of files, {} whiteouts, {} of replaced files not written",
             flattened.entries,
-            Bytes(flattened.logical_bytes),
+            Size(flattened.logical_bytes),
             flattened.whiteouts,
-            Bytes(flattened.skipped_bytes),
+            Size(flattened.skipped_bytes),
         )?;
         writeln!(
             f,
             "image:     {} inodes, {} in {} blocks and {} fragments, {} of holes, {} unused",
             image.inodes,
-            Bytes(image.image_bytes),
+            Size(image.image_bytes),
             image.blocks,
             image.fragments,
-            Bytes(image.hole_bytes),
-            Bytes(image.dead_bytes),
+            Size(image.hole_bytes),
+            Size(image.dead_bytes),
         )?;
         if self.reuse.layers > 0 {
             writeln!(
                 f,
                 "reuse:     {} layers not fetched, {} copied from {} earlier artifacts",
                 self.reuse.layers,
-                Bytes(self.reuse.bytes),
+                Size(self.reuse.bytes),
                 self.reuse.sources.len(),
             )?;
         }
@@ -138,40 +139,5 @@ impl fmt::Display for Summary {
             self.sealing.as_secs_f32(),
             self.timings.publish.busy.as_secs_f32(),
         )
-    }
-}
-
-/// A number of bytes for people.
-struct Bytes(u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, shift) = match self.0 {
-            0..1024 => return write!(f, "{} B", self.0),
-            1024..1_048_576 => ("KiB", 10),
-            1_048_576..1_073_741_824 => ("MiB", 20),
-            _ => ("GiB", 30),
-        };
-        // One decimal, in integers: a float would be a cast that loses bits.
-        let tenths = (u128::from(self.0) * 10) >> shift;
-        write!(f, "{}.{} {unit}", tenths / 10, tenths % 10)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_for_people() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1.0 KiB"),
-            (1_600_000, "1.5 MiB"),
-            (u64::MAX, "17179869183.9 GiB"),
-        ] {
-            assert_eq!(Bytes(bytes).to_string(), text);
-        }
     }
 }

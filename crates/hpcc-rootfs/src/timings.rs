@@ -13,6 +13,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::units::Size;
+
 /// Where the time of a build went. Times of several threads, or connections, are added up; nothing of it changes a
 /// byte of the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,16 +74,15 @@ impl fmt::Display for Timings {
         writeln!(
             f,
             "{:<9} {:>12} {:>9} {:>16} {:>15}",
-            "stage", "MB", "busy s", "waits for input", "waits for room"
+            "stage", "size", "busy s", "waits for input", "waits for room"
         )?;
         for (name, stage) in self.stages() {
             let [busy, starved, blocked] =
                 [stage.busy, stage.starved, stage.blocked].map(|time| time.as_secs_f64());
             writeln!(
                 f,
-                "{name:<9} {:>10}.{} {busy:>9.2} {starved:>16.2} {blocked:>15.2}",
-                stage.bytes / 1_000_000,
-                stage.bytes / 100_000 % 10,
+                "{name:<9} {:>12} {busy:>9.2} {starved:>16.2} {blocked:>15.2}",
+                Size(stage.bytes),
             )?;
         }
         write!(f, "{:<9} {:>22.2}", "total", self.total.as_secs_f64())
@@ -109,11 +110,11 @@ mod tests {
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(
             lines[0],
-            "stage               MB    busy s  waits for input  waits for room"
+            "stage             size    busy s  waits for input  waits for room"
         );
         assert_eq!(
             lines[2],
-            "inflate         1234.5      1.50             0.02          100.00"
+            "inflate           1.1G      1.50             0.02          100.00"
         );
         assert_eq!(lines.len(), 8);
         assert!(lines[..7].iter().all(|line| line.len() == lines[0].len()));

@@ -46,7 +46,9 @@ impl MountPoint {
             problem,
         };
         if !path.starts_with('/') {
-            return Err(refused("it is not absolute"));
+            return Err(refused(
+                "it is not absolute, expected /PATH or /PATH:file, such as /data",
+            ));
         }
         let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
         let names: Vec<_> = names.collect();

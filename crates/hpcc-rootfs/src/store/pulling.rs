@@ -24,7 +24,7 @@ use super::{find, lease_file, name};
 use crate::artifact::{Key, RecordError};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
-use crate::measure;
+use crate::measure::{self, Attempt};
 use crate::progress::Event;
 use crate::pull::{self, Destination};
 use crate::recall::Recording;
@@ -54,10 +54,10 @@ impl Store {
     ) -> Result<Pulled, Error> {
         let shown = ociget::printable::redacted(image);
         let span = tracing::info_span!("pull_image", image = shown, digest = tracing::field::Empty);
+        let attempt = Attempt::begin();
         let pull = self.pull(image, expected, &span);
         let pulled = pull.instrument(span.clone()).await;
-        let outcome = pulled.as_ref().map(|pulled| pulled.built.is_some());
-        measure::outcome(outcome);
+        attempt.end(pulled.as_ref().map(|pulled| pulled.built.is_some()));
         pulled
     }
 

@@ -84,7 +84,7 @@ impl Store {
             }
         }
         let digests = inventory::digests(directory).map_err(failed)?;
-        let layers = digests.iter().map(|digest| self.layers(digest));
+        let layers = digests.iter().map(|digest| self.layer_sizes(digest));
         let layers: Vec<_> = layers.collect();
         let mut images: BTreeMap<&str, u64> = BTreeMap::new();
         for (blob, _) in layers.iter().flatten().flatten() {
@@ -116,8 +116,10 @@ impl Store {
         Ok(usage)
     }
 
-    /// Returns the sizes of an image's compressed layers by their digests, if its build left them.
-    fn layers(&self, digest: &Digest) -> Option<BTreeMap<String, u64>> {
+    /// Returns the sizes of an image's compressed layers by the digests of their blobs; `None` if the artifact does
+    /// not exist, or if its build left no list of them.
+    #[must_use]
+    pub fn layer_sizes(&self, digest: &Digest) -> Option<BTreeMap<String, u64>> {
         let recall = self.recall(self.directory(), digest).ok()?;
         let record = self.record(digest).ok()??;
         let is_of = recall.is_of(&record.root());

@@ -100,7 +100,7 @@ impl Compressor {
             return Ok(());
         }
         Err(Error::Options(format!(
-            "{} level {level} is not within {}..={}",
+            "{} level {level} is out of range, expected {} to {}",
             self.name(),
             range.start(),
             range.end()

@@ -26,7 +26,7 @@ use crate::logging::LogArgs;
 use crate::network::NetworkArgs;
 use crate::path::PathOf;
 use crate::progress::Wishes;
-pub(crate) use crate::quantity::{duration, size};
+use crate::quantity::{duration, size};
 use crate::rebuild::RebuildArgs;
 use crate::requires::Requires;
 use crate::rm::{Rm, Untag};
@@ -288,6 +288,11 @@ impl Global {
             quiet: self.quiet,
             verbose: self.verbose,
         }
+    }
+
+    /// Whether each line on stderr is an object of JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.log.is_json(self.json)
     }
 
     /// The directory of the store.

@@ -18,7 +18,10 @@ use crate::args::Args;
 use crate::config::file::File;
 use crate::output;
 
+pub(crate) use self::language::is_json;
+
 pub(crate) mod file;
+mod language;
 pub(crate) mod show;
 
 /// What every variable begins with.
@@ -130,19 +133,33 @@ impl Layers {
 
     /// Does the same for the file that the command line names, if it names one.
     pub(crate) fn of(named: Option<PathBuf>) -> Result<Self, String> {
-        let variables: BTreeMap<_, _> = std::env::vars_os()
-            .filter(|(_, value)| !value.is_empty())
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-            .filter(|(name, _)| {
-                name.starts_with(PREFIX) || OTHERS.iter().any(|(_, other)| other == name)
-            })
-            .collect();
+        let variables = variables_of_options();
         let config = variables.get("HPCC_CONFIG").map(PathBuf::from);
         let files = file::find(named.or(config))?;
         for file in &files {
             file.check(&Args::command())?;
         }
         Ok(Self { variables, files })
+    }
+
+    /// Reads what can be understood of the variables and the files.
+    fn readable(named: Option<PathBuf>) -> Self {
+        let variables = variables_of_options();
+        let named = named.or(variables.get("HPCC_CONFIG").map(PathBuf::from));
+        let files = file::find(named).unwrap_or_default();
+        Self { variables, files }
+    }
+
+    /// Returns what sets an option of a command, the level that counts first in front. Settings that are wrong are
+    /// left out.
+    fn understood(&self, names: &[&str], arg: &Arg) -> Vec<OsString> {
+        let variable = self.variable(arg).ok().flatten();
+        let files = self.files.iter();
+        let files = files.filter_map(|file| file.setting(names, arg).ok().flatten());
+        let settings = variable.into_iter().chain(files);
+        settings
+            .filter_map(|setting| setting.values.into_iter().next())
+            .collect()
     }
 
     /// Returns the files that were read.
@@ -231,6 +248,17 @@ impl Layers {
         }
         Ok(None)
     }
+}
+
+/// Returns the variables that set options.
+fn variables_of_options() -> BTreeMap<String, OsString> {
+    std::env::vars_os()
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| {
+            name.starts_with(PREFIX) || OTHERS.iter().any(|(_, other)| other == name)
+        })
+        .collect()
 }
 
 /// Whether an option stands on the command line.
@@ -396,9 +424,6 @@ fn located(error: clap::Error, settings: &BTreeMap<String, Setting>) -> clap::Er
     let expected = match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(all)) => format!("expected {}", all.join(", ")),
         _ => match std::error::Error::source(&error) {
-            Some(error) if error.is::<std::num::ParseIntError>() => {
-                "expected a whole number".to_owned()
-            }
             Some(error) => error.to_string(),
             None => "expected another value".to_owned(),
         },

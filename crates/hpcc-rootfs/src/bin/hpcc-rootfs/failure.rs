@@ -57,6 +57,8 @@ impl Report {
             )
         } else if error.is::<Stopped>() {
             ("stopped".to_owned(), None)
+        } else if error.is::<std::io::Error>() {
+            (hpcc_rootfs::ErrorKind::Io.to_string(), None)
         } else {
             (OTHER.to_owned(), None)
         };

@@ -7,6 +7,6 @@ pub(crate) fn parse(text: &str) -> Result<FsVerity, String> {
         "off" => Ok(FsVerity::Off),
         "auto" => Ok(FsVerity::Auto),
         "on" => Ok(FsVerity::On),
-        _ => Err("off, auto or on".into()),
+        _ => Err("expected off, auto or on".into()),
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
     });
     render::print(global, &value, &lines)?;
     for line in &failed {
-        terminal::say(&format!("kept: {line}"));
+        terminal::warn_of_failure(&format!("kept: {line}"));
     }
     if !failed.is_empty() {
         bail!(

@@ -8,7 +8,7 @@ pub(crate) fn parse(text: &str) -> Result<Injection, String> {
     let (host, guest) = text
         .rsplit_once(":/")
         .filter(|(host, _)| !host.is_empty())
-        .ok_or("a file, a colon, and an absolute path: ./token:/.hpcc/token")?;
+        .ok_or("expected a file, a colon and an absolute path, such as ./token:/.hpcc/token")?;
     let (guest, mode) = match guest.split_once(':') {
         Some((guest, mode)) => (guest, Some(mode)),
         None => (guest, None),
@@ -19,7 +19,7 @@ pub(crate) fn parse(text: &str) -> Result<Injection, String> {
         injection.mode = Some(mode)
             .filter(|_| octal)
             .and_then(|mode| u16::from_str_radix(mode, 8).ok())
-            .ok_or("a mode is octal, such as 644")?;
+            .ok_or("expected an octal mode after the path, such as 644")?;
     }
     Ok(injection)
 }

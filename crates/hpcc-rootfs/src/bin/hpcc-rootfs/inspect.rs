@@ -1,15 +1,19 @@
 //! `hpcc-rootfs inspect`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::path::Path;
 
 use hpcc_rootfs::tables::{Sizes, Tables};
-use hpcc_rootfs::{Artifact, Record};
-use ociget::Digest;
+use hpcc_rootfs::{Artifact, Record, ShortDigest};
+use ociget::{Digest, printable};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Inspect};
+use crate::list::SHORT;
 use crate::quantity::bytes;
-use crate::{output, render, requires, subject, terminal, tree};
+use crate::table::cut_to;
+use crate::{columns, output, render, requires, subject, terminal, tree};
 
 /// Where the build put what the image says about itself.
 const DESCRIPTION: &[u8] = b"/.hpcc/image.json";
@@ -21,8 +25,9 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     if command.requires.requires {
         return requires::run(global, &command.requires, &path, &file, &record);
     }
-    let artifact = stored(global, &path, &record);
+    let (artifact, blobs) = stored(global, &path, &record).unzip();
     let image = description(&file);
+    let layers = layers(image.as_ref().ok(), blobs.flatten().unwrap_or_default());
     let sizes = Sizes::read(&file, record.image_length);
     let mut lines = vec![line("path", &output::path(&path))];
     lines.extend(of_record(&record));
@@ -30,11 +35,15 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     let source = artifact.and_then(|artifact| artifact.source.as_deref());
     lines.push(line("source", source.unwrap_or("-")));
     lines.extend(of_image(&image));
+    lines.extend(layers.iter().map(|layer| line("layer", &layer.text())));
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     lines.push(line("size", &bytes(length)));
     match &sizes {
         Ok(sizes) => lines.extend(of_sizes(sizes, &record)),
         Err(error) => lines.push(line("contents", &format!("not known: {error}"))),
+    }
+    if let Some(width) = output::width() {
+        lines = lines.iter().flat_map(|line| fit(line, width)).collect();
     }
     let value = json!({
         "path": output::path(&path),
@@ -43,6 +52,11 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         "references": artifact.map(|artifact| &artifact.references),
         "size": length,
         "image": image.as_ref().ok(),
+        "layers": layers.iter().map(|layer| json!({
+            "layer": layer.number,
+            "digest": layer.digest,
+            "size": layer.size,
+        })).collect::<Vec<_>>(),
         "contents": sizes.ok().map(|sizes| json!({
             "parts": sizes.parts.iter().map(|(name, bytes)| json!({
                 "part": name,
@@ -60,18 +74,91 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     }
 }
 
+/// Column in which values begin, less the space before them.
+const NAME: usize = 11;
+
 fn line(name: &str, value: &str) -> String {
-    format!("{name:<11} {value}")
+    format!("{name:<NAME$} {value}")
 }
 
-/// Returns what the store knows of the artifact, if it is in the store.
-fn stored(global: &Global, path: &std::path::Path, record: &Record) -> Option<Artifact> {
+/// Returns a line in as many lines as it takes in a window of this width. A digest that does not fit becomes
+/// short, as `list` has it, because nobody can copy it from two lines.
+fn fit(line: &str, width: usize) -> Vec<String> {
+    let line = printable::text(line);
+    if columns::width(&line) <= width {
+        return vec![line];
+    }
+    let name: String = line.chars().take(NAME + 1).collect();
+    let value = line.get(name.len()..).unwrap_or_default();
+    let is_hex = |text: &str| text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (algorithm, hex) = value.split_once(':').unwrap_or(("", value));
+    if is_hex(hex) {
+        let short = hex.get(..SHORT).unwrap_or(hex);
+        let colon = if algorithm.is_empty() { "" } else { ":" };
+        return vec![cut_to(&format!("{name}{algorithm}{colon}{short}"), width)];
+    }
+    if width <= NAME + 1 {
+        return columns::fold(&line, width);
+    }
+    let folded = columns::fold(value, width - NAME - 1);
+    let lines = folded.iter().enumerate();
+    lines
+        .map(|(number, value)| match number {
+            0 => format!("{name}{value}"),
+            _ => format!("{:1$}{value}", "", NAME + 1),
+        })
+        .collect()
+}
+
+/// Returns what the store knows of the artifact, if it is in the store, and the sizes of its layers' blobs.
+fn stored(global: &Global, path: &Path, record: &Record) -> Option<(Artifact, Option<Blobs>)> {
     let store = global.store().ok()?;
     let identity = &record.key.identity;
     if store.path_for(identity) != path {
         return None;
     }
-    store.artifact(identity).ok()?
+    let artifact = store.artifact(identity).ok()??;
+    Some((artifact, store.layer_sizes(identity)))
+}
+
+/// Sizes of blobs by their digests.
+type Blobs = BTreeMap<String, u64>;
+
+/// A layer, as errors and progress name it.
+struct Layer {
+    /// From 1, the oldest.
+    number: usize,
+    of: usize,
+    digest: String,
+    /// Bytes of the blob, if the build left that in the store.
+    size: Option<u64>,
+}
+
+impl Layer {
+    fn text(&self) -> String {
+        let Self { number, of, .. } = self;
+        let digest = self.digest.parse::<Digest>();
+        let digest = digest.map_or_else(|_| self.digest.clone(), |d| ShortDigest(&d).to_string());
+        let size = self.size.map(bytes).unwrap_or_else(|| "-".to_owned());
+        format!("{number} of {of} {digest} {size}")
+    }
+}
+
+fn layers(image: Option<&Value>, blobs: Blobs) -> Vec<Layer> {
+    let layers = image.and_then(|image| image["layers"].as_array());
+    let layers = layers.map(Vec::as_slice).unwrap_or_default();
+    let numbered = layers.iter().enumerate();
+    numbered
+        .map(|(index, layer)| {
+            let digest = layer["digest"].as_str().unwrap_or_default();
+            Layer {
+                number: index + 1,
+                of: layers.len(),
+                digest: digest.to_owned(),
+                size: blobs.get(digest).copied(),
+            }
+        })
+        .collect()
 }
 
 /// Returns what the image says about itself. Without it an artifact is shown all the same.
@@ -128,7 +215,7 @@ fn of_record(record: &Record) -> Vec<String> {
     lines
 }
 
-/// Returns the lines of what a guest runs, and of the layers.
+/// Returns the lines of what a guest runs.
 fn of_image(image: &Result<Value, String>) -> Vec<String> {
     let image = match image {
         Ok(image) => image,
@@ -160,18 +247,9 @@ fn of_image(image: &Result<Value, String>) -> Vec<String> {
     if config.get("exposed_ports").is_some() {
         lines.push(line("ports", &words("exposed_ports")));
     }
-    let each = |name: &str, values: &Value, field: &dyn Fn(&Value) -> String| {
-        let values = values.as_array().map(Vec::as_slice).unwrap_or_default();
-        values
-            .iter()
-            .map(|value| line(name, &field(value)))
-            .collect::<Vec<_>>()
-    };
-    let own = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    lines.extend(each("env", &config["env"], &own));
-    lines.extend(each("layer", &image["layers"], &|layer| {
-        own(&layer["digest"])
-    }));
+    let env = config["env"].as_array().map(Vec::as_slice);
+    let env = env.unwrap_or_default().iter();
+    lines.extend(env.map(|value| line("env", value.as_str().unwrap_or_default())));
     lines
 }
 

@@ -3,14 +3,21 @@
 use clap::Args;
 use hpcc_rootfs::layer::Limits;
 
-use crate::args::size;
+use crate::quantity::{size, whole};
+
+/// Returns a parser for the numbers of a limit.
+fn number<T: TryFrom<u64>>(
+    default: u64,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    whole("a limit", 0..=u64::MAX, default)
+}
 
 /// One option for each limit that [`Limits`] has and an error can name.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
     /// Number of entries of all layers together [default: 1048576]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1_048_576))]
     max_entries: Option<u64>,
     /// Size of the files of all layers together, in bytes with K, M, G or T [default: 16G]
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -22,34 +29,34 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_unpacked: Option<u64>,
     /// Decompressed bytes per compressed byte of a gzip layer over 16M [default: 1100]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(1100))]
     max_ratio: Option<u64>,
     /// Memory for the names, links and attributes of the image [default: 384M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_metadata: Option<u64>,
     /// Number of extended attributes of one entry [default: 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<usize>(1024))]
     max_xattrs: Option<usize>,
     /// Size of the extended attributes of one entry [default: 64K]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_xattr_bytes: Option<u64>,
     /// Number of layers [default: 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<usize>(1024))]
     max_layers: Option<usize>,
     /// Length of a path, in bytes [default: 4096]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<usize>(4096))]
     max_path: Option<usize>,
     /// Number of directories in a path [default: 1024]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<usize>(1024))]
     max_depth: Option<usize>,
     /// Number of steps through symlinks in the whole image [default: 67108864]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<u64>(67_108_864))]
     max_link_steps: Option<u64>,
     /// Size of an extended tar header [default: 1M]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_header: Option<u64>,
     /// Number of data runs in a sparse file [default: 262144]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = number::<usize>(262_144))]
     max_sparse_segments: Option<usize>,
     /// Window of a zstd layer [default: 128M]
     #[arg(long, value_name = "SIZE", value_parser = size)]

@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use hpcc_rootfs::LinkMethod;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getppid, pidfd_open};
 use serde_json::json;
 
-use crate::args::{Global, UsageError};
-use crate::subject::{Found, Subject};
-use crate::{output, render};
+use crate::args::Global;
+use crate::subject::Subject;
+use crate::{output, render, subject};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -24,7 +23,7 @@ use crate::{output, render};
   hpcc-rootfs link 3f1e5a /srv/jail/root.sqsh --detach --own"
 )]
 pub(crate) struct Link {
-    /// The artifact, by digest, prefix of a digest or reference
+    /// The artifact in the store, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]
     subject: Subject,
     /// Path of the file to make, in a directory that exists
@@ -41,23 +40,13 @@ pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
     // Before anything else: a parent that ends meanwhile is not another one.
     let parent = getppid();
     let store = global.store()?;
-    let digest = match command.subject.find(&store)? {
-        Found::Digest(digest) => digest,
-        Found::File(path) => {
-            return Err(UsageError(format!(
-                "{} is a file, and link gives names to artifacts of the store; use ln for a file",
-                output::path(&path)
-            ))
-            .into());
-        }
-    };
+    let digest = command.subject.existing_stored(&store)?;
     let methods = match command.own {
         true => &LinkMethod::OWN_FILE[..],
         false => &LinkMethod::ALL,
     };
     let linked = store.link_with(&digest, &command.path, methods)?;
-    let linked = linked
-        .with_context(|| format!("{digest} is not in the store; hpcc-rootfs pull gets an image"))?;
+    let linked = linked.ok_or_else(|| subject::not_in_the_store(&store, &digest.to_string()))?;
     let method = match linked.method {
         LinkMethod::HardLink => "hard link",
         LinkMethod::Reflink => "reflink",

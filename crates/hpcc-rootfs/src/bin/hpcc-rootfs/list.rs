@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 
 use crate::args::Global;
 use crate::list::filter::Filter;
+use crate::quantity::Span;
 use crate::table::{self, Column};
 use crate::{output, quantity, render, terminal};
 
 pub(crate) mod filter;
 
 /// Hex digits of a short digest, unless more are needed to tell artifacts apart.
-const SHORT: usize = 12;
+pub(crate) const SHORT: usize = 12;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -182,15 +183,9 @@ fn seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
-/// The largest unit that fits: `5m`, `3d`. A time in the future is now.
+/// Returns how long ago a time was. A time in the future is now.
 fn age(time: SystemTime, now: SystemTime) -> String {
-    let seconds = now.duration_since(time).unwrap_or(Duration::ZERO).as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
+    Span(now.duration_since(time).unwrap_or(Duration::ZERO)).to_string()
 }
 
 #[cfg(test)]
@@ -205,7 +200,7 @@ mod tests {
             (59, "59s"),
             (60, "1m"),
             (7200, "2h"),
-            (900_000, "10d"),
+            (900_000, "1w3d"),
         ] {
             assert_eq!(age(at(1), at(1 + seconds)), text);
         }

@@ -45,7 +45,7 @@ pub(crate) struct LogArgs {
 
 /// The form of a line on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     Text,
     Json,
 }
@@ -53,10 +53,15 @@ enum Format {
 impl LogArgs {
     /// Whether each line on stderr is an object of JSON. `json` is whether the result is.
     pub(crate) fn is_json(&self, json: bool) -> bool {
-        match self.log_format {
-            Some(format) => format == Format::Json,
-            None => json || self.progress == Mode::Json,
-        }
+        is_json(self.log_format, json, self.progress)
+    }
+}
+
+/// Whether each line on stderr is an object of JSON: as the log format says, else as the result or the progress is.
+pub(crate) fn is_json(log_format: Option<Format>, json: bool, progress: Mode) -> bool {
+    match log_format {
+        Some(format) => format == Format::Json,
+        None => json || progress == Mode::Json,
     }
 }
 
@@ -99,8 +104,9 @@ pub(crate) fn start() {
     let targets = filter
         .to_str()
         .and_then(|text| text.parse::<Targets>().ok());
+    // A quiet program prints records as well, and says why it cannot.
     let Some(targets) = targets else {
-        terminal::warn(&format!(
+        terminal::warn_of_failure(&format!(
             "{FILTER} is not used: found {filter:?}, expected LEVEL or TARGET=LEVEL, separated by commas"
         ));
         return;
@@ -115,7 +121,7 @@ pub(crate) fn start() {
         registry.with(lines.with_filter(targets)).try_init()
     };
     if let Err(error) = started {
-        terminal::warn(&format!("{FILTER} is not used: {error}"));
+        terminal::warn_of_failure(&format!("{FILTER} is not used: {error}"));
     }
 }
 

@@ -50,13 +50,15 @@ use metrics_file::MetricsFile;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(terminal::panicked));
-    terminal::guess_language(std::env::args_os());
     let args = match config::parse() {
         Ok(args) => args,
         // Help, the version, and usage errors, which have exit code 2.
-        Err(error) => return usage::print(error),
+        Err(error) => {
+            terminal::speak(config::is_json(std::env::args_os()), false);
+            return usage::print(error);
+        }
     };
-    terminal::speak(&args.global);
+    terminal::speak(args.global.is_json(), args.global.quiet);
     logging::start();
     let metrics = args.global.metrics_file.clone().map(MetricsFile::start);
     let outcome = run(&args);

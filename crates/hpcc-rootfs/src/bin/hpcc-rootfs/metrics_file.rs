@@ -47,9 +47,7 @@ impl MetricsFile {
         let counted = self.run.lock();
         if let Err(error) = update(&self.file, &counted, succeeded) {
             let file = output::path(&self.file);
-            terminal::say(&format!(
-                "warning: cannot write the metrics to {file}: {error}"
-            ));
+            terminal::warn(&format!("cannot write the metrics to {file}: {error}"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The options of registries: how to reach them, whom to trust, who we are, how patient to be.
 
 use std::io::{IsTerminal as _, Read as _};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use clap::Args;
 use hpcc_rootfs::Options;
 use ociget::{ClientCertificate, Keychain, Login, OneLogin, Proxies, Request, SourceSpec};
 
-use crate::args::{UsageError, duration, size};
+use crate::args::UsageError;
+use crate::quantity::{duration, size, whole};
 
 /// Most bytes of a login on stdin.
 const MAX_LOGIN: u64 = 64 << 10;
@@ -55,25 +56,25 @@ pub(crate) struct NetworkArgs {
     #[arg(long, conflicts_with = "authfile")]
     creds_stdin: bool,
     /// Layers that are fetched and decompressed at once [default: 3]
-    #[arg(long, value_name = "N")]
-    parallel_layers: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of layers", 1..=65_536, 3))]
+    parallel_layers: Option<usize>,
     /// Number of concurrent ranges per layer over 64M, for stores with slow connections [default: 1]
-    #[arg(long, value_name = "N")]
-    ranges: Option<NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = whole::<u32>("a number of ranges", 1..=u32::MAX.into(), 4))]
+    ranges: Option<u32>,
     /// Number of times to try a failed request again [default: 10, or any number with --retry-for]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<u32>("a number of retries", 0..=u32::MAX.into(), 10))]
     retries: Option<u32>,
-    /// Longest time to try a failed request again: a number of s, m, h or d [default: 35s, or any
-    /// time with --retries]
+    /// Longest time to try a failed request again, with w, d, h, m or s, such as 1m30s [default: 35s, or
+    /// any time with --retries]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     retry_for: Option<Duration>,
-    /// Give up when no byte arrived for this long, in seconds
-    #[arg(long, value_name = "SECONDS")]
-    stall_timeout: Option<u64>,
+    /// Longest time without a byte before a request fails, with w, d, h, m or s, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    stall_timeout: Option<Duration>,
     /// Bytes per second below which a download counts as stalled, 0 for none [default: 1K]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     min_rate: Option<u64>,
-    /// Time over which --min-rate is averaged: a number of s, m, h or d [default: 5m]
+    /// Time over which --min-rate is averaged, with w, d, h, m or s [default: 5m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     min_rate_window: Option<Duration>,
 }
@@ -81,7 +82,7 @@ pub(crate) struct NetworkArgs {
 impl NetworkArgs {
     /// Sets what was given. `sources` are the images, whose registry a login from stdin is for.
     pub(crate) fn apply(&self, options: &mut Options, sources: &[String]) -> anyhow::Result<()> {
-        if let Some(layers) = self.parallel_layers {
+        if let Some(layers) = self.parallel_layers.and_then(NonZeroUsize::new) {
             options.parallel_layers = layers;
         }
         let options = &mut options.network;
@@ -98,7 +99,7 @@ impl NetworkArgs {
             (None, None) => (options.retries, options.retry_for),
         };
         if let Some(parallel) = self.ranges {
-            options.ranges.parallel = parallel.get();
+            options.ranges.parallel = parallel;
         }
         if self.creds_stdin {
             options.credentials = Arc::new(login(sources)?);
@@ -117,8 +118,8 @@ impl NetworkArgs {
         if let Some(file) = &self.authfile {
             options.credentials = Arc::new(Keychain::from_file(file));
         }
-        if let Some(seconds) = self.stall_timeout {
-            options.stall_timeout = Duration::from_secs(seconds);
+        if let Some(time) = self.stall_timeout {
+            options.stall_timeout = time;
         }
         if let Some(bytes) = self.min_rate {
             options.min_rate = bytes;

@@ -16,6 +16,6 @@ pub(crate) struct PathOf {
 
 pub(crate) fn run(global: &Global, command: &PathOf) -> anyhow::Result<()> {
     let store = global.store()?;
-    let digest = command.subject.find_stored(&store)?;
+    let digest = command.subject.stored(&store)?;
     render::path(global, &store.path_for(&digest))
 }

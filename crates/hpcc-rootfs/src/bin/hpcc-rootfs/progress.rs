@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use hpcc_rootfs::Event;
 
-use crate::columns::fold;
+use crate::terminal::say_folded;
 use crate::{output, terminal};
 use model::Model;
 
@@ -110,7 +110,7 @@ pub(crate) fn of_builds(wishes: Wishes) -> hpcc_rootfs::Progress {
             if let Event::Outdated { .. } = event
                 && let Some(line) = plain::of_event(event, None, false)
             {
-                terminal::warn(&line);
+                terminal::say(&line);
             }
         }),
     }
@@ -311,17 +311,6 @@ impl Reporter {
                 }
             }
         }
-    }
-}
-
-/// Says a line so that a terminal does not wrap it.
-pub(crate) fn say_folded(line: &str) {
-    match output::window() {
-        Some((columns, _)) if output::is_terminal() => {
-            let folded = fold(line, columns.saturating_sub(1));
-            folded.iter().for_each(|line| terminal::say(line));
-        }
-        _ => terminal::say(line),
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     options.network.progress = terminal::network(global);
     for seed in options.store.seeds.iter().filter(|seed| !seed.is_dir()) {
         let seed = output::path(seed);
-        terminal::say(&format!(
+        terminal::warn(&format!(
             "the seed {seed} is passed over: there is no such directory"
         ));
     }
@@ -48,7 +48,7 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
                 Err(error) => {
                     let error = anyhow::Error::from(error);
                     let line = terminal::one_line(&error);
-                    terminal::say(&format!("error: {image}: {line}"));
+                    terminal::warn_of_failure(&format!("{image}: {line}"));
                     values.push(json!({ "image": image.to_string(), "error": line }));
                     failed.push((image, error));
                 }
@@ -88,7 +88,7 @@ async fn pull(store: &Store, command: &Pull, image: &str) -> Result<Pulled, hpcc
         Some(damage) if damage.is_empty() => Ok(pulled),
         Some(damage) => {
             let damage: Vec<_> = damage.iter().map(ToString::to_string).collect();
-            terminal::say(&format!(
+            terminal::warn(&format!(
                 "rebuilding {}: damaged in {}",
                 pulled.digest,
                 damage.join("; ")

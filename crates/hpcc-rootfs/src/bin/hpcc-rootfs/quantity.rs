@@ -1,34 +1,65 @@
-//! Sizes and time spans, as options have them and as people read them.
+//! Numbers, sizes and time spans: as options have them, and as people read them. Whatever is printed here can
+//! be given to an option.
 
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use hpcc_rootfs::Size;
+
 /// What a size looks like.
-const SIZE: &str =
-    "a size is a number of bytes, with K, M, G or T for powers of 1024, such as 4096 or 1.5G";
+const SIZE: &str = "expected a number of bytes, with B or with K, M, G or T for powers of 1024, less than \
+                    16777216T, such as 4096 or 1.5G";
 /// What a time span looks like.
 const SPAN: &str =
-    "a time span is numbers with w, d, h, m or s in this order, such as 90, 15m, 1h30m or 1w";
+    "expected numbers with w, d, h, m or s in this order, or seconds, such as 90, 15m, 1h30m or 1w";
+/// The units of a time span, in seconds.
+const UNITS: [(char, u64); 5] = [
+    ('w', 604_800),
+    ('d', 86_400),
+    ('h', 3600),
+    ('m', 60),
+    ('s', 1),
+];
+
+/// Returns a parser for whole numbers of a range. `what` says in the error what is counted.
+pub(crate) fn whole<T: TryFrom<u64>>(
+    what: &'static str,
+    range: RangeInclusive<u64>,
+    example: u64,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = digits(text).filter(|number| range.contains(number));
+        let number = number.and_then(|number| T::try_from(number).ok());
+        number.ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            format!("expected {what}, a whole number from {least} to {most}, such as {example}")
+        })
+    }
+}
+
+/// Parses a number of decimal digits and nothing else.
+fn digits(text: &str) -> Option<u64> {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
 
 /// Parses bytes, with K, M, G or T for powers of 1024. What is less than a byte is cut off.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text.get(digits.len()..).unwrap_or_default() {
-        "" => 0,
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match text.get(number.len()..).unwrap_or_default() {
+        "" | "B" => 0,
         "K" | "k" | "KiB" => 10,
         "M" | "m" | "MiB" => 20,
         "G" | "g" | "GiB" => 30,
         "T" | "t" | "TiB" => 40,
         _ => return Err(SIZE.into()),
     };
-    let (whole, part) = match digits.split_once('.') {
+    let (whole, part) = match number.split_once('.') {
         // Half a byte is none.
         Some((_, part)) if shift == 0 || part.is_empty() => return Err(SIZE.into()),
         Some((whole, part)) => (whole, part),
-        None => (digits, ""),
-    };
-    let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        true => digits.parse::<u64>().ok(),
-        false => None,
+        None => (number, ""),
     };
     // Nine digits are less than a byte of any unit but T, of which they are a thousandth of a MiB.
     let (part, scale) = match part.get(..9) {
@@ -40,57 +71,67 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     let part = if part.is_empty() {
         Some(0)
     } else {
-        number(part)
+        digits(part)
     };
     let part = part
         .and_then(|part| u128::from(part).checked_mul(1 << shift))
         .map(|part| part / 10_u128.pow(scale))
         .and_then(|part| u64::try_from(part).ok());
-    number(whole)
+    digits(whole)
         .and_then(|number| number.checked_mul(1 << shift))
         .zip(part)
         .and_then(|(whole, part)| whole.checked_add(part))
         .ok_or_else(|| SIZE.into())
 }
 
+/// Returns a number of bytes for people.
+pub(crate) fn bytes(bytes: u64) -> String {
+    Size(bytes).to_string()
+}
+
+/// A time span for people, in its largest unit and the next smaller one: `9s`, `1m5s`, `1h30m`, `1d2h`, `1w`.
+/// What is less is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let mut units = UNITS.iter().skip_while(|(_, unit)| *unit > seconds);
+        let Some((letter, unit)) = units.next() else {
+            return f.pad("0s");
+        };
+        let mut text = format!("{}{letter}", seconds / unit);
+        if let Some((letter, next)) = units.next()
+            && let more @ 1.. = seconds % unit / next
+        {
+            text.push_str(&format!("{more}{letter}"));
+        }
+        f.pad(&text)
+    }
+}
+
 /// Parses a time span: numbers with w, d, h, m or s, the largest unit first. A lone number is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(char, u64); 5] = [
-        ('w', 604_800),
-        ('d', 86_400),
-        ('h', 3600),
-        ('m', 60),
-        ('s', 1),
-    ];
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number(text) {
-        let seconds = text.parse().map_err(|_| SPAN)?;
+    let number = |text: &str| Some(text).filter(|text| !text.is_empty()).and_then(digits);
+    if let Some(seconds) = number(text) {
         return Ok(Duration::from_secs(seconds));
     }
     let (mut rest, mut units, mut total) = (text, UNITS.iter(), 0_u64);
     while !rest.is_empty() {
         let end = rest.find(|c: char| c.is_ascii_alphabetic()).ok_or(SPAN)?;
-        let (number, unit) = rest.split_at_checked(end).ok_or(SPAN)?;
+        let (count, unit) = rest.split_at_checked(end).ok_or(SPAN)?;
         let mut after = unit.chars();
         let unit = after.next().ok_or(SPAN)?;
         let (_, seconds) = units.find(|(name, _)| *name == unit).ok_or(SPAN)?;
-        let number: u64 = Some(number)
-            .filter(|number| is_number(number))
-            .and_then(|number| number.parse().ok())
-            .ok_or(SPAN)?;
-        let span = number.checked_mul(*seconds).ok_or(SPAN)?;
-        total = total.checked_add(span).ok_or(SPAN)?;
+        let span = number(count).and_then(|count| count.checked_mul(*seconds));
+        total = span.and_then(|span| total.checked_add(span)).ok_or(SPAN)?;
         rest = after.as_str();
     }
     if text.is_empty() {
         return Err(SPAN.into());
     }
     Ok(Duration::from_secs(total))
-}
-
-/// Returns a number of bytes for people.
-pub(crate) fn bytes(bytes: u64) -> String {
-    indicatif::HumanBytes(bytes).to_string()
 }
 
 #[cfg(test)]
@@ -127,9 +168,33 @@ mod tests {
     }
 
     #[test]
+    fn printed_spans_have_two_units_and_are_options() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (65, "1m5s"),
+            (5400, "1h30m"),
+            (7205, "2h"),
+            (86_400, "1d"),
+            (93_600, "1d2h"),
+            (604_800, "1w"),
+            (900_000, "1w3d"),
+        ] {
+            let shown = Span(Duration::from_secs(seconds)).to_string();
+            assert_eq!(shown, text);
+            let parsed = duration(&shown).unwrap();
+            assert!(parsed.as_secs() <= seconds, "{shown}");
+            assert_eq!(Span(parsed).to_string(), shown);
+        }
+        assert_eq!(format!("{:>5}", Span(Duration::from_secs(7))), "   7s");
+    }
+
+    #[test]
     fn sizes_have_suffixes_and_fractions() {
         for (text, bytes) in [
             ("4096", Some(4096)),
+            ("4096B", Some(4096)),
             ("128K", Some(131_072)),
             ("1MiB", Some(1 << 20)),
             ("16G", Some(16 << 30)),
@@ -142,6 +207,7 @@ mod tests {
             (".5K", None),
             ("1.K", None),
             ("1.5", None),
+            ("1.5B", None),
             ("1.5.5K", None),
             ("1.00000000000x1K", None),
             ("1,5G", None),
@@ -152,5 +218,37 @@ mod tests {
         ] {
             assert_eq!(size(text).ok(), bytes, "{text}");
         }
+    }
+
+    #[test]
+    fn printed_sizes_are_options() {
+        for shift in 0..64 {
+            for number in [(1_u64 << shift) - 1, 1 << shift, (1 << shift) + 1] {
+                let parsed = size(&bytes(number)).unwrap();
+                assert!(parsed <= number && number / 10 * 9 <= parsed, "{number}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_have_digits_and_a_range() {
+        let level = whole::<i32>("a level", 0..=22, 3);
+        assert_eq!(level("22"), Ok(22));
+        for text in [
+            "",
+            "23",
+            "-1",
+            "+1",
+            "1.5",
+            "0x1",
+            "x",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(
+                level(text).unwrap_err(),
+                "expected a level, a whole number from 0 to 22, such as 3"
+            );
+        }
+        assert_eq!(whole::<u8>("a count", 0..=999, 1)("256").ok(), None);
     }
 }

@@ -13,6 +13,7 @@ use crate::args::{Global, UsageError};
 use crate::injection;
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
+use crate::quantity::whole;
 use crate::spool::SpoolArgs;
 use crate::subject::Found;
 use crate::terminal;
@@ -34,8 +35,8 @@ pub(crate) struct RebuildArgs {
     #[arg(long, value_name = "HOST:GUEST[:MODE]", value_parser = injection::parse, requires = "rebuild")]
     inject: Vec<Injection>,
     /// Threads that compress [default: the CPUs this process may use]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of threads", 1..=65_536, 4))]
+    threads: Option<usize>,
     #[command(flatten)]
     spool: SpoolArgs,
     #[command(flatten)]
@@ -128,7 +129,7 @@ impl RebuildArgs {
             options.agents = Agents::default().with(platform.architecture(), agent);
         }
         options.injections.clone_from(&self.inject);
-        if let Some(threads) = self.threads {
+        if let Some(threads) = self.threads.and_then(NonZeroUsize::new) {
             options.threads = threads;
         }
         self.spool.apply(&mut options.spool);

@@ -1,6 +1,6 @@
 //! stdout: results as text for people and scripts, or as one JSON document.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -15,8 +15,10 @@ use crate::output::{self, Notation};
 pub(crate) fn print(global: &Global, json: &Value, lines: &[String]) -> anyhow::Result<()> {
     if global.json {
         let mut stdout = output::stdout(Notation::Json);
-        serde_json::to_writer_pretty(&mut stdout, json)?;
-        writeln!(stdout).and_then(|()| stdout.flush())
+        serde_json::to_writer_pretty(&mut stdout, json)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(stdout))
+            .and_then(|()| stdout.flush())
     } else {
         let mut stdout = output::stdout(Notation::Text);
         lines

@@ -23,7 +23,7 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
     // Nothing is removed if one of the names is wrong.
     let mut digests: Vec<Digest> = Vec::new();
     for subject in &command.subjects {
-        let digest = subject.find_stored(&store)?;
+        let digest = subject.existing_stored(&store)?;
         if !digests.contains(&digest) {
             digests.push(digest);
         }
@@ -43,9 +43,10 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
         values.push(value);
         match (&error, removed) {
             (None, true) => lines.push(format!("removed {digest} ({})", quantity::bytes(size))),
-            (None, false) => terminal::say(&format!("{digest} is not in the store")),
+            // Removed by another process meanwhile: it is gone, as the caller wants it.
+            (None, false) => terminal::say(&format!("{digest} is not in the store any more")),
             (Some(error), _) => {
-                terminal::say(&format!("kept {digest}: {}", terminal::one_line(error)))
+                terminal::warn_of_failure(&format!("kept {digest}: {}", terminal::one_line(error)))
             }
         }
         if let Some(error) = error {
@@ -75,7 +76,7 @@ pub(crate) struct Untag {
 
 pub(crate) fn untag(global: &Global, command: &Untag) -> anyhow::Result<()> {
     let store = global.store()?;
-    let digest = command.subject.find_stored(&store)?;
+    let digest = command.subject.stored(&store)?;
     let removed = store.untag_image(&digest)?;
     render::untagged(global, &digest, removed)
 }

@@ -1,5 +1,6 @@
-//! SIGINT, SIGTERM and a closed stderr end the program within a second, whatever its threads are doing.
+//! SIGINT, SIGTERM, SIGHUP and a closed stderr end the program within a second, whatever its threads are doing.
 
+use std::fs;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -38,6 +39,9 @@ pub(crate) enum Stopped {
     /// SIGTERM.
     #[error("terminated; nothing more was published")]
     Terminated,
+    /// SIGHUP.
+    #[error("the terminal is gone; nothing more was published")]
+    HungUp,
     /// SIGPIPE, were it not ignored.
     #[error("nobody reads the output any more; nothing more was published")]
     Unread,
@@ -49,6 +53,7 @@ impl Stopped {
         match self {
             Self::Interrupted => 130,
             Self::Terminated => 143,
+            Self::HungUp => 129,
             Self::Unread => CLOSED_PIPE,
         }
     }
@@ -63,9 +68,15 @@ pub(crate) fn listen() -> anyhow::Result<oneshot::Receiver<Stopped>> {
         .build()
         .context("cannot listen for signals")?;
     let guard = runtime.enter();
+    let ignored = ignored();
+    let caught = |kind: SignalKind| match ignored & bit(kind) {
+        0 => signal(kind).map(Some),
+        _ => Ok(None),
+    };
     let mut signals = Signals {
-        interrupt: signal(SignalKind::interrupt())?,
-        terminate: signal(SignalKind::terminate())?,
+        interrupt: caught(SignalKind::interrupt())?,
+        terminate: caught(SignalKind::terminate())?,
+        hangup: caught(SignalKind::hangup())?,
     };
     drop(guard);
     let (sender, receiver) = oneshot::channel();
@@ -75,6 +86,31 @@ pub(crate) fn listen() -> anyhow::Result<oneshot::Receiver<Stopped>> {
         .context("cannot listen for signals")?;
     LISTENS.store(true, Ordering::SeqCst);
     Ok(receiver)
+}
+
+/// Returns the bit of a signal in the sets of `/proc/self/status`.
+fn bit(kind: SignalKind) -> u64 {
+    let number = u32::try_from(kind.as_raw_value()).unwrap_or_default();
+    1_u64
+        .checked_shl(number.saturating_sub(1))
+        .unwrap_or_default()
+}
+
+/// Returns the signals that the program was started to ignore, as `nohup` and shells do for programs in the
+/// background. A handler would undo that.
+fn ignored() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .unwrap_or_default()
+}
+
+/// Waits for a signal; forever for one that is ignored.
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Ends the program because nobody reads stderr any more: at once, unless there is work that has to clean up.
@@ -99,8 +135,9 @@ fn say_in_time(reason: Stopped) {
 }
 
 struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -124,8 +161,9 @@ impl Signals {
 
     async fn first(&mut self) -> Stopped {
         tokio::select! {
-            _ = self.interrupt.recv() => Stopped::Interrupted,
-            _ = self.terminate.recv() => Stopped::Terminated,
+            () = next(&mut self.interrupt) => Stopped::Interrupted,
+            () = next(&mut self.terminate) => Stopped::Terminated,
+            () = next(&mut self.hangup) => Stopped::HungUp,
             () = UNREAD.notified() => Stopped::Unread,
         }
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use hpcc_rootfs::SpoolOptions;
 
-use crate::args::size;
+use crate::quantity::size;
 
 #[derive(Debug, Args)]
 pub(crate) struct SpoolArgs {

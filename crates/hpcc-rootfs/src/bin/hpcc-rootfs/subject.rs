@@ -1,15 +1,18 @@
 //! The name of an artifact: a digest, the start of one, the reference that it was pulled by, or a path.
 
-use std::fs::File;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
+use clap::builder::{OsStringValueParser, TryMapValueParser, TypedValueParser as _};
 use hpcc_rootfs::{Record, Store};
 use ociget::Digest;
 use ociget::printable;
 
-use crate::args::{Global, UsageError};
+use crate::args::Global;
 use crate::failure::Failure;
 use crate::output;
 
@@ -29,87 +32,116 @@ pub(crate) enum Subject {
 pub(crate) enum Found {
     /// An artifact of the store, which need not exist.
     Digest(Digest),
-    /// A file anywhere.
+    /// A file anywhere, which need not exist.
     File(PathBuf),
 }
 
-/// What begins like a path is one. A file in the current directory whose name looks like something else is
-/// given as `./NAME`.
-impl FromStr for Subject {
-    type Err = hpcc_rootfs::Error;
+impl clap::builder::ValueParserFactory for Subject {
+    type Parser = TryMapValueParser<OsStringValueParser, fn(OsString) -> Result<Self, String>>;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let starts = ["/", "./", "../"];
-        if text.is_empty() || starts.iter().any(|start| text.starts_with(start)) {
-            return Ok(Self::File(text.into()));
-        }
-        // A mistyped digest must not become a path.
-        Store::check_name(text)?;
-        Ok(match text.parse() {
-            Ok(digest) => Self::Digest(digest),
-            Err(_) => Self::Name(text.to_owned()),
-        })
+    fn value_parser() -> Self::Parser {
+        OsStringValueParser::new().try_map(Self::parse)
     }
 }
 
 impl Subject {
-    /// Finds out what the name stands for.
-    pub(crate) fn find(&self, store: &Store) -> anyhow::Result<Found> {
+    /// Parses an argument. What begins like a path is one, and so is what is not UTF-8. A file in the
+    /// current directory whose name looks like something else is given as `./NAME`.
+    fn parse(argument: OsString) -> Result<Self, String> {
+        let text = match argument.into_string() {
+            Ok(text) => text,
+            Err(bytes) => return Ok(Self::File(bytes.into())),
+        };
+        if text.is_empty() {
+            return Err(
+                "found an empty name, expected a digest, the start of one, a reference or a path"
+                    .to_owned(),
+            );
+        }
+        let starts = ["/", "./", "../"];
+        if starts.iter().any(|start| text.starts_with(start)) {
+            return Ok(Self::File(text.into()));
+        }
+        // A mistyped digest must not become a path.
+        Store::check_name(&text).map_err(|error| error.to_string())?;
+        Ok(match text.parse() {
+            Ok(digest) => Self::Digest(digest),
+            Err(_) => Self::Name(text),
+        })
+    }
+
+    /// Returns the artifact or the file of this name, neither of which need exist if the name is a whole
+    /// digest or a path.
+    fn find(&self, store: &Store) -> anyhow::Result<Found> {
         let name = match self {
             Self::Digest(digest) => return Ok(Found::Digest(digest.clone())),
             Self::File(path) => return Ok(Found::File(path.clone())),
             Self::Name(name) => name,
         };
-        let is_file = Path::new(name).is_file();
+        let shown = printable::redacted(name);
+        let kind = fs::metadata(name).map(|metadata| metadata.file_type());
+        let is_file = kind.as_ref().is_ok_and(fs::FileType::is_file);
         match (store.find(name), is_file) {
-            (Ok(Some(_)), true) => bail!(
-                "{} is the name of an artifact in the store and of a file; write ./{} for the file, \
-                 or a digest for the artifact",
-                printable::redacted(name),
-                printable::redacted(name)
-            ),
+            (Ok(Some(_)), true) => bail!(Failure {
+                kind: "ambiguous",
+                message: format!(
+                    "{shown} is the name of an artifact in the store and of a file; write ./{shown} for \
+                     the file, or a digest for the artifact"
+                ),
+                hint: Some("write ./ before the name of a file".to_owned()),
+            }),
             (Ok(Some(digest)), false) => Ok(Found::Digest(digest)),
             // A store that cannot be read is no reason not to look at a file.
             (_, true) => Ok(Found::File(name.into())),
-            (Ok(None), false) => Err(missing(format!(
-                "{} is not in the store at {}, and no file has this name; hpcc-rootfs list shows the \
-                 artifacts, and hpcc-rootfs pull gets an image",
-                printable::redacted(name),
+            // A directory, for example: the error says so.
+            (Ok(None), false) if kind.is_ok() => Ok(Found::File(name.into())),
+            (Ok(None), false) => Err(missing(&format!(
+                "{shown} is not in the store at {}, and no file has this name",
                 output::path(store.directory())
             ))),
             (Err(error), false) => Err(error.into()),
         }
     }
 
-    /// Finds out which artifact of the store the name stands for; a path has to lead into the store.
-    pub(crate) fn find_stored(&self, store: &Store) -> anyhow::Result<Digest> {
+    /// Returns the artifact or the file of this name.
+    ///
+    /// # Errors
+    /// An error of the kind `not-found` if it does not exist, and of the kind `io` if it is not a regular file.
+    pub(crate) fn existing(&self, store: &Store) -> anyhow::Result<Found> {
+        let found = self.find(store)?;
+        match &found {
+            Found::Digest(digest) => check_stored(store, digest)?,
+            Found::File(path) => check_file(path)?,
+        }
+        Ok(found)
+    }
+
+    /// Returns the artifact of the store that has this name, which need not exist if the name is a whole
+    /// digest or a path into the store.
+    ///
+    /// # Errors
+    /// An error of the kind `not-found` if the name is that of another file.
+    pub(crate) fn stored(&self, store: &Store) -> anyhow::Result<Digest> {
         let path = match self.find(store)? {
             Found::Digest(digest) => return Ok(digest),
             Found::File(path) => path,
         };
-        let digest = stored(store, &path);
-        digest.ok_or_else(|| {
-            let (path, directory) = (output::path(&path), output::path(store.directory()));
-            UsageError(format!(
-                "{path} is not an artifact in the store at {directory}"
-            ))
-            .into()
-        })
+        stored(store, &path).ok_or_else(|| not_in_the_store(store, &output::path(&path)))
+    }
+
+    /// Returns the artifact of the store that has this name.
+    ///
+    /// # Errors
+    /// An error of the kind `not-found` if it does not exist.
+    pub(crate) fn existing_stored(&self, store: &Store) -> anyhow::Result<Digest> {
+        let digest = self.stored(store)?;
+        check_stored(store, &digest)?;
+        Ok(digest)
     }
 }
 
-impl std::fmt::Display for Subject {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Digest(digest) => write!(f, "{digest}"),
-            Self::File(path) => f.write_str(&output::path(path)),
-            Self::Name(name) => f.write_str(name),
-        }
-    }
-}
-
-impl std::fmt::Display for Found {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Digest(digest) => write!(f, "{digest}"),
             Self::File(path) => f.write_str(&output::path(path)),
@@ -132,58 +164,82 @@ fn stored(store: &Store, path: &Path) -> Option<Digest> {
     (directory(path)? == directory(&own)?).then_some(digest)
 }
 
+/// Refuses a digest that names no file of the store.
+fn check_stored(store: &Store, digest: &Digest) -> anyhow::Result<()> {
+    match fs::symlink_metadata(store.path_for(digest)) {
+        Err(error) if is_absent(&error) => Err(not_in_the_store(store, &digest.to_string())),
+        // An artifact that cannot be looked at exists; the command says what is wrong with it.
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a path that leads to nothing, or to something other than a regular file.
+fn check_file(path: &Path) -> anyhow::Result<()> {
+    let shown = output::path(path);
+    match fs::metadata(path) {
+        Err(error) if is_absent(&error) => Err(missing(&format!("{shown} does not exist"))),
+        Ok(found) if !found.is_file() => {
+            let error = hpcc_rootfs::open_artifact(path).err();
+            let found = error.map_or_else(|| "not a regular file".to_owned(), |e| e.to_string());
+            Err(Failure {
+                kind: "io",
+                message: format!("cannot read {shown}: {found}"),
+                hint: Some("name a squashfs file that this program wrote".to_owned()),
+            }
+            .into())
+        }
+        // The system says what keeps a file from being read when it is opened.
+        _ => Ok(()),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
+/// Returns the error of every command for an artifact that the store does not have.
+pub(crate) fn not_in_the_store(store: &Store, name: &str) -> anyhow::Error {
+    let directory = output::path(store.directory());
+    missing(&format!("{name} is not in the store at {directory}"))
+}
+
+/// Returns the error of every command for an artifact that does not exist.
+fn missing(what: &str) -> anyhow::Error {
+    const ADVICE: &str = "hpcc-rootfs list shows the artifacts, and hpcc-rootfs pull gets an image";
+    let failure = Failure {
+        kind: "not-found",
+        message: format!("{what}; {ADVICE}"),
+        hint: Some(ADVICE.to_owned()),
+    };
+    failure.into()
+}
+
 /// Opens an artifact for reading, and reads its record.
 pub(crate) fn open(global: &Global, subject: &Subject) -> anyhow::Result<(PathBuf, File, Record)> {
     let open = |path: &Path| {
         let file = hpcc_rootfs::open_artifact(path);
         file.with_context(|| format!("cannot read {}", output::path(path)))
     };
-    let store = match subject {
-        // Without a look at the store, which may be nowhere.
-        Subject::File(_) => None,
-        _ => Some(global.store()?),
+    let of_file = |path: &Path| {
+        check_file(path)?;
+        let record = hpcc_rootfs::read_record(path)?;
+        Ok((std::path::absolute(path)?, open(path)?, record))
     };
-    let found = match (&store, subject) {
-        (Some(store), subject) => subject.find(store)?,
-        (None, subject) => Found::File(subject.to_path()),
-    };
-    let digest = match found {
+    // Without a look at the store, which may be nowhere.
+    if let Subject::File(path) = subject {
+        return of_file(path);
+    }
+    let store = global.store()?;
+    let digest = match subject.find(&store)? {
         Found::Digest(digest) => digest,
-        Found::File(path) => {
-            let record = hpcc_rootfs::read_record(&path)?;
-            return Ok((std::path::absolute(&path)?, open(&path)?, record));
-        }
+        Found::File(path) => return of_file(&path),
     };
-    let store = store.map_or_else(|| global.store(), Ok)?;
-    match store.record(&digest)? {
-        Some(record) => {
-            let path = store.path_for(&digest);
-            let file = open(&path)?;
-            Ok((path, file, record))
-        }
-        None => Err(missing(format!(
-            "{digest} is not in the store at {}; pull it first",
-            output::path(store.directory())
-        ))),
-    }
-}
-
-fn missing(message: String) -> anyhow::Error {
-    let failure = Failure {
-        kind: "not-found",
-        message,
-        hint: Some("see `hpcc-rootfs list`, or pull the image".to_owned()),
-    };
-    failure.into()
-}
-
-impl Subject {
-    fn to_path(&self) -> PathBuf {
-        match self {
-            Self::File(path) => path.clone(),
-            Self::Digest(_) | Self::Name(_) => PathBuf::from(self.to_string()),
-        }
-    }
+    let record = store.record(&digest)?;
+    let record = record.ok_or_else(|| not_in_the_store(&store, &digest.to_string()))?;
+    let path = store.path_for(&digest);
+    let file = open(&path)?;
+    Ok((path, file, record))
 }
 
 #[cfg(test)]
@@ -191,14 +247,14 @@ mod tests {
     use super::*;
 
     fn subject(text: &str) -> Subject {
-        text.parse().unwrap()
+        Subject::parse(text.into()).unwrap()
     }
 
     #[test]
     fn paths_digests_and_names_are_told_apart() {
         let digest = Digest::of(b"image").to_string();
         assert!(matches!(subject(&digest), Subject::Digest(_)));
-        for path in ["./sha256:x", "/x/sha256:y", "../out.sqsh", ""] {
+        for path in ["./sha256:x", "/x/sha256:y", "../out.sqsh"] {
             assert_eq!(subject(path), Subject::File(path.into()), "{path}");
         }
         for name in [
@@ -215,9 +271,16 @@ mod tests {
             "sha256:../../etc/passwd",
             "md5:d41d8cd98f00b204",
             "SHA256:abcdef",
+            "",
         ] {
-            assert!(mistyped.parse::<Subject>().is_err(), "{mistyped}");
+            assert!(Subject::parse(mistyped.into()).is_err(), "{mistyped}");
         }
+        let bytes = std::os::unix::ffi::OsStringExt::from_vec(b"\xff.sqsh".to_vec());
+        let bytes: OsString = bytes;
+        assert_eq!(
+            Subject::parse(bytes.clone()),
+            Ok(Subject::File(bytes.into()))
+        );
     }
 
     #[test]

@@ -1,7 +1,6 @@
-//! stderr: notices, errors, and the summary of a build, as text or as JSON.
+//! stderr: notices, warnings, errors, and the summary of a build, as text or as JSON.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::ffi::OsString;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,12 +9,16 @@ use hpcc_rootfs::{Size, Summary};
 use ociget::printable;
 
 use crate::args::Global;
+use crate::columns::fold;
 use crate::failure::{self, Report};
 use crate::logging::{Level, Record};
 use crate::{output, progress, signals};
 
 /// Whether stderr gets lines of JSON instead of text.
 static SPEAKS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether nothing is said but results and errors.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Whether every line on stderr is to be an object of JSON.
 pub(crate) fn speaks_json() -> bool {
@@ -24,44 +27,50 @@ pub(crate) fn speaks_json() -> bool {
 
 /// Writes one line to stderr: as it is, or as a record of JSON.
 pub(crate) fn say(line: &str) {
-    log(Level::Info, line);
-}
-
-/// Writes one line about something that should be changed.
-pub(crate) fn warn(line: &str) {
-    log(Level::Warn, line);
-}
-
-fn log(level: Level, line: &str) {
     if speaks_json() {
-        output::say_json(&Record::new(level, line));
+        output::say_json(&Record::new(Level::Info, line));
     } else {
         output::say(line);
     }
 }
 
-/// Chooses between text and JSON before the arguments are parsed, because they may be what is wrong.
-pub(crate) fn guess_language(arguments: impl Iterator<Item = OsString>) {
-    let words = arguments.take_while(|argument| argument != "--");
-    let words: Vec<_> = words.filter_map(|word| word.into_string().ok()).collect();
-    let has = |option: &str| {
-        let pairs = words.iter().zip(words.iter().skip(1));
-        let apart = pairs.into_iter().any(|(a, b)| a == option && b == "json");
-        apart || words.iter().any(|word| *word == format!("{option}=json"))
-    };
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let is_json = words.iter().any(|word| word == "--json")
-        || has("--progress")
-        || has("--log-format")
-        || matches!(variable("HPCC_JSON").as_str(), "true" | "yes" | "1")
-        || variable("HPCC_PROGRESS") == "json"
-        || variable("HPCC_LOG_FORMAT") == "json";
-    SPEAKS_JSON.store(is_json, Ordering::Relaxed);
+/// Writes one line to stderr, as [`say`], so that a terminal does not wrap it.
+pub(crate) fn say_folded(line: &str) {
+    if speaks_json() {
+        return say(line);
+    }
+    match output::window() {
+        Some((columns, _)) if output::is_terminal() => {
+            let folded = fold(line, columns.saturating_sub(1));
+            folded.iter().for_each(|line| output::say(line));
+        }
+        _ => output::say(line),
+    }
 }
 
-/// Chooses between text and JSON by the options.
-pub(crate) fn speak(global: &Global) {
-    SPEAKS_JSON.store(global.log.is_json(global.json), Ordering::Relaxed);
+/// Writes one line about something that should be changed, unless the program is to be quiet. In text the line
+/// begins with `warning: `; a warning of a library that begins so already gets no second one.
+pub(crate) fn warn(line: &str) {
+    if !IS_QUIET.load(Ordering::Relaxed) {
+        warn_of_failure(line);
+    }
+}
+
+/// Writes a warning about the part of the work that failed, before the error of the whole. It is said by a
+/// quiet program as well.
+pub(crate) fn warn_of_failure(line: &str) {
+    let line = line.strip_prefix("warning:").unwrap_or(line).trim_start();
+    if speaks_json() {
+        output::say_json(&Record::new(Level::Warn, line));
+    } else {
+        say_folded(&format!("warning: {line}"));
+    }
+}
+
+/// Chooses between text and JSON, and whether warnings are said.
+pub(crate) fn speak(is_json: bool, is_quiet: bool) {
+    SPEAKS_JSON.store(is_json, Ordering::Relaxed);
+    IS_QUIET.store(is_quiet, Ordering::Relaxed);
 }
 
 /// Prints an error with its causes, as the last of the program: one line of text, or one object of JSON.
@@ -140,19 +149,21 @@ pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
         }
         return;
     }
-    let say_all = |text: String| text.lines().for_each(progress::say_folded);
+    let say_line = |line: &str| match line.starts_with("warning:") {
+        true => warn(line),
+        false => say_folded(line),
+    };
     if progress::is_drawn() && !global.verbose {
         let text = summary.to_string();
         let is_note = |line: &&str| line.starts_with("note:") || line.starts_with("warning:");
-        let notes = text.lines().filter(is_note);
-        notes.for_each(progress::say_folded);
-        progress::say_folded(&format!(
+        text.lines().filter(is_note).for_each(say_line);
+        say_folded(&format!(
             "wrote {} in {:.1} s",
             Size(summary.image.image_bytes),
             summary.timings.total.as_secs_f32()
         ));
     } else if !global.quiet {
-        say_all(summary.to_string());
+        summary.to_string().lines().for_each(say_line);
     }
     // Asked for by name, so said even where little else is.
     if timings {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::error::{ContextKind, ContextValue};
 use ociget::printable;
 
@@ -22,10 +23,16 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     if !error.use_stderr() {
-        let _ = output::stdout(Notation::Text).write_all(text.as_bytes());
-        return match output::is_closed() {
-            true => ExitCode::from(failure::CLOSED_PIPE),
-            false => ExitCode::SUCCESS,
+        let mut stdout = output::stdout(Notation::Text);
+        let written = stdout.write_all(text.as_bytes());
+        let written = written.and_then(|()| stdout.flush());
+        return match written.context("cannot write to stdout") {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) if output::is_closed() => ExitCode::from(failure::CLOSED_PIPE),
+            Err(error) => {
+                terminal::error(&error);
+                ExitCode::from(failure::FAILED)
+            }
         };
     }
     if terminal::speaks_json() {
@@ -91,11 +98,102 @@ fn clean(value: &ContextValue) -> ContextValue {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use clap::error::ErrorKind;
+    use clap::{CommandFactory as _, Parser as _};
 
     use crate::args::Args;
 
     use super::*;
+
+    /// Words of the standard library and of Rust, which say nothing to users.
+    const PHRASES: [&str; 10] = [
+        "invalid digit",
+        "number too",
+        "out of range integral",
+        "would be zero",
+        "from empty string",
+        "ParseIntError",
+        "invalid utf-8",
+        "os error",
+        "..=",
+        "Some(",
+    ];
+    /// Values that most options do not take, and some of them each.
+    const WRONG: [&str; 16] = [
+        "",
+        "x",
+        "-1",
+        "+1",
+        "0",
+        "1.5",
+        "1e3",
+        "0x10",
+        "\u{663}",
+        "99999999999999999999999999",
+        "4294967296",
+        "300",
+        "1K1",
+        "a=b",
+        "a/b/c/d",
+        "sha256:12",
+    ];
+
+    /// Calls `visit` for each command with its names.
+    fn walk<'c>(
+        command: &'c clap::Command,
+        names: &[&'c str],
+        visit: &mut dyn FnMut(&'c clap::Command, &[&'c str]),
+    ) {
+        visit(command, names);
+        for below in command.get_subcommands() {
+            walk(below, &[names, &[below.get_name()]].concat(), visit);
+        }
+    }
+
+    #[test]
+    fn wrong_values_of_options_are_named_with_what_is_expected() {
+        let root = Args::command();
+        let mut options = std::collections::BTreeSet::new();
+        let mut vague = std::collections::BTreeSet::new();
+        walk(&root, &["hpcc-rootfs"], &mut |command, names| {
+            let own = command.get_arguments();
+            for (arg, wrong) in own.flat_map(|arg| WRONG.map(|wrong| (arg, wrong))) {
+                let word = match arg.get_long() {
+                    Some(name) => format!("--{name}={wrong}"),
+                    None => wrong.to_owned(),
+                };
+                let words = names.iter().copied().chain([word.as_str()]);
+                let Err(error) = root.clone().try_get_matches_from(words) else {
+                    continue;
+                };
+                if !matches!(
+                    error.kind(),
+                    ErrorKind::ValueValidation | ErrorKind::InvalidValue
+                ) {
+                    continue;
+                }
+                options.insert(format!("{names:?} {}", arg.get_id()));
+                let text = error.render().to_string();
+                let found = PHRASES.iter().find(|phrase| text.contains(**phrase));
+                assert_eq!(found, None, "{word}: {text}");
+                // Digests and platforms are types of the client, which has its own words.
+                let says = [
+                    "expected ",
+                    "[possible values: ",
+                    " looks like ",
+                    " has 64 ",
+                    " write ",
+                    "a value is required",
+                ];
+                if !says.iter().any(|words| text.contains(words)) {
+                    vague.insert(text);
+                }
+            }
+        });
+        assert!(vague.is_empty(), "{vague:#?}");
+        // Each number, size, time, digest and word of a list has a parser that refuses something.
+        assert!(options.len() > 60, "{options:#?}");
+    }
 
     #[test]
     fn arguments_are_repeated_without_credentials_or_newlines() {

@@ -20,15 +20,20 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         artifacts.map(|a| Found::Digest(a.digest)).collect()
     } else {
         let subjects = command.subjects.iter();
-        let found = subjects.map(|subject| subject.find(&store));
+        // Nothing is verified if one of the names is wrong.
+        let found = subjects.map(|subject| subject.existing(&store));
         found.collect::<Result<_, _>>()?
     };
     let sources = command.rebuild.sources(&store, &subjects)?;
     let mut bad = Vec::new();
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     for subject in &subjects {
-        let (mut sound, mut text, mut value) =
-            outcome(&subject.to_string(), check(&store, subject));
+        let checked = check(&store, subject);
+        if command.subjects.is_empty() && matches!(checked, Ok(None)) {
+            // Removed since it was listed.
+            continue;
+        }
+        let (mut sound, mut text, mut value) = outcome(&subject.to_string(), checked);
         if sound && command.rebuild.rebuild {
             let (same, found, rebuilt) = command.rebuild.run(global, &store, &sources, subject);
             sound = same;
@@ -49,7 +54,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         } else {
             String::new()
         };
-        let (all, count) = (subjects.len(), bad.len());
+        let (all, count) = (lines.len(), bad.len());
         bad.truncate(NAMED);
         let what = match command.rebuild.rebuild {
             true => "not sound, or not rebuilt to the same bytes",

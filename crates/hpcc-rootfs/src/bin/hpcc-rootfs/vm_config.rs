@@ -7,8 +7,9 @@ use clap::{ArgGroup, Args as ClapArgs};
 use hpcc_rootfs::{BootError, check_kernel_line};
 use serde_json::{Value, json};
 
-use crate::args::{Global, UsageError, size};
+use crate::args::{Global, UsageError};
 use crate::boot_args::Root;
+use crate::quantity::{size, whole};
 use crate::subject::Subject;
 use crate::{render, subject};
 
@@ -39,7 +40,7 @@ pub(crate) struct VmConfig {
     #[arg(long, value_name = "FILE")]
     drive_path: Option<PathBuf>,
     /// Number of vCPUs
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=32))]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = whole::<u8>("a number of vCPUs", 1..=32, 2))]
     vcpus: u8,
     /// Memory of the guest in whole MiB
     #[arg(long, value_name = "SIZE", default_value = "512M", value_parser = mebibytes)]
@@ -239,7 +240,7 @@ fn mebibytes(text: &str) -> Result<u64, String> {
     const MEBIBYTE: u64 = 1 << 20;
     match size(text)? {
         bytes if bytes > 0 && bytes.is_multiple_of(MEBIBYTE) => Ok(bytes / MEBIBYTE),
-        _ => Err("memory is a number of whole MiB, such as 512M".to_owned()),
+        _ => Err("expected a size of whole MiB, at least 1M, such as 512M".to_owned()),
     }
 }
 
@@ -253,7 +254,7 @@ fn vsock(text: &str) -> Result<Vsock, String> {
     match (cid, socket) {
         (Some(cid), socket) if socket.as_deref() != Some("") => Ok(Vsock { cid, socket }),
         _ => Err(
-            "a vsock is a number from 3 to 4294967294, with :PATH after it for Firecracker".into(),
+            "expected a number from 3 to 4294967294, with :PATH after it for Firecracker, such as 3:./v.sock".into(),
         ),
     }
 }

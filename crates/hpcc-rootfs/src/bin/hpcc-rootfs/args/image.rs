@@ -3,9 +3,10 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use hpcc_rootfs::{Compressor, Options};
+use hpcc_rootfs::{Compressor, Options, Size};
 
-use super::{UsageError, size};
+use super::UsageError;
+use crate::quantity::{size, whole};
 
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Image options")]
@@ -14,8 +15,8 @@ pub(super) struct ImageArgs {
     #[arg(long)]
     compressor: Option<Codec>,
     /// Level of the codec: zstd 1 to 22, gzip 1 to 9, xz 0 to 9 [default: 3, 9, 6]
-    #[arg(long, allow_negative_numbers = true)]
-    level: Option<i32>,
+    #[arg(long, allow_negative_numbers = true, value_parser = whole::<u32>("a level", 0..=22, 3))]
+    level: Option<u32>,
     /// Size of a data block, 4K to 1M, a power of two [default: 128K]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     block_size: Option<u64>,
@@ -23,14 +24,14 @@ pub(super) struct ImageArgs {
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     tails: Option<bool>,
     /// Time of what is not the image's own, in seconds since 1970 [default: 0]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u32>("a number of seconds", 0..=u32::MAX.into(), 1_700_000_000))]
     time: Option<u32>,
     /// Append a dm-verity hash tree, with which the kernel of a guest refuses every other byte
     #[arg(long)]
     verity: bool,
     /// Threads that compress [default: the CPUs this process may use]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of threads", 1..=65_536, 4))]
+    threads: Option<usize>,
     /// Print where the time went, stage by stage
     #[arg(long)]
     pub(super) timings: bool,
@@ -52,7 +53,7 @@ impl ImageArgs {
         options.image.compressor = self.compressor()?;
         if let Some(size) = self.block_size {
             options.image.block_size = u32::try_from(size)
-                .map_err(|_| UsageError(format!("--block-size {size} is more than 1M")))?;
+                .map_err(|_| UsageError(format!("--block-size {} is more than 1M", Size(size))))?;
         }
         if let Some(tails) = self.tails {
             options.image.tails = tails;
@@ -61,7 +62,7 @@ impl ImageArgs {
             options.image.time = time;
         }
         options.image.verity = self.verity;
-        if let Some(threads) = self.threads {
+        if let Some(threads) = self.threads.and_then(NonZeroUsize::new) {
             options.threads = threads;
         }
         Ok(())
@@ -69,18 +70,16 @@ impl ImageArgs {
 
     fn compressor(&self) -> Result<Compressor, UsageError> {
         let level = self.level;
-        let from_zero = |default, message: &str| {
-            u32::try_from(level.unwrap_or(default)).map_err(|_| UsageError(message.into()))
-        };
         let compressor = match self.compressor.unwrap_or(Codec::Zstd) {
             Codec::Zstd => Compressor::Zstd {
-                level: level.unwrap_or(3),
+                // At most 22, as its parser says.
+                level: level.and_then(|level| level.try_into().ok()).unwrap_or(3),
             },
             Codec::Gzip => Compressor::Gzip {
-                level: from_zero(9, "gzip levels go from 1 to 9")?,
+                level: level.unwrap_or(9),
             },
             Codec::Xz => Compressor::Xz {
-                level: from_zero(6, "xz levels go from 0 to 9")?,
+                level: level.unwrap_or(6),
             },
             Codec::Lz4 => Compressor::Lz4 { high: false },
             Codec::None => Compressor::None,
@@ -98,6 +97,6 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "yes" => Ok(true),
         "no" => Ok(false),
-        _ => Err("yes or no".into()),
+        _ => Err("expected yes or no".into()),
     }
 }

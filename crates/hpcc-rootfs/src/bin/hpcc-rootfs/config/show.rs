@@ -114,7 +114,7 @@ pub(crate) fn run(global: &Global, config: &Config) -> anyhow::Result<()> {
         ));
     }
     for name in layers.unknown_variables() {
-        terminal::say(&format!("warning: the variable {name} sets no option"));
+        terminal::warn(&format!("the variable {name} sets no option"));
     }
     Ok(())
 }

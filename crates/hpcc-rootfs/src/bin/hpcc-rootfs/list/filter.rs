@@ -29,7 +29,7 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (key, value) = text
             .split_once('=')
-            .ok_or("a filter is KEY=VALUE, such as platform=linux/amd64")?;
+            .ok_or("expected KEY=VALUE, such as platform=linux/amd64")?;
         let owned = value.to_owned();
         Ok(match key {
             "source" => Self::Source(owned),
@@ -39,14 +39,14 @@ impl FromStr for Filter {
             "status" => match value {
                 "usable" => Self::Usable(true),
                 "unusable" => Self::Usable(false),
-                _ => return Err("a status is usable or unusable".into()),
+                _ => return Err("expected status=usable or status=unusable".into()),
             },
             "larger" => Self::Larger(quantity::size(value)?),
             "unused" => Self::Unused(quantity::duration(value)?),
             "older" => Self::Older(quantity::duration(value)?),
             _ => {
                 return Err(
-                    "the keys are source, digest, platform, agent, status, larger, unused and older"
+                    "expected one of the keys source, digest, platform, agent, status, larger, unused and older"
                         .into(),
                 );
             }

@@ -1,11 +1,10 @@
 //! The lines of a terminal: one for all, below it the layers that move. They fit the window, whatever its size.
 
-use std::time::Duration;
-
 use hpcc_rootfs::Size;
 
 use super::model::{MovingLayer, Stage, View};
 use crate::columns::{cut, width};
+use crate::quantity::Span;
 
 /// Columns of the bar, where there is room for one.
 const BAR: usize = 20;
@@ -45,7 +44,7 @@ pub(crate) fn frame(view: &View, columns: usize, rows: usize) -> Vec<String> {
 /// The longest form that fits.
 fn overall(view: &View, columns: usize) -> String {
     let stage = view.stage.name();
-    let elapsed = span(view.elapsed);
+    let elapsed = Span(view.elapsed);
     if view.total == 0 {
         return format!("{stage} elapsed {elapsed}");
     }
@@ -54,7 +53,9 @@ fn overall(view: &View, columns: usize) -> String {
         return format!("{stage:<7} {total} received  elapsed {elapsed}");
     }
     let rate = Size(view.per_second);
-    let eta = view.eta.map_or_else(|| "-".to_owned(), span);
+    let eta = view
+        .eta
+        .map_or_else(|| "-".to_owned(), |eta| Span(eta).to_string());
     let percent = percent(view.received, view.total);
     let bar = bar(view.received, view.total);
     [
@@ -121,14 +122,4 @@ fn bar(part: u64, all: u64) -> String {
     let head = if filled < BAR { ">" } else { "" };
     let rest = BAR - filled - head.len();
     format!("{}{head}{}", "=".repeat(filled), " ".repeat(rest))
-}
-
-/// `9s`, `2m05s`, `1h02m`.
-pub(crate) fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use hpcc_rootfs::{Event, ShortDigest, Size};
 use ociget::Image;
 
-use super::frame::span;
 use super::model::{Finished, Stage, View};
+use crate::quantity::Span;
 
 /// What a build waits for that is not yet its turn.
 pub(super) fn queued(ahead: usize) -> String {
@@ -49,7 +49,7 @@ pub(super) fn of_event(
 /// The line for an event of the network: every retry and warning, the rest with `--verbose`.
 pub(super) fn of_network(event: &ociget::Event<'_>, verbose: bool) -> Option<String> {
     Some(match event {
-        ociget::Event::Warning { text } => format!("warning: {text}"),
+        ociget::Event::Warning { text } => (*text).to_owned(),
         ociget::Event::Retry { attempt, pause, .. } => format!(
             "retry {attempt} in {:.1} s: {}",
             pause.as_secs_f32(),
@@ -80,10 +80,10 @@ pub(super) fn of_view(view: &View) -> String {
         let rate = Size(view.per_second);
         line.push_str(&format!("{received} of {total} ({percent}%), {rate}/s, "));
         if let Some(eta) = view.eta {
-            line.push_str(&format!("ETA {}, ", span(eta)));
+            line.push_str(&format!("ETA {}, ", Span(eta)));
         }
     }
-    line.push_str(&format!("elapsed {}", span(view.elapsed)));
+    line.push_str(&format!("elapsed {}", Span(view.elapsed)));
     if let Some(note) = &view.note {
         line.push_str(&format!("; {note}"));
     }
@@ -96,7 +96,7 @@ pub(super) fn received(bytes: u64, time: Duration) -> String {
     format!(
         "received {} in {}, {}/s",
         Size(bytes),
-        span(time),
+        Span(time),
         Size(rate)
     )
 }

@@ -1,0 +1,79 @@
+//! Results in a window: no line is longer than the window, and nothing that a script reads depends on one.
+
+use test_support::image::{Image, Layer, Store};
+use test_support::registry::Registry;
+
+use crate::cli::{Place, program};
+use crate::window::Window;
+
+/// A store with two artifacts, one of which has long words of every kind.
+fn stored() -> (Place, String) {
+    let mut store = Store::new();
+    let layers = (0..12).map(|n| Layer::new().file(format!("file-{n}"), "x"));
+    let image = layers
+        .fold(Image::new(), Image::layer)
+        .env(&format!(
+            "PATH={}",
+            "/a/directory/of/some/length:".repeat(20)
+        ))
+        .env("WORDS=several words, of which none is long, but all of them together are")
+        .entrypoint(&[
+            "/usr/local/bin/entrypoint",
+            "--option",
+            "größe",
+            "漢字漢字漢字漢字漢字",
+        ])
+        .add_to(&mut store);
+    store.tag("latest", &image);
+    let name = format!("a-team/{}", "a-name/".repeat(12));
+    let other = Image::new()
+        .layer(Layer::new().file("other", "y"))
+        .add_to(&mut store);
+    store.tag("other", &other);
+    let registry = Registry::serve(store).unwrap();
+    let place = Place::new();
+    let reference = format!("{}/{name}image:latest", registry.addr());
+    place.pull(&reference, &["--quiet", "--verity"]).line();
+    let other = format!("{}/image:other", registry.addr());
+    place.pull(&other, &["--quiet"]).line();
+    (place, reference)
+}
+
+#[test]
+fn results_fit_windows_of_every_width() {
+    let (place, reference) = stored();
+    program();
+    for columns in [40, 80, 120] {
+        for (arguments, words) in [
+            (&["list"][..], "DIGEST"),
+            (&["list", "--sort", "used"], "DIGEST"),
+            (&["df"], "total artifacts"),
+            (&["inspect", &reference], "layer       12 of 12 sha256:"),
+            (&["config", "show"], "OPTION"),
+        ] {
+            let mut window = Window::of_results(&place, arguments, (columns, 24));
+            let (code, last) = window.end();
+            assert_eq!(code, Some(0), "{arguments:?}: {last}");
+            let text = String::from_utf8(std::mem::take(&mut window.written)).unwrap();
+            assert!(text.contains(words), "{arguments:?}: {text}");
+            for line in text.lines() {
+                // Two columns for each of these letters.
+                let wide = line
+                    .chars()
+                    .filter(|c| ('漢'..='漢').contains(c) || *c == '字');
+                let width = line.chars().count() + wide.count();
+                assert!(width <= usize::from(columns), "{columns}: {line:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn inspect_into_a_pipe_has_whole_lines() {
+    let (place, reference) = stored();
+    let text = place.run(["inspect", &reference]).stdout;
+    let longest = text.lines().map(str::len).max();
+    assert!(longest > Some(500), "{text}");
+    let digest = text.lines().find(|line| line.starts_with("identity"));
+    assert_eq!(digest.unwrap().len(), 12 + 71, "{text}");
+}
