@@ -5,6 +5,7 @@ mod lines;
 mod messages;
 mod pages;
 mod shell;
+mod sources;
 mod words;
 
 use std::collections::BTreeMap;

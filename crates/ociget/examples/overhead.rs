@@ -65,19 +65,19 @@ fn compare(megabytes: usize, rounds: usize) -> Fallible<()> {
     // Whatever is set up once is set up before the clock runs.
     runtime.block_on(pull(&server, &digest, megabytes))?;
     runtime.block_on(plain(&server, &digest))?;
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut own, mut theirs) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         let (cpu, wall) = measured(|| runtime.block_on(pull(&server, &digest, megabytes)))?;
         let (plain_cpu, plain_wall) = measured(|| runtime.block_on(plain(&server, &digest)))?;
         println!(
             "{round}: ociget {cpu:.3?} ({wall:.3?} wall), plain {plain_cpu:.3?} ({plain_wall:.3?} wall)"
         );
-        ours.push(cpu);
+        own.push(cpu);
         theirs.push(plain_cpu);
     }
-    let (ours, theirs) = (median(ours), median(theirs));
-    let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-    println!("median: ociget {ours:.3?}, plain {theirs:.3?}, ratio {ratio:.3}");
+    let (own, theirs) = (median(own), median(theirs));
+    let ratio = own.as_secs_f64() / theirs.as_secs_f64();
+    println!("median: ociget {own:.3?}, plain {theirs:.3?}, ratio {ratio:.3}");
     println!("peak memory: {}", peak()?);
     Ok(())
 }

@@ -88,7 +88,7 @@ impl ArtifactManifest {
         })
     }
 
-    /// Whether the document is an index, possibly an empty one.
+    /// Returns whether the document is an index, possibly an empty one.
     #[must_use]
     pub fn is_index(&self) -> bool {
         self.is_index

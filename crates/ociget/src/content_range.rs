@@ -13,7 +13,7 @@ pub struct ContentRange {
 }
 
 impl ContentRange {
-    /// A range that makes sense; `None` for anything else.
+    /// Parses a header. Returns `None` for an invalid range.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (range, total) = text.strip_prefix("bytes ")?.trim().split_once('/')?;

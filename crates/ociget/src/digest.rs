@@ -16,7 +16,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// As it stands in a digest: `sha256`.
+    /// Returns the name as in a digest: `sha256`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -25,7 +25,7 @@ impl Algorithm {
         }
     }
 
-    /// Number of lower-case hex digits after the colon.
+    /// Returns the number of lower-case hex digits after the colon.
     #[must_use]
     pub fn hex_len(self) -> usize {
         match self {
@@ -34,7 +34,7 @@ impl Algorithm {
         }
     }
 
-    /// A hash over nothing yet.
+    /// Returns a hasher without input.
     #[must_use]
     pub fn hasher(self) -> Hasher {
         match self {
@@ -59,7 +59,7 @@ impl FromStr for Algorithm {
 /// A content digest such as `sha256:e3b0c442…`.
 ///
 /// Holding one means it was checked: a known algorithm, exactly as many digits as it needs, all of
-/// them lower-case hex. It is therefore safe as part of a file name or an URL path.
+/// them lower-case hex. It is therefore safe as part of a file name or a URL path.
 ///
 /// ```
 /// use ociget::Digest;
@@ -77,7 +77,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The SHA-256 of some bytes.
+    /// Returns the SHA-256 of some bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = Algorithm::Sha256.hasher();
@@ -85,13 +85,13 @@ impl Digest {
         hasher.finish()
     }
 
-    /// The hash function.
+    /// Returns the hash function.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The hex digits, lower case, without the algorithm.
+    /// Returns the lower-case hex digits without the algorithm.
     #[must_use]
     pub fn hex(&self) -> &str {
         &self.hex
@@ -192,7 +192,7 @@ impl Hasher {
         Verified(self.finish())
     }
 
-    /// The digest of everything taken in.
+    /// Returns the digest of all input.
     #[must_use]
     pub fn finish(self) -> Digest {
         let (algorithm, hex) = match self {
@@ -227,12 +227,12 @@ fn lower_hex(bytes: &[u8]) -> String {
 pub struct Verified<T>(T);
 
 impl<T> Verified<T> {
-    /// What was proved.
+    /// Returns the proved value.
     pub fn get(&self) -> &T {
         &self.0
     }
 
-    /// What was proved, by value.
+    /// Returns the proved value, by value.
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -262,7 +262,7 @@ impl<T: AsRef<Digest>> Verifier<T> {
         &self.expected
     }
 
-    /// Nothing read yet; the end should hash to `expected`.
+    /// Returns a verifier without input, for content with the digest `expected`.
     pub fn new(expected: T) -> Self {
         let hasher = expected.as_ref().algorithm().hasher();
         Self { expected, hasher }
@@ -273,7 +273,7 @@ impl<T: AsRef<Digest>> Verifier<T> {
         self.hasher.update(bytes);
     }
 
-    /// The proof, at the end of the stream.
+    /// Returns the proof, at the end of the stream.
     ///
     /// # Errors
     /// [`Mismatch`] with both digests.

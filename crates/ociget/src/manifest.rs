@@ -133,7 +133,7 @@ impl Manifest {
         }
     }
 
-    /// What the document is.
+    /// Returns the media type of the document.
     #[must_use]
     pub fn media_type(&self) -> MediaType {
         match self {

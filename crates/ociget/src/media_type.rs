@@ -57,7 +57,7 @@ pub(crate) const ACCEPT_ANY: &str = "application/vnd.oci.image.index.v1+json, \
      application/vnd.oci.artifact.manifest.v1+json, */*;q=0.1";
 
 impl MediaType {
-    /// Known names only; parameters such as `; charset=utf-8` are ignored.
+    /// Parses known names, and ignores parameters such as `; charset=utf-8`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let name = text.split(';').next().unwrap_or_default().trim();
@@ -115,25 +115,25 @@ impl MediaType {
         }
     }
 
-    /// An index or manifest list.
+    /// Returns whether this is an index or manifest list.
     #[must_use]
     pub fn is_index(self) -> bool {
         matches!(self, Self::OciIndex | Self::DockerManifestList)
     }
 
-    /// The manifest of one image.
+    /// Returns whether this is the manifest of one image.
     #[must_use]
     pub fn is_manifest(self) -> bool {
         matches!(self, Self::OciManifest | Self::DockerManifest)
     }
 
-    /// A layer that need not be in the registry.
+    /// Returns whether this is a layer that need not be in the registry.
     #[must_use]
     pub fn is_foreign(self) -> bool {
         matches!(self, Self::Layer { foreign: true, .. })
     }
 
-    /// The config of an image.
+    /// Returns whether this is the config of an image.
     #[must_use]
     pub fn is_config(self) -> bool {
         matches!(self, Self::OciConfig | Self::DockerConfig)

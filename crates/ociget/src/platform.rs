@@ -30,7 +30,7 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Linux on the architecture this program was built for.
+    /// Returns Linux on the architecture for which this program was built.
     ///
     /// Always Linux, because images run in a guest, whatever the client runs on.
     #[must_use]
@@ -78,25 +78,25 @@ impl Platform {
         }
     }
 
-    /// `linux`.
+    /// Returns the operating system: `linux`.
     #[must_use]
     pub fn os(&self) -> &str {
         &self.os
     }
 
-    /// `amd64`, `arm64`, …
+    /// Returns the architecture: `amd64`, `arm64`, …
     #[must_use]
     pub fn architecture(&self) -> &str {
         &self.architecture
     }
 
-    /// `v8`, `v3`, …; what the document said, no default filled in.
+    /// Returns the variant of the document, such as `v8` or `v3`, without a default.
     #[must_use]
     pub fn variant(&self) -> Option<&str> {
         self.variant.as_deref()
     }
 
-    /// Whether an image for `found` runs on this platform: the same system and architecture, and
+    /// Returns whether an image for `found` runs on this platform: the same system and architecture, and
     /// a variant not above this one. Another architecture never does, even if a processor could
     /// run it (386 on amd64, arm on arm64): the guest's agent and kernel are of one kind.
     #[must_use]

@@ -51,14 +51,14 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Host and, where given, port: `docker.io`, `registry.example:5000`, `[::1]:5000`.
+    /// Returns host and, if given, port: `docker.io`, `registry.example:5000`, `[::1]:5000`.
     /// Docker Hub is `docker.io` however it was spelled.
     #[must_use]
     pub fn registry(&self) -> &str {
         &self.registry
     }
 
-    /// The host, and port where given, that answers the registry API. It differs from
+    /// Returns the host, and port if given, that answers the registry API. It differs from
     /// [`registry`](Self::registry) for Docker Hub alone.
     #[must_use]
     pub fn api_host(&self) -> &str {
@@ -69,25 +69,25 @@ impl Reference {
         }
     }
 
-    /// The name within the registry: `library/alpine`.
+    /// Returns the name within the registry: `library/alpine`.
     #[must_use]
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag, `latest` where the text had neither tag nor digest.
+    /// Returns the tag, `latest` if the text had neither tag nor digest.
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest. Where there is one it decides, and a tag beside it is for people only.
+    /// Returns the digest. If there is one, it decides, and a tag beside it is for people only.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// The same repository, pinned to `digest`. The tag stays, for people.
+    /// Returns the reference with this digest. The tag stays, for people.
     #[must_use]
     pub fn with_digest(mut self, digest: Digest) -> Self {
         self.digest = Some(digest);

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_nobody_knows_now_is_asked_for_again() {
+    async fn name_that_does_not_resolve_is_retried() {
         let error = sent_to("https://surely-missing.invalid/").await;
         assert!(
             matches!(error, Error::Unreachable { attempts: 4, .. }),

@@ -28,7 +28,7 @@ const LOCAL_ENDINGS: &[&str] = &[
     "lan",
 ];
 
-/// An URL that may be printed: no user, no query (signed URLs carry their signature there).
+/// A URL that may be printed: no user, no query (signed URLs carry their signature there).
 pub(crate) fn shown(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     let port = url

@@ -34,7 +34,7 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// From one file, or from two.
+    /// Returns a certificate whose PEM texts are in one file or in two.
     pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self {
             cert: cert.into(),

@@ -84,7 +84,7 @@ impl Transport {
                 .to_str()
                 .ok()
                 .and_then(|location| url.join(location).ok())
-                .ok_or_else(|| misbehaves(&url, "redirects to something that is not an URL"))?;
+                .ok_or_else(|| misbehaves(&url, "redirects to something that is not a URL"))?;
             request.home.check(&next, &url).map_err(Failure::Error)?;
             if request.method == Method::POST {
                 return Err(misbehaves(&url, "redirects a POST that carries a secret"));

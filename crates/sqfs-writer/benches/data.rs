@@ -32,7 +32,7 @@ fn options(compressor: Compressor) -> Options {
     options
 }
 
-/// Cuts `bytes` into bodies of so many bytes, and writes them.
+/// Cuts `bytes` into bodies of equal length, and writes them.
 fn write(bytes: &[u8], each: usize, options: &Options) {
     let mut writer = DataWriter::new(io::sink(), options).unwrap();
     for body in bytes.chunks(each) {

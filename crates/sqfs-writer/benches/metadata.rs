@@ -17,7 +17,7 @@ fn main() {
 
 type Work = (DataWriter<io::Sink>, Tree<FileData>);
 
-/// So many files, with so many of them in a directory.
+/// Numbers of files, and of files in one directory.
 fn tree(files: usize, per_directory: usize) -> Work {
     let mut writer = DataWriter::new(io::sink(), &Options::default()).unwrap();
     let mut tree = Tree::new(Metadata::new(0o755));

@@ -211,7 +211,7 @@ impl<W: Write + Seek, C: FnMut(&Path, &mut Metadata) -> bool> Walk<'_, W, C> {
         Ok(None)
     }
 
-    /// Whether an entry goes into the image, and its metadata.
+    /// Returns whether an entry goes into the image, and its metadata.
     fn metadata(&mut self, inode: &Inode) -> Result<(bool, Metadata), Error> {
         let metadata = inode.metadata(&mut self.attributes);
         let mut metadata = metadata.map_err(|failure| self.failed(failure))?;

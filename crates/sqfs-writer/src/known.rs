@@ -47,8 +47,8 @@ impl Fingerprint {
         self.0
     }
 
-    /// The last byte says what was hashed, so that blocks are never taken for a tail. What is left
-    /// is 248 bits.
+    /// Returns the fingerprint of a hash. Its last byte is the kind of the content, so that blocks are never taken
+    /// for a tail. 248 bits of the hash remain.
     pub(crate) fn new(hash: blake3::Hash, of: Of) -> Self {
         let mut bytes: [u8; blake3::OUT_LEN] = hash.into();
         if let Some(last) = bytes.last_mut() {
@@ -57,7 +57,7 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// What is uniform needs no hash function.
+    /// Returns a part of the fingerprint, which is uniform and needs no hash function.
     fn hash(&self) -> u64 {
         self.0
             .first_chunk()

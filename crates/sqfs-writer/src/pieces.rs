@@ -48,13 +48,13 @@ impl<T> Pieces<T> {
         self.pieces.get_mut(index / PIECE)?.get_mut(index % PIECE)
     }
 
-    /// Everything from `index` on.
+    /// Returns the values from `index` on.
     pub(crate) fn iter_from(&self, index: usize) -> impl Iterator<Item = &T> + Clone {
         let pieces = self.pieces.get(index / PIECE..).unwrap_or_default();
         pieces.iter().flatten().skip(index % PIECE)
     }
 
-    /// Everything, in order; what was taken is freed piece by piece.
+    /// Returns the values in order, and frees each piece after its last value.
     pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
         self.pieces.into_iter().flatten()
     }

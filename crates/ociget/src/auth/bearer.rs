@@ -146,7 +146,7 @@ impl TokenServer {
     }
 
     fn form(&self, refresh_token: &str) -> String {
-        // An URL's query is the one place of this crate's dependencies that encodes forms.
+        // A URL's query is the one place of this crate's dependencies that encodes forms.
         let mut url = self.realm.clone();
         let scope: Vec<String> = self.scopes.lines().collect();
         url.query_pairs_mut()

@@ -14,7 +14,7 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// All challenges of one header, in order. What cannot be read ends the list.
+    /// Parses all challenges of one header, in order. An invalid part ends the list.
     ///
     /// ```
     /// let header = r#"Basic realm="a, b", Bearer realm="https://auth.example/token""#;
@@ -26,7 +26,7 @@ impl Challenge {
         parse(header)
     }
 
-    /// The first value of a parameter that is not empty, by its name in lower case.
+    /// Returns the first non-empty value of a parameter, by its name in lower case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.parameters

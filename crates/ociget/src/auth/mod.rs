@@ -163,7 +163,7 @@ impl Authorizer {
         transport: &Transport,
         server: TokenServer,
     ) -> Result<(), Error> {
-        let anonymous = Login::anonymous("nobody asked before");
+        let anonymous = Login::anonymous("no login was looked up before");
         let login = state.login.as_ref().unwrap_or(&anonymous);
         let span = tracing::debug_span!(
             "token",

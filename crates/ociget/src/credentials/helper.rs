@@ -1,9 +1,8 @@
 //! Credential helpers: programs `docker-credential-NAME` that keep logins elsewhere.
 //!
 //! The one place where this crate starts a program. A name from a configuration file becomes part
-//! of a program's name, so it has to be a plain word; what the program is asked goes through its
-//! stdin; how long it may take is limited; what it prints is shown to nobody, and what it writes to
-//! its stderr only as a note, without the secret.
+//! of a program's name, so it has to be a plain word. The request goes through the stdin of the program,
+//! whose time is limited. Its output is never shown, and its stderr only as a note without the secret.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

@@ -38,7 +38,7 @@ pub struct Keychain {
 }
 
 impl Keychain {
-    /// What the environment points to: the content of `DOCKER_AUTH_CONFIG`, then `REGISTRY_AUTH_FILE`
+    /// Returns the keychain of the environment: the content of `DOCKER_AUTH_CONFIG`, then `REGISTRY_AUTH_FILE`
     /// alone if it is set, else podman's files (`$XDG_RUNTIME_DIR` or `/run/containers/UID`, then
     /// `$XDG_CONFIG_HOME` or `~/.config`), then docker's (`$DOCKER_CONFIG` or `~/.docker`).
     #[must_use]
@@ -47,7 +47,7 @@ impl Keychain {
         Self::from_lookup(user, |name| std::env::var_os(name))
     }
 
-    /// One file and no other; it has to exist.
+    /// Returns the keychain of one file, which must exist.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self {
             files: vec![path.into()],
@@ -86,7 +86,7 @@ impl Keychain {
         }
     }
 
-    /// The login that a configuration file with the content `text` has, without starting helpers:
+    /// Returns the login that a configuration file with the content `text` has, without starting helpers:
     /// `None` if it has none, or leaves it to a helper.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ impl Login {
         }
     }
 
-    /// A user and a password. `origin` tells people where they come from.
+    /// Returns a login with user and password. `origin` tells people where they come from.
     pub fn password(
         user: impl Into<String>,
         password: impl Into<String>,
@@ -69,7 +69,7 @@ impl Login {
         Self::new(Secret::Registry(token.into()), origin.into())
     }
 
-    /// An identity token (an OAuth2 refresh token), which the registry's token server exchanges for
+    /// Returns a login with an identity token (an OAuth2 refresh token), which the registry's token server exchanges for
     /// bearer tokens. `origin` names where the token comes from, for error messages.
     pub fn identity_token(token: impl Into<String>, origin: impl Into<String>) -> Self {
         Self::new(Secret::Identity(token.into()), origin.into())

@@ -23,7 +23,7 @@ pub struct OneLogin {
 }
 
 impl OneLogin {
-    /// `registry` is as in [`Reference::registry`](crate::Reference::registry).
+    /// Returns a login for `registry`, in the form of [`Reference::registry`](crate::Reference::registry).
     pub fn new(registry: impl Into<String>, login: Login) -> Self {
         Self {
             registry: registry.into(),

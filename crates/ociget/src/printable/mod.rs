@@ -84,7 +84,7 @@ pub fn path(path: &Path) -> String {
     bytes(path.as_os_str().as_encoded_bytes())
 }
 
-/// Whether a terminal shows `c` as itself and obeys nothing in it.
+/// Returns whether a terminal shows `c` as itself, and does not act on it.
 ///
 /// False for controls (C0, DEL, C1), format characters such as bidirectional controls and zero-width
 /// joiners, line and paragraph separators, spaces other than U+0020, private use, unassigned

@@ -27,7 +27,7 @@ pub struct DirectorySource {
 }
 
 impl DirectorySource {
-    /// The image in `dir`. Opens nothing yet.
+    /// Returns the image in `dir`, without opening it.
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
         Self { dir, pin: None }
@@ -131,7 +131,7 @@ impl DirectorySource {
         }
     }
 
-    /// Its directory.
+    /// Returns its directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.dir

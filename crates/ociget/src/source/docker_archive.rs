@@ -75,7 +75,7 @@ const KEYS: Keys = Keys {
 };
 
 impl DockerArchiveSource {
-    /// The image `tag` (`app:v1`) of the archive, the image with the number `N` (`@N`, from 0) in its
+    /// Returns the image `tag` (`app:v1`) of the archive, the image with the number `N` (`@N`, from 0) in its
     /// `manifest.json`, or its only image. Opens nothing yet, and unpacks nothing.
     #[must_use]
     pub fn new(file: PathBuf, tag: Option<String>) -> Self {

@@ -58,7 +58,7 @@ enum Choice<'a> {
 }
 
 impl LayoutSource {
-    /// The image `tag` of the layout in `dir`, the image with the number `N` (`@N`, from 0) in its
+    /// Returns the image `tag` of the layout in `dir`, the image with the number `N` (`@N`, from 0) in its
     /// `index.json`, or its only image. Opens nothing yet.
     #[must_use]
     pub fn new(dir: PathBuf, tag: Option<String>) -> Self {
@@ -69,7 +69,7 @@ impl LayoutSource {
         }
     }
 
-    /// The image `tag` of the layout in the tar file `file`, or its only image. Opens nothing
+    /// Returns the image `tag` of the layout in the tar file `file`, or its only image. Opens nothing
     /// yet, and unpacks nothing.
     #[must_use]
     pub fn archive(file: PathBuf, tag: Option<String>) -> Self {

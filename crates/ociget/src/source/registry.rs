@@ -50,10 +50,10 @@ struct Shared {
 }
 
 impl RegistrySource {
-    /// The repository of `reference`. Asks nothing yet.
+    /// Returns the repository of `reference`, without a request.
     ///
     /// # Errors
-    /// [`Error::Usage`] if the host cannot be part of an URL.
+    /// [`Error::Usage`] if the host cannot be part of a URL.
     pub fn new(client: &Client, reference: Reference) -> Result<Self, Error> {
         let origin = Endpoint::origin(reference.api_host(), client.options())?;
         Ok(Self {

@@ -49,7 +49,7 @@ struct Found {
 }
 
 impl TarSource {
-    /// The root file system in the tar file `file`. Opens nothing yet.
+    /// Returns the root file system in the tar file `file`, without opening it.
     #[must_use]
     pub fn new(file: PathBuf) -> Self {
         Self {

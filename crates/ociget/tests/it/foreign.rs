@@ -97,7 +97,7 @@ async fn urls_lead_only_where_a_redirect_may_lead_and_to_the_right_bytes() {
             "neither https nor http",
         ),
         (vec!["http://u:p@example.com/x".to_owned()], "user name"),
-        (vec!["not an url".to_owned()], "is none"),
+        (vec!["not a url".to_owned()], "is none"),
         (vec![format!("http://{}/x", there.host)], "wrong size"),
     ] {
         let server = Server::start(&content(&layer, &urls), |_| None).await;

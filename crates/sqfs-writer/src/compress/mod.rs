@@ -191,7 +191,7 @@ pub(crate) struct Codecs {
 }
 
 impl Codecs {
-    /// A codec of a test.
+    /// Returns the codec of a test.
     #[cfg(test)]
     pub(crate) fn for_tests(
         make: impl Fn() -> io::Result<Box<dyn Codec>> + Send + Sync + 'static,

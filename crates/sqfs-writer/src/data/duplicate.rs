@@ -34,7 +34,7 @@ impl Taking {
         }
     }
 
-    /// A block that is not a hole.
+    /// Adds a block that is not a hole.
     pub(super) fn content(&mut self, bytes: &[u8]) {
         self.content.update(bytes);
         self.at += 1;
@@ -69,7 +69,7 @@ impl Taking {
         }
     }
 
-    /// `len` is that of all blocks, holes included: the last one may be short.
+    /// Returns the fingerprint. `len` is that of all blocks, holes included, because the last one may be short.
     pub(super) fn finish(&mut self, len: u64) -> Fingerprint {
         self.end_run();
         // Always, with holes or without: content of any length is followed by 40 bytes that no content can imitate.

@@ -62,7 +62,7 @@ impl FileData {
         (self.list != NO_BLOCKS).then_some(BlockList(self.list))
     }
 
-    /// As the inode has it: no fragment is a number too.
+    /// Returns its tail as the inode has it, where a number stands for no fragment.
     pub(super) fn tail(self) -> Tail {
         (self.fragment, self.offset)
     }

@@ -65,7 +65,7 @@ impl Held {
         Ok(())
     }
 
-    /// The end of a body that stays: where it begins, and how much it is.
+    /// Ends a body that stays, and returns its position and size.
     pub(super) fn keep<W: Write>(&mut self, output: &mut Output<W>) -> Result<(u64, Sizes), Error> {
         let start = match self.start {
             Some(start) => start,
@@ -74,8 +74,8 @@ impl Held {
         Ok((start, self.clear()))
     }
 
-    /// The end of a body that is not needed. `None` if nothing of it was written; otherwise it is
-    /// too late, and this is [`keep`](Self::keep).
+    /// Ends a body that is not needed. Returns `None` if nothing of it was written; otherwise does the same as
+    /// [`keep`](Self::keep).
     pub(super) fn drop_body(&mut self) -> Option<(u64, Sizes)> {
         let start = self.start;
         let sizes = self.clear();

@@ -111,21 +111,21 @@ impl Lists {
         self.set(index.0, word.0);
     }
 
-    /// Bytes of memory that all lists take.
+    /// Returns the bytes of memory that all lists take.
     pub(crate) fn bytes(&self) -> usize {
         self.words.bytes()
     }
 
-    /// All fragments are there, this many of them.
+    /// Ends the fragments, whose number is `fragments`.
     pub(super) fn seal(&mut self, fragments: usize) {
         self.fragments = fragments;
     }
 
-    /// What a file with this body has in its inode, and its block words in runs: a word, and how
-    /// many times it comes.
+    /// Returns the fields of the inode of a file with this body, and its block words in runs: a word, and
+    /// how many times it comes.
     ///
     /// # Errors
-    /// [`TreeError::ForeignContent`] if the handle leads to nothing that has its length.
+    /// Returns [`TreeError::ForeignContent`] if the handle refers to no list of its length.
     pub(crate) fn content(
         &self,
         data: FileData,
@@ -166,7 +166,7 @@ impl Lists {
         Ok((content, runs))
     }
 
-    /// Bytes that the blocks of a body take in the image, if nobody asked for them before.
+    /// Returns the bytes that the blocks of a body take in the image, or 0 if an earlier call returned them.
     pub(crate) fn claim(&mut self, data: FileData) -> Result<u64, Error> {
         let (_, runs) = self.content(data)?;
         let stored = runs.map(|(word, _)| u64::from(word.stored())).sum();
@@ -223,7 +223,7 @@ impl Lists {
         }
     }
 
-    /// Where the next word goes.
+    /// Returns the index of the next word.
     fn end(&self) -> Result<u32, Error> {
         // The highest number stands for a body without blocks.
         u32::try_from(self.words.len())

@@ -52,7 +52,7 @@ impl<P> Ordered<P> {
         }
     }
 
-    /// An empty block, used before or not.
+    /// Returns an empty block, new or reused.
     pub(super) fn block(&mut self) -> Block {
         self.spare_blocks
             .pop()
@@ -80,8 +80,8 @@ impl<P> Ordered<P> {
             .push_back((purpose, Some(Ok(Compressed::ready(bytes, raw)))));
     }
 
-    /// The oldest block, if it is done or has to be waited for. To be called until there is none,
-    /// after each [`submit`](Self::submit).
+    /// Returns the oldest block if it is done, or waits for it. Call it after each [`submit`](Self::submit) until it
+    /// returns none.
     pub(super) fn next(&mut self, wait: Wait) -> Result<Option<(P, Compressed)>, Error> {
         loop {
             match self.slots.pop_front() {

@@ -409,7 +409,7 @@ impl<W: Write> DataPlane<W> {
     }
 }
 
-/// Length of at most a block, which always fits.
+/// Returns the length of at most a block, which always fits.
 fn stored_len(bytes: &[u8]) -> Result<u32, Error> {
     u32::try_from(bytes.len()).map_err(|_| Error::Limit {
         what: "length of a block",
@@ -419,7 +419,7 @@ fn stored_len(bytes: &[u8]) -> Result<u32, Error> {
     })
 }
 
-/// The error of a source that returned another number of bytes than requested.
+/// Returns the error of a source that returned another number of bytes than requested.
 pub(super) fn wrong_length(what: &str, asked: usize, found: usize) -> Error {
     Error::Source(io::Error::new(
         io::ErrorKind::InvalidData,

@@ -21,7 +21,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Of a body with these blocks.
+    /// Returns the kind of the tail of a body with these blocks.
     pub(super) fn of(blocks: Option<BlockList>) -> Self {
         match blocks {
             None => Self::Whole,
@@ -118,7 +118,7 @@ impl Tails {
         }
     }
 
-    /// The one that is open for tails of a kind, or its place.
+    /// Returns the fragment that is open for tails of a kind, or its place.
     pub(super) fn of(&mut self, kind: Kind) -> &mut Option<Fragment> {
         match kind {
             Kind::Whole => &mut self.wholes,

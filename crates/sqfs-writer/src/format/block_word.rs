@@ -10,15 +10,15 @@ newtype! {
 impl BlockWord {
     /// A block that is not stored, and reads as zeros.
     pub(crate) const HOLE: Self = Self(0);
-    /// Set when the block is stored as it is.
+    /// Set if the block is stored uncompressed.
     pub(crate) const RAW: u32 = 1 << 24;
 
-    /// Returns whether the block is stored as it is.
+    /// Returns whether the block is stored uncompressed.
     pub(crate) fn is_raw(self) -> bool {
         self.0 & Self::RAW != 0
     }
 
-    /// How many bytes are stored.
+    /// Returns the number of stored bytes.
     pub(crate) fn stored(self) -> u32 {
         self.0 & !Self::RAW
     }

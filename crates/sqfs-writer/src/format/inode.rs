@@ -28,7 +28,7 @@ newtype! {
 }
 
 impl InodeRef {
-    /// `offset` is in the block's uncompressed bytes.
+    /// Returns the place of a metadata block and an offset in its uncompressed bytes.
     pub(crate) fn new(block: BlockStart, offset: u16) -> Self {
         Self(u64::from(block.0) << 16 | u64::from(offset))
     }
@@ -47,12 +47,12 @@ pub(crate) enum InodeType {
 }
 
 impl InodeType {
-    /// The number of the basic form. Directory entries use it whatever form the inode has.
+    /// Returns the number of the basic form. Directory entries use it for both forms.
     pub(crate) fn basic(self) -> u16 {
         self as u16
     }
 
-    /// The number of the extended form.
+    /// Returns the number of the extended form.
     pub(crate) fn extended(self) -> u16 {
         self.basic() + 7
     }

@@ -68,7 +68,7 @@ macro_rules! layout {
         }
 
         impl $name {
-            /// The structure as it is on disk.
+            /// Returns the bytes of the structure on disk.
             pub(crate) fn to_bytes(self) -> [u8; $size] {
                 const { assert!($size == 0 $(+ <$type as crate::format::layout::Field>::SIZE)+) };
                 let mut bytes = [0; $size];

@@ -18,7 +18,7 @@ newtype! {
 }
 
 impl BlockStart {
-    /// `None` for a position that 32 bits can't hold.
+    /// Returns the position, or `None` if it exceeds 32 bits.
     pub(crate) fn new(position: u64) -> Option<Self> {
         u32::try_from(position).ok().map(Self)
     }
@@ -30,6 +30,6 @@ newtype! {
 }
 
 impl MetadataHeader {
-    /// A block that is stored as it is.
+    /// Set if the block is stored uncompressed.
     pub(crate) const RAW: u16 = 0x8000;
 }

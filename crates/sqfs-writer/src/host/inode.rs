@@ -134,17 +134,17 @@ impl Inode {
         }
     }
 
-    /// Whether the inode may be found under another name too.
+    /// Returns whether the inode has another name too.
     pub(super) fn has_more_names(&self) -> bool {
         self.found.nlink() > 1
     }
 
-    /// Bytes that the content of a file has.
+    /// Returns the size of a file in bytes.
     pub(super) fn size(&self) -> u64 {
         self.found.size()
     }
 
-    /// Names of the entries of this directory, in no order.
+    /// Returns the names of the entries of this directory, in no order.
     pub(super) fn names(&self) -> Result<Vec<CString>, Failure> {
         let failed = |error: Errno| Failure::Io("list the directory", error.into());
         let directory = rustix::fs::openat(
@@ -203,7 +203,7 @@ impl Inode {
         Ok(metadata)
     }
 
-    /// A path that leads to this inode alone. What takes no handle that was opened with `O_PATH` takes this.
+    /// Returns a path that leads to this inode alone, for system calls that do not take a handle opened with `O_PATH`.
     fn proc_path(&self) -> String {
         format!("/proc/thread-self/fd/{}", self.handle.as_raw_fd())
     }

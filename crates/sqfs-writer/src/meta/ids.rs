@@ -14,7 +14,7 @@ impl Ids {
     /// The superblock counts them in 16 bits.
     pub(crate) const MAX: u16 = u16::MAX;
 
-    /// The index of an id, or `None` if it is new and there is no room for it.
+    /// Returns the index of an id, or `None` if it is new and the table is full.
     pub(crate) fn index(&mut self, id: u32) -> Option<IdIndex> {
         if let Some(&index) = self.indexes.get(&id) {
             return Some(index);

@@ -117,7 +117,7 @@ impl<'r> InodeWriter<'r> {
         self.end(queue)
     }
 
-    /// An inode that is not a directory; those are a matter of [`directory`](Self::directory).
+    /// Writes an inode that is not a directory; [`directory`](Self::directory) writes those.
     pub(crate) fn other(
         &mut self,
         queue: &mut MetadataQueue,
@@ -232,7 +232,7 @@ impl<'r> InodeWriter<'r> {
         self.special(queue, common, InodeType::Symlink, &bytes)
     }
 
-    /// The types whose extended form is the basic one with an xattr index behind it.
+    /// Writes an inode of the types whose extended form is the basic one followed by an xattr index.
     fn special(
         &mut self,
         queue: &mut MetadataQueue,
@@ -296,7 +296,7 @@ impl<'r> InodeWriter<'r> {
         Ok(place)
     }
 
-    /// What was collected.
+    /// Returns what the inodes refer to.
     pub(crate) fn finish(self) -> (Ids, XattrWriter) {
         (self.ids, self.xattrs)
     }

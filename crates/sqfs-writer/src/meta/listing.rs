@@ -106,7 +106,7 @@ impl ListingWriter {
         Ok(listing)
     }
 
-    /// Whether one more entry can follow the header of `run`, its number aside.
+    /// Returns whether one more entry can follow the header of `run`, apart from its number.
     fn fits(&self, queue: &MetadataQueue, run: &Run, block: u32, indexed: bool) -> bool {
         usize::from(run.count) < DIR_COUNT_MAX
             && run.block == block
@@ -169,7 +169,7 @@ impl Listing {
     }
 }
 
-/// What leads from the header's number to this one, if it fits.
+/// Returns the difference of this number to that of the header, if it fits.
 fn delta(from: InodeNumber, to: InodeNumber) -> Option<i16> {
     i16::try_from(i64::from(to.0) - i64::from(from.0)).ok()
 }

@@ -26,7 +26,7 @@ use listing::{Line, Listing, ListingWriter};
 use order::{Numbers, post_order};
 use queue::{Place, Table};
 
-/// Everything that the tree becomes, but for the inodes.
+/// The tables of a tree, except the inode table.
 pub(crate) struct Tables {
     pub(crate) directories: MetadataBlocks,
     pub(crate) xattrs: XattrTables,
@@ -36,7 +36,7 @@ pub(crate) struct Tables {
     pub(crate) root: InodeRef,
 }
 
-/// No inode is here.
+/// Place of an inode that is not written yet.
 const UNWRITTEN: Place = Place {
     block: u32::MAX,
     offset: u16::MAX,
@@ -46,7 +46,7 @@ const UNWRITTEN: Place = Place {
 const PIECE: usize = 128 << 10;
 
 impl Tables {
-    /// Writes the inode table, and keeps what belongs behind it.
+    /// Writes the inode table, and keeps the tables that follow it.
     pub(crate) fn build<W: Write>(
         tree: &Tree<FileData>,
         lists: &Lists,
@@ -100,7 +100,7 @@ struct Builder<'t> {
 }
 
 impl Builder<'_> {
-    /// A directory's turn: the inodes of its children, then its listing.
+    /// Writes the inodes of the children of a directory, then its listing.
     fn add<W: Write>(
         &mut self,
         id: NodeId,
@@ -178,16 +178,15 @@ impl Builder<'_> {
             links: 1,
             path: &|| "/".into(),
         };
-        // Nothing has the number behind the last one, so that no reader takes the root for a
-        // child of its own.
-        let nobody = InodeNumber(number.0.saturating_add(1));
-        let place = self.inodes.directory(queue, common, nobody, &listing)?;
+        // No inode has the number after the last one, so no reader takes the root for a child of the root.
+        let unused = InodeNumber(number.0.saturating_add(1));
+        let place = self.inodes.directory(queue, common, unused, &listing)?;
         self.places.set(number, place);
         Ok(place)
     }
 }
 
-/// Numbers of inodes, and where they are once they are written.
+/// Numbers of inodes, and their places once they are written.
 struct Places {
     numbers: Numbers,
     places: Vec<Place>,

@@ -11,7 +11,7 @@ use crate::error::{Error, TreeError};
 use crate::format::InodeNumber;
 use crate::tree::{Node, NodeId, Tree};
 
-/// All directories, each behind those below it. Without recursion: images choose the depth.
+/// Returns all directories, each after those below it. It does not recurse, because images choose the depth.
 pub(crate) fn post_order<B>(tree: &Tree<B>, cancel: &mut Cancel) -> Result<Vec<NodeId>, Error> {
     let mut order = Vec::new();
     let mut pending = vec![NodeId::ROOT];
@@ -69,7 +69,7 @@ impl Numbers {
         Some(())
     }
 
-    /// How many there are; the root's number.
+    /// Returns their number, which is that of the root too.
     pub(crate) fn count(&self) -> u32 {
         self.count
     }

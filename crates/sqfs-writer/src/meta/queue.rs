@@ -74,7 +74,7 @@ pub(crate) struct MetadataBlocks {
 }
 
 impl MetadataBlocks {
-    /// Where something is in the stored table.
+    /// Returns the position of a place in the stored table.
     pub(crate) fn resolve(&self, place: Place) -> Result<InodeRef, Error> {
         let start = self.starts.get(place.block as usize);
         let start = block_start(self.name, *start.ok_or_else(stuck)?)?;
@@ -120,8 +120,8 @@ struct Pending {
 }
 
 impl MetadataQueue {
-    /// A queue of empty tables whose blocks may take `memory` bytes on their way, and what is tried
-    /// on inodes and listings, and on xattrs.
+    /// Returns a queue of empty tables whose blocks in flight may take `memory` bytes, with the efforts for inodes and
+    /// listings, and for extended attributes.
     pub(crate) fn new(
         pool: Pool,
         cancel: Cancel,
@@ -158,7 +158,7 @@ impl MetadataQueue {
         }
     }
 
-    /// Where the next byte goes.
+    /// Returns the place of the next byte.
     pub(crate) fn place(&self, table: Table) -> Place {
         let state = self.state(table);
         Place {
@@ -168,12 +168,12 @@ impl MetadataQueue {
         }
     }
 
-    /// How many bytes still go into the block that [`place`](Self::place) is in: never 0.
+    /// Returns the free bytes of the block that [`place`](Self::place) is in, which are never 0.
     pub(crate) fn room(&self, table: Table) -> usize {
         METADATA_SIZE - self.state(table).raw.filled().len()
     }
 
-    /// Whether nothing was written.
+    /// Returns whether nothing was written.
     pub(crate) fn is_empty(&self, table: Table) -> bool {
         let state = self.state(table);
         state.ended == 0 && state.raw.is_empty()
@@ -209,12 +209,12 @@ impl MetadataQueue {
         Ok(())
     }
 
-    /// How many bytes [`take`](Self::take) would give.
+    /// Returns the number of bytes that [`take`](Self::take) would return.
     pub(crate) fn len(&self, table: Table) -> usize {
         self.state(table).bytes.len()
     }
 
-    /// What is compressed of a table and in order, to be written where it belongs.
+    /// Returns the compressed bytes of a table that are next in order.
     pub(crate) fn take(&mut self, table: Table) -> StoredBytes {
         std::mem::take(&mut self.state_mut(table).bytes)
     }
@@ -234,7 +234,7 @@ impl MetadataQueue {
         Ok(())
     }
 
-    /// A table that is [ended](Self::end); afterwards it is a new one.
+    /// Returns a table that is [ended](Self::end), and begins a new one in its place.
     pub(crate) fn finish(&mut self, table: Table) -> MetadataBlocks {
         let state = self.state_mut(table);
         let mut starts = std::mem::replace(&mut state.starts, vec![0]);
@@ -248,7 +248,7 @@ impl MetadataQueue {
         }
     }
 
-    /// A table of entries of one size, to be found by index.
+    /// Returns a table of entries of equal size, which readers find by index.
     pub(crate) fn entries<const N: usize>(
         &mut self,
         name: &'static str,
@@ -374,7 +374,7 @@ impl MetadataQueue {
         Ok(())
     }
 
-    /// Where a block begins, if that is known.
+    /// Returns the position of a block, if it is known.
     fn start(&self, table: Table, block: u32) -> Result<Option<BlockStart>, Error> {
         let state = self.state(table);
         let start = state.starts.get(block as usize);
@@ -426,7 +426,7 @@ impl State {
     }
 }
 
-/// A table in which 32 bits can't say where a block begins is an error, never a wrap.
+/// Returns the position of a block, or an error if it exceeds 32 bits.
 fn block_start(table: &'static str, start: u64) -> Result<BlockStart, Error> {
     BlockStart::new(start).ok_or_else(|| too_large(table, start))
 }
@@ -440,7 +440,7 @@ fn too_large(table: &'static str, size: u64) -> Error {
     }
 }
 
-/// Not reached, as explained above. An error is better than waiting forever if it is reached after all.
+/// Returns the error of a queue without progress. It is not reached, as explained above, but better than waiting forever.
 fn stuck() -> Error {
     Error::Thread(io::Error::other("a metadata block has no place"))
 }

@@ -12,7 +12,7 @@ const PIECE: usize = 128 << 10;
 /// Capacity of a piece: the last append may exceed [`PIECE`] by a metadata block.
 const CAPACITY: usize = PIECE + METADATA_SIZE + 2;
 
-/// Bytes in pieces. Appending never copies what is there, so a table of hundreds of megabytes never
+/// Bytes in pieces. Appending never copies earlier bytes, so a table of hundreds of megabytes never
 /// takes twice its size.
 #[derive(Debug, Default)]
 pub(crate) struct StoredBytes {
@@ -21,7 +21,7 @@ pub(crate) struct StoredBytes {
 }
 
 impl StoredBytes {
-    /// How many there are.
+    /// Returns the number of bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -47,7 +47,7 @@ impl StoredBytes {
         Ok(start)
     }
 
-    /// All of it in a row.
+    /// Returns all bytes in one vector.
     #[cfg(test)]
     pub(crate) fn concat(&self) -> Vec<u8> {
         self.pieces.concat()

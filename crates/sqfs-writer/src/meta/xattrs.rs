@@ -54,7 +54,7 @@ struct Memory {
 }
 
 impl XattrWriter {
-    /// A writer that stays within what `taken` bytes of lists leave of the budget.
+    /// Returns a writer that stays within the budget that `taken` bytes of lists leave.
     pub(crate) fn new(shares: &Shares, taken: usize, effort: Effort) -> Self {
         let Shares {
             known, held, lists, ..
@@ -96,7 +96,7 @@ impl XattrWriter {
         Ok(())
     }
 
-    /// The index of a set, which is stored if it is new. `entry` names the inode for messages.
+    /// Returns the index of a set, and stores it if it is new. `entry` names the inode for messages.
     pub(crate) fn add(
         &mut self,
         queue: &mut MetadataQueue,
@@ -250,7 +250,7 @@ impl XattrWriter {
     }
 }
 
-/// Where a set is whose block has no position yet.
+/// Returns the place of a set whose block has no position yet.
 fn place_of(set: &XattrId) -> Place {
     Place {
         block: u32::try_from(set.xattr >> 16).unwrap_or(u32::MAX),
@@ -258,7 +258,7 @@ fn place_of(set: &XattrId) -> Place {
     }
 }
 
-/// The hash of everything in a set.
+/// Returns the hash of all names and values of a set.
 fn fingerprint(xattrs: &Xattrs) -> Fingerprint {
     let mut hasher = blake3::Hasher::new();
     for part in xattrs.iter().flat_map(|(name, value)| [name, value]) {

@@ -101,7 +101,7 @@ impl Block {
     pub(crate) fn patch(&mut self, at: usize, bytes: &[u8]) {
         let end = at.saturating_add(bytes.len()).min(self.filled);
         let Memory::Own(buffer) = &mut self.memory else {
-            debug_assert!(false, "nothing of ours is in a block that was lent");
+            debug_assert!(false, "the buffer of a shared block belongs to the caller");
             return;
         };
         if let Some(space) = buffer.get_mut(at..end) {

@@ -49,7 +49,7 @@ pub(crate) enum Outcome {
 }
 
 impl Compressed {
-    /// These bytes as they are, `raw` if they are not compressed.
+    /// Returns a job for bytes that need no compression; `raw` if they are not compressed.
     pub(crate) fn ready(bytes: Bytes, raw: bool) -> Self {
         Self {
             input: Block::lent(bytes),

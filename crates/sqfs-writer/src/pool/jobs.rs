@@ -62,7 +62,7 @@ impl Jobs {
         self.changed.notify_all();
     }
 
-    /// Nothing that can panic happens under the lock.
+    /// Takes the lock, under which nothing can panic.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -83,7 +83,7 @@ impl Workers {
         }
     }
 
-    /// Does a job that nobody has taken yet, if there is one.
+    /// Runs a job that no thread has taken yet, if there is one.
     pub(super) fn help(&mut self) -> Option<Answer> {
         let job = self.jobs.try_take()?;
         Some(answer(&mut *self.codec, job).0)

@@ -1,4 +1,4 @@
-//! Images that must not change unless somebody means it: one as text, line by line, and larger ones
+//! Images that must not change unintentionally: one as text, line by line, and larger ones
 //! by digest. They are stored uncompressed, so that a new version of a codec changes nothing here.
 
 use sqfs_writer::{

@@ -159,7 +159,7 @@ mod compressed {
             }))
             .unwrap();
             body.finish().unwrap();
-            // Nobody calls the writer meanwhile.
+            // No call of the writer happens meanwhile.
             while Arc::strong_count(&held) > 1 {
                 assert!(threads > 1);
                 std::thread::yield_now();

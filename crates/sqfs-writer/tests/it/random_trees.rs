@@ -1,4 +1,4 @@
-//! Trees that nobody thought of, by edits in any order.
+//! Random trees, by edits in any order.
 
 use proptest::prelude::*;
 use sqfs_writer::{Device, FileData, Kind, Metadata, NodeId, Tree};

@@ -81,7 +81,7 @@ async fn read(archive: &Arriving, name: &str) -> io::Result<Vec<u8>> {
             let chunk = archive
                 .read(at, (offset + length - at).min(1000) as usize)
                 .await?;
-            // Who did not wait for the answer asks again.
+            // A reader that did not wait for the answer asks again.
             assert_eq!(archive.read(at, chunk.len()).await?, chunk);
             at += chunk.len() as u64;
             bytes.extend_from_slice(&chunk);

@@ -1,4 +1,4 @@
-//! One place that may have the image: a mirror, the registry itself, or an URL that a manifest names.
+//! One place that may have the image: a mirror, the registry itself, or a URL that a manifest names.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -228,7 +228,7 @@ impl Place {
             .endpoint
             .base
             .join(&path)
-            .map_err(|error| Error::Usage(format!("{path:?} is not an URL path: {error}")))?;
+            .map_err(|error| Error::Usage(format!("{path:?} is not a URL path: {error}")))?;
         if let Some(registry) = &self.mirrors {
             // As containerd has it: one mirror of many registries has to know which is meant.
             url.query_pairs_mut().append_pair("ns", registry);

@@ -140,7 +140,7 @@ impl Referrers {
         Ok(all)
     }
 
-    /// Whether the entries come from the referrers tag, because the registry has no referrers API. `false`
+    /// Returns whether the entries come from the referrers tag, because the registry has no referrers API. `false`
     /// before the first page.
     #[must_use]
     pub fn is_fallback(&self) -> bool {

@@ -33,9 +33,9 @@ impl Seen {
 #[derive(Clone, Debug)]
 pub(crate) enum Delivery {
     Whole,
-    /// The connection ends after so many bytes.
+    /// The connection ends after this number of bytes.
     Cut(usize),
-    /// Nothing more comes after so many bytes, and the connection stays open.
+    /// Nothing more comes after this number of bytes, and the connection stays open.
     Stall(usize),
     /// The rest comes byte by byte, with a pause before each.
     Trickle(usize, Duration),

@@ -1,0 +1,171 @@
+//! Rules of `docs/style.md` for comments and messages in the sources of the encoder and of the client.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::pages::FORBIDDEN;
+use super::{read, root, without_code};
+
+/// Crates whose sources keep the rules.
+const CRATES: [&str; 2] = ["ociget", "sqfs-writer"];
+
+/// What stands for an actor or a thing without naming it.
+const HEADLESS: [&str; 8] = [
+    "nobody",
+    "ours",
+    "what is there",
+    "is told",
+    "are told",
+    "are asked",
+    "what is ours",
+    "so many",
+];
+
+/// Words after which a headless "who" stands.
+const BEFORE_WHO: [&str; 9] = ["to", "of", "for", "by", "from", "with", "not", "and", "is"];
+
+/// Sources of a crate, its tests and examples among them.
+fn sources(name: &str) -> Vec<PathBuf> {
+    fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs" || e == "toml") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(&root().join("crates").join(name), &mut found);
+    assert!(found.len() > 40, "{name}: only {} files", found.len());
+    found
+}
+
+/// The prose of a line: its comment, or the literals in it.
+fn prose(line: &str) -> String {
+    let line = line.trim_start();
+    if let Some(comment) = line.strip_prefix("//").or_else(|| line.strip_prefix('#')) {
+        return without_code(comment);
+    }
+    match line.split_once(" // ") {
+        Some((_, comment)) => without_code(comment),
+        None => line
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+/// The first rule that a line of prose breaks.
+fn broken(prose: &str) -> Option<String> {
+    let lower = prose.to_lowercase();
+    let words: Vec<_> = lower
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let line = format!(" {} ", words.join(" "));
+    let mut forbidden = FORBIDDEN.iter().chain(&HEADLESS);
+    if let Some(word) = forbidden.find(|word| line.contains(&format!(" {word} "))) {
+        return Some((*word).to_owned());
+    }
+    let begins = |text: &str| text.starts_with("Who ") && !text.contains('?');
+    let is_headless = prose
+        .split(". ")
+        .any(|sentence| begins(sentence.trim_start()))
+        || words
+            .windows(2)
+            .any(|pair| BEFORE_WHO.contains(&pair[0]) && pair[1] == "who");
+    is_headless.then(|| "a headless \"who\"".to_owned())
+}
+
+#[test]
+fn comments_and_messages_name_the_actor() {
+    let mut found = Vec::new();
+    for name in CRATES {
+        for path in sources(name) {
+            for (number, line) in read(&path).lines().enumerate() {
+                if let Some(what) = broken(&prose(line)) {
+                    found.push(format!("{}:{}: {what}", path.display(), number + 1));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The name of the function that a line declares, if others can call it.
+fn public_function(line: &str) -> Option<&str> {
+    let rest = line.trim_start().strip_prefix("pub ")?;
+    let rest = rest.strip_prefix("const ").unwrap_or(rest);
+    let rest = rest.strip_prefix("async ").unwrap_or(rest);
+    rest.strip_prefix("fn ")?.split(['(', '<']).next()
+}
+
+/// Public functions of a source whose documentation does not begin with a verb in the third person.
+fn without_verb(source: &str) -> Vec<String> {
+    let (mut wrong, mut first) = (Vec::new(), None);
+    for line in source.lines() {
+        let text = line.trim_start();
+        if let Some(comment) = text.strip_prefix("///") {
+            first.get_or_insert(comment.trim());
+        } else if text.is_empty() || !text.starts_with("#[") {
+            if let (Some(name), Some(first)) = (public_function(line), first) {
+                let verb = first.split(' ').next().unwrap_or_default();
+                let is_verb =
+                    verb.ends_with('s') && verb.starts_with(|c: char| c.is_ascii_uppercase());
+                if !is_verb || ["As", "Is", "Its", "This", "Whose"].contains(&verb) {
+                    wrong.push(format!("{name}: {first}"));
+                }
+            }
+            first = None;
+        }
+    }
+    wrong
+}
+
+#[test]
+fn documentation_of_functions_begins_with_a_verb() {
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for name in CRATES {
+        for path in sources(name) {
+            let source = read(&path);
+            checked += source.lines().filter_map(public_function).count();
+            let found = without_verb(&source).into_iter();
+            wrong.extend(found.map(|what| format!("{}: {what}", path.display())));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 200, "only {checked} functions found");
+}
+
+/// Otherwise the tests above could agree with anything.
+#[test]
+fn broken_rules_of_sources_are_found() {
+    for line in [
+        "/// Whoever reads it.",
+        "    // It is told by the server.",
+        "//! A chunk on its way to who wants it.",
+        "/// Bytes. Who has them all reads no more.",
+        "    #[error(\"an URL of {0}\")]",
+        "let x = f(\"nobody waits\");",
+        "x(); // for somebody",
+        "# A dependency of ours.",
+    ] {
+        assert!(broken(&prose(line)).is_some(), "{line}");
+    }
+    for line in [
+        "/// Returns the `whoever` of a file.",
+        "/// The user who owns the file.",
+        "let nobody = 1;",
+        "fn who() {}",
+    ] {
+        assert_eq!(broken(&prose(line)), None, "{line}");
+    }
+    let undocumented = "/// The name.\n#[must_use]\npub fn name(&self) {}\n";
+    assert_eq!(without_verb(undocumented).len(), 1);
+    let documented = "/// Returns the name.\n#[must_use]\npub const fn name(&self) {}\n/// A field.\npub x: u8,\n";
+    assert!(without_verb(documented).is_empty());
+}
