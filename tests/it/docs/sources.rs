@@ -138,7 +138,7 @@ fn documentation_of_functions_begins_with_a_verb() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(checked > 200, "only {checked} functions found");
+    assert!(checked > 150, "only {checked} functions found");
 }
 
 /// Otherwise the tests above could agree with anything.
