@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::digest::{DiffId, Digest};
 use crate::go_json::{Keys, as_go_reads};
-use crate::json::{lenient, null_is_empty, one_or_many, set, texts};
+use crate::json::{lenient, null_is_empty, one_or_many, set, texts, words};
 use crate::manifest::ManifestError;
 use crate::platform::{HalfPlatform, Platform, RawPlatform};
 
@@ -36,7 +36,7 @@ pub struct ImageConfig {
 #[non_exhaustive]
 pub struct RuntimeConfig {
     /// `NAME=value`.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "words")]
     pub env: Vec<String>,
     /// The program and its first arguments; empty if the image has none.
     #[serde(deserialize_with = "one_or_many")]
@@ -73,17 +73,22 @@ pub struct RuntimeConfig {
 #[non_exhaustive]
 pub struct Healthcheck {
     /// `NONE`, or `CMD` or `CMD-SHELL` and the words after it; empty to inherit.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "words")]
     pub test: Vec<String>,
     /// Time between two checks.
+    #[serde(deserialize_with = "null_is_empty")]
     pub interval: i64,
     /// Time that one check may take.
+    #[serde(deserialize_with = "null_is_empty")]
     pub timeout: i64,
     /// Time from the start in which failures do not count.
+    #[serde(deserialize_with = "null_is_empty")]
     pub start_period: i64,
     /// Time between two checks during the start period.
+    #[serde(deserialize_with = "null_is_empty")]
     pub start_interval: i64,
     /// Number of failures in a row that make the program unhealthy.
+    #[serde(deserialize_with = "null_is_empty")]
     pub retries: i64,
 }
 
@@ -153,6 +158,12 @@ const KEYS: Keys = Keys {
         "Volumes",
         "ExposedPorts",
         "Healthcheck",
+        "Test",
+        "Interval",
+        "Timeout",
+        "StartPeriod",
+        "StartInterval",
+        "Retries",
         "StopSignal",
         "history",
         "container_config",
@@ -161,7 +172,6 @@ const KEYS: Keys = Keys {
         "Labels",
         "Volumes",
         "ExposedPorts",
-        "Healthcheck",
         "history",
         "container_config",
     ],
@@ -228,6 +238,55 @@ mod tests {
         assert_eq!(healthcheck.test, ["CMD", "x"]);
         assert_eq!(healthcheck.interval, 30_000_000_000);
         assert_eq!((healthcheck.retries, healthcheck.timeout), (3, 0));
+    }
+
+    #[test]
+    fn fields_of_a_healthcheck_are_read_in_any_case_and_as_null() {
+        let check = |text: &str| {
+            let text =
+                format!(r#"{{"rootfs":{{"type":"layers"}},"config":{{"Healthcheck":{text}}}}}"#);
+            parse(&text).unwrap().runtime.healthcheck
+        };
+        let expected = Healthcheck {
+            test: vec!["CMD".to_owned(), "x".to_owned()],
+            interval: 1,
+            timeout: 2,
+            start_period: 3,
+            start_interval: 4,
+            retries: 5,
+        };
+        for text in [
+            r#"{"Test":["CMD","x"],"Interval":1,"Timeout":2,"StartPeriod":3,"StartInterval":4,"Retries":5}"#,
+            r#"{"test":["CMD","x"],"interval":1,"timeout":2,"startPeriod":3,"startinterval":4,"retries":5}"#,
+            r#"{"TEST":["CMD","x"],"INTERVAL":1,"TIMEOUT":2,"STARTPERIOD":3,"STARTINTERVAL":4,"RETRIES":5,"x":{"Test":1}}"#,
+        ] {
+            assert_eq!(check(text), Some(expected.clone()), "{text}");
+        }
+        let nothing = r#"{"Test":null,"Interval":null,"Timeout":null,"StartPeriod":null,"StartInterval":null,"Retries":null}"#;
+        assert_eq!(check(nothing), Some(Healthcheck::default()));
+        let one = r#"{"test":["NONE",null],"interval":null}"#;
+        assert_eq!(check(one).unwrap().test, ["NONE", ""]);
+        assert_eq!(check("null"), None);
+    }
+
+    #[test]
+    fn null_stands_for_nothing_in_every_field() {
+        let text = r#"{"created":null,"os":null,"architecture":null,"variant":null,"rootfs":{"type":null,"diff_ids":null},
+            "config":{"Env":null,"Entrypoint":null,"Cmd":null,"WorkingDir":null,"User":null,"Labels":null,"Volumes":null,
+            "ExposedPorts":null,"Healthcheck":null,"StopSignal":null}}"#;
+        let config = parse(text).unwrap();
+        assert_eq!((config.platform, config.created.as_str()), (None, ""));
+        assert_eq!(config.runtime, RuntimeConfig::default());
+        // Of a list or a map, null is empty text.
+        let text = r#"{"rootfs":{"type":"layers"},"config":{"env":["A=b",null],"ENTRYPOINT":[null,"x"],"cmd":[null],
+            "labels":{"k":null},"volumes":{"/v":null},"exposedPorts":{"1/tcp":null}}}"#;
+        let runtime = parse(text).unwrap().runtime;
+        assert_eq!(runtime.env, ["A=b", ""]);
+        assert_eq!(runtime.entrypoint, ["", "x"]);
+        assert_eq!(runtime.cmd, [""]);
+        assert_eq!(runtime.labels["k"], "");
+        assert_eq!(runtime.volumes, ["/v"]);
+        assert_eq!(runtime.exposed_ports, ["1/tcp"]);
     }
 
     #[test]

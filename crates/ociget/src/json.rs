@@ -50,14 +50,20 @@ pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
             let mut words = Vec::new();
-            while let Some(word) = seq.next_element()? {
-                words.push(word);
+            while let Some(word) = seq.next_element::<Option<String>>()? {
+                words.push(word.unwrap_or_default());
             }
             Ok(words)
         }
     }
 
     deserializer.deserialize_any(Words)
+}
+
+/// A list of words, which may be `null` and have elements that are: Go reads those as empty text.
+pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let words: Vec<Option<String>> = null_is_empty(deserializer)?;
+    Ok(words.into_iter().map(Option::unwrap_or_default).collect())
 }
 
 /// A map whose values may be `null`, which Go reads as empty text.
