@@ -201,7 +201,152 @@ mod optional_text {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Everything that a caller chooses, in the form in which two of them are compared.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Chosen {
+        platform: &'static str,
+        agent: Option<&'static [u8]>,
+        /// Place, content and mode; at most one for each place.
+        injected: Vec<(&'static str, &'static [u8], u16)>,
+        image: ImageOptions,
+    }
+
+    impl Chosen {
+        fn key(&self) -> Key {
+            let image = Digest::of(b"image");
+            let injected = self.injected.iter().map(|(path, content, mode)| Injected {
+                path: (*path).to_owned(),
+                digest: Digest::of(content),
+                mode: *mode,
+            });
+            let digests = Digests {
+                agent: self.agent.map(Digest::of),
+                injected: injected.collect(),
+            };
+            let platform: ociget::Platform = self.platform.parse().unwrap();
+            let platform = platform.to_string();
+            Key::new(image.clone(), image, platform, digests, &self.image)
+        }
+
+        /// Takes each field from `other` whose bit is set.
+        fn mixed(&self, other: &Self, bits: u16) -> Self {
+            let mut mixed = self.clone();
+            let mut bit = 1;
+            let mut is_other = || {
+                bit *= 2;
+                bits & (bit / 2) != 0
+            };
+            macro_rules! mix {
+                ($($field:ident).+) => {
+                    if is_other() {
+                        mixed.$($field).+ = other.$($field).+.clone();
+                    }
+                };
+            }
+            mix!(platform);
+            mix!(agent);
+            mix!(injected);
+            mix!(image.compressor);
+            mix!(image.block_size);
+            mix!(image.tails);
+            mix!(image.time);
+            mix!(image.verity);
+            mix!(image.mount_points);
+            mixed
+        }
+    }
+
+    fn chosen() -> impl Strategy<Value = Chosen> {
+        use proptest::sample::{select, subsequence};
+        let platforms = vec!["linux/arm", "linux/arm64", "linux/arm64/v8", "linux/arm/v8"];
+        let files = vec!["a", "a:600", "b/a", "b"];
+        let contents: Vec<&[u8]> = vec![b"1", b"2"];
+        let file = move |path| {
+            (
+                Just(path),
+                select(contents.clone()),
+                select(vec![0o600, 0o644]),
+            )
+        };
+        let injected = subsequence(files.clone(), 0..=files.len())
+            .prop_flat_map(move |paths| paths.into_iter().map(&file).collect::<Vec<_>>());
+        let compressor = prop_oneof![
+            (1..=9u32).prop_map(|level| Compressor::Gzip { level }),
+            (1..=22).prop_map(|level| Compressor::Zstd { level }),
+            (0..=9u32).prop_map(|level| Compressor::Xz { level }),
+            any::<bool>().prop_map(|high| Compressor::Lz4 { high }),
+            Just(Compressor::None),
+        ];
+        let names = ["/x", "/x:file", "/x/y", "/x/y:file", "/x:", "/:file"];
+        let points = names
+            .iter()
+            .flat_map(|name| [false, true].map(|file| MountPoint::new(name, file).unwrap()));
+        let points: Vec<_> = points.collect();
+        let points = subsequence(points.clone(), 0..=points.len());
+        let booleans = (any::<bool>(), any::<bool>());
+        let sizes = (select(vec![4096, 131_072]), select(vec![0, 1, u32::MAX]));
+        let image = (compressor, sizes, booleans, points).prop_map(
+            |(compressor, sizes, booleans, mount_points)| ImageOptions {
+                compressor,
+                block_size: sizes.0,
+                tails: booleans.0,
+                time: sizes.1,
+                verity: booleans.1,
+                mount_points,
+            },
+        );
+        let agents: Vec<Option<&'static [u8]>> = vec![None, Some(b"1"), Some(b"2")];
+        (select(platforms), select(agents), injected, image).prop_map(
+            |(platform, agent, injected, mut image)| {
+                image.mount_points.sort();
+                Chosen {
+                    platform,
+                    agent,
+                    injected,
+                    image,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn keys_are_equal_exactly_if_all_choices_are(one in chosen(), two in chosen(), bits in 0..512u16) {
+            let other = one.mixed(&two, bits);
+            let (a, b) = (one.key(), other.key());
+            let text = |key: &Key| serde_json::to_string(key).unwrap();
+            prop_assert_eq!(a == b, one == other);
+            prop_assert_eq!(text(&a) == text(&b), one == other);
+            prop_assert_eq!(a.difference(&b).is_empty(), one == other);
+            prop_assert_eq!(a.image_options(), Some(one.image));
+            prop_assert_eq!(serde_json::from_str::<Key>(&text(&b)).unwrap(), b);
+        }
+    }
+
+    #[test]
+    fn order_and_repetition_of_mount_points_change_no_key() {
+        let key = |points: &[&str]| {
+            let points = points.iter().map(|point| point.parse().unwrap());
+            let options = ImageOptions {
+                mount_points: points.collect(),
+                ..ImageOptions::default()
+            };
+            let image = Digest::of(b"image");
+            Key::new(
+                image.clone(),
+                image,
+                "linux/arm".into(),
+                Digests::default(),
+                &options,
+            )
+        };
+        assert_eq!(key(&["/b", "/a", "//a/."]), key(&["/a", "/b"]));
+    }
 
     #[test]
     fn image_options_come_back_from_a_key() {

@@ -7,6 +7,8 @@ use std::str::FromStr;
 const NAME_MAX: usize = 255;
 /// Bytes of a path: the most that a kernel takes.
 const PATH_MAX: usize = 4095;
+/// What follows the path of a file.
+const FILE: &str = ":file";
 
 /// An empty directory or file that is made where an image has none, for a guest to mount over.
 ///
@@ -83,20 +85,25 @@ impl MountPoint {
     }
 }
 
-/// The absolute path, with `:file` after that of a file.
+/// The absolute path, with `:file` after that of a file, and with a slash after that of a directory whose own name ends
+/// so. No two mount points have one text, because the text is part of the key.
 impl fmt::Display for MountPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.file { ":file" } else { "" };
+        let kind = match self.file {
+            true => FILE,
+            false if self.path.ends_with(FILE) => "/",
+            false => "",
+        };
         write!(f, "/{}{kind}", self.path)
     }
 }
 
-/// `PATH` or `PATH:file`.
+/// `PATH` or `PATH:file`; `PATH/` is a directory whatever its name ends in.
 impl FromStr for MountPoint {
     type Err = MountPointError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_suffix(":file") {
+        match text.strip_suffix(FILE) {
             Some(path) => Self::new(path, true),
             None => Self::new(text, false),
         }
@@ -106,6 +113,36 @@ impl FromStr for MountPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_mount_points_have_one_text() {
+        let names = [
+            "x",
+            "x:file",
+            ":file",
+            "x:file:file",
+            "x:",
+            "x:files",
+            "file",
+        ];
+        let paths = names.iter().flat_map(|name| {
+            let below = names.iter().map(move |last| format!("/{name}/{last}"));
+            below.chain([format!("/{name}")])
+        });
+        let mut texts = std::collections::BTreeSet::new();
+        for path in paths {
+            for file in [false, true] {
+                let point = MountPoint::new(&path, file).unwrap();
+                let text = point.to_string();
+                assert_eq!(text.parse(), Ok(point), "{text}");
+                assert!(texts.insert(text.clone()), "{text}");
+            }
+        }
+        for text in ["/x:file/", "/x:file/.", "/x:file//"] {
+            assert!(!text.parse::<MountPoint>().unwrap().is_file(), "{text}");
+        }
+        assert!("/x:file".parse::<MountPoint>().unwrap().is_file());
+    }
 
     #[test]
     fn mount_point_is_an_absolute_path_outside_of_hpcc() {

@@ -41,7 +41,9 @@ pub(crate) const SUPERBLOCK: usize = 96;
 const FOOTER: usize = 64;
 const CHECKSUM: usize = 32;
 /// Facts are a few hundred bytes, and some hundred more for each injected file.
-const FACTS_MAX: usize = 64 * 1024;
+pub(crate) const FACTS_MAX: usize = 64 * 1024;
+/// Most bytes of the facts beside the key: three digests of 64 digits, the chunk size, and the parameters of a hash tree.
+const FACTS_REST: usize = 1024;
 /// Bytes of an image, as much as a file of ext4 can have. Its record takes 512 MiB.
 const IMAGE_MAX: u64 = 1 << 44;
 const SECTOR: u64 = 4096;
@@ -95,6 +97,13 @@ impl Record {
         }
     }
 
+    /// Returns the number of bytes by which a record with this key could be too long for [`encode`](Self::encode); 0 if
+    /// it fits whatever the image is.
+    pub(crate) fn excess(key: &Key) -> usize {
+        let length = serde_json::to_vec(key).map_or(usize::MAX, |text| text.len());
+        length.saturating_sub(FACTS_MAX - FACTS_REST)
+    }
+
     /// The record of the same image with a hash tree behind it.
     pub(crate) fn sealed(self, verity: Verity) -> Self {
         Self {
@@ -146,7 +155,7 @@ impl Record {
         })?;
         if facts.len() > FACTS_MAX {
             return Err(io::Error::other(format!(
-                "the facts of the artifact record have {} bytes, {FACTS_MAX} is the most; inject fewer files",
+                "the facts of the artifact record have {} bytes, {FACTS_MAX} is the most; name fewer files and mount points",
                 facts.len()
             )));
         }

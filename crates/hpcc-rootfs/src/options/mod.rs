@@ -4,13 +4,14 @@ mod agents;
 mod injection;
 mod store;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ociget::Platform;
+use ociget::{Digest, Platform};
 
-use crate::artifact::ImageOptions;
+use crate::artifact::{Digests, ImageOptions, Injected, Key, MountPoint, Record};
 use crate::error::Error;
 use crate::layer::Limits;
 use crate::progress::Progress;
@@ -139,6 +140,58 @@ impl Options {
             .writer(self.threads)
             .check()
             .map_err(|error| Error::Options(Arc::new(error)))?;
-        places(&self.injections).map(drop)
+        let places = places(&self.injections)?;
+        self.check_mount_points()?;
+        let digest = Digest::of(b"");
+        let injected = places.into_iter().map(|(path, injection)| Injected {
+            path,
+            digest: digest.clone(),
+            mode: injection.mode,
+        });
+        let digests = Digests {
+            agent: Some(digest.clone()),
+            injected: injected.collect(),
+        };
+        let platform = self.platform.to_string();
+        let key = Key::new(digest.clone(), digest, platform, digests, &self.image);
+        match Record::excess(&key) {
+            0 => Ok(()),
+            excess => {
+                let (files, points) = (self.injections.len(), key.mount_points.len());
+                Err(refused(format!(
+                    "{files} injected files and {points} mount points take {excess} bytes more than the record of an \
+                     artifact has for them; name fewer of them, or shorter paths"
+                )))
+            }
+        }
+    }
+
+    /// Refuses mount points that exclude each other whatever the image has.
+    fn check_mount_points(&self) -> Result<(), Error> {
+        let points = &self.image.mount_points;
+        let files: BTreeMap<Vec<&str>, &MountPoint> = points
+            .iter()
+            .filter(|point| point.is_file())
+            .map(|point| (point.names().collect(), point))
+            .collect();
+        for point in points {
+            let names: Vec<_> = point.names().collect();
+            let own = names.len() - usize::from(point.is_file());
+            let on_the_way = (1..=own).find_map(|length| files.get(names.get(..length)?));
+            if let Some(file) = on_the_way {
+                return Err(refused(format!(
+                    "the mount points {file} and {point} exclude each other: the first is a file, and the second needs a \
+                     directory there; leave one out"
+                )));
+            }
+        }
+        Ok(())
     }
 }
+
+fn refused(problem: String) -> Error {
+    Error::Options(Arc::new(sqfs_writer::Error::Options(problem)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,19 @@ fn a_record_reads_back_and_the_file_ends_on_a_sector() {
 }
 
 #[test]
+fn largest_key_without_excess_fits_into_every_record() {
+    let mut key = key(600);
+    while Record::excess(&key) > 0 {
+        key.injected.pop();
+    }
+    let longest: Digest = format!("sha512:{}", "0".repeat(128)).parse().unwrap();
+    key.identity = longest.clone();
+    key.manifest = longest;
+    let record = Record { key, ..sealed().0 };
+    assert!(record.encode(&CHUNKS).is_ok());
+}
+
+#[test]
 fn records_of_every_length_end_on_a_sector() {
     // The facts grow by some 60 bytes a file, so that footers lie on both sides of sectors.
     let mut lengths = std::collections::BTreeSet::new();
