@@ -284,6 +284,43 @@ fn usage_error_is_in_the_language_of_the_settings() {
 }
 
 #[test]
+fn configuration_that_exists_and_cannot_be_read_is_an_error() {
+    let place = Place::new();
+    let file = configure(&place, "json = true\n");
+    // A symlink to nothing cannot be read by any user, root included.
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("nowhere", &file).unwrap();
+    let says = format!("cannot read the configuration {}", file.display());
+    wrong(&run(&place, &[], &["list"]), &says);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(run(&place, &[], &["list"]).status, Some(0));
+
+    // Everything else needs a user whom permissions concern.
+    configure(&place, "json = true\n");
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = place.command("setpriv");
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+        cli::outcome(command.args(user).arg(program()).args(arguments))
+    };
+    if !rustix::process::geteuid().is_root() {
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+        wrong(&run(&place, &[], &["list"]), &says);
+        return;
+    }
+    let open = |path: &str, mode: u32| {
+        fs::set_permissions(place.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open("", 0o755);
+    open(".config", 0o755);
+    open(".config/hpcc-rootfs", 0o755);
+    wrong(&as_nobody(&["config", "show"]), &says);
+    // A directory that cannot be searched has no file for this user.
+    open(".config/hpcc-rootfs", 0o700);
+    let shown = as_nobody(&["config", "show"]);
+    assert_eq!(shown.status, Some(0), "{shown:#?}");
+}
+
+#[test]
 fn secrets_in_the_configuration_are_not_shown() {
     let place = Place::new();
     let file = configure(&place, "proxy = \"http://bob:s3cret@proxy.example:3128\"\n");

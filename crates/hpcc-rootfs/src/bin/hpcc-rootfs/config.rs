@@ -4,7 +4,7 @@
 //! what is not given there becomes the default of its option, so that parsers and messages are the same
 //! whatever a value comes from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -15,14 +15,19 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _}
 use ociget::printable;
 
 use crate::args::Args;
+use crate::config::conflicts::Conflicts;
 use crate::config::file::File;
 use crate::output;
 
 pub(crate) use self::language::is_json;
 
+mod conflicts;
 pub(crate) mod file;
 mod language;
+mod needed;
 pub(crate) mod show;
+#[cfg(test)]
+mod tests;
 
 /// What every variable begins with.
 const PREFIX: &str = "HPCC_";
@@ -56,13 +61,39 @@ pub(crate) struct Setting {
     pub(crate) origin: Origin,
 }
 
+impl Setting {
+    /// Whether the option counts as given. A switch that is off excludes no other option and meets no need of another; it
+    /// only hides what later levels set the same option to.
+    fn is_on(&self, arg: &Arg) -> bool {
+        let off = match arg.get_action() {
+            ArgAction::SetTrue => "false",
+            ArgAction::Count => "0",
+            _ => return !self.values.is_empty(),
+        };
+        self.values.iter().any(|value| value != off)
+    }
+}
+
 /// Parses the command line and takes from the environment and the configuration files what it leaves
 /// open.
 pub(crate) fn parse() -> Result<Args, clap::Error> {
-    let words: Vec<OsString> = std::env::args_os().collect();
-    let command = Args::command();
-    let given = match relaxed(command.clone()).try_get_matches_from(&words) {
+    let words = std::env::args_os().collect();
+    parse_words(Args::command(), words, Layers::read)
+}
+
+fn parse_words(
+    command: clap::Command,
+    mut words: Vec<OsString>,
+    read: impl FnOnce(&ArgMatches) -> Result<Layers, clap::Error>,
+) -> Result<Args, clap::Error> {
+    let relaxed = relaxed(command.clone());
+    let given = match relaxed.clone().try_get_matches_from(&words) {
         Ok(given) => given,
+        // What an option requires may come from elsewhere. Nothing else is wrong with these words.
+        Err(error) if needed::is_of_options(&error) => {
+            let lenient = relaxed.ignore_errors(true);
+            lenient.try_get_matches_from(&words)?
+        }
         // The message is that of the real command line.
         Err(error) => {
             return match command.try_get_matches_from(words) {
@@ -77,11 +108,26 @@ pub(crate) fn parse() -> Result<Args, clap::Error> {
     if names.first().is_some_and(|name| explains.contains(name)) {
         return Args::from_arg_matches(&command.try_get_matches_from(words)?);
     }
-    let layers = Layers::read(leaf)?;
-    let settings = layers.settings(&command, &names, leaf)?;
-    let parsed = with_defaults(command, &names, &settings).try_get_matches_from(words);
-    let matches = parsed.map_err(|error| located(error, &settings))?;
-    Args::from_arg_matches(&matches)
+    let mut settings = read(leaf)?.settings(&command, &names, leaf)?;
+    let options = options_of(&command, &names);
+    let all = settings.clone();
+    loop {
+        let parsed = with_defaults(command.clone(), &names, &settings).try_get_matches_from(&words);
+        let error = match parsed {
+            Ok(matches) => return Args::from_arg_matches(&matches),
+            Err(error) => error,
+        };
+        // For a default, clap does not see that an option has what it requires.
+        let required = needed::options(&error, &options, &settings);
+        let more = needed::words(&required, &settings);
+        let Some(with_more) = needed::inserted(&command, &names, &words, more) else {
+            return Err(located(error, &all));
+        };
+        words = with_more;
+        for arg in required {
+            settings.remove(arg.get_id().as_str());
+        }
+    }
 }
 
 /// Returns the names of the commands that were given, and the matches of the last one.
@@ -100,21 +146,22 @@ fn relaxed(command: clap::Command) -> clap::Command {
         true => arg,
         false => arg.required(false),
     });
-    let groups = group_names(&command, |_| true);
-    let relaxed_group = |command: clap::Command, group: &String| {
-        command.mut_group(group, |group| group.required(false))
-    };
-    let command = groups.iter().fold(command, relaxed_group);
+    let groups: Vec<_> = required_groups(&command).collect();
+    let command = groups.into_iter().fold(command, optional_group);
     command.mut_subcommands(relaxed)
 }
 
-/// Returns the groups of options that have a member of this kind.
-fn group_names(command: &clap::Command, is_member: impl Fn(&str) -> bool) -> Vec<String> {
+/// Returns the groups of options of which one has to be given.
+fn required_groups(command: &clap::Command) -> impl Iterator<Item = clap::Id> {
     let groups = command.get_groups().filter(|group| {
-        let mut members = group.get_args();
-        members.any(|id| is_member(id.as_str()))
+        let group: &clap::ArgGroup = group;
+        group.is_required_set()
     });
-    groups.map(|group| group.get_id().to_string()).collect()
+    groups.map(|group| group.get_id().clone())
+}
+
+fn optional_group(command: clap::Command, group: clap::Id) -> clap::Command {
+    command.mut_group(group, |group| group.required(false))
 }
 
 /// The environment and the files.
@@ -187,17 +234,15 @@ impl Layers {
         let options = options_of(root, names);
         let conflicts = Conflicts::of(root, names);
         let conflict = |a: &Arg, b: &Arg| conflicts.between(a, b);
-        // What was set by a level before the one that is looked at.
-        let mut set: Vec<&Arg> = options.iter().filter(|arg| is_given(given, arg)).collect();
+        // What was set by a level before the one that is looked at, and of that what excludes other options.
+        let given: Vec<&Arg> = options.iter().filter(|arg| is_given(given, arg)).collect();
+        let (mut set, mut on) = (given.clone(), given);
         let mut settings = BTreeMap::new();
         for level in 0..=self.files.len() {
             let mut of_level: Vec<(&Arg, Setting)> = Vec::new();
             for arg in &options {
-                let name = long(arg);
-                if set
-                    .iter()
-                    .any(|other| other.get_id() == arg.get_id() || conflict(arg, other))
-                {
+                let is_set = set.iter().any(|other| other.get_id() == arg.get_id());
+                if is_set || on.iter().any(|other| conflict(arg, other)) {
                     continue;
                 }
                 let found = match level.checked_sub(1) {
@@ -207,10 +252,12 @@ impl Layers {
                         None => None,
                     },
                 };
-                let Some(setting) = found.filter(|_| !name.is_empty()) else {
+                let Some(setting) = found.filter(|_| !long(arg).is_empty()) else {
                     continue;
                 };
-                let other = of_level.iter().find(|(other, _)| conflict(arg, other));
+                let other = of_level.iter().find(|(other, of_other)| {
+                    setting.is_on(arg) && of_other.is_on(other) && conflict(arg, other)
+                });
                 if let Some((_, other)) = other {
                     let (one, other) = (&setting.origin, &other.origin);
                     return Err(wrong(format!(
@@ -221,6 +268,7 @@ impl Layers {
             }
             for (arg, setting) in of_level {
                 set.push(arg);
+                on.extend(setting.is_on(arg).then_some(arg));
                 settings.insert(arg.get_id().to_string(), setting);
             }
         }
@@ -338,49 +386,6 @@ pub(crate) fn variables(option: &str) -> Vec<String> {
     std::iter::once(variable(option)).chain(others).collect()
 }
 
-/// The pairs of options of a command that exclude each other.
-struct Conflicts(BTreeSet<(String, String)>);
-
-impl Conflicts {
-    fn of(root: &clap::Command, names: &[&str]) -> Self {
-        let mut root = root.clone();
-        root.build();
-        let mut command = &root;
-        for name in names {
-            command = command.find_subcommand(name).unwrap_or(command);
-        }
-        let mut pairs = BTreeSet::new();
-        for arg in command.get_arguments() {
-            // Where it was declared, every option that it names is known.
-            let declared = if arg.is_global_set() { &root } else { command };
-            for other in declared.get_arg_conflicts_with(arg) {
-                let pair = (arg.get_id().to_string(), other.get_id().to_string());
-                pairs.insert((pair.1.clone(), pair.0.clone()));
-                pairs.insert(pair);
-            }
-        }
-        for group in command.get_groups() {
-            if group.clone().is_multiple() {
-                continue;
-            }
-            for (a, b) in group
-                .get_args()
-                .flat_map(|a| group.get_args().map(move |b| (a, b)))
-            {
-                if a != b {
-                    pairs.insert((a.to_string(), b.to_string()));
-                }
-            }
-        }
-        Self(pairs)
-    }
-
-    fn between(&self, a: &Arg, b: &Arg) -> bool {
-        let pair = (a.get_id().to_string(), b.get_id().to_string());
-        self.0.contains(&pair)
-    }
-}
-
 /// Makes settings the defaults of their options.
 fn with_defaults(
     command: clap::Command,
@@ -392,10 +397,11 @@ fn with_defaults(
         None => arg,
     });
     // A default is not enough for a group that needs one of its members.
-    let groups = group_names(&command, |id| settings.contains_key(id));
-    let command = groups.iter().fold(command, |command, group| {
-        command.mut_group(group, |group| group.required(false))
+    let groups = conflicts::groups_with(&command, |arg| {
+        let setting = settings.get(arg.get_id().as_str());
+        setting.is_some_and(|setting| setting.is_on(arg))
     });
+    let command = groups.into_iter().fold(command, optional_group);
     match names.split_first() {
         Some((name, below)) => {
             command.mut_subcommand(name, |command| with_defaults(command, below, settings))

@@ -72,8 +72,7 @@ pub(crate) fn find(named: Option<PathBuf>) -> Result<Vec<File>, String> {
         for path in places() {
             match open(&path) {
                 Ok(file) => files.push(File::read(path, file)?),
-                // Another user's home is no place of this user's file.
-                Err(error) if is_absent(&error) => {}
+                Err(error) if is_absent(&path, &error) => {}
                 Err(error) => return Err(unreadable(&path, &error)),
             }
         }
@@ -86,11 +85,14 @@ pub(crate) fn find(named: Option<PathBuf>) -> Result<Vec<File>, String> {
     Ok(vec![File::read(path, file)?])
 }
 
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
+/// Whether a place has no file. A directory that cannot be searched, such as another user's home, is no place of this
+/// user's file. A file that exists is one, also if it cannot be read, or is a symlink to nothing.
+fn is_absent(path: &Path, error: &io::Error) -> bool {
+    let may_be_absent = matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
-    )
+    );
+    may_be_absent && std::fs::symlink_metadata(path).is_err()
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> String {
@@ -127,7 +129,7 @@ impl File {
         Self::parse(path, &text)
     }
 
-    fn parse(path: PathBuf, text: &str) -> Result<Self, String> {
+    pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self, String> {
         let line = |at: usize| {
             let before = text.bytes().take(at).filter(|byte| *byte == b'\n');
             before.count() + 1
