@@ -179,11 +179,13 @@ fn linked_artifact_is_read_only_and_pinned_while_its_asker_lives() {
     let inode = |path: &Path| fs::metadata(path).map(|found| (found.ino(), found.mode() & 0o777));
     let own = inode(artifact.as_ref()).unwrap().0;
 
-    let detached = place
-        .run(["link", digest, "detached", "--detach", "--json"])
-        .json();
-    assert_eq!(detached["method"], "hard link");
-    assert_eq!(inode(&place.path("detached")).unwrap(), (own, 0o444));
+    // By its digest and by its path.
+    for (name, path) in [(digest, "detached"), (artifact.as_str(), "by path")] {
+        let linked = place.run(["link", name, path, "--detach", "--json"]).json();
+        assert_eq!(linked["method"], "hard link");
+        assert_eq!(linked["digest"], digest);
+        assert_eq!(inode(&place.path(path)).unwrap(), (own, 0o444));
+    }
 
     // A shell is the process that asks, and it lives until its input ends.
     let mut shell = place.command("sh");
