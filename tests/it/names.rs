@@ -183,6 +183,70 @@ fn tag_offline_is_what_it_was_pulled_to_last() {
 }
 
 #[test]
+fn tag_never_goes_back_to_an_older_image() {
+    let (registry, [a, b]) = serve();
+    let place = Place::new();
+    let reference = format!("{}/image:moving", registry.addr());
+    let notes = || {
+        let names = fs::read_dir(place.cache()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with(".note-")).count()
+    };
+    let ways: [(&str, &dyn Fn(&str)); 4] = [
+        ("rm", &|path| {
+            assert_eq!(place.run(["rm", &reference]).status, Some(0));
+            assert!(!fs::exists(path).unwrap());
+        }),
+        ("untag", &|path| {
+            assert_eq!(place.run(["untag", path]).status, Some(0));
+        }),
+        ("verify", &|path| {
+            let damaged = fs::File::options().write(true).open(path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&damaged, b"damage", 4000).unwrap();
+            assert_eq!(place.run(["verify", &reference]).status, Some(1));
+        }),
+        ("gc", &|path| {
+            // The older one is leased.
+            let lease = format!(".lease-{}", a.digest.replace(':', "-"));
+            let lease = fs::File::open(place.cache().join(lease)).unwrap();
+            rustix::fs::flock(&lease, rustix::fs::FlockOperation::LockShared).unwrap();
+            let collected = place.run(["gc", "--max-size", "0", "--json"]).json();
+            assert_eq!(collected["removed"][0]["digest"], b.digest);
+            assert!(!fs::exists(path).unwrap());
+        }),
+    ];
+    for (way, remove) in ways {
+        for image in [&a, &b] {
+            registry.retag("moving", image);
+            place.pull(&reference, &["--quiet"]).line();
+        }
+        remove(place.run(["path", &reference]).line());
+        // Neither a build nor a collection makes it forget.
+        place
+            .pull(
+                &format!("{}/image:a", registry.addr()),
+                &["--quiet", "--agent", "agent"],
+            )
+            .line();
+        assert_eq!(place.run(["gc"]).status, Some(0), "{way}");
+        for command in ["path", "inspect", "verify", "rm", "untag", "boot-args"] {
+            let outcome = place.run([command, &reference]);
+            failed(&outcome, 1, "is not in the store");
+            assert!(outcome.stderr.contains(&b.digest), "{way}: {outcome:#?}");
+        }
+        let outcome = place.pull(&reference, &["--offline"]);
+        failed(&outcome, 1, &b.digest);
+        assert_eq!(place.cached().len(), 1, "{way}");
+        assert_eq!(notes(), 2, "{way}");
+    }
+    // The note goes with the last artifact that has the reference.
+    assert_eq!(place.run(["rm", &a.digest]).status, Some(0));
+    assert_eq!(place.run(["gc"]).status, Some(0));
+    assert_eq!(notes(), 0);
+    failed(&place.run(["path", &reference]), 1, "is not in the store");
+}
+
+#[test]
 fn several_images_are_pulled_although_one_fails() {
     let (registry, [a, b]) = serve();
     let place = Place::new();

@@ -200,6 +200,18 @@ pub enum Error {
         /// The artifacts, sorted by digest.
         candidates: Vec<Candidate>,
     },
+    /// The artifact that a reference was last pulled to is not in the store. An older one is, which the reference no longer
+    /// names. [`Store::find`](crate::Store::find) returns it.
+    #[error(
+        "{} was last pulled to {digest}, which is not in the store; pull it again, or name an older artifact by its digest",
+        printable::redacted(.name)
+    )]
+    Gone {
+        /// As given.
+        name: String,
+        /// The artifact.
+        digest: Digest,
+    },
     /// The image has to come from a registry, and
     /// [`StoreOptions::offline`](crate::StoreOptions::offline) forbids the network.
     #[error("cannot pull {} offline: {problem}; pull it without --offline", printable::redacted(.image))]

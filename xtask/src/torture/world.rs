@@ -318,7 +318,8 @@ impl World {
             let belongs = name.ends_with(".sqsh")
                 || name.starts_with(".lock-")
                 || name.starts_with(".lease-")
-                || of_an_artifact(".note-")
+                // It may be what keeps a tag from an older image.
+                || name.starts_with(".note-")
                 || of_an_artifact(".recall-");
             ensure!(belongs, "{name} is left in the store");
         }

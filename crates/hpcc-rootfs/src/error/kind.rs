@@ -97,7 +97,7 @@ impl Error {
             | Self::Name { .. }
             | Self::Unrepeatable { .. } => ErrorKind::Usage,
             Self::Ambiguous { .. } => ErrorKind::Ambiguous,
-            Self::Offline { .. } => ErrorKind::NotFound,
+            Self::Offline { .. } | Self::Gone { .. } => ErrorKind::NotFound,
             Self::Agent { .. } | Self::Inject { .. } | Self::Store { .. } => ErrorKind::Io,
             Self::Image(error) => of_image(error),
             Self::Writer(error) => match **error {
@@ -124,6 +124,7 @@ impl Error {
             Self::Agent { .. } => "check that --agent names a regular file that can be read",
             Self::Inject { .. } => "check that --inject names a regular file that can be read",
             Self::Ambiguous { .. } => "give more digits",
+            Self::Gone { .. } => "pull the image again, or name another artifact by its digest",
             Self::MountPoint { .. } => "choose another --mount-point for this image",
             Self::Unrepeatable { .. } => {
                 "give the agent and the files that the artifact was built with"

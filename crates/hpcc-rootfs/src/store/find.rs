@@ -2,13 +2,14 @@
 //! was pulled by.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use ociget::{Digest, SourceSpec};
+use ociget::Digest;
 
+use super::full_reference::full_reference;
 use super::handle::Store;
-use super::inventory;
 use super::note::Note;
+use super::{entry, tags};
 use crate::candidate::Candidate;
 use crate::error::Error;
 
@@ -99,11 +100,13 @@ impl Store {
     /// | `debian@sha256:<64 hex digits>` | the one with this digest |
     ///
     /// References are compared in their full form: `debian` is `docker.io/library/debian:latest`. A
-    /// reference that was pulled to several artifacts, one after the other, is the name of the last one.
+    /// reference that was pulled to several artifacts, one after the other, is the name of the last one, also after
+    /// that one was removed.
     ///
     /// # Errors
     /// Returns [`Error::Name`] if `name` is a mistyped digest or has less than 6 digits of one,
-    /// [`Error::Ambiguous`] if several artifacts have the name, and what
+    /// [`Error::Ambiguous`] if several artifacts have the name, [`Error::Gone`] if the one that a reference was last
+    /// pulled to is not in the store and an older one is, and what
     /// [`existing_images`](Self::existing_images) returns.
     pub fn find(&self, name: &str) -> Result<Option<Digest>, Error> {
         let form = form(name)?;
@@ -121,12 +124,23 @@ impl Store {
         }
         // A name with an algorithm is never a reference, although the grammar allows it.
         if !matches!(form, Form::Start(Some(_), _))
-            && let Some(reference) = reference(name)
+            && let Some(reference) = full_reference(name)
         {
             if let Some(digest) = reference.digest {
                 return Ok(Some(digest));
             }
-            found.extend(self.pulled_by(&reference.text)?);
+            match self.pulled_by(&reference.text)?.as_slice() {
+                // An older artifact is not what the reference means.
+                [digest] if !self.holds(digest)? => {
+                    if found.is_empty() {
+                        return Err(Error::Gone {
+                            name: name.to_owned(),
+                            digest: digest.clone(),
+                        });
+                    }
+                }
+                pulled => found.extend(pulled.iter().cloned()),
+            }
         }
         if found.len() > 1 {
             let candidates = found.into_iter().map(|digest| Candidate {
@@ -140,14 +154,21 @@ impl Store {
         }
         Ok(found.pop_first())
     }
+}
 
-    /// Returns the artifacts that a reference was pulled to last: one, or several if nothing tells which
-    /// was the last.
+impl Store {
+    /// Returns the digests that a reference was pulled to last: one, or several if nothing tells which was the last. Their
+    /// artifacts may be gone.
     pub(super) fn pulled_by(&self, reference: &str) -> Result<Vec<Digest>, Error> {
         let (mut newest, mut found) = (0, Vec::new());
-        for digest in self.digests()? {
-            let note = Note::read(self.directory(), &digest, self.trust());
-            let Some(time) = pulled(&note, reference, || self.built(&digest)) else {
+        if !self.is_made("list the store")? {
+            return Ok(found);
+        }
+        let directory = self.directory();
+        let noted = tags::noted(directory);
+        for digest in noted.map_err(|source| Error::store("list the store", directory, source))? {
+            let references = tags::references(directory, &digest, self.trust());
+            let Some(time) = references.get(reference).copied() else {
                 continue;
             };
             if time > newest {
@@ -161,55 +182,26 @@ impl Store {
         Ok(found)
     }
 
-    /// Returns when an artifact was written, in milliseconds since 1970; 0 if that is not known.
-    fn built(&self, digest: &Digest) -> u64 {
-        let artifact = inventory::built(self.directory(), digest);
-        artifact.map_or(0, super::note::milliseconds)
+    /// Whether the store has an artifact, sound or not.
+    pub(super) fn holds(&self, digest: &Digest) -> Result<bool, Error> {
+        let path = self.path_for(digest);
+        let gone = entry::gone(&path).map_err(|source| Error::store("look at", &path, source))?;
+        Ok(!gone)
     }
-}
 
-/// Returns when the artifact was last pulled by this reference. A note of a version that kept no times has
-/// the reference of the last build.
-fn pulled(note: &Note, reference: &str, built: impl FnOnce() -> u64) -> Option<u64> {
-    if let Some(time) = note.references.get(reference) {
-        return Some(*time);
-    }
-    let source = note.source.as_deref().and_then(self::reference)?;
-    (source.text == reference).then(built)
-}
-
-/// A reference in the form in which references are compared.
-pub(super) struct FullReference {
-    /// The full form, with an absolute path.
-    pub(super) text: String,
-    /// The digest in it.
-    digest: Option<Digest>,
-}
-
-/// Returns the full form of a reference; `None` if it is none, or names standard input.
-pub(super) fn reference(text: &str) -> Option<FullReference> {
-    let mut spec: SourceSpec = text.parse().ok()?;
-    let digest = match &mut spec {
-        SourceSpec::Registry(reference) => reference.digest().cloned(),
-        SourceSpec::Layout { dir: path, .. }
-        | SourceSpec::Directory { dir: path }
-        | SourceSpec::OciArchive { file: path, .. }
-        | SourceSpec::DockerArchive { file: path, .. }
-        | SourceSpec::Tar { file: path } => {
-            if path == Path::new("-") {
-                return None;
-            }
-            *path = absolute(path)?;
-            None
+    /// Notes which artifact a reference without a digest was pulled to.
+    pub(super) fn remember(&self, image: &str, digest: &Digest) {
+        let Some(reference) = full_reference(image) else {
+            return;
+        };
+        let (directory, trust) = (self.directory(), self.trust());
+        let mut note = Note::read(directory, digest, trust);
+        let gone = note.add(reference.text, SystemTime::now());
+        note.write(directory, digest);
+        for (reference, time) in gone {
+            tags::forget(directory, &reference, time, trust);
         }
-        _ => return None,
-    };
-    let text = spec.to_string();
-    Some(FullReference { text, digest })
-}
-
-fn absolute(path: &Path) -> Option<PathBuf> {
-    std::path::absolute(path).ok()
+    }
 }
 
 #[cfg(test)]
@@ -248,23 +240,5 @@ mod tests {
         ] {
             assert!(Form::of(mistyped).is_err(), "{mistyped}");
         }
-    }
-
-    #[test]
-    fn references_are_compared_in_their_full_form() {
-        let full = |text: &str| reference(text).map(|found| found.text);
-        let debian = full("debian");
-        assert!(debian.is_some());
-        for same in ["docker.io/library/debian:latest", "docker://debian"] {
-            assert_eq!(full(same), debian, "{same}");
-        }
-        assert_ne!(full("debian:12"), debian);
-        let here = std::env::current_dir().unwrap().join("dir");
-        assert_eq!(
-            full("oci:dir:v1"),
-            full(&format!("oci:{}:v1", here.display()))
-        );
-        assert_eq!(full("tar:-"), None);
-        assert_eq!(full("a b"), None);
     }
 }

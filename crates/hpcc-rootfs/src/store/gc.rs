@@ -12,7 +12,7 @@ use super::lock::BuildLock;
 use super::name::{self, Beside};
 use super::sweep::{Act, Swept};
 use super::trust::Trust;
-use super::{entry, lease, sweep};
+use super::{entry, lease, sweep, tags};
 use crate::error::Error;
 use crate::regular_file;
 
@@ -46,7 +46,7 @@ pub struct Collected {
     /// Bytes of the artifacts that are left.
     pub remaining_bytes: u64,
     /// Other files that were removed: leftovers of dead builds, artifacts set aside, locks, lease files and notes
-    /// of what is no longer there.
+    /// of what is no longer there. A note stays while an older artifact has one of its references.
     pub leftovers: u64,
 }
 
@@ -129,6 +129,7 @@ fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<boo
     // Held while the name goes. `None` if a process leases it.
     match Unleased::try_take(directory, &artifact.digest, trust)? {
         Some(_unleased) => {
+            tags::settle(directory, &artifact.digest, trust);
             entry::remove(&artifact.path)?;
             Ok(true)
         }

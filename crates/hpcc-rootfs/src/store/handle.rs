@@ -18,7 +18,7 @@ use super::reading::{artifact_error, read};
 use super::shared_build::SharedBuilds;
 use super::trust::{Fault, Trust};
 use super::turns::Turns;
-use super::{entry, gc, inventory, lease, link, name, sweep};
+use super::{entry, gc, inventory, lease, link, name, sweep, tags};
 use crate::artifact::{Damage, Record, RecordError, verify};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
@@ -211,11 +211,16 @@ impl Store {
         if !self.is_made("remove an artifact from")? {
             return Ok(false);
         }
+        let (directory, trust) = (self.directory(), self.trust());
+        tags::settle(directory, digest, trust);
         let removed = entry::remove(&path)
             .map_err(|error| Error::store("remove the artifact", &path, error))?;
-        // Without an artifact a note says nothing; what stays of it is swept.
-        let _ = entry::remove(&self.directory().join(name::note(digest)));
-        let _ = entry::remove(&self.directory().join(name::recall(digest)));
+        // What stays of these is swept.
+        let _ = entry::remove(&directory.join(name::recall(digest)));
+        let needed = tags::needed(directory, trust, entry::gone);
+        if needed.is_ok_and(|needed| !needed.contains(digest)) {
+            let _ = entry::remove(&directory.join(name::note(digest)));
+        }
         Ok(removed)
     }
 
@@ -337,6 +342,7 @@ impl Store {
             return Ok(());
         };
         if entry::has_name(bad, &path)? {
+            tags::settle(self.directory(), digest, self.trust());
             fs::rename(&path, self.directory().join(name::bad(digest)))?;
             tracing::warn!(%digest, "a damaged artifact was set aside");
         }

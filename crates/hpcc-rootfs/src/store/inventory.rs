@@ -90,7 +90,7 @@ pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option
         built,
         last_used,
         source: note.source,
-        references: note.references.into_keys().collect(),
+        references: note.references.unwrap_or_default().into_keys().collect(),
         record,
         digest,
         path,

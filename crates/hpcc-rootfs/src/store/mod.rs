@@ -5,6 +5,7 @@
 
 mod entry;
 mod find;
+mod full_reference;
 mod gc;
 mod handle;
 mod image_store;
@@ -23,6 +24,7 @@ mod reading;
 mod reuse;
 mod shared_build;
 mod sweep;
+mod tags;
 mod trust;
 mod turns;
 mod usage;

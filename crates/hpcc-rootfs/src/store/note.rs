@@ -31,9 +31,9 @@ pub(crate) struct Note {
     /// The reference that was pulled last.
     pub(crate) source: Option<String>,
     /// The references that were pulled to this artifact without a digest, in their full form, each with the
-    /// time of the last pull in milliseconds since 1970.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) references: BTreeMap<String, u64>,
+    /// time of the last pull in milliseconds since 1970. `None` in a note of a version that kept no times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) references: Option<BTreeMap<String, u64>>,
     /// What in it is the host's.
     #[serde(flatten)]
     pub(crate) supplies: Memory,
@@ -57,20 +57,23 @@ impl Note {
         }
     }
 
-    /// Adds a reference that was just pulled to this artifact. The one that was pulled least recently goes
-    /// if there are too many.
-    pub(crate) fn add(&mut self, reference: String, now: SystemTime) {
+    /// Adds a reference that was just pulled to this artifact. Returns what had to go because there are too many: those
+    /// that were pulled least recently, with their times.
+    pub(crate) fn add(&mut self, reference: String, now: SystemTime) -> Vec<(String, u64)> {
+        let mut gone = Vec::new();
         if reference.len() > REFERENCE_MAX {
-            return;
+            return gone;
         }
-        self.references.insert(reference, milliseconds(now));
-        while self.references.len() > REFERENCES_MAX {
-            let oldest = self.references.iter().min_by_key(|(_, time)| **time);
+        let references = self.references.get_or_insert_default();
+        references.insert(reference, milliseconds(now));
+        while references.len() > REFERENCES_MAX {
+            let oldest = references.iter().min_by_key(|(_, time)| **time);
             let Some(oldest) = oldest.map(|(reference, _)| reference.clone()) else {
                 break;
             };
-            self.references.remove(&oldest);
+            gone.extend(references.remove_entry(&oldest));
         }
+        gone
     }
 
     /// Writes the note, or leaves it: nobody has to fail for want of a convenience.
@@ -104,12 +107,19 @@ mod tests {
     fn note_keeps_the_references_pulled_last() {
         let mut note = Note::default();
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut gone = 0;
         for number in 0..100 {
-            note.add(format!("docker://h/{number:0>1000}"), at(number));
+            gone += note
+                .add(format!("docker://h/{number:0>1000}"), at(number))
+                .len();
         }
         note.add("x".repeat(REFERENCE_MAX + 1), at(200));
-        assert_eq!(note.references.len(), REFERENCES_MAX);
-        let oldest = note.references.values().min();
+        let references = note.references.clone().unwrap();
+        assert_eq!(
+            (references.len(), gone),
+            (REFERENCES_MAX, 100 - REFERENCES_MAX)
+        );
+        let oldest = references.values().min();
         assert_eq!(oldest, Some(&68_000));
         let text = serde_json::to_vec(&note).unwrap();
         assert!(text.len() as u64 <= LENGTH_MAX);

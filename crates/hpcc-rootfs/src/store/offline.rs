@@ -3,7 +3,7 @@
 
 use ociget::{BlobStream, BoxFuture, Descriptor, Digest, Document, Request, Source, SourceSpec};
 
-use super::find;
+use super::full_reference::full_reference;
 use super::handle::Store;
 use crate::error::Error;
 
@@ -66,7 +66,7 @@ impl Store {
         if request.pin().is_some() {
             return Ok(request);
         }
-        let full = find::reference(image);
+        let full = full_reference(image);
         let found = match &full {
             Some(full) => self.pulled_by(&full.text)?,
             None => Vec::new(),

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use ociget::{Digest, Request, Source, SourceSpec};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
@@ -20,7 +19,7 @@ use super::pulled::Pulled;
 use super::reading::read;
 use super::reuse::Excluded;
 use super::shared_build::Ask;
-use super::{find, lease_file, name};
+use super::{lease_file, name};
 use crate::artifact::{Key, RecordError};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
@@ -127,15 +126,6 @@ impl Store {
             .await?;
         }
         Ok(pulled)
-    }
-
-    /// Notes which artifact a reference without a digest was pulled to.
-    fn remember(&self, image: &str, digest: &Digest) {
-        if let Some(reference) = find::reference(image) {
-            let mut note = Note::read(self.directory(), digest, self.trust());
-            note.add(reference.text, SystemTime::now());
-            note.write(self.directory(), digest);
-        }
     }
 
     /// Builds what was asked for, unless somebody else has done so meanwhile. With `reuse` from what the store holds,

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::entry::{gone, has_name, remove};
 use super::name::{self, Beside};
+use super::tags;
 use super::trust::Trust;
 use crate::error::Error;
 use crate::regular_file;
@@ -53,7 +54,8 @@ impl Act {
     }
 }
 
-/// Removes staged files whose owner is gone, and notes and recall files whose artifact is.
+/// Removes staged files whose owner is gone, recall files whose artifact is, and notes whose artifact is and that no
+/// reference needs.
 ///
 /// A staged file has a living owner exactly if its lock is held: see [`StagedFile`](crate::staging::StagedFile).
 pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
@@ -68,14 +70,34 @@ pub(crate) fn sweep_as(
     gone: impl Fn(&Path) -> io::Result<bool>,
 ) -> io::Result<Swept> {
     let mut swept = Swept::default();
+    // Looked up when the first note without an artifact is found.
+    let mut needed = None;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
         match entry.file_name().to_str().and_then(name::classify) {
             Some(Beside::Staged) => swept.count(&path, remove_staged(&path, trust, act)),
-            Some(Beside::Note(digest) | Beside::Recall(digest)) => {
+            Some(beside @ (Beside::Note(_) | Beside::Recall(_))) => {
+                let (digest, is_note) = match beside {
+                    Beside::Note(digest) => (digest, true),
+                    Beside::Recall(digest) => (digest, false),
+                    _ => continue,
+                };
                 let artifact = directory.join(name::artifact(&digest));
-                let outcome = gone(&artifact).and_then(|gone| Ok(gone && act.remove(&path)?));
+                let outcome = match gone(&artifact) {
+                    Ok(true) if is_note => {
+                        let needed = match &mut needed {
+                            Some(needed) => needed,
+                            none => none.insert(tags::needed(directory, trust, &gone)?),
+                        };
+                        match needed.contains(&digest) {
+                            true => Ok(false),
+                            false => act.remove(&path),
+                        }
+                    }
+                    Ok(true) => act.remove(&path),
+                    outcome => outcome,
+                };
                 swept.count(&path, outcome);
             }
             _ => {}

@@ -1,0 +1,215 @@
+//! Which artifact a reference was pulled to last.
+//!
+//! The notes of all artifacts say when each reference was pulled to them, and the newest of them counts. When the artifact
+//! is removed or set aside, its note stays as long as an artifact of the store has one of its references with an older
+//! time. Without it, that older artifact would silently become what the reference means. So there are never more notes
+//! without an artifact than references in the notes of artifacts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+use ociget::Digest;
+
+use super::full_reference::full_reference;
+use super::inventory;
+use super::name::{self, Beside};
+use super::note::{self, Note};
+use super::trust::Trust;
+
+/// Returns the digests of all notes in a directory, those of artifacts that are gone among them; sorted.
+pub(super) fn noted(directory: &Path) -> io::Result<Vec<Digest>> {
+    let mut digests = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        if let Some(Beside::Note(digest)) = name.to_str().and_then(name::classify) {
+            digests.push(digest);
+        }
+    }
+    digests.sort();
+    Ok(digests)
+}
+
+/// Returns the references that were pulled to an artifact, with the times of the last pulls. A note of a version that
+/// kept no times has the reference of the last build.
+pub(super) fn references(directory: &Path, digest: &Digest, trust: Trust) -> BTreeMap<String, u64> {
+    let note = Note::read(directory, digest, trust);
+    if let Some(references) = note.references {
+        return references;
+    }
+    let source = note.source.as_deref().and_then(full_reference);
+    let source = source.filter(|source| source.digest.is_none());
+    let time = || inventory::built(directory, digest).map_or(0, note::milliseconds);
+    source
+        .map(|source| (source.text, time()))
+        .into_iter()
+        .collect()
+}
+
+/// Makes the note of an artifact that is about to go say when it was pulled.
+pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
+    let mut note = Note::read(directory, digest, trust);
+    if note.references.is_none() && note.source.is_some() {
+        note.references = Some(references(directory, digest, trust));
+        note.write(directory, digest);
+    }
+}
+
+/// Takes a reference from all notes in which it has no later time: the artifact that it was last pulled to has no room for
+/// it.
+pub(super) fn forget(directory: &Path, reference: &str, time: u64, trust: Trust) {
+    for digest in noted(directory).unwrap_or_default() {
+        let mut references = references(directory, &digest, trust);
+        if references.get(reference).is_some_and(|own| *own <= time) {
+            references.remove(reference);
+            let mut note = Note::read(directory, &digest, trust);
+            note.references = Some(references);
+            note.write(directory, &digest);
+        }
+    }
+}
+
+/// Returns the artifacts that are gone and whose notes have to stay: those that a reference was last pulled to, which an
+/// artifact of the store has as well.
+pub(super) fn needed(
+    directory: &Path,
+    trust: Trust,
+    gone: impl Fn(&Path) -> io::Result<bool>,
+) -> io::Result<BTreeSet<Digest>> {
+    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut held, mut orphans) = (BTreeSet::new(), Vec::new());
+    for digest in noted(directory)? {
+        let references = references(directory, &digest, trust);
+        for (reference, time) in &references {
+            let newest = newest.entry(reference.clone()).or_default();
+            *newest = (*newest).max(*time);
+        }
+        // A file that cannot be looked at may be an artifact.
+        match gone(&directory.join(name::artifact(&digest))).unwrap_or(false) {
+            true => orphans.push((digest, references)),
+            false => held.extend(references.into_keys()),
+        }
+    }
+    let is_needed = |references: &BTreeMap<String, u64>| {
+        let mut references = references.iter();
+        references.any(|(name, time)| held.contains(name) && newest.get(name) == Some(time))
+    };
+    let needed = orphans
+        .into_iter()
+        .filter(|(_, references)| is_needed(references));
+    Ok(needed.map(|(digest, _)| digest).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::super::entry;
+    use super::*;
+
+    /// An artifact, whether it exists, and the references that were pulled to it with seconds.
+    type Noted<'a> = (&'a str, bool, &'a [(&'a str, u64)]);
+
+    /// A directory with notes.
+    fn directory(notes: &[Noted<'_>]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (image, exists, references) in notes {
+            let digest = Digest::of(image.as_bytes());
+            let mut note = Note::default();
+            for (reference, seconds) in *references {
+                let time = UNIX_EPOCH + Duration::from_secs(*seconds);
+                note.add((*reference).to_owned(), time);
+            }
+            note.write(directory.path(), &digest);
+            if *exists {
+                std::fs::write(directory.path().join(name::artifact(&digest)), "").unwrap();
+            }
+        }
+        directory
+    }
+
+    fn is_needed(directory: &tempfile::TempDir, image: &str) -> bool {
+        let needed = needed(directory.path(), Trust::Everyone, entry::gone).unwrap();
+        needed.contains(&Digest::of(image.as_bytes()))
+    }
+
+    #[test]
+    fn note_of_a_gone_artifact_stays_while_an_older_one_has_its_reference() {
+        for (notes, needed) in [
+            (
+                &[("new", false, &[("a", 2)][..]), ("old", true, &[("a", 1)])][..],
+                true,
+            ),
+            (
+                &[("new", true, &[("a", 2)]), ("old", true, &[("a", 1)])],
+                false,
+            ),
+            // No artifact has the reference, so none can be taken for it.
+            (
+                &[("new", false, &[("a", 2)]), ("old", false, &[("a", 1)])],
+                false,
+            ),
+            (
+                &[("new", false, &[("a", 2)]), ("old", true, &[("b", 1)])],
+                false,
+            ),
+            (&[("new", false, &[("a", 2)])], false),
+            // Another one was pulled since.
+            (
+                &[("new", false, &[("a", 2)]), ("old", true, &[("a", 3)])],
+                false,
+            ),
+            (
+                &[
+                    ("new", false, &[("a", 2)]),
+                    ("old", true, &[("a", 1)]),
+                    ("newest", false, &[("a", 3)]),
+                ],
+                false,
+            ),
+            (
+                &[
+                    ("new", false, &[("a", 2), ("b", 9)]),
+                    ("old", true, &[("a", 1), ("b", 1)]),
+                    ("newest", true, &[("a", 3)]),
+                ],
+                true,
+            ),
+        ] {
+            assert_eq!(is_needed(&directory(notes), "new"), needed, "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn reference_without_room_is_forgotten_by_older_notes() {
+        let notes: [Noted<'_>; 2] = [
+            ("old", true, &[("a", 1), ("b", 1)]),
+            ("later", true, &[("a", 3)]),
+        ];
+        let directory = directory(&notes);
+        forget(directory.path(), "a", 2000, Trust::Everyone);
+        let left = |image: &str| {
+            let digest = Digest::of(image.as_bytes());
+            let left = references(directory.path(), &digest, Trust::Everyone);
+            left.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(left("old"), ["b"]);
+        assert_eq!(left("later"), ["a"]);
+    }
+
+    #[test]
+    fn note_without_times_says_them_before_its_artifact_goes() {
+        let directory = directory(&[("old", true, &[])]);
+        let digest = Digest::of(b"old");
+        let note = Note {
+            source: Some("debian".to_owned()),
+            ..Note::default()
+        };
+        note.write(directory.path(), &digest);
+        settle(directory.path(), &digest, Trust::Everyone);
+        std::fs::remove_file(directory.path().join(name::artifact(&digest))).unwrap();
+        let references = references(directory.path(), &digest, Trust::Everyone);
+        let time = references["docker://docker.io/library/debian:latest"];
+        assert!(time > 1_000_000_000_000, "{time}");
+    }
+}
