@@ -267,6 +267,8 @@ fn required_kernel_options_are_those_of_this_artifact() {
     assert!(!sealed.contains(&"SQUASHFS_ZSTD"), "{sealed:?}");
     let (_, initramfs, _) = requires(&place, "sealed.sqsh", &["--initramfs"]);
     assert!(!options(&initramfs).contains(&"DM_INIT"));
+    assert!(options(&initramfs).contains(&"BLK_DEV_INITRD"));
+    assert!(!sealed.contains(&"BLK_DEV_INITRD"));
 
     // Every reason is a text of its own.
     let text = place.run(["inspect", "sealed.sqsh", "--requires"]);
@@ -279,6 +281,32 @@ fn required_kernel_options_are_those_of_this_artifact() {
         text.stdout
             .contains("CONFIG_ACPI or CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES")
     );
+}
+
+#[test]
+fn agent_that_is_a_script_needs_a_kernel_that_runs_scripts() {
+    let place = place();
+    let mut program = vec![0; 4096];
+    program[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    program[16..20].copy_from_slice(&[2, 0, 62, 0]);
+    let mut script = b"#!/bin/sh\n".to_vec();
+    script.resize(300_000, b'#');
+    for (agent, is_script) in [(program, false), (script, true)] {
+        fs::write(place.agent(), agent).unwrap();
+        let build = [
+            "build",
+            "oci:layout",
+            "--agent",
+            "agent",
+            "-o",
+            "other.sqsh",
+        ];
+        let built = place.run([&build[..], &["--platform", "linux/amd64"]].concat());
+        assert_eq!(built.status, Some(0), "{built:#?}");
+        let (_, needs, _) = requires(&place, "other.sqsh", &[]);
+        let found = options(&needs).contains(&"BINFMT_SCRIPT");
+        assert_eq!(found, is_script, "{needs}");
+    }
 }
 
 #[test]
@@ -327,6 +355,7 @@ fn missing_kernel_options_are_named_with_exit_1() {
             r#"{"option":"DM_INIT","setting":"n"}"#
         ]
     );
+    fs::write(place.path("config"), without + "CONFIG_BLK_DEV_INITRD=y\n").unwrap();
     let initramfs = ["--kernel-config", "config", "--initramfs"];
     let (status, _, stderr) = requires(&place, "sealed.sqsh", &initramfs);
     assert_eq!(status, Some(0), "{stderr}");

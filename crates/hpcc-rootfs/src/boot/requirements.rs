@@ -6,9 +6,14 @@ use std::os::unix::fs::FileExt as _;
 
 use super::kernel_config::{KernelConfig, Setting};
 use crate::artifact::Record;
+use crate::tables::Tables;
 
 /// Bytes of a squashfs superblock.
 const SUPERBLOCK: usize = 96;
+/// Where the agent is.
+const AGENT: &[u8] = b"/.hpcc/agent";
+/// What a script begins with.
+const SCRIPT: &[u8] = b"#!";
 
 /// An option that a kernel needs to boot an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +59,8 @@ impl KernelRequirement {
 /// make the device.
 ///
 /// # Errors
-/// Returns the error of the system if the superblock cannot be read.
+/// Returns the error of the system if the artifact cannot be read, and one of kind
+/// [`InvalidData`](io::ErrorKind::InvalidData) if the tables of its image cannot.
 pub fn kernel_requirements(
     record: &Record,
     artifact: &File,
@@ -69,12 +75,17 @@ pub fn kernel_requirements(
     needs.option("VIRTIO_BLK", "the artifact is a virtio block device");
     needs.option("VIRTIO_MMIO", "the machine attaches devices by virtio-mmio");
     match record.key.platform.split('/').nth(1) {
-        Some("amd64") => needs.one_of(
+        Some("amd64" | "386") => needs.one_of(
             &["ACPI", "VIRTIO_MMIO_CMDLINE_DEVICES"],
             "the machine describes devices by ACPI or on the kernel line",
         ),
-        Some("arm64") => needs.option("OF", "the machine describes devices by a device tree"),
+        Some("arm64" | "arm" | "riscv64") => {
+            needs.option("OF", "the machine describes devices by a device tree")
+        }
         _ => {}
+    }
+    if initramfs {
+        needs.option("BLK_DEV_INITRD", "the kernel unpacks an initramfs");
     }
     needs.option("SQUASHFS", "the root file system is squashfs");
     if let Some((option, codec)) = codec(&superblock) {
@@ -99,6 +110,9 @@ pub fn kernel_requirements(
             needs.option("DM_INIT", "the kernel line describes the dm-verity device");
         }
     }
+    if agent_is_script(record, artifact)? {
+        needs.option("BINFMT_SCRIPT", "the agent of this artifact is a script");
+    }
     for (option, why) in [
         ("BINFMT_ELF", "PID 1 is a program"),
         ("PROC_FS", "an agent mounts /proc"),
@@ -113,6 +127,16 @@ pub fn kernel_requirements(
         needs.option(option, why);
     }
     Ok(needs.list)
+}
+
+/// Whether PID 1 is a file that the kernel has an interpreter run.
+fn agent_is_script(record: &Record, artifact: &File) -> io::Result<bool> {
+    if record.key.agent.is_none() {
+        return Ok(false);
+    }
+    let start = Tables::open(artifact).and_then(|mut tables| tables.start(AGENT, SCRIPT.len()));
+    let start = start.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(start.is_some_and(|start| start == SCRIPT))
 }
 
 struct Needs {

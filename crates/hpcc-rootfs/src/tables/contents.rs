@@ -26,6 +26,31 @@ impl Tables<'_> {
         })
     }
 
+    /// Returns the first bytes of the regular file with this path, at most `max`, or `None` if there is none. Otherwise
+    /// as [`contents`](Self::contents).
+    ///
+    /// # Errors
+    /// Returns [`Error`] if the tables or those bytes can't be read.
+    pub fn start(&mut self, path: &[u8], max: usize) -> Result<Option<Vec<u8>>, Error> {
+        let found = self.inodes(|tables, found, inode| match &inode.content {
+            Content::File(file) if found == path => {
+                tables.read_start(file, max).map(ControlFlow::Break)
+            }
+            _ => Ok(ControlFlow::Continue(())),
+        })?;
+        Ok(match found {
+            ControlFlow::Break(start) => Some(start),
+            ControlFlow::Continue(()) => None,
+        })
+    }
+
+    fn read_start(&mut self, file: &File, max: usize) -> Result<Vec<u8>, Error> {
+        let size = usize::try_from(file.size).unwrap_or(usize::MAX);
+        let mut start = self.read_blocks(file, size, max)?;
+        start.truncate(max);
+        Ok(start)
+    }
+
     fn read_file(&mut self, file: &File, max: usize) -> Result<Vec<u8>, Error> {
         let damaged = |what| Err(Error::Damaged(what));
         let size = usize::try_from(file.size).ok().filter(|size| *size <= max);
@@ -33,10 +58,23 @@ impl Tables<'_> {
             what: "bytes of a file",
             max: max as u64,
         })?;
+        let contents = self.read_blocks(file, size, size)?;
+        match contents.len() == size {
+            true => Ok(contents),
+            false => damaged("a file is shorter than it says"),
+        }
+    }
+
+    /// Reads blocks of a file of this size until there are `enough` bytes.
+    fn read_blocks(&mut self, file: &File, size: usize, enough: usize) -> Result<Vec<u8>, Error> {
+        let damaged = |what| Err(Error::Damaged(what));
         let room = usize::try_from(self.superblock.block_size).unwrap_or(usize::MAX);
         let mut contents = Vec::new();
         let (mut words, mut at) = (file.words.clone(), file.start);
         for _ in 0..file.blocks {
+            if contents.len() >= enough {
+                return Ok(contents);
+            }
             let length = room.min(size - contents.len());
             let word = u32::from_le_bytes(self.metadata.read(&mut words)?);
             let stored = stored_length(word);
@@ -62,9 +100,6 @@ impl Tables<'_> {
             };
             contents.extend_from_slice(bytes);
         }
-        match contents.len() == size {
-            true => Ok(contents),
-            false => damaged("a file is shorter than it says"),
-        }
+        Ok(contents)
     }
 }

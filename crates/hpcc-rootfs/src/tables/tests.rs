@@ -146,6 +146,15 @@ fn contents_of_a_file_are_read_from_blocks_holes_and_fragments() {
             let found = read(path.as_bytes(), 10 * BLOCK).unwrap();
             assert!(found == Some(expected), "{compressor}: {path}");
         }
+        let start = |path: &str, max| {
+            let start = Tables::open(&source).unwrap().start(path.as_bytes(), max);
+            start.unwrap()
+        };
+        assert_eq!(start("/big", 7), Some(noise(10 * BLOCK, 1)[..7].to_vec()));
+        assert_eq!(start("/a/tiny", 2), Some(b"ti".to_vec()));
+        assert_eq!(start("/a/tiny", 9), Some(b"tiny".to_vec()));
+        assert_eq!(start("/a/zeros", 1), Some(vec![0]));
+        assert_eq!(start("/none", 1), None);
         for path in [&b"/none"[..], b"/a", b"/dev/fifo", b"/z", b"big"] {
             assert_eq!(read(path, 10 * BLOCK).unwrap(), None, "{compressor}");
         }
