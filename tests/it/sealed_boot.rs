@@ -157,6 +157,8 @@ fn firecracker_configuration_names_everything_it_needs() {
         (&["--firecracker", "--vcpus", "33"], "vcpus"),
         (&["--firecracker", "--append", "a\nb"], "control character"),
         (&["--firecracker", "--append", "a -- sh"], "the word --"),
+        (&["--firecracker", "--append", "a \"--\" sh"], "the word --"),
+        (&["--qemu", "--append", "a\u{a0}b"], "printable ASCII"),
         (&["--qemu", "--append", "a=\"b"], "a quote"),
         (
             &["--firecracker", "--append", &"a.b=c ".repeat(320)],

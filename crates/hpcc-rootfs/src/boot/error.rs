@@ -14,6 +14,14 @@ pub enum BootError {
         /// What it was.
         value: String,
     },
+    /// [`BootOptions::append`](super::BootOptions::append) would hide the options behind it, or would be read as something else.
+    #[error("a kernel line cannot begin with {value:?}: {problem}")]
+    Append {
+        /// What it was.
+        value: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// The artifact has no agent, so the default init does not exist.
     #[error(
         "the artifact has no agent, so a kernel would find no /.hpcc/agent; name another init, or build the artifact with an agent"

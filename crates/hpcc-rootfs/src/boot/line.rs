@@ -16,6 +16,10 @@ pub struct BootOptions {
     pub device: String,
     /// Absolute path of PID 1 in the image. Default: `/.hpcc/agent`.
     pub init: String,
+    /// Options before those for the root, such as a console. Default: none.
+    ///
+    /// Of an option that stands twice on a line, a kernel takes the last one, so nothing here replaces `root=` or `init=`.
+    pub append: String,
 }
 
 impl BootOptions {
@@ -27,6 +31,7 @@ impl Default for BootOptions {
         Self {
             device: "/dev/vda".to_owned(),
             init: Self::AGENT.to_owned(),
+            append: String::new(),
         }
     }
 }
@@ -49,18 +54,26 @@ impl Default for BootOptions {
 /// # Errors
 /// [`BootError`] if an option cannot stand on a kernel line, the line is too long, or there is no PID 1.
 pub fn boot_args(record: &Record, options: &BootOptions) -> Result<String, BootError> {
-    let BootOptions { device, init } = options;
+    let BootOptions {
+        device,
+        init,
+        append,
+    } = options;
     check("init", init)?;
+    check_append(append)?;
     if record.key.agent.is_none() && init == BootOptions::AGENT {
         return Err(BootError::NoAgent);
     }
     let table = verity_table(record, device)?;
     let root = if table.is_some() { MAPPED } else { device };
     let line = format!("root={root} ro rootfstype=squashfs init={init}");
-    let line = match table {
+    let mut line = match table {
         Some(table) => format!("{line} dm-mod.create=\"root,,,ro,{table}\""),
         None => line,
     };
+    if !append.is_empty() {
+        line = format!("{append} {line}");
+    }
     check_kernel_line(&line)?;
     Ok(line)
 }
@@ -84,6 +97,51 @@ pub fn verity_table(record: &Record, device: &str) -> Result<Option<String>, Boo
     }))
 }
 
+/// Refuses options behind which a kernel would not see those for the root.
+fn check_append(append: &str) -> Result<(), BootError> {
+    let refused = |problem| {
+        Err(BootError::Append {
+            value: append.to_owned(),
+            problem,
+        })
+    };
+    // Kernels take a byte of 0xA0 for white space as well, and Firecracker refuses what is not ASCII.
+    if !append.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return refused("it has a control character or another one that is not printable ASCII");
+    }
+    let mut words = Words(append);
+    if words.any(|word| word == "--") {
+        return refused("it has the word --, which ends the options of the kernel");
+    }
+    // A backslash has no meaning to a kernel.
+    match append.matches('"').count() % 2 {
+        0 => Ok(()),
+        _ => refused("it has a quote without its end"),
+    }
+}
+
+/// The words of a line, as a kernel splits them: at spaces outside of double quotes. Quotes around a whole word are not a
+/// part of it.
+struct Words<'t>(&'t str);
+
+impl<'t> Iterator for Words<'t> {
+    type Item = &'t str;
+
+    fn next(&mut self) -> Option<&'t str> {
+        let rest = self.0.trim_start_matches(' ');
+        let mut is_quoted = false;
+        let is_end = |c: char| {
+            is_quoted ^= c == '"';
+            c == ' ' && !is_quoted
+        };
+        let (word, rest) = rest.split_once(is_end).unwrap_or((rest, ""));
+        self.0 = rest;
+        let inside = word.strip_prefix('"');
+        let inside = inside.map(|inside| inside.strip_suffix('"').unwrap_or(inside));
+        (!word.is_empty()).then(|| inside.unwrap_or(word))
+    }
+}
+
 /// Refuses what would end a word of the kernel line, or a field of a table on it.
 fn check(what: &'static str, value: &str) -> Result<(), BootError> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"',;\\".contains(&byte);
@@ -98,7 +156,10 @@ fn check(what: &'static str, value: &str) -> Result<(), BootError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use ociget::Digest;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::artifact::{Digests, ImageOptions, Key};
@@ -119,6 +180,133 @@ mod tests {
     fn default_line_is_the_boot_contract() {
         let line = boot_args(&record(true), &BootOptions::default());
         assert_eq!(line.as_deref(), Ok(crate::BOOT_ARGS));
+    }
+
+    /// What a kernel finds on a line, up to `--`, written after `next_arg` and `parse_args`: bytes in place, one at a time.
+    fn parameters(line: &str) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let is_space = |byte: u8| matches!(byte, b' ' | 9..=13 | 0xa0);
+        let mut found = BTreeMap::new();
+        let mut at = line.as_bytes();
+        loop {
+            while at.first().is_some_and(|byte| is_space(*byte)) {
+                at = &at[1..];
+            }
+            if at.is_empty() {
+                return found;
+            }
+            let starts_quoted = at[0] == b'"';
+            let mut in_quote = starts_quoted;
+            at = &at[usize::from(starts_quoted)..];
+            let (mut end, mut equals) = (0, 0);
+            while end < at.len() && (in_quote || !is_space(at[end])) {
+                if equals == 0 && at[end] == b'=' {
+                    equals = end;
+                }
+                in_quote ^= at[end] == b'"';
+                end += 1;
+            }
+            let (mut stop, next) = (end, &at[at.len().min(end + 1)..]);
+            let mut value = None;
+            let mut start = equals + 1;
+            if equals > 0 {
+                if at.get(start) == Some(&b'"') {
+                    start += 1;
+                    stop -= usize::from(end > start && at[end - 1] == b'"');
+                }
+                value = Some(());
+            }
+            if starts_quoted && stop == end && end > 0 && at[end - 1] == b'"' {
+                stop -= 1;
+            }
+            let value = value.map(|()| at[start.min(stop)..stop].to_vec());
+            let name = &at[..if equals > 0 { equals } else { stop }];
+            if value.is_none() && name == b"--" {
+                return found;
+            }
+            found.insert(name.to_vec(), value);
+            at = next;
+        }
+    }
+
+    fn with(append: &str) -> Result<String, BootError> {
+        let append = append.to_owned();
+        let options = BootOptions {
+            append,
+            ..BootOptions::default()
+        };
+        boot_args(&record(true), &options)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+        #[test]
+        fn appended_text_never_hides_root_and_init(
+            append in proptest::collection::vec(
+                proptest::sample::select(vec!["-", "--", "\"", " ", "=", "a", "init=/sbin/init", "root=/dev/vdz", "\u{a0}", "\\"]),
+                0..12,
+            )
+        ) {
+            if let Ok(line) = with(&append.concat()) {
+                let found = parameters(&line);
+                let value = |name: &str| found.get(name.as_bytes()).cloned().flatten();
+                prop_assert_eq!(value("init"), Some(b"/.hpcc/agent".to_vec()), "{}", &line);
+                prop_assert_eq!(value("root"), Some(b"/dev/vda".to_vec()), "{}", &line);
+            }
+        }
+    }
+
+    #[test]
+    fn appended_text_is_read_as_a_kernel_reads_it() {
+        for text in [
+            "--",
+            "a --",
+            "\"--\"",
+            "a \"--\" b",
+            "a=\"b c\" -- d",
+            "  --  ",
+            "a\u{a0}b",
+            "\u{e4}",
+            "a\tb",
+            "a\0",
+            "a=\"b",
+            "\"",
+            "a=\"b c\" \"--\"",
+        ] {
+            let refused = with(text).unwrap_err();
+            assert!(
+                matches!(refused, BootError::Append { .. }),
+                "{text:?}: {refused}"
+            );
+        }
+        for text in [
+            "",
+            "quiet",
+            "a=\"b -- c\"",
+            "\"a -- b\"",
+            "--x",
+            "a=--",
+            "\"--=x\"",
+            "---",
+            "a=\"\"",
+        ] {
+            let line = with(text).unwrap();
+            assert!(line.ends_with(crate::BOOT_ARGS), "{line}");
+            assert_eq!(
+                parameters(&line)[&b"init"[..]],
+                Some(b"/.hpcc/agent".to_vec())
+            );
+        }
+    }
+
+    #[test]
+    fn appended_text_that_a_kernel_would_cut_is_refused() {
+        let room = 2047 - crate::BOOT_ARGS.len() - 1;
+        assert_eq!(with(&"x".repeat(room)).unwrap().len(), 2047);
+        let refused = with(&"x".repeat(room + 1));
+        assert!(
+            matches!(refused, Err(BootError::TooLong { found: 2048, .. })),
+            "{refused:?}"
+        );
     }
 
     #[test]

@@ -47,9 +47,11 @@ impl Root {
         options
     }
 
-    /// Returns the kernel line of an artifact.
-    pub(crate) fn line(&self, record: &Record) -> anyhow::Result<String> {
-        boot_args(record, &self.options()).map_err(usage)
+    /// Returns the kernel line of an artifact, with other options in front.
+    pub(crate) fn line(&self, record: &Record, append: &str) -> anyhow::Result<String> {
+        let mut options = self.options();
+        options.append = append.to_owned();
+        boot_args(record, &options).map_err(usage)
     }
 }
 
@@ -62,13 +64,14 @@ pub(crate) fn run(global: &Global, command: &BootArgs) -> anyhow::Result<()> {
         })?;
         return render::print(global, &json!({ "table": table }), &[table]);
     }
-    let line = command.root.line(&record)?;
+    let line = command.root.line(&record, "")?;
     render::print(global, &json!({ "boot_args": line }), &[line])
 }
 
 fn usage(error: BootError) -> anyhow::Error {
     let advice = match error {
         BootError::NoAgent => "; --init names one",
+        BootError::Append { .. } => " (--append)",
         _ => "",
     };
     UsageError(format!("{error}{advice}")).into()

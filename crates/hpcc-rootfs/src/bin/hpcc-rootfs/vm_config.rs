@@ -66,27 +66,10 @@ struct Vsock {
 pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
     let (path, _, record) = subject::open(global, &command.subject)?;
     let drive = command.drive_path.as_deref().unwrap_or(&path);
-    let line = command.root.line(&record)?;
     let is_arm = record.key.platform.split('/').nth(1) == Some("arm64");
     let append = command.append.as_deref();
     let append = append.unwrap_or_else(|| default_append(command.qemu, is_arm));
-    if append.contains(|c: char| c.is_control()) {
-        return Err(UsageError("--append has a control character in it".to_owned()).into());
-    }
-    // Behind either of these, the kernel would not see the options for the root.
-    if append.split_whitespace().any(|word| word == "--") {
-        return Err(UsageError(
-            "--append has the word -- in it, which ends the options of the kernel".to_owned(),
-        )
-        .into());
-    }
-    if append.matches('"').count() % 2 == 1 {
-        return Err(UsageError("--append has a quote without its end".to_owned()).into());
-    }
-    let line = match append.is_empty() {
-        true => line,
-        false => format!("{append} {line}"),
-    };
+    let line = command.root.line(&record, append)?;
     fits(&line)?;
     if command.firecracker {
         let config = command.firecracker(drive, &line)?;
