@@ -89,6 +89,14 @@ impl Default for Line {
     }
 }
 
+impl End {
+    /// Returns how this machine ends, also where the rest of its line is wrong. `/proc` has to be mounted, else it is by a
+    /// restart.
+    pub(crate) fn of_machine() -> Self {
+        std::fs::read("/proc/cmdline").map_or(Self::Restart, |line| end_of(&line))
+    }
+}
+
 impl Line {
     /// Reads the line of this machine. `/proc` has to be mounted.
     pub(crate) fn read() -> Result<Self, String> {
@@ -99,16 +107,12 @@ impl Line {
 
     fn parse(line: &[u8]) -> Result<Self, String> {
         let mut parsed = Self::default();
-        let mut end = None;
         let mut words = words(line).into_iter();
         while let Some(word) = words.next() {
             if word == b"--" {
                 let command = parsed.command.get_or_insert_default();
                 command.extend(words.map(|word| decoded(&word)));
                 break;
-            }
-            if word.starts_with(b"reboot=") {
-                parsed.end = End::Restart;
             }
             let Some(option) = word.strip_prefix(b"hpcc.") else {
                 continue;
@@ -185,8 +189,8 @@ impl Line {
                     parsed.stop_timeout = Duration::from_secs(seconds);
                 }
                 b"end" => {
-                    let off = one_of(value, b"poweroff", b"restart").ok_or_else(invalid)?;
-                    end = Some(if off { End::PowerOff } else { End::Restart });
+                    // What it says was found before.
+                    one_of(value, b"poweroff", b"restart").ok_or_else(invalid)?;
                 }
                 _ => {
                     return Err(format!(
@@ -195,9 +199,26 @@ impl Line {
                 }
             }
         }
-        parsed.end = end.unwrap_or(parsed.end);
+        parsed.end = end_of(line);
         Ok(parsed)
     }
+}
+
+/// Returns how a machine with this line ends: by the last `hpcc.end` that makes sense, else by `reboot=`. It cannot fail,
+/// because a machine that does not end after an error hangs.
+fn end_of(line: &[u8]) -> End {
+    let mut found = None;
+    let mut default = End::PowerOff;
+    for word in words(line) {
+        match &*word {
+            b"--" => break,
+            b"hpcc.end=poweroff" => found = Some(End::PowerOff),
+            b"hpcc.end=restart" => found = Some(End::Restart),
+            word if word.starts_with(b"reboot=") => default = End::Restart,
+            _ => {}
+        }
+    }
+    found.unwrap_or(default)
 }
 
 /// Whether `text` is a host name or a domain: what can be written into the files of `/etc` and has no other meaning there.
@@ -357,6 +378,24 @@ mod tests {
         assert_eq!(parse("reboot=k panic=1").unwrap().end, End::Restart);
         let line = "hpcc.end=poweroff reboot=k";
         assert_eq!(parse(line).unwrap().end, End::PowerOff);
+    }
+
+    #[test]
+    fn machine_with_a_wrong_line_ends_as_the_line_says() {
+        for (line, end) in [
+            ("reboot=k hpcc.rootfs=ro", End::Restart),
+            ("hpcc.env=A reboot=t,force", End::Restart),
+            ("hpcc.user=%FF \"reboot=k\"", End::Restart),
+            ("hpcc.rootfs=ro", End::PowerOff),
+            ("hpcc.x=1 hpcc.end=restart", End::Restart),
+            ("hpcc.end=poweroff reboot=k hpcc.root", End::PowerOff),
+            ("hpcc.end=halt reboot=k", End::Restart),
+            ("hpcc.end=restart hpcc.end=off", End::Restart),
+            ("hpcc.x=1 -- reboot=k hpcc.end=restart", End::PowerOff),
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+            assert_eq!(end_of(line.as_bytes()), end, "{line}");
+        }
     }
 
     #[test]

@@ -53,7 +53,8 @@ fn main() -> ExitCode {
         say("runs as PID 1 of a virtual machine only");
         return ExitCode::FAILURE;
     }
-    let (mut end, mut port) = (End::PowerOff, None);
+    // Until the line is known: a machine without a power switch would halt at a power-off, and never end.
+    let (mut end, mut port) = (End::Restart, None);
     let code = run(&mut end, &mut port).unwrap_or_else(|error| {
         say(&format!("error: {error}"));
         FAILED
@@ -85,8 +86,9 @@ fn main() -> ExitCode {
 /// Sets the machine up, runs the command, and returns its exit code.
 fn run(end: &mut End, port: &mut Option<u32>) -> Result<u8, String> {
     mounts::early()?;
+    *end = End::of_machine();
     let line = Line::read()?;
-    (*end, *port) = (line.end, line.status);
+    *port = line.status;
     // Before the root can be written to: what a tenant left on a second drive must not come first.
     let image = Image::read()?;
     let own = etc::OwnFiles::read()?;
