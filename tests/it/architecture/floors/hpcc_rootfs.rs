@@ -79,7 +79,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         "error",
         &["artifact", "candidate", "flatten", "layer", "untrusted"],
     ),
-    ("boot", &["artifact"]),
+    ("boot", &["artifact", "tables"]),
     ("evidence", &["artifact", "tables"]),
     ("summary", &["flatten", "timings", "units"]),
     ("flatten", &["layer", "units"]),
