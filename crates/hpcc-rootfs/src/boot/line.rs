@@ -314,6 +314,7 @@ mod tests {
         let options = BootOptions {
             device: "/dev/vdb".into(),
             init: "/sbin/init".into(),
+            ..BootOptions::default()
         };
         let line = boot_args(&record(false), &options).unwrap();
         assert_eq!(line, "root=/dev/vdb ro rootfstype=squashfs init=/sbin/init");
