@@ -123,13 +123,13 @@ fn lease_pins_while_a_jail_locks_the_artifact() {
     let linked = jailed.store.link(digest, jailed.place.path("root.sqsh"));
     let linked = linked.unwrap().unwrap();
     let held = held(&linked.path, true);
-    assert_eq!(jailed.collect().pinned, std::slice::from_ref(&digest));
+    assert_eq!(jailed.collect().pinned, std::slice::from_ref(digest));
     drop(held);
-    assert_eq!(jailed.collect().pinned, std::slice::from_ref(&digest));
+    assert_eq!(jailed.collect().pinned, std::slice::from_ref(digest));
     // It belongs to the image: the file of a rebuild is pinned as well.
     fs::write(jailed.place.agent(), "#!/another\n").unwrap();
     assert!(jailed.pull(0).built.is_some());
-    assert_eq!(jailed.collect().pinned, std::slice::from_ref(&digest));
+    assert_eq!(jailed.collect().pinned, std::slice::from_ref(digest));
     drop(linked);
     assert_eq!(jailed.collect().removed.len(), 1);
 }
@@ -152,7 +152,7 @@ fn lease_ends_with_the_process_that_was_killed() {
     let mut output = child.stdout.take().unwrap();
     let mut up = [0; 3];
     std::io::Read::read_exact(&mut output, &mut up).unwrap();
-    assert_eq!(jailed.collect().pinned, std::slice::from_ref(&digest));
+    assert_eq!(jailed.collect().pinned, std::slice::from_ref(digest));
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(jailed.collect().removed.len(), 1);
@@ -171,7 +171,7 @@ fn artifact_of_an_older_store_can_be_leased_and_collected() {
     assert!(jailed.pull(0).built.is_none());
     let lease = jailed.store.lease(digest).unwrap().unwrap();
     assert!(file.exists());
-    assert_eq!(jailed.collect().pinned, std::slice::from_ref(&digest));
+    assert_eq!(jailed.collect().pinned, std::slice::from_ref(digest));
     drop(lease);
     fs::remove_file(&file).unwrap();
     assert_eq!(jailed.collect().removed.len(), 1);
