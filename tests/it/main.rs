@@ -36,6 +36,7 @@ mod registry_real;
 mod registry_security;
 mod registry_tls;
 mod reuse;
+mod reuse_costs;
 mod reuse_damage;
 mod reuse_forms;
 mod reuse_kill;

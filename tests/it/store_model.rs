@@ -354,12 +354,13 @@ impl<'s> World<'s> {
         let mut bounds = Bounds::default();
         let largest = artifacts
             .iter()
-            .map(|artifact| artifact.size)
+            .map(|artifact| artifact.size + artifact.beside)
             .max()
             .unwrap_or(0);
         let max = room * largest;
         bounds.max_size = Some(max);
-        let mut left: u64 = artifacts.iter().map(|artifact| artifact.size).sum();
+        let sizes = artifacts.iter();
+        let mut left: u64 = sizes.map(|artifact| artifact.size + artifact.beside).sum();
         let mut removed = Vec::new();
         for artifact in artifacts {
             let digests = &self.served.digests;
@@ -369,7 +370,7 @@ impl<'s> World<'s> {
                 .unwrap();
             let pinned = self.leases.iter().any(|(leased, _)| *leased == image);
             if left > max && !pinned {
-                left -= artifact.size;
+                left -= artifact.size + artifact.beside;
                 self.artifacts.remove(&image);
                 removed.push(artifact.digest);
             }

@@ -1,6 +1,7 @@
 //! What a build reports while it runs.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use ociget::{Descriptor, Digest, Image};
@@ -58,7 +59,16 @@ pub enum Event<'a> {
         /// Number of builds that run or wait before this one.
         ahead: usize,
     },
-    /// An earlier build left what is needed of the layer. Its blob is fetched only if that turns out to be wrong.
+    /// A seed exists and is not trusted, so no layers are taken from it. Reported once for each seed of a
+    /// [`Store`](crate::Store).
+    SeedRefused {
+        /// The seed.
+        seed: &'a Path,
+        /// Why, for people.
+        because: &'a str,
+    },
+    /// A layer was taken from what earlier builds left. Its blob is fetched only if a file of it is needed that looked
+    /// replaced, or if the build begins again because what it copied from is damaged.
     LayerReused {
         /// The layer.
         layer: ImageLayer<'a>,

@@ -24,7 +24,7 @@ use crate::options::Options;
 use crate::progress::{Event, ImageLayer, Progress};
 use crate::recall::{Documents, Plan, Recorder, Spool};
 use crate::spool::ArchiveSpool;
-use crate::staging::{StagedFile, Staging, Stop};
+use crate::staging::{Spare, StagedFile, Staging, Stop};
 use crate::summary::{Reuse, Summary};
 use crate::timings::{Stage, Timings};
 
@@ -122,16 +122,26 @@ pub(crate) async fn pull(
     // The threads below outlive this future if it is dropped; then they are to stop.
     let stop = staging.stop.clone();
     let _stop = stop.on_drop();
-    let staged = StagedFile::create(&directory, staging)
-        .map_err(|error| Error::store("write to", &directory, error))?;
     let (recall_name, documents) = recall.unzip();
-    let spool = documents.and_then(|documents| {
+    let written_down = documents.and_then(|documents| {
         // Without it later builds take longer, which is no reason not to build.
         let staging = Staging::new(options.store.min_free, None).with_stop(stop.clone());
-        let staged = StagedFile::create(&directory, staging).ok()?;
+        match StagedFile::create(&directory, staging) {
+            Ok(staged) => Some((Spare::new(staged), documents)),
+            Err(error) => {
+                tracing::info!(%error, "the build is not written down for later ones");
+                None
+            }
+        }
+    });
+    // What is left for later builds gives way to the artifact where the disk is full.
+    let spare = written_down.as_ref().map(|(file, _)| file.clone());
+    let staged = StagedFile::create(&directory, staging.with_spare(spare))
+        .map_err(|error| Error::store("write to", &directory, error))?;
+    let spool = written_down.map(|(file, documents)| {
         let block_size = options.image.block_size;
-        let spool = Spool::new(staged, &image, &options.limits, block_size);
-        Some((spool, documents))
+        let spool = Spool::new(file, &image, &options.limits, block_size);
+        (spool, documents)
     });
 
     let read_ahead = ReadAhead::new(options.parallel_layers, options.read_ahead);
@@ -151,10 +161,6 @@ pub(crate) async fn pull(
         };
         move || assemble(&image, recipe, layers, staged, spool, stop)
     });
-    let reused = (0..image.layers.len()).filter(|layer| known(*layer));
-    for layer in reused.filter_map(|layer| ImageLayer::of(&image, layer)) {
-        options.progress.tell(&Event::LayerReused { layer });
-    }
     let downloads = feed::serve(requests, source, &image, &options.progress);
     let (served, assembled) = tokio::join!(downloads, assembly);
     // A broken download also fails the assembly; the download knows why.
@@ -171,8 +177,11 @@ pub(crate) async fn pull(
     };
 
     source.finish().await?;
-    let remembered = |proof: &&Proof| matches!(proof, Proof::Remembered(_));
-    let reused = assembled.proofs.iter().filter(remembered).count();
+    let fetched = &assembled.summary.flattened.layers_read_again;
+    let proofs = assembled.proofs.iter().enumerate();
+    let reused = proofs
+        .filter(|(layer, proof)| matches!(proof, Proof::Remembered(_)) && !fetched.contains(layer));
+    let reused = reused.count();
     let proofs = Proofs::collect(&image, served.proofs, assembled.proofs)?;
     let mut summary = assembled.summary;
     if let Some(plan) = plan {
@@ -313,7 +322,12 @@ fn assemble(
     }
     let layers: Vec<_> = image.layers.iter().map(layer_spec).collect();
     let reading = Instant::now();
-    let mut recorder = Recorder::new(&mut data, &mut spool);
+    let taken = |layer| {
+        if let Some(layer) = ImageLayer::of(image, layer) {
+            recipe.progress.tell(&Event::LayerReused { layer });
+        }
+    };
+    let mut recorder = Recorder::new(&mut data, &mut spool, layers.len(), &taken);
     let flattened = flatten::flatten(&layers, &mut source, &mut recorder, &recipe.flatten)?;
     let reading = reading.elapsed();
 
@@ -340,8 +354,8 @@ fn assemble(
         .map_err(sqfs_writer::Error::Sink)?;
     let recall = match (spool, sealed.places, documents) {
         (Some(spool), Some(places), Some(documents)) => {
-            let root = artifact.record().root();
-            spool.seal(&places, root, &documents).ok()
+            let record = artifact.record();
+            spool.seal(&places, record.root(), record.image_length, &documents)
         }
         _ => None,
     };

@@ -41,7 +41,7 @@ pub struct Summary {
 pub struct Reuse {
     /// Layers that were not fetched.
     pub layers: usize,
-    /// Stored bytes that were copied.
+    /// Bytes that were copied: stored blocks and fragments, and ends of files from fragments that were decompressed.
     pub bytes: u64,
     /// Images whose artifacts they were copied from.
     pub sources: Vec<Digest>,
@@ -81,7 +81,7 @@ impl fmt::Display for Summary {
             Size(image.hole_bytes),
             Size(image.dead_bytes),
         )?;
-        if self.reuse.layers > 0 {
+        if self.reuse.layers > 0 || self.reuse.bytes > 0 {
             writeln!(
                 f,
                 "reuse:     {} layers not fetched, {} copied from {} earlier artifacts",

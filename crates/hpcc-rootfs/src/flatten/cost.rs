@@ -9,10 +9,10 @@
 //!
 //! `docs/flattening.md` lists these numbers, and `tests/memory.rs` measures each of them.
 
-use sqfs_writer::{Kind, Metadata};
+use sqfs_writer::Metadata;
 
-use super::change::Content;
 use super::marker::split;
+use crate::layer::EntryKind;
 
 /// A name that leads to an inode: the change, the node, the name's share of its directory, and what
 /// the tables take for both.
@@ -57,18 +57,19 @@ pub(super) const SHADOW: u64 = 32;
 /// A name in a directory that is emptied, until it is.
 pub(super) const SWEPT: u64 = 80;
 
-/// Returns what an entry of the image costs. `suffix` is how many bytes of its path the change list
-/// stores.
-pub(super) fn place<H>(
+/// Returns what an entry of the image costs, other than a hard link. `suffix` is how many bytes of its path the
+/// change list stores. The contents of a file that is `skipped` are not written.
+pub(super) fn place(
     path: &[u8],
     suffix: usize,
     metadata: &Metadata,
-    kind: &Kind<Content<H>>,
+    kind: &EntryKind,
+    skipped: bool,
 ) -> u64 {
     let kind = match kind {
-        Kind::Directory(_) => DIRECTORY,
-        Kind::File(Content::Skipped { .. }) => SKIPPED,
-        Kind::Symlink(target) => bytes(target),
+        EntryKind::Directory => DIRECTORY,
+        EntryKind::File { .. } if skipped => SKIPPED,
+        EntryKind::Symlink(target) => bytes(target),
         _ => 0,
     };
     named(path, suffix) + kind + xattrs(metadata)

@@ -1,6 +1,6 @@
 //! Reading layers: bodies to the sink, everything else to change lists.
 
-use sqfs_writer::Kind;
+use sqfs_writer::{Kind, Metadata};
 
 use super::change::{Action, Changes, Content};
 use super::context::Context;
@@ -287,66 +287,82 @@ fn read<S: BodySink>(
     let mut entry = Entry::default();
     let mut ordinal = 0;
     while input.next(&mut entry, context)? {
-        bodies.entry(&entry);
         report.acls += u64::from(entry.acls);
         report.unstorable_xattrs += u64::from(entry.unstorable_xattrs);
         report.overlay_xattrs += u64::from(entry.overlay_xattrs);
         let role =
             role(&entry.path).map_err(|problem| problem.of(&entry.path).at(context.name()))?;
-        match role {
-            Role::Reserved => report.reserved += 1,
-            Role::Hidden => report.hidden += 1,
+        let is_file = match role {
+            Role::Reserved => {
+                report.reserved += 1;
+                false
+            }
+            Role::Hidden => {
+                report.hidden += 1;
+                false
+            }
             Role::Opaque { directory } => {
                 report.whiteouts += 1;
                 let cost = cost::marker(changes.suffix(directory));
                 input.charge(cost, directory, context)?;
                 changes.push(directory, Action::Opaque);
+                false
             }
             Role::Whiteout { directory, name } => {
                 report.whiteouts += 1;
                 let path = join(directory, name);
                 input.charge(cost::marker(changes.suffix(&path)), &path, context)?;
                 changes.push(&path, Action::Whiteout);
+                false
             }
-            // aufs links neither directories nor other links there.
-            Role::LinkTarget
-                if matches!(entry.kind, EntryKind::Directory | EntryKind::HardLink(_)) =>
-            {
+            Role::LinkTarget => {
                 report.hidden += 1;
+                // aufs links neither directories nor other links there.
+                !matches!(entry.kind, EntryKind::Directory | EntryKind::HardLink(_))
             }
-            Role::File | Role::LinkTarget => {
-                report.hidden += u64::from(role == Role::LinkTarget);
-                let skipped = skips(&entry, shadow);
-                let metadata = std::mem::take(&mut entry.metadata);
-                let kind = match std::mem::take(&mut entry.kind) {
-                    EntryKind::HardLink(target) => {
-                        let suffix = changes.suffix(&entry.path);
-                        let cost = cost::link(&entry.path, suffix, &target);
-                        input.charge(cost, &entry.path, context)?;
-                        changes.push(&entry.path, Action::Link(target));
-                        ordinal += 1;
-                        continue;
-                    }
-                    EntryKind::File { size } if skipped => {
-                        report.skipped_bytes += size;
-                        let layer = context.index;
-                        Kind::File(Content::Skipped { layer, ordinal })
-                    }
-                    EntryKind::File { size } => {
-                        Kind::File(input.body(&entry.path, size, bodies, context)?)
-                    }
-                    EntryKind::Directory => Kind::directory(),
-                    EntryKind::Symlink(target) => Kind::Symlink(target),
-                    EntryKind::CharDevice(device) => Kind::CharDevice(device),
-                    EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
-                    EntryKind::Fifo => Kind::Fifo,
-                };
-                let suffix = changes.suffix(&entry.path);
-                let cost = cost::place(&entry.path, suffix, &metadata, &kind);
-                input.charge(cost, &entry.path, context)?;
-                changes.push(&entry.path, Action::Place(metadata, kind));
-            }
+            Role::File => true,
+        };
+        if !is_file {
+            // Only its path matters, so nothing else of it is kept by anyone.
+            entry.kind = EntryKind::Directory;
+            entry.metadata = Metadata::default();
+            bodies.entry(&entry);
+            ordinal += 1;
+            continue;
         }
+        let skipped = skips(&entry, shadow);
+        let suffix = changes.suffix(&entry.path);
+        let cost = match &entry.kind {
+            EntryKind::HardLink(target) => {
+                entry.metadata = Metadata::default();
+                cost::link(&entry.path, suffix, target)
+            }
+            kind => cost::place(&entry.path, suffix, &entry.metadata, kind, skipped),
+        };
+        input.charge(cost, &entry.path, context)?;
+        bodies.entry(&entry);
+        let metadata = std::mem::take(&mut entry.metadata);
+        let kind = match std::mem::take(&mut entry.kind) {
+            EntryKind::HardLink(target) => {
+                changes.push(&entry.path, Action::Link(target));
+                ordinal += 1;
+                continue;
+            }
+            EntryKind::File { size } if skipped => {
+                report.skipped_bytes += size;
+                let layer = context.index;
+                Kind::File(Content::Skipped { layer, ordinal })
+            }
+            EntryKind::File { size } => {
+                Kind::File(input.body(&entry.path, size, bodies, context)?)
+            }
+            EntryKind::Directory => Kind::directory(),
+            EntryKind::Symlink(target) => Kind::Symlink(target),
+            EntryKind::CharDevice(device) => Kind::CharDevice(device),
+            EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
+            EntryKind::Fifo => Kind::Fifo,
+        };
+        changes.push(&entry.path, Action::Place(metadata, kind));
         ordinal += 1;
     }
     let proof = input.finish(context)?;

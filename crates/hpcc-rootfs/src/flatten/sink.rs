@@ -42,7 +42,9 @@ pub trait BodySink {
         let _ = spec;
     }
 
-    /// The next entry of the layer. If it has a body that is needed, that follows.
+    /// Takes the next entry of the layer, after it was charged against the limits. If it has a body that is needed, that
+    /// follows. An entry that leaves no file of its own, such as a whiteout, comes as a directory without attributes, and
+    /// a hard link without attributes. By default nobody listens.
     fn entry(&mut self, entry: &Entry) {
         let _ = entry;
     }

@@ -21,8 +21,10 @@ pub struct StoreOptions {
     /// Whether no registry is asked for anything; false by default. A tag is then what it was pulled to last,
     /// and an image that needs more than the store has is [`Error::Offline`](crate::Error::Offline).
     pub offline: bool,
-    /// Stores of somebody else, from whose artifacts layers may be taken as well; none by default. They are read and
-    /// never written, under the same rules for trust. One that is missing or not trusted is passed over.
+    /// Further stores from whose artifacts layers are taken; none by default. They are read and never written. As with
+    /// the store itself, only this user and root may own them or write to them, unless [`trusted`](Self::trusted) is set.
+    /// One that is missing is passed over, and one that is not trusted with
+    /// [`Event::SeedRefused`](crate::Event::SeedRefused).
     pub seeds: Vec<PathBuf>,
     /// Whether the file system is to refuse changed blocks of an artifact; [`FsVerity::Off`] by default. An existing
     /// artifact gets it when it is pulled the next time.

@@ -1,8 +1,7 @@
 //! Stored bytes of finished artifacts, each chunk of them verified before a byte of it is used.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -10,14 +9,14 @@ use bytes::Bytes;
 use sqfs_writer::Fingerprint;
 use sqfs_writer::replay::{Source, StoredFragment};
 
+use super::chunks::{Chunks, Original, Problem};
+use super::cost::Cost;
 use super::damaged::damaged;
+use super::fragments::Fragments;
 use super::layer::Position;
 use super::places::Fragment;
 use crate::artifact::CHUNK;
 use crate::tables::Codec;
-
-/// Chunks that are kept after they were verified.
-const CHUNKS_KEPT: usize = 8;
 
 /// Fragments that are kept after they were decompressed.
 const FRAGMENTS_KEPT: usize = 8;
@@ -27,37 +26,6 @@ const BLOCK_MAX: usize = 1 << 20;
 
 /// Slices of a chunk that are copied, so that the writer's queue does not keep a chunk for each of them.
 const COPIED: usize = 256 << 10;
-
-/// An open file that nobody collects as long as this lives.
-pub(crate) trait Held: AsFd + Send + Sync {}
-
-impl<T: AsFd + Send + Sync> Held for T {}
-
-/// An artifact that bodies are copied from.
-#[derive(Clone)]
-pub(super) struct Original {
-    pub(super) file: Arc<dyn Held>,
-    pub(super) image_length: u64,
-    /// One for each chunk, from its record.
-    pub(super) digests: Arc<[[u8; 32]]>,
-    pub(super) fragments: Arc<[Fragment]>,
-}
-
-impl Original {
-    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-        while !buffer.is_empty() {
-            let read = match rustix::io::pread(self.file.as_fd(), &mut *buffer, offset) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => read,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            buffer = buffer.get_mut(read..).unwrap_or_default();
-            offset += read as u64;
-        }
-        Ok(())
-    }
-}
 
 /// What came of copying.
 #[derive(Clone, Debug)]
@@ -88,7 +56,7 @@ impl Outcome {
         self.failed.get().copied()
     }
 
-    /// Returns how many stored bytes were copied.
+    /// Returns how many bytes were copied: stored blocks and fragments, and tails of fragments that were decompressed.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -97,30 +65,27 @@ impl Outcome {
 /// The artifacts of a plan, as a writer's source.
 pub(crate) struct Copies {
     originals: Vec<Original>,
-    /// Where a fragment with these tails is.
-    sequences: HashMap<Fingerprint, (usize, usize)>,
-    chunks: VecDeque<(usize, usize, Bytes)>,
+    fragments: Arc<Fragments>,
+    chunks: Chunks,
     unpacked: VecDeque<(usize, usize, Bytes)>,
+    cost: Cost,
     codec: Codec,
     block_size: usize,
     outcome: Outcome,
 }
 
 impl Copies {
-    pub(super) fn new(originals: Vec<Original>, outcome: Outcome) -> io::Result<Self> {
-        let mut sequences = HashMap::new();
-        for (artifact, original) in originals.iter().enumerate() {
-            for (index, fragment) in original.fragments.iter().enumerate() {
-                if let Some(tails) = fragment.tails {
-                    sequences.entry(tails).or_insert((artifact, index));
-                }
-            }
-        }
+    pub(super) fn new(
+        originals: Vec<Original>,
+        fragments: Arc<Fragments>,
+        outcome: Outcome,
+    ) -> io::Result<Self> {
         let mut copies = Self {
             originals,
-            sequences,
-            chunks: VecDeque::new(),
+            fragments,
+            chunks: Chunks::default(),
             unpacked: VecDeque::new(),
+            cost: Cost::default(),
             codec: Codec::none(),
             block_size: BLOCK_MAX,
             outcome,
@@ -138,76 +103,65 @@ impl Copies {
         Ok(copies)
     }
 
-    /// Returns a chunk of an artifact that is what its record says.
-    fn chunk(&mut self, artifact: usize, index: usize) -> io::Result<Bytes> {
-        let mut kept = self.chunks.iter();
-        let kept = kept.find(|(of, at, _)| (*of, *at) == (artifact, index));
-        if let Some((_, _, bytes)) = kept {
-            return Ok(bytes.clone());
-        }
+    /// Returns a part of a chunk that is what the record of its artifact says.
+    fn part(
+        &mut self,
+        artifact: usize,
+        index: usize,
+        offset: usize,
+        len: usize,
+    ) -> io::Result<Bytes> {
         let original = self.originals.get(artifact);
         let original = original.ok_or_else(|| damaged("there is no such artifact"))?;
-        let beyond = || damaged("a place lies behind the end of the image");
-        let digest = original.digests.get(index).ok_or_else(beyond)?;
-        let start = (index as u64).saturating_mul(CHUNK as u64);
-        let left = original
-            .image_length
-            .checked_sub(start)
-            .ok_or_else(beyond)?;
-        let mut bytes = vec![0; usize::try_from(left).unwrap_or(CHUNK).min(CHUNK)];
-        if let Err(error) = original.read_exact_at(&mut bytes, start) {
-            let _ = self.outcome.failed.set((artifact, false));
-            return Err(error);
-        }
-        if blake3::hash(&bytes).as_bytes() != digest {
-            let _ = self.outcome.failed.set((artifact, true));
-            return Err(damaged("an artifact is not what its record says"));
-        }
-        let bytes = Bytes::from(bytes);
-        if self.chunks.len() == CHUNKS_KEPT {
-            self.chunks.pop_front();
-        }
-        self.chunks.push_back((artifact, index, bytes.clone()));
-        Ok(bytes)
+        let (chunks, cost) = (&mut self.chunks, &mut self.cost);
+        let part = chunks.part(original, artifact, index, offset, len, cost);
+        part.map_err(|problem| {
+            let is_damaged = match problem {
+                Problem::Unreadable(_) => Some(false),
+                Problem::Damaged => Some(true),
+                Problem::Beyond | Problem::Costly => None,
+            };
+            if let Some(is_damaged) = is_damaged {
+                let _ = self.outcome.failed.set((artifact, is_damaged));
+            }
+            problem.into()
+        })
     }
 
     fn read(&mut self, artifact: usize, at: u64, len: usize) -> io::Result<Bytes> {
         let chunk = CHUNK as u64;
         let mut index = usize::try_from(at / chunk).map_err(io::Error::other)?;
-        let mut offset = usize::try_from(at % chunk).map_err(io::Error::other)?;
-        let first = self.chunk(artifact, index)?;
-        if let Some(end) = offset.checked_add(len).filter(|end| *end <= first.len()) {
-            let slice = first.slice(offset..end);
+        let offset = usize::try_from(at % chunk).map_err(io::Error::other)?;
+        let first = self.part(artifact, index, offset, len)?;
+        if first.len() == len {
             return Ok(match len < COPIED {
-                true => Bytes::copy_from_slice(&slice),
-                false => slice,
+                true => Bytes::copy_from_slice(&first),
+                false => first,
             });
         }
-        let (mut bytes, mut piece) = (Vec::with_capacity(len.min(BLOCK_MAX)), first);
-        loop {
-            let rest = piece.get(offset..).unwrap_or_default();
-            let wanted = len - bytes.len();
-            bytes.extend_from_slice(rest.get(..wanted).unwrap_or(rest));
-            if bytes.len() == len {
-                return Ok(bytes.into());
-            }
-            (index, offset) = (index + 1, 0);
-            piece = self.chunk(artifact, index)?;
+        let mut bytes = Vec::with_capacity(len.min(BLOCK_MAX));
+        bytes.extend_from_slice(&first);
+        while bytes.len() < len {
+            index += 1;
+            let next = self.part(artifact, index, 0, len - bytes.len())?;
+            bytes.extend_from_slice(&next);
         }
+        Ok(bytes.into())
     }
 
-    fn copied(&self, artifact: usize, bytes: Bytes) -> Bytes {
+    /// Counts bytes that go into the image.
+    fn copied(&mut self, artifact: usize, bytes: Bytes) -> Bytes {
         if let Some(used) = self.outcome.used.get(artifact) {
             used.store(true, Ordering::Relaxed);
         }
         let count = &self.outcome.bytes;
         count.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.cost.deliver(bytes.len());
         bytes
     }
 
     fn stored(&mut self, artifact: usize, index: usize) -> io::Result<StoredFragment> {
-        let original = self.originals.get(artifact);
-        let fragment = original.and_then(|original| original.fragments.get(index));
+        let fragment = self.fragments.get(artifact, index);
         let Fragment {
             start, len, raw, ..
         } = *fragment.ok_or_else(|| damaged("there is no such fragment"))?;
@@ -227,7 +181,11 @@ impl Copies {
             bytes
         } else {
             let unpacked = self.codec.decompress(&bytes, self.block_size);
-            unpacked.map_err(io::Error::other)?.into()
+            let unpacked: Bytes = unpacked.map_err(io::Error::other)?.into();
+            if !self.cost.spend(unpacked.len()) {
+                return Err(Problem::Costly.into());
+            }
+            unpacked
         };
         if self.unpacked.len() == FRAGMENTS_KEPT {
             self.unpacked.pop_front();
@@ -246,7 +204,7 @@ impl Source for Copies {
     }
 
     fn fragment(&mut self, tails: &Fingerprint) -> io::Result<Option<StoredFragment>> {
-        let Some(&(artifact, index)) = self.sequences.get(tails) else {
+        let Some((artifact, index)) = self.fragments.with(tails) else {
             return Ok(None);
         };
         let StoredFragment { bytes, raw } = self.stored(artifact, index)?;
@@ -261,7 +219,7 @@ impl Source for Copies {
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let end = offset.checked_add(len).filter(|end| *end <= fragment.len());
         let end = end.ok_or_else(|| damaged("a tail lies behind the end of its fragment"))?;
-        Ok(fragment.slice(offset..end))
+        Ok(self.copied(position.artifact.into(), fragment.slice(offset..end)))
     }
 }
 
@@ -319,10 +277,10 @@ mod tests {
             file: Arc::new(file.try_clone()?),
             image_length: record.image_length,
             digests: digests.into(),
-            fragments: [fragment].into(),
         };
         let outcome = Outcome::new(1);
-        let mut copies = Copies::new(vec![original], outcome.clone())?;
+        let fragments = Arc::new(Fragments::of(vec![vec![fragment]]));
+        let mut copies = Copies::new(vec![original], fragments, outcome.clone())?;
         let at = |at| Position { artifact: 0, at }.pack();
         let tail = Position::of_tail(0, 0, 10).pack();
         let found = vec![
@@ -376,9 +334,9 @@ mod tests {
             file: Arc::new(file),
             image_length: record.image_length,
             digests: digests.into(),
-            fragments: [].into(),
         };
-        let mut copies = Copies::new(vec![original], Outcome::new(1)).unwrap();
+        let fragments = Arc::new(Fragments::of(Vec::new()));
+        let mut copies = Copies::new(vec![original], fragments, Outcome::new(1)).unwrap();
         for (artifact, at, len) in [
             (0, LENGTH as u64, 1),
             (0, LENGTH as u64 - 1, 2),

@@ -18,7 +18,7 @@ use crate::artifact::FORMAT;
 use crate::layer::Limits;
 
 const MAGIC: [u8; 8] = *b"HPCCRCLL";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const FOOTER: usize = 48;
 /// Bytes of a directory: some hundred for each of at most some thousand layers.
 const LENGTH_MAX: u32 = 4 << 20;
@@ -66,6 +66,8 @@ pub(super) struct LayerPart {
     pub(super) logical_bytes: u64,
     pub(super) unpacked_bytes: u64,
     pub(super) caps: Caps,
+    /// Whether the artifact holds every file of the layer.
+    pub(super) whole: bool,
     pub(super) list: Section,
     pub(super) places: Section,
     /// Bodies that the list lacks, and that were read from the archive a second time.
@@ -84,6 +86,7 @@ impl LayerPart {
         entries: u64,
         counts: crate::flatten::Counts,
         caps: Caps,
+        whole: bool,
         list: Section,
         places: Section,
         recovered: Section,
@@ -97,6 +100,7 @@ impl LayerPart {
             logical_bytes: counts.logical_bytes,
             unpacked_bytes: counts.unpacked_bytes,
             caps,
+            whole,
             list,
             places,
             recovered,

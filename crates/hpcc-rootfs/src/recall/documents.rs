@@ -87,7 +87,11 @@ impl Documents {
 impl Documents {
     /// Resolves the image from what is kept; `None` if something is missing.
     pub(crate) async fn resolve(&self, identity: &Digest, options: &Options) -> Option<Image> {
-        let image = ociget::resolve(self, Some(identity), &options.platform).await;
+        let platform = &options.platform;
+        let image = match options.insist_on_platform {
+            true => ociget::resolve_insisting(self, Some(identity), platform).await,
+            false => ociget::resolve(self, Some(identity), platform).await,
+        };
         image.ok().filter(|image| image.platform.os() == "linux")
     }
 }

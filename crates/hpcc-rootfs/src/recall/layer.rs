@@ -26,7 +26,7 @@ const AT: u32 = 52;
 const OFFSET: u32 = 20;
 
 /// Bodies of a layer that are recovered from memory: with more, the layer is read from its archive.
-const RECOVERED_MAX: usize = 1 << 14;
+pub(super) const RECOVERED_MAX: usize = 1 << 14;
 
 /// Artifacts that positions can tell apart.
 pub(super) const ARTIFACTS_MAX: usize = 1 << (64 - AT);

@@ -12,11 +12,15 @@
 //! archive. What is copied was compared with the digests in the record of the artifact that it comes from.
 
 mod bytes;
+mod chunks;
 mod copies;
+mod cost;
 mod damaged;
 mod directory;
 mod documents;
 mod entry;
+mod fragments;
+mod handles;
 mod layer;
 mod places;
 mod plan;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use ociget::{Digest, Image};
 
-use super::copies::{Copies, Held, Original, Outcome};
+use super::chunks::{Held, Original};
+use super::copies::{Copies, Outcome};
+use super::fragments::Fragments;
 use super::layer::ARTIFACTS_MAX;
-use super::reader::Recall;
+use super::reader::{Part, Recall};
 use crate::flatten::KnownLayer;
 use crate::layer::Limits;
 
@@ -28,26 +30,22 @@ pub(crate) struct Found {
 impl Found {
     /// Takes the artifact of an image, open and held for as long as it is copied from, with the length of its image
     /// and the digests of its chunks.
-    ///
-    /// # Errors
-    /// What its build left cannot be read, or is damaged.
     pub(crate) fn new(
         place: (PathBuf, Digest),
         file: Arc<dyn Held>,
         image_length: u64,
         digests: Vec<[u8; 32]>,
         recall: Recall,
-    ) -> io::Result<Self> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             place,
             original: Original {
                 file,
                 image_length,
                 digests: digests.into(),
-                fragments: recall.fragments(image_length)?.into(),
             },
             recall,
-        })
+        }
     }
 }
 
@@ -64,66 +62,87 @@ pub(crate) struct Failed<'a> {
 pub(crate) struct Plan {
     layers: Vec<ociget::Layer>,
     found: Vec<Found>,
+    fragments: Arc<Fragments>,
     /// For each layer: which of the found, and which of its layers.
     choices: Vec<Vec<Choice>>,
     outcome: Outcome,
 }
 
+#[derive(Clone, Copy)]
 struct Choice {
     found: usize,
-    part: usize,
+    part: Part,
 }
 
 impl Plan {
-    /// Matches an image with what was found. An artifact of the same image comes first, then those that know most of
-    /// the layers.
+    /// Matches an image with what was found. For each layer, an artifact of the same image comes first, then one that has
+    /// all files of the layer, then those that know most of the layers.
     pub(crate) fn new(image: &Image, limits: &Limits, found: Vec<Found>) -> Self {
         let identity = image.identity.get();
         let mut matches: Vec<_> = found
             .into_iter()
-            .filter_map(|found| {
+            .map(|found| {
                 let layers = image.layers.iter();
                 let parts: Vec<_> = layers
                     .map(|layer| found.recall.part(layer, limits))
                     .collect();
-                let count = parts.iter().flatten().count();
-                (count > 0).then_some((found, parts, count))
+                (found, parts)
             })
             .collect();
-        matches.sort_by_key(|(found, _, count)| {
+        matches.sort_by_cached_key(|(found, parts)| {
             (
-                Reverse(found.place.1 == *identity),
-                Reverse(*count),
+                found.place.1 != *identity,
+                Reverse(parts.iter().flatten().count()),
                 found.place.1.to_string(),
             )
         });
-        let mut choices: Vec<Vec<Choice>> = image.layers.iter().map(|_| Vec::new()).collect();
-        let mut kept = Vec::new();
-        for (found, parts, _) in matches {
-            let mut needed = false;
-            for (choices, part) in choices.iter_mut().zip(parts) {
-                if let Some(part) = part
-                    && choices.len() < CHOICES
-                {
-                    needed = true;
-                    choices.push(Choice {
-                        found: kept.len(),
-                        part,
-                    });
-                }
-            }
-            if needed {
-                kept.push(found);
-            }
-            if kept.len() == ARTIFACTS_MAX {
-                break;
+        matches.truncate(ARTIFACTS_MAX);
+        let mut all: Vec<Vec<Choice>> = vec![Vec::new(); image.layers.len()];
+        for (index, (_, parts)) in matches.iter().enumerate() {
+            for (choices, part) in all.iter_mut().zip(parts) {
+                choices.extend(part.map(|part| Choice { found: index, part }));
             }
         }
+        for choices in &mut all {
+            let is_same = |choice: &Choice| {
+                let found = matches.get(choice.found);
+                found.is_some_and(|(found, _)| found.place.1 == *identity)
+            };
+            choices.sort_by_key(|choice| (!is_same(choice), !choice.part.is_whole));
+            choices.truncate(CHOICES);
+        }
+        let mut fragments = Fragments::default();
+        let mut kept = Vec::new();
+        let mut places = Vec::with_capacity(matches.len());
+        for (index, (found, _)) in matches.into_iter().enumerate() {
+            let is_chosen = all.iter().flatten().any(|choice| choice.found == index);
+            // Memory for fragments is for those that are copied from.
+            let is_readable = is_chosen
+                && fragments
+                    .add(|into, most| found.recall.fragments(into, most))
+                    .inspect_err(|error| {
+                        tracing::debug!(digest = %found.place.1, %error, "an artifact is not copied from");
+                    })
+                    .is_ok();
+            places.push(is_readable.then_some(kept.len()));
+            if is_readable {
+                kept.push(found);
+            }
+        }
+        fragments.sort();
+        let choices = all.into_iter().map(|choices| {
+            let kept = choices.into_iter().filter_map(|choice| {
+                let found = (*places.get(choice.found)?)?;
+                Some(Choice { found, ..choice })
+            });
+            kept.collect()
+        });
         let count = kept.len();
         Self {
             layers: image.layers.clone(),
+            choices: choices.collect(),
             found: kept,
-            choices,
+            fragments: Arc::new(fragments),
             outcome: Outcome::new(count),
         }
     }
@@ -155,10 +174,11 @@ impl Plan {
     /// What an earlier build left cannot be read, or is damaged.
     pub(crate) fn copies(&self) -> io::Result<Copies> {
         let originals = self.found.iter().map(|found| found.original.clone());
-        Copies::new(originals.collect(), self.outcome.clone())
+        let fragments = Arc::clone(&self.fragments);
+        Copies::new(originals.collect(), fragments, self.outcome.clone())
     }
 
-    /// Returns the digests of the images whose stored bytes were copied.
+    /// Returns the digests of the images that bytes were copied from.
     pub(crate) fn sources(&self) -> Vec<Digest> {
         let used = |index: &usize| self.outcome.used(*index);
         let indexes = (0..self.found.len()).filter(used);
@@ -178,7 +198,7 @@ impl Plan {
         })
     }
 
-    /// Returns how many stored bytes were copied.
+    /// Returns how many bytes were copied.
     pub(crate) fn copied(&self) -> u64 {
         self.outcome.bytes()
     }

@@ -1,10 +1,11 @@
 //! A recall file that was opened.
 
+use std::cmp::Reverse;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::bytes::number;
+use super::bytes::small;
 use super::damaged::damaged;
 use super::directory::{Directory, Rules};
 use super::documents::Documents;
@@ -19,6 +20,14 @@ use crate::layer::Limits;
 pub(crate) struct Recall {
     file: Arc<File>,
     directory: Directory,
+}
+
+/// A layer of a recall file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(super) index: usize,
+    /// Whether the artifact holds all of its files.
+    pub(crate) is_whole: bool,
 }
 
 impl Recall {
@@ -48,20 +57,26 @@ impl Recall {
         layers.map(|layer| (layer.blob(), layer.size))
     }
 
-    /// Returns which of its layers is this one, read under limits that are no stricter than these.
-    pub(crate) fn part(&self, layer: &ociget::Layer, limits: &Limits) -> Option<usize> {
-        let mut parts = self.directory.layers.iter();
-        parts.position(|part| part.is(layer, limits))
+    /// Returns which of its layers is this one, read under limits that are no stricter than these. If the image has the
+    /// layer several times, the one that comes with all of its files is preferred.
+    pub(crate) fn part(&self, layer: &ociget::Layer, limits: &Limits) -> Option<Part> {
+        let parts = self.directory.layers.iter().enumerate();
+        let same = parts.filter(|(_, part)| part.is(layer, limits));
+        let same = same.map(|(index, part)| Part {
+            index,
+            is_whole: part.whole,
+        });
+        same.max_by_key(|part| (part.is_whole, Reverse(part.index)))
     }
 
     /// Opens one of its layers, whose bodies are in this artifact.
     pub(super) fn layer(
         &self,
-        part: usize,
+        part: Part,
         layer: &ociget::Layer,
         artifact: u16,
     ) -> io::Result<Listed> {
-        let part = self.directory.layers.get(part);
+        let part = self.directory.layers.get(part.index);
         let part = part.ok_or_else(|| damaged("there is no such layer"))?;
         let open = |section| SectionReader::new(Arc::clone(&self.file), section);
         Ok(Listed {
@@ -84,19 +99,18 @@ impl Recall {
         })
     }
 
-    /// Returns the fragments of the artifact, in the order of their indexes. Its image has `image_length` bytes.
-    pub(super) fn fragments(&self, image_length: u64) -> io::Result<Vec<Fragment>> {
+    /// Appends the fragments of the artifact, in the order of their indexes, if there are no more than `most`.
+    pub(super) fn fragments(&self, into: &mut Vec<Fragment>, most: usize) -> io::Result<()> {
         let mut section = SectionReader::new(Arc::clone(&self.file), &self.directory.fragments)?;
-        let mut fragments = Vec::new();
-        let count = number(&mut section)?;
-        if count > image_length {
-            return Err(damaged("there are more fragments than bytes for them"));
+        let count: usize = small(&mut section)?;
+        if count > most {
+            return Err(damaged("there are too many fragments"));
         }
+        into.reserve_exact(count);
         for _ in 0..count {
-            fragments.push(places::read_fragment(&mut section)?);
+            into.push(places::read_fragment(&mut section)?);
         }
-        section.finish()?;
-        Ok(fragments)
+        section.finish()
     }
 
     /// Returns the documents of the image.

@@ -11,12 +11,13 @@ use super::bytes::put_number;
 use super::damaged::damaged;
 use super::directory::{Caps, Directory, LayerPart, Rules};
 use super::documents::Documents;
-use super::layer::has_body;
+use super::handles::Handles;
+use super::layer::{RECOVERED_MAX, has_body};
 use super::section::{End, Section, SectionWriter};
 use super::{entry, places};
 use crate::flatten::{Body, BodySink, Counts, KnownBody, LayerSpec, Proof};
 use crate::layer::{Entry, Limits};
-use crate::staging::StagedFile;
+use crate::staging::{Spare, StagedFile};
 
 /// Bytes of entries that are handed to the encoder at a time.
 const PIECE: usize = 64 << 10;
@@ -24,10 +25,18 @@ const PIECE: usize = 64 << 10;
 /// What is kept in memory of an image until its places are known, as a part of the budget for metadata.
 const SHARE: u64 = 8;
 
+/// Bytes that the file may have however small the image is.
+const FLOOR: u64 = 256 << 10;
+
+/// What the file may have besides: this part of the blobs of the layers while they are read, and of the image once it is
+/// written.
+const PART: u64 = 8;
+
 /// What is written down of a build. It is a hint for later ones: whatever prevents it ends the writing down, and never
 /// the build.
 pub(crate) struct Spool {
     state: Option<State>,
+    file: Spare,
     caps: Caps,
     /// Of the layers that still come, the next one last.
     layers: Vec<ociget::Layer>,
@@ -62,7 +71,9 @@ struct Layer {
     /// The last entry is a file, and nothing was said of its body.
     open: bool,
     entries: u64,
-    bodies: Vec<FileData>,
+    /// Files among them whose bodies are not written down.
+    missing: u64,
+    bodies: Handles,
 }
 
 /// A layer whose entries are written down.
@@ -70,14 +81,23 @@ struct Recorded {
     layer: ociget::Layer,
     list: Section,
     entries: u64,
+    missing: u64,
     counts: Counts,
-    bodies: Vec<FileData>,
+    bodies: Handles,
 }
 
 impl Spool {
-    pub(crate) fn new(staged: StagedFile, image: &Image, limits: &Limits, block_size: u32) -> Self {
+    /// Begins to write down a build of `image` to `file`. Whoever needs the disk space of the file for the image itself may
+    /// take it away.
+    pub(crate) fn new(file: Spare, image: &Image, limits: &Limits, block_size: u32) -> Self {
+        let end = End {
+            file: file.clone(),
+            offset: 0,
+            most: FLOOR,
+        };
         Self {
-            state: Some(State::Between(End { staged, offset: 0 })),
+            state: Some(State::Between(end)),
+            file,
             caps: Caps::of(limits),
             layers: image.layers.clone(),
             done: Vec::new(),
@@ -101,8 +121,7 @@ impl Spool {
             Some(_) => size_of::<Recovered>(),
         };
         let Some(room) = self.room.checked_sub(size as u64) else {
-            tracing::debug!("the build has too many files to be written down for later ones");
-            self.state = None;
+            self.give_up(&damaged("the image has too many files"));
             return;
         };
         self.room = room;
@@ -122,25 +141,40 @@ impl Spool {
         if let Some(State::Layer(layer)) = &mut self.state
             && let Err(error) = act(layer)
         {
-            tracing::debug!(%error, "the build is not written down for later ones");
-            self.state = None;
+            self.give_up(&error);
         }
     }
 
+    /// Ends the writing down, and frees what it took. The build goes on.
+    fn give_up(&mut self, error: &io::Error) {
+        tracing::info!(%error, "the build is not written down for later ones");
+        drop(self.file.take());
+        self.state = None;
+        self.done = Vec::new();
+        self.recovered = Vec::new();
+        self.room = 0;
+    }
+
     fn begin(&mut self) {
-        let Some(State::Between(end)) = self.state.take() else {
+        let Some(State::Between(mut end)) = self.state.take() else {
             return;
         };
-        self.state = SectionWriter::new(end).ok().map(|section| {
-            State::Layer(Box::new(Layer {
-                section,
-                buffer: Vec::new(),
-                last_path: Vec::new(),
-                open: false,
-                entries: 0,
-                bodies: Vec::new(),
-            }))
-        });
+        let blob = self.layers.last().map_or(0, |of| of.descriptor.size);
+        end.most = end.most.saturating_add(blob / PART);
+        match SectionWriter::new(end) {
+            Ok(section) => {
+                self.state = Some(State::Layer(Box::new(Layer {
+                    section,
+                    buffer: Vec::new(),
+                    last_path: Vec::new(),
+                    open: false,
+                    entries: 0,
+                    missing: 0,
+                    bodies: Handles::default(),
+                })));
+            }
+            Err(error) => self.give_up(&error),
+        }
     }
 
     fn end(&mut self, counts: Counts) {
@@ -148,38 +182,69 @@ impl Spool {
         let (Some(State::Layer(layer)), Some(of)) = (self.state.take(), self.layers.pop()) else {
             return;
         };
-        if let Ok((list, end)) = layer.section.finish() {
-            self.state = Some(State::Between(end));
-            self.done.push(Recorded {
-                layer: of,
-                list,
-                entries: layer.entries,
-                counts,
-                bodies: layer.bodies,
-            });
+        let Layer {
+            section,
+            entries,
+            missing,
+            mut bodies,
+            ..
+        } = *layer;
+        match section.finish() {
+            Ok((list, end)) => {
+                self.state = Some(State::Between(end));
+                bodies.shrink();
+                self.done.push(Recorded {
+                    layer: of,
+                    list,
+                    entries,
+                    missing,
+                    counts,
+                    bodies,
+                });
+            }
+            Err(error) => self.give_up(&error),
         }
     }
 
-    /// Completes the file, which has no name yet.
-    ///
-    /// # Errors
-    /// Something was not written down.
+    /// Completes the file, which has no name yet, for an artifact whose record has this root and whose image has
+    /// `image_bytes`. Returns `None` if it is not worth its space, or was given up.
     pub(crate) fn seal(
-        self,
+        mut self,
         places: &Places,
         root: String,
+        image_bytes: u64,
         documents: &Documents,
-    ) -> io::Result<StagedFile> {
-        let Some(State::Between(mut end)) = self.state else {
-            return Err(damaged("the build was not written down to its end"));
+    ) -> Option<StagedFile> {
+        let Some(State::Between(end)) = self.state.take() else {
+            return None;
         };
+        let file = self.file.clone();
+        match self.write_rest(end, places, root, image_bytes, documents) {
+            Ok(()) => file.take(),
+            Err(error) => {
+                tracing::info!(%error, "the build is not written down for later ones");
+                drop(file.take());
+                None
+            }
+        }
+    }
+
+    fn write_rest(
+        self,
+        mut end: End,
+        places: &Places,
+        root: String,
+        image_bytes: u64,
+        documents: &Documents,
+    ) -> io::Result<()> {
+        end.limit(FLOOR.saturating_add(image_bytes / PART))?;
         let mut buffer = Vec::new();
         let mut layers = Vec::with_capacity(self.done.len());
         // They were read newest first.
         let oldest = (0..self.done.len()).rev();
         for (index, recorded) in oldest.zip(self.done) {
             let mut section = SectionWriter::new(end)?;
-            for data in recorded.bodies {
+            for data in recorded.bodies.into_values() {
                 let place = places.body(data);
                 let place = place.ok_or_else(|| damaged("a body is not in the image"))?;
                 places::put(&mut buffer, place.start, place.blocks, place.tail);
@@ -193,7 +258,9 @@ impl Spool {
             let (written, after) = section.finish()?;
             let mut section = SectionWriter::new(after)?;
             let of_layer = self.recovered.iter().filter(|body| body.layer == index);
-            put_number(&mut buffer, of_layer.clone().count() as u64);
+            let count = of_layer.clone().count();
+            let is_whole = recorded.missing == count as u64 && count <= RECOVERED_MAX;
+            put_number(&mut buffer, count as u64);
             for recovered in of_layer {
                 let place = places.body(recovered.handle);
                 let place = place.ok_or_else(|| damaged("a body is not in the image"))?;
@@ -222,6 +289,7 @@ impl Spool {
                 recorded.entries,
                 recorded.counts,
                 self.caps,
+                is_whole,
                 recorded.list,
                 written,
                 recovered,
@@ -246,8 +314,7 @@ impl Spool {
             fragments,
             documents,
         };
-        directory.write(&mut end)?;
-        Ok(end.staged)
+        directory.write(&mut end)
     }
 }
 
@@ -276,6 +343,7 @@ impl Layer {
     /// Nothing is known of the last file's body.
     fn close(&mut self) {
         if std::mem::replace(&mut self.open, false) {
+            self.missing += 1;
             entry::put_body(&mut self.buffer, None);
         }
     }
@@ -292,11 +360,27 @@ impl Layer {
 pub(crate) struct Recorder<'w, W: Write> {
     data: &'w mut DataWriter<W>,
     spool: &'w mut Option<Spool>,
+    /// Called with the index of each layer that was taken from earlier builds.
+    taken: &'w dyn Fn(usize),
+    /// Layers that still come.
+    left: usize,
 }
 
 impl<'w, W: Write> Recorder<'w, W> {
-    pub(crate) fn new(data: &'w mut DataWriter<W>, spool: &'w mut Option<Spool>) -> Self {
-        Self { data, spool }
+    /// Takes the bodies of that many layers, the newest first. Calls `taken` with the index of each layer that comes from
+    /// earlier builds, once all of its entries were taken.
+    pub(crate) fn new(
+        data: &'w mut DataWriter<W>,
+        spool: &'w mut Option<Spool>,
+        layers: usize,
+        taken: &'w dyn Fn(usize),
+    ) -> Self {
+        Self {
+            data,
+            spool,
+            taken,
+            left: layers,
+        }
     }
 }
 
@@ -354,7 +438,11 @@ impl<W: Write> BodySink for Recorder<'_, W> {
         }
     }
 
-    fn end_layer(&mut self, counts: Counts, _proof: &Proof) {
+    fn end_layer(&mut self, counts: Counts, proof: &Proof) {
+        self.left = self.left.saturating_sub(1);
+        if matches!(proof, Proof::Remembered(_)) {
+            (self.taken)(self.left);
+        }
         if let Some(spool) = self.spool {
             spool.end(counts);
         }
@@ -396,12 +484,17 @@ mod tests {
     use crate::layer::EntryKind;
     use crate::staging::Staging;
 
-    #[test]
-    fn entries_wait_for_the_encoder_in_small_pieces() {
-        let directory = tempfile::tempdir().unwrap();
-        let staged = StagedFile::create(directory.path(), Staging::new(0, None)).unwrap();
-        let mut spool = Spool {
-            state: Some(State::Between(End { staged, offset: 0 })),
+    fn spool(directory: &std::path::Path, most: u64) -> Spool {
+        let staged = StagedFile::create(directory, Staging::new(0, None)).unwrap();
+        let file = Spare::new(staged);
+        let end = End {
+            file: file.clone(),
+            offset: 0,
+            most,
+        };
+        Spool {
+            state: Some(State::Between(end)),
+            file,
             caps: Caps::of(&Limits::default()),
             layers: Vec::new(),
             done: Vec::new(),
@@ -409,7 +502,13 @@ mod tests {
             recovered: Vec::new(),
             room: 0,
             block_size: 4096,
-        };
+        }
+    }
+
+    #[test]
+    fn entries_wait_for_the_encoder_in_small_pieces() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = spool(directory.path(), u64::MAX);
         spool.begin();
         for n in 0..5000_u32 {
             let entry = Entry {
@@ -423,5 +522,55 @@ mod tests {
             };
             assert!(layer.buffer.len() < PIECE + 1000, "{n}");
         }
+    }
+
+    /// Bytes that do not get smaller.
+    fn incompressible(length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn file_beyond_its_bytes_is_given_up_and_freed() {
+        let directory = tempfile::tempdir().unwrap();
+        for most in [1, 100 << 10, 1 << 20] {
+            let mut spool = spool(directory.path(), most);
+            spool.begin();
+            let entry = Entry {
+                path: incompressible(1 << 18),
+                ..Entry::default()
+            };
+            // Each one shares nothing with the one before.
+            let entries = (0..=255_u8).map(|n| Entry {
+                path: entry.path.iter().map(|byte| byte.wrapping_add(n)).collect(),
+                ..Entry::default()
+            });
+            for (n, entry) in entries.enumerate() {
+                spool.with(|layer| layer.entry(&entry));
+                if spool.state.is_none() {
+                    break;
+                }
+                assert!(n < 8, "{most}");
+            }
+            assert!(spool.file.take().is_none(), "{most}: its space is not free");
+        }
+    }
+
+    #[test]
+    fn file_that_was_taken_away_ends_the_writing_down() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = spool(directory.path(), u64::MAX);
+        spool.begin();
+        let entry = Entry {
+            path: incompressible(1 << 20),
+            ..Entry::default()
+        };
+        spool.with(|layer| layer.entry(&entry));
+        assert!(spool.state.is_some());
+        drop(spool.file.take());
+        spool.with(|layer| layer.entry(&Entry::default()));
+        spool.with(Layer::flush);
+        assert!(spool.state.is_none());
     }
 }

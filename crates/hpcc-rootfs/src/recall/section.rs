@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::damaged::damaged;
-use crate::staging::StagedFile;
+use crate::staging::Spare;
 
 /// Fast, and a third smaller than nothing: most of a section are fingerprints.
 const LEVEL: i32 = 1;
@@ -32,15 +32,37 @@ pub(super) struct Section {
 
 /// The end of a file that is being written.
 pub(super) struct End {
-    pub(super) staged: StagedFile,
+    pub(super) file: Spare,
     pub(super) offset: u64,
+    /// Bytes that the file may have.
+    pub(super) most: u64,
 }
 
 impl End {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.staged.write_all_at(bytes, self.offset)?;
-        self.offset += bytes.len() as u64;
+        let end = self.offset + bytes.len() as u64;
+        self.fits(end)?;
+        self.file.write_all_at(bytes, self.offset)?;
+        self.offset = end;
         Ok(())
+    }
+
+    /// Returns an error if the file may not have so many bytes.
+    fn fits(&self, bytes: u64) -> io::Result<()> {
+        if bytes > self.most {
+            let problem = format!("it takes {bytes} bytes, and {} are allowed", self.most);
+            return Err(io::Error::other(problem));
+        }
+        Ok(())
+    }
+
+    /// Lowers what the file may have.
+    ///
+    /// # Errors
+    /// It has more already.
+    pub(super) fn limit(&mut self, most: u64) -> io::Result<()> {
+        self.most = self.most.min(most);
+        self.fits(self.offset)
     }
 }
 

@@ -12,11 +12,13 @@ mod nowhere;
 mod power_cuts;
 #[cfg(test)]
 mod protection;
+mod spare;
 mod staged_file;
 mod stop;
 
 pub use fs_verity::FsVerity;
 pub(crate) use fs_verity::enable as enable_fs_verity;
 pub(crate) use name::is_staged;
+pub(crate) use spare::Spare;
 pub(crate) use staged_file::{Scratch, StagedFile, Staging};
 pub(crate) use stop::Stop;

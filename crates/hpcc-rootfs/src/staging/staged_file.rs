@@ -34,6 +34,7 @@ use super::files::{Files, Kernel};
 use super::fs_verity::FsVerity;
 use super::name::staged_name;
 use super::nowhere::Nowhere;
+use super::spare::Spare;
 use super::stop::Stop;
 
 /// Bytes written between two looks at the free space.
@@ -72,6 +73,8 @@ pub(crate) struct Staging {
     pub(crate) files: Arc<dyn Files>,
     /// Whether the file gets fs-verity before it gets its name.
     fs_verity: FsVerity,
+    /// A file that is dropped when the disk is full.
+    spare: Option<Spare>,
 }
 
 impl Staging {
@@ -84,12 +87,18 @@ impl Staging {
             by_umask: false,
             files: Arc::new(Kernel),
             fs_verity: FsVerity::Off,
+            spare: None,
         }
     }
 
     /// The same with fs-verity.
     pub(crate) fn with_fs_verity(self, fs_verity: FsVerity) -> Self {
         Self { fs_verity, ..self }
+    }
+
+    /// The same, with a file that is dropped when the disk is full.
+    pub(crate) fn with_spare(self, spare: Option<Spare>) -> Self {
+        Self { spare, ..self }
     }
 
     /// For a file that the user names, outside of any store.
@@ -111,6 +120,19 @@ impl Staging {
     /// The same, ended by somebody else's build.
     pub(crate) fn with_stop(self, stop: Stop) -> Self {
         Self { stop, ..self }
+    }
+
+    /// Whether an error says that the disk is full, and something was dropped that took space.
+    fn makes_space(&self, error: &io::Error) -> bool {
+        let is_full = matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        );
+        is_full
+            && self
+                .spare
+                .as_ref()
+                .is_some_and(|spare| spare.take().is_some())
     }
 
     /// The mode to make the file with.
@@ -178,6 +200,7 @@ impl StagedFile {
             directory: self.directory.try_clone()?,
             min_free: self.staging.min_free,
             stop: self.staging.stop.clone(),
+            spare: self.staging.spare.clone(),
             // They are read back, also if this one is not kept.
             files: match self.staging.files.keeps() {
                 true => Arc::clone(&self.staging.files),
@@ -200,6 +223,7 @@ impl StagedFile {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => written,
                 Err(Errno::INTR) => continue,
+                Err(error) if self.staging.makes_space(&error.into()) => continue,
                 Err(error) => return Err(error.into()),
             };
             self.write_back(offset, written as u64);
@@ -236,12 +260,17 @@ impl StagedFile {
         if min_free == 0 {
             return Ok(());
         }
-        let free = self.staging.files.available(&self.directory)?;
-        if free < min_free {
+        loop {
+            let free = self.staging.files.available(&self.directory)?;
+            if free >= min_free {
+                return Ok(());
+            }
             let message = format!("{free} bytes are free, and {min_free} are to be left free");
-            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+            let error = io::Error::new(io::ErrorKind::StorageFull, message);
+            if !self.staging.makes_space(&error) {
+                return Err(error);
+            }
         }
-        Ok(())
     }
 
     /// Makes the file durable, then calls `durable` and gives the file its name, replacing what had it, then makes
@@ -326,6 +355,7 @@ pub(crate) struct Scratch {
     directory: OwnedFd,
     min_free: u64,
     stop: Stop,
+    spare: Option<Spare>,
     files: Arc<dyn Files>,
 }
 
@@ -334,7 +364,9 @@ impl Scratch {
     pub(crate) fn create(&self) -> io::Result<StagedFile> {
         let staging = Staging {
             files: Arc::clone(&self.files),
-            ..Staging::new(self.min_free, None).with_stop(self.stop.clone())
+            ..Staging::new(self.min_free, None)
+                .with_stop(self.stop.clone())
+                .with_spare(self.spare.clone())
         };
         StagedFile::create_in(self.directory.try_clone()?, staging)
     }

@@ -20,7 +20,7 @@ use crate::regular_file;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bounds {
-    /// Bytes that all artifacts may have together.
+    /// Bytes that all artifacts may have together, with the files beside them.
     pub max_size: Option<u64>,
     /// How long ago an artifact may have been used last.
     pub max_age: Option<Duration>,
@@ -43,7 +43,7 @@ pub struct Collected {
     /// Files that had to go and could not be removed, each with the reason. The others were removed all
     /// the same.
     pub failed: Vec<Error>,
-    /// Bytes of the artifacts that are left.
+    /// Bytes of the artifacts that are left, and of the files beside them.
     pub remaining_bytes: u64,
     /// Other files that were removed: leftovers of dead builds, artifacts set aside, locks, lease files and notes
     /// of what is no longer there. A note stays while an older artifact has one of its references.
@@ -63,7 +63,7 @@ pub(crate) fn collect(
     }
     artifacts.sort_by(|a, b| (a.last_used, &a.digest).cmp(&(b.last_used, &b.digest)));
     let mut collected = Collected {
-        remaining_bytes: artifacts.iter().map(|artifact| artifact.size).sum(),
+        remaining_bytes: artifacts.iter().map(bytes).sum(),
         ..Collected::default()
     };
     let act = if bounds.dry_run {
@@ -90,7 +90,8 @@ pub(crate) fn collect(
         };
         match outcome {
             Ok(true) => {
-                collected.remaining_bytes -= artifact.size;
+                collected.remaining_bytes =
+                    collected.remaining_bytes.saturating_sub(bytes(&artifact));
                 collected.removed.push(artifact);
             }
             Ok(false) => collected.pinned.push(artifact.digest),
@@ -110,6 +111,11 @@ pub(crate) fn collect(
     collected.leftovers = leftovers.removed;
     collected.failed.extend(leftovers.failed);
     Ok(collected)
+}
+
+/// Bytes that go with an artifact.
+fn bytes(artifact: &Artifact) -> u64 {
+    artifact.size.saturating_add(artifact.beside)
 }
 
 /// Removes an artifact unless it is pinned. Its lock makes sure that nothing new takes its name

@@ -1,10 +1,11 @@
 //! An opened store, and what can be done with its artifacts.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use ociget::Digest;
@@ -63,6 +64,8 @@ pub(super) struct Inner {
     options: Options,
     pub(super) builds: SharedBuilds,
     pub(super) turns: Turns,
+    /// Seeds that were reported as passed over.
+    pub(super) refused_seeds: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Store {
@@ -100,6 +103,7 @@ impl Store {
                 turns: Turns::new(&options),
                 options,
                 builds: SharedBuilds::default(),
+                refused_seeds: Mutex::default(),
             }),
         })
     }
@@ -364,7 +368,7 @@ impl Store {
             Ok(collected) => {
                 let removed = &collected.removed;
                 let count = u64::try_from(removed.len()).unwrap_or(u64::MAX);
-                let bytes = removed.iter().map(|artifact| artifact.size).sum();
+                let bytes = removed.iter().map(|gone| gone.size + gone.beside).sum();
                 if !bounds.dry_run {
                     measure::collection(count, bytes);
                 }

@@ -24,6 +24,8 @@ pub struct Artifact {
     pub path: PathBuf,
     /// Bytes of the file, its record included.
     pub size: u64,
+    /// Bytes of the files beside it, which go with it: its note, and what its build left for later ones.
+    pub beside: u64,
     /// When it was written.
     pub built: SystemTime,
     /// When it was last pulled or read.
@@ -87,6 +89,7 @@ pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option
     let note = Note::read(directory, &digest, trust);
     Some(Artifact {
         size,
+        beside: beside(directory, &digest),
         built,
         last_used,
         source: note.source,
@@ -95,6 +98,13 @@ pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option
         digest,
         path,
     })
+}
+
+/// Returns the bytes of the files beside an artifact that go with it.
+fn beside(directory: &Path, digest: &Digest) -> u64 {
+    let names = [name::note(digest), name::recall(digest)];
+    let sizes = names.map(|name| fs::symlink_metadata(directory.join(name)).map_or(0, |m| m.len()));
+    sizes.iter().sum()
 }
 
 /// Returns when an artifact was written, if it exists.

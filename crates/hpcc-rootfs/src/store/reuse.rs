@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ociget::{Digest, Image};
@@ -15,14 +15,20 @@ use super::handle::Store;
 use super::lease::Lease;
 use super::{inventory, name};
 use crate::artifact::{FORMAT, ImageOptions, Key, Record};
+use crate::error::Error;
+use crate::progress::Event;
 use crate::recall::{Documents, Found, Plan, Recall};
 use crate::regular_file;
 use crate::staging::Stop;
 
-/// Artifacts that are opened for one build, with three files each.
-const ARTIFACTS: usize = 32;
+/// Artifacts that are opened for one build, with three files each: as many as leave a process with the usual 1024
+/// descriptors half of them.
+const ARTIFACTS: usize = 160;
 
-/// Artifacts that are opened for each layer: if one of them has not all of its bodies, another may.
+/// Artifacts among them that are opened although none of them is known to have all files of a layer.
+const ALTERNATIVES: usize = 32;
+
+/// Alternatives that are opened for each layer: if one of them has not all of its bodies, another may.
 const FOR_A_LAYER: usize = 4;
 
 /// An artifact that is not copied from: its directory, and its image.
@@ -66,8 +72,7 @@ impl Store {
                 false
             }
             Err(fault) => {
-                let error = fault.into_error("take layers from", seed);
-                tracing::warn!(%error, "a seed is passed over");
+                self.refuse(seed, &fault.into_error("take layers from", seed));
                 false
             }
         });
@@ -76,8 +81,76 @@ impl Store {
             .collect()
     }
 
-    /// Opens artifacts that know layers of the image, those that know most of them first.
+    /// Reports that a seed is passed over, once for each seed.
+    fn refuse(&self, seed: &Path, error: &Error) {
+        let refused = &self.inner.refused_seeds;
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.insert(seed.to_owned()) {
+            tracing::warn!(%error, "a seed is passed over");
+            let because = error.to_string();
+            let because = because.as_str();
+            let event = Event::SeedRefused { seed, because };
+            self.options().progress.tell(&event);
+        }
+    }
+
+    /// Opens artifacts that know layers of the image: that of the same image, then for each other layer one that has all
+    /// files of it, as few artifacts as that takes, then for the layers that are left those that know most of them.
     fn choose(&self, image: &Image, without: &[Excluded], stop: &Stop) -> io::Result<Vec<Found>> {
+        let identity = image.identity.get();
+        let mut candidates = self.candidates(image, without, stop)?;
+        candidates.sort_by_key(|candidate| Reverse(candidate.count()));
+        let mut found = Vec::new();
+        let mut covered = vec![false; image.layers.len()];
+        let is_same = |candidate: &mut Candidate| candidate.artifact.1 == *identity;
+        for same in candidates.extract_if(.., is_same) {
+            stop.check()?;
+            if let Some(artifact) = self.open_candidate(&same) {
+                found.push(artifact);
+                same.cover(&mut covered, |part| part.is_some());
+                break;
+            }
+        }
+        while found.len() < ARTIFACTS {
+            stop.check()?;
+            let gains = candidates.iter().map(|candidate| candidate.gain(&covered));
+            let gains = gains.enumerate().filter(|(_, gain)| *gain > 0);
+            let best = gains.max_by_key(|(index, gain)| (*gain, Reverse(*index)));
+            let Some((best, _)) = best else { break };
+            let best = candidates.remove(best);
+            if let Some(artifact) = self.open_candidate(&best) {
+                found.push(artifact);
+                best.cover(&mut covered, |part| part == Some(true));
+            }
+        }
+        let mut places = vec![0; image.layers.len()];
+        let most = ARTIFACTS.min(found.len() + ALTERNATIVES);
+        for candidate in candidates {
+            stop.check()?;
+            let known = candidate.layers.iter().map(Option::is_some);
+            let wanted = covered.iter().zip(&places);
+            let wanted = wanted.map(|(covered, place)| !covered && *place < FOR_A_LAYER);
+            if !known.zip(wanted).any(|(known, wanted)| known && wanted) || found.len() == most {
+                continue;
+            }
+            if let Some(artifact) = self.open_candidate(&candidate) {
+                found.push(artifact);
+                for (place, layer) in places.iter_mut().zip(&candidate.layers) {
+                    *place += usize::from(layer.is_some());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the artifacts that know layers of an image. None of them is open: there may be more than files that a
+    /// process can open.
+    fn candidates(
+        &self,
+        image: &Image,
+        without: &[Excluded],
+        stop: &Stop,
+    ) -> io::Result<Vec<Candidate>> {
         let limits = &self.options().limits;
         let mut candidates = Vec::new();
         for directory in self.readable() {
@@ -87,42 +160,29 @@ impl Store {
                 if without.contains(&artifact) {
                     continue;
                 }
-                // Closed again: there may be more artifacts than files that a process can open.
                 let Ok(recall) = self.recall(&artifact.0, &artifact.1) else {
                     continue;
                 };
-                let layers = image.layers.iter();
-                let known: Vec<bool> = layers
-                    .map(|layer| recall.part(layer, limits).is_some())
-                    .collect();
-                let count = known.iter().filter(|known| **known).count();
-                if count > 0 {
-                    candidates.push((artifact, known, count));
+                let layers = image.layers.iter().map(|layer| {
+                    let part = recall.part(layer, limits);
+                    part.map(|part| part.is_whole)
+                });
+                let layers = layers.collect();
+                let candidate = Candidate { artifact, layers };
+                if candidate.count() > 0 {
+                    candidates.push(candidate);
                 }
             }
         }
-        let identity = image.identity.get();
-        candidates.sort_by_key(|((_, digest), _, count)| (digest != identity, Reverse(*count)));
-        let mut places = vec![0; image.layers.len()];
-        let mut found = Vec::new();
-        for ((directory, digest), known, _) in candidates {
-            stop.check()?;
-            let mut both = places.iter().zip(&known);
-            let needed = both.any(|(place, known)| *known && *place < FOR_A_LAYER);
-            if !needed || found.len() == ARTIFACTS {
-                continue;
-            }
-            match self.open_found(&directory, &digest) {
-                Ok(artifact) => {
-                    found.push(artifact);
-                    for (place, known) in places.iter_mut().zip(known) {
-                        *place += usize::from(known);
-                    }
-                }
-                Err(error) => tracing::debug!(%digest, %error, "an artifact is not copied from"),
-            }
-        }
-        Ok(found)
+        Ok(candidates)
+    }
+
+    fn open_candidate(&self, candidate: &Candidate) -> Option<Found> {
+        let (directory, digest) = &candidate.artifact;
+        let found = self.open_found(directory, digest);
+        found
+            .inspect_err(|error| tracing::debug!(%digest, %error, "an artifact is not copied from"))
+            .ok()
     }
 
     pub(super) fn recall(&self, directory: &Path, digest: &Digest) -> io::Result<Recall> {
@@ -160,7 +220,42 @@ impl Store {
             Ok(())
         })?;
         let place = (directory.to_owned(), digest.clone());
-        Found::new(place, Arc::new(lease), record.image_length, digests, recall)
+        let file = Arc::new(lease);
+        Ok(Found::new(
+            place,
+            file,
+            record.image_length,
+            digests,
+            recall,
+        ))
+    }
+}
+
+/// An artifact that knows layers of an image.
+struct Candidate {
+    artifact: Excluded,
+    /// For each layer of the image, whether the artifact has all files of it; `None` if it does not know it.
+    layers: Vec<Option<bool>>,
+}
+
+impl Candidate {
+    /// Number of layers that it knows.
+    fn count(&self) -> usize {
+        self.layers.iter().flatten().count()
+    }
+
+    /// Number of layers of which it has all files, and which are not covered.
+    fn gain(&self, covered: &[bool]) -> usize {
+        let both = self.layers.iter().zip(covered);
+        both.filter(|(layer, covered)| **layer == Some(true) && !**covered)
+            .count()
+    }
+
+    /// Marks its layers as covered.
+    fn cover(&self, covered: &mut [bool], by: impl Fn(Option<bool>) -> bool) {
+        for (covered, layer) in covered.iter_mut().zip(&self.layers) {
+            *covered |= by(*layer);
+        }
     }
 }
 

@@ -150,7 +150,7 @@ pub(crate) struct Verify {
   hpcc-rootfs gc
   hpcc-rootfs gc --max-size 20G --max-age 4w --dry-run")]
 pub(crate) struct Gc {
-    /// Largest total size of all artifacts, with K, M, G or T for powers of 1024, such as 1.5G
+    /// Largest total size of all artifacts and the files beside them, with K, M, G or T for powers of 1024, such as 1.5G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) max_size: Option<u64>,
     /// Longest time since an artifact was last used, with w, d, h, m or s, such as 1w or 1h30m
@@ -191,7 +191,7 @@ pub(crate) struct Pull {
     /// Fetch every layer, also those that the store knows from other images
     #[arg(long, help_heading = STORE)]
     no_reuse: bool,
-    /// Store of another user to copy known layers from, never written; may be repeated
+    /// Store of this user or of root to copy known layers from, never written; may be repeated
     #[arg(long, value_name = "DIR", help_heading = STORE)]
     seed: Vec<PathBuf>,
     /// Bytes to leave free on the file system of the store [default: 64M]

@@ -33,7 +33,7 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
             format!(
                 "{verb} {} ({}{source})",
                 artifact.digest,
-                bytes(artifact.size)
+                bytes(artifact.size + artifact.beside)
             )
         })
         .collect();
@@ -78,7 +78,8 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
 }
 
 fn freed(collected: &Collected) -> u64 {
-    collected.removed.iter().map(|artifact| artifact.size).sum()
+    let removed = collected.removed.iter();
+    removed.map(|gone| gone.size + gone.beside).sum()
 }
 
 /// Returns the last line: what was done, and what stays.

@@ -105,9 +105,9 @@ pub(crate) fn of_builds(wishes: Wishes) -> hpcc_rootfs::Progress {
     match reporter(wishes) {
         Some(reporter) => hpcc_rootfs::Progress::new(move |event| reporter.event(event)),
         None if wishes.quiet => hpcc_rootfs::Progress::default(),
-        // An artifact that has to be replaced is worth a word without progress as well.
+        // These are worth a word without progress as well.
         None => hpcc_rootfs::Progress::new(move |event| {
-            if let Event::Outdated { .. } = event
+            if let Event::Outdated { .. } | Event::SeedRefused { .. } = event
                 && let Some(line) = plain::of_event(event, None, false)
             {
                 terminal::say(&line);

@@ -39,6 +39,10 @@ pub(super) fn of_event(event: &Event<'_>, finished: Option<Finished>) -> Option<
             "because": printable::text(because),
         }),
         Event::Waiting { digest } => json!({"event": "waiting", "image": digest.to_string()}),
+        Event::SeedRefused { seed, because } => {
+            let text = format!("the seed {} is passed over: {because}", seed.display());
+            json!({"event": "warning", "text": printable::text(&text)})
+        }
         Event::Queued { digest, ahead } => {
             json!({"event": "queued", "image": digest.to_string(), "ahead": ahead})
         }

@@ -1,17 +1,25 @@
 //! Progress as lines of text, for logs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use hpcc_rootfs::{Event, ShortDigest, Size};
 use ociget::Image;
 
 use super::model::{Finished, Stage, View};
+use crate::output;
 use crate::quantity::Span;
 
 /// What a build waits for that is not yet its turn.
 pub(super) fn queued(ahead: usize) -> String {
     let noun = if ahead == 1 { "build" } else { "builds" };
     format!("waiting for {ahead} other {noun} of this store")
+}
+
+/// What a user is warned of when a seed is not trusted.
+pub(super) fn seed_refused(seed: &Path, because: &str) -> String {
+    let seed = output::path(seed);
+    format!("warning: the seed {seed} is passed over: {because}")
 }
 
 /// The line for an event of a build; most have one only with `--verbose`.
@@ -23,6 +31,7 @@ pub(super) fn of_event(
     Some(match event {
         Event::Resolved { image } => resolved(image),
         Event::Outdated { digest, because } => format!("rebuilding {digest}: {because}"),
+        Event::SeedRefused { seed, because } => seed_refused(seed, because),
         Event::Waiting { digest } => {
             format!("waiting for another process that works on {digest}")
         }

@@ -1,0 +1,155 @@
+//! The fragments of the artifacts that bodies are copied from.
+
+use std::io;
+
+use sqfs_writer::Fingerprint;
+
+use super::places::Fragment;
+
+/// Fragments of all artifacts together, with 52 bytes of memory for each: 13 MiB.
+pub(super) const FRAGMENTS_MAX: usize = 1 << 18;
+
+/// All of them in one row, one artifact after the other.
+#[derive(Debug, Default)]
+pub(super) struct Fragments {
+    all: Vec<Fragment>,
+    /// Where the fragments of each artifact end.
+    ends: Vec<usize>,
+    /// Those whose tails are known, by the fingerprints of these.
+    by_tails: Vec<u32>,
+}
+
+impl Fragments {
+    /// Appends the fragments of the next artifact: `read` appends them to a vector, and is given how many may be appended.
+    ///
+    /// # Errors
+    /// Those of `read`; nothing was appended then.
+    pub(super) fn add(
+        &mut self,
+        read: impl FnOnce(&mut Vec<Fragment>, usize) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let before = self.all.len();
+        let outcome = read(&mut self.all, FRAGMENTS_MAX.saturating_sub(before));
+        match outcome {
+            Ok(()) => self.ends.push(self.all.len()),
+            Err(_) => self.all.truncate(before),
+        }
+        outcome
+    }
+
+    /// Makes them ready to be [found](Self::with).
+    pub(super) fn sort(&mut self) {
+        self.all.shrink_to_fit();
+        let all = &self.all;
+        let known = |index: &u32| tails(all, *index).is_some();
+        let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let mut by_tails = Vec::with_capacity(all.len());
+        by_tails.extend((0..count).filter(known));
+        // The first of several comes first.
+        by_tails.sort_unstable_by_key(|index| (tails(all, *index), *index));
+        self.by_tails = by_tails;
+    }
+
+    /// Returns a fragment of an artifact.
+    pub(super) fn get(&self, artifact: usize, index: usize) -> Option<&Fragment> {
+        let start = self.start(artifact)?;
+        let own = self.all.get(start..*self.ends.get(artifact)?)?;
+        own.get(index)
+    }
+
+    /// Returns an artifact and the index of one of its fragments that holds exactly these tails.
+    pub(super) fn with(&self, wanted: &Fingerprint) -> Option<(usize, usize)> {
+        let wanted = wanted.to_bytes();
+        let first = self
+            .by_tails
+            .partition_point(|index| tails(&self.all, *index) < Some(wanted));
+        let index = *self.by_tails.get(first)?;
+        if tails(&self.all, index) != Some(wanted) {
+            return None;
+        }
+        let index = usize::try_from(index).ok()?;
+        let artifact = self.ends.partition_point(|end| *end <= index);
+        Some((artifact, index - self.start(artifact)?))
+    }
+
+    fn start(&self, artifact: usize) -> Option<usize> {
+        match artifact.checked_sub(1) {
+            Some(before) => self.ends.get(before).copied(),
+            None => Some(0),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(artifacts: Vec<Vec<Fragment>>) -> Self {
+        let mut fragments = Self::default();
+        for own in artifacts {
+            let read = |all: &mut Vec<Fragment>, _| {
+                all.extend(own);
+                Ok(())
+            };
+            fragments.add(read).unwrap();
+        }
+        fragments.sort();
+        fragments
+    }
+}
+
+fn tails(all: &[Fragment], index: u32) -> Option<[u8; 32]> {
+    let fragment = all.get(usize::try_from(index).ok()?)?;
+    fragment.tails.map(|tails| tails.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_are_found_by_index_and_by_tails() {
+        let fragment = |n: u8| Fragment {
+            start: n.into(),
+            len: 1,
+            raw: false,
+            tails: (n != 0).then(|| Fingerprint::from_bytes([n; 32])),
+        };
+        let lists = [vec![5, 1, 0], vec![], vec![1, 2, 9, 0]];
+        let fragments = lists
+            .each_ref()
+            .map(|own| own.iter().map(|n| fragment(*n)).collect());
+        let fragments = Fragments::of(fragments.to_vec());
+        for (artifact, own) in lists.iter().enumerate() {
+            for (index, n) in own.iter().enumerate() {
+                assert_eq!(fragments.get(artifact, index), Some(&fragment(*n)));
+            }
+            assert_eq!(fragments.get(artifact, own.len()), None);
+        }
+        assert_eq!(fragments.get(3, 0), None);
+        let with = |n| fragments.with(&Fingerprint::from_bytes([n; 32]));
+        let found = [5, 1, 2, 9].map(|n| with(n).unwrap());
+        assert_eq!(found, [(0, 0), (0, 1), (2, 1), (2, 2)]);
+        assert_eq!([0, 3, 10].map(with), [None; 3]);
+    }
+
+    #[test]
+    fn artifact_whose_fragments_cannot_be_read_is_left_out() {
+        let mut fragments = Fragments::default();
+        let fail = |all: &mut Vec<Fragment>, most| {
+            assert_eq!(most, FRAGMENTS_MAX);
+            all.push(Fragment {
+                start: 0,
+                len: 0,
+                raw: true,
+                tails: None,
+            });
+            Err(io::ErrorKind::InvalidData.into())
+        };
+        assert!(fragments.add(fail).is_err());
+        fragments.sort();
+        assert_eq!(fragments.get(0, 0), None);
+        assert!(fragments.ends.is_empty() && fragments.all.is_empty());
+    }
+
+    #[test]
+    fn fragment_takes_what_the_bound_allows_for() {
+        assert_eq!(size_of::<Fragment>() + size_of::<u32>(), 52);
+    }
+}
