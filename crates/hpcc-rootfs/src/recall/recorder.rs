@@ -36,7 +36,7 @@ const PART: u64 = 8;
 /// the build.
 pub(crate) struct Spool {
     state: Option<State>,
-    file: Spare,
+    file: Spare<StagedFile>,
     caps: Caps,
     /// Of the layers that still come, the next one last.
     layers: Vec<ociget::Layer>,
@@ -89,7 +89,12 @@ struct Recorded {
 impl Spool {
     /// Begins to write down a build of `image` to `file`. Whoever needs the disk space of the file for the image itself may
     /// take it away.
-    pub(crate) fn new(file: Spare, image: &Image, limits: &Limits, block_size: u32) -> Self {
+    pub(crate) fn new(
+        file: Spare<StagedFile>,
+        image: &Image,
+        limits: &Limits,
+        block_size: u32,
+    ) -> Self {
         let end = End {
             file: file.clone(),
             offset: 0,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::damaged::damaged;
-use crate::staging::Spare;
+use crate::staging::{Spare, StagedFile};
 
 /// Fast, and a third smaller than nothing: most of a section are fingerprints.
 const LEVEL: i32 = 1;
@@ -32,7 +32,7 @@ pub(super) struct Section {
 
 /// The end of a file that is being written.
 pub(super) struct End {
-    pub(super) file: Spare,
+    pub(super) file: Spare<StagedFile>,
     pub(super) offset: u64,
     /// Bytes that the file may have.
     pub(super) most: u64,
@@ -42,7 +42,8 @@ impl End {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let end = self.offset + bytes.len() as u64;
         self.fits(end)?;
-        self.file.write_all_at(bytes, self.offset)?;
+        let at = self.offset;
+        self.file.with(|staged| staged.write_all_at(bytes, at))?;
         self.offset = end;
         Ok(())
     }

@@ -6,6 +6,8 @@
 mod faults;
 mod files;
 mod fs_verity;
+#[cfg(test)]
+mod full_disk;
 mod name;
 mod nowhere;
 #[cfg(test)]

@@ -74,7 +74,7 @@ pub(crate) struct Staging {
     /// Whether the file gets fs-verity before it gets its name.
     fs_verity: FsVerity,
     /// A file that is dropped when the disk is full.
-    spare: Option<Spare>,
+    spare: Option<Spare<StagedFile>>,
 }
 
 impl Staging {
@@ -97,7 +97,7 @@ impl Staging {
     }
 
     /// The same, with a file that is dropped when the disk is full.
-    pub(crate) fn with_spare(self, spare: Option<Spare>) -> Self {
+    pub(crate) fn with_spare(self, spare: Option<Spare<StagedFile>>) -> Self {
         Self { spare, ..self }
     }
 
@@ -355,7 +355,7 @@ pub(crate) struct Scratch {
     directory: OwnedFd,
     min_free: u64,
     stop: Stop,
-    spare: Option<Spare>,
+    spare: Option<Spare<StagedFile>>,
     files: Arc<dyn Files>,
 }
 
