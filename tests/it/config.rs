@@ -321,6 +321,52 @@ fn configuration_that_exists_and_cannot_be_read_is_an_error() {
 }
 
 #[test]
+fn config_show_prints_what_a_broken_file_leaves() {
+    let place = Place::new();
+    let file = configure(
+        &place,
+        "level =\nagent = \"a\"\n[pull]\nagnet = 1\nlevel = \"high\"\n",
+    );
+    let show = |more: &[&str]| {
+        let variables = [("HPCC_OFFLINE", "maybe")];
+        run(&place, &variables, &[&["config", "show"], more].concat())
+    };
+    let text = show(&[]);
+    assert_eq!(text.status, Some(2), "{text:#?}");
+    let agent = format!("{}:2", file.display());
+    let mut lines = text.stdout.lines();
+    let found = lines.find(|line| line.starts_with("agent "));
+    assert!(found.unwrap().ends_with(&agent), "{text:#?}");
+    for says in [
+        ":1: ",
+        ":4: \"agnet\" ",
+        ":5: cannot use \"high\" as level",
+        "HPCC_OFFLINE",
+    ] {
+        assert!(text.stderr.contains(says), "{says}: {text:#?}");
+    }
+    let document: Value = serde_json::from_str(&show(&["--json"]).stdout).unwrap();
+    let problems = document["problems"].as_array().unwrap();
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|problem| &problem["place"]["line"])
+        .collect();
+    assert_eq!(
+        lines,
+        [&json!(1), &json!(4), &Value::Null, &json!(5)],
+        "{document}"
+    );
+    // A file of another user decides nothing.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let open = show(&[]);
+    assert_eq!(open.status, Some(2), "{open:#?}");
+    assert!(
+        !open.stdout.contains(&agent) && open.stdout.contains("cache-dir"),
+        "{open:#?}"
+    );
+}
+
+#[test]
 fn secrets_in_the_configuration_are_not_shown() {
     let place = Place::new();
     let file = configure(&place, "proxy = \"http://bob:s3cret@proxy.example:3128\"\n");

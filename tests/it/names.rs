@@ -192,7 +192,8 @@ fn tag_never_goes_back_to_an_older_image() {
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with(".note-")).count()
     };
-    let ways: [(&str, &dyn Fn(&str)); 4] = [
+    type Way<'a> = (&'a str, &'a dyn Fn(&str));
+    let ways: [Way<'_>; 4] = [
         ("rm", &|path| {
             assert_eq!(place.run(["rm", &reference]).status, Some(0));
             assert!(!fs::exists(path).unwrap());

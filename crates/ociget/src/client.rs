@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::options::Options;
 use crate::printable;
+use crate::tls::Profile;
 use crate::transport::Transport;
 
 /// Connections to registries, shared by all pulls of the client and of its clones.
@@ -62,6 +63,24 @@ impl Client {
         })
     }
 
+    /// Reads everything that the options and the environment name for connections: the certificate authorities, the
+    /// client certificate and the proxies. Requests read them when they need them; this finds a fault before. It is disk
+    /// work and opens no connection.
+    ///
+    /// # Errors
+    /// Returns [`Error::Io`] or [`Error::Credentials`] for a file, [`Error::Environment`] for a variable, and
+    /// [`Error::Usage`] if there are no certificate authorities.
+    pub fn check(&self) -> Result<(), Error> {
+        let options = self.options();
+        options.proxies.check()?;
+        let profile = Profile {
+            authorities: options.ca_files.clone(),
+            client: options.client_certificate.clone(),
+            skip_verify: false,
+        };
+        profile.load().map(drop)
+    }
+
     pub(crate) fn options(&self) -> &Options {
         &self.shared.options
     }
@@ -76,6 +95,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn client_with_unreadable_authority_fails_its_check() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            ca_files: vec![directory.path().join("missing.pem")],
+            ..Options::default()
+        };
+        let client = Client::new(options).unwrap();
+        assert!(matches!(client.check(), Err(Error::Io { .. })));
+    }
 
     #[test]
     fn options_without_sense_are_refused() {

@@ -134,8 +134,13 @@ impl Options {
         self.store.builds.get().min(by_memory).min(1 << 20)
     }
 
-    /// Finds out about values out of range before anything is fetched.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Checks that the values are in their ranges and agree with each other. Every build does so before it opens
+    /// anything. No file is read.
+    ///
+    /// # Errors
+    /// Returns [`Error::Options`] for a value out of range, and [`Error::Injection`] for a path that no injected file
+    /// can have.
+    pub fn check(&self) -> Result<(), Error> {
         self.image
             .writer(self.threads)
             .check()

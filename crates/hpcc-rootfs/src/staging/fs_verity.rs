@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use composefs_ioctls::fsverity::{EnableVerityError, fs_ioc_enable_verity};
+use rustix::fs::{Mode, OFlags};
 
 /// fs-verity's number for SHA-256.
 const SHA256: u8 = 1;
@@ -25,6 +28,28 @@ pub enum FsVerity {
 }
 
 impl FsVerity {
+    /// Tries whether files in a directory can get it, with a file that has no name. Where such a file cannot be made,
+    /// only a pull can tell. Nothing is tried unless it is [`On`](Self::On).
+    ///
+    /// # Errors
+    /// Returns the error with which a pull would fail.
+    pub fn check(self, directory: &Path) -> io::Result<()> {
+        if self != Self::On {
+            return Ok(());
+        }
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let Ok(file) = rustix::fs::open(directory, flags, mode) else {
+            return Ok(());
+        };
+        rustix::io::write(&file, &[0])?;
+        let open_file = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let reader = rustix::fs::open(open_file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        // The kernel enables it on files without writers.
+        drop(file);
+        enable(&File::from(reader))
+    }
+
     /// Enables it on a finished file that nobody has open for writing, or finds it enabled.
     ///
     /// # Errors

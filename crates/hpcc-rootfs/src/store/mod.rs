@@ -21,6 +21,7 @@ mod offline;
 mod pulled;
 mod pulling;
 mod reading;
+mod resolving;
 mod reuse;
 mod shared_build;
 mod sweep;

@@ -90,13 +90,16 @@ impl Store {
 pub(super) fn refused(image: &str, error: Error) -> Error {
     match &error {
         Error::Source(source) => match &**source {
-            ociget::Error::Absent { what, .. } => {
-                offline(image, format!("the store does not hold {what}"))
-            }
+            ociget::Error::Absent { what, .. } => lacking(image, what),
             _ => error,
         },
         _ => error,
     }
+}
+
+/// Makes the error of a pull for which the store lacks something.
+pub(super) fn lacking(image: &str, what: &str) -> Error {
+    offline(image, format!("the store does not hold {what}"))
 }
 
 fn offline(image: &str, problem: String) -> Error {

@@ -62,6 +62,9 @@ pub(crate) async fn login(
     .await)
 }
 
+/// The reason of a helper that works and keeps no login for the registry.
+const NO_LOGIN: &str = "has no login for it";
+
 /// What a program answers within its time, or an anonymous login with the reason.
 async fn run(program: &str, registry: &str, origin: &str, patience: Duration) -> Login {
     let said = Said::default();
@@ -80,7 +83,11 @@ async fn run(program: &str, registry: &str, origin: &str, patience: Duration) ->
                 reason,
                 "no login from the credential helper"
             );
-            Login::anonymous(format!("{program}, named in {origin}, {reason}"))
+            let has_failed = reason != NO_LOGIN;
+            let reason = format!("{program}, named in {origin}, {reason}");
+            let mut login = Login::anonymous(reason.clone());
+            login.failures.extend(has_failed.then_some(reason));
+            login
         }
     };
     login.is_from_helper = true;
@@ -180,7 +187,7 @@ async fn ask(program: &str, registry: &str, said: Said) -> Result<Secret, String
             .to_ascii_lowercase()
             .starts_with(b"credentials not found");
         return Err(match none {
-            true => "has no login for it".to_owned(),
+            true => NO_LOGIN.to_owned(),
             false => format!("failed ({status})"),
         });
     }

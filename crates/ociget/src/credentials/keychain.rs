@@ -111,6 +111,7 @@ impl Keychain {
             looked: Vec::new(),
             warnings: Vec::new(),
             notes: Vec::new(),
+            failures: Vec::new(),
         };
         if let Some(content) = &self.inline
             && let Some(login) = search.within(content.as_bytes(), INLINE).await?
@@ -164,6 +165,7 @@ struct Search<'a> {
     looked: Vec<String>,
     warnings: Vec<String>,
     notes: Vec<String>,
+    failures: Vec<String>,
 }
 
 impl Search<'_> {
@@ -176,6 +178,7 @@ impl Search<'_> {
                 let found = helper::login(name, self.registry, origin, helper::PATIENCE).await;
                 let mut login = found?;
                 self.notes.append(&mut login.notes);
+                self.failures.append(&mut login.failures);
                 if !matches!(login.secret, Secret::None) {
                     return Ok(Some(login));
                 }
@@ -193,6 +196,7 @@ impl Search<'_> {
     fn end(self, mut login: Login) -> Login {
         login.warnings = self.warnings;
         login.notes = self.notes;
+        login.failures = self.failures;
         login
     }
 }

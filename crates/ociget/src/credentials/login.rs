@@ -16,6 +16,8 @@ pub struct Login {
     pub(crate) warnings: Vec<String>,
     /// What may help to find out why it is not what was expected.
     pub(crate) notes: Vec<String>,
+    /// Credential helpers that failed, and how.
+    pub(crate) failures: Vec<String>,
 }
 
 /// The kinds of secret that the configuration files know.
@@ -40,6 +42,7 @@ impl Login {
             is_from_helper: false,
             warnings: Vec::new(),
             notes: Vec::new(),
+            failures: Vec::new(),
         }
     }
 
@@ -73,6 +76,13 @@ impl Login {
     /// bearer tokens. `origin` names where the token comes from, for error messages.
     pub fn identity_token(token: impl Into<String>, origin: impl Into<String>) -> Self {
         Self::new(Secret::Identity(token.into()), origin.into())
+    }
+
+    /// Returns what should be corrected although a pull goes on: files that cannot be read or that other users can read,
+    /// and credential helpers that failed. No line holds a secret.
+    pub fn faults(&self) -> impl Iterator<Item = &str> {
+        let all = self.warnings.iter().chain(&self.failures);
+        all.map(String::as_str)
     }
 
     /// Returns a login without credentials. `reason` explains to people why there are none.

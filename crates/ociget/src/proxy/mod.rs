@@ -90,6 +90,17 @@ impl Proxies {
         }
     }
 
+    /// Checks the variables that name proxies.
+    ///
+    /// # Errors
+    /// Returns [`Error::Environment`] if a variable does not hold the URL of a proxy.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let routes = self.routes.as_ref();
+        routes
+            .map(drop)
+            .map_err(|words| Error::Environment(words.clone()))
+    }
+
     /// Returns the proxy that requests for `url` go through.
     ///
     /// # Errors

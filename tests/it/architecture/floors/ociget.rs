@@ -70,7 +70,10 @@ pub(super) const OCIGET: Floors = &[
             "tls",
         ],
     ),
-    ("client", &["error", "options", "printable", "transport"]),
+    (
+        "client",
+        &["error", "options", "printable", "tls", "transport"],
+    ),
     (
         "auth",
         &[

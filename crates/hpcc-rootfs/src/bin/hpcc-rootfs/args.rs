@@ -16,7 +16,7 @@ use crate::boot_args::BootArgs;
 use crate::completions::{Completions, Man};
 use crate::config::show::Config;
 use crate::df::Df;
-use crate::doctor::options::Doctor;
+use crate::doctor::Doctor;
 use crate::fs_verity;
 use crate::injection;
 use crate::limits::LimitArgs;
@@ -121,7 +121,8 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Show how much of the disk each artifact takes, and how much of its layers others have too
     Df(Df),
-    /// Look at everything that a pull needs, and say what to do about it; exit 1 if a pull would fail
+    /// Check everything that a pull with the same options needs, and say what to do; exit 1 if the pull
+    /// would fail, 75 if it may succeed later
     Doctor(Box<Doctor>),
     /// Show how the options are set
     Config(Config),
@@ -170,6 +171,13 @@ pub(crate) struct Pull {
     /// Image references, such as debian:12 or registry.example/team/name@sha256:<hex>
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) images: Vec<String>,
+    #[command(flatten)]
+    pub(crate) options: PullArgs,
+}
+
+/// The options of `pull`, which `doctor` has as well: it checks what they lead to.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct PullArgs {
     /// Digest of the manifest or index that the image must have
     #[arg(long, value_name = "DIGEST")]
     pub(crate) digest: Option<Digest>,
@@ -206,7 +214,7 @@ pub(crate) struct Pull {
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]
-    network: NetworkArgs,
+    pub(crate) network: NetworkArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -308,35 +316,37 @@ impl Global {
             .context("neither XDG_CACHE_HOME nor HOME is set; name a directory with --cache-dir")
     }
 
+    /// Whether the directory of the store is named by a path relative to the working directory.
+    pub(crate) fn has_relative_directory(&self) -> bool {
+        let directory = self.cache_dir.as_deref();
+        directory.is_some_and(Path::is_relative)
+    }
+
     /// The store, for commands that need no options.
     pub(crate) fn store(&self) -> anyhow::Result<Store> {
         self.store_with(Options::default())
     }
 
-    fn store_with(&self, mut options: Options) -> anyhow::Result<Store> {
+    /// The store with these options.
+    pub(crate) fn store_with(&self, mut options: Options) -> anyhow::Result<Store> {
         options.store.trusted = self.trust_store;
         Ok(Store::open(self.directory()?, options)?)
     }
 }
 
-impl Pull {
+impl PullArgs {
     /// Refuses images that are none, and a digest that contradicts the one in a reference, before the
     /// store is opened.
-    pub(crate) fn check_images(&self) -> anyhow::Result<()> {
-        if self.images.len() > 1 && self.digest.is_some() {
+    pub(crate) fn check_images(&self, images: &[String]) -> anyhow::Result<()> {
+        if images.len() > 1 && self.digest.is_some() {
             let what = "--digest is for one image; write NAME@DIGEST for each of several";
             return Err(UsageError(what.to_owned()).into());
         }
-        for image in &self.images {
+        for image in images {
             let request = ociget::Request::parse(image, self.digest.as_ref());
             request.map_err(hpcc_rootfs::Error::from)?;
         }
         Ok(())
-    }
-
-    /// The store to pull into.
-    pub(crate) fn store(&self, global: &Global, options: Options) -> anyhow::Result<Store> {
-        global.store_with(options)
     }
 
     /// Whether to say where the time went.
@@ -344,17 +354,30 @@ impl Pull {
         self.image_options.timings
     }
 
-    pub(crate) fn options(&self) -> anyhow::Result<Options> {
-        let mut options = resolve(
+    /// Whether an agent is named for some platform.
+    pub(crate) fn has_agents(&self) -> bool {
+        let files = [&self.target.agent, &self.agent_amd64, &self.agent_arm64];
+        files.into_iter().any(Option::is_some)
+    }
+
+    /// Returns what a pull of these images works with.
+    pub(crate) fn options(&self, images: &[String]) -> anyhow::Result<Options> {
+        self.resolve(images).options()
+    }
+
+    /// Resolves the options. One that cannot be used leaves its default, and is a problem.
+    pub(crate) fn resolve(&self, images: &[String]) -> Resolved {
+        let mut resolved = resolve(
             &self.target,
             &self.image_options,
             &self.limits,
             &self.network,
-            &self.images,
-        )?;
+            images,
+        );
+        let options = &mut resolved.options;
         for (architecture, file) in [("amd64", &self.agent_amd64), ("arm64", &self.agent_arm64)] {
             if let Some(file) = file {
-                options.agents = options.agents.with(architecture, file);
+                options.agents = std::mem::take(&mut options.agents).with(architecture, file);
             }
         }
         if let Some(bytes) = self.min_free {
@@ -364,7 +387,7 @@ impl Pull {
         options.store.reuse = !self.no_reuse;
         options.store.offline = self.offline;
         options.store.seeds.clone_from(&self.seed);
-        Ok(options)
+        resolved
     }
 }
 
@@ -403,13 +426,29 @@ impl Build {
 
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
         self.check_output()?;
-        resolve(
-            &self.target,
-            &self.image_options,
-            &self.limits,
-            &self.network,
-            std::slice::from_ref(&self.source),
-        )
+        let source = std::slice::from_ref(&self.source);
+        let (image, limits) = (&self.image_options, &self.limits);
+        resolve(&self.target, image, limits, &self.network, source).options()
+    }
+}
+
+/// Options of the library, and why some given ones are not among them.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) options: Options,
+    /// The problem with what goes into an image.
+    pub(crate) content: Option<anyhow::Error>,
+    /// The problem with the way to registries, because of which no request may be sent.
+    pub(crate) network: Option<anyhow::Error>,
+}
+
+impl Resolved {
+    /// Returns the options, or the first problem.
+    fn options(self) -> anyhow::Result<Options> {
+        match self.content.or(self.network) {
+            Some(problem) => Err(problem),
+            None => Ok(self.options),
+        }
     }
 }
 
@@ -419,7 +458,7 @@ fn resolve(
     limits: &LimitArgs,
     network: &NetworkArgs,
     sources: &[String],
-) -> anyhow::Result<Options> {
+) -> Resolved {
     let mut options = Options::default();
     if let Some(platform) = &target.platform {
         options.platform = platform.clone();
@@ -432,10 +471,14 @@ fn resolve(
     options.injections.clone_from(&target.inject);
     options.no_agent = target.no_agent;
     options.image.mount_points.clone_from(&target.mount_point);
-    image.apply(&mut options)?;
+    let content = image.apply(&mut options).err().map(anyhow::Error::from);
     limits.apply(&mut options.limits);
-    network.apply(&mut options, sources)?;
-    Ok(options)
+    let network = network.apply(&mut options, sources).err();
+    Resolved {
+        options,
+        content,
+        network,
+    }
 }
 
 #[cfg(test)]

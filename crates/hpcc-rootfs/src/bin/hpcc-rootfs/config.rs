@@ -25,15 +25,24 @@ mod conflicts;
 pub(crate) mod file;
 mod language;
 mod needed;
+mod problem;
 pub(crate) mod show;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use problem::{Place, Problem};
 
 /// What every variable begins with.
 const PREFIX: &str = "HPCC_";
 
 /// Variables that set an option besides its own, which comes first.
 const OTHERS: [(&str, &str); 1] = [("time", "SOURCE_DATE_EPOCH")];
+
+/// Commands that explain the program and its set-up, also when the set-up is wrong. They report what is wrong with it.
+const EXPLAIN: [&str; 2] = ["config", "doctor"];
+
+/// The same without any set-up.
+const NEED_NOTHING: [&str; 2] = ["completions", "man"];
 
 /// Options that only the command line and the environment can set: they say where the file is.
 const NOT_IN_FILES: [&str; 1] = ["config"];
@@ -75,8 +84,8 @@ impl Setting {
 }
 
 /// Parses the command line and takes from the environment and the configuration files what it leaves
-/// open.
-pub(crate) fn parse() -> Result<Args, clap::Error> {
+/// open. Most commands refuse to run with a problem in these.
+pub(crate) fn parse() -> Result<(Args, Layers), clap::Error> {
     let words = std::env::args_os().collect();
     parse_words(Args::command(), words, Layers::read)
 }
@@ -84,8 +93,8 @@ pub(crate) fn parse() -> Result<Args, clap::Error> {
 fn parse_words(
     command: clap::Command,
     mut words: Vec<OsString>,
-    read: impl FnOnce(&ArgMatches) -> Result<Layers, clap::Error>,
-) -> Result<Args, clap::Error> {
+    read: impl FnOnce(Option<PathBuf>) -> Layers,
+) -> Result<(Args, Layers), clap::Error> {
     let relaxed = relaxed(command.clone());
     let given = match relaxed.clone().try_get_matches_from(&words) {
         Ok(given) => given,
@@ -103,25 +112,31 @@ fn parse_words(
         }
     };
     let (names, leaf) = leaf(&given);
-    // These explain the program and its set-up, also when the set-up is wrong.
-    let explains = ["completions", "man"];
-    if names.first().is_some_and(|name| explains.contains(name)) {
-        return Args::from_arg_matches(&command.try_get_matches_from(words)?);
+    let is_one_of = |commands: [&str; 2]| names.first().is_some_and(|name| commands.contains(name));
+    if is_one_of(NEED_NOTHING) {
+        let args = Args::from_arg_matches(&command.try_get_matches_from(words)?)?;
+        return Ok((args, Layers::default()));
     }
-    let mut settings = read(leaf)?.settings(&command, &names, leaf)?;
+    let named = leaf.try_get_one::<PathBuf>("config").ok().flatten();
+    let mut layers = read(named.cloned());
+    let (mut settings, mut problems) = layers.settings(&command, &names, leaf);
+    layers.problems.append(&mut problems);
+    if let (Some(problem), false) = (layers.problems.first(), is_one_of(EXPLAIN)) {
+        return Err(wrong(problem.line()));
+    }
     let options = options_of(&command, &names);
-    let all = settings.clone();
+    layers.used = settings.clone();
     loop {
         let parsed = with_defaults(command.clone(), &names, &settings).try_get_matches_from(&words);
         let error = match parsed {
-            Ok(matches) => return Args::from_arg_matches(&matches),
+            Ok(matches) => return Ok((Args::from_arg_matches(&matches)?, layers)),
             Err(error) => error,
         };
         // For a default, clap does not see that an option has what it requires.
         let required = needed::options(&error, &options, &settings);
         let more = needed::words(&required, &settings);
         let Some(with_more) = needed::inserted(&command, &names, &words, more) else {
-            return Err(located(error, &all));
+            return Err(error);
         };
         words = with_more;
         for arg in required {
@@ -164,37 +179,42 @@ fn optional_group(command: clap::Command, group: clap::Id) -> clap::Command {
     command.mut_group(group, |group| group.required(false))
 }
 
-/// The environment and the files.
+/// The environment and the files, with what is wrong with them.
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     variables: BTreeMap<String, OsString>,
     files: Vec<File>,
+    problems: Vec<Problem>,
+    /// The settings of the command that runs, by the identifiers of its options.
+    used: BTreeMap<String, Setting>,
 }
 
 impl Layers {
-    /// Reads the variables and the files. `given` may name a file.
-    pub(crate) fn read(given: &ArgMatches) -> Result<Self, clap::Error> {
-        let named = given.try_get_one::<PathBuf>("config").ok().flatten();
-        Self::of(named.cloned()).map_err(wrong)
-    }
-
-    /// Does the same for the file that the command line names, if it names one.
-    pub(crate) fn of(named: Option<PathBuf>) -> Result<Self, String> {
+    /// Reads the variables, and the file that the command line names, if it names one. What cannot be used is left out.
+    fn read(named: Option<PathBuf>) -> Self {
         let variables = variables_of_options();
         let config = variables.get("HPCC_CONFIG").map(PathBuf::from);
-        let files = file::find(named.or(config))?;
-        for file in &files {
-            file.check(&Args::command())?;
+        let (mut files, mut problems) = file::find(named.or(config));
+        for file in &mut files {
+            problems.append(&mut file.check(&Args::command()));
         }
-        Ok(Self { variables, files })
+        Self {
+            variables,
+            files,
+            problems,
+            used: BTreeMap::new(),
+        }
     }
 
-    /// Reads what can be understood of the variables and the files.
-    fn readable(named: Option<PathBuf>) -> Self {
-        let variables = variables_of_options();
-        let named = named.or(variables.get("HPCC_CONFIG").map(PathBuf::from));
-        let files = file::find(named).unwrap_or_default();
-        Self { variables, files }
+    /// Returns what is wrong with the variables and the files.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Returns where an option of the command that runs is set, unless on the command line.
+    pub(crate) fn origin(&self, option: &str) -> Option<&Origin> {
+        let setting = self.used.get(&option.replace('-', "_"));
+        setting.map(|setting| &setting.origin)
     }
 
     /// Returns what sets an option of a command, the level that counts first in front. Settings that are wrong are
@@ -224,20 +244,21 @@ impl Layers {
             .collect()
     }
 
-    /// Returns the settings of the options of one command that the command line leaves open.
+    /// Returns the settings of the options of one command that the command line leaves open, and what is wrong with
+    /// others.
     pub(crate) fn settings(
         &self,
         root: &clap::Command,
         names: &[&str],
         given: &ArgMatches,
-    ) -> Result<BTreeMap<String, Setting>, clap::Error> {
+    ) -> (BTreeMap<String, Setting>, Vec<Problem>) {
         let options = options_of(root, names);
         let conflicts = Conflicts::of(root, names);
         let conflict = |a: &Arg, b: &Arg| conflicts.between(a, b);
         // What was set by a level before the one that is looked at, and of that what excludes other options.
         let given: Vec<&Arg> = options.iter().filter(|arg| is_given(given, arg)).collect();
         let (mut set, mut on) = (given.clone(), given);
-        let mut settings = BTreeMap::new();
+        let (mut settings, mut problems) = (BTreeMap::new(), Vec::new());
         for level in 0..=self.files.len() {
             let mut of_level: Vec<(&Arg, Setting)> = Vec::new();
             for arg in &options {
@@ -246,25 +267,31 @@ impl Layers {
                     continue;
                 }
                 let found = match level.checked_sub(1) {
-                    None => self.variable(arg).map_err(wrong)?,
+                    None => self.variable(arg),
                     Some(at) => match self.files.get(at) {
-                        Some(file) => file.setting(names, arg).map_err(wrong)?,
-                        None => None,
+                        Some(file) => file.setting(names, arg),
+                        None => Ok(None),
                     },
                 };
-                let Some(setting) = found.filter(|_| !long(arg).is_empty()) else {
-                    continue;
+                let found = found.and_then(|found| match found {
+                    Some(setting) => accepted(arg, setting).map(Some),
+                    None => Ok(None),
+                });
+                let setting = match found {
+                    Ok(Some(setting)) => setting,
+                    Ok(None) => continue,
+                    Err(problem) => {
+                        problems.push(problem);
+                        continue;
+                    }
                 };
                 let other = of_level.iter().find(|(other, of_other)| {
                     setting.is_on(arg) && of_other.is_on(other) && conflict(arg, other)
                 });
-                if let Some((_, other)) = other {
-                    let (one, other) = (&setting.origin, &other.origin);
-                    return Err(wrong(format!(
-                        "{one} and {other} exclude each other; take one away"
-                    )));
+                match other {
+                    Some((_, other)) => problems.push(Problem::both(arg, &setting, other)),
+                    None => of_level.push((arg, setting)),
                 }
-                of_level.push((arg, setting));
             }
             for (arg, setting) in of_level {
                 set.push(arg);
@@ -272,10 +299,10 @@ impl Layers {
                 settings.insert(arg.get_id().to_string(), setting);
             }
         }
-        Ok(settings)
+        (settings, problems)
     }
 
-    fn variable(&self, arg: &Arg) -> Result<Option<Setting>, String> {
+    fn variable(&self, arg: &Arg) -> Result<Option<Setting>, Problem> {
         for name in variables(long(arg)) {
             let Some(value) = self.variables.get(&name) else {
                 continue;
@@ -285,9 +312,10 @@ impl Layers {
                 (Some(text), ArgAction::Append) => text.split(',').map(OsString::from).collect(),
                 (Some(text), ArgAction::SetTrue | ArgAction::Count) => {
                     vec![switch(text, arg).ok_or_else(|| {
-                        format!(
-                            "cannot use {text:?} as {origin}: expected 1, 0, true, false, yes or no"
-                        )
+                        let expected = "expected 1, 0, true, false, yes or no";
+                        let text = printable::redacted(text).to_string();
+                        let what = format!("cannot use {text:?} as {origin}: {expected}");
+                        Problem::of(&origin, long(arg), what)
                     })?]
                 }
                 _ => vec![value.clone()],
@@ -410,18 +438,16 @@ fn with_defaults(
     }
 }
 
-/// Names the origin of a value that its parser refuses.
-fn located(error: clap::Error, settings: &BTreeMap<String, Setting>) -> clap::Error {
-    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
-        return error;
-    };
-    let end = |c: char| !(c.is_ascii_alphanumeric() || c == '-');
-    let name = option.trim_start_matches('-').split(end).next();
-    let id = name.unwrap_or_default().replace('-', "_");
-    let (Some(setting), ErrorKind::InvalidValue | ErrorKind::ValueValidation) =
-        (settings.get(&id), error.kind())
-    else {
-        return error;
+/// Returns a setting, unless the parser of its option refuses a value.
+fn accepted(arg: &Arg, setting: Setting) -> Result<Setting, Problem> {
+    let own = Arg::new("value")
+        .long("value")
+        .action(arg.get_action().clone())
+        .value_parser(arg.get_value_parser().clone())
+        .default_values(setting.values.clone());
+    let command = clap::Command::new("value").disable_help_flag(true).arg(own);
+    let Err(error) = command.try_get_matches_from(["value"]) else {
+        return Ok(setting);
     };
     let value = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) => printable::redacted(value).to_string(),
@@ -434,11 +460,9 @@ fn located(error: clap::Error, settings: &BTreeMap<String, Setting>) -> clap::Er
             None => "expected another value".to_owned(),
         },
     };
-    let origin = &setting.origin;
-    wrong(format!(
-        "{origin}: cannot use {value:?} as {}: {expected}",
-        name.unwrap_or_default()
-    ))
+    let (origin, name) = (&setting.origin, long(arg));
+    let what = format!("{origin}: cannot use {value:?} as {name}: {expected}");
+    Err(Problem::of(origin, name, what))
 }
 
 /// Makes a usage error of a mistake in the environment or a file.

@@ -25,6 +25,8 @@ pub(crate) struct Failure {
     pub(crate) kind: &'static str,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    /// Whether the same call may succeed later without any change.
+    pub(crate) transient: bool,
 }
 
 /// What `--json` prints of an error.
@@ -66,7 +68,7 @@ impl Report {
             kind,
             message: causes.next().unwrap_or_default(),
             causes: causes.collect(),
-            transient: library.is_some_and(hpcc_rootfs::Error::is_transient),
+            transient: is_transient(error),
             hint: hint.map(printable::text),
         }
     }
@@ -85,6 +87,13 @@ pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
     lines
 }
 
+/// Whether the same call may succeed later without any change.
+fn is_transient(error: &anyhow::Error) -> bool {
+    let library = error.downcast_ref::<hpcc_rootfs::Error>();
+    let own = error.downcast_ref::<Failure>();
+    library.is_some_and(hpcc_rootfs::Error::is_transient) || own.is_some_and(|own| own.transient)
+}
+
 /// The exit code of a run that failed.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
@@ -93,7 +102,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let library = error.downcast_ref::<hpcc_rootfs::Error>();
     if error.is::<UsageError>() || library.is_some_and(hpcc_rootfs::Error::is_usage) {
         USAGE
-    } else if library.is_some_and(hpcc_rootfs::Error::is_transient) {
+    } else if is_transient(error) {
         TRANSIENT
     } else {
         FAILED

@@ -46,12 +46,13 @@ mod vm_config;
 use std::process::ExitCode;
 
 use args::{Args, Command};
+use config::Layers;
 use metrics_file::MetricsFile;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(terminal::panicked));
-    let args = match config::parse() {
-        Ok(args) => args,
+    let (args, layers) = match config::parse() {
+        Ok(parsed) => parsed,
         // Help, the version, and usage errors, which have exit code 2.
         Err(error) => {
             terminal::speak(config::is_json(std::env::args_os()), false);
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
     terminal::speak(args.global.is_json(), args.global.quiet);
     logging::start();
     let metrics = args.global.metrics_file.clone().map(MetricsFile::start);
-    let outcome = run(&args);
+    let outcome = run(&args, &layers);
     if let Some(metrics) = metrics {
         // Another command that succeeds must not hide that pulls fail.
         let prepares = matches!(args.command, Command::Pull(_) | Command::Build(_));
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> anyhow::Result<()> {
+fn run(args: &Args, layers: &Layers) -> anyhow::Result<()> {
     let global = &args.global;
     match &args.command {
         Command::Pull(command) => pull::run(global, command),
@@ -96,8 +97,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
         Command::Rm(command) => rm::run(global, command),
         Command::Untag(command) => rm::untag(global, command),
         Command::Df(command) => df::run(global, command),
-        Command::Doctor(command) => doctor::run(global, command),
-        Command::Config(command) => config::show::run(global, command),
+        Command::Doctor(command) => doctor::run(global, command, layers),
+        Command::Config(command) => config::show::run(global, command, layers),
         Command::Completions(command) => completions::run(command),
         Command::Man(command) => completions::man(global, command),
     }

@@ -80,18 +80,17 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// Whether an option decides about proxies, and not the environment.
+    pub(crate) fn names_proxy(&self) -> bool {
+        self.proxy.is_some()
+    }
+
     /// Sets what was given. `sources` are the images, whose registry a login from stdin is for.
     pub(crate) fn apply(&self, options: &mut Options, sources: &[String]) -> anyhow::Result<()> {
         if let Some(layers) = self.parallel_layers.and_then(NonZeroUsize::new) {
             options.parallel_layers = layers;
         }
         let options = &mut options.network;
-        options.proxies = match self.proxy.as_deref() {
-            Some("none") => Proxies::none(),
-            Some(url) => Proxies::all(url, self.no_proxy.as_deref().unwrap_or_default())
-                .map_err(|error| UsageError(format!("--proxy: {error}")))?,
-            None => Proxies::from_env(),
-        };
         (options.retries, options.retry_for) = match (self.retries, self.retry_for) {
             (Some(retries), Some(time)) => (retries, time),
             (Some(retries), None) => (retries, Duration::MAX),
@@ -100,9 +99,6 @@ impl NetworkArgs {
         };
         if let Some(parallel) = self.ranges {
             options.ranges.parallel = parallel;
-        }
-        if self.creds_stdin {
-            options.credentials = Arc::new(login(sources)?);
         }
         options.plain_http.extend(self.plain_http.iter().cloned());
         options.plain_http_on_loopback = !self.tls_on_loopback;
@@ -127,6 +123,16 @@ impl NetworkArgs {
         if let Some(window) = self.min_rate_window {
             options.min_rate_window = window;
         }
+        // What may fail comes last, so that doctor can go on with the rest.
+        options.proxies = match self.proxy.as_deref() {
+            Some("none") => Proxies::none(),
+            Some(url) => Proxies::all(url, self.no_proxy.as_deref().unwrap_or_default())
+                .map_err(|error| UsageError(format!("--proxy: {error}")))?,
+            None => Proxies::from_env(),
+        };
+        if self.creds_stdin {
+            options.credentials = Arc::new(login(sources)?);
+        }
         Ok(())
     }
 }
@@ -144,6 +150,11 @@ fn login(sources: &[String]) -> anyhow::Result<OneLogin> {
         registries.push(reference.registry().to_owned());
     }
     registries.dedup();
+    if registries.is_empty() {
+        return Err(usage(
+            "no image is named, and a login is for the registry of one",
+        ));
+    }
     let [registry] = registries.as_slice() else {
         return Err(usage(
             "the images come from several registries, and a login is for one",

@@ -7,8 +7,8 @@ use crate::args::{Global, Pull};
 use crate::{failure, output, render, terminal};
 
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
-    command.check_images()?;
-    let mut options = command.options()?;
+    command.options.check_images(&command.images)?;
+    let mut options = command.options.options(&command.images)?;
     options.progress = terminal::progress(global);
     options.network.progress = terminal::network(global);
     for seed in options.store.seeds.iter().filter(|seed| !seed.is_dir()) {
@@ -17,7 +17,7 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
             "the seed {seed} is passed over: there is no such directory"
         ));
     }
-    let store = command.store(global, options)?;
+    let store = global.store_with(options)?;
     if let [image] = command.images.as_slice() {
         let pulled = terminal::block_on(pull(&store, command, image))?;
         let (value, path) = report(global, command, &pulled);
@@ -78,10 +78,10 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
 }
 
 async fn pull(store: &Store, command: &Pull, image: &str) -> Result<Pulled, hpcc_rootfs::Error> {
-    let pull = || store.pull_image(image, command.digest.as_ref());
+    let pull = || store.pull_image(image, command.options.digest.as_ref());
     let pulled = pull().await?;
     // What was just built was just written.
-    if !command.verify || pulled.built.is_some() {
+    if !command.options.verify || pulled.built.is_some() {
         return Ok(pulled);
     }
     match store.verify(&pulled.digest)? {
@@ -103,8 +103,8 @@ async fn pull(store: &Store, command: &Pull, image: &str) -> Result<Pulled, hpcc
 /// Says what was done, and returns the JSON and the path of an artifact.
 fn report(global: &Global, command: &Pull, pulled: &Pulled) -> (Value, String) {
     if let Some(summary) = &pulled.built {
-        terminal::summary(global, summary, command.timings());
-    } else if global.verbose || command.timings() {
+        terminal::summary(global, summary, command.options.timings());
+    } else if global.verbose || command.options.timings() {
         terminal::say("already there");
     }
     let path = output::path(&pulled.path);

@@ -89,6 +89,7 @@ impl Subject {
                      the file, or a digest for the artifact"
                 ),
                 hint: Some("write ./ before the name of a file".to_owned()),
+                transient: false,
             }),
             (Ok(Some(digest)), false) => Ok(Found::Digest(digest)),
             // A store that cannot be read is no reason not to look at a file.
@@ -185,6 +186,7 @@ fn check_file(path: &Path) -> anyhow::Result<()> {
                 kind: "io",
                 message: format!("cannot read {shown}: {found}"),
                 hint: Some("name a squashfs file that this program wrote".to_owned()),
+                transient: false,
             }
             .into())
         }
@@ -211,6 +213,7 @@ fn missing(what: &str) -> anyhow::Error {
         kind: "not-found",
         message: format!("{what}; {ADVICE}"),
         hint: Some(ADVICE.to_owned()),
+        transient: false,
     };
     failure.into()
 }

@@ -67,6 +67,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
                 bad.join(", ")
             ),
             hint: Some("pull the images of damaged artifacts again".to_owned()),
+            transient: false,
         }
         .into());
     }

@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{NOT_IN_FILES, Origin, Setting, all_options, long, options_of, own_options};
+use super::{NOT_IN_FILES, Origin, Problem, Setting, all_options, long, options_of, own_options};
 use crate::output;
 
 const NAME: &str = "hpcc-rootfs.toml";
@@ -21,6 +21,17 @@ const NAME: &str = "hpcc-rootfs.toml";
 const LENGTH_MAX: u64 = 1 << 20;
 /// Permission bits with which users other than the owner can write.
 const OTHERS_WRITE: u32 = 0o022;
+
+/// Where the names of options are.
+const LIST: &str = "hpcc-rootfs config show lists the options";
+
+/// Returns the tables of a command, the one that counts first in front. `doctor` checks what `pull` would do.
+fn tables(command: &str) -> Vec<&str> {
+    match command {
+        "doctor" => vec!["doctor", "pull"],
+        command => vec![command],
+    }
+}
 
 /// A file that was read.
 #[derive(Debug)]
@@ -65,24 +76,37 @@ pub(crate) fn places() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Reads the file that is named, or those that are in their places. `none` names none.
-pub(crate) fn find(named: Option<PathBuf>) -> Result<Vec<File>, String> {
+/// Reads the file that is named, or those that are in their places. `none` names none. A file that cannot be used as a
+/// whole is left out, and so is what is wrong in one.
+pub(crate) fn find(named: Option<PathBuf>) -> (Vec<File>, Vec<Problem>) {
+    let (mut files, mut problems) = (Vec::new(), Vec::new());
+    let mut read = |path: PathBuf, file| match File::read(path, file) {
+        Ok((file, mut wrong)) => {
+            files.push(file);
+            problems.append(&mut wrong);
+        }
+        Err(problem) => problems.push(problem),
+    };
     let Some(path) = named else {
-        let mut files = Vec::new();
+        let mut unreadable = Vec::new();
         for path in places() {
             match open(&path) {
-                Ok(file) => files.push(File::read(path, file)?),
+                Ok(file) => read(path, file),
                 Err(error) if is_absent(&path, &error) => {}
-                Err(error) => return Err(unreadable(&path, &error)),
+                Err(error) => unreadable.push(self::unreadable(&path, &error)),
             }
         }
-        return Ok(files);
+        problems.append(&mut unreadable);
+        return (files, problems);
     };
     if path == Path::new("none") {
-        return Ok(Vec::new());
+        return (files, problems);
     }
-    let file = open(&path).map_err(|error| unreadable(&path, &error))?;
-    Ok(vec![File::read(path, file)?])
+    match open(&path) {
+        Ok(file) => read(path, file),
+        Err(error) => problems.push(unreadable(&path, &error)),
+    }
+    (files, problems)
 }
 
 /// Whether a place has no file. A directory that cannot be searched, such as another user's home, is no place of this
@@ -95,11 +119,11 @@ fn is_absent(path: &Path, error: &io::Error) -> bool {
     may_be_absent && std::fs::symlink_metadata(path).is_err()
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> String {
-    let path = output::path(path);
-    format!(
-        "cannot read the configuration {path}: {error}; name another one with --config, or --config none"
-    )
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    let shown = output::path(path);
+    let what = format!("cannot read the configuration {shown}: {error}");
+    let advice = "name another one with --config, or --config none";
+    Problem::of_file(path, what, advice.to_owned())
 }
 
 /// Opens a regular file, and waits for none.
@@ -108,17 +132,20 @@ fn open(path: &Path) -> io::Result<std::fs::File> {
 }
 
 impl File {
-    fn read(path: PathBuf, file: std::fs::File) -> Result<Self, String> {
+    /// Reads a file of a user who may decide what guests run.
+    fn read(path: PathBuf, file: std::fs::File) -> Result<(Self, Vec<Problem>), Problem> {
         let failed = |error: io::Error| unreadable(&path, &error);
         let metadata = file.metadata().map_err(failed)?;
         let user = rustix::process::geteuid().as_raw();
         let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
         if (owner != user && owner != 0) || mode & OTHERS_WRITE != 0 {
-            let path = output::path(&path);
-            return Err(format!(
-                "cannot trust the configuration {path}: user {owner} owns it (mode {mode:o}), and only \
-                 user {user} and root may be able to write to it; run chown {user} and chmod go-w on it"
-            ));
+            let shown = output::path(&path);
+            let what = format!(
+                "cannot trust the configuration {shown}: user {owner} owns it (mode {mode:o}), and only \
+                 user {user} and root may be able to write to it"
+            );
+            let advice = format!("run chown {user} and chmod go-w on it");
+            return Err(Problem::of_file(&path, what, advice));
         }
         let mut text = String::new();
         let read = file.take(LENGTH_MAX + 1).read_to_string(&mut text);
@@ -126,27 +153,42 @@ impl File {
         if u64::try_from(text.len()).unwrap_or(u64::MAX) > LENGTH_MAX {
             return Err(failed(io::Error::other("it has more than 1 MiB")));
         }
-        Self::parse(path, &text)
+        Ok(Self::parse(path, &text))
     }
 
-    pub(super) fn parse(path: PathBuf, text: &str) -> Result<Self, String> {
+    /// Returns the keys, less those of lines that are not TOML.
+    pub(super) fn parse(path: PathBuf, text: &str) -> (Self, Vec<Problem>) {
         let line = |at: usize| {
             let before = text.bytes().take(at).filter(|byte| *byte == b'\n');
             before.count() + 1
         };
-        let table = DeTable::parse(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            format!("{}:{}: {}", output::path(&path), line(at), error.message())
-        })?;
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut problems: Vec<Problem> = Vec::new();
+        for error in &errors {
+            let line = line(error.span().map_or(0, |span| span.start));
+            // What follows from the first error of a line says nothing new.
+            if problems.iter().any(|other| other.place.line == Some(line)) {
+                continue;
+            }
+            let what = format!("{}:{line}: {}", output::path(&path), error.message());
+            let advice = "correct or remove this line";
+            let mut problem = Problem::of_file(&path, what, advice.to_owned());
+            problem.place.line = Some(line);
+            problems.push(problem);
+        }
+        let is_toml = |line| problems.iter().all(|other| other.place.line != Some(line));
         let mut keys = Vec::new();
         let mut add =
             |command: Option<&str>, name: &str, at: usize, value: &Spanned<DeValue<'_>>| {
-                keys.push(Key {
-                    command: command.map(str::to_owned),
-                    name: name.to_owned(),
-                    line: line(at),
-                    value: Value::of(value.get_ref()),
-                });
+                let line = line(at);
+                if is_toml(line) {
+                    keys.push(Key {
+                        command: command.map(str::to_owned),
+                        name: name.to_owned(),
+                        line,
+                        value: Value::of(value.get_ref()),
+                    });
+                }
             };
         for (name, value) in table.get_ref() {
             let (at, name) = (name.span().start, name.get_ref().as_ref());
@@ -162,52 +204,70 @@ impl File {
                 _ => add(None, name, at, value),
             }
         }
-        Ok(Self { path, keys })
+        (Self { path, keys }, problems)
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Refuses keys that are no options, and values that no option takes.
-    pub(crate) fn check(&self, root: &clap::Command) -> Result<(), String> {
-        let everywhere = all_options(root);
-        for key in &self.keys {
-            let known: Vec<String> = match &key.command {
-                None => everywhere.clone(),
-                Some(name) => {
-                    let Some(command) = root.find_subcommand(name) else {
-                        return Err(self.wrong(key, format!("there is no command {name:?}")));
-                    };
-                    let own = own_options(root).into_iter().chain(own_options(command));
-                    own.map(|arg| long(&arg).to_owned()).collect()
-                }
+    /// Removes keys that are no options, and values that no option takes. Returns what was wrong with each.
+    pub(crate) fn check(&mut self, root: &clap::Command) -> Vec<Problem> {
+        let keys = std::mem::take(&mut self.keys);
+        let mut problems = Vec::new();
+        for key in keys {
+            match self.check_key(&key, root) {
+                Ok(()) => self.keys.push(key),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        problems.sort_by_key(|problem| problem.place.line);
+        problems
+    }
+
+    fn check_key(&self, key: &Key, root: &clap::Command) -> Result<(), Problem> {
+        let known: Vec<String> = match &key.command {
+            None => all_options(root),
+            Some(name) => {
+                let Some(command) = root.find_subcommand(name) else {
+                    let mut problem = self.wrong(key, format!("there is no command {name:?}"));
+                    problem.place.key = Some(name.clone());
+                    problem.advice = "correct or remove this table".to_owned();
+                    return Err(problem);
+                };
+                let own = own_options(root).into_iter().chain(own_options(command));
+                own.map(|arg| long(&arg).to_owned()).collect()
+            }
+        };
+        if key.name.is_empty() {
+            return Ok(());
+        }
+        let of = key.command.as_deref().unwrap_or("any command");
+        if NOT_IN_FILES.contains(&key.name.as_str()) {
+            let mut problem = self.wrong(key, format!("{} cannot be set in a file", key.name));
+            problem.advice = "remove this line".to_owned();
+            return Err(problem);
+        }
+        if !known.contains(&key.name) {
+            let what = format!("{:?} is not an option of {of}", key.name);
+            let mut problem = self.wrong(key, what);
+            problem.advice = match known.iter().find(|name| name.replace('-', "_") == key.name) {
+                Some(close) => format!("write {close}"),
+                None => format!("correct or remove this line; {LIST}"),
             };
-            if key.name.is_empty() {
-                continue;
-            }
-            let of = key.command.as_deref().unwrap_or("any command");
-            if NOT_IN_FILES.contains(&key.name.as_str()) {
-                return Err(self.wrong(key, format!("{} cannot be set in a file", key.name)));
-            }
-            if !known.contains(&key.name) {
-                let close = known.iter().find(|name| name.replace('-', "_") == key.name);
-                let close = close.map_or(String::new(), |name| format!("; write {name}"));
-                let what = format!("{:?} is not an option of {of}{close}", key.name);
-                return Err(self.wrong(key, what));
-            }
-            let commands: Vec<&str> = match &key.command {
-                Some(name) => vec![name.as_str()],
-                None => root
-                    .get_subcommands()
-                    .map(clap::Command::get_name)
-                    .collect(),
-            };
-            for command in commands {
-                for arg in options_of(root, &[command]) {
-                    if long(&arg) == key.name {
-                        self.take(key, &arg)?;
-                    }
+            return Err(problem);
+        }
+        let commands: Vec<&str> = match &key.command {
+            Some(name) => vec![name.as_str()],
+            None => root
+                .get_subcommands()
+                .map(clap::Command::get_name)
+                .collect(),
+        };
+        for command in commands {
+            for arg in options_of(root, &[command]) {
+                if long(&arg) == key.name {
+                    self.take(key, &arg)?;
                 }
             }
         }
@@ -215,19 +275,21 @@ impl File {
     }
 
     /// Returns what the file sets an option of a command to.
-    pub(crate) fn setting(&self, names: &[&str], arg: &Arg) -> Result<Option<Setting>, String> {
+    pub(crate) fn setting(&self, names: &[&str], arg: &Arg) -> Result<Option<Setting>, Problem> {
         let keys = self.keys.iter().filter(|key| key.name == long(arg));
         let of = |command: Option<&str>| {
             let mut keys = keys.clone();
             keys.find(|key| key.command.as_deref() == command)
         };
-        let own = names.first().and_then(|name| of(Some(name)));
-        own.or_else(|| of(None))
+        let own = names.iter().take(1).flat_map(|name| tables(name));
+        let mut own = own.filter_map(|table| of(Some(table)));
+        own.next()
+            .or_else(|| of(None))
             .map(|key| self.take(key, arg))
             .transpose()
     }
 
-    fn take(&self, key: &Key, arg: &Arg) -> Result<Setting, String> {
+    fn take(&self, key: &Key, arg: &Arg) -> Result<Setting, Problem> {
         let values = key.value.of_option(arg);
         let values = values.map_err(|expected| {
             let name = &key.name;
@@ -243,8 +305,10 @@ impl File {
         })
     }
 
-    fn wrong(&self, key: &Key, what: String) -> String {
-        format!("{}:{}: {what}", output::path(&self.path), key.line)
+    fn wrong(&self, key: &Key, what: String) -> Problem {
+        let (path, line) = (self.path.clone(), key.line);
+        let origin = Origin::File { path, line };
+        Problem::of(&origin, &key.name, format!("{origin}: {what}"))
     }
 }
 
@@ -303,8 +367,47 @@ mod tests {
     use crate::args::Args;
 
     fn parse(text: &str) -> Result<File, String> {
-        let file = File::parse("f.toml".into(), text)?;
-        file.check(&Args::command()).map(|()| file)
+        let (mut file, mut problems) = File::parse("f.toml".into(), text);
+        problems.append(&mut file.check(&Args::command()));
+        match problems.first() {
+            Some(problem) => Err(problem.line()),
+            None => Ok(file),
+        }
+    }
+
+    #[test]
+    fn lines_beside_a_wrong_one_are_kept() {
+        let text = "level = \nagent = \"a\"\n[pull]\nagnet = 1\nseed = \"x\"\n[pul]\nx = 1\n";
+        let (mut file, mut problems) = File::parse("f.toml".into(), text);
+        problems.append(&mut file.check(&Args::command()));
+        let places = problems.iter().map(|problem| {
+            let place = &problem.place;
+            (place.line, place.key.as_deref())
+        });
+        let places: Vec<_> = places.collect();
+        let expected = [
+            (Some(1), None),
+            (Some(4), Some("agnet")),
+            (Some(7), Some("pul")),
+        ];
+        assert_eq!(places, expected, "{problems:?}");
+        let mut kept: Vec<_> = file.keys.iter().map(|key| key.name.as_str()).collect();
+        kept.sort_unstable();
+        assert_eq!(kept, ["agent", "seed"]);
+    }
+
+    #[test]
+    fn doctor_has_the_table_of_pull_after_its_own() {
+        let file = parse("agent = \"a\"\n[pull]\nagent = \"b\"\nlevel = 1\n[doctor]\nlevel = 2\n");
+        let (file, root) = (file.unwrap(), Args::command());
+        let line = |option: &str| {
+            let args = options_of(&root, &["doctor"]);
+            let arg = args.iter().find(|arg| long(arg) == option).unwrap();
+            let setting = file.setting(&["doctor"], arg).unwrap();
+            setting.map(|setting| setting.origin.to_string())
+        };
+        assert_eq!(line("agent").as_deref(), Some("f.toml:3"));
+        assert_eq!(line("level").as_deref(), Some("f.toml:6"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::progress::Mode;
 /// Returns whether each line on stderr is to be an object of JSON. `words` is the whole command line.
 pub(crate) fn is_json(words: impl Iterator<Item = OsString>) -> bool {
     let given = Given::read(words.skip(1));
-    let layers = Layers::readable(given.value("config").map(PathBuf::from));
+    let layers = Layers::read(given.value("config").map(PathBuf::from));
     given.is_json(&layers)
 }
 

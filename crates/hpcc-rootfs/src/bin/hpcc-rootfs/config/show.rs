@@ -8,7 +8,7 @@ use ociget::printable;
 use serde_json::{Value, json};
 
 use super::file::places;
-use super::{Layers, Origin, Setting, is_given, leaf, long, options_of, relaxed};
+use super::{Layers, Origin, Problem, Setting, is_given, leaf, long, options_of, relaxed};
 use crate::args::{Args, Global, UsageError};
 use crate::table::{self, Column};
 use crate::{output, render, terminal};
@@ -48,7 +48,9 @@ const COLUMNS: [Column; 3] = [
     Column::text("FROM", 0),
 ];
 
-pub(crate) fn run(global: &Global, config: &Config) -> anyhow::Result<()> {
+/// Prints the options, also those beside a problem. With a problem, other commands refuse to run, and so this fails at
+/// its end.
+pub(crate) fn run(global: &Global, config: &Config, layers: &Layers) -> anyhow::Result<()> {
     let Action::Show(show) = &config.action;
     let root = Args::command();
     let commands: Vec<&str> = match &show.command {
@@ -67,11 +69,15 @@ pub(crate) fn run(global: &Global, config: &Config) -> anyhow::Result<()> {
     // The options of all commands may stand on this command line as well.
     let given = relaxed(root.clone()).try_get_matches()?;
     let (_, given) = leaf(&given);
-    let layers = Layers::of(global.config.clone()).map_err(UsageError)?;
+    let mut problems = layers.problems().to_vec();
     let mut options: BTreeMap<String, Vec<(&str, Shown)>> = BTreeMap::new();
     for name in commands {
-        let settings = layers.settings(&root, &[name], given);
-        let settings = settings.map_err(|error| UsageError(error.to_string().trim().to_owned()))?;
+        let (settings, wrong) = layers.settings(&root, &[name], given);
+        for problem in wrong {
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
         for arg in options_of(&root, &[name]) {
             let shown = Shown::of(&arg, settings.get(arg.get_id().as_str()), given);
             options
@@ -104,7 +110,11 @@ pub(crate) fn run(global: &Global, config: &Config) -> anyhow::Result<()> {
         .files()
         .map(|file| output::path(file.path()))
         .collect();
-    let value = json!({ "files": files, "options": values });
+    let value = json!({
+        "files": files,
+        "options": values,
+        "problems": problems.iter().map(Problem::json).collect::<Vec<_>>(),
+    });
     render::print(global, &value, &lines)?;
     if files.is_empty() && !global.quiet {
         let places: Vec<_> = places().iter().map(|path| output::path(path)).collect();
@@ -116,7 +126,13 @@ pub(crate) fn run(global: &Global, config: &Config) -> anyhow::Result<()> {
     for name in layers.unknown_variables() {
         terminal::warn(&format!("the variable {name} sets no option"));
     }
-    Ok(())
+    let [others @ .., last] = problems.as_slice() else {
+        return Ok(());
+    };
+    for problem in others {
+        terminal::warn(&format!("warning: {}", problem.line()));
+    }
+    Err(UsageError(last.line()).into())
 }
 
 fn is_of(value: &Value, option: &str) -> bool {

@@ -31,18 +31,20 @@ fn parsed(
     variables: &[(String, String)],
     file: &str,
 ) -> Result<String, String> {
-    let file = File::parse("f.toml".into(), file)?;
-    file.check(root)?;
+    let (mut file, mut problems) = File::parse("f.toml".into(), file);
+    problems.append(&mut file.check(root));
+    assert_eq!(problems, []);
     let variables = variables.iter().cloned();
     let layers = Layers {
         variables: variables
             .map(|(name, value)| (name, value.into()))
             .collect(),
         files: vec![file],
+        ..Layers::default()
     };
     let words = words.iter().map(OsString::from).collect();
-    let args = parse_words(root.clone(), words, |_| Ok(layers));
-    let args = args.map_err(|error| error.to_string())?;
+    let args = parse_words(root.clone(), words, |_| layers);
+    let (args, _) = args.map_err(|error| error.to_string())?;
     Ok(format!("{args:?}"))
 }
 

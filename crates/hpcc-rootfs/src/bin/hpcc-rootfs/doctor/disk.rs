@@ -1,4 +1,4 @@
-//! The directory of the store, the file system that it is on, and the clock.
+//! The directory of the store and others that a pull uses, their file systems, and the clock.
 
 use std::fs;
 use std::io;
@@ -6,12 +6,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hpcc_rootfs::{Options, Store};
+use hpcc_rootfs::{FsVerity, Options, Store};
 use rustix::fs::{Access, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Finding, Status};
+use super::{Finding, Report, Status};
 use crate::args::Global;
+use crate::config::Layers;
 use crate::quantity::bytes;
 use crate::{output, terminal};
 
@@ -22,41 +23,61 @@ const RELEASED: u64 = 1_735_689_600;
 /// How far in the future a file may lie that another host wrote.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Looks at the directory of the store.
-pub(super) fn findings(global: &Global) -> Vec<Finding> {
+/// Symlinks that one path may lead through, as in the kernel.
+const LINKS_MAX: u32 = 40;
+
+/// Checks the directory of the store and its file system, as a pull with these options uses them.
+pub(super) fn findings(
+    global: &Global,
+    options: &Options,
+    layers: &Layers,
+    report: &Report<'_>,
+) -> anyhow::Result<()> {
     const CHECK: &str = "cache directory";
-    let store = match global.store() {
+    let store = match global.store_with(options.clone()) {
         Ok(store) => store,
         Err(error) => {
-            let advice = "name a directory with --cache-dir";
-            return vec![Finding::new(
-                CHECK,
-                Status::Failed,
-                terminal::one_line(&error),
-                advice,
-            )];
+            // The library does not know the option.
+            let advice = match error.is::<hpcc_rootfs::Error>() {
+                true => "name a directory with --cache-dir",
+                false => "",
+            };
+            let found = terminal::one_line(&error);
+            return report.add(Finding::new(CHECK, Status::Failed, found, advice));
         }
     };
     let directory = store.directory();
     let existing = existing(directory);
-    let shown = output::path(directory);
-    let mut findings = vec![match existing == directory {
-        true => existing_directory(CHECK, &store),
-        false => Finding::good(
-            CHECK,
-            format!("{shown} does not exist yet; the first pull makes it"),
-        ),
-    }];
-    findings.push(owner(&existing));
-    findings.push(space(&existing, Options::default().store.min_free));
-    findings.push(unnamed(&existing));
-    findings
+    report.add(holds(CHECK, &store))?;
+    if let (Some(origin), true) = (layers.origin("cache-dir"), global.has_relative_directory()) {
+        let found = format!(
+            "{origin} names {} by a relative path, which is another directory for each working directory",
+            output::path(directory)
+        );
+        let advice = "write an absolute path";
+        report.add(Finding::new(CHECK, Status::Warning, found, advice))?;
+    }
+    report.add(owner(&existing))?;
+    report.add(space(&existing, options.store.min_free))?;
+    report.add(unnamed(&existing))?;
+    if let Some(finding) = fs_verity(&existing, options) {
+        report.add(finding)?;
+    }
+    for finding in beside(options) {
+        report.add(finding)?;
+    }
+    Ok(())
 }
 
-fn existing_directory(check: &'static str, store: &Store) -> Finding {
+/// Reports what the store holds. The way to a directory that does not exist is checked as well.
+fn holds(check: &'static str, store: &Store) -> Finding {
+    let shown = output::path(store.directory());
     match store.existing_images() {
+        Ok(_) if !store.directory().exists() => {
+            let found = format!("{shown} does not exist yet; the first pull makes it");
+            Finding::good(check, found)
+        }
         Ok(images) => {
-            let shown = output::path(store.directory());
             let noun = if images.len() == 1 {
                 "artifact"
             } else {
@@ -72,11 +93,70 @@ fn existing_directory(check: &'static str, store: &Store) -> Finding {
     }
 }
 
-/// Returns the directory itself, or the last one on the way to it that exists.
+/// Returns the directory itself, or the last one on the way to it that exists. A symlink to nothing leads to the
+/// place where a pull makes the directory.
 fn existing(directory: &Path) -> PathBuf {
-    let mut ancestors = directory.ancestors();
-    let existing = ancestors.find(|path| path.symlink_metadata().is_ok());
-    existing.unwrap_or(Path::new("/")).to_owned()
+    let mut path = directory.to_owned();
+    let mut links = 0;
+    loop {
+        if path.metadata().is_ok() {
+            return path;
+        }
+        let target = path.read_link().ok().filter(|_| links < LINKS_MAX);
+        let parent = path.parent().unwrap_or(Path::new("/")).to_owned();
+        path = match target {
+            Some(target) => {
+                links += 1;
+                parent.join(target)
+            }
+            None if path.symlink_metadata().is_ok() => return path,
+            None => parent,
+        };
+    }
+}
+
+/// Reports whether the file system has fs-verity, if a pull fails without it.
+fn fs_verity(directory: &Path, options: &Options) -> Option<Finding> {
+    const CHECK: &str = "fs-verity";
+    if options.store.fs_verity != FsVerity::On {
+        return None;
+    }
+    Some(match options.store.fs_verity.check(directory) {
+        Ok(()) => Finding::good(CHECK, "can be enabled"),
+        Err(error) => {
+            let advice = "choose a directory on another file system, or --fs-verity auto";
+            Finding::new(CHECK, Status::Failed, error.to_string(), advice)
+        }
+    })
+}
+
+/// Reports further directories that the options name and that cannot be used.
+fn beside(options: &Options) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for seed in options.store.seeds.iter().filter(|seed| !seed.is_dir()) {
+        let found = format!(
+            "{} is not a directory and is passed over",
+            output::path(seed)
+        );
+        let advice = "name stores with --seed";
+        findings.push(Finding::new("seed", Status::Warning, found, advice));
+    }
+    if let Some(spool) = &options.spool.directory {
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        let usable = rustix::fs::access(spool, access);
+        let error = match (spool.is_dir(), usable) {
+            (true, Ok(())) => return findings,
+            (_, Err(error)) => io::Error::from(error),
+            (false, Ok(())) => io::ErrorKind::NotADirectory.into(),
+        };
+        let found = format!(
+            "{} cannot be written to, and an archive may have to be: {error}",
+            output::path(spool)
+        );
+        let advice = "name a directory with --spool-dir";
+        findings.push(Finding::new("spool", Status::Warning, found, advice));
+    }
+    findings
 }
 
 fn owner(directory: &Path) -> Finding {
@@ -143,6 +223,10 @@ fn space(directory: &Path, min_free: u64) -> Finding {
     Finding::new(CHECK, status, found, advice)
 }
 
+/// What builds do without files that have no name.
+const STAGED: &str =
+    "builds work with .staged- files instead, which the next build removes after a crash";
+
 /// Makes a file without a name, and locks it.
 fn unnamed(directory: &Path) -> Finding {
     const CHECK: &str = "O_TMPFILE";
@@ -151,8 +235,7 @@ fn unnamed(directory: &Path) -> Finding {
         Ok(file) => file,
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
             let found = "the file system cannot make files without a name";
-            let advice = "builds work with .staged- files instead, which the next build removes after a crash";
-            return Finding::new(CHECK, Status::Warning, found, advice);
+            return Finding::new(CHECK, Status::Warning, found, STAGED);
         }
         Err(error) => {
             let found = format!(
@@ -165,6 +248,15 @@ fn unnamed(directory: &Path) -> Finding {
         }
     };
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) if !Path::new("/proc/self/fd").exists() => {
+            let found = "without /proc, files without a name cannot get one";
+            Finding::new(
+                CHECK,
+                Status::Warning,
+                found,
+                format!("mount /proc; until then {STAGED}"),
+            )
+        }
         Ok(()) => Finding::good(CHECK, "files without a name can be made and locked"),
         Err(error) => {
             let found = format!("files cannot be locked: {}", io::Error::from(error));
@@ -235,5 +327,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(existing(&directory.path().join("a/b/c")), directory.path());
         assert_eq!(existing(directory.path()), directory.path());
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("a/b", &link).unwrap();
+        assert_eq!(existing(&link), directory.path());
+        let circle = directory.path().join("circle");
+        std::os::unix::fs::symlink("circle", &circle).unwrap();
+        assert_eq!(existing(&circle), circle);
     }
 }

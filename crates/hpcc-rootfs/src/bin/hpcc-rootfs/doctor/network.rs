@@ -1,77 +1,240 @@
-//! Credentials, and whether the registry answers.
+//! Registries, credentials, and what connections need.
 
-use hpcc_rootfs::Options;
-use ociget::{Client, Request, SourceSpec};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::options::Doctor;
-use super::{Finding, Status};
-use crate::terminal;
+use hpcc_rootfs::{Error, Options};
+use ociget::{Client, Event, Progress, Request, SourceSpec};
 
-/// Where Docker Hub's images are, which is what a name without a registry means.
+use super::{Doctor, Finding, Report, Status};
+use crate::args::{Global, Resolved};
+use crate::{output, terminal};
+
+/// A repository of Docker Hub, which a name without a registry belongs to.
 const DEFAULT: (&str, &str) = ("docker.io", "library/hello-world");
+/// Variables that name proxies.
+const PROXIES: [&str; 8] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+];
 
-pub(super) fn findings(command: &Doctor, options: &Options) -> anyhow::Result<Vec<Finding>> {
-    let request = command.request().map_err(hpcc_rootfs::Error::from)?;
-    terminal::block_on(async {
-        let credentials = credentials(options, request.as_ref()).await;
-        Ok(vec![credentials, registry(options, request.as_ref()).await])
-    })
-}
-
-/// Says where the login for the registry comes from, and nothing of the login itself.
-async fn credentials(options: &Options, request: Option<&Request>) -> Finding {
-    const CHECK: &str = "credentials";
-    let (registry, repository) = match request.map(Request::spec) {
-        None => DEFAULT,
-        Some(SourceSpec::Registry(reference)) => (reference.registry(), reference.repository()),
-        Some(_) => return Finding::good(CHECK, "the image comes from a file, which takes none"),
-    };
-    match options
-        .network
-        .credentials
-        .login(registry, repository)
-        .await
-    {
-        Ok(login) => Finding::good(CHECK, format!("for {registry}: {login}")),
-        Err(error) => {
-            let error = terminal::one_line(&hpcc_rootfs::Error::from(error).into());
-            let advice = "mend the file, or name another one with --authfile";
-            Finding::new(
-                CHECK,
-                Status::Failed,
-                format!("for {registry}: {error}"),
-                advice,
-            )
-        }
+/// Has retries, warnings and changes of host said while requests are waited for.
+pub(super) fn listen(report: &Report<'_>, options: &mut Options) {
+    if !report.says() {
+        return;
     }
+    let is_verbose = report.global.verbose;
+    options.network.progress = Progress::new(move |event| match event {
+        Event::Retry {
+            url,
+            attempt,
+            pause,
+            reason,
+        } => {
+            let pause = pause.as_secs_f32();
+            terminal::say(&format!("{url}: {reason}; retry {attempt} in {pause:.1} s"));
+        }
+        Event::NextHost { host, reason } => {
+            terminal::say(&format!("{host}: {reason}; connecting to the next host"));
+        }
+        Event::Warning { text } => terminal::warn(&format!("warning: {text}")),
+        Event::Note { text } if is_verbose => terminal::say(text),
+        _ => {}
+    });
 }
 
-async fn registry(options: &Options, request: Option<&Request>) -> Finding {
-    const CHECK: &str = "registry";
-    let Some(request) = request else {
+pub(super) async fn findings(
+    global: &Global,
+    command: &Doctor,
+    resolved: &Resolved,
+    report: &Report<'_>,
+) -> anyhow::Result<()> {
+    const REGISTRY: &str = "registry";
+    let skipped = |found, advice| Finding::new(REGISTRY, Status::Skipped, found, advice);
+    if resolved.network.is_some() {
+        let advice = "correct the options first";
+        return report.add(skipped("no request is sent with wrong options", advice));
+    }
+    let options = &resolved.options;
+    let digest = command.options.digest.as_ref();
+    let mut requests = Vec::new();
+    for image in &command.images {
+        requests.push(Request::parse(image, digest).map_err(Error::from)?);
+    }
+    let mut is_reached = false;
+    for (image, request) in command.images.iter().zip(&requests) {
+        let finding = image_finding(global, options, image, request, digest, report).await;
+        let is_registry = matches!(request.spec(), SourceSpec::Registry(_));
+        is_reached |= is_registry && finding.status == Status::Good;
+        report.add(finding)?;
+    }
+    if requests.is_empty() {
         let advice = "name an image: hpcc-rootfs doctor IMAGE";
-        return Finding::new(
-            CHECK,
-            Status::Skipped,
-            "no request is sent without an image",
-            advice,
-        );
-    };
-    let asked = async {
-        let source = request.open(&Client::new(options.network.clone())?)?;
-        // The cheapest answer that takes a connection, a login and the image's existence.
-        match source.identity().await? {
-            Some(digest) => Ok(digest),
-            None => Ok(source.root(request.pin()).await?.digest.get().clone()),
-        }
-    };
-    let asked: Result<_, ociget::Error> = asked.await;
-    match asked {
-        Ok(digest) => Finding::good(CHECK, format!("{} is {digest}", request.spec())),
-        Err(error) => {
-            // The message says what to do.
-            let error = terminal::one_line(&hpcc_rootfs::Error::from(error).into());
-            Finding::new(CHECK, Status::Failed, error, "")
+        report.add(skipped("no request is sent without an image", advice))?;
+    }
+    if options.store.offline {
+        return Ok(());
+    }
+    let mut repositories = Vec::new();
+    for request in &requests {
+        if let SourceSpec::Registry(reference) = request.spec() {
+            repositories.push((reference.registry(), reference.repository()));
         }
     }
+    if requests.is_empty() {
+        repositories.push(DEFAULT);
+    }
+    repositories.dedup();
+    // A registry that answers does not need what is broken.
+    let status = match is_reached {
+        true => Status::Warning,
+        false => Status::Failed,
+    };
+    for (registry, repository) in &repositories {
+        report.add(credentials(options, registry, repository, status).await)?;
+    }
+    if !repositories.is_empty() {
+        report.add(connections(command, options, status))?;
+        report_mirrors(options, report)?;
+    }
+    Ok(())
+}
+
+/// Finds out which image a pull would build.
+async fn image_finding(
+    global: &Global,
+    options: &Options,
+    image: &str,
+    request: &Request,
+    digest: Option<&ociget::Digest>,
+    report: &Report<'_>,
+) -> Finding {
+    let check = match request.spec() {
+        SourceSpec::Registry(_) => "registry",
+        _ => "image",
+    };
+    if let SourceSpec::OciArchive { file, .. }
+    | SourceSpec::DockerArchive { file, .. }
+    | SourceSpec::Tar { file, .. } = request.spec()
+        && file.as_os_str() == "-"
+    {
+        let found = "an archive on standard input is left to the pull";
+        return Finding::new(check, Status::Skipped, found, "");
+    }
+    if let SourceSpec::Registry(reference) = request.spec()
+        && !options.store.offline
+        && report.says()
+    {
+        let registry = reference.registry();
+        let patience = patience(options);
+        terminal::say(&format!("connecting to {registry}; {patience}"));
+    }
+    let store = match global.store_with(options.clone()) {
+        Ok(store) => store,
+        // It is a finding of its own; any directory will do for a question.
+        Err(_) => match hpcc_rootfs::Store::open(std::env::temp_dir(), options.clone()) {
+            Ok(store) => store,
+            Err(error) => return failed(check, Status::Failed, "", error, ""),
+        },
+    };
+    match store.resolve(image, digest).await {
+        Ok(digest) => {
+            let how = match options.store.offline {
+                true => ", which the store holds (--offline)",
+                false => "",
+            };
+            Finding::good(check, format!("{} is {digest}{how}", request.spec()))
+        }
+        // The message says what to do.
+        Err(error) => failed(check, Status::Failed, "", error, ""),
+    }
+}
+
+/// Returns how long a request is tried again.
+fn patience(options: &Options) -> String {
+    let (retries, time) = (options.network.retries, options.network.retry_for);
+    match (retries, time) {
+        (0, _) => "a failure is not retried".to_owned(),
+        (retries, Duration::MAX) => format!("a failure is retried up to {retries} times"),
+        (u32::MAX, time) => format!("a failure is retried for up to {} s", time.as_secs()),
+        (retries, time) => format!(
+            "a failure is retried up to {retries} times and for up to {} s",
+            time.as_secs()
+        ),
+    }
+}
+
+/// Says where the login for a registry comes from, and nothing of the login itself.
+async fn credentials(
+    options: &Options,
+    registry: &str,
+    repository: &str,
+    status: Status,
+) -> Finding {
+    const CHECK: &str = "credentials";
+    let credentials = Arc::clone(&options.network.credentials);
+    match credentials.login(registry, repository).await {
+        Ok(login) => {
+            let faults: Vec<_> = login.faults().collect();
+            let found = format!("for {registry}: {login}");
+            match faults.is_empty() {
+                true => Finding::good(CHECK, found),
+                false => {
+                    let found = format!("{found}; {}", faults.join("; "));
+                    let advice = "correct it, or name another file with --authfile";
+                    Finding::new(CHECK, Status::Warning, found, advice)
+                }
+            }
+        }
+        Err(error) => {
+            let advice = "correct the file, or name another one with --authfile";
+            let what = format!("for {registry}: ");
+            failed(CHECK, status, &what, error.into(), advice)
+        }
+    }
+}
+
+/// Checks the proxies, the certificate authorities and the client certificate.
+fn connections(command: &Doctor, options: &Options, status: Status) -> Finding {
+    const CHECK: &str = "connections";
+    let client = Client::new(options.network.clone());
+    if let Err(error) = client.and_then(|client| client.check()) {
+        let advice = "correct what the message names";
+        return failed(CHECK, status, "", error.into(), advice);
+    }
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let variables: Vec<_> = PROXIES.iter().copied().filter(is_set).collect();
+    let proxies = match (command.options.network.names_proxy(), variables.is_empty()) {
+        (true, _) => "proxies are those of --proxy".to_owned(),
+        (false, true) => "no proxy".to_owned(),
+        (false, false) => format!("proxies are those of {}", variables.join(", ")),
+    };
+    Finding::good(CHECK, format!("certificates can be read; {proxies}"))
+}
+
+fn report_mirrors(options: &Options, report: &Report<'_>) -> anyhow::Result<()> {
+    let Some(directory) = &options.network.hosts_dir else {
+        return Ok(());
+    };
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let found = format!(
+        "{} is not a directory, so no mirror is used",
+        output::path(directory)
+    );
+    let advice = "name a directory with --hosts-dir";
+    report.add(Finding::new("mirrors", Status::Warning, found, advice))
+}
+
+fn failed(check: &'static str, status: Status, what: &str, error: Error, advice: &str) -> Finding {
+    let transient = error.is_transient() && status == Status::Failed;
+    let found = format!("{what}{}", terminal::one_line(&error.into()));
+    Finding::new(check, status, found, advice).passing(transient)
 }
