@@ -11,7 +11,8 @@ use test_support::image::{Image, Layer, Store};
 use test_support::oracle::json_schema;
 use test_support::registry::{Action, Fault, Registry};
 
-use crate::cli::{Place, program};
+use crate::cli::{self, Place, program};
+use crate::reference::commands;
 
 const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/schemas");
 
@@ -61,15 +62,8 @@ impl Documents {
     fn validate(self) {
         let files = self.files.into_inner();
         let names: Vec<_> = files.keys().copied().collect();
-        let mut all: Vec<_> = fs::read_dir(SCHEMAS)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        all.sort();
-        let known: Vec<_> = all
-            .iter()
-            .map(|name| name.strip_suffix(".schema.json").unwrap())
-            .collect();
+        let known = schema_names();
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
         assert_eq!(
             names, known,
             "a schema without a document, or the other way round"
@@ -90,6 +84,77 @@ fn rows(reference: &str, header: &str) -> BTreeSet<String> {
         .map_while(|line| line.strip_prefix("| `")?.split('`').next())
         .map(str::to_owned)
         .collect()
+}
+
+fn schema_names() -> BTreeSet<String> {
+    let files = fs::read_dir(SCHEMAS).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .map(|name| name.strip_suffix(".schema.json").unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn each_command_with_json_has_a_schema() {
+    let place = Place::new();
+    let schemas = schema_names();
+    // These print scripts and write pages; `help` is not a command of this program.
+    let without = ["completions", "help", "man"];
+    let commands = commands(&place);
+    let names = commands
+        .iter()
+        .filter(|name| !without.contains(&name.as_str()));
+    for name in names {
+        let name = match name.as_str() {
+            "config" => "config-show",
+            name => name,
+        };
+        assert!(schemas.contains(name), "{name} has no schema");
+    }
+    let page = Path::new(SCHEMAS).parent().unwrap().join("cli.md");
+    let page = fs::read_to_string(page).unwrap();
+    for name in &schemas {
+        let link = format!("(schemas/{name}.schema.json)");
+        assert!(page.contains(&link), "{name} is not in the reference");
+    }
+}
+
+/// Adds the objects of a schema that take further members, and the members that nothing describes.
+fn gaps(value: &Value, defs: &Value, path: &str, found: &mut Vec<String>) {
+    if let Some(members) = value["properties"].as_object() {
+        if value["additionalProperties"] != false {
+            found.push(format!("{path} is open"));
+        }
+        for (name, member) in members {
+            let target = member["$ref"]
+                .as_str()
+                .map_or("", |target| &target["#/$defs/".len()..]);
+            if !member["description"].is_string() && !defs[target]["description"].is_string() {
+                found.push(format!("{path}/{name} has no description"));
+            }
+        }
+    }
+    let below: Vec<(String, &Value)> = match value {
+        Value::Object(members) => members.iter().map(|(k, v)| (k.clone(), v)).collect(),
+        Value::Array(items) => items.iter().map(|v| ("*".to_owned(), v)).collect(),
+        _ => Vec::new(),
+    };
+    for (name, value) in below {
+        gaps(value, defs, &format!("{path}/{name}"), found);
+    }
+}
+
+#[test]
+fn schemas_describe_each_member_and_allow_no_other() {
+    for name in schema_names() {
+        let text = fs::read_to_string(format!("{SCHEMAS}/{name}.schema.json")).unwrap();
+        let schema: Value = serde_json::from_str(&text).unwrap();
+        let mut found = Vec::new();
+        gaps(&schema, &schema["$defs"], &name, &mut found);
+        // The fields of a log record are those of the library that writes it.
+        found.retain(|gap| gap != "log is open");
+        assert_eq!(found, [""; 0]);
+    }
 }
 
 #[test]
@@ -152,8 +217,65 @@ fn every_json_document_is_as_its_schema_says() {
     documents.run("inspect", &["inspect", &image.digest]);
     documents.run("inspect", &["inspect", &image.digest, "--tree"]);
     documents.run("verify", &["verify"]);
+    let rebuild = [
+        "--rebuild",
+        "--agent",
+        "agent",
+        "--inject",
+        "agent:/.hpcc/tools/x:755",
+    ];
+    documents.run("verify", &[&["verify"][..], &rebuild].concat());
+    documents.run("verify", &["verify", "--rebuild", "--agent", "missing"]);
     documents.run("inspect", &["inspect", &image.digest, "--requires"]);
     documents.run("boot-args", &["boot-args", &image.digest]);
+    fs::write(place.path("kernel.config"), "CONFIG_SQUASHFS=y\n").unwrap();
+    let compared = ["--requires", "--kernel-config", "kernel.config"];
+    documents.run(
+        "inspect",
+        &[&["inspect", &image.digest][..], &compared].concat(),
+    );
+    for more in [
+        &["--firecracker"][..],
+        &["--firecracker", "--initrd", "i", "--vsock", "3:v.sock"],
+        &["--qemu"],
+    ] {
+        let machine = ["vm-config", &image.digest, "--kernel", "k"];
+        documents.run("vm-config", &[&machine, more].concat());
+    }
+    documents.run("link", &["link", &image.digest, "linked", "--detach"]);
+    documents.run("attest", &["attest", &image.digest]);
+    documents.run(
+        "build",
+        &[
+            "build",
+            &reference,
+            "-o",
+            "sealed.sqsh",
+            "--verity",
+            "--mount-point",
+            "/made",
+        ],
+    );
+    documents.run("attest", &["attest", "./sealed.sqsh"]);
+    documents.run("inspect", &["inspect", "./sealed.sqsh"]);
+    documents.run("boot-args", &["boot-args", "./sealed.sqsh", "--table"]);
+    documents.run("doctor", &["doctor", &reference, "--agent", "agent"]);
+    documents.run("config-show", &["config", "show", "--trust-store"]);
+    fs::write(
+        place.path("wrong.toml"),
+        "level =\n[pull]\nagnet = 1\n[gc]\nmax-age = \"1d\"\n",
+    )
+    .unwrap();
+    let config = ["--config", "wrong.toml"];
+    documents.run("doctor", &[&["doctor"][..], &config].concat());
+    documents.run("config-show", &[&["config", "show"][..], &config].concat());
+    let variable = cli::outcome(
+        place
+            .command(program())
+            .args(["doctor", "--json"])
+            .env("HPCC_OFFLINE", "maybe"),
+    );
+    documents.add("doctor", &variable.stdout);
 
     let mut bytes = fs::read(path).unwrap();
     bytes[3000] ^= 1;
