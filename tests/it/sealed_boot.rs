@@ -287,7 +287,12 @@ fn required_kernel_options_are_those_of_this_artifact() {
 
 #[test]
 fn agent_that_is_a_script_needs_a_kernel_that_runs_scripts() {
-    let place = place();
+    let place = Place::new();
+    let mut store = Store::new();
+    let image = Image::new().layer(Layer::new().dir("etc"));
+    let image = image.add_to(&mut store);
+    store.tag("v1", &image);
+    store.write_layout(&place.path("layout")).unwrap();
     let mut program = vec![0; 4096];
     program[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     program[16..20].copy_from_slice(&[2, 0, 62, 0]);
@@ -297,7 +302,7 @@ fn agent_that_is_a_script_needs_a_kernel_that_runs_scripts() {
         fs::write(place.agent(), agent).unwrap();
         let build = [
             "build",
-            "oci:layout",
+            "oci:layout:v1",
             "--agent",
             "agent",
             "-o",
