@@ -10,6 +10,7 @@ const FOREIGN: &[&str] = &[
     "--append-config",
     "--against",
     "--bin",
+    "--close",
     "--cov",
     "--features",
     "--for",
@@ -21,6 +22,7 @@ const FOREIGN: &[&str] = &[
     "--shared",
     "--sparse",
     "--test",
+    "--timeout",
 ];
 
 /// Options of every command, as its help lists them; those of all under the empty name.

@@ -13,6 +13,10 @@ use crate::cli::{Outcome, Place, outcome, program};
 /// What the program says when it has accepted a command line.
 const ACCEPTED: &str = "cannot read the configuration";
 
+/// Commands that do their work without a configuration, which may be to write where the page says, or to use the network.
+/// They print their help instead.
+const GO_ON: [&str; 3] = ["completions", "doctor", "man"];
+
 /// Variables of the systemd units and of the tests, which the program itself does not read.
 const OF_OTHERS: [&str; 2] = ["HPCC_GC_OPTIONS", "HPCC_KILLS"];
 
@@ -81,8 +85,11 @@ fn short(help: &str, option: &str) -> Option<String> {
 /// Runs a command line that does not get beyond its parser.
 fn parse(place: &Place, words: &[String]) -> Outcome {
     let mut command: Command = place.command(program());
+    let name = words.iter().find(|word| !word.starts_with('-'));
+    let goes_on = name.is_some_and(|name| GO_ON.contains(&name.as_str()));
     command
         .args(words)
+        .args(goes_on.then_some("--help"))
         .env("HPCC_CONFIG", place.path("no such file"));
     outcome(&mut command)
 }

@@ -70,7 +70,11 @@ fn package() -> Result<Vec<PathBuf>> {
 fn build(directory: &Path, name: &str, siblings: &[&str], target: &Path) -> Result<()> {
     let unpacked = directory.join(versioned(name));
     let lock = unpacked.join("Cargo.lock");
-    fs::write(&lock, without_sources(&fs::read_to_string(&lock)?))?;
+    let locked = without_sources(&fs::read_to_string(&lock)?);
+    fs::write(&lock, &locked)?;
+    // A patch that nothing uses would change the lock file.
+    let needed = |sibling: &&&str| locked.contains(&format!("\nname = \"{sibling}\"\n"));
+    let siblings: Vec<_> = siblings.iter().filter(needed).collect();
     for (command, more) in [("build", [].as_slice()), ("check", &["--all-targets"])] {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
@@ -79,7 +83,7 @@ fn build(directory: &Path, name: &str, siblings: &[&str], target: &Path) -> Resu
             .args(more)
             .arg("--target-dir")
             .arg(target);
-        for sibling in siblings {
+        for sibling in &siblings {
             let path = directory.join(versioned(sibling));
             let patch = format!("patch.crates-io.{sibling}.path = {:?}", path);
             cargo.args(["--config", &patch]);

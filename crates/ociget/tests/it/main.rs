@@ -19,6 +19,8 @@ mod raw;
 mod referrers;
 mod slow;
 mod spelling;
+// A package has no dependency on itself that enables the feature.
+#[cfg(feature = "stream")]
 mod streams;
 mod support;
 mod tag_lists;
