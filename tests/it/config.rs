@@ -267,7 +267,7 @@ fn usage_error_is_in_the_language_of_the_settings() {
         ("json = true\nlog-format = \"text\"\n", false),
         // What is wrong with the file itself is said in its language, too.
         ("json = true\nagnet = \"x\"\n", true),
-        ("json = true\n\"\n", false),
+        ("json = true\n\"\n", true),
     ] {
         let file = configure(&place, text);
         assert_eq!(says_json(&[], &[]), expected, "{text}");
@@ -313,7 +313,7 @@ fn configuration_that_exists_and_cannot_be_read_is_an_error() {
     open("", 0o755);
     open(".config", 0o755);
     open(".config/hpcc-rootfs", 0o755);
-    wrong(&as_nobody(&["config", "show"]), &says);
+    wrong(&as_nobody(&["list"]), &says);
     // A directory that cannot be searched has no file for this user.
     open(".config/hpcc-rootfs", 0o700);
     let shown = as_nobody(&["config", "show"]);

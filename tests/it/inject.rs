@@ -132,7 +132,7 @@ fn nothing_is_injected_elsewhere_or_from_nowhere() {
         ("file:/.hpcc/agent", 2, "taken by what is always there"),
         ("file:/.hpcc/x/../image.json", 2, "taken by"),
         ("file:/.hpcc/x:4755", 2, "more than permissions"),
-        ("file:/.hpcc/x:rwx", 2, "a mode is octal"),
+        ("file:/.hpcc/x:rwx", 2, "expected an octal mode"),
         ("file:x", 2, "an absolute path"),
         ("missing:/.hpcc/x", 1, "cannot inject missing"),
         (".:/.hpcc/x", 1, "not a regular file"),

@@ -116,7 +116,7 @@ pub(crate) fn run(global: &Global, config: &Config, layers: &Layers) -> anyhow::
         "problems": problems.iter().map(Problem::json).collect::<Vec<_>>(),
     });
     render::print(global, &value, &lines)?;
-    if files.is_empty() && !global.quiet {
+    if files.is_empty() && problems.is_empty() && !global.quiet {
         let places: Vec<_> = places().iter().map(|path| output::path(path)).collect();
         terminal::say(&format!(
             "no configuration file is read; places: {}",
@@ -130,7 +130,7 @@ pub(crate) fn run(global: &Global, config: &Config, layers: &Layers) -> anyhow::
         return Ok(());
     };
     for problem in others {
-        terminal::warn(&format!("warning: {}", problem.line()));
+        terminal::warn(&problem.line());
     }
     Err(UsageError(last.line()).into())
 }
