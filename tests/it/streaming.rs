@@ -107,11 +107,11 @@ fn a_big_image_streams_into_one_file() {
         "a child process: {:?}",
         trace.executed
     );
-    // The lock, the artifact, what its build leaves for later ones, and the note, which gets its reference once the artifact
+    // The locks of build and leases, the artifact, what its build leaves for later ones, and the note, which gets its reference once the artifact
     // is there; nothing that holds a layer.
     assert_eq!(
         trace.opened.len(),
-        5,
+        6,
         "files opened for writing: {:?}",
         trace.opened
     );
