@@ -62,6 +62,8 @@ impl Images {
         options.agents = Agents::default().with("amd64", self.path("agent"));
         options.threads = NonZeroUsize::MIN;
         options.store.min_free = 0;
+        // All descriptors that builds may take are this one's.
+        options.store.builds = NonZeroUsize::MIN;
         change(&mut options);
         Store::open(self.path(name), options).unwrap()
     }

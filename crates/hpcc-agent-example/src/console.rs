@@ -149,11 +149,14 @@ fn drain(terminal: &OwnedFd) {
         return;
     };
     let (done, wait) = channel();
-    thread::spawn(move || {
+    // A command may have left no room for a thread. The machine has to end all the same.
+    let drains = thread::Builder::new().spawn(move || {
         let _ = tcdrain(&terminal);
         let _ = done.send(());
     });
-    let _ = wait.recv_timeout(LAST_LINE);
+    if drains.is_ok() {
+        let _ = wait.recv_timeout(LAST_LINE);
+    }
 }
 
 #[cfg(test)]

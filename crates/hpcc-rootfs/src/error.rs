@@ -200,10 +200,10 @@ pub enum Error {
         /// The artifacts, sorted by digest.
         candidates: Vec<Candidate>,
     },
-    /// The artifact that a reference was last pulled to is not in the store. An older one is, which the reference no longer
-    /// names. [`Store::find`](crate::Store::find) returns it.
+    /// The artifact that a reference was last pulled to is not in the store any more. If an older one is, the reference does not
+    /// name it. [`Store::find`](crate::Store::find) returns it.
     #[error(
-        "{} was last pulled to {digest}, which is not in the store; pull it again, or name an older artifact by its digest",
+        "{} was last pulled to {digest}, which is not in the store; pull it again, or name an older artifact, if there is one, by its digest",
         printable::redacted(.name)
     )]
     Gone {
@@ -417,7 +417,7 @@ fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
 }
 
 /// Whether some cause is that a process, or the system, has no descriptor or no memory left.
-fn lacks_resources(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(crate) fn lacks_resources(error: &(dyn std::error::Error + 'static)) -> bool {
     let codes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -79,13 +79,14 @@ impl Copies {
         originals: Vec<Original>,
         fragments: Arc<Fragments>,
         outcome: Outcome,
+        cost: Cost,
     ) -> io::Result<Self> {
         let mut copies = Self {
             originals,
             fragments,
             chunks: Chunks::default(),
             unpacked: VecDeque::new(),
-            cost: Cost::default(),
+            cost,
             codec: Codec::none(),
             block_size: BLOCK_MAX,
             outcome,
@@ -280,7 +281,7 @@ mod tests {
         };
         let outcome = Outcome::new(1);
         let fragments = Arc::new(Fragments::of(vec![vec![fragment]]));
-        let mut copies = Copies::new(vec![original], fragments, outcome.clone())?;
+        let mut copies = Copies::new(vec![original], fragments, outcome.clone(), Cost::default())?;
         let at = |at| Position { artifact: 0, at }.pack();
         let tail = Position::of_tail(0, 0, 10).pack();
         let found = vec![
@@ -336,7 +337,8 @@ mod tests {
             digests: digests.into(),
         };
         let fragments = Arc::new(Fragments::of(Vec::new()));
-        let mut copies = Copies::new(vec![original], fragments, Outcome::new(1)).unwrap();
+        let mut copies =
+            Copies::new(vec![original], fragments, Outcome::new(1), Cost::default()).unwrap();
         for (artifact, at, len) in [
             (0, LENGTH as u64, 1),
             (0, LENGTH as u64 - 1, 2),

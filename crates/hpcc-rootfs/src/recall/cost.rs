@@ -11,17 +11,24 @@ const ALLOWANCE: u64 = 64 << 20;
 pub(super) struct Cost {
     spent: u64,
     delivered: u64,
+    /// There is no other way to the bytes.
+    is_unbounded: bool,
 }
 
 impl Cost {
+    /// Returns a cost that is always worth it.
+    pub(super) fn unbounded() -> Self {
+        Self {
+            is_unbounded: true,
+            ..Self::default()
+        }
+    }
+
     /// Adds bytes that were hashed or decompressed. Returns whether that is still worth it.
     pub(super) fn spend(&mut self, bytes: usize) -> bool {
         self.spent = self.spent.saturating_add(bytes as u64);
-        self.spent
-            <= self
-                .delivered
-                .saturating_mul(FACTOR)
-                .saturating_add(ALLOWANCE)
+        let bound = self.delivered.saturating_mul(FACTOR);
+        self.is_unbounded || self.spent <= bound.saturating_add(ALLOWANCE)
     }
 
     /// Adds bytes that went into the image.
@@ -47,5 +54,6 @@ mod tests {
         cost.deliver(1);
         assert!(cost.spend(3));
         assert!(!cost.spend(1));
+        assert!(Cost::unbounded().spend(1 << 30));
     }
 }

@@ -10,6 +10,7 @@ use ociget::{Digest, Image};
 
 use super::chunks::{Held, Original};
 use super::copies::{Copies, Outcome};
+use super::cost::Cost;
 use super::fragments::Fragments;
 use super::layer::ARTIFACTS_MAX;
 use super::reader::{Part, Recall};
@@ -66,6 +67,8 @@ pub(crate) struct Plan {
     /// For each layer: which of the found, and which of its layers.
     choices: Vec<Vec<Choice>>,
     outcome: Outcome,
+    /// No registry is asked, so layers cannot be read instead.
+    is_only_way: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +78,14 @@ struct Choice {
 }
 
 impl Plan {
+    /// Says whether copying is the only way to the layers; then it may cost more than reading them.
+    pub(crate) fn only_way(self, is_only_way: bool) -> Self {
+        Self {
+            is_only_way,
+            ..self
+        }
+    }
+
     /// Matches an image with what was found. For each layer, an artifact of the same image comes first, then one that has
     /// all files of the layer, then those that know most of the layers.
     pub(crate) fn new(image: &Image, limits: &Limits, found: Vec<Found>) -> Self {
@@ -144,6 +155,7 @@ impl Plan {
             found: kept,
             fragments: Arc::new(fragments),
             outcome: Outcome::new(count),
+            is_only_way: false,
         }
     }
 
@@ -175,7 +187,11 @@ impl Plan {
     pub(crate) fn copies(&self) -> io::Result<Copies> {
         let originals = self.found.iter().map(|found| found.original.clone());
         let fragments = Arc::clone(&self.fragments);
-        Copies::new(originals.collect(), fragments, self.outcome.clone())
+        let cost = match self.is_only_way {
+            true => Cost::unbounded(),
+            false => Cost::default(),
+        };
+        Copies::new(originals.collect(), fragments, self.outcome.clone(), cost)
     }
 
     /// Returns the digests of the images that bytes were copied from.

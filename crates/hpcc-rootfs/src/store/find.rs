@@ -106,7 +106,7 @@ impl Store {
     /// # Errors
     /// Returns [`Error::Name`] if `name` is a mistyped digest or has less than 6 digits of one,
     /// [`Error::Ambiguous`] if several artifacts have the name, [`Error::Gone`] if the one that a reference was last
-    /// pulled to is not in the store and an older one is, and what
+    /// pulled to is not in the store any more and its note is, and what
     /// [`existing_images`](Self::existing_images) returns.
     pub fn find(&self, name: &str) -> Result<Option<Digest>, Error> {
         let form = form(name)?;

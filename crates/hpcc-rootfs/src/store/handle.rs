@@ -221,8 +221,12 @@ impl Store {
             .map_err(|error| Error::store("remove the artifact", &path, error))?;
         // What stays of these is swept.
         let _ = entry::remove(&directory.join(name::recall(digest)));
-        let needed = tags::needed(directory, trust, entry::gone);
-        if needed.is_ok_and(|needed| !needed.contains(digest)) {
+        // Without a reference nothing has to stay, and no other note has to be read for that.
+        let is_needless = || {
+            let needed = tags::needed(directory, trust, entry::gone);
+            needed.is_ok_and(|needed| !needed.contains(digest))
+        };
+        if tags::references(directory, digest, trust).is_empty() || is_needless() {
             let _ = entry::remove(&directory.join(name::note(digest)));
         }
         Ok(removed)

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::entry::has_name;
 use super::trust::{Fault, Trust};
 use super::{lease_file, name};
+use crate::error::lacks_resources;
 use crate::regular_file;
 
 /// The pause between two tries.
@@ -92,7 +93,7 @@ impl Lease {
                 Ok(None) => return Err(Errno::WOULDBLOCK.into()),
                 // Nothing can be removed from there either.
                 Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
-                Err(error) => return Err(about_the_file(directory, digest, &error).into()),
+                Err(error) => return Err(about_the_file(directory, digest, error).into()),
             }
             // What was collected or replaced meanwhile is not what was opened.
             if has_name(&lease.file, &lease.path)? {
@@ -123,8 +124,12 @@ impl Lease {
 }
 
 /// Names the lease file, as the artifact is what the caller asked for.
-fn about_the_file(directory: &Path, digest: &Digest, error: &io::Error) -> io::Error {
+fn about_the_file(directory: &Path, digest: &Digest, error: io::Error) -> io::Error {
     let path = directory.join(name::lease(digest));
+    // Its number says that it may pass, which a message of ours would hide.
+    if lacks_resources(&error) {
+        return error;
+    }
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

@@ -56,7 +56,11 @@ pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> 
         }
         match rustix::fs::flock(&file, operation) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(Tried::Busy { mode: stat.st_mode }),
+            // Whoever has the lock may have corrected the mode since.
+            Err(Errno::WOULDBLOCK) => {
+                let mode = rustix::fs::fstat(&file)?.st_mode;
+                return Ok(Tried::Busy { mode });
+            }
             Err(error) => return Err(error.into()),
         }
         if Mode::from_raw_mode(stat.st_mode) != mode {

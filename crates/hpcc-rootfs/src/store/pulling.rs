@@ -287,11 +287,14 @@ impl Store {
         };
         drop(turn);
         measure::build(&summary);
+        // Another pull may have added its reference while this one was built.
+        let references = Note::read(self.directory(), &identity, self.trust()).references;
+        let note = Note {
+            references: references.or(note.references),
+            ..note
+        };
         note.write(self.directory(), &identity);
-        // A VM can lock it by its name. A lease makes it if it is missing.
-        if let Err(error) = lease_file::make(self.directory(), &identity, self.trust()) {
-            tracing::debug!(%error, "there is no lease file yet");
-        }
+        self.make_lease_file(&identity);
         let path = self.path_for(&identity);
         // Until now it is the time at which the build began, and much may have been used since.
         use_now(&path);
@@ -320,6 +323,13 @@ impl Store {
             .instrument(tracing::debug_span!("lock", digest = %identity))
             .await
             .map_err(|error| Error::store("lock", &directory.join(name::lock(identity)), error))
+    }
+
+    /// Makes the file that VMs lock by its name. A lease makes it as well if it is missing.
+    fn make_lease_file(&self, identity: &Digest) {
+        if let Err(error) = lease_file::make(self.directory(), identity, self.trust()) {
+            tracing::debug!(%error, "there is no lease file yet");
+        }
     }
 
     /// Enables fs-verity on an existing artifact if that is wanted.
@@ -362,7 +372,7 @@ impl Store {
             }
             Err(error) => return outdated(&error.to_string()),
         };
-        let mut note = Note::read(self.directory(), identity, self.trust());
+        let note = Note::read(self.directory(), identity, self.trust());
         let digests = supplies.digests(&note.supplies)?;
         let key = Key::new(
             identity.clone(),
@@ -378,8 +388,11 @@ impl Store {
         }
         self.protect(&path)?;
         use_now(&path);
+        self.make_lease_file(identity);
         let memory = supplies.memory(&note.supplies);
         if memory != note.supplies {
+            // Hashing took its time, and another pull may have added its reference.
+            let mut note = Note::read(self.directory(), identity, self.trust());
             note.supplies = memory;
             note.write(self.directory(), identity);
         }

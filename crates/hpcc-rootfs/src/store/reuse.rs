@@ -21,9 +21,11 @@ use crate::recall::{Documents, Found, Plan, Recall};
 use crate::regular_file;
 use crate::staging::Stop;
 
-/// Artifacts that are opened for one build, with three files each: as many as leave a process with the usual 1024
-/// descriptors half of them.
+/// Most artifacts that are opened for one build.
 const ARTIFACTS: usize = 160;
+
+/// Descriptors that one of them takes.
+const FILES: usize = 3;
 
 /// Artifacts among them that are opened although none of them is known to have all files of a layer.
 const ALTERNATIVES: usize = 32;
@@ -59,7 +61,8 @@ impl Store {
         if found.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Plan::new(image, &self.options().limits, found)))
+        let plan = Plan::new(image, &self.options().limits, found);
+        Ok(Some(plan.only_way(self.options().store.offline)))
     }
 
     /// Returns the directories to take layers from: that of the store, and the seeds.
@@ -111,7 +114,8 @@ impl Store {
                 break;
             }
         }
-        while found.len() < ARTIFACTS {
+        let artifacts = self.artifacts_for_a_build();
+        while found.len() < artifacts {
             stop.check()?;
             let gains = candidates.iter().map(|candidate| candidate.gain(&covered));
             let gains = gains.enumerate().filter(|(_, gain)| *gain > 0);
@@ -124,7 +128,7 @@ impl Store {
             }
         }
         let mut places = vec![0; image.layers.len()];
-        let most = ARTIFACTS.min(found.len() + ALTERNATIVES);
+        let most = artifacts.min(found.len() + ALTERNATIVES);
         for candidate in candidates {
             stop.check()?;
             let known = candidate.layers.iter().map(Option::is_some);
@@ -141,6 +145,17 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Returns how many artifacts one build may open, so that all builds together leave the process half of its
+    /// descriptors.
+    fn artifacts_for_a_build(&self) -> usize {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        let files = limit.map_or(usize::MAX, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        });
+        let share = files / 2 / FILES / self.options().concurrent_builds().max(1);
+        share.clamp(ALTERNATIVES, ARTIFACTS)
     }
 
     /// Returns the artifacts that know layers of an image. None of them is open: there may be more than files that a

@@ -43,7 +43,7 @@ pub(super) fn listen(report: &Report<'_>, options: &mut Options) {
         Event::NextHost { host, reason } => {
             terminal::say(&format!("{host}: {reason}; connecting to the next host"));
         }
-        Event::Warning { text } => terminal::warn(&text),
+        Event::Warning { text } => terminal::warn(text),
         Event::Note { text } if is_verbose => terminal::say(text),
         _ => {}
     });
