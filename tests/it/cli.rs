@@ -120,6 +120,13 @@ impl Place {
         command
     }
 
+    /// The program, which listens to signals also where the tests ignore them, as below `nohup`.
+    pub(crate) fn listening(&self) -> Command {
+        let mut command = self.command("env");
+        command.arg("--default-signal=HUP,INT,TERM").arg(program());
+        command
+    }
+
     /// Runs the program with these arguments.
     pub(crate) fn run<I>(&self, arguments: I) -> Outcome
     where

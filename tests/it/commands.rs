@@ -304,7 +304,7 @@ fn an_interrupted_pull_leaves_nothing() {
         registry.inject(Fault::on(&blob, stall));
         let place = Place::new();
         let child = place
-            .command(crate::cli::program())
+            .listening()
             .args(["pull", &reference, "--agent", "agent"])
             .args(["--metrics-file", "metrics.prom"])
             .stdout(std::process::Stdio::piped())
@@ -453,7 +453,7 @@ fn signal_ends_build_while_names_are_settled() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let place = Place::new();
         let mut child = place
-            .command(crate::cli::program())
+            .listening()
             .args(["--verbose", "build", &reference, "-o", "image.sqsh"])
             .stderr(std::process::Stdio::piped())
             .spawn()

@@ -414,7 +414,7 @@ fn findings_appear_before_a_silent_registry_and_signals_end_it() {
     let place = Place::new();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut child = place
-            .command(program())
+            .listening()
             .args(["doctor", &reference, "--agent", "agent"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
