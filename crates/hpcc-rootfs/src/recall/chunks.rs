@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 
 use super::cost::Cost;
 use super::damaged::damaged;
@@ -35,18 +36,20 @@ pub(super) struct Original {
 }
 
 impl Original {
-    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-        while !buffer.is_empty() {
-            let read = match rustix::io::pread(self.file.as_fd(), &mut *buffer, offset) {
+    /// Reads into memory that is not zeroed first, which would take a fifth of the time that hashing it takes.
+    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(self.file.as_fd(), spare_capacity(&mut bytes), at) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => read,
-                Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
-            };
-            buffer = buffer.get_mut(read..).unwrap_or_default();
-            offset += read as u64;
+            }
         }
-        Ok(())
+        // The capacity may be more than what was asked for.
+        bytes.truncate(len);
+        Ok(bytes)
     }
 }
 
@@ -148,10 +151,8 @@ fn read(original: &Original, at: u64, len: usize, cost: &mut Cost) -> Result<Byt
     if !cost.spend(len) {
         return Err(Problem::Costly);
     }
-    let mut bytes = vec![0; len];
-    let read = original.read_exact_at(&mut bytes, at);
-    read.map_err(Problem::Unreadable)?;
-    Ok(bytes.into())
+    let bytes = original.read_at(at, len);
+    Ok(bytes.map_err(Problem::Unreadable)?.into())
 }
 
 fn check(piece: &[u8]) -> Check {

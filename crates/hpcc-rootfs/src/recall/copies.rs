@@ -24,8 +24,30 @@ const FRAGMENTS_KEPT: usize = 8;
 /// The largest block that squashfs allows.
 const BLOCK_MAX: usize = 1 << 20;
 
-/// Slices of a chunk that are copied, so that the writer's queue does not keep a chunk for each of them.
+/// Bytes that are copied out of their chunks at the beginning of a run, so that the writer's queue does not keep a chunk
+/// for each of many small parts.
 const COPIED: usize = 256 << 10;
+
+/// Bytes that were read one after the other.
+#[derive(Debug, Default)]
+struct Run {
+    artifact: usize,
+    end: u64,
+    len: usize,
+}
+
+impl Run {
+    /// Adds the next bytes. Returns the length of the run with them.
+    fn extend(&mut self, artifact: usize, at: u64, len: usize) -> usize {
+        let continues = (self.artifact, self.end) == (artifact, at);
+        *self = Self {
+            artifact,
+            end: at.saturating_add(len as u64),
+            len: len.saturating_add(if continues { self.len } else { 0 }),
+        };
+        self.len
+    }
+}
 
 /// What came of copying.
 #[derive(Clone, Debug)]
@@ -68,6 +90,7 @@ pub(crate) struct Copies {
     fragments: Arc<Fragments>,
     chunks: Chunks,
     unpacked: VecDeque<(usize, usize, Bytes)>,
+    run: Run,
     cost: Cost,
     codec: Codec,
     block_size: usize,
@@ -86,6 +109,7 @@ impl Copies {
             fragments,
             chunks: Chunks::default(),
             unpacked: VecDeque::new(),
+            run: Run::default(),
             cost,
             codec: Codec::none(),
             block_size: BLOCK_MAX,
@@ -134,8 +158,9 @@ impl Copies {
         let mut index = usize::try_from(at / chunk).map_err(io::Error::other)?;
         let offset = usize::try_from(at % chunk).map_err(io::Error::other)?;
         let first = self.part(artifact, index, offset, len)?;
+        let run = self.run.extend(artifact, at, len);
         if first.len() == len {
-            return Ok(match len < COPIED {
+            return Ok(match run < COPIED {
                 true => Bytes::copy_from_slice(&first),
                 false => first,
             });
@@ -290,6 +315,17 @@ mod tests {
             copies.tail(tail, 20)?,
         ];
         Ok((found, outcome))
+    }
+
+    #[test]
+    fn run_is_what_follows_without_a_gap() {
+        let mut run = Run::default();
+        assert_eq!(run.extend(0, 100, 10), 10);
+        assert_eq!(run.extend(0, 110, 5), 15);
+        assert_eq!(run.extend(1, 115, 5), 5);
+        assert_eq!(run.extend(1, 121, 7), 7);
+        assert_eq!(run.extend(1, 120, 7), 7);
+        assert_eq!(run.extend(1, 127, 1), 8);
     }
 
     #[test]

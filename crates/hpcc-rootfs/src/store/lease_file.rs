@@ -13,7 +13,7 @@ use ociget::Digest;
 use rustix::fs::FlockOperation;
 
 use super::entry::remove;
-use super::lock_file::{Tried, busy, others_can_open, try_lock};
+use super::lock_file::{Tried, busy, is_made, others_can_open, try_lock};
 use super::name;
 use super::trust::Trust;
 use crate::regular_file;
@@ -21,8 +21,12 @@ use crate::regular_file;
 /// Permission bits with which users other than the owner can reach the files in a directory.
 const OTHERS_ENTER: u32 = 0o011;
 
-/// Makes the file if it does not exist, so that another program can lock it.
+/// Makes the file if it does not exist, so that another program can lock it. One that is as it should be is looked at and
+/// not opened: a pull of what is there does this every time.
 pub(super) fn make(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<()> {
+    if is_made(&directory.join(name::lease(digest)), trust) {
+        return Ok(());
+    }
     share(directory, digest, trust).map(drop)
 }
 
@@ -153,6 +157,22 @@ mod tests {
         drop(unleased);
         assert!(remove_unless_held(directory, &digest, owner()).unwrap());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn lease_file_is_made_again_only_where_it_is_not_as_it_should_be() {
+        let directory = tempfile::tempdir().unwrap();
+        let (directory, digest) = (directory.path(), Digest::of(b"image"));
+        let path = directory.join(name::lease(&digest));
+        let mode = || path.symlink_metadata().unwrap().permissions().mode() & 0o777;
+        make(directory, &digest, owner()).unwrap();
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        make(directory, &digest, owner()).unwrap();
+        assert_eq!(mode(), 0o600, "the mode was corrected");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("victim", &path).unwrap();
+        assert!(make(directory, &digest, owner()).is_err());
     }
 
     #[test]

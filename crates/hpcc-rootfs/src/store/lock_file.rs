@@ -74,6 +74,15 @@ pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> 
     }
 }
 
+/// Looks whether a lock file exists and is one that `try_lock` would leave as it is. Opens nothing.
+pub(super) fn is_made(path: &Path, trust: Trust) -> bool {
+    rustix::fs::lstat(path).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            && Mode::from_raw_mode(stat.st_mode) == mode(trust)
+            && !trust.is_foreign(&stat)
+    })
+}
+
 /// Looks whether a file could be locked; returns its mode if it could not. Makes and removes no file.
 pub(super) fn busy(
     path: &Path,
