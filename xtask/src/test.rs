@@ -1,5 +1,6 @@
 //! All that has to hold before a change is merged.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ pub struct TestOptions {
 type Step = fn(TestOptions) -> Result<Tally>;
 
 /// In an order that fails early and cheaply, but nothing is left out when something fails.
-const STEPS: [(&str, Step); 14] = [
+const STEPS: [(&str, Step); 9] = [
     ("packages", |_| {
         packages::install().map(|()| Tally::default())
     }),
@@ -59,26 +60,28 @@ const STEPS: [(&str, Step); 14] = [
         // Not nextest, which gives each test a process of its own: without it, tests share one, and must bear that.
         counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]))
     }),
-    ("documentation", |_| {
-        check(
-            workspace::cargo()
-                .args(["doc", "--workspace", "--no-deps"])
-                .env("RUSTDOCFLAGS", "-Dwarnings"),
-        )
-    }),
-    ("public interfaces", |_| api::check()),
-    ("book", |_| book::build()),
-    ("Debian package", |_| dist::check()),
-    ("torture", |options| torture::run(options.torture_time)),
 ];
 
-/// The last steps run at the same time: an emulated guest has one processor, and building the fuzz targets keeps the others
-/// busy. Their lines mingle; each names its image or its target.
-const TOGETHER: [(&str, Step); 2] = [
-    ("images in a virtual machine", |_| images::verify_all()),
-    ("fuzzing", |options| {
-        fuzz::run(&FuzzOptions::all(options.fuzz_time))
-    }),
+/// Sequences of steps that run at the same time after the others: an emulated guest has one processor, and building keeps the
+/// others busy. Their lines mingle; each names its step, its image or its target.
+const TOGETHER: [&[(&str, Step)]; 2] = [
+    &[("images in a virtual machine", |_| images::verify_all())],
+    &[
+        ("documentation", |_| {
+            check(
+                workspace::cargo()
+                    .args(["doc", "--workspace", "--no-deps"])
+                    .env("RUSTDOCFLAGS", "-Dwarnings"),
+            )
+        }),
+        ("public interfaces", |_| api::check()),
+        ("book", |_| book::build()),
+        ("Debian package", |_| dist::check()),
+        ("torture", |options| torture::run(options.torture_time)),
+        ("fuzzing", |options| {
+            fuzz::run(&FuzzOptions::all(options.fuzz_time))
+        }),
+    ],
 ];
 
 /// Runs every step, and ends with what the failed ones wrote last and with a line of its own that counts the tests of all of
@@ -104,16 +107,17 @@ pub fn test(options: TestOptions) -> Result<()> {
         count(name, take(name, || step(options)));
     }
     thread::scope(|scope| {
-        let running = TOGETHER.map(|(name, step)| {
-            let step = scope.spawn(move || take(name, || step(options)));
-            (name, step)
+        let running = TOGETHER.map(|steps| {
+            scope.spawn(move || {
+                let steps = steps.iter();
+                let taken = steps.map(|(name, step)| (*name, take(name, || step(options))));
+                taken.collect::<Vec<_>>()
+            })
         });
-        for (name, step) in running {
-            let tally = step.join();
-            count(
-                name,
-                tally.unwrap_or_else(|_| Tally::failed(&format!("{name}: a panic, see above"))),
-            );
+        for thread in running {
+            for (name, tally) in thread.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+                count(name, tally);
+            }
         }
     });
     let name = "work tree";
@@ -134,7 +138,10 @@ pub fn test(options: TestOptions) -> Result<()> {
 fn take(name: &str, step: impl FnOnce() -> Result<Tally>) -> Tally {
     println!("\n=== {name} ===");
     let start = Instant::now();
-    let tally = step().unwrap_or_else(|error| {
+    // A step that panics is one that failed: the others go on.
+    let ended =
+        catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| bail!("a panic, see above"));
+    let tally = ended.unwrap_or_else(|error| {
         println!("{name}: error: {error:#}");
         Tally::failed(&format!("{name}: error: {error:#}"))
     });
