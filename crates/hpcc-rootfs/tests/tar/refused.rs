@@ -22,7 +22,49 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
     };
     let bad_record =
         |body: &[u8]| vec![raw(b'x', b"p").size(body.len()).with(body), file(b"f", b"")];
+    let global = || raw(b'g', b"g").size(8).with(b"8 a=bcd\n");
+    let between = "a global header stands between";
+    let xattrs = |first, second| vec![pax(&[first, second]), file(b"f", b"")];
+    let differ = "SCHILY and LIBARCHIVE";
     vec![
+        (
+            "a global header behind a PAX header",
+            vec![a(), global(), file(b"f", b"")],
+            between,
+        ),
+        (
+            "a global header behind a long name",
+            vec![l(), global(), file(b"f", b"")],
+            between,
+        ),
+        (
+            "an attribute with another value for libarchive",
+            xattrs(
+                ("SCHILY.xattr.user.a", b"1"),
+                ("LIBARCHIVE.xattr.user.a", b"Mg"),
+            ),
+            differ,
+        ),
+        (
+            "an attribute with another value for star",
+            xattrs(
+                ("LIBARCHIVE.xattr.user.a", b"Mg"),
+                ("SCHILY.xattr.user.a", b"1"),
+            ),
+            differ,
+        ),
+        (
+            "a sparse file with two sizes",
+            vec![
+                pax(&[
+                    ("GNU.sparse.size", &b"100"[..]),
+                    ("GNU.sparse.realsize", b"200"),
+                    ("GNU.sparse.map", b"0,5"),
+                ]),
+                file(b"f", b"abcde"),
+            ],
+            "two different sizes",
+        ),
         ("a name that goes up", vec![file(b"a/../b", b"")], "'..'"),
         (
             "a target that goes up",
@@ -121,6 +163,12 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
         ),
         ("a record without a key", bad_record(b"5 =b\n"), "no key"),
         ("an odd map", map(b"0"), "odd number"),
+        (
+            "a map with an empty number",
+            map(b"0,2,,50,3"),
+            "offset in the sparse map",
+        ),
+        ("a map that ends with a comma", map(b"0,5,"), "odd number"),
         ("a map out of order", map(b"50,2,0,3"), "overlap"),
         ("a map beyond the end", map(b"96,5"), "behind the end"),
         ("a map of less than is stored", map(b"0,4"), "disagree"),

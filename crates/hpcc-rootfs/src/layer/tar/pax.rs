@@ -65,8 +65,16 @@ impl Extended {
             rest = after;
             extended.take(key, value, &mut attributes, limits)?;
         }
-        let Attributes { kept, dropped, .. } = attributes;
-        extended.xattrs = kept;
+        let Attributes {
+            schily,
+            libarchive,
+            dropped,
+            ..
+        } = attributes;
+        extended.xattrs = schily;
+        for (name, value) in libarchive.iter() {
+            extended.xattrs.insert(name, value);
+        }
         for name in &dropped {
             let count = match is_overlay(name) {
                 true => &mut extended.overlay_xattrs,
@@ -103,11 +111,11 @@ impl Extended {
                 if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.take(key, value, limits)?;
                 } else if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    attributes.take(name, value)?;
+                    attributes.take(Spelling::Schily, name, value)?;
                 } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                     let name = url_decode(name)?;
                     let value = base64_decode(value)?;
-                    attributes.take(&name, &value)?;
+                    attributes.take(Spelling::Libarchive, &name, &value)?;
                 } else if key.starts_with(b"SCHILY.acl.") {
                     self.acls = self.acls.saturating_add(1);
                 } else if key == b"SCHILY.realsize" {
@@ -119,11 +127,21 @@ impl Extended {
     }
 }
 
+/// Whose records an attribute is in.
+#[derive(Clone, Copy)]
+enum Spelling {
+    Schily,
+    Libarchive,
+}
+
 /// The extended attributes of one header. Those that the image will not have are never kept beyond
 /// it.
 struct Attributes<'a> {
-    kept: Xattrs,
-    /// Names of the others.
+    schily: Xattrs,
+    libarchive: Xattrs,
+    /// How many are in both.
+    twice: usize,
+    /// Names of attributes that the image will not have.
     dropped: BTreeSet<Box<[u8]>>,
     bytes: u64,
     limits: &'a Limits,
@@ -132,14 +150,16 @@ struct Attributes<'a> {
 impl<'a> Attributes<'a> {
     fn new(limits: &'a Limits) -> Self {
         Self {
-            kept: Xattrs::default(),
+            schily: Xattrs::default(),
+            libarchive: Xattrs::default(),
+            twice: 0,
             dropped: BTreeSet::new(),
             bytes: 0,
             limits,
         }
     }
 
-    fn take(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
+    fn take(&mut self, spelling: Spelling, name: &[u8], value: &[u8]) -> Result<(), Fault> {
         if name.is_empty() {
             return Err(Malformed::Xattr("it has no name").into());
         }
@@ -147,22 +167,48 @@ impl<'a> Attributes<'a> {
             return Err(Malformed::Xattr("its name holds a NUL byte").into());
         }
         let keep = Xattrs::can_store(name) && !is_overlay(name);
-        // The same one in both spellings counts once.
-        let again = match keep {
-            true => self.kept.get(name) == Some(value),
-            false => self.dropped.contains(name),
+        if !keep {
+            return match self.dropped.contains(name) {
+                true => Ok(()),
+                false => {
+                    self.dropped.insert(name.into());
+                    self.count(name, value)
+                }
+            };
+        }
+        let (kept, other) = match spelling {
+            Spelling::Schily => (&mut self.schily, &self.libarchive),
+            Spelling::Libarchive => (&mut self.libarchive, &self.schily),
         };
-        if again {
+        if kept.get(name) == Some(value) {
             return Ok(());
         }
+        match other.get(name) {
+            // The same one in both spellings counts once.
+            Some(same) if same == value => {
+                kept.insert(name, value);
+                self.twice += 1;
+                Ok(())
+            }
+            // GNU tar and Go know the first spelling alone, and bsdtar keeps what comes last.
+            Some(_) => {
+                let differ = "its SCHILY and LIBARCHIVE records have different values";
+                Err(Malformed::Xattr(differ).into())
+            }
+            None => {
+                kept.insert(name, value);
+                self.count(name, value)
+            }
+        }
+    }
+
+    /// Charges for another attribute, or for another value of one.
+    fn count(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
         self.bytes += (name.len() + value.len()) as u64;
         let max = self.limits.xattr_bytes as u64;
         Limit::check(Measure::XattrBytes, self.bytes, max)?;
-        match keep {
-            true => self.kept.insert(name, value),
-            false => drop(self.dropped.insert(name.into())),
-        }
-        let count = (self.kept.len() + self.dropped.len()) as u64;
+        let all = self.schily.len() + self.libarchive.len() + self.dropped.len();
+        let count = all.saturating_sub(self.twice) as u64;
         Limit::check(Measure::Xattrs, count, self.limits.xattrs as u64)?;
         Ok(())
     }

@@ -107,6 +107,11 @@ impl<'a> TarReader<'a> {
                 }
                 // Nobody who applies container layers lets one entry change all that follow.
                 b'g' => {
+                    // Go forgets what came before a global header, and others keep it for the file.
+                    if !pending.is_empty() {
+                        let between = "a global header stands between a header and its file";
+                        return Err(self.fail(Malformed::Pax(between)));
+                    }
                     self.read_long(&header)?;
                     let parsed = Extended::parse(&self.scratch, self.budget.limits());
                     parsed.map_err(|fault| self.fail(fault))?;

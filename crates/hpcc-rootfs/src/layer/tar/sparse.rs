@@ -49,7 +49,13 @@ impl PaxSparse {
         let number = |what| decimal(value, what);
         match key {
             b"name" => self.name = Some(value.into()),
-            b"size" | b"realsize" => self.size = Some(number("size of the sparse file")?),
+            // Go prefers the first of these keys, and others the one that comes last.
+            b"size" | b"realsize" => {
+                let size = number("size of the sparse file")?;
+                if self.size.replace(size).is_some_and(|other| other != size) {
+                    return Err(Malformed::Sparse("two different sizes").into());
+                }
+            }
             b"major" => self.major = Some(number("version of the sparse format")?),
             b"minor" => self.minor = Some(number("version of the sparse format")?),
             b"offset" => {
@@ -73,7 +79,7 @@ impl PaxSparse {
                     return Err(Malformed::Sparse("the map is empty").into());
                 }
                 let mut numbers = value.split(|byte| *byte == b',');
-                while let Some(offset) = numbers.next().filter(|text| !text.is_empty()) {
+                while let Some(offset) = numbers.next() {
                     let length = numbers
                         .next()
                         .ok_or(Malformed::Sparse("the map has an odd number of numbers"))?;

@@ -84,6 +84,31 @@ fn xattrs_that_cannot_be_decoded_are_errors() {
     }
 }
 
+/// libarchive/libarchive: `--xattrs` of bsdtar writes both spellings.
+#[test]
+fn xattr_in_both_spellings_keeps_one_value_and_counts_once() {
+    let schily = |value: &'static [u8]| ("SCHILY.xattr.user.a", value);
+    let libarchive = ("LIBARCHIVE.xattr.user.a", &b"MQ"[..]);
+    let value = |records: &[(&str, &[u8])]| {
+        let seen = one(&[pax(records), file(b"f", b"")]);
+        assert_eq!(seen.entry.metadata.xattrs.iter().count(), 1);
+        let value = seen.entry.metadata.xattrs.get(b"user.a").unwrap();
+        value.to_vec()
+    };
+    assert_eq!(value(&[schily(b"1"), libarchive]), b"1");
+    assert_eq!(value(&[libarchive, schily(b"1")]), b"1");
+    // The last record of one spelling counts, as in GNU tar, bsdtar and Go.
+    assert_eq!(value(&[schily(b"2"), schily(b"1"), libarchive]), b"1");
+    let changed = [
+        pax(&[schily(b"1"), libarchive, schily(b"2")]),
+        pax(&[libarchive, schily(b"1"), ("LIBARCHIVE.xattr.user.a", b"Mg")]),
+    ];
+    for records in changed {
+        let problem = refused(&[records, file(b"f", b"")]);
+        assert!(matches!(problem, Malformed::Xattr(_)), "{problem}");
+    }
+}
+
 /// The alphabet of RFC 4648 in its order, and its examples with and without padding.
 #[test]
 fn xattrs_of_libarchive_take_all_of_base64() {
