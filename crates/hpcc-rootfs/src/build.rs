@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::progress::Event;
 use crate::pull::{self, Destination};
 use crate::regular_file;
-use crate::staging::Staging;
+use crate::staging::{FsVerity, Staging};
 use crate::summary::Summary;
 
 /// An artifact that was written.
@@ -74,6 +74,8 @@ async fn in_span(
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     };
     check_output(&path).map_err(failed)?;
+    let fs_verity = options.store.fs_verity;
+    check_fs_verity(fs_verity, directory).await?;
     let supplies = pull::supplies(options).await?;
     let source = pull::source(&request, directory, options)?;
     options.progress.tell(&Event::Resolving {
@@ -86,7 +88,7 @@ async fn in_span(
     let destination = Destination {
         directory: directory.to_owned(),
         name: Some(name.to_owned()),
-        staging: Staging::outside(options.store.min_free),
+        staging: Staging::outside(options.store.min_free).with_fs_verity(fs_verity),
         recall: None,
     };
     let (record, summary) =
@@ -97,6 +99,17 @@ async fn in_span(
         record,
         summary,
     })
+}
+
+/// Refuses a build that could not enable fs-verity, before any work is done for it.
+async fn check_fs_verity(fs_verity: FsVerity, directory: &Path) -> Result<(), Error> {
+    let directory = directory.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let checked = fs_verity.check(&directory);
+        checked.map_err(|error| Error::store("enable fs-verity in", &directory, error))
+    })
+    .await
+    .map_err(Error::worker)?
 }
 
 /// Refuses an output that can't be replaced (a directory) or must not be (`/dev/null`, a FIFO that

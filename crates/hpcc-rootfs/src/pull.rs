@@ -40,6 +40,35 @@ pub(crate) struct Destination {
     pub(crate) recall: Option<(OsString, Documents)>,
 }
 
+/// Why a pull failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) error: Error,
+    /// Whether the disk was full when the artifact was published, while a file for later builds took space on it.
+    pub(crate) is_crowded: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            is_crowded: false,
+        }
+    }
+}
+
+impl From<ociget::Error> for Failed {
+    fn from(error: ociget::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        failed.error
+    }
+}
+
 /// What is done with an image, apart from where it comes from.
 #[derive(Debug)]
 struct Recipe {
@@ -110,7 +139,7 @@ pub(crate) async fn pull(
     options: &Options,
     destination: Destination,
     plan: Option<Arc<Plan>>,
-) -> Result<(Record, Summary), Error> {
+) -> Result<(Record, Summary), Failed> {
     let started = Instant::now();
     let recipe = Recipe::new(&image, supplies, options);
     let Destination {
@@ -125,7 +154,9 @@ pub(crate) async fn pull(
     let (recall_name, documents) = recall.unzip();
     let written_down = documents.and_then(|documents| {
         // Without it later builds take longer, which is no reason not to build.
-        let staging = Staging::new(options.store.min_free, None).with_stop(stop.clone());
+        let staging = Staging::new(options.store.min_free, None)
+            .with_files(Arc::clone(&staging.files))
+            .with_stop(stop.clone());
         match StagedFile::create(&directory, staging) {
             Ok(staged) => Some((Spare::new(staged), documents)),
             Err(error) => {
@@ -172,7 +203,7 @@ pub(crate) async fn pull(
             if let Some(layer) = error.layer_without_sense() {
                 served.check_copy(layer).await?;
             }
-            return Err(error.of_sink(&directory));
+            return Err(error.of_sink(&directory).into());
         }
     };
 
@@ -202,13 +233,21 @@ pub(crate) async fn pull(
         progress.tell(&Event::Syncing { image });
         let durable = || progress.tell(&Event::Publishing { image });
         let published = assembled.artifact.publish(&name, &proofs, durable);
-        let record = published.map_err(|error| Error::store("publish to", &directory, error))?;
+        let record = published.map_err(|error| {
+            let error = Error::store("publish to", &directory, error);
+            // What was not written when it was synced cannot be written again by another sync.
+            let is_full = matches!(error, Error::NoSpace { .. });
+            Failed {
+                is_crowded: is_full && assembled.recall.is_some(),
+                error,
+            }
+        })?;
         if let (Some(recall), Some(name)) = (assembled.recall, recall_name)
             && let Err(error) = recall.publish_carelessly(&name)
         {
             tracing::debug!(%error, "nothing is left for later builds");
         }
-        Ok::<_, Error>((record, publishing.elapsed()))
+        Ok::<_, Failed>((record, publishing.elapsed()))
     });
     let (record, publishing) = record.await.map_err(Error::worker)??;
     summary.timings = timings(&meters, &summary.image, publishing, started.elapsed());

@@ -27,7 +27,8 @@ pub struct StoreOptions {
     /// [`Event::SeedRefused`](crate::Event::SeedRefused).
     pub seeds: Vec<PathBuf>,
     /// Whether the file system is to refuse changed blocks of an artifact; [`FsVerity::Off`] by default. An existing
-    /// artifact gets it when it is pulled the next time.
+    /// artifact gets it when it is pulled the next time. [`build`](crate::build) gives it to its file as well. With
+    /// [`FsVerity::On`], a file system that has none is an error before any request is sent.
     pub fs_verity: FsVerity,
     /// Number of builds that run concurrently in this process on one [`Store`](crate::Store) and its clones, 1 and
     /// more; by default the CPUs this process may use. Further ones wait, first in, first out, and report

@@ -2,12 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use composefs_ioctls::fsverity::{EnableVerityError, fs_ioc_enable_verity};
-use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// fs-verity's number for SHA-256.
 const SHA256: u8 = 1;
@@ -28,28 +26,6 @@ pub enum FsVerity {
 }
 
 impl FsVerity {
-    /// Tries whether files in a directory can get it, with a file that has no name. Where such a file cannot be made,
-    /// only a pull can tell. Nothing is tried unless it is [`On`](Self::On).
-    ///
-    /// # Errors
-    /// Returns the error with which a pull would fail.
-    pub fn check(self, directory: &Path) -> io::Result<()> {
-        if self != Self::On {
-            return Ok(());
-        }
-        let mode = Mode::RUSR | Mode::WUSR;
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let Ok(file) = rustix::fs::open(directory, flags, mode) else {
-            return Ok(());
-        };
-        rustix::io::write(&file, &[0])?;
-        let open_file = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let reader = rustix::fs::open(open_file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        // The kernel enables it on files without writers.
-        drop(file);
-        enable(&File::from(reader))
-    }
-
     /// Enables it on a finished file that nobody has open for writing, or finds it enabled.
     ///
     /// # Errors
@@ -87,21 +63,37 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Enables fs-verity by the system call. It is fine if it was enabled before.
+///
+/// # Errors
+/// Returns an error of the kind [`Unsupported`](io::ErrorKind::Unsupported) if no file of this file system can get it.
 pub(crate) fn enable(file: &File) -> io::Result<()> {
-    without_writers(|| {
-        let unsupported = |message| io::Error::new(io::ErrorKind::Unsupported, message);
-        match fs_ioc_enable_verity(file, SHA256, BLOCK_SIZE) {
-            Ok(()) | Err(EnableVerityError::AlreadyEnabled) => Ok(()),
-            Err(EnableVerityError::FilesystemNotSupported) => Err(unsupported(
-                "the file system or the kernel has no fs-verity; it needs CONFIG_FS_VERITY, and ext4 or f2fs with the feature verity, or btrfs",
-            )),
-            Err(EnableVerityError::FileOpenedForWrite) => {
-                Err(io::ErrorKind::ExecutableFileBusy.into())
-            }
-            Err(EnableVerityError::Io(error)) => Err(error),
-            Err(error) => Err(io::Error::other(error)),
-        }
+    without_writers(|| match fs_ioc_enable_verity(file, SHA256, BLOCK_SIZE) {
+        Ok(()) | Err(EnableVerityError::AlreadyEnabled) => Ok(()),
+        Err(EnableVerityError::FilesystemNotSupported) => Err(refusal(Errno::NOTTY.into())),
+        Err(EnableVerityError::FileOpenedForWrite) => Err(io::ErrorKind::ExecutableFileBusy.into()),
+        Err(EnableVerityError::Io(error)) => Err(refusal(error)),
+        Err(error) => Err(io::Error::other(error)),
     })
+}
+
+/// Names what is missing, if an error of the system call says that no file can get it. Other errors stay as they are.
+fn refusal(error: io::Error) -> io::Error {
+    let missing = match Errno::from_io_error(&error) {
+        Some(Errno::NOTTY | Errno::OPNOTSUPP) => {
+            "the file system or the kernel has no fs-verity; it needs CONFIG_FS_VERITY, and ext4 or f2fs with the feature verity, or btrfs"
+        }
+        Some(Errno::INVAL) => {
+            "the file system has no fs-verity with SHA-256 and blocks of 4096 bytes; before Linux 6.3, blocks have the size of a page"
+        }
+        Some(Errno::NOPKG) => {
+            "the kernel has no SHA-256 for fs-verity; it needs CONFIG_CRYPTO_SHA256"
+        }
+        Some(Errno::PERM) => {
+            "the kernel asks for a signature of files with fs-verity; it needs fs.verity.require_signatures=0"
+        }
+        _ => return error,
+    };
+    io::Error::new(io::ErrorKind::Unsupported, missing)
 }
 
 /// Repeats `enable` as long as the file has a writer. A child of this process has the descriptors of its parent until it
@@ -144,5 +136,24 @@ mod tests {
         });
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::Unsupported);
         assert_eq!(tries, 1);
+    }
+
+    #[test]
+    fn refusal_of_every_file_is_told_from_other_errors() {
+        for errno in [
+            Errno::NOTTY,
+            Errno::OPNOTSUPP,
+            Errno::INVAL,
+            Errno::NOPKG,
+            Errno::PERM,
+        ] {
+            let refused = refusal(errno.into());
+            assert_eq!(refused.kind(), io::ErrorKind::Unsupported, "{errno:?}");
+            assert!(refused.to_string().contains("it needs") || errno == Errno::INVAL);
+        }
+        for errno in [Errno::NOSPC, Errno::IO, Errno::INTR, Errno::ROFS] {
+            let passed = refusal(errno.into());
+            assert_eq!(Errno::from_io_error(&passed), Some(errno));
+        }
     }
 }

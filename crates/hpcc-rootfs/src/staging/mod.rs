@@ -12,12 +12,14 @@ mod name;
 mod nowhere;
 #[cfg(test)]
 mod power_cuts;
+mod probe;
 #[cfg(test)]
 mod protection;
 mod spare;
 mod staged_file;
 mod stop;
 
+pub(crate) use files::{Files, Kernel};
 pub use fs_verity::FsVerity;
 pub(crate) use fs_verity::enable as enable_fs_verity;
 pub(crate) use name::is_staged;

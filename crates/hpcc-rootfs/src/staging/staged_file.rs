@@ -91,6 +91,11 @@ impl Staging {
         }
     }
 
+    /// The same by other system calls.
+    pub(crate) fn with_files(self, files: Arc<dyn Files>) -> Self {
+        Self { files, ..self }
+    }
+
     /// The same with fs-verity.
     pub(crate) fn with_fs_verity(self, fs_verity: FsVerity) -> Self {
         Self { fs_verity, ..self }
@@ -302,7 +307,7 @@ impl StagedFile {
     }
 
     /// Enables fs-verity if that is wanted. It needs a file without writers, so this one is read-only from here on.
-    fn protect(&mut self) -> io::Result<()> {
+    pub(super) fn protect(&mut self) -> io::Result<()> {
         let fs_verity = self.staging.fs_verity;
         if fs_verity == FsVerity::Off {
             return Ok(());

@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::guest::{Memory, Supplies};
 use crate::measure;
 use crate::options::Options;
-use crate::staging::{StagedFile, Staging, Stop};
+use crate::staging::{Files, FsVerity, Kernel, StagedFile, Staging, Stop};
 
 /// A directory of images that are ready to boot.
 ///
@@ -66,6 +66,8 @@ pub(super) struct Inner {
     pub(super) turns: Turns,
     /// Seeds that were reported as passed over.
     pub(super) refused_seeds: Mutex<BTreeSet<PathBuf>>,
+    /// The system calls with which artifacts are published.
+    pub(super) files: Arc<dyn Files>,
 }
 
 impl Store {
@@ -76,7 +78,15 @@ impl Store {
     /// [`Error::Store`] if there is something else than a directory, or the current directory, to
     /// which a relative path relates, is gone.
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
-        let (given, mut options) = (directory.as_ref(), options);
+        Self::open_with(directory.as_ref(), options, Arc::new(Kernel))
+    }
+
+    /// As [`open`](Self::open), with these system calls for publishing.
+    pub(super) fn open_with(
+        given: &Path,
+        mut options: Options,
+        files: Arc<dyn Files>,
+    ) -> Result<Self, Error> {
         let failed = |source| Error::store("open the store", given, source);
         let directory = std::path::absolute(given).map_err(failed)?;
         match fs::metadata(&directory) {
@@ -104,6 +114,7 @@ impl Store {
                 options,
                 builds: SharedBuilds::default(),
                 refused_seeds: Mutex::default(),
+                files,
             }),
         })
     }
@@ -132,6 +143,19 @@ impl Store {
         let directory = self.directory();
         let made = self.trust().make_directory(directory);
         made.map_err(|fault| fault.into_error("create the store", directory))
+    }
+
+    /// Refuses a pull that could not enable fs-verity, before any work is done for it. Makes the directory if that is to
+    /// be found out.
+    pub(super) fn check_fs_verity(&self) -> Result<(), Error> {
+        let fs_verity = self.options().store.fs_verity;
+        if fs_verity != FsVerity::On {
+            return Ok(());
+        }
+        self.make()?;
+        let directory = self.directory();
+        let checked = fs_verity.check(directory);
+        checked.map_err(|error| Error::store("enable fs-verity in", directory, error))
     }
 
     pub(super) fn trust(&self) -> Trust {
@@ -405,7 +429,8 @@ impl Store {
     }
 
     /// Finds out what would keep every pull from succeeding: options out of range, an agent or an
-    /// injected file that can't be read, a directory that can't be written or has no room. Makes the directory.
+    /// injected file that can't be read, a directory that can't be written or has no room, fs-verity that is asked for
+    /// and missing. Makes the directory.
     ///
     /// # Errors
     /// The first of them.
@@ -414,6 +439,7 @@ impl Store {
         options.check()?;
         Supplies::open(options, true, &Stop::default())?.digests(&Memory::default())?;
         self.make()?;
+        self.check_fs_verity()?;
         let directory = self.directory();
         // A file that is locked, and vanishes.
         StagedFile::create(directory, Staging::new(options.store.min_free, None))

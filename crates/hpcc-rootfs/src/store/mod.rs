@@ -5,6 +5,8 @@
 
 mod entry;
 mod find;
+#[cfg(test)]
+mod full_disk;
 mod full_reference;
 mod gc;
 mod handle;

@@ -25,9 +25,18 @@ use crate::error::Error;
 use crate::guest::{Memory, Supplies};
 use crate::measure::{self, Attempt};
 use crate::progress::Event;
-use crate::pull::{self, Destination};
+use crate::pull::{self, Destination, Failed};
 use crate::recall::Recording;
 use crate::staging::{FsVerity, Staging, Stop, enable_fs_verity};
+
+/// What a build takes and leaves.
+#[derive(Debug)]
+struct Terms {
+    /// Artifacts that it does not copy from; `None` if it copies from none.
+    reuse: Option<Vec<Excluded>>,
+    /// Whether it leaves something for later builds.
+    is_recorded: bool,
+}
 
 impl Store {
     /// Makes sure that the artifact of an image is in the store, and says where.
@@ -90,10 +99,14 @@ impl Store {
         let there = blocking(move || {
             store.is_made("use the store")?;
             let supplies = store.open_supplies(&stop)?;
-            match &identity {
-                Some(identity) => store.up_to_date(identity, &supplies, false),
-                None => Ok(None),
+            let there = match &identity {
+                Some(identity) => store.up_to_date(identity, &supplies, false)?,
+                None => None,
+            };
+            if there.is_none() {
+                store.check_fs_verity()?;
             }
+            Ok(there)
         });
         if let Some(there) = there.await? {
             return Ok(there);
@@ -105,8 +118,11 @@ impl Store {
         let start = || {
             let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
             let reuse = self.options().store.reuse && can_read_again(ask.request.spec());
-            let reuse = reuse.then(Vec::new);
-            let build = self.clone().build(ask.clone(), span.clone(), reuse);
+            let terms = Terms {
+                reuse: reuse.then(Vec::new),
+                is_recorded: true,
+            };
+            let build = self.clone().build(ask.clone(), span.clone(), terms);
             build.instrument(span)
         };
         let pulled = self.inner.builds.join(ask.clone(), start).await;
@@ -128,15 +144,11 @@ impl Store {
         Ok(pulled)
     }
 
-    /// Builds what was asked for, unless somebody else has done so meanwhile. With `reuse` from what the store holds,
-    /// as far as that goes, but from none of the artifacts that are named. If that turns out to be of no use, it is done
-    /// once more without the artifact that failed, or without any.
-    async fn build(
-        self,
-        ask: Ask,
-        span: Span,
-        reuse: Option<Vec<Excluded>>,
-    ) -> Result<Pulled, Error> {
+    /// Builds what was asked for, unless somebody else has done so meanwhile, from what the store holds as far as that goes.
+    /// If that turns out to be of no use, it is done once more without the artifact that failed, or without any. If the
+    /// disk has no room for what is left for later builds, it is done once more and leaves nothing.
+    async fn build(self, ask: Ask, span: Span, terms: Terms) -> Result<Pulled, Error> {
+        let Terms { reuse, is_recorded } = terms;
         let Ask { text, request } = ask.clone();
         if let SourceSpec::OciArchive { .. }
         | SourceSpec::DockerArchive { .. }
@@ -254,8 +266,9 @@ impl Store {
             directory: self.directory().to_owned(),
             name: Some(name::artifact(&identity).into()),
             staging: Staging::new(self.options().store.min_free, Some(Box::new(lock)))
+                .with_files(Arc::clone(&self.inner.files))
                 .with_fs_verity(self.options().store.fs_verity),
-            recall: Some((name::recall(&identity).into(), documents)),
+            recall: is_recorded.then(|| (name::recall(&identity).into(), documents)),
         };
         let supplies = supplies.hashed()?;
         let options = self.options();
@@ -263,7 +276,24 @@ impl Store {
         let pulled = pull::pull(&*network, image, supplies, options, destination, copied).await;
         let (record, summary) = match (pulled, plan) {
             (Ok(pulled), _) => pulled,
-            (Err(error), Some(plan)) if error.is_of_reuse() => {
+            (
+                Err(Failed {
+                    error,
+                    is_crowded: true,
+                }),
+                plan,
+            ) if can_read_again(ask.request.spec()) => {
+                tracing::warn!(%error, "the disk is full; the image is built anew and not written down for later builds");
+                drop(plan);
+                // The next attempt takes its own.
+                drop(turn);
+                let terms = Terms {
+                    reuse,
+                    is_recorded: false,
+                };
+                return Box::pin(self.build(ask, span, terms)).await;
+            }
+            (Err(Failed { error, .. }), Some(plan)) if error.is_of_reuse() => {
                 tracing::warn!(%error, "what earlier builds left is of no use; the image is built anew");
                 let without = plan.failed().map(|failed| {
                     let is_ours = failed.directory == self.directory();
@@ -281,9 +311,13 @@ impl Store {
                 drop(plan);
                 // The next attempt takes its own.
                 drop(turn);
-                return Box::pin(self.build(ask, span, without)).await;
+                let terms = Terms {
+                    reuse: without,
+                    is_recorded,
+                };
+                return Box::pin(self.build(ask, span, terms)).await;
             }
-            (Err(error), _) => return Err(error),
+            (Err(failed), _) => return Err(failed.into()),
         };
         drop(turn);
         measure::build(&summary);
