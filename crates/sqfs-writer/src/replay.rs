@@ -17,5 +17,5 @@
 //!   decompresses them.
 
 pub use crate::data::{
-    BodyPlace, Fingerprints, FragmentPlace, Places, Recipe, Run, Source, StoredFragment,
+    BodyPlace, Fingerprints, FragmentPlace, Handles, Places, Recipe, Run, Source, StoredFragment,
 };

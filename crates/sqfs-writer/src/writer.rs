@@ -171,7 +171,8 @@ impl<W: Write> DataWriter<W> {
     }
 
     /// Makes [`finish`](Self::finish) return the positions of bodies and fragments as [`Sealed::places`]. Takes 33 bytes of
-    /// memory per fragment, which [`Options::memory`] does not include.
+    /// memory per fragment, at most 2 MiB, which [`Options::memory`] does not include. The tails of fragments beyond that have
+    /// no fingerprint.
     pub fn keep_places(&mut self) {
         self.data.keep_places();
     }

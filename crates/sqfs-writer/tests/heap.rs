@@ -11,6 +11,7 @@ use std::io::{self, Sink, Write};
 use std::num::NonZeroUsize;
 
 use peak_alloc::PeakAlloc;
+use sqfs_writer::replay::Handles;
 use sqfs_writer::{Codec, DataWriter, Error, Kind, Metadata, NodeId, Options, Tree};
 
 /// Counts the old and the new one while something moves to a larger allocation.
@@ -91,6 +92,7 @@ const MIB: usize = 1 << 20;
 #[test]
 fn the_budget_is_kept_for_any_input() {
     data();
+    recording();
     tables();
     trees();
 }
@@ -125,6 +127,52 @@ fn data() {
             }
             Err(error) => panic!("{case}: {error}"),
         }
+    }
+}
+
+/// What is kept of 250 000 bodies for later images takes less than 4 MiB, whatever they are. It is on top of the budget.
+fn recording() {
+    const BODIES: usize = 250_000;
+    for (block_size, len, count) in [
+        // Many tails in a fragment.
+        (128 << 10, 40, BODIES),
+        // One in each: their fingerprints are kept up to a number of them, which this is more than.
+        (4096, 2100, 70_000),
+        // Blocks and tails.
+        (4096, 4196, 20_000),
+    ] {
+        let case = format!("{block_size} {len}");
+        let make = |records: bool| {
+            peak(|| {
+                let mut writer = writer(64 * MIB, block_size, 1);
+                let mut handles = Handles::default();
+                if records {
+                    writer.keep_places();
+                }
+                let (mut noise, mut bytes) = (Noise(1), vec![0; len]);
+                for _ in 0..count {
+                    noise.fill(&mut bytes);
+                    let mut body = writer.begin();
+                    body.append(&bytes[..]).unwrap();
+                    let (data, _) = body.finish_recorded().unwrap();
+                    if records {
+                        handles.push(data);
+                    }
+                }
+                let tree = Tree::new(Metadata::new(0o755));
+                let sealed = writer.finish(&tree).unwrap();
+                let Some(places) = sealed.places else {
+                    return;
+                };
+                let found = handles.into_values().filter_map(|data| places.body(data));
+                assert_eq!(found.count(), count, "{case}");
+            })
+        };
+        let ((without, ()), (with, ())) = (make(false), make(true));
+        let more = with.saturating_sub(without);
+        // As if there were as many of all of them.
+        let handles = (more.saturating_sub(2 * MIB + 200 * KIB)) * BODIES / count;
+        assert!(more <= 4 * MIB && handles <= 2 * MIB, "{case}: {more}");
     }
 }
 

@@ -20,7 +20,6 @@ mod directory;
 mod documents;
 mod entry;
 mod fragments;
-mod handles;
 mod layer;
 mod places;
 mod plan;

@@ -4,14 +4,13 @@ use std::io::{self, Write};
 
 use bytes::Bytes;
 use ociget::Image;
-use sqfs_writer::replay::{Fingerprints, Places, Recipe};
+use sqfs_writer::replay::{Fingerprints, Handles, Places, Recipe};
 use sqfs_writer::{DataWriter, Error, FileData};
 
 use super::bytes::put_number;
 use super::damaged::damaged;
 use super::directory::{Caps, Directory, LayerPart, Rules};
 use super::documents::Documents;
-use super::handles::Handles;
 use super::layer::{RECOVERED_MAX, has_body};
 use super::section::{End, Section, SectionWriter};
 use super::{entry, places};
@@ -122,22 +121,27 @@ impl Spool {
         }
         let body = entry::Body { fingerprints, data };
         let size = match recovers {
-            None => size_of::<FileData>(),
-            Some(_) => size_of::<Recovered>(),
+            Some((layer, ordinal)) => {
+                self.recovered.push(Recovered {
+                    layer,
+                    ordinal,
+                    body,
+                    handle,
+                });
+                size_of::<Recovered>()
+            }
+            None => {
+                let mut size = 0;
+                self.with(|layer| {
+                    size = layer.body(body, handle)?;
+                    Ok(())
+                });
+                size
+            }
         };
-        let Some(room) = self.room.checked_sub(size as u64) else {
-            self.give_up(&damaged("the image has too many files"));
-            return;
-        };
-        self.room = room;
-        match recovers {
-            Some((layer, ordinal)) => self.recovered.push(Recovered {
-                layer,
-                ordinal,
-                body,
-                handle,
-            }),
-            None => self.with(|layer| layer.body(body, handle)),
+        match self.room.checked_sub(size as u64) {
+            Some(room) => self.room = room,
+            None => self.give_up(&damaged("the image has too many files")),
         }
     }
 
@@ -336,13 +340,15 @@ impl Layer {
         Ok(())
     }
 
-    fn body(&mut self, body: entry::Body, handle: FileData) -> io::Result<()> {
+    /// Returns the bytes of memory that are kept of the body.
+    fn body(&mut self, body: entry::Body, handle: FileData) -> io::Result<usize> {
         if !std::mem::replace(&mut self.open, false) {
             return Err(damaged("a body came without an entry"));
         }
         entry::put_body(&mut self.buffer, Some(&body));
+        let before = self.bodies.bytes();
         self.bodies.push(handle);
-        Ok(())
+        Ok(self.bodies.bytes() - before)
     }
 
     /// Nothing is known of the last file's body.

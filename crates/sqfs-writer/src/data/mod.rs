@@ -19,6 +19,7 @@
 mod body;
 mod duplicate;
 mod handle;
+mod handles;
 mod held;
 mod lists;
 mod ordered;
@@ -31,6 +32,7 @@ mod tails;
 
 pub use body::Body;
 pub use handle::FileData;
+pub use handles::Handles;
 pub(crate) use lists::{Content, Lists};
 pub use places::{BodyPlace, FragmentPlace, Places};
 pub(crate) use plane::{Counts, DataPlane, Written};

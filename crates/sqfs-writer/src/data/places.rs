@@ -39,7 +39,7 @@ pub struct FragmentPlace {
     pub len: u32,
     /// Whether they are not compressed.
     pub raw: bool,
-    /// Fingerprint of the tails in it, in order. `None` if one of them had none.
+    /// Fingerprint of the tails in it, in order. `None` if one of them had none, or if it was not kept.
     pub tails: Option<Fingerprint>,
 }
 
@@ -75,8 +75,10 @@ impl Places {
 
     /// Returns the fragments in the order of their indexes.
     pub fn fragments(&self) -> impl Iterator<Item = FragmentPlace> + '_ {
-        let both = self.fragments.iter_from(0).zip(self.tails.iter_from(0));
-        both.map(|(entry, &tails)| FragmentPlace {
+        let unknown = std::iter::repeat(None);
+        let tails = self.tails.iter_from(0).copied().chain(unknown);
+        let both = self.fragments.iter_from(0).zip(tails);
+        both.map(|(entry, tails)| FragmentPlace {
             start: entry.start_block,
             len: entry.size.stored(),
             raw: entry.size.is_raw(),

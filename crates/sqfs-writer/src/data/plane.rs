@@ -18,6 +18,9 @@ use crate::output::{Listener, Output};
 use crate::pieces::Pieces;
 use crate::pool::{Block, Effort, Pool};
 
+/// Fragments whose fingerprints are kept: 2 MiB.
+pub(super) const SEQUENCES_MAX: usize = 1 << 16;
+
 /// What a compressed block is for.
 pub(super) enum Purpose {
     /// A block of a body, and what becomes of the body if this is its last one.
@@ -75,7 +78,7 @@ pub(crate) struct DataPlane<W> {
     pub(super) efforts: [Effort; 2],
     /// Source of what earlier images store.
     pub(super) source: Option<Box<dyn Source>>,
-    /// Fingerprint of each fragment, if the caller keeps places.
+    /// Fingerprint of each fragment, up to a number of them, if the caller keeps places.
     pub(super) sequences: Option<Pieces<Option<Fingerprint>>>,
     /// Whether a step failed, after which the sink cannot become an image.
     pub(super) failed: bool,
@@ -153,7 +156,7 @@ impl<W: Write> DataPlane<W> {
 
     pub(crate) fn keep_places(&mut self) {
         // Those of fragments that exist already are not known any more.
-        let before = (0..self.fragments.len()).map(|_| None);
+        let before = (0..self.fragments.len().min(SEQUENCES_MAX)).map(|_| None);
         let mut sequences = Pieces::new();
         before.for_each(|unknown| sequences.push(unknown));
         self.sequences = Some(sequences);
@@ -278,7 +281,9 @@ impl<W: Write> DataPlane<W> {
             size: BlockWord::HOLE,
             unused: 0,
         });
-        if let Some(sequences) = &mut self.sequences {
+        if let Some(sequences) = &mut self.sequences
+            && sequences.len() < SEQUENCES_MAX
+        {
             sequences.push(None);
         }
         self.check_memory()?;
