@@ -186,10 +186,10 @@ fn leftovers(
                 let artifact = directory.join(name::artifact(&digest));
                 let outcome = gone(&artifact).and_then(|gone| match act {
                     _ if !gone => Ok(false),
-                    Act::Remove => lease_file::remove_unless_held(directory, &digest, trust),
+                    Act::Remove => remove_lease_file(directory, &digest, trust),
                     Act::Count => match Unleased::could_be_taken(directory, &digest, trust)? {
-                        true => act.remove(&path),
-                        false => Ok(false),
+                        true if is_unbuilt(directory, &digest, trust)? => act.remove(&path),
+                        _ => Ok(false),
                     },
                 });
                 swept.count(&path, outcome);
@@ -198,6 +198,33 @@ fn leftovers(
         }
     }
     Ok(swept)
+}
+
+/// Removes the lease file of an artifact that is gone, unless somebody holds it. The lock makes sure that the artifact does
+/// not come back meanwhile: its build found the file and made none.
+fn remove_lease_file(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bool> {
+    let lock = match BuildLock::try_take(directory, digest, trust) {
+        Ok(Some(lock)) => Some(lock),
+        Ok(None) => return Ok(false),
+        // No build can lock that either.
+        Err(error) if regular_file::is_other_type(&error) => None,
+        Err(error) => return Err(error),
+    };
+    let removed = match entry::gone(&directory.join(name::artifact(digest)))? {
+        true => lease_file::remove_unless_held(directory, digest, trust),
+        false => return Ok(false),
+    };
+    // Made for this if it did not exist.
+    lock.map_or(Ok(()), |lock| lock.remove(directory, digest))?;
+    removed
+}
+
+/// Whether nobody builds an artifact.
+fn is_unbuilt(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bool> {
+    match BuildLock::is_free(directory, digest, trust) {
+        Err(error) if regular_file::is_other_type(&error) => Ok(true),
+        outcome => outcome,
+    }
 }
 
 /// Whoever opened the file and has not locked it yet will see that it has lost its name.
@@ -210,5 +237,36 @@ fn remove_lock(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bo
             entry::remove(&directory.join(name::lock(digest)))
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lease_file_of_an_artifact_that_is_being_built_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let (directory, digest) = (directory.path(), Digest::of(b"image"));
+        let trust = Trust::Everyone;
+        lease_file::make(directory, &digest, trust).unwrap();
+        let lease = directory.join(name::lease(&digest));
+        let collect = |dry_run| {
+            let bounds = Bounds {
+                dry_run,
+                ..Bounds::default()
+            };
+            let collected = collect(directory, &bounds, SystemTime::now(), trust).unwrap();
+            assert!(collected.failed.is_empty(), "{:?}", collected.failed);
+            collected.leftovers
+        };
+        // The build looks whether there is a file before or after the collection, and makes none if there is.
+        let building = BuildLock::try_take(directory, &digest, trust).unwrap();
+        assert!(building.is_some());
+        assert_eq!((collect(true), collect(false)), (0, 0));
+        assert!(lease.exists());
+        drop(building);
+        assert_eq!((collect(true), collect(false)), (2, 2));
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
     }
 }
