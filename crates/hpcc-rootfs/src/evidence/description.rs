@@ -52,9 +52,14 @@ impl Description {
     pub(super) fn read(artifact: &File) -> Result<Self, EvidenceError> {
         let read = |path| Tables::open(artifact)?.contents(path, LENGTH_MAX);
         let contents = read(PATH)?.ok_or(EvidenceError::Description("does not exist"))?;
-        let image = serde_json::from_slice(&contents)
+        Self::parse(&contents, read(CONFIG)?.as_deref())
+    }
+
+    /// Parses the description and hashes the config, if the artifact holds it.
+    pub(super) fn parse(contents: &[u8], config: Option<&[u8]>) -> Result<Self, EvidenceError> {
+        let image = serde_json::from_slice(contents)
             .map_err(|_| EvidenceError::Description("does not have the expected members"))?;
-        let config = read(CONFIG)?.map(|config| Digest::of(&config));
+        let config = config.map(Digest::of);
         Ok(Self { image, config })
     }
 

@@ -154,3 +154,6 @@ fn sha256(file: &File) -> io::Result<String> {
     let digest = hasher.finalize();
     Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests;
