@@ -351,3 +351,58 @@ fn another_agent_for_a_tag_costs_one_request() {
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert!(requests[0].path.ends_with("/manifests/tag"), "{requests:?}");
 }
+
+/// Bytes of which half remain when they are compressed.
+fn digits(seed: u64, length: usize) -> Vec<u8> {
+    let bytes = noise(seed, length).into_iter();
+    bytes
+        .map(|byte| b"0123456789abcdef"[usize::from(byte % 16)])
+        .collect()
+}
+
+#[test]
+fn reuse_that_costs_more_than_it_delivers_is_given_up() {
+    const FILES: u64 = 1200;
+    let bodies: Vec<_> = (0..FILES).map(|n| digits(n, 2000)).collect();
+    let layer = |directory: &str, step: u64| {
+        (0..FILES).fold(Layer::new(), |layer, n| {
+            let body = usize::try_from(n * step % FILES).unwrap();
+            layer.file(format!("{directory}/{n}"), &bodies[body])
+        })
+    };
+    // The newer layer is packed first, so each end of the older one lies in another fragment than the one before. 18 fragments
+    // are more than are kept after they were decompressed.
+    let (scattered, ordered) = (layer("old", 487), layer("old", 1));
+    let (new, app) = (layer("new", 1), Layer::new().file("app", "app"));
+    let images = Images::new(&[
+        &[&scattered, &new],
+        &[&scattered, &app],
+        &[&ordered, &new],
+        &[&ordered, &app],
+    ]);
+    let attempts = |store: &str, image: usize| {
+        let told = Arc::<Mutex<usize>>::default();
+        let cold = images.pull(&format!("cold {image}"), image);
+        let store = images.store(store, |options| {
+            let told = Arc::clone(&told);
+            options.progress = Progress::new(move |event| {
+                if let Event::Resolving { .. } = event {
+                    *told.lock().unwrap() += 1;
+                }
+            });
+        });
+        let warm = images.pull_from(&store, image).unwrap();
+        assert!(fs::read(&warm.path).unwrap() == fs::read(&cold.path).unwrap());
+        // The artifact that was too costly to copy from is sound.
+        assert_eq!(
+            store.verify(&images.digests[image - 1]).unwrap(),
+            Some(Vec::new())
+        );
+        let attempts = *told.lock().unwrap();
+        (attempts, warm.built.unwrap().reuse.layers)
+    };
+    images.pull("scattered", 0);
+    assert_eq!(attempts("scattered", 1), (2, 0));
+    images.pull("ordered", 2);
+    assert_eq!(attempts("ordered", 3), (1, 1));
+}
