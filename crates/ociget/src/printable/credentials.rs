@@ -58,12 +58,11 @@ pub(super) fn without_secrets_of_urls(text: &str) -> String {
     for piece in text.split_inclusive(ends) {
         let word = piece.trim_end_matches(ends);
         let end = piece.get(word.len()..).unwrap_or_default();
-        // In front of the scheme may stand a bracket or an equals sign.
+        // In front of the scheme may stand a bracket, an equals sign or a quotation mark of any script.
+        let of_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
         let start = word.find("://").map_or(word.len(), |colon| {
-            word.get(..colon)
-                .unwrap_or_default()
-                .rfind(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')))
-                .map_or(0, |before| before + 1)
+            let before = word.get(..colon).unwrap_or_default();
+            before.trim_end_matches(of_scheme).len()
         });
         let (before, url) = word.split_at_checked(start).unwrap_or((word, ""));
         clean.push_str(before);

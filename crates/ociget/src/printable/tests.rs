@@ -169,6 +169,12 @@ fn urls_in_words_of_others_lose_their_secrets() {
         ("=https://u:p@h/", "=https://***@h/"),
         ("a+b-c.d://u:p@h/", "a+b-c.d://***@h/"),
         ("é(git+https://u:p@h/)", "é(git+https://***@h/)"),
+        ("“https://u:p@h/”", "“https://***@h/”"),
+        (
+            "»http://u:p@h« →https://u:p@h/?s=1",
+            "»http://***@h« →https://***@h/?***",
+        ),
+        ("代理：https://u:p@h/a", "代理：https://***@h/a"),
         ("a https://h/p b", "a https://h/p b"),
     ] {
         assert_eq!(text(words), expected);

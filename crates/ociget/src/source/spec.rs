@@ -90,13 +90,18 @@ impl SourceSpec {
     /// Refuses a text without a transport that is the name of an image on this machine. Directories and
     /// files of other kinds are not in the way of a reference.
     pub(crate) fn check_is_no_file(text: &str) -> Result<(), Error> {
+        Self::check_is_none_of(text, kind::of)
+    }
+
+    /// Does so for files whose kinds `of` returns.
+    fn check_is_none_of(text: &str, of: impl Fn(&Path) -> Option<Kind>) -> Result<(), Error> {
         let path = Path::new(text);
         let has_transport = text.starts_with("docker://") || transport::of(text).is_some();
         if text.is_empty() || has_transport || printable::has_credentials(text) {
             return Ok(());
         }
         let meant = |kind: &Kind| kind.is_image() || text.parse::<Reference>().is_err();
-        match kind::of(path).filter(meant) {
+        match of(path).filter(meant) {
             Some(kind) => Err(kind::without_transport(text, path, Some(kind))),
             None => Ok(()),
         }
@@ -271,5 +276,56 @@ mod tests {
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
             assert!(error.to_string().contains("***@h/x"), "{error}");
         }
+    }
+
+    #[test]
+    fn texts_without_a_transport_are_refused_where_an_image_has_that_name() {
+        let accepts = |text: &str, kind: Option<Kind>| {
+            let checked = SourceSpec::check_is_none_of(text, |path| {
+                assert_eq!(path, Path::new(text));
+                kind
+            });
+            checked.is_ok()
+        };
+        let images = [
+            Kind::Layout,
+            Kind::DockerArchive,
+            Kind::Tar,
+            Kind::Compressed,
+        ];
+        for kind in images.map(Some) {
+            assert!(!accepts("alpine", kind), "{kind:?}");
+            assert!(!accepts("images/app:v1", kind), "{kind:?}");
+            // The file is not what these texts name, whatever there is.
+            for text in [
+                "",
+                "docker://alpine",
+                "oci:alpine",
+                "tar:a.tar",
+                "bob:s3cret@h/x",
+            ] {
+                assert!(accepts(text, kind), "{text}: {kind:?}");
+            }
+        }
+        for kind in [Kind::OtherDirectory, Kind::Other].map(Some) {
+            assert!(accepts("alpine", kind), "{kind:?}");
+            // No reference is spelled like this.
+            assert!(!accepts("/srv/Images", kind), "{kind:?}");
+        }
+        for text in ["alpine", "/srv/Images"] {
+            assert!(accepts(text, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn image_layout_named_without_a_transport_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("images");
+        let text = path.to_str().unwrap();
+        assert!(SourceSpec::check_is_no_file(text).is_ok());
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("oci-layout"), "{}").unwrap();
+        let error = SourceSpec::check_is_no_file(text).unwrap_err().to_string();
+        assert!(error.contains(&format!("write oci:{text}")), "{error}");
     }
 }

@@ -273,3 +273,31 @@ fn content_of_a_file_gives_its_login_without_helpers() {
     }
     assert!(find("{").is_err());
 }
+
+/// Whatever the environment of the tests is, there is a first place to look at.
+#[test]
+fn keychain_of_the_environment_names_a_file() {
+    assert!(!Keychain::from_env().files.is_empty());
+}
+
+#[tokio::test]
+async fn helper_without_a_login_leaves_it_to_the_next_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = [
+        r#"{"credHelpers":{"r.io":"surely-missing"}}"#,
+        r#"{"auths":{"r.io":{"auth":"aG9zdDpwdw=="}}}"#,
+    ];
+    let mut keychain = Keychain::default();
+    for (number, text) in files.iter().enumerate() {
+        let path = directory.path().join(number.to_string());
+        std::fs::write(&path, text).unwrap();
+        keychain.files.push(path);
+    }
+    let login = keychain.login("r.io", "x").await.unwrap();
+    assert!(matches!(login.secret, Secret::Password { user, .. } if user == "host"));
+    // Without a second file, the pull is anonymous and the failure of the helper is kept.
+    keychain.files.pop();
+    let login = keychain.login("r.io", "x").await.unwrap();
+    assert!(matches!(login.secret, Secret::None));
+    assert_eq!(login.failures.len(), 1);
+}
