@@ -217,4 +217,31 @@ mod tests {
         result.unwrap();
         assert!(consumed == paths);
     }
+
+    /// A list is freed piece by piece, so no piece may hold most of it.
+    #[test]
+    fn pieces_hold_a_bounded_number_of_changes_and_bytes() {
+        let mut changes = Changes::<()>::new();
+        for number in 0..2 * CHUNK + 1 {
+            changes.push(number.to_string().as_bytes(), Action::Opaque);
+        }
+        let lengths: Vec<_> = changes
+            .chunks
+            .iter()
+            .map(|chunk| chunk.actions.len())
+            .collect();
+        assert_eq!(lengths, [CHUNK, CHUNK, 1]);
+        let mut changes = Changes::<()>::new();
+        for number in 0..2048 {
+            let path = format!("{number}{}", "x".repeat(1000));
+            changes.push(path.as_bytes(), Action::Opaque);
+        }
+        assert!(changes.chunks.len() > 4);
+        assert!(
+            changes
+                .chunks
+                .iter()
+                .all(|chunk| chunk.paths.len() < PATHS + 1100)
+        );
+    }
 }

@@ -132,3 +132,20 @@ impl PathHash {
         self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values that the authors of FNV publish for the variant 1a of 64 bits.
+    #[test]
+    fn paths_are_hashed_by_fnv_1a() {
+        for (path, hash) in [
+            (&b""[..], 0xCBF2_9CE4_8422_2325),
+            (b"a", 0xAF63_DC4C_8601_EC8C),
+            (b"foobar", 0x8594_4171_F739_67E8),
+        ] {
+            assert_eq!(PathHash::of(path).0, hash, "{}", path.escape_ascii());
+        }
+    }
+}

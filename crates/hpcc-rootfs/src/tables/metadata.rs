@@ -199,3 +199,6 @@ impl<'s> Metadata<'s> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

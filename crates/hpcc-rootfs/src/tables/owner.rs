@@ -123,3 +123,28 @@ impl Tables<'_> {
         Ok([blocks, fragment])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_while_there_is_room_and_counted_always() {
+        let mut owners = Owners::default();
+        let mut room = 7;
+        for path in [&b"/abc"[..], b"/too long", b"/de", b"/"] {
+            owners.add(path, &mut room);
+        }
+        assert_eq!(owners.paths, [&b"/abc"[..], b"/de"]);
+        assert_eq!((owners.total, room), (4, 0));
+        for _ in 0..20 {
+            owners.add(b"", &mut room);
+        }
+        assert_eq!((owners.total, owners.paths.len()), (24, NAMES_KEPT));
+    }
+
+    #[test]
+    fn a_range_without_files_is_known_to_have_none() {
+        assert_eq!(Owners::none().to_string(), "no file's content");
+    }
+}

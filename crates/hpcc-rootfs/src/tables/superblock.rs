@@ -70,3 +70,71 @@ impl Superblock {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A superblock with these offsets: inodes, directories, fragments, export table, ids, bytes used.
+    fn superblock(block_size: u32, offsets: [u64; 6]) -> [u8; SIZE] {
+        let mut bytes = [0; SIZE];
+        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+        put(0, b"hsqs");
+        put(12, &block_size.to_le_bytes());
+        put(28, &[4, 0, 0, 0]);
+        for (at, offset) in [64, 72, 80, 88, 48, 40].into_iter().zip(offsets) {
+            put(at, &offset.to_le_bytes());
+        }
+        bytes
+    }
+
+    const IN_ORDER: [u64; 6] = [100, 200, 300, 400, 500, 600];
+
+    #[test]
+    fn block_sizes_of_the_format_are_accepted_and_no_others() {
+        let accepts = |size| Superblock::parse(&superblock(size, IN_ORDER)).is_ok();
+        let format = (12..=20).map(|log| 1 << log);
+        for size in format {
+            assert!(accepts(size), "{size}");
+            for other in [size - 1, size + 1, size + size / 2] {
+                assert!(!accepts(other), "{other}");
+            }
+        }
+        for other in [0, 1, 2048, 2 << 20, 1 << 31, u32::MAX] {
+            assert!(!accepts(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn another_format_or_version_is_refused() {
+        let good = superblock(4096, IN_ORDER);
+        assert!(Superblock::parse(&good).is_ok());
+        for at in [0, 1, 2, 3, 28, 29, 30, 31] {
+            let mut bad = good;
+            bad[at] ^= 1;
+            assert!(Superblock::parse(&bad).is_err(), "{at}");
+        }
+    }
+
+    proptest! {
+        /// The inodes come first, then the directories, which end where the next table begins.
+        #[test]
+        fn tables_are_accepted_in_their_order_alone(
+            offsets in prop::array::uniform6(prop_oneof![3 => 0..8_u64, 1 => Just(ABSENT)])
+        ) {
+            let [inodes, directories, tables @ .., used] = offsets;
+            let end = tables.into_iter().filter(|table| *table != ABSENT).min();
+            let end = end.unwrap_or(used).min(used);
+            match Superblock::parse(&superblock(4096, offsets)) {
+                Ok(parsed) => {
+                    prop_assert!(inodes < directories && directories < end);
+                    prop_assert_eq!(parsed.inodes, inodes..directories);
+                    prop_assert_eq!(parsed.directories, directories..end);
+                }
+                Err(_) => prop_assert!(!(inodes < directories && directories < end)),
+            }
+        }
+    }
+}

@@ -7,6 +7,7 @@ use sqfs_writer::{Compressor, Device, ImageWriter, Kind, Metadata, Options};
 use super::*;
 
 mod hostile;
+mod small;
 
 const BLOCK: usize = 4096;
 

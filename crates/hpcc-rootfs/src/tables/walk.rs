@@ -246,3 +246,39 @@ fn kind(content: &Content) -> EntryKind<'_> {
         Content::Socket => EntryKind::Socket,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn is_too_much(result: Result<(), Error>, unit: &str) {
+        assert!(matches!(result, Err(Error::TooMuch { what, .. }) if what == unit));
+    }
+
+    #[test]
+    fn the_last_name_of_the_limit_is_accepted_and_one_more_refused() {
+        let names = NAMES_MAX - 1;
+        let mut used = Used {
+            names,
+            ..Used::default()
+        };
+        used.name(b"/a", &Content::Fifo).unwrap();
+        is_too_much(used.name(b"/b", &Content::Fifo), "names");
+    }
+
+    #[test]
+    fn bytes_of_paths_and_targets_count_together_up_to_the_limit() {
+        let path_bytes = PATH_BYTES_MAX - 9;
+        let used = || Used {
+            path_bytes,
+            ..Used::default()
+        };
+        let link = |length| Content::Symlink(vec![b'x'; length]);
+        let mut exact = used();
+        exact.name(b"/abc", &link(3)).unwrap();
+        exact.name(b"/d", &Content::Socket).unwrap();
+        is_too_much(exact.name(b"/", &Content::Socket), "bytes of paths");
+        is_too_much(used().name(b"/abc", &link(6)), "bytes of paths");
+    }
+}

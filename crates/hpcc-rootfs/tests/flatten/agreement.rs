@@ -5,7 +5,7 @@ use std::cell::Cell;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::archive::tar;
+use crate::archive::{layer, tar};
 use crate::corpus::seeds;
 use crate::fuzzed;
 use crate::listing::listing;
@@ -80,5 +80,26 @@ fn every_seed_of_the_fuzzer_becomes_what_the_model_says() {
     for (name, seed) in seeds("flatten_model") {
         eprintln!("{name}");
         fuzzed::check(&seed);
+    }
+}
+
+/// Shapes in which a marker could go wrong that random layers seldom have.
+#[test]
+fn markers_near_the_border_of_two_layers_do_what_the_model_says() {
+    for layers in [
+        // The emptied directory is the newest thing of the older layer, and holds a second name of an older file.
+        &["f d/ d/l==f", "d/.wh..wh..opq"][..],
+        &["f d/ d/l==f", "d/g d/.wh..wh..opq"],
+        // The removed directory holds something of its own layer, two levels down.
+        &["a/b/ x", "a/b/f .wh.a"],
+        &["a/b/c/ a/x", "a/b/c/f .wh.a"],
+        &["a/ a/x", "a/b/f .wh.a"],
+        // Emptied twice, with something new in between.
+        &["d/ d/old", "d/.wh..wh..opq d/new d/.wh..wh..opq .wh.d"],
+    ] {
+        let mut items: Vec<_> = layers.iter().map(|text| layer(text)).collect();
+        let model = repair(&mut items).unwrap();
+        let flattened = flatten_items(&items).unwrap();
+        assert_eq!(listing(&flattened), model.listing(), "{layers:?}");
     }
 }

@@ -9,10 +9,12 @@
 
 mod agreement;
 mod archive;
+mod charges;
 mod corpus;
 mod documented;
 mod fuzzed;
 mod hints;
+mod known;
 mod limits;
 mod listing;
 mod metadata;

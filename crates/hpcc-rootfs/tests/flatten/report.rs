@@ -20,6 +20,7 @@ fn every_attempt_at_what_is_ours_is_counted_once() {
         ("s->.hpcc s/agent s/.wh.x s/.wh..wh..opq n==s/agent", 4),
         (".wh..hpcc .hpcc/.wh..wh..opq", 2),
         ("a .wh..wh..opq d/.hpcc", 0),
+        ("d/a d/.hpcc d/b", 0),
     ] {
         assert_eq!(report(&[text]).reserved, count, "{text}");
     }
@@ -37,6 +38,8 @@ fn markers_and_what_is_hidden_by_them_are_counted_apart() {
             0,
             4,
         ),
+        // aufs does not link directories there, nor links. What these lead to does not matter.
+        (".wh..wh.plnk/d/ .wh..wh.plnk/2==nothing", 0, 2),
     ] {
         let report = report(&["a b/", text]);
         let counted = (report.whiteouts, report.hidden);
@@ -61,4 +64,27 @@ fn access_control_lists_are_left_out_and_counted_over_all_layers() {
     assert_eq!(flattened.report.acls, 3);
     let mut nodes = flattened.tree.nodes();
     assert!(nodes.all(|(_, node)| node.metadata().xattrs.is_empty()));
+}
+
+#[test]
+fn attributes_are_left_out_and_counted_by_reason_over_all_layers() {
+    let with = |text, names: &[&str]| {
+        let mut items = layer(text);
+        let xattrs = names.iter().map(|name| ((*name).into(), b"y".to_vec()));
+        items[0].xattrs.extend(xattrs);
+        items
+    };
+    let layers = [
+        with(
+            "d/ d/f",
+            &["foreign.a", "user.kept", "trusted.overlay.opaque"],
+        ),
+        with(
+            "g",
+            &["user.overlay.a", "foreign.b", "trusted.overlay.redirect"],
+        ),
+        with("h", &["plain", "foreign.c"]),
+    ];
+    let report = flatten_items(&layers).unwrap().report;
+    assert_eq!((report.unstorable_xattrs, report.overlay_xattrs), (4, 3));
 }

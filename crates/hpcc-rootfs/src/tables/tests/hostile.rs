@@ -3,13 +3,13 @@
 use super::*;
 
 /// Tables by hand: directories of 32 bytes each and one file behind them, stored as they are.
-struct ByHand {
-    inodes: Vec<u8>,
+pub(super) struct ByHand {
+    pub(super) inodes: Vec<u8>,
     listing: Vec<u8>,
 }
 
 impl ByHand {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (inodes, listing) = (Vec::new(), Vec::new());
         Self { inodes, listing }
     }
@@ -21,7 +21,7 @@ impl ByHand {
     }
 
     /// An extended directory whose listing is `range` of the whole one.
-    fn directory(&mut self, range: std::ops::Range<usize>) {
+    pub(super) fn directory(&mut self, range: std::ops::Range<usize>) {
         let (block, offset) = Self::place(range.start);
         let length = u32::try_from(range.len()).unwrap() + 3;
         for half in [8, 0o755, 0, 0, 0, 0, 1, 0_u16] {
@@ -36,7 +36,7 @@ impl ByHand {
     }
 
     /// A run of one entry that names the directory with a number.
-    fn entry(&mut self, directory: usize, name: &[u8]) {
+    pub(super) fn entry(&mut self, directory: usize, name: &[u8]) {
         let (block, offset) = Self::place(directory * DIRECTORY);
         for word in [0, block, 1] {
             self.listing.extend(word.to_le_bytes());
@@ -48,7 +48,7 @@ impl ByHand {
         self.listing.extend(name);
     }
 
-    fn image(&self) -> Vec<u8> {
+    pub(super) fn image(&self) -> Vec<u8> {
         let blocks = |bytes: &[u8]| -> Vec<u8> {
             let block = |bytes: &[u8]| {
                 let header = 0x8000 | u16::try_from(bytes.len()).unwrap();
