@@ -30,6 +30,8 @@ use crate::source::archive::Archive;
 use crate::source::arriving::plan::Plan;
 use crate::source::made::{self, MadeLayer};
 use crate::source::section::Section;
+use crate::source::tar_fields::BLOCK;
+use crate::source::tar_header::is_header;
 use crate::source::tar_headers::clean;
 use crate::source::{Document, Source, verify};
 
@@ -262,8 +264,10 @@ impl DockerArchiveSource {
         section: Section,
         diff_id: &Digest,
     ) -> Result<(&'static str, Digest), Error> {
-        let start = section.head(6).await?;
+        // Enough for a tar header, whose first bytes are a name of any letters.
+        let start = section.head(BLOCK).await?;
         let media_type = match *start {
+            _ if is_header(&start) => return Ok((PLAIN, diff_id.clone())),
             [0x1f, 0x8b, ..] => GZIP,
             // A frame, or a skippable one.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => ZSTD,

@@ -8,17 +8,31 @@ use std::io;
 use crate::open_archive::unwanted;
 use crate::source::by_offset::ByOffset;
 use crate::source::piece::Piece;
-use crate::source::tar_fields::{BLOCK, broken, number};
+use crate::source::tar_extensions::{Described, Extensions, Records};
+use crate::source::tar_fields::{BLOCK, broken};
+use crate::source::tar_header::Header;
 use crate::source::tar_sparse::{self, Sparse};
 
 /// Most bytes of a long name, or of a POSIX header.
 const MAX_EXTENSION: u64 = 1 << 20;
+/// Most zeros at the end of an archive whose last member claims contents.
+const MAX_ZEROS: u64 = 1 << 20;
 
 /// Where the next header is.
 #[derive(Debug)]
 pub(crate) struct Headers {
     at: u64,
     left: usize,
+    /// The last member, if it declares a size and has no contents.
+    claims: Option<Claim>,
+}
+
+/// A size of a member that has no contents.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    at: u64,
+    what: &'static str,
+    size: u64,
 }
 
 /// A header that is not one of those that describe the next.
@@ -39,88 +53,248 @@ pub(crate) enum Member {
     Link(String),
 }
 
+/// What a header's kind means.
+enum Meaning {
+    File,
+    HardLink,
+    Symlink,
+    /// A kind without contents: its name, and whether all readers agree that it has none.
+    Other(&'static str, bool),
+}
+
 impl Headers {
     /// At most `max` headers, from the start of an archive.
     pub(crate) fn new(max: usize) -> Self {
-        Self { at: 0, left: max }
+        Self {
+            at: 0,
+            left: max,
+            claims: None,
+        }
     }
 
     /// The next header; `None` at the end of the archive.
     pub(crate) fn next(&mut self, bytes: &mut dyn ByOffset) -> io::Result<Option<Found>> {
-        let mut long = Long::default();
-        // Two zero blocks end an archive; some writers leave them out.
-        while bytes.end().saturating_sub(self.at) >= BLOCK {
+        let mut ahead = Extensions::default();
+        loop {
             if !bytes.is_wanted() {
                 return Err(unwanted());
             }
             let at = self.at;
-            let mut block = [0; 512];
-            if bytes.read_at(&mut block, at)? < block.len() {
-                break;
-            }
-            self.left = self
-                .left
-                .checked_sub(1)
-                .ok_or_else(|| broken(at, "too many headers"))?;
-            if block.iter().all(|byte| *byte == 0) {
-                break;
-            }
-            let header = Header::parse(&block).ok_or_else(|| broken(at, "no tar header"))?;
-            let length = long.size.unwrap_or(header.size);
-            let mut body = at + BLOCK;
-            let beyond = || beyond(at);
-            let mut sparse = long.sparse.take();
-            if header.kind == b'S' {
-                let (map, behind) = tar_sparse::old_gnu(bytes, &block, at)?;
-                (sparse, body) = (Some(map), behind);
-            }
-            let end = body.checked_add(length).ok_or_else(beyond)?;
-            if end > bytes.end() {
-                return Err(beyond());
-            }
-            // A member that ends in the last block needs no padding.
-            let padded = length.div_ceil(BLOCK).saturating_mul(BLOCK);
-            self.at = body.saturating_add(padded).min(bytes.end());
-            if matches!(header.kind, b'x' | b'L' | b'K') {
-                if length > MAX_EXTENSION {
-                    return Err(broken(at, "a name that is too long"));
-                }
-                let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-                if bytes.read_at(&mut text, body)? < text.len() {
-                    return Err(beyond());
-                }
-                long.sparse = sparse;
-                long.take(header.kind, &text);
-                continue;
-            }
-            let Long { path, link, .. } = std::mem::take(&mut long);
-            let path = sparse.as_mut().and_then(|map| map.name.take()).or(path);
-            let name = clean("", &path.unwrap_or(header.path));
-            let member = match header.kind {
-                b'0' | 0 | b'7' | b'S' => Some(Member::File(match sparse {
-                    Some(map) => map.pieces(bytes, at, body, length)?.into(),
-                    None => Box::new([Piece::Data {
-                        offset: body,
-                        length,
-                    }]),
-                })),
-                b'1' => clean("", &link.unwrap_or(header.link)).map(Member::Link),
-                b'2' => {
-                    let name = name.as_deref().unwrap_or_default();
-                    let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
-                    clean(dir, &link.unwrap_or(header.link)).map(Member::Link)
-                }
-                _ => None,
+            let wrong = |what| broken(at, what);
+            let Some(block) = self.block(bytes)? else {
+                return match ahead.is_empty() {
+                    true => Ok(None),
+                    false => Err(wrong("the end after a header that describes the next")),
+                };
             };
-            return Ok(Some(Found {
-                at,
-                name,
-                member,
-                end,
-            }));
+            let header = match Header::parse(&block) {
+                Ok(header) => header,
+                Err(what) => return Err(self.claimed().unwrap_or_else(|| wrong(what))),
+            };
+            self.claims = None;
+            match header.kind {
+                b'x' | b'L' | b'K' => {
+                    let body = self.extension(bytes, at, header.size)?;
+                    ahead.take(header.kind, &body).map_err(wrong)?;
+                }
+                // Readers of images apply no global header to members. They differ on what became
+                // of an extension before it.
+                b'g' if ahead.is_empty() => {
+                    let body = self.extension(bytes, at, header.size)?;
+                    Records::parse(&body).map_err(wrong)?;
+                }
+                b'g' => return Err(wrong("a global header between a member and its extensions")),
+                // For GNU tar and Python it is another `x`, for Go a file.
+                b'X' => return Err(wrong("an extended header of Solaris")),
+                _ => {
+                    let described = ahead.into_described().map_err(wrong)?;
+                    return self.member(bytes, at, &block, header, described).map(Some);
+                }
+            }
+        }
+    }
+
+    /// The next block, unless the archive ends.
+    fn block(&mut self, bytes: &mut dyn ByOffset) -> io::Result<Option<[u8; 512]>> {
+        let at = self.at;
+        let mut block = [0; 512];
+        // Some writers leave out the two zero blocks that end an archive.
+        if bytes.end().saturating_sub(at) < BLOCK || bytes.read_at(&mut block, at)? < block.len() {
+            return Ok(None);
+        }
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| broken(at, "too many headers"))?;
+        if block.iter().any(|byte| *byte != 0) {
+            return Ok(Some(block));
+        }
+        let behind = at + BLOCK;
+        let count = bytes.read_at(&mut block, behind)?;
+        if block.iter().take(count).any(|byte| *byte != 0) {
+            let lone = || broken(at, "a single zero block before more of it");
+            return Err(self.claimed().unwrap_or_else(lone));
+        }
+        if self.claims.is_some() && count == block.len() {
+            self.only_zeros(bytes, behind + BLOCK)?;
         }
         Ok(None)
     }
+
+    /// Checks that nothing but zeros follows, which a reader that takes them for contents skips.
+    fn only_zeros(&self, bytes: &mut dyn ByOffset, from: u64) -> io::Result<()> {
+        let mut buffer = vec![0; 16 << 10];
+        let mut read = 0;
+        loop {
+            let count = bytes.read_at(&mut buffer, from + read)?;
+            let more = buffer.iter().take(count).any(|byte| *byte != 0);
+            read = read.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+            match self.claimed() {
+                Some(error) if more || read > MAX_ZEROS => return Err(error),
+                _ if count < buffer.len() => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+
+    /// The error for contents after a member that has none.
+    fn claimed(&self) -> Option<io::Error> {
+        let Claim { at, what, size } = self.claims?;
+        Some(contents(at, what, size))
+    }
+
+    /// The body of a header that describes the next. Its length is its own: no record changes it.
+    fn extension(&mut self, bytes: &mut dyn ByOffset, at: u64, length: u64) -> io::Result<Vec<u8>> {
+        if length > MAX_EXTENSION {
+            return Err(broken(at, "a name that is too long"));
+        }
+        let (body, _) = self.go_over(bytes, at, at + BLOCK, length)?;
+        let mut text = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        match bytes.read_at(&mut text, body)? < text.len() {
+            true => Err(beyond(at)),
+            false => Ok(text),
+        }
+    }
+
+    /// Goes on to the header after a body, and returns where the body is and ends.
+    fn go_over(
+        &mut self,
+        bytes: &dyn ByOffset,
+        at: u64,
+        body: u64,
+        length: u64,
+    ) -> io::Result<(u64, u64)> {
+        let end = body.checked_add(length).ok_or_else(|| beyond(at))?;
+        if end > bytes.end() {
+            return Err(beyond(at));
+        }
+        // A member that ends in the last block needs no padding.
+        let padded = length.div_ceil(BLOCK).saturating_mul(BLOCK);
+        self.at = body.saturating_add(padded).min(bytes.end());
+        Ok((body, end))
+    }
+
+    /// A member whose header is at `at`.
+    fn member(
+        &mut self,
+        bytes: &mut dyn ByOffset,
+        at: u64,
+        block: &[u8; 512],
+        header: Header,
+        described: Described,
+    ) -> io::Result<Found> {
+        let wrong = |what| broken(at, what);
+        let Described {
+            path,
+            link,
+            size,
+            mut sparse,
+        } = described;
+        let path = sparse.as_mut().and_then(|map| map.name.take()).or(path);
+        if path.is_none() && header.is_unclear {
+            return Err(wrong("a name that has a prefix for some readers only"));
+        }
+        let path = path.unwrap_or(header.path);
+        let is_directory = path.ends_with('/');
+        if header.kind == 0 && header.has_slash != is_directory {
+            return Err(wrong("a member that is a directory for some readers only"));
+        }
+        let name = clean("", &path);
+        let link = link.unwrap_or(header.link);
+        let meaning = match header.kind {
+            0 if is_directory => Meaning::Other("directory of the oldest format", false),
+            b'1' => Meaning::HardLink,
+            b'2' => Meaning::Symlink,
+            b'3' | b'4' => Meaning::Other("device", false),
+            b'5' => Meaning::Other("directory", true),
+            b'6' => Meaning::Other("fifo", false),
+            // A kind that a reader does not know is a file, as POSIX demands.
+            _ => Meaning::File,
+        };
+        let is_file = matches!(meaning, Meaning::File);
+        if !is_file && sparse.is_some() {
+            return Err(wrong("a sparse map of what is not a file"));
+        }
+        let stored = size.unwrap_or(header.size);
+        let claimed = header.size.max(stored);
+        let (what, is_agreed) = match meaning {
+            Meaning::HardLink => ("hard link", true),
+            Meaning::Symlink => ("symlink", false),
+            Meaning::Other(what, is_agreed) => (what, is_agreed),
+            Meaning::File => ("file", true),
+        };
+        let mut body = at + BLOCK;
+        if !is_file && claimed > 0 {
+            let size = claimed;
+            // GNU tar skips contents of the kinds that may not have any.
+            if !is_agreed {
+                return Err(contents(at, what, size));
+            }
+            self.claims = Some(Claim { at, what, size });
+        }
+        if header.kind == b'S' {
+            if sparse.is_some() || !header.is_gnu {
+                return Err(wrong("a sparse member whose map makes no sense"));
+            }
+            let (map, behind) = tar_sparse::old_gnu(bytes, block, at)?;
+            (sparse, body) = (Some(map), behind);
+        }
+        let length = if is_file { stored } else { 0 };
+        let (body, end) = self.go_over(bytes, at, body, length)?;
+        let member = match meaning {
+            Meaning::File => Some(file(bytes, at, body, length, sparse)?),
+            Meaning::HardLink => clean("", &link).map(Member::Link),
+            Meaning::Symlink => {
+                let name = name.as_deref().unwrap_or_default();
+                let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
+                clean(dir, &link).map(Member::Link)
+            }
+            Meaning::Other(..) => None,
+        };
+        Ok(Found {
+            at,
+            name,
+            member,
+            end,
+        })
+    }
+}
+
+/// The pieces of a file whose `stored` bytes are at `body`.
+fn file(
+    bytes: &mut dyn ByOffset,
+    at: u64,
+    body: u64,
+    stored: u64,
+    sparse: Option<Sparse>,
+) -> io::Result<Member> {
+    Ok(Member::File(match sparse {
+        Some(map) => map.pieces(bytes, at, body, stored)?.into(),
+        None => Box::new([Piece::Data {
+            offset: body,
+            length: stored,
+        }]),
+    }))
 }
 
 /// The error for a member whose body is longer than the rest of the archive.
@@ -128,90 +302,12 @@ pub(crate) fn beyond(at: u64) -> io::Error {
     broken(at, "a member that goes on beyond the end")
 }
 
-struct Header {
-    kind: u8,
-    size: u64,
-    path: String,
-    link: String,
-}
-
-impl Header {
-    fn parse(block: &[u8; 512]) -> Option<Self> {
-        let field = |from: usize, to: usize| block.get(from..to).unwrap_or_default();
-        let sum: u64 = block
-            .iter()
-            .enumerate()
-            .map(|(index, byte)| match index {
-                // The checksum counts itself as spaces.
-                148..156 => u64::from(b' '),
-                _ => u64::from(*byte),
-            })
-            .sum();
-        if number(field(148, 156))? != sum {
-            return None;
-        }
-        let name = text(field(0, 100));
-        let prefix = text(field(345, 500));
-        let is_posix = field(257, 263) == b"ustar\0";
-        Some(Self {
-            kind: block[156],
-            size: number(field(124, 136))?,
-            path: match prefix.is_empty() || !is_posix {
-                true => name,
-                false => format!("{prefix}/{name}"),
-            },
-            link: text(field(157, 257)),
-        })
-    }
-}
-
-/// What the members before a member say about it.
-#[derive(Default)]
-struct Long {
-    path: Option<String>,
-    link: Option<String>,
-    size: Option<u64>,
-    sparse: Option<Sparse>,
-}
-
-impl Long {
-    fn take(&mut self, kind: u8, body: &[u8]) {
-        match kind {
-            b'L' => self.path = Some(text(body)),
-            b'K' => self.link = Some(text(body)),
-            _ => self.take_records(body),
-        }
-    }
-
-    /// `30 path=some/name\n`, the number being the record's length.
-    fn take_records(&mut self, mut body: &[u8]) {
-        while let Some(space) = body.iter().position(|byte| *byte == b' ') {
-            let length = std::str::from_utf8(&body[..space])
-                .ok()
-                .and_then(|text| text.parse::<usize>().ok());
-            let record = length.and_then(|length| body.get(space + 1..length));
-            let (Some(length), Some(record)) = (length, record) else {
-                return;
-            };
-            let record = String::from_utf8_lossy(record);
-            match record.strip_suffix('\n').unwrap_or(&record).split_once('=') {
-                Some((key, value)) if key.starts_with("GNU.sparse.") => {
-                    self.sparse.get_or_insert_default().take(key, value);
-                }
-                Some(("path", path)) => self.path = Some(path.to_owned()),
-                Some(("linkpath", link)) => self.link = Some(link.to_owned()),
-                Some(("size", size)) => self.size = size.parse().ok(),
-                _ => {}
-            }
-            body = &body[length..];
-        }
-    }
-}
-
-/// Up to the first NUL. Names that matter here are ASCII; others must only not collide with them.
-fn text(field: &[u8]) -> String {
-    let end = field.iter().position(|byte| *byte == 0);
-    String::from_utf8_lossy(&field[..end.unwrap_or(field.len())]).into_owned()
+/// The error for a member that declares contents and has none for some readers, or for all.
+fn contents(at: u64, what: &str, size: u64) -> io::Error {
+    broken(
+        at,
+        &format!("a {what} with a size of {size}, whose contents readers disagree about,"),
+    )
 }
 
 /// `name` as seen from `dir`, without `.` and `..`; `None` if it leaves the archive.
@@ -249,14 +345,5 @@ mod tests {
         ] {
             assert_eq!(clean(dir, name).as_deref(), expected, "{dir} {name}");
         }
-    }
-
-    #[test]
-    fn records_give_names_and_sizes() {
-        let mut long = Long::default();
-        long.take(b'x', b"12 path=a/b\n14 size=12345\n99 linkpath=cut\n");
-        assert_eq!(long.path.as_deref(), Some("a/b"));
-        assert_eq!(long.size, Some(12345));
-        assert_eq!(long.link, None);
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::source::by_offset::ByOffset;
 use crate::source::piece::Piece;
-use crate::source::tar_fields::{BLOCK, broken, number};
+use crate::source::tar_fields::{BLOCK, broken, decimal, number};
 
 /// Most pieces of one member.
 const MAX_PIECES: usize = 65_536;
@@ -21,33 +21,50 @@ pub(crate) struct Sparse {
     length: Option<u64>,
     /// Offsets and lengths, one after the other.
     numbers: Vec<u64>,
-    /// Whether the map stands before the data (version 1.0).
-    in_body: bool,
+    /// The version, where the records name one.
+    major: Option<u64>,
+    minor: Option<u64>,
     is_broken: bool,
 }
 
 impl Sparse {
-    /// Takes a POSIX record whose key begins with `GNU.sparse.`.
-    pub(crate) fn take(&mut self, key: &str, value: &str) {
+    /// Takes a POSIX record, whose key is `key` after `GNU.sparse.`.
+    pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) {
+        let is_even = self.numbers.len().is_multiple_of(2);
         match key {
-            "GNU.sparse.name" => self.name = Some(value.to_owned()),
-            "GNU.sparse.size" | "GNU.sparse.realsize" => self.length = self.parsed(value),
-            "GNU.sparse.offset" | "GNU.sparse.numbytes" => self.push(value),
-            "GNU.sparse.map" => value.split(',').for_each(|text| self.push(text)),
-            "GNU.sparse.major" => self.in_body = value == "1",
-            _ => {}
+            b"name" => {
+                self.is_broken |= value.is_empty() || value.contains(&0);
+                self.name = Some(String::from_utf8_lossy(value).into_owned());
+            }
+            b"size" | b"realsize" => {
+                let length = self.parsed(value);
+                // Readers differ on which of two counts.
+                self.is_broken |= self.length.is_some() && self.length != length;
+                self.length = length;
+            }
+            b"offset" if is_even => self.push(value),
+            b"numbytes" if !is_even => self.push(value),
+            b"map" if self.numbers.is_empty() => {
+                let numbers = value.split(|byte| *byte == b',');
+                numbers.for_each(|text| self.push(text));
+            }
+            b"major" => self.major = self.parsed(value),
+            b"minor" => self.minor = self.parsed(value),
+            // The map says it too.
+            b"numblocks" => {}
+            _ => self.is_broken = true,
         }
     }
 
-    fn push(&mut self, text: &str) {
+    fn push(&mut self, text: &[u8]) {
         match self.parsed(text) {
             Some(number) if self.numbers.len() < 2 * MAX_PIECES => self.numbers.push(number),
             _ => self.is_broken = true,
         }
     }
 
-    fn parsed(&mut self, text: &str) -> Option<u64> {
-        let number = text.parse().ok();
+    fn parsed(&mut self, text: &[u8]) -> Option<u64> {
+        let number = decimal(text);
         self.is_broken |= number.is_none();
         number
     }
@@ -66,7 +83,13 @@ impl Sparse {
     ) -> io::Result<Vec<Piece>> {
         let wrong = || broken(at, "a sparse member whose map makes no sense");
         let (mut offset, mut left) = (body, stored);
-        if self.in_body {
+        // Whether the map stands before the data.
+        let in_body = match (self.major, self.minor) {
+            (None, None) | (Some(0), Some(0 | 1)) => false,
+            (Some(1), Some(0)) => true,
+            _ => return Err(wrong()),
+        };
+        if in_body {
             let taken = self.read_map(bytes, body, stored).ok_or_else(wrong)?;
             (offset, left) = (body + taken, stored - taken);
         }
@@ -101,7 +124,7 @@ impl Sparse {
             return None;
         }
         let mut block = [0; 512];
-        let (mut taken, mut digits, mut count) = (0, String::new(), None);
+        let (mut taken, mut digits, mut count) = (0, Vec::new(), None);
         loop {
             if stored - taken < BLOCK {
                 return None;
@@ -110,13 +133,13 @@ impl Sparse {
             taken += BLOCK;
             for byte in block {
                 if byte != b'\n' {
-                    digits.push(char::from(byte));
+                    digits.push(byte);
                     if digits.len() > 20 {
                         return None;
                     }
                     continue;
                 }
-                let number: u64 = digits.parse().ok()?;
+                let number = decimal(&digits)?;
                 digits.clear();
                 let pairs = match count {
                     None => *count.insert(usize::try_from(number).ok()?),
@@ -156,6 +179,10 @@ pub(crate) fn old_gnu(
             if field.iter().all(|byte| *byte == 0) {
                 break;
             }
+            // Go takes a first NUL alone for the end.
+            if field.first() == Some(&0) {
+                return Err(wrong());
+            }
             map.numbers.push(number(field).ok_or_else(wrong)?);
         }
         // Blocks without an entry are counted as well: each holds 21.
@@ -188,10 +215,11 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&b"1\n".repeat(1 << 16)).unwrap();
         let mut sparse = Sparse::default();
-        sparse.take("GNU.sparse.major", "1");
-        sparse.take("GNU.sparse.size", "1");
-        for _ in 0..3 {
-            sparse.take("GNU.sparse.offset", "0");
+        sparse.take(b"major", b"1");
+        sparse.take(b"minor", b"0");
+        sparse.take(b"size", b"1");
+        for key in [&b"offset"[..], b"numbytes", b"offset"] {
+            sparse.take(key, b"0");
         }
         let mut bytes = InFile::new(&file, || true).unwrap();
         assert!(sparse.pieces(&mut bytes, 0, 0, 1 << 17).is_err());

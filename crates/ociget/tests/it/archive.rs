@@ -12,13 +12,19 @@ use ociget::{Digest, DockerArchiveSource, Error, LayoutSource, Source as _, TarS
 use crate::support::{Content, noise, pull};
 
 /// A member of an archive: its type, name, link and body.
-type Member<'a> = (u8, &'a str, &'a str, &'a [u8]);
+pub(crate) type Member<'a> = (u8, &'a str, &'a str, &'a [u8]);
 
-fn file<'a>(name: &'a str, body: &'a [u8]) -> Member<'a> {
+pub(crate) fn file<'a>(name: &'a str, body: &'a [u8]) -> Member<'a> {
     (b'0', name, "", body)
 }
 
-fn header(kind: u8, name: &str, link: &str, size: usize, more: &[(usize, &[u8])]) -> [u8; 512] {
+pub(crate) fn header(
+    kind: u8,
+    name: &str,
+    link: &str,
+    size: usize,
+    more: &[(usize, &[u8])],
+) -> [u8; 512] {
     let mut block = [0; 512];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, name.as_bytes());
@@ -36,13 +42,13 @@ fn header(kind: u8, name: &str, link: &str, size: usize, more: &[(usize, &[u8])]
     block
 }
 
-fn padded(body: &[u8]) -> Vec<u8> {
+pub(crate) fn padded(body: &[u8]) -> Vec<u8> {
     let mut body = body.to_vec();
     body.resize(body.len().next_multiple_of(512), 0);
     body
 }
 
-fn tar(members: &[Member<'_>]) -> Vec<u8> {
+pub(crate) fn tar(members: &[Member<'_>]) -> Vec<u8> {
     let mut tar = Vec::new();
     for (kind, name, link, body) in members {
         tar.extend(header(*kind, name, link, body.len(), &[]));
@@ -53,25 +59,25 @@ fn tar(members: &[Member<'_>]) -> Vec<u8> {
 }
 
 /// A place for one archive.
-struct Place(tempfile::TempDir);
+pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn write(&self, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn write(&self, bytes: &[u8]) -> PathBuf {
         let path = self.0.path().join("archive.tar");
         fs::write(&path, bytes).unwrap();
         path
     }
 
-    fn docker(&self, members: &[Member<'_>]) -> DockerArchiveSource {
+    pub(crate) fn docker(&self, members: &[Member<'_>]) -> DockerArchiveSource {
         DockerArchiveSource::new(self.write(&tar(members)), None)
     }
 }
 
-fn config(layers: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn config(layers: &[&[u8]]) -> Vec<u8> {
     let ids: Vec<String> = layers
         .iter()
         .map(|layer| format!("\"{}\"", Digest::of(layer)))
@@ -83,7 +89,7 @@ fn config(layers: &[&[u8]]) -> Vec<u8> {
     .into_bytes()
 }
 
-fn list(config: &str, layers: &[&str]) -> Vec<u8> {
+pub(crate) fn list(config: &str, layers: &[&str]) -> Vec<u8> {
     let layers: Vec<String> = layers.iter().map(|name| format!("{name:?}")).collect();
     let layers = layers.join(",");
     format!(r#"[{{"Config":{config:?},"RepoTags":null,"Layers":[{layers}]}}]"#).into_bytes()

@@ -1,6 +1,7 @@
 //! The client against registries that run here, well and badly, and against layouts on disk.
 
 mod archive;
+mod archive_headers;
 mod auth;
 mod blame;
 mod blobs;
