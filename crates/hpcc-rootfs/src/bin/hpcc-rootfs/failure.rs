@@ -4,7 +4,7 @@ use ociget::printable;
 use serde::Serialize;
 
 use crate::args::UsageError;
-use crate::signals::Stopped;
+use crate::stop::Stopped;
 
 /// Exit code of a failure that stays until somebody changes something.
 pub(crate) const FAILED: u8 = 1;
@@ -12,8 +12,6 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Exit code of a failure that may pass by itself: `EX_TEMPFAIL` of sysexits.h.
 pub(crate) const TRANSIENT: u8 = 75;
-/// Exit code of a run whose output nobody reads any more: 128 and SIGPIPE, as a shell reports it.
-pub(crate) const CLOSED_PIPE: u8 = 141;
 
 /// Kind of a failure that has no type of its own.
 const OTHER: &str = "failed";

@@ -35,6 +35,7 @@ mod requires;
 mod rm;
 mod signals;
 mod spool;
+mod stop;
 mod subject;
 mod table;
 mod terminal;
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
         metrics.add(prepares && outcome.is_ok());
     }
     if output::is_closed() {
-        return ExitCode::from(failure::CLOSED_PIPE);
+        return ExitCode::from(stop::CLOSED_PIPE);
     }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

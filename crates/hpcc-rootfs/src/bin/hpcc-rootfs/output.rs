@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ociget::printable;
 use serde::Serialize;
 
-use crate::signals;
+use crate::stop;
 use screen::Screen;
 
 /// How [`Output`] writes a character that must not reach a terminal.
@@ -144,7 +144,7 @@ fn end_if_closed(written: &io::Result<()>) {
         && error.kind() == io::ErrorKind::BrokenPipe
     {
         IS_CLOSED.store(true, Ordering::Relaxed);
-        signals::unread();
+        stop::unread();
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -10,9 +9,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
-use crate::failure::CLOSED_PIPE;
+use crate::stop::{self, Stopped};
 use crate::terminal;
 
 /// How long the threads of the work have after a signal to clean up after themselves. What is left
@@ -24,40 +23,6 @@ const GRACE: Duration = Duration::from_millis(800);
 
 /// How long the last line has to be taken by the reader of stderr.
 const LAST_WORD: Duration = Duration::from_millis(100);
-
-/// Whether a thread waits for a reason to stop.
-static LISTENS: AtomicBool = AtomicBool::new(false);
-/// Wakes that thread because nobody reads stderr any more.
-static UNREAD: Notify = Notify::const_new();
-
-/// Why the work ended before it was done. Its text is the message for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Stopped {
-    /// SIGINT.
-    #[error("interrupted; nothing more was published")]
-    Interrupted,
-    /// SIGTERM.
-    #[error("terminated; nothing more was published")]
-    Terminated,
-    /// SIGHUP.
-    #[error("the terminal is gone; nothing more was published")]
-    HungUp,
-    /// SIGPIPE, were it not ignored.
-    #[error("nobody reads the output any more; nothing more was published")]
-    Unread,
-}
-
-impl Stopped {
-    /// The exit code: 128 and the number of the signal, as a shell reports it.
-    pub(crate) fn code(self) -> u8 {
-        match self {
-            Self::Interrupted => 130,
-            Self::Terminated => 143,
-            Self::HungUp => 129,
-            Self::Unread => CLOSED_PIPE,
-        }
-    }
-}
 
 /// Begins to listen, on a thread of its own: the one that asks for this may be busy for long.
 /// Returns where the reason to stop comes. The program ends [`GRACE`] after it, or at the second
@@ -84,7 +49,7 @@ pub(crate) fn listen() -> anyhow::Result<oneshot::Receiver<Stopped>> {
         .name("signals".to_owned())
         .spawn(move || signals.watch(&runtime, sender))
         .context("cannot listen for signals")?;
-    LISTENS.store(true, Ordering::SeqCst);
+    stop::listened();
     Ok(receiver)
 }
 
@@ -110,15 +75,6 @@ async fn next(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,
-    }
-}
-
-/// Ends the program because nobody reads stderr any more: at once, unless there is work that has to clean up.
-pub(crate) fn unread() {
-    if LISTENS.load(Ordering::SeqCst) {
-        UNREAD.notify_one();
-    } else {
-        process::exit(CLOSED_PIPE.into());
     }
 }
 
@@ -164,7 +120,7 @@ impl Signals {
             () = next(&mut self.interrupt) => Stopped::Interrupted,
             () = next(&mut self.terminate) => Stopped::Terminated,
             () = next(&mut self.hangup) => Stopped::HungUp,
-            () = UNREAD.notified() => Stopped::Unread,
+            () = stop::until_unread() => Stopped::Unread,
         }
     }
 }

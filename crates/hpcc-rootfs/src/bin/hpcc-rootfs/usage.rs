@@ -9,7 +9,7 @@ use ociget::printable;
 
 use crate::failure::{self, Report};
 use crate::output::{self, Notation};
-use crate::terminal;
+use crate::{stop, terminal};
 
 /// Prints what `clap` returned instead of arguments: an error, the help, or the version.
 pub(crate) fn print(mut error: clap::Error) -> ExitCode {
@@ -28,7 +28,7 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
         let written = written.and_then(|()| stdout.flush());
         return match written.context("cannot write to stdout") {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) if output::is_closed() => ExitCode::from(failure::CLOSED_PIPE),
+            Err(_) if output::is_closed() => ExitCode::from(stop::CLOSED_PIPE),
             Err(error) => {
                 terminal::error(&error);
                 ExitCode::from(failure::FAILED)
