@@ -3,19 +3,19 @@
 use serde_json::json;
 
 use crate::args::{Build, Global};
-use crate::{output, render, terminal};
+use crate::{output, render, work};
 
 pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {
     let mut options = command.options()?;
-    options.progress = terminal::progress(global);
-    options.network.progress = terminal::network(global);
-    let built = terminal::block_on(hpcc_rootfs::build(
+    options.progress = work::progress(global);
+    options.network.progress = work::network(global);
+    let built = work::block_on(hpcc_rootfs::build(
         &command.source,
         command.digest.as_ref(),
         &command.output,
         &options,
     ))?;
-    terminal::summary(global, &built.summary, command.timings());
+    work::summary(global, &built.summary, command.timings());
     render::print(
         global,
         &json!({

@@ -16,7 +16,7 @@ use self::finding::{Finding, Status};
 use crate::args::{Global, PullArgs};
 use crate::config::{Layers, Place, Problem};
 use crate::failure::Failure;
-use crate::{output, render, terminal};
+use crate::{output, render, terminal, work};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -97,7 +97,7 @@ pub(crate) fn run(global: &Global, command: &Doctor, layers: &Layers) -> anyhow:
     };
     // All of it runs where a signal ends the program, because any of it may wait for a disk or a network.
     let examined =
-        terminal::block_on(async { Ok(examine(global, command, layers, &report).await) })?;
+        work::block_on(async { Ok(examine(global, command, layers, &report).await) })?;
     examined?;
     report.end()
 }

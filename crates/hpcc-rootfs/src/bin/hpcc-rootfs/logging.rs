@@ -3,11 +3,7 @@
 use std::io;
 
 use clap::{Args, ValueEnum};
-use ociget::printable;
-use serde::Serialize;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt};
@@ -62,37 +58,6 @@ pub(crate) fn is_json(log_format: Option<Format>, json: bool, progress: Mode) ->
     match log_format {
         Some(format) => format == Format::Json,
         None => json || progress == Mode::Json,
-    }
-}
-
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub(crate) enum Level {
-    Warn,
-    Info,
-}
-
-/// A notice of the program, in the form of the records of its libraries.
-#[derive(Debug, Serialize)]
-pub(crate) struct Record {
-    timestamp: String,
-    level: Level,
-    message: String,
-    target: &'static str,
-}
-
-impl Record {
-    pub(crate) fn new(level: Level, message: &str) -> Self {
-        let mut timestamp = String::new();
-        // Only a clock that cannot be read fails; the record is worth more than its time.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-        Self {
-            timestamp,
-            level,
-            message: printable::text(message),
-            target: "hpcc-rootfs",
-        }
     }
 }
 

@@ -29,6 +29,7 @@ mod progress;
 mod pull;
 mod quantity;
 mod rebuild;
+mod record;
 mod reference;
 mod render;
 mod requires;
@@ -43,6 +44,7 @@ mod tree;
 mod usage;
 mod verify;
 mod vm_config;
+mod work;
 
 use std::process::ExitCode;
 

@@ -4,13 +4,13 @@ use hpcc_rootfs::{Pulled, Store};
 use serde_json::{Value, json};
 
 use crate::args::{Global, Pull};
-use crate::{failure, output, render, terminal};
+use crate::{failure, output, render, terminal, work};
 
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     command.options.check_images(&command.images)?;
     let mut options = command.options.options(&command.images)?;
-    options.progress = terminal::progress(global);
-    options.network.progress = terminal::network(global);
+    options.progress = work::progress(global);
+    options.network.progress = work::network(global);
     for seed in options.store.seeds.iter().filter(|seed| !seed.is_dir()) {
         let seed = output::path(seed);
         terminal::warn(&format!(
@@ -19,7 +19,7 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     }
     let store = global.store_with(options)?;
     if let [image] = command.images.as_slice() {
-        let pulled = terminal::block_on(pull(&store, command, image))?;
+        let pulled = work::block_on(pull(&store, command, image))?;
         let (value, path) = report(global, command, &pulled);
         return render::print(global, &value, &[path]);
     }
@@ -32,7 +32,7 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
     let all = command.images.len();
     let (mut values, mut failed) = (Vec::new(), Vec::new());
     let mut printed = Ok(());
-    let ended = terminal::block_on(async {
+    let ended = work::block_on(async {
         for image in &command.images {
             let pulled = pull(store, command, image).await;
             let image = ociget::printable::redacted(image);
@@ -103,7 +103,7 @@ async fn pull(store: &Store, command: &Pull, image: &str) -> Result<Pulled, hpcc
 /// Says what was done, and returns the JSON and the path of an artifact.
 fn report(global: &Global, command: &Pull, pulled: &Pulled) -> (Value, String) {
     if let Some(summary) = &pulled.built {
-        terminal::summary(global, summary, command.options.timings());
+        work::summary(global, summary, command.options.timings());
     } else if global.verbose || command.options.timings() {
         terminal::say("already there");
     }

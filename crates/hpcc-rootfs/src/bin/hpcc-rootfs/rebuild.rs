@@ -16,7 +16,7 @@ use crate::network::NetworkArgs;
 use crate::quantity::whole;
 use crate::spool::SpoolArgs;
 use crate::subject::Found;
-use crate::terminal;
+use crate::{terminal, work};
 
 #[derive(Debug, Args)]
 pub(crate) struct RebuildArgs {
@@ -136,9 +136,9 @@ impl RebuildArgs {
         self.limits.apply(&mut options.limits);
         self.network
             .apply(&mut options, std::slice::from_ref(from))?;
-        options.progress = terminal::progress(global);
-        options.network.progress = terminal::network(global);
-        let rebuilt = terminal::block_on(hpcc_rootfs::rebuild(&path, from, &options))?;
+        options.progress = work::progress(global);
+        options.network.progress = work::network(global);
+        let rebuilt = work::block_on(hpcc_rootfs::rebuild(&path, from, &options))?;
         let shown = ociget::printable::redacted(from).to_string();
         Ok((shown, rebuilt))
     }

@@ -1,18 +1,15 @@
-//! stderr: notices, warnings, errors, and the summary of a build, as text or as JSON.
+//! stderr: notices, warnings and errors, as text or as JSON.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context as _;
-use hpcc_rootfs::{Size, Summary};
 use ociget::printable;
 
-use crate::args::Global;
 use crate::columns::fold;
 use crate::failure::{self, Report};
-use crate::logging::{Level, Record};
-use crate::{output, progress, signals};
+use crate::output;
+use crate::record::{Level, Record};
 
 /// Whether stderr gets lines of JSON instead of text.
 static SPEAKS_JSON: AtomicBool = AtomicBool::new(false);
@@ -111,74 +108,6 @@ pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
 /// The chain of causes, in printable text, without repeating a cause that the message before already holds.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     failure::lines(error).join(": ")
-}
-
-/// Runs the library's work, until it ends or a signal asks to stop. Then the work is dropped, which
-/// cleans up after itself, and the program ends.
-pub(crate) fn block_on<T>(
-    work: impl Future<Output = Result<T, hpcc_rootfs::Error>>,
-) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the asynchronous runtime")?;
-    let signal = signals::listen()?;
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = work => Ok(outcome),
-            Ok(reason) = signal => Err(reason),
-        }
-    });
-    progress::pause();
-    match outcome {
-        Ok(outcome) => Ok(outcome?),
-        Err(reason) => {
-            // A runtime that is just dropped waits for its threads as long as they take.
-            runtime.shutdown_timeout(signals::CLEANUP);
-            Err(reason.into())
-        }
-    }
-}
-
-/// What a build did, for people.
-pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
-    // The document on stdout holds all of it; what may be wrong is said all the same.
-    if global.json {
-        if let Some(problem) = &summary.agent_problem {
-            warn(problem);
-        }
-        return;
-    }
-    let say_line = |line: &str| match line.starts_with("warning:") {
-        true => warn(line),
-        false => say_folded(line),
-    };
-    if progress::is_drawn() && !global.verbose {
-        let text = summary.to_string();
-        let is_note = |line: &&str| line.starts_with("note:") || line.starts_with("warning:");
-        text.lines().filter(is_note).for_each(say_line);
-        say_folded(&format!(
-            "wrote {} in {:.1} s",
-            Size(summary.image.image_bytes),
-            summary.timings.total.as_secs_f32()
-        ));
-    } else if !global.quiet {
-        summary.to_string().lines().for_each(say_line);
-    }
-    // Asked for by name, so said even where little else is.
-    if timings {
-        summary.timings.to_string().lines().for_each(say);
-    }
-}
-
-/// Returns the callback that says how far builds are, as far as the user wants to know.
-pub(crate) fn progress(global: &Global) -> hpcc_rootfs::Progress {
-    progress::of_builds(global.wishes())
-}
-
-/// Returns the callback for events of the network.
-pub(crate) fn network(global: &Global) -> ociget::Progress {
-    progress::of_network(global.wishes())
 }
 
 #[cfg(test)]

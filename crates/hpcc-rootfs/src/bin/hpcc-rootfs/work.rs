@@ -1,0 +1,76 @@
+//! The work of the library, with what its user is told meanwhile and at its end.
+
+use anyhow::Context as _;
+use hpcc_rootfs::{Size, Summary};
+
+use crate::args::Global;
+use crate::terminal::{say, say_folded, warn};
+use crate::{progress, signals};
+
+/// Runs the library's work, until it ends or a signal asks to stop. Then the work is dropped, which
+/// cleans up after itself, and the program ends.
+pub(crate) fn block_on<T>(
+    work: impl Future<Output = Result<T, hpcc_rootfs::Error>>,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let signal = signals::listen()?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = work => Ok(outcome),
+            Ok(reason) = signal => Err(reason),
+        }
+    });
+    progress::pause();
+    match outcome {
+        Ok(outcome) => Ok(outcome?),
+        Err(reason) => {
+            // A runtime that is just dropped waits for its threads as long as they take.
+            runtime.shutdown_timeout(signals::CLEANUP);
+            Err(reason.into())
+        }
+    }
+}
+
+/// What a build did, for people.
+pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
+    // The document on stdout holds all of it; what may be wrong is said all the same.
+    if global.json {
+        if let Some(problem) = &summary.agent_problem {
+            warn(problem);
+        }
+        return;
+    }
+    let say_line = |line: &str| match line.starts_with("warning:") {
+        true => warn(line),
+        false => say_folded(line),
+    };
+    if progress::is_drawn() && !global.verbose {
+        let text = summary.to_string();
+        let is_note = |line: &&str| line.starts_with("note:") || line.starts_with("warning:");
+        text.lines().filter(is_note).for_each(say_line);
+        say_folded(&format!(
+            "wrote {} in {:.1} s",
+            Size(summary.image.image_bytes),
+            summary.timings.total.as_secs_f32()
+        ));
+    } else if !global.quiet {
+        summary.to_string().lines().for_each(say_line);
+    }
+    // Asked for by name, so said even where little else is.
+    if timings {
+        summary.timings.to_string().lines().for_each(say);
+    }
+}
+
+/// Returns the callback that says how far builds are, as far as the user wants to know.
+pub(crate) fn progress(global: &Global) -> hpcc_rootfs::Progress {
+    progress::of_builds(global.wishes())
+}
+
+/// Returns the callback for events of the network.
+pub(crate) fn network(global: &Global) -> ociget::Progress {
+    progress::of_network(global.wishes())
+}
