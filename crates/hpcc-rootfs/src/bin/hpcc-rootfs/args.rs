@@ -5,9 +5,8 @@ mod image;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use hpcc_rootfs::{Agents, FsVerity, Injection, MountPoint, Options, Store};
+use hpcc_rootfs::{Agents, FsVerity, Injection, MountPoint, Options};
 use ociget::{Digest, Platform};
 
 use self::image::ImageArgs;
@@ -17,15 +16,15 @@ use crate::completions::{Completions, Man};
 use crate::config::show::Config;
 use crate::df::Df;
 use crate::doctor::Doctor;
+use crate::failure::UsageError;
 use crate::fs_verity;
+use crate::global::Global;
 use crate::injection;
 use crate::limits::LimitArgs;
 use crate::link::Link;
 use crate::list::List;
-use crate::logging::LogArgs;
 use crate::network::NetworkArgs;
 use crate::path::PathOf;
-use crate::progress::Wishes;
 use crate::quantity::{duration, size};
 use crate::rebuild::RebuildArgs;
 use crate::requires::Requires;
@@ -58,38 +57,9 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// Headings of options: of all commands, of what goes into an image, and of the store.
-pub(crate) const GLOBAL: &str = "Options of all commands";
+/// Headings of options: of what goes into an image, and of the store.
 const CONTENT: &str = "Content options";
 const STORE: &str = "Store options";
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct Global {
-    /// Directory of the store [default: hpcc-rootfs under the user's cache directory]
-    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
-    cache_dir: Option<PathBuf>,
-    /// Configuration file, or none [default: hpcc-rootfs/hpcc-rootfs.toml under ~/.config and /etc]
-    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
-    pub(crate) config: Option<PathBuf>,
-    /// Use the store although users other than this one and root can write to it; they then choose
-    /// what the guests run
-    #[arg(long, global = true, help_heading = GLOBAL)]
-    trust_store: bool,
-    /// Print results as JSON
-    #[arg(long, global = true, help_heading = GLOBAL)]
-    pub(crate) json: bool,
-    /// Say more about what happens
-    #[arg(short, long, global = true, overrides_with = "verbose", help_heading = GLOBAL)]
-    pub(crate) verbose: bool,
-    /// Say nothing but results and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
-    pub(crate) quiet: bool,
-    /// File to add the counters of this run to, in the text form of Prometheus
-    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
-    pub(crate) metrics_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) log: LogArgs,
-}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -280,58 +250,6 @@ struct Target {
     /// over; may be repeated
     #[arg(long, value_name = "PATH[:file]")]
     mount_point: Vec<MountPoint>,
-}
-
-/// A mistake in the arguments that only became apparent after parsing; exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct UsageError(pub(crate) String);
-
-impl Global {
-    /// What progress depends on.
-    pub(crate) fn wishes(&self) -> Wishes {
-        Wishes {
-            mode: self.log.progress,
-            json: self.json,
-            quiet: self.quiet,
-            verbose: self.verbose,
-        }
-    }
-
-    /// Whether each line on stderr is an object of JSON.
-    pub(crate) fn is_json(&self) -> bool {
-        self.log.is_json(self.json)
-    }
-
-    /// The directory of the store.
-    fn directory(&self) -> anyhow::Result<PathBuf> {
-        if let Some(directory) = &self.cache_dir {
-            return Ok(directory.clone());
-        }
-        let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
-        from("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| from("HOME").map(|home| PathBuf::from(home).join(".cache")))
-            .map(|cache| cache.join("hpcc-rootfs"))
-            .context("neither XDG_CACHE_HOME nor HOME is set; name a directory with --cache-dir")
-    }
-
-    /// Whether the directory of the store is named by a path relative to the working directory.
-    pub(crate) fn has_relative_directory(&self) -> bool {
-        let directory = self.cache_dir.as_deref();
-        directory.is_some_and(Path::is_relative)
-    }
-
-    /// The store, for commands that need no options.
-    pub(crate) fn store(&self) -> anyhow::Result<Store> {
-        self.store_with(Options::default())
-    }
-
-    /// The store with these options.
-    pub(crate) fn store_with(&self, mut options: Options) -> anyhow::Result<Store> {
-        options.store.trusted = self.trust_store;
-        Ok(Store::open(self.directory()?, options)?)
-    }
 }
 
 impl PullArgs {

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::subject::Subject;
 use crate::{output, render, subject};
 

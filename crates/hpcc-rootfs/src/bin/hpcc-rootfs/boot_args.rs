@@ -5,7 +5,8 @@ use clap::Args as ClapArgs;
 use hpcc_rootfs::{BootError, BootOptions, Record, boot_args, verity_table};
 use serde_json::json;
 
-use crate::args::{Global, UsageError};
+use crate::failure::UsageError;
+use crate::global::Global;
 use crate::subject::Subject;
 use crate::{render, subject};
 

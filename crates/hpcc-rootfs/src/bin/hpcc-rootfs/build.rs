@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use crate::args::{Build, Global};
+use crate::args::Build;
+use crate::global::Global;
 use crate::{output, render, work};
 
 pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {

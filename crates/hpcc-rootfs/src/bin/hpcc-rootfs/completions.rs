@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Arg, Command, CommandFactory as _, ValueEnum};
 
-use crate::args::{Args, Global};
+use crate::args::Args;
+use crate::global::Global;
 use crate::output::{self, Notation};
 use crate::{reference, terminal};
 

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use serde_json::json;
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::list::{digest, distinct};
 use crate::quantity::bytes;
 use crate::table::{self, Column};

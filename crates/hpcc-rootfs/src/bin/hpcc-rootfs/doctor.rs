@@ -13,7 +13,8 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 
 use self::finding::{Finding, Status};
-use crate::args::{Global, PullArgs};
+use crate::args::PullArgs;
+use crate::global::Global;
 use crate::config::{Layers, Place, Problem};
 use crate::failure::Failure;
 use crate::{output, render, terminal, work};

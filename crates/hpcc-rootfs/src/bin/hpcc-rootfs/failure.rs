@@ -3,7 +3,6 @@
 use ociget::printable;
 use serde::Serialize;
 
-use crate::args::UsageError;
 use crate::stop::Stopped;
 
 /// Exit code of a failure that stays until somebody changes something.
@@ -15,6 +14,11 @@ pub(crate) const TRANSIENT: u8 = 75;
 
 /// Kind of a failure that has no type of its own.
 const OTHER: &str = "failed";
+
+/// A mistake in the arguments that only became apparent after parsing; exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
 
 /// A failure of the program rather than of its library, with the kind that a script tells it by.
 #[derive(Debug, thiserror::Error)]

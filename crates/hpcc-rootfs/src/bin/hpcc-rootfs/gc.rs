@@ -4,7 +4,8 @@ use anyhow::bail;
 use hpcc_rootfs::{Artifact, Bounds, Collected};
 use serde_json::json;
 
-use crate::args::{Gc, Global};
+use crate::args::Gc;
+use crate::global::Global;
 use crate::quantity::bytes;
 use crate::{render, terminal};
 

@@ -9,7 +9,8 @@ use hpcc_rootfs::{Artifact, Record, ShortDigest};
 use ociget::{Digest, printable};
 use serde_json::{Value, json};
 
-use crate::args::{Global, Inspect};
+use crate::args::Inspect;
+use crate::global::Global;
 use crate::list::SHORT;
 use crate::quantity::bytes;
 use crate::table::cut_to;

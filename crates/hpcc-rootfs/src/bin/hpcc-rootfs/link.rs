@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, getppid, pidfd_open};
 use serde_json::json;
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::subject::Subject;
 use crate::{output, render, subject};
 

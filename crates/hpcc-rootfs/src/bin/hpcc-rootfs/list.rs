@@ -7,7 +7,7 @@ use hpcc_rootfs::Artifact;
 use ociget::Digest;
 use serde_json::{Value, json};
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::list::filter::Filter;
 use crate::quantity::Span;
 use crate::table::{self, Column};

@@ -1,8 +1,8 @@
-//! The options of what stderr gets, and the records of the libraries that `RUST_LOG` asks for.
+//! The form of what stderr gets, and the records of the libraries that `RUST_LOG` asks for.
 
 use std::io;
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -14,43 +14,11 @@ use crate::{output, terminal};
 /// The variable that names the records to print.
 const FILTER: &str = "RUST_LOG";
 
-/// The options of what stderr gets.
-#[derive(Debug, Args)]
-pub(crate) struct LogArgs {
-    /// How to show progress on stderr
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "HOW",
-        help_heading = crate::args::GLOBAL,
-        default_value_t,
-        hide_default_value = true
-    )]
-    pub(crate) progress: Mode,
-    /// Form of notices, log records (RUST_LOG) and errors on stderr [default: text, with --json json]
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "FORMAT",
-        help_heading = crate::args::GLOBAL
-    )]
-    log_format: Option<Format>,
-}
-
 /// The form of a line on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Text,
     Json,
-}
-
-impl LogArgs {
-    /// Whether each line on stderr is an object of JSON. `json` is whether the result is.
-    pub(crate) fn is_json(&self, json: bool) -> bool {
-        is_json(self.log_format, json, self.progress)
-    }
 }
 
 /// Whether each line on stderr is an object of JSON: as the log format says, else as the result or the progress is.

@@ -15,6 +15,7 @@ mod doctor;
 mod failure;
 mod fs_verity;
 mod gc;
+mod global;
 mod injection;
 mod inspect;
 mod limits;

@@ -11,7 +11,7 @@ use clap::Args;
 use hpcc_rootfs::Options;
 use ociget::{ClientCertificate, Keychain, Login, OneLogin, Proxies, Request, SourceSpec};
 
-use crate::args::UsageError;
+use crate::failure::UsageError;
 use crate::quantity::{duration, size, whole};
 
 /// Most bytes of a login on stdin.

@@ -1,6 +1,6 @@
 //! `hpcc-rootfs path`.
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::render;
 use crate::subject::Subject;
 

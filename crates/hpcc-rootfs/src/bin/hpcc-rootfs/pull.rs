@@ -3,7 +3,8 @@
 use hpcc_rootfs::{Pulled, Store};
 use serde_json::{Value, json};
 
-use crate::args::{Global, Pull};
+use crate::args::Pull;
+use crate::global::Global;
 use crate::{failure, output, render, terminal, work};
 
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {

@@ -9,7 +9,8 @@ use hpcc_rootfs::{Agents, Injection, Options, Rebuilt, Store, read_record};
 use ociget::Digest;
 use serde_json::{Value, json};
 
-use crate::args::{Global, UsageError};
+use crate::failure::UsageError;
+use crate::global::Global;
 use crate::injection;
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;

@@ -8,7 +8,7 @@ use hpcc_rootfs::{Record, Summary};
 use ociget::Digest;
 use serde_json::{Value, json};
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::output::{self, Notation};
 
 /// Prints JSON or lines, as configured.

@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use hpcc_rootfs::{KernelConfig, Record, kernel_requirements};
 use serde_json::json;
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::{output, render};
 
 #[derive(Debug, ClapArgs)]

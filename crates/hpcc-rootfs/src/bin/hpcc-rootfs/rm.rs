@@ -4,7 +4,7 @@ use anyhow::bail;
 use ociget::Digest;
 use serde_json::json;
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::subject::Subject;
 use crate::{quantity, render, terminal};
 

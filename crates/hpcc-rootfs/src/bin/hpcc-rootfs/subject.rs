@@ -12,7 +12,7 @@ use hpcc_rootfs::{Record, Store};
 use ociget::Digest;
 use ociget::printable;
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::failure::Failure;
 use crate::output;
 

@@ -4,7 +4,8 @@ use hpcc_rootfs::{Damage, Error, Store};
 use ociget::printable;
 use serde_json::{Value, json};
 
-use crate::args::{Global, Verify};
+use crate::args::Verify;
+use crate::global::Global;
 use crate::failure::Failure;
 use crate::subject::Found;
 use crate::{render, terminal};

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use hpcc_rootfs::{Size, Summary};
 
-use crate::args::Global;
+use crate::global::Global;
 use crate::terminal::{say, say_folded, warn};
 use crate::{progress, signals};
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use clap::{Args as ClapArgs, ValueEnum};
 use hpcc_rootfs::{Compressor, Options, Size};
 
-use super::UsageError;
+use crate::failure::UsageError;
 use crate::quantity::{size, whole};
 
 #[derive(Debug, ClapArgs)]

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::file::places;
 use super::{Layers, Origin, Problem, Setting, is_given, leaf, long, options_of, relaxed};
-use crate::args::{Args, Global, UsageError};
+use crate::args::Args;
+use crate::failure::UsageError;
+use crate::global::Global;
 use crate::table::{self, Column};
 use crate::{output, render, terminal};
 

@@ -11,7 +11,7 @@ use rustix::fs::{Access, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Finding, Report, Status};
-use crate::args::Global;
+use crate::global::Global;
 use crate::config::Layers;
 use crate::quantity::bytes;
 use crate::{output, terminal};

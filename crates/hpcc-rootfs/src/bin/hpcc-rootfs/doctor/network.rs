@@ -7,7 +7,8 @@ use hpcc_rootfs::{Error, Options};
 use ociget::{Client, Event, Progress, Request, SourceSpec};
 
 use super::{Doctor, Finding, Report, Status};
-use crate::args::{Global, Resolved};
+use crate::args::Resolved;
+use crate::global::Global;
 use crate::{output, terminal};
 
 /// A repository of Docker Hub, which a name without a registry belongs to.

@@ -1,0 +1,120 @@
+//! The options that every command has.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use hpcc_rootfs::{Options, Store};
+
+use crate::logging::{self, Format};
+use crate::progress::{Mode, Wishes};
+
+/// Their heading.
+const GLOBAL: &str = "Options of all commands";
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Directory of the store [default: hpcc-rootfs under the user's cache directory]
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
+    cache_dir: Option<PathBuf>,
+    /// Configuration file, or none [default: hpcc-rootfs/hpcc-rootfs.toml under ~/.config and /etc]
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) config: Option<PathBuf>,
+    /// Use the store although users other than this one and root can write to it; they then choose
+    /// what the guests run
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    trust_store: bool,
+    /// Print results as JSON
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub(crate) json: bool,
+    /// Say more about what happens
+    #[arg(short, long, global = true, overrides_with = "verbose", help_heading = GLOBAL)]
+    pub(crate) verbose: bool,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
+    pub(crate) quiet: bool,
+    /// File to add the counters of this run to, in the text form of Prometheus
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub(crate) metrics_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// The options of what stderr gets.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// How to show progress on stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "HOW",
+        help_heading = GLOBAL,
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub(crate) progress: Mode,
+    /// Form of notices, log records (RUST_LOG) and errors on stderr [default: text, with --json json]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        help_heading = GLOBAL
+    )]
+    log_format: Option<Format>,
+}
+
+impl Global {
+    /// What progress depends on.
+    pub(crate) fn wishes(&self) -> Wishes {
+        Wishes {
+            mode: self.log.progress,
+            json: self.json,
+            quiet: self.quiet,
+            verbose: self.verbose,
+        }
+    }
+
+    /// Whether each line on stderr is an object of JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.log.is_json(self.json)
+    }
+
+    /// The directory of the store.
+    fn directory(&self) -> anyhow::Result<PathBuf> {
+        if let Some(directory) = &self.cache_dir {
+            return Ok(directory.clone());
+        }
+        let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
+        from("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| from("HOME").map(|home| PathBuf::from(home).join(".cache")))
+            .map(|cache| cache.join("hpcc-rootfs"))
+            .context("neither XDG_CACHE_HOME nor HOME is set; name a directory with --cache-dir")
+    }
+
+    /// Whether the directory of the store is named by a path relative to the working directory.
+    pub(crate) fn has_relative_directory(&self) -> bool {
+        let directory = self.cache_dir.as_deref();
+        directory.is_some_and(Path::is_relative)
+    }
+
+    /// The store, for commands that need no options.
+    pub(crate) fn store(&self) -> anyhow::Result<Store> {
+        self.store_with(Options::default())
+    }
+
+    /// The store with these options.
+    pub(crate) fn store_with(&self, mut options: Options) -> anyhow::Result<Store> {
+        options.store.trusted = self.trust_store;
+        Ok(Store::open(self.directory()?, options)?)
+    }
+}
+
+impl LogArgs {
+    /// Whether each line on stderr is an object of JSON. `json` is whether the result is.
+    pub(crate) fn is_json(&self, json: bool) -> bool {
+        logging::is_json(self.log_format, json, self.progress)
+    }
+}
