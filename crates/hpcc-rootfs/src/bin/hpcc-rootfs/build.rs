@@ -1,10 +1,84 @@
 //! `hpcc-rootfs build`.
 
+use std::path::{Path, PathBuf};
+
+use hpcc_rootfs::Options;
+use ociget::Digest;
 use serde_json::json;
 
-use crate::args::Build;
+use crate::failure::UsageError;
 use crate::global::Global;
+use crate::image::ImageArgs;
+use crate::limits::LimitArgs;
+use crate::network::NetworkArgs;
+use crate::target::{Target, resolve};
 use crate::{output, render, work};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hpcc-rootfs build debian:12 --agent ./agent -o debian.sqsh
+  docker save app:1 | hpcc-rootfs build docker-archive:- -o app.sqsh
+  hpcc-rootfs build oci:./layout:v1 -o app.sqsh --compressor xz")]
+pub(crate) struct Build {
+    /// Image reference, docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG],
+    /// dir:DIR, or tar:FILE for a root file system; a FILE of - is standard input
+    source: String,
+    /// File to write; it appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Digest of the manifest or index that the image must have
+    #[arg(long, value_name = "DIGEST")]
+    digest: Option<Digest>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    image_options: ImageArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    network: NetworkArgs,
+}
+
+impl Build {
+    /// Refuses an output that no artifact can be, before anything is opened.
+    fn check_output(&self) -> Result<(), UsageError> {
+        let output = &self.output;
+        let shown = output::path(output);
+        let ends_with_slash = output.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if output == Path::new("-") {
+            return Err(UsageError(
+                "cannot write -: an artifact is written at any offset, which stdout is not; name a file, or \
+                 ./- for a file of this name"
+                    .to_owned(),
+            ));
+        }
+        if output.is_dir() || ends_with_slash || output.file_name().is_none() {
+            return Err(UsageError(format!(
+                "cannot write {shown}: a directory, not a regular file; name a file in it"
+            )));
+        }
+        let parent = output.parent().filter(|parent| *parent != Path::new(""));
+        match parent {
+            Some(parent) if !parent.is_dir() => Err(UsageError(format!(
+                "cannot write {shown}: there is no directory {}; make it first",
+                output::path(parent)
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether to say where the time went.
+    fn timings(&self) -> bool {
+        self.image_options.timings
+    }
+
+    fn options(&self) -> anyhow::Result<Options> {
+        self.check_output()?;
+        let source = std::slice::from_ref(&self.source);
+        let (image, limits) = (&self.image_options, &self.limits);
+        resolve(&self.target, image, limits, &self.network, source).options()
+    }
+}
 
 pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {
     let mut options = command.options()?;

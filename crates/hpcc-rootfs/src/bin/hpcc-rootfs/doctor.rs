@@ -13,8 +13,9 @@ use std::cell::RefCell;
 use serde_json::{Value, json};
 
 use self::finding::{Finding, Status};
-use crate::args::PullArgs;
 use crate::global::Global;
+use crate::pull::PullArgs;
+use crate::target::Resolved;
 use crate::config::{Layers, Place, Problem};
 use crate::failure::Failure;
 use crate::{output, render, terminal, work};
@@ -153,7 +154,7 @@ fn configuration(layers: &Layers) -> Vec<Finding> {
 }
 
 /// Reports whether the options can be used, wherever they come from.
-fn options(resolved: &crate::args::Resolved) -> Finding {
+fn options(resolved: &Resolved) -> Finding {
     const CHECK: &str = "options";
     let advice = "correct it; hpcc-rootfs config show pull tells where each option is set";
     let given = [&resolved.content, &resolved.network].into_iter().flatten();

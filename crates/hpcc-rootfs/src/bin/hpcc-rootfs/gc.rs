@@ -1,13 +1,30 @@
 //! `hpcc-rootfs gc`.
 
+use std::time::Duration;
+
 use anyhow::bail;
 use hpcc_rootfs::{Artifact, Bounds, Collected};
 use serde_json::json;
 
-use crate::args::Gc;
 use crate::global::Global;
-use crate::quantity::bytes;
+use crate::quantity::{bytes, duration, size};
 use crate::{render, terminal};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hpcc-rootfs gc
+  hpcc-rootfs gc --max-size 20G --max-age 4w --dry-run")]
+pub(crate) struct Gc {
+    /// Largest total size of all artifacts and the files beside them, with K, M, G or T for powers of 1024, such as 1.5G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// Longest time since an artifact was last used, with w, d, h, m or s, such as 1w or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    max_age: Option<Duration>,
+    /// Remove nothing, and print what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
 
 pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
     let mut bounds = Bounds::default();

@@ -9,12 +9,28 @@ use hpcc_rootfs::{Artifact, Record, ShortDigest};
 use ociget::{Digest, printable};
 use serde_json::{Value, json};
 
-use crate::args::Inspect;
 use crate::global::Global;
 use crate::list::SHORT;
 use crate::quantity::bytes;
+use crate::requires::Requires;
+use crate::subject::Subject;
 use crate::table::cut_to;
 use crate::{columns, output, render, requires, subject, terminal, tree};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hpcc-rootfs inspect debian:12
+  hpcc-rootfs inspect ./out.sqsh --tree")]
+pub(crate) struct Inspect {
+    /// The artifact, by digest, prefix of a digest, reference or path
+    #[arg(value_name = "NAME")]
+    subject: Subject,
+    /// List every file in it as well
+    #[arg(long)]
+    tree: bool,
+    #[command(flatten)]
+    requires: Requires,
+}
 
 /// Where the build put what the image says about itself.
 const DESCRIPTION: &[u8] = b"/.hpcc/image.json";

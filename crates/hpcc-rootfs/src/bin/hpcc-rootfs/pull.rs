@@ -1,11 +1,134 @@
 //! `hpcc-rootfs pull`.
 
-use hpcc_rootfs::{Pulled, Store};
+use std::path::PathBuf;
+
+use hpcc_rootfs::{FsVerity, Options, Pulled, Store};
+use ociget::Digest;
 use serde_json::{Value, json};
 
-use crate::args::Pull;
+use crate::failure::UsageError;
 use crate::global::Global;
-use crate::{failure, output, render, terminal, work};
+use crate::image::ImageArgs;
+use crate::limits::LimitArgs;
+use crate::network::NetworkArgs;
+use crate::quantity::size;
+use crate::target::{CONTENT, Resolved, Target, resolve};
+use crate::{failure, fs_verity, output, render, terminal, work};
+
+/// Heading of the options of the store.
+const STORE: &str = "Store options";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hpcc-rootfs pull debian:12 --agent ./agent
+  hpcc-rootfs pull --offline debian:12 --agent ./agent
+  hpcc-rootfs pull debian:12 alpine:3 --agent ./agent --quiet")]
+pub(crate) struct Pull {
+    /// Image references, such as debian:12 or registry.example/team/name@sha256:<hex>
+    #[arg(value_name = "IMAGE", required = true)]
+    images: Vec<String>,
+    #[command(flatten)]
+    options: PullArgs,
+}
+
+/// The options of `pull`, which `doctor` has as well: it checks what they lead to.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PullArgs {
+    /// Digest of the manifest or index that the image must have
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) digest: Option<Digest>,
+    /// Ask no registry for anything: a tag is what it was pulled to last, and what the store lacks is an
+    /// error
+    #[arg(long, help_heading = STORE)]
+    offline: bool,
+    #[command(flatten)]
+    target: Target,
+    /// Agent for amd64 images
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["agent", "no_agent"], help_heading = CONTENT)]
+    agent_amd64: Option<PathBuf>,
+    /// Agent for arm64 images
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["agent", "no_agent"], help_heading = CONTENT)]
+    agent_arm64: Option<PathBuf>,
+    /// Check an existing artifact in full, and rebuild it if it is damaged
+    #[arg(long, help_heading = STORE)]
+    verify: bool,
+    /// Fetch every layer, also those that the store knows from other images
+    #[arg(long, help_heading = STORE)]
+    no_reuse: bool,
+    /// Store of this user or of root to copy known layers from, never written; may be repeated
+    #[arg(long, value_name = "DIR", help_heading = STORE)]
+    seed: Vec<PathBuf>,
+    /// Bytes to leave free on the file system of the store [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = STORE)]
+    min_free: Option<u64>,
+    /// Have the file system refuse changed blocks of the artifact: off, auto (where it can), or on (fail
+    /// where it cannot) [default: off]
+    #[arg(long, value_name = "off|auto|on", value_parser = fs_verity::parse, help_heading = STORE)]
+    fs_verity: Option<FsVerity>,
+    #[command(flatten)]
+    image_options: ImageArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
+}
+
+impl PullArgs {
+    /// Refuses images that are none, and a digest that contradicts the one in a reference, before the
+    /// store is opened.
+    pub(crate) fn check_images(&self, images: &[String]) -> anyhow::Result<()> {
+        if images.len() > 1 && self.digest.is_some() {
+            let what = "--digest is for one image; write NAME@DIGEST for each of several";
+            return Err(UsageError(what.to_owned()).into());
+        }
+        for image in images {
+            let request = ociget::Request::parse(image, self.digest.as_ref());
+            request.map_err(hpcc_rootfs::Error::from)?;
+        }
+        Ok(())
+    }
+
+    /// Whether to say where the time went.
+    pub(crate) fn timings(&self) -> bool {
+        self.image_options.timings
+    }
+
+    /// Whether an agent is named for some platform.
+    pub(crate) fn has_agents(&self) -> bool {
+        let files = [&self.target.agent, &self.agent_amd64, &self.agent_arm64];
+        files.into_iter().any(Option::is_some)
+    }
+
+    /// Returns what a pull of these images works with.
+    pub(crate) fn options(&self, images: &[String]) -> anyhow::Result<Options> {
+        self.resolve(images).options()
+    }
+
+    /// Resolves the options. One that cannot be used leaves its default, and is a problem.
+    pub(crate) fn resolve(&self, images: &[String]) -> Resolved {
+        let mut resolved = resolve(
+            &self.target,
+            &self.image_options,
+            &self.limits,
+            &self.network,
+            images,
+        );
+        let options = &mut resolved.options;
+        for (architecture, file) in [("amd64", &self.agent_amd64), ("arm64", &self.agent_arm64)] {
+            if let Some(file) = file {
+                options.agents = std::mem::take(&mut options.agents).with(architecture, file);
+            }
+        }
+        if let Some(bytes) = self.min_free {
+            options.store.min_free = bytes;
+        }
+        options.store.fs_verity = self.fs_verity.unwrap_or_default();
+        options.store.reuse = !self.no_reuse;
+        options.store.offline = self.offline;
+        options.store.seeds.clone_from(&self.seed);
+        resolved
+    }
+}
 
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     command.options.check_images(&command.images)?;

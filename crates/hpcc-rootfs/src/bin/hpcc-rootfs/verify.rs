@@ -4,11 +4,25 @@ use hpcc_rootfs::{Damage, Error, Store};
 use ociget::printable;
 use serde_json::{Value, json};
 
-use crate::args::Verify;
 use crate::global::Global;
 use crate::failure::Failure;
-use crate::subject::Found;
+use crate::rebuild::RebuildArgs;
+use crate::subject::{Found, Subject};
 use crate::{render, terminal};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  hpcc-rootfs verify
+  hpcc-rootfs verify debian:12 ./out.sqsh
+  hpcc-rootfs verify --rebuild debian:12")]
+pub(crate) struct Verify {
+    /// Artifacts by digest, prefix of a digest or reference, which are set aside if damaged, or by
+    /// path [default: all in the store]
+    #[arg(value_name = "NAME")]
+    subjects: Vec<Subject>,
+    #[command(flatten)]
+    rebuild: RebuildArgs,
+}
 
 /// Artifacts that the last line names.
 const NAMED: usize = 4;

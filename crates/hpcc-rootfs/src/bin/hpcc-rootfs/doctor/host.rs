@@ -4,7 +4,7 @@ use hpcc_rootfs::{Error, Options, check_host_files};
 use ociget::printable;
 
 use super::{Finding, Status};
-use crate::args::PullArgs;
+use crate::pull::PullArgs;
 use crate::{output, terminal};
 
 pub(super) fn findings(args: &PullArgs, options: &Options) -> Vec<Finding> {

@@ -7,8 +7,8 @@ use hpcc_rootfs::{Error, Options};
 use ociget::{Client, Event, Progress, Request, SourceSpec};
 
 use super::{Doctor, Finding, Report, Status};
-use crate::args::Resolved;
 use crate::global::Global;
+use crate::target::Resolved;
 use crate::{output, terminal};
 
 /// A repository of Docker Hub, which a name without a registry belongs to.

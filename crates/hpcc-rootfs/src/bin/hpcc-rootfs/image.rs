@@ -10,7 +10,7 @@ use crate::quantity::{size, whole};
 
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Image options")]
-pub(super) struct ImageArgs {
+pub(crate) struct ImageArgs {
     /// Codec of the image [default: zstd]
     #[arg(long)]
     compressor: Option<Codec>,
@@ -34,7 +34,7 @@ pub(super) struct ImageArgs {
     threads: Option<usize>,
     /// Print where the time went, stage by stage
     #[arg(long)]
-    pub(super) timings: bool,
+    pub(crate) timings: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -49,7 +49,7 @@ enum Codec {
 
 impl ImageArgs {
     /// Writes what was given into `options`.
-    pub(super) fn apply(&self, options: &mut Options) -> Result<(), UsageError> {
+    pub(crate) fn apply(&self, options: &mut Options) -> Result<(), UsageError> {
         options.image.compressor = self.compressor()?;
         if let Some(size) = self.block_size {
             options.image.block_size = u32::try_from(size)

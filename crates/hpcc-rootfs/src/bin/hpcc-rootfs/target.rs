@@ -1,0 +1,90 @@
+//! What is built: the options of an image, and of the library that builds it.
+
+use std::path::PathBuf;
+
+use hpcc_rootfs::{Agents, Injection, MountPoint, Options};
+use ociget::Platform;
+
+use crate::image::ImageArgs;
+use crate::injection;
+use crate::limits::LimitArgs;
+use crate::network::NetworkArgs;
+use crate::spool::SpoolArgs;
+
+/// Heading of the options of what goes into an image.
+pub(crate) const CONTENT: &str = "Content options";
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = CONTENT)]
+pub(crate) struct Target {
+    /// Platform to choose of an index, os/architecture[/variant]; counts where an index and the config
+    /// that it leads to name different ones [default: this host's]
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<Platform>,
+    /// Program that becomes PID 1, put into the image as /.hpcc/agent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) agent: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
+    /// Further file for the guest, to a path below /.hpcc, with an octal mode [default: 644]; may be
+    /// repeated
+    #[arg(long, value_name = "HOST:GUEST[:MODE]", value_parser = injection::parse)]
+    pub(crate) inject: Vec<Injection>,
+    /// Put no agent into the image: PID 1 comes from elsewhere
+    #[arg(long, conflicts_with = "agent")]
+    pub(crate) no_agent: bool,
+    /// Directory, or with :file a file, to make where the image has none, for the guest to mount
+    /// over; may be repeated
+    #[arg(long, value_name = "PATH[:file]")]
+    pub(crate) mount_point: Vec<MountPoint>,
+}
+
+/// Options of the library, and why some given ones are not among them.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) options: Options,
+    /// The problem with what goes into an image.
+    pub(crate) content: Option<anyhow::Error>,
+    /// The problem with the way to registries, because of which no request may be sent.
+    pub(crate) network: Option<anyhow::Error>,
+}
+
+impl Resolved {
+    /// Returns the options, or the first problem.
+    pub(crate) fn options(self) -> anyhow::Result<Options> {
+        match self.content.or(self.network) {
+            Some(problem) => Err(problem),
+            None => Ok(self.options),
+        }
+    }
+}
+
+/// Resolves the options of an image. One that cannot be used leaves its default, and is a problem.
+pub(crate) fn resolve(
+    target: &Target,
+    image: &ImageArgs,
+    limits: &LimitArgs,
+    network: &NetworkArgs,
+    sources: &[String],
+) -> Resolved {
+    let mut options = Options::default();
+    if let Some(platform) = &target.platform {
+        options.platform = platform.clone();
+        options.insist_on_platform = true;
+    }
+    if let Some(agent) = &target.agent {
+        options.agents = Agents::default().with(options.platform.architecture(), agent);
+    }
+    target.spool.apply(&mut options.spool);
+    options.injections.clone_from(&target.inject);
+    options.no_agent = target.no_agent;
+    options.image.mount_points.clone_from(&target.mount_point);
+    let content = image.apply(&mut options).err().map(anyhow::Error::from);
+    limits.apply(&mut options.limits);
+    let network = network.apply(&mut options, sources).err();
+    Resolved {
+        options,
+        content,
+        network,
+    }
+}
