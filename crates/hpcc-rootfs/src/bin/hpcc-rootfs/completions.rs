@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
-use clap::{Arg, Command, CommandFactory as _, ValueEnum};
+use clap::{Arg, Command, ValueEnum};
 
-use crate::args::Args;
 use crate::global::Global;
 use crate::output::{self, Notation};
 use crate::{reference, terminal};
@@ -72,15 +71,15 @@ pub(crate) struct Man {
 }
 
 /// Prints the script that completes the command line.
-pub(crate) fn run(command: &Completions) -> anyhow::Result<()> {
+pub(crate) fn run(command: &Completions, mut root: Command) -> anyhow::Result<()> {
     let shell = match command.shell {
         Shell::Bash => clap_complete::Shell::Bash,
         Shell::Zsh => clap_complete::Shell::Zsh,
         Shell::Fish => clap_complete::Shell::Fish,
-        Shell::Markdown => return reference::run(),
+        Shell::Markdown => return reference::run(root),
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), PROGRAM, &mut script);
+    clap_complete::generate(shell, &mut root, PROGRAM, &mut script);
     let mut script = String::from_utf8(script).context("the script is not UTF-8")?;
     if shell == clap_complete::Shell::Bash {
         // The generator replaces the hyphen of the program's name in two ways, so that no case of the
@@ -95,11 +94,11 @@ pub(crate) fn run(command: &Completions) -> anyhow::Result<()> {
 }
 
 /// Writes a page for each command.
-pub(crate) fn man(global: &Global, command: &Man) -> anyhow::Result<()> {
+pub(crate) fn man(global: &Global, command: &Man, root: Command) -> anyhow::Result<()> {
     let directory = &command.directory;
     let failed = |path: &Path| format!("cannot write {}", output::path(path));
     fs::create_dir_all(directory).with_context(|| failed(directory))?;
-    let mut root = Args::command().disable_help_subcommand(true);
+    let mut root = root.disable_help_subcommand(true);
     root.build();
     let mut pages = Vec::new();
     collect(&root, PROGRAM, &mut pages);

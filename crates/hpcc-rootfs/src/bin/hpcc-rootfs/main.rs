@@ -51,17 +51,20 @@ mod work;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory as _;
+
 use args::{Args, Command};
 use config::Layers;
 use metrics_file::MetricsFile;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(terminal::panicked));
-    let (args, layers) = match config::parse() {
+    let (args, layers) = match config::parse::<Args>() {
         Ok(parsed) => parsed,
         // Help, the version, and usage errors, which have exit code 2.
         Err(error) => {
-            terminal::speak(config::is_json(std::env::args_os()), false);
+            let is_json = config::is_json(&Args::command(), std::env::args_os());
+            terminal::speak(is_json, false);
             return usage::print(error);
         }
     };
@@ -104,8 +107,8 @@ fn run(args: &Args, layers: &Layers) -> anyhow::Result<()> {
         Command::Untag(command) => rm::untag(global, command),
         Command::Df(command) => df::run(global, command),
         Command::Doctor(command) => doctor::run(global, command, layers),
-        Command::Config(command) => config::show::run(global, command, layers),
-        Command::Completions(command) => completions::run(command),
-        Command::Man(command) => completions::man(global, command),
+        Command::Config(command) => config::show::run(global, command, layers, &Args::command()),
+        Command::Completions(command) => completions::run(command, Args::command()),
+        Command::Man(command) => completions::man(global, command, Args::command()),
     }
 }

@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command};
 
-use crate::args::Args;
 use crate::config;
 use crate::output::{self, Notation};
 
 /// Prints every command with its options, as Markdown.
-pub(crate) fn run() -> anyhow::Result<()> {
-    let mut root = Args::command().disable_help_subcommand(true);
+pub(crate) fn run(root: Command) -> anyhow::Result<()> {
+    let mut root = root.disable_help_subcommand(true);
     root.build();
     let mut text = String::from("### Options of all commands\n");
     options(

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::{Arg, Id};
 
+use super::options::required_groups;
+
 /// The pairs of options of a command that exclude each other.
 pub(super) struct Conflicts(BTreeSet<(String, String)>);
 
@@ -52,7 +54,7 @@ impl Conflicts {
 ///
 /// An option says by itself which group it is in, so a group has its members only when the command is built.
 pub(super) fn groups_with(command: &clap::Command, is_kind: impl Fn(&Arg) -> bool) -> Vec<Id> {
-    let required: BTreeSet<_> = super::required_groups(command).collect();
+    let required: BTreeSet<_> = required_groups(command).collect();
     if required.is_empty() {
         return Vec::new();
     }

@@ -13,7 +13,9 @@ use clap::{Arg, ArgAction};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{NOT_IN_FILES, Origin, Problem, Setting, all_options, long, options_of, own_options};
+use super::options::{NOT_IN_FILES, all_options, long, options_of, own_options};
+use super::problem::Problem;
+use super::setting::{Origin, Setting};
 use crate::output;
 
 const NAME: &str = "hpcc-rootfs.toml";

@@ -7,18 +7,18 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, CommandFactory as _, ValueEnum};
+use clap::{Arg, ArgAction, Command, ValueEnum};
 
-use super::{Layers, long, options_of};
-use crate::args::Args;
+use super::layers::Layers;
+use super::options::{long, options_of};
 use crate::logging::{self, Format};
 use crate::progress::Mode;
 
 /// Returns whether each line on stderr is to be an object of JSON. `words` is the whole command line.
-pub(crate) fn is_json(words: impl Iterator<Item = OsString>) -> bool {
-    let given = Given::read(words.skip(1));
-    let layers = Layers::read(given.value("config").map(PathBuf::from));
-    given.is_json(&layers)
+pub(crate) fn is_json(root: &Command, words: impl Iterator<Item = OsString>) -> bool {
+    let given = Given::read(root, words.skip(1));
+    let layers = Layers::read(root, given.value("config").map(PathBuf::from));
+    given.is_json(root, &layers)
 }
 
 /// The options that were read from a command line, each with its value, and the command.
@@ -29,14 +29,13 @@ struct Given {
 }
 
 impl Given {
-    fn read(words: impl Iterator<Item = OsString>) -> Self {
+    fn read(root: &Command, words: impl Iterator<Item = OsString>) -> Self {
         let mut words = words.peekable();
-        let root = Args::command();
         let mut given = Self::default();
         while let Some(word) = words.next().filter(|word| word != "--") {
             let bytes = word.as_bytes();
             let names: Vec<&str> = given.command.as_deref().into_iter().collect();
-            let known = options_of(&root, &names);
+            let known = options_of(root, &names);
             // A word that begins like an option is none's value, unless the option says otherwise.
             let takes = |arg: &&Arg, next: Option<&OsString>| {
                 let takes_one = !matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count);
@@ -82,10 +81,10 @@ impl Given {
         given.find_map(|(name, value)| (name == option).then_some(value))
     }
 
-    fn is_json(&self, layers: &Layers) -> bool {
+    fn is_json(&self, root: &Command, layers: &Layers) -> bool {
         let names: Vec<&str> = self.command.as_deref().into_iter().collect();
         let settings = |option: &str| {
-            let args = options_of(&Args::command(), &names);
+            let args = options_of(root, &names);
             let arg = args.iter().find(|arg| long(arg) == option);
             arg.map_or_else(Vec::new, |arg| layers.understood(&names, arg))
         };
@@ -110,10 +109,14 @@ fn first_of<T: ValueEnum>(words: Vec<OsString>) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::args::Args;
 
     #[test]
     fn language_of_a_wrong_command_line_is_that_of_a_right_one() {
+        let root = Args::command();
         for (line, expected) in [
             ("pull", false),
             ("--json", true),
@@ -138,8 +141,8 @@ mod tests {
             ("\u{e4} -\u{e4} --json", true),
         ] {
             let words = line.split(' ').map(OsString::from);
-            let given = Given::read(words);
-            assert_eq!(given.is_json(&Layers::default()), expected, "{line}");
+            let given = Given::read(&root, words);
+            assert_eq!(given.is_json(&root, &Layers::default()), expected, "{line}");
         }
     }
 }

@@ -9,7 +9,8 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::{Setting, long};
+use super::options::long;
+use super::setting::Setting;
 
 /// Whether an error says that options are missing, and no argument of another kind.
 pub(super) fn is_of_options(error: &clap::Error) -> bool {

@@ -6,7 +6,8 @@ use clap::Arg;
 use ociget::printable;
 use serde_json::{Value, json};
 
-use super::{Origin, Setting, long};
+use super::options::long;
+use super::setting::{Origin, Setting};
 use crate::output;
 
 /// Something in the environment or a configuration file that cannot be used.

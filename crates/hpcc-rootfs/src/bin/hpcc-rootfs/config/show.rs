@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use ociget::printable;
 use serde_json::{Value, json};
 
 use super::file::places;
-use super::{Layers, Origin, Problem, Setting, is_given, leaf, long, options_of, relaxed};
-use crate::args::Args;
+use super::layers::Layers;
+use super::options::{is_given, leaf, long, options_of, relaxed};
+use super::problem::Problem;
+use super::setting::{Origin, Setting};
 use crate::failure::UsageError;
 use crate::global::Global;
 use crate::table::{self, Column};
@@ -52,9 +54,13 @@ const COLUMNS: [Column; 3] = [
 
 /// Prints the options, also those beside a problem. With a problem, other commands refuse to run, and so this fails at
 /// its end.
-pub(crate) fn run(global: &Global, config: &Config, layers: &Layers) -> anyhow::Result<()> {
+pub(crate) fn run(
+    global: &Global,
+    config: &Config,
+    layers: &Layers,
+    root: &Command,
+) -> anyhow::Result<()> {
     let Action::Show(show) = &config.action;
-    let root = Args::command();
     let commands: Vec<&str> = match &show.command {
         Some(name) => match root.find_subcommand(name) {
             Some(command) => vec![command.get_name()],
@@ -65,7 +71,7 @@ pub(crate) fn run(global: &Global, config: &Config, layers: &Layers) -> anyhow::
         },
         None => root
             .get_subcommands()
-            .map(clap::Command::get_name)
+            .map(Command::get_name)
             .collect(),
     };
     // The options of all commands may stand on this command line as well.
@@ -74,13 +80,13 @@ pub(crate) fn run(global: &Global, config: &Config, layers: &Layers) -> anyhow::
     let mut problems = layers.problems().to_vec();
     let mut options: BTreeMap<String, Vec<(&str, Shown)>> = BTreeMap::new();
     for name in commands {
-        let (settings, wrong) = layers.settings(&root, &[name], given);
+        let (settings, wrong) = layers.settings(root, &[name], given);
         for problem in wrong {
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
         }
-        for arg in options_of(&root, &[name]) {
+        for arg in options_of(root, &[name]) {
             let shown = Shown::of(&arg, settings.get(arg.get_id().as_str()), given);
             options
                 .entry(long(&arg).to_owned())

@@ -1,9 +1,12 @@
 use std::collections::BTreeSet;
 
-use clap::CommandFactory as _;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, CommandFactory as _};
 
+use super::file::File;
+use super::options::{NOT_IN_FILES, variable};
 use super::*;
+use crate::args::Args;
 
 /// Values of which each option takes one.
 const SAMPLES: [&str; 15] = [
@@ -43,7 +46,7 @@ fn parsed(
         ..Layers::default()
     };
     let words = words.iter().map(OsString::from).collect();
-    let args = parse_words(root.clone(), words, |_| layers);
+    let args = parse_words::<Args>(root.clone(), words, |_| layers);
     let (args, _) = args.map_err(|error| error.to_string())?;
     Ok(format!("{args:?}"))
 }

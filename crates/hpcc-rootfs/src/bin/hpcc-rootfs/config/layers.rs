@@ -1,0 +1,221 @@
+//! The environment and the configuration files, one level after the other.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, ArgAction, ArgMatches};
+use ociget::printable;
+
+use super::conflicts::Conflicts;
+use super::file::{self, File};
+use super::options::{
+    OTHERS, PREFIX, all_options, is_given, long, options_of, variable, variables,
+};
+use super::problem::Problem;
+use super::setting::{Origin, Setting};
+
+/// The environment and the files, with what is wrong with them.
+#[derive(Debug, Default)]
+pub(crate) struct Layers {
+    pub(super) variables: BTreeMap<String, OsString>,
+    pub(super) files: Vec<File>,
+    pub(super) problems: Vec<Problem>,
+    /// The variables with the prefix that set no option of any command.
+    pub(super) unknown: Vec<String>,
+    /// The settings of the command that runs, by the identifiers of its options.
+    pub(super) used: BTreeMap<String, Setting>,
+}
+
+impl Layers {
+    /// Reads the variables, and the file that the command line names, if it names one. What cannot be used is left out.
+    pub(super) fn read(root: &clap::Command, named: Option<PathBuf>) -> Self {
+        let variables = variables_of_options();
+        let config = variables.get("HPCC_CONFIG").map(PathBuf::from);
+        let (mut files, mut problems) = file::find(named.or(config));
+        for file in &mut files {
+            problems.append(&mut file.check(root));
+        }
+        let known = all_options(root);
+        let known: Vec<_> = known.iter().map(|option| variable(option)).collect();
+        let names = variables.keys().filter(|name| name.starts_with(PREFIX));
+        let unknown = names.filter(|name| !known.contains(name)).cloned().collect();
+        Self {
+            variables,
+            files,
+            problems,
+            unknown,
+            used: BTreeMap::new(),
+        }
+    }
+
+    /// Returns what is wrong with the variables and the files.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// Returns where an option of the command that runs is set, unless on the command line.
+    pub(crate) fn origin(&self, option: &str) -> Option<&Origin> {
+        let setting = self.used.get(&option.replace('-', "_"));
+        setting.map(|setting| &setting.origin)
+    }
+
+    /// Returns what sets an option of a command, the level that counts first in front. Settings that are wrong are
+    /// left out.
+    pub(super) fn understood(&self, names: &[&str], arg: &Arg) -> Vec<OsString> {
+        let variable = self.variable(arg).ok().flatten();
+        let files = self.files.iter();
+        let files = files.filter_map(|file| file.setting(names, arg).ok().flatten());
+        let settings = variable.into_iter().chain(files);
+        settings
+            .filter_map(|setting| setting.values.into_iter().next())
+            .collect()
+    }
+
+    /// Returns the files that were read.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &File> {
+        self.files.iter()
+    }
+
+    /// Returns the variables with the prefix that set no option of any command.
+    pub(crate) fn unknown_variables(&self) -> Vec<&str> {
+        self.unknown.iter().map(String::as_str).collect()
+    }
+
+    /// Returns the settings of the options of one command that the command line leaves open, and what is wrong with
+    /// others.
+    pub(super) fn settings(
+        &self,
+        root: &clap::Command,
+        names: &[&str],
+        given: &ArgMatches,
+    ) -> (BTreeMap<String, Setting>, Vec<Problem>) {
+        let options = options_of(root, names);
+        let conflicts = Conflicts::of(root, names);
+        let conflict = |a: &Arg, b: &Arg| conflicts.between(a, b);
+        // What was set by a level before the one that is looked at, and of that what excludes other options.
+        let given: Vec<&Arg> = options.iter().filter(|arg| is_given(given, arg)).collect();
+        let (mut set, mut on) = (given.clone(), given);
+        let (mut settings, mut problems) = (BTreeMap::new(), Vec::new());
+        for level in 0..=self.files.len() {
+            let mut of_level: Vec<(&Arg, Setting)> = Vec::new();
+            for arg in &options {
+                let is_set = set.iter().any(|other| other.get_id() == arg.get_id());
+                if is_set || on.iter().any(|other| conflict(arg, other)) {
+                    continue;
+                }
+                let found = match level.checked_sub(1) {
+                    None => self.variable(arg),
+                    Some(at) => match self.files.get(at) {
+                        Some(file) => file.setting(names, arg),
+                        None => Ok(None),
+                    },
+                };
+                let found = found.and_then(|found| match found {
+                    Some(setting) => accepted(arg, setting).map(Some),
+                    None => Ok(None),
+                });
+                let setting = match found {
+                    Ok(Some(setting)) => setting,
+                    Ok(None) => continue,
+                    Err(problem) => {
+                        problems.push(problem);
+                        continue;
+                    }
+                };
+                let other = of_level.iter().find(|(other, of_other)| {
+                    setting.is_on(arg) && of_other.is_on(other) && conflict(arg, other)
+                });
+                match other {
+                    Some((_, other)) => problems.push(Problem::both(arg, &setting, other)),
+                    None => of_level.push((arg, setting)),
+                }
+            }
+            for (arg, setting) in of_level {
+                set.push(arg);
+                on.extend(setting.is_on(arg).then_some(arg));
+                settings.insert(arg.get_id().to_string(), setting);
+            }
+        }
+        (settings, problems)
+    }
+
+    fn variable(&self, arg: &Arg) -> Result<Option<Setting>, Problem> {
+        for name in variables(long(arg)) {
+            let Some(value) = self.variables.get(&name) else {
+                continue;
+            };
+            let origin = Origin::Variable(name);
+            let values = match (value.to_str(), arg.get_action()) {
+                (Some(text), ArgAction::Append) => text.split(',').map(OsString::from).collect(),
+                (Some(text), ArgAction::SetTrue | ArgAction::Count) => {
+                    vec![switch(text, arg).ok_or_else(|| {
+                        let expected = "expected 1, 0, true, false, yes or no";
+                        let text = printable::redacted(text).to_string();
+                        let what = format!("cannot use {text:?} as {origin}: {expected}");
+                        Problem::of(&origin, long(arg), what)
+                    })?]
+                }
+                _ => vec![value.clone()],
+            };
+            return Ok(Some(Setting { values, origin }));
+        }
+        Ok(None)
+    }
+}
+
+/// Returns the variables that set options.
+fn variables_of_options() -> BTreeMap<String, OsString> {
+    std::env::vars_os()
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| {
+            name.starts_with(PREFIX) || OTHERS.iter().any(|(_, other)| other == name)
+        })
+        .collect()
+}
+
+/// Returns the value of a switch.
+fn switch(text: &str, arg: &Arg) -> Option<OsString> {
+    let is_on = match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => true,
+        "0" | "false" | "no" | "off" => false,
+        _ => {
+            let is_count = matches!(arg.get_action(), ArgAction::Count);
+            let count = text.parse::<u8>().ok().filter(|_| is_count);
+            return count.map(|count| count.to_string().into());
+        }
+    };
+    Some(match (arg.get_action(), is_on) {
+        (ArgAction::Count, is_on) => u8::from(is_on).to_string().into(),
+        (_, is_on) => is_on.to_string().into(),
+    })
+}
+
+/// Returns a setting, unless the parser of its option refuses a value.
+fn accepted(arg: &Arg, setting: Setting) -> Result<Setting, Problem> {
+    let own = Arg::new("value")
+        .long("value")
+        .action(arg.get_action().clone())
+        .value_parser(arg.get_value_parser().clone())
+        .default_values(setting.values.clone());
+    let command = clap::Command::new("value").disable_help_flag(true).arg(own);
+    let Err(error) = command.try_get_matches_from(["value"]) else {
+        return Ok(setting);
+    };
+    let value = match error.get(ContextKind::InvalidValue) {
+        Some(ContextValue::String(value)) => printable::redacted(value).to_string(),
+        _ => String::new(),
+    };
+    let expected = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(all)) => format!("expected {}", all.join(", ")),
+        _ => match std::error::Error::source(&error) {
+            Some(error) => error.to_string(),
+            None => "expected another value".to_owned(),
+        },
+    };
+    let (origin, name) = (&setting.origin, long(arg));
+    let what = format!("{origin}: cannot use {value:?} as {name}: {expected}");
+    Err(Problem::of(origin, name, what))
+}
