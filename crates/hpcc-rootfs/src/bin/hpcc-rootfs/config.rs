@@ -42,7 +42,9 @@ const NEED_NOTHING: [&str; 2] = ["completions", "man"];
 /// open. Most commands refuse to run with a problem in these.
 pub(crate) fn parse<A: CommandFactory + FromArgMatches>() -> Result<(A, Layers), clap::Error> {
     let words = std::env::args_os().collect();
-    parse_words(A::command(), words, |named| Layers::read(&A::command(), named))
+    parse_words(A::command(), words, |named| {
+        Layers::read(&A::command(), named)
+    })
 }
 
 fn parse_words<A: FromArgMatches>(

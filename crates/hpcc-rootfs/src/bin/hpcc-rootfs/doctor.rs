@@ -7,18 +7,15 @@ mod finding;
 mod host;
 mod kernel;
 mod network;
-
-use std::cell::RefCell;
-
-use serde_json::{Value, json};
+mod report;
 
 use self::finding::{Finding, Status};
+use self::report::Report;
+use crate::config::{Layers, Place, Problem};
 use crate::global::Global;
 use crate::pull::PullArgs;
 use crate::target::Resolved;
-use crate::config::{Layers, Place, Problem};
-use crate::failure::Failure;
-use crate::{output, render, terminal, work};
+use crate::{output, terminal, work};
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -38,68 +35,11 @@ pub(crate) struct Doctor {
     options: PullArgs,
 }
 
-/// The findings, each printed as soon as it is known; as JSON they are one document at the end.
-struct Report<'a> {
-    global: &'a Global,
-    findings: RefCell<Vec<Finding>>,
-}
-
-impl Report<'_> {
-    fn add(&self, finding: Finding) -> anyhow::Result<()> {
-        let line = finding.line();
-        self.findings.borrow_mut().push(finding);
-        match self.global.json {
-            true => Ok(()),
-            false => render::print(self.global, &Value::Null, &[line]),
-        }
-    }
-
-    /// Says on stderr what takes time, unless nobody wants to know.
-    fn says(&self) -> bool {
-        let global = self.global;
-        !global.quiet && (!global.json || global.verbose || output::is_terminal())
-    }
-
-    /// Ends the output, and fails if a pull would fail.
-    fn end(self) -> anyhow::Result<()> {
-        let findings = self.findings.into_inner();
-        let failed = findings
-            .iter()
-            .filter(|finding| finding.status == Status::Failed);
-        let failed: Vec<_> = failed.collect();
-        if self.global.json {
-            let value = json!({
-                "ok": failed.is_empty(),
-                "findings": findings.iter().map(Finding::json).collect::<Vec<_>>(),
-            });
-            render::print(self.global, &value, &[])?;
-        }
-        if failed.is_empty() {
-            return Ok(());
-        }
-        let mut checks: Vec<_> = failed.iter().map(|finding| finding.check).collect();
-        checks.dedup();
-        let transient = failed.iter().all(|finding| finding.transient);
-        let when = if transient { " at the moment" } else { "" };
-        Err(Failure {
-            kind: "failed",
-            message: format!("a pull would fail{when}: {}", checks.join(", ")),
-            hint: Some("do what the findings on stdout say".to_owned()),
-            transient,
-        }
-        .into())
-    }
-}
-
 pub(crate) fn run(global: &Global, command: &Doctor, layers: &Layers) -> anyhow::Result<()> {
     command.options.check_images(&command.images)?;
-    let report = Report {
-        global,
-        findings: RefCell::default(),
-    };
+    let report = Report::new(global);
     // All of it runs where a signal ends the program, because any of it may wait for a disk or a network.
-    let examined =
-        work::block_on(async { Ok(examine(global, command, layers, &report).await) })?;
+    let examined = work::block_on(async { Ok(examine(global, command, layers, &report).await) })?;
     examined?;
     report.end()
 }
@@ -123,7 +63,7 @@ async fn examine(
     disk::findings(global, options, layers, report)?;
     report.add(kernel::finding())?;
     report.add(disk::clock(global))?;
-    network::findings(global, command, &resolved, report).await
+    network::findings(global, &command.images, &command.options, &resolved, report).await
 }
 
 /// Reports the files that were read, and what is wrong with them and with the environment.

@@ -12,8 +12,8 @@ use hpcc_rootfs::{Record, Store};
 use ociget::Digest;
 use ociget::printable;
 
-use crate::global::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output;
 
 /// An artifact, as the user names it.

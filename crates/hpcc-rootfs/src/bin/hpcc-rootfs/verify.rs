@@ -4,8 +4,8 @@ use hpcc_rootfs::{Damage, Error, Store};
 use ociget::printable;
 use serde_json::{Value, json};
 
-use crate::global::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::rebuild::RebuildArgs;
 use crate::subject::{Found, Subject};
 use crate::{render, terminal};

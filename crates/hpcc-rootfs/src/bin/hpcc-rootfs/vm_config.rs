@@ -7,9 +7,9 @@ use clap::{ArgGroup, Args as ClapArgs};
 use hpcc_rootfs::{BootError, check_kernel_line};
 use serde_json::{Value, json};
 
+use crate::boot_args::Root;
 use crate::failure::UsageError;
 use crate::global::Global;
-use crate::boot_args::Root;
 use crate::quantity::{size, whole};
 use crate::subject::Subject;
 use crate::{render, subject};

@@ -40,7 +40,10 @@ impl Layers {
         let known = all_options(root);
         let known: Vec<_> = known.iter().map(|option| variable(option)).collect();
         let names = variables.keys().filter(|name| name.starts_with(PREFIX));
-        let unknown = names.filter(|name| !known.contains(name)).cloned().collect();
+        let unknown = names
+            .filter(|name| !known.contains(name))
+            .cloned()
+            .collect();
         Self {
             variables,
             files,

@@ -69,10 +69,7 @@ pub(crate) fn run(
                 return Err(UsageError(format!("there is no command {name:?}")).into());
             }
         },
-        None => root
-            .get_subcommands()
-            .map(Command::get_name)
-            .collect(),
+        None => root.get_subcommands().map(Command::get_name).collect(),
     };
     // The options of all commands may stand on this command line as well.
     let given = relaxed(root.clone()).try_get_matches()?;

@@ -10,9 +10,10 @@ use hpcc_rootfs::{FsVerity, Options, Store};
 use rustix::fs::{Access, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Finding, Report, Status};
-use crate::global::Global;
+use super::finding::{Finding, Status};
+use super::report::Report;
 use crate::config::Layers;
+use crate::global::Global;
 use crate::quantity::bytes;
 use crate::{output, terminal};
 

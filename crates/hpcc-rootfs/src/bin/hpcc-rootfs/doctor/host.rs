@@ -3,7 +3,7 @@
 use hpcc_rootfs::{Error, Options, check_host_files};
 use ociget::printable;
 
-use super::{Finding, Status};
+use super::finding::{Finding, Status};
 use crate::pull::PullArgs;
 use crate::{output, terminal};
 

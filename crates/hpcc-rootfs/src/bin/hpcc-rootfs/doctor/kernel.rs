@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Read as _;
 
-use super::{Finding, Status};
+use super::finding::{Finding, Status};
 
 const CHECK: &str = "kernel";
 /// Most bytes of a kernel configuration, decompressed.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use hpcc_rootfs::{Error, Options};
 use ociget::{Client, Event, Progress, Request, SourceSpec};
 
-use super::{Doctor, Finding, Report, Status};
+use super::finding::{Finding, Status};
+use super::report::Report;
 use crate::global::Global;
+use crate::pull::PullArgs;
 use crate::target::Resolved;
 use crate::{output, terminal};
 
@@ -52,7 +54,8 @@ pub(super) fn listen(report: &Report<'_>, options: &mut Options) {
 
 pub(super) async fn findings(
     global: &Global,
-    command: &Doctor,
+    images: &[String],
+    args: &PullArgs,
     resolved: &Resolved,
     report: &Report<'_>,
 ) -> anyhow::Result<()> {
@@ -63,13 +66,13 @@ pub(super) async fn findings(
         return report.add(skipped("no request is sent with wrong options", advice));
     }
     let options = &resolved.options;
-    let digest = command.options.digest.as_ref();
+    let digest = args.digest.as_ref();
     let mut requests = Vec::new();
-    for image in &command.images {
+    for image in images {
         requests.push(Request::parse(image, digest).map_err(Error::from)?);
     }
     let mut is_reached = false;
-    for (image, request) in command.images.iter().zip(&requests) {
+    for (image, request) in images.iter().zip(&requests) {
         let finding = image_finding(global, options, image, request, digest, report).await;
         let is_registry = matches!(request.spec(), SourceSpec::Registry(_));
         is_reached |= is_registry && finding.status == Status::Good;
@@ -101,7 +104,7 @@ pub(super) async fn findings(
         report.add(credentials(options, registry, repository, status).await)?;
     }
     if !repositories.is_empty() {
-        report.add(connections(command, options, status))?;
+        report.add(connections(args, options, status))?;
         report_mirrors(options, report)?;
     }
     Ok(())
@@ -202,7 +205,7 @@ async fn credentials(
 }
 
 /// Checks the proxies, the certificate authorities and the client certificate.
-fn connections(command: &Doctor, options: &Options, status: Status) -> Finding {
+fn connections(args: &PullArgs, options: &Options, status: Status) -> Finding {
     const CHECK: &str = "connections";
     let client = Client::new(options.network.clone());
     if let Err(error) = client.and_then(|client| client.check()) {
@@ -211,7 +214,7 @@ fn connections(command: &Doctor, options: &Options, status: Status) -> Finding {
     }
     let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let variables: Vec<_> = PROXIES.iter().copied().filter(is_set).collect();
-    let proxies = match (command.options.network.names_proxy(), variables.is_empty()) {
+    let proxies = match (args.network.names_proxy(), variables.is_empty()) {
         (true, _) => "proxies are those of --proxy".to_owned(),
         (false, true) => "no proxy".to_owned(),
         (false, false) => format!("proxies are those of {}", variables.join(", ")),

@@ -161,7 +161,7 @@ impl Model {
                 return None;
             }
             Event::Queued { ahead, .. } => {
-                self.notice = Some(Notice::Waiting(super::plain::queued(*ahead)));
+                self.notice = Some(Notice::Waiting(queued(*ahead)));
                 return None;
             }
             Event::LayerReused { layer } => {
@@ -391,4 +391,10 @@ impl LayerState {
         self.heard = now;
         self.is_held = false;
     }
+}
+
+/// What a build waits for that is not yet its turn.
+pub(super) fn queued(ahead: usize) -> String {
+    let noun = if ahead == 1 { "build" } else { "builds" };
+    format!("waiting for {ahead} other {noun} of this store")
 }

@@ -6,15 +6,9 @@ use std::time::Duration;
 use hpcc_rootfs::{Event, ShortDigest, Size};
 use ociget::Image;
 
-use super::model::{Finished, Stage, View};
+use super::model::{Finished, Stage, View, queued};
 use crate::output;
 use crate::quantity::Span;
-
-/// What a build waits for that is not yet its turn.
-pub(super) fn queued(ahead: usize) -> String {
-    let noun = if ahead == 1 { "build" } else { "builds" };
-    format!("waiting for {ahead} other {noun} of this store")
-}
 
 /// What a user is warned of when a seed is not trusted.
 pub(super) fn seed_refused(seed: &Path, because: &str) -> String {
