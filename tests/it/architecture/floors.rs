@@ -3,6 +3,7 @@
 mod hpcc_rootfs;
 mod imports;
 mod ociget;
+mod program;
 mod sqfs_writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use self::hpcc_rootfs::HPCC_ROOTFS;
 use self::imports::imports;
 use self::ociget::OCIGET;
+use self::program::PROGRAM;
 use self::sqfs_writer::SQFS_WRITER;
 use super::files;
 
@@ -23,6 +25,7 @@ fn modules_import_only_what_is_below_them() {
         ("crates/sqfs-writer/src/", SQFS_WRITER),
         ("crates/ociget/src/", OCIGET),
         ("crates/hpcc-rootfs/src/", HPCC_ROOTFS),
+        ("crates/hpcc-rootfs/src/bin/hpcc-rootfs/", PROGRAM),
     ] {
         let sources = below(&sources, directory);
         let complaints = complaints(&sources, floors);
