@@ -6,22 +6,10 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use test_support::image::{Image, Layer, Store};
-use test_support::registry::{Action, Fault, Registry};
+use test_support::registry::{Action, Fault};
 
 use crate::cli::{Place, program};
-
-fn registry() -> (Registry, String) {
-    let mut store = Store::new();
-    let layer = (0..3000).fold(Layer::new(), |layer, n| {
-        layer.file(format!("a-name-of-some-length-{n}"), "")
-    });
-    let image = Image::new().layer(layer).add_to(&mut store);
-    store.tag("latest", &image);
-    let registry = Registry::serve(store).unwrap();
-    let reference = format!("{}/team/image:latest", registry.addr());
-    (registry, reference)
-}
+use crate::streams::registry;
 
 /// The one object on stderr of a run that failed.
 fn error(place: &Place, arguments: &[&str]) -> (Option<i32>, Value) {

@@ -19,6 +19,7 @@ mod guest;
 mod inject;
 mod missing_names;
 mod names;
+mod names_shown;
 mod real;
 mod rebuild;
 mod reference;

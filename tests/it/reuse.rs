@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use test_support::image::{Compression, Image, Layer, Store};
+use test_support::image::{Compression, Layer, Store};
 use test_support::registry::Registry;
 
 use crate::cli::{self, Place};
-use crate::reuse_place::side_of;
+use crate::reuse_place::{add, side_of};
 use crate::store_damage::noise;
 
 /// Images of one registry, by their names.
@@ -21,13 +21,8 @@ pub(crate) struct Served {
 
 pub(crate) fn serve(images: &[&[&Layer]]) -> Served {
     let mut store = Store::new();
-    let mut digests = Vec::new();
-    for layers in images {
-        let image = layers
-            .iter()
-            .fold(Image::new(), |image, layer| image.layer((*layer).clone()));
-        digests.push(image.add_to(&mut store).digest);
-    }
+    let digests = add(images, &mut store);
+    let digests: Vec<_> = digests.iter().map(ToString::to_string).collect();
     let registry = Registry::serve(store).unwrap();
     let references = digests
         .iter()

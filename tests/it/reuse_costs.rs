@@ -13,6 +13,7 @@ use test_support::image::{Entry, Image, Index, Layer, Store as Content};
 use test_support::registry::Registry;
 use tokio::runtime::Runtime;
 
+use crate::reuse_place::add;
 use crate::store_damage::noise;
 
 /// Images of one layout, and stores that pull them in this process.
@@ -25,15 +26,8 @@ struct Images {
 impl Images {
     fn new(images: &[&[&Layer]]) -> Self {
         let mut content = Content::new();
-        let mut digests = Vec::new();
-        for layers in images {
-            let image = layers
-                .iter()
-                .fold(Image::new(), |image, layer| image.layer((*layer).clone()));
-            digests.push(image.add_to(&mut content).digest.parse().unwrap());
-        }
         Self {
-            digests,
+            digests: add(images, &mut content),
             ..Self::of(&content)
         }
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use hpcc_rootfs::{Agents, Compressor, Options, Pulled, Store};
+use hpcc_rootfs::{Agents, Compressor, Digest, Options, Pulled, Store};
 use tempfile::TempDir;
-use test_support::image::{Entry, Image, Layer, Store as Content};
+use test_support::image::{Entry, Layer, Store as Content};
 use test_support::registry::Registry;
 use tokio::runtime::Runtime;
 
 use crate::cli::{Outcome, Place, outcome, program};
-use crate::reuse_place::{Stores, side_of};
+use crate::reuse_place::{Stores, add, side_of};
 use crate::store_damage::noise;
 
 /// A registry with images, and a store that pulls them in this process.
@@ -25,15 +25,9 @@ struct Small {
 impl Small {
     fn new(images: &[&[&Layer]]) -> Self {
         let mut content = Content::new();
-        let mut digests = Vec::new();
-        for layers in images {
-            let image = layers
-                .iter()
-                .fold(Image::new(), |image, layer| image.layer((*layer).clone()));
-            digests.push(image.add_to(&mut content).digest);
-        }
+        let digests = add(images, &mut content);
         let registry = Registry::serve(content).unwrap();
-        let reference = |digest: &String| format!("{}/image@{digest}", registry.addr());
+        let reference = |digest: &Digest| format!("{}/image@{digest}", registry.addr());
         let directory = tempfile::tempdir().unwrap();
         for agent in ["agent", "another agent"] {
             fs::write(directory.path().join(agent), agent).unwrap();

@@ -41,6 +41,13 @@ fn in_turn(stores: &Stores, options: &Options) -> Vec<usize> {
     copied
 }
 
+/// Returns stores for two images of one base.
+fn siblings() -> Stores {
+    let own = ["one", "two"].map(|name| Layer::new().file(name, name));
+    let base = base();
+    Stores::new(&[&[&base, &own[0]], &[&base, &own[1]]])
+}
+
 #[test]
 fn layer_that_is_listed_twice_is_copied_twice() {
     let (base, app) = (base(), Layer::new().file("app", "1").whiteout("short"));
@@ -131,12 +138,7 @@ fn names_that_change_their_kind_between_layers_equal_cold_builds() {
 
 #[test]
 fn options_between_two_builds_decide_what_is_copied() {
-    let (base, one, two) = (
-        base(),
-        Layer::new().file("one", "1"),
-        Layer::new().file("two", "2"),
-    );
-    let stores = Stores::new(&[&[&base, &one], &[&base, &two]]);
+    let stores = siblings();
     let plain = stores.options();
     let with = |change: fn(&mut Options)| {
         let mut options = stores.options();
@@ -215,12 +217,7 @@ fn store_of_many_images_on_one_base_copies_the_base_for_each() {
 
 #[test]
 fn seed_that_is_the_store_itself_or_vanishes_costs_nothing() {
-    let (base, one, two) = (
-        base(),
-        Layer::new().file("one", "1"),
-        Layer::new().file("two", "2"),
-    );
-    let stores = Stores::new(&[&[&base, &one], &[&base, &two]]);
+    let stores = siblings();
     let mut options = stores.options();
     stores.pull("store", 0, &options);
     // By its own name, by another one, and through a link.
@@ -229,10 +226,7 @@ fn seed_that_is_the_store_itself_or_vanishes_costs_nothing() {
         fs::create_dir_all(stores.path("cold")).unwrap();
         options.store.seeds = vec![stores.path(seed)];
         assert_eq!(stores.equals_cold("store", 1, &options), 1, "{seed}");
-        stores
-            .open("store", &options)
-            .untag_image(&stores.digests[1])
-            .unwrap();
+        stores.remove("store", 1, &options);
     }
     let damaged = stores.open("store", &options).path_for(&stores.digests[0]);
     let sound = fs::read(&damaged).unwrap();
@@ -306,12 +300,7 @@ fn concurrent_pulls_share_a_source_while_it_is_collected() {
 
 #[test]
 fn side_file_of_another_version_is_passed_over_and_replaced() {
-    let (base, one, two) = (
-        base(),
-        Layer::new().file("one", "1"),
-        Layer::new().file("two", "2"),
-    );
-    let stores = Stores::new(&[&[&base, &one], &[&base, &two]]);
+    let stores = siblings();
     let options = stores.options();
     let first = stores.pull("store", 0, &options).path;
     let sound = fs::read(&first).unwrap();
@@ -323,10 +312,7 @@ fn side_file_of_another_version_is_passed_over_and_replaced() {
         other[version..][..4].copy_from_slice(&number.to_le_bytes());
         fs::write(side_of(&first), other).unwrap();
         assert_eq!(stores.equals_cold("store", 1, &options), 0, "{number}");
-        stores
-            .open("store", &options)
-            .untag_image(&stores.digests[1])
-            .unwrap();
+        stores.remove("store", 1, &options);
     }
     fs::write(side_of(&first), &side).unwrap();
     // So is an artifact with a record of another version: the next pull of its image builds it again.
@@ -336,28 +322,17 @@ fn side_file_of_another_version_is_passed_over_and_replaced() {
         other[footer + 8..][..4].copy_from_slice(&number.to_le_bytes());
         fs::write(&first, other).unwrap();
         assert_eq!(stores.equals_cold("store", 1, &options), 0, "{number}");
-        stores
-            .open("store", &options)
-            .untag_image(&stores.digests[1])
-            .unwrap();
+        stores.remove("store", 1, &options);
         let again = stores.pull("store", 0, &options);
         assert!(fs::read(again.path).unwrap() == sound, "{number}");
         assert_eq!(stores.equals_cold("store", 1, &options), 1, "{number}");
-        stores
-            .open("store", &options)
-            .untag_image(&stores.digests[1])
-            .unwrap();
+        stores.remove("store", 1, &options);
     }
 }
 
 #[test]
 fn files_beside_an_artifact_can_hold_anything() {
-    let (base, one, two) = (
-        base(),
-        Layer::new().file("one", "1"),
-        Layer::new().file("two", "2"),
-    );
-    let stores = Stores::new(&[&[&base, &one], &[&base, &two]]);
+    let stores = siblings();
     let options = stores.options();
     let first = stores.pull("store", 0, &options).path;
     let side = fs::read(side_of(&first)).unwrap();

@@ -10,6 +10,16 @@ use tempfile::TempDir;
 use test_support::image::{Image, Layer, Store as Content};
 use tokio::runtime::Runtime;
 
+/// Adds images of layers, oldest first, to what a registry or a layout holds. Returns their digests.
+pub(crate) fn add(images: &[&[&Layer]], content: &mut Content) -> Vec<Digest> {
+    let digests = images.iter().map(|layers| {
+        let layers = layers.iter();
+        let image = layers.fold(Image::new(), |image, layer| image.layer((*layer).clone()));
+        image.add_to(content).digest.parse().unwrap()
+    });
+    digests.collect()
+}
+
 pub(crate) struct Stores {
     directory: TempDir,
     source: String,
@@ -26,12 +36,7 @@ impl Stores {
         let directory = builder.tempdir_in("/dev/shm");
         let directory = directory.or_else(|_| builder.tempdir()).unwrap();
         let mut content = Content::new();
-        let digests = images.iter().map(|layers| {
-            let layers = layers.iter();
-            let image = layers.fold(Image::new(), |image, layer| image.layer((*layer).clone()));
-            image.add_to(&mut content).digest.parse().unwrap()
-        });
-        let digests = digests.collect();
+        let digests = add(images, &mut content);
         let layout = directory.path().join("layout");
         content.write_layout(&layout).unwrap();
         for agent in ["agent", "another agent"] {
@@ -65,6 +70,12 @@ impl Stores {
     /// Opens the store of that name.
     pub(crate) fn open(&self, store: &str, options: &Options) -> Store {
         Store::open(self.path(store), options.clone()).unwrap()
+    }
+
+    /// Removes an image from a store.
+    pub(crate) fn remove(&self, store: &str, image: usize, options: &Options) {
+        let store = self.open(store, options);
+        store.untag_image(&self.digests[image]).unwrap();
     }
 
     /// Pulls an image into a store.

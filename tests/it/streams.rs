@@ -13,8 +13,8 @@ use test_support::registry::Registry;
 use crate::cli::{Outcome, Place, outcome, program};
 use crate::window::Window;
 
-/// A registry, a reference, and a store that has the image.
-fn serve() -> (Registry, String, Place) {
+/// Serves an image with more names than a pipe takes. Returns its reference.
+pub(crate) fn registry() -> (Registry, String) {
     let mut store = Store::new();
     let layer = (0..3000).fold(Layer::new(), |layer, n| {
         layer.file(format!("a-name-of-some-length-{n}"), "")
@@ -23,6 +23,12 @@ fn serve() -> (Registry, String, Place) {
     store.tag("latest", &image);
     let registry = Registry::serve(store).unwrap();
     let reference = format!("{}/team/image:latest", registry.addr());
+    (registry, reference)
+}
+
+/// The same with a store that has the image.
+fn serve() -> (Registry, String, Place) {
+    let (registry, reference) = registry();
     let place = Place::new();
     place.pull(&reference, &["--quiet"]).line();
     (registry, reference, place)
