@@ -222,6 +222,69 @@ fn wrong_values_are_refused_by_their_origin() {
     wrong(&run(&place, &[], &named), "a named pipe (FIFO)");
 }
 
+#[test]
+fn value_of_the_wrong_type_is_refused_by_every_command() {
+    let place = Place::new();
+    for (text, says) in [
+        (
+            "\nagent = true\n",
+            ":2: cannot use the boolean true as agent: expected a string; correct or remove this line",
+        ),
+        (
+            "[pull]\nseed = [\"a\", 5]\n",
+            ":2: cannot use an array with the whole number 5 as seed: expected a string, or an array of these",
+        ),
+        (
+            "creds-stdin = \"bob:s3cret\"\n",
+            ":1: cannot use a string as creds-stdin: expected true or false",
+        ),
+        (
+            "[pull]\nagnet = \"x\"\n",
+            ":2: \"agnet\" is not an option of pull; a similar one is agent; correct or remove this line",
+        ),
+    ] {
+        let file = configure(&place, text);
+        let says = format!("{}{says}", file.display());
+        for arguments in [&["list"][..], &["pull", "127.0.0.1:1/x"]] {
+            let outcome = run(&place, &[], arguments);
+            wrong(&outcome, &says);
+            assert!(!outcome.stderr.contains("s3cret"), "{outcome:#?}");
+        }
+    }
+}
+
+#[test]
+fn config_show_suggests_a_command_for_a_mistyped_one() {
+    let place = Place::new();
+    let outcome = run(&place, &[], &["config", "show", "pul"]);
+    wrong(
+        &outcome,
+        "there is no command \"pul\"; a similar one is pull",
+    );
+}
+
+#[test]
+fn mistyped_variable_is_a_warning_of_every_command() {
+    let place = Place::new();
+    let warning =
+        "warning: the variable HPCC_CAHCE_DIR sets no option; a similar one is HPCC_CACHE_DIR";
+    for (variable, arguments, expected) in [
+        ("HPCC_CAHCE_DIR", &["df"][..], true),
+        ("HPCC_CAHCE_DIR", &["config", "show"], true),
+        ("HPCC_CAHCE_DIR", &["df", "--quiet"], false),
+        // Names of other programs.
+        ("HPCC_HOME", &["df"], false),
+        ("HPCC_VERSION", &["df"], false),
+    ] {
+        let outcome = run(&place, &[(variable, "x")], arguments);
+        assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+        let said = outcome.stderr.lines().filter(|line| *line == warning);
+        assert_eq!(said.count(), usize::from(expected), "{outcome:#?}");
+        let warned = outcome.stderr.contains("warning:");
+        assert_eq!(warned, expected, "{outcome:#?}");
+    }
+}
+
 /// Whether the error of a command line that is wrong is an object.
 #[test]
 fn usage_error_is_in_the_language_of_the_settings() {

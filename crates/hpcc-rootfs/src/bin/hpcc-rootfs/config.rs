@@ -19,6 +19,7 @@ mod conflicts;
 mod file;
 mod language;
 mod layers;
+mod nearest;
 mod needed;
 mod options;
 mod problem;
@@ -26,6 +27,7 @@ mod setting;
 pub(crate) mod show;
 #[cfg(test)]
 mod tests;
+mod value;
 
 pub(crate) use self::language::is_json;
 pub(crate) use self::layers::Layers;

@@ -85,10 +85,9 @@ fn configuration(layers: &Layers) -> Vec<Finding> {
             false => Finding::good(CHECK, files.join(", ")),
         });
     }
-    findings.extend(layers.unknown_variables().into_iter().map(|name| {
-        let found = format!("the variable {name} sets no option");
+    findings.extend(layers.unknown_variables().iter().map(|variable| {
         let advice = "hpcc-rootfs config show lists the options";
-        Finding::new(CHECK, Status::Warning, found, advice)
+        Finding::new(CHECK, Status::Warning, variable.line(), advice)
     }));
     findings
 }

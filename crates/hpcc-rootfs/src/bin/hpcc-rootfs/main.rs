@@ -70,6 +70,12 @@ fn main() -> ExitCode {
     };
     terminal::speak(args.global.is_json(), args.global.quiet);
     logging::start();
+    // These two name each variable that sets no option.
+    if !matches!(args.command, Command::Config(_) | Command::Doctor(_)) {
+        let unknown = layers.unknown_variables().iter();
+        let mistyped = unknown.filter(|variable| variable.is_mistyped());
+        mistyped.for_each(|variable| terminal::warn(&variable.line()));
+    }
     let metrics = args.global.metrics_file.clone().map(MetricsFile::start);
     let outcome = run(&args, &layers);
     if let Some(metrics) = metrics {

@@ -4,18 +4,18 @@
 //! the rules for the store: nobody but this user and root may be able to write to it, and the current
 //! directory is not searched.
 
-use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction};
-use toml::Spanned;
+use clap::{Arg, Command};
 use toml::de::{DeTable, DeValue};
 
+use super::nearest::advice;
 use super::options::{NOT_IN_FILES, all_options, long, options_of, own_options};
 use super::problem::Problem;
 use super::setting::{Origin, Setting};
+use super::value::Value;
 use crate::output;
 
 const NAME: &str = "hpcc-rootfs.toml";
@@ -50,21 +50,8 @@ struct Key {
     name: String,
     line: usize,
     value: Value,
-}
-
-#[derive(Debug)]
-enum Value {
-    One(Scalar),
-    Many(Vec<Scalar>),
-    /// Something that no option takes: what it is.
-    Other(&'static str),
-}
-
-#[derive(Debug)]
-enum Scalar {
-    Text(String),
-    Number(String),
-    Switch(bool),
+    /// Whether it stands for an empty table, and is no key.
+    is_table: bool,
 }
 
 /// Returns the places where a file is looked for, the one that counts first in front.
@@ -180,30 +167,31 @@ impl File {
         }
         let is_toml = |line| problems.iter().all(|other| other.place.line != Some(line));
         let mut keys = Vec::new();
-        let mut add =
-            |command: Option<&str>, name: &str, at: usize, value: &Spanned<DeValue<'_>>| {
-                let line = line(at);
-                if is_toml(line) {
-                    keys.push(Key {
-                        command: command.map(str::to_owned),
-                        name: name.to_owned(),
-                        line,
-                        value: Value::of(value.get_ref()),
-                    });
-                }
-            };
+        let mut add = |command: Option<&str>, name: Option<&str>, at, value: &DeValue<'_>| {
+            let line = line(at);
+            if is_toml(line) {
+                keys.push(Key {
+                    command: command.map(str::to_owned),
+                    name: name.unwrap_or_default().to_owned(),
+                    line,
+                    value: Value::of(value),
+                    is_table: name.is_none(),
+                });
+            }
+        };
         for (name, value) in table.get_ref() {
             let (at, name) = (name.span().start, name.get_ref().as_ref());
             match value.get_ref() {
                 DeValue::Table(table) => {
                     for (key, value) in table {
-                        add(Some(name), key.get_ref(), key.span().start, value);
+                        let (at, key) = (key.span().start, key.get_ref().as_ref());
+                        add(Some(name), Some(key), at, value.get_ref());
                     }
                     if table.is_empty() {
-                        add(Some(name), "", at, value);
+                        add(Some(name), None, at, value.get_ref());
                     }
                 }
-                _ => add(None, name, at, value),
+                value => add(None, Some(name), at, value),
             }
         }
         (Self { path, keys }, problems)
@@ -214,7 +202,7 @@ impl File {
     }
 
     /// Removes keys that are no options, and values that no option takes. Returns what was wrong with each.
-    pub(crate) fn check(&mut self, root: &clap::Command) -> Vec<Problem> {
+    pub(crate) fn check(&mut self, root: &Command) -> Vec<Problem> {
         let keys = std::mem::take(&mut self.keys);
         let mut problems = Vec::new();
         for key in keys {
@@ -227,44 +215,31 @@ impl File {
         problems
     }
 
-    fn check_key(&self, key: &Key, root: &clap::Command) -> Result<(), Problem> {
+    fn check_key(&self, key: &Key, root: &Command) -> Result<(), Problem> {
         let known: Vec<String> = match &key.command {
             None => all_options(root),
-            Some(name) => {
-                let Some(command) = root.find_subcommand(name) else {
-                    let mut problem = self.wrong(key, format!("there is no command {name:?}"));
-                    problem.place.key = Some(name.clone());
-                    problem.advice = "correct or remove this table".to_owned();
-                    return Err(problem);
-                };
-                let own = own_options(root).into_iter().chain(own_options(command));
-                own.map(|arg| long(&arg).to_owned()).collect()
-            }
+            Some(name) => match root.find_subcommand(name) {
+                Some(command) => {
+                    let own = own_options(root).into_iter().chain(own_options(command));
+                    own.map(|arg| long(&arg).to_owned()).collect()
+                }
+                None => return Err(self.wrong_table(key, name, root)),
+            },
         };
-        if key.name.is_empty() {
+        if key.is_table {
             return Ok(());
         }
-        let of = key.command.as_deref().unwrap_or("any command");
         if NOT_IN_FILES.contains(&key.name.as_str()) {
             let mut problem = self.wrong(key, format!("{} cannot be set in a file", key.name));
             problem.advice = "remove this line".to_owned();
             return Err(problem);
         }
         if !known.contains(&key.name) {
-            let what = format!("{:?} is not an option of {of}", key.name);
-            let mut problem = self.wrong(key, what);
-            problem.advice = match known.iter().find(|name| name.replace('-', "_") == key.name) {
-                Some(close) => format!("write {close}"),
-                None => format!("correct or remove this line; {LIST}"),
-            };
-            return Err(problem);
+            return Err(self.wrong_name(key, &known, root));
         }
         let commands: Vec<&str> = match &key.command {
             Some(name) => vec![name.as_str()],
-            None => root
-                .get_subcommands()
-                .map(clap::Command::get_name)
-                .collect(),
+            None => root.get_subcommands().map(Command::get_name).collect(),
         };
         for command in commands {
             for arg in options_of(root, &[command]) {
@@ -274,6 +249,50 @@ impl File {
             }
         }
         Ok(())
+    }
+
+    /// Returns the problem with a table that is not that of a command.
+    fn wrong_table(&self, key: &Key, name: &str, root: &Command) -> Problem {
+        let mut problem = self.wrong(key, format!("there is no command {name:?}"));
+        problem.place.key = Some(name.to_owned());
+        let commands = root.get_subcommands().map(Command::get_name);
+        let commands: Vec<_> = commands.map(str::to_owned).collect();
+        problem.advice = match advice(name, &commands) {
+            Some(advice) => format!("{advice}; correct or remove this table"),
+            None if all_options(root).iter().any(|option| option == name) => {
+                format!("{name} is an option, which takes no table; correct or remove this table")
+            }
+            None => "correct or remove this table".to_owned(),
+        };
+        problem
+    }
+
+    /// Returns the problem with a key that is not an option.
+    fn wrong_name(&self, key: &Key, known: &[String], root: &Command) -> Problem {
+        let name = &key.name;
+        if key.command.is_none() && root.find_subcommand(name).is_some() {
+            let found = key.value.name();
+            let what = format!("cannot use {found} as {name}: expected a table");
+            let mut problem = self.wrong(key, what);
+            problem.advice = format!("{name} is a command; write its options below [{name}]");
+            return problem;
+        }
+        let of = key.command.as_deref().unwrap_or("any command");
+        let mut problem = self.wrong(key, format!("{name:?} is not an option of {of}"));
+        let others = root.get_subcommands().filter(|command| {
+            let own = own_options(command);
+            own.iter().any(|arg| long(arg) == name)
+        });
+        let others: Vec<_> = others.map(Command::get_name).collect();
+        problem.advice = match advice(name, known) {
+            _ if !others.is_empty() => {
+                let others = others.join(", ");
+                format!("it is one of {others}; correct or remove this line")
+            }
+            Some(advice) => format!("{advice}; correct or remove this line"),
+            None => format!("correct or remove this line; {LIST}"),
+        };
+        problem
     }
 
     /// Returns what the file sets an option of a command to.
@@ -293,12 +312,10 @@ impl File {
 
     fn take(&self, key: &Key, arg: &Arg) -> Result<Setting, Problem> {
         let values = key.value.of_option(arg);
-        let values = values.map_err(|expected| {
+        let values = values.map_err(|(found, expected)| {
             let name = &key.name;
-            self.wrong(
-                key,
-                format!("cannot use this value as {name}: expected {expected}"),
-            )
+            let what = format!("cannot use {found} as {name}: expected {expected}");
+            self.wrong(key, what)
         })?;
         let (path, line) = (self.path.clone(), key.line);
         Ok(Setting {
@@ -314,167 +331,5 @@ impl File {
     }
 }
 
-impl Value {
-    fn of(value: &DeValue<'_>) -> Self {
-        let scalar = |value: &DeValue<'_>| match value {
-            DeValue::String(text) => Ok(Scalar::Text(text.clone().into_owned())),
-            DeValue::Integer(number) if number.radix() == 10 => {
-                Ok(Scalar::Number(number.as_str().replace('_', "")))
-            }
-            DeValue::Boolean(switch) => Ok(Scalar::Switch(*switch)),
-            other => Err(other.type_str()),
-        };
-        match value {
-            DeValue::Array(all) => {
-                let all: Result<Vec<_>, _> =
-                    all.iter().map(|value| scalar(value.get_ref())).collect();
-                all.map_or_else(Self::Other, Self::Many)
-            }
-            value => scalar(value).map_or_else(Self::Other, Self::One),
-        }
-    }
-
-    /// Returns the words that an option is given, or what it expects instead.
-    fn of_option(&self, arg: &Arg) -> Result<Vec<OsString>, String> {
-        let word = |scalar: &Scalar| match scalar {
-            Scalar::Text(text) | Scalar::Number(text) => OsString::from(text),
-            Scalar::Switch(switch) => OsString::from(if *switch { "yes" } else { "no" }),
-        };
-        match (arg.get_action(), self) {
-            (ArgAction::SetTrue, Self::One(Scalar::Switch(switch))) => {
-                Ok(vec![switch.to_string().into()])
-            }
-            (ArgAction::SetTrue, _) => Err("true or false".to_owned()),
-            (ArgAction::Count, Self::One(Scalar::Switch(switch))) => {
-                Ok(vec![u8::from(*switch).to_string().into()])
-            }
-            (ArgAction::Count, Self::One(Scalar::Number(number))) => Ok(vec![number.into()]),
-            (ArgAction::Count, _) => Err("true, false or a number".to_owned()),
-            (ArgAction::Append, Self::Many(all)) => Ok(all.iter().map(word).collect()),
-            (_, Self::One(scalar)) => Ok(vec![word(scalar)]),
-            (ArgAction::Append, Self::Other(_)) => {
-                Err("a string, or an array of strings".to_owned())
-            }
-            (_, Self::Many(_)) => Err("one value, because it cannot be repeated".to_owned()),
-            (_, Self::Other(found)) => Err(format!("a string, not a {found}")),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    use super::*;
-    use crate::args::Args;
-
-    fn parse(text: &str) -> Result<File, String> {
-        let (mut file, mut problems) = File::parse("f.toml".into(), text);
-        problems.append(&mut file.check(&Args::command()));
-        match problems.first() {
-            Some(problem) => Err(problem.line()),
-            None => Ok(file),
-        }
-    }
-
-    #[test]
-    fn lines_beside_a_wrong_one_are_kept() {
-        let text = "level = \nagent = \"a\"\n[pull]\nagnet = 1\nseed = \"x\"\n[pul]\nx = 1\n";
-        let (mut file, mut problems) = File::parse("f.toml".into(), text);
-        problems.append(&mut file.check(&Args::command()));
-        let places = problems.iter().map(|problem| {
-            let place = &problem.place;
-            (place.line, place.key.as_deref())
-        });
-        let places: Vec<_> = places.collect();
-        let expected = [
-            (Some(1), None),
-            (Some(4), Some("agnet")),
-            (Some(7), Some("pul")),
-        ];
-        assert_eq!(places, expected, "{problems:?}");
-        let mut kept: Vec<_> = file.keys.iter().map(|key| key.name.as_str()).collect();
-        kept.sort_unstable();
-        assert_eq!(kept, ["agent", "seed"]);
-    }
-
-    #[test]
-    fn doctor_has_the_table_of_pull_after_its_own() {
-        let file = parse("agent = \"a\"\n[pull]\nagent = \"b\"\nlevel = 1\n[doctor]\nlevel = 2\n");
-        let (file, root) = (file.unwrap(), Args::command());
-        let line = |option: &str| {
-            let args = options_of(&root, &["doctor"]);
-            let arg = args.iter().find(|arg| long(arg) == option).unwrap();
-            let setting = file.setting(&["doctor"], arg).unwrap();
-            setting.map(|setting| setting.origin.to_string())
-        };
-        assert_eq!(line("agent").as_deref(), Some("f.toml:3"));
-        assert_eq!(line("level").as_deref(), Some("f.toml:6"));
-    }
-
-    #[test]
-    fn wrong_files_are_refused_with_the_line() {
-        for (text, says) in [
-            ("a = \n", "f.toml:1: "),
-            (
-                "\nagnet = \"x\"",
-                "f.toml:2: \"agnet\" is not an option of any command",
-            ),
-            (
-                "[pull]\n\n agnet = 1",
-                "f.toml:3: \"agnet\" is not an option of pull",
-            ),
-            (
-                "[gc]\nagent = \"x\"",
-                "f.toml:2: \"agent\" is not an option of gc",
-            ),
-            (
-                "cache_dir = \"x\"",
-                "f.toml:1: \"cache_dir\" is not an option of any command; write cache-dir",
-            ),
-            ("[pul]\n", "f.toml:1: there is no command \"pul\""),
-            (
-                "json = \"yes\"",
-                "f.toml:1: cannot use this value as json: expected true or false",
-            ),
-            ("agent = [\"a\", \"b\"]", "because it cannot be repeated"),
-            ("max-size = 1.5", "expected a string, not a float"),
-            ("seed = [1.5]", "expected a string, or an array of strings"),
-            ("agent = 1979-05-27", "expected a string, not a datetime"),
-            ("[pull.agent]\nx = 1", "expected a string, not a table"),
-            ("config = \"x\"", "f.toml:1: config cannot be set in a file"),
-            ("agent = \"a\"\nagent = \"b\"", "f.toml:2: "),
-        ] {
-            let error = parse(text).unwrap_err();
-            assert!(error.contains(says), "{text:?}: {error}");
-            assert!(!error.contains('\n'), "{error}");
-        }
-        assert!(parse("").is_ok());
-        assert!(parse("[pull]\n").is_ok());
-    }
-
-    #[test]
-    fn table_of_a_command_comes_before_what_all_commands_have() {
-        let file =
-            parse("agent = \"a\"\nlevel = 5\ntails = true\n[build]\nagent = \"b\"\nseed = []\n");
-        assert!(file.is_err(), "build has no seed");
-        let file = parse(
-            "agent = \"a\"\nlevel = -5\ntails = true\nseed = \"x\"\n[build]\nagent = \"b\"\n",
-        );
-        let file = file.unwrap();
-        let root = Args::command();
-        let value = |command: &str, option: &str| {
-            let args = options_of(&root, &[command]);
-            let arg = args.iter().find(|arg| long(arg) == option).unwrap();
-            let setting = file.setting(&[command], arg).unwrap()?;
-            Some((setting.values, setting.origin.to_string()))
-        };
-        let is = |value: &str, line: u8| Some((vec![value.into()], format!("f.toml:{line}")));
-        assert_eq!(value("pull", "agent"), is("a", 1));
-        assert_eq!(value("build", "agent"), is("b", 6));
-        assert_eq!(value("build", "level"), is("-5", 2));
-        assert_eq!(value("pull", "tails"), is("yes", 3));
-        assert_eq!(value("pull", "seed"), is("x", 4));
-        assert_eq!(value("pull", "platform"), None);
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The environment and the configuration files, one level after the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -10,6 +10,7 @@ use ociget::printable;
 
 use super::conflicts::Conflicts;
 use super::file::{self, File};
+use super::nearest::{is_slip, nearest};
 use super::options::{
     OTHERS, PREFIX, all_options, is_given, long, options_of, variable, variables,
 };
@@ -23,7 +24,7 @@ pub(crate) struct Layers {
     pub(super) files: Vec<File>,
     pub(super) problems: Vec<Problem>,
     /// The variables with the prefix that set no option of any command.
-    pub(super) unknown: Vec<String>,
+    pub(super) unknown: Vec<Unknown>,
     /// The settings of the command that runs, by the identifiers of its options.
     pub(super) used: BTreeMap<String, Setting>,
 }
@@ -37,13 +38,7 @@ impl Layers {
         for file in &mut files {
             problems.append(&mut file.check(root));
         }
-        let known = all_options(root);
-        let known: Vec<_> = known.iter().map(|option| variable(option)).collect();
-        let names = variables.keys().filter(|name| name.starts_with(PREFIX));
-        let unknown = names
-            .filter(|name| !known.contains(name))
-            .cloned()
-            .collect();
+        let unknown = Unknown::all(root, &variables);
         Self {
             variables,
             files,
@@ -82,8 +77,8 @@ impl Layers {
     }
 
     /// Returns the variables with the prefix that set no option of any command.
-    pub(crate) fn unknown_variables(&self) -> Vec<&str> {
-        self.unknown.iter().map(String::as_str).collect()
+    pub(crate) fn unknown_variables(&self) -> &[Unknown] {
+        &self.unknown
     }
 
     /// Returns the settings of the options of one command that the command line leaves open, and what is wrong with
@@ -165,6 +160,44 @@ impl Layers {
             return Ok(Some(Setting { values, origin }));
         }
         Ok(None)
+    }
+}
+
+/// A variable with the prefix that sets no option. It may belong to another program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unknown {
+    name: String,
+    nearest: Option<String>,
+}
+
+impl Unknown {
+    fn all(root: &clap::Command, variables: &BTreeMap<String, OsString>) -> Vec<Self> {
+        let options = all_options(root);
+        let known: BTreeSet<_> = options.iter().map(|option| variable(option)).collect();
+        let names = variables.keys().filter(|name| name.starts_with(PREFIX));
+        let unknown = names.filter(|name| !known.contains(*name));
+        let unknown = unknown.map(|name| Self {
+            name: name.clone(),
+            nearest: nearest(name, &options).map(variable),
+        });
+        unknown.collect()
+    }
+
+    /// Returns what is wrong, and which variable is meant, if one is similar.
+    pub(crate) fn line(&self) -> String {
+        let name = &self.name;
+        match &self.nearest {
+            Some(nearest) => {
+                format!("the variable {name} sets no option; a similar one is {nearest}")
+            }
+            None => format!("the variable {name} sets no option"),
+        }
+    }
+
+    /// Whether the name differs from that of a variable that sets an option by one slip of the fingers.
+    pub(crate) fn is_mistyped(&self) -> bool {
+        let nearest = self.nearest.as_deref();
+        nearest.is_some_and(|nearest| is_slip(&self.name, nearest))
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::file::places;
 use super::layers::Layers;
+use super::nearest::advice;
 use super::options::{is_given, leaf, long, options_of, relaxed};
 use super::problem::Problem;
 use super::setting::{Origin, Setting};
@@ -65,8 +66,12 @@ pub(crate) fn run(
         Some(name) => match root.find_subcommand(name) {
             Some(command) => vec![command.get_name()],
             None => {
+                let commands = root.get_subcommands().map(Command::get_name);
+                let commands: Vec<_> = commands.map(str::to_owned).collect();
+                let advice = advice(name, &commands).map(|advice| format!("; {advice}"));
+                let advice = advice.unwrap_or_default();
                 let name = printable::redacted(name);
-                return Err(UsageError(format!("there is no command {name:?}")).into());
+                return Err(UsageError(format!("there is no command {name:?}{advice}")).into());
             }
         },
         None => root.get_subcommands().map(Command::get_name).collect(),
@@ -128,8 +133,8 @@ pub(crate) fn run(
             places.join(", ")
         ));
     }
-    for name in layers.unknown_variables() {
-        terminal::warn(&format!("the variable {name} sets no option"));
+    for variable in layers.unknown_variables() {
+        terminal::warn(&variable.line());
     }
     let [others @ .., last] = problems.as_slice() else {
         return Ok(());

@@ -8,6 +8,8 @@ use super::options::{NOT_IN_FILES, variable};
 use super::*;
 use crate::args::Args;
 
+mod types;
+
 /// Values of which each option takes one.
 const SAMPLES: [&str; 15] = [
     "7",
