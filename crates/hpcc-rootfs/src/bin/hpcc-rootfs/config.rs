@@ -9,10 +9,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use ociget::printable;
 
-use self::options::{leaf, optional_group, options_of, relaxed};
+use self::conflicts::Conflicts;
+use self::options::{is_given, leaf, optional_group, options_of, relaxed};
 use self::setting::Setting;
 
 mod conflicts;
@@ -84,6 +85,11 @@ fn parse_words<A: FromArgMatches>(
         return Err(wrong(problem.line()));
     }
     let options = options_of(&command, &names);
+    if let Some((one, other)) = excluded(&command, &names, &options, leaf) {
+        let (one, other) = (long(one), long(other));
+        let what = format!("the argument '--{one}' cannot be used with '--{other}'");
+        return Err(command.clone().error(ErrorKind::ArgumentConflict, what));
+    }
     layers.used = settings.clone();
     loop {
         let parsed = with_defaults(command.clone(), &names, &settings).try_get_matches_from(&words);
@@ -102,6 +108,22 @@ fn parse_words<A: FromArgMatches>(
             settings.remove(arg.get_id().as_str());
         }
     }
+}
+
+/// Returns two options of the command line that exclude each other. Clap finds them only if both stand before the name of
+/// the command, or both after it.
+fn excluded<'a>(
+    root: &clap::Command,
+    names: &[&str],
+    options: &'a [Arg],
+    given: &ArgMatches,
+) -> Option<(&'a Arg, &'a Arg)> {
+    let given: Vec<_> = options.iter().filter(|arg| is_given(given, arg)).collect();
+    let conflicts = Conflicts::of(root, names);
+    let mut pairs = given
+        .iter()
+        .flat_map(|one| given.iter().map(move |other| (*one, *other)));
+    pairs.find(|(one, other)| conflicts.between(one, other))
 }
 
 /// Makes settings the defaults of their options.

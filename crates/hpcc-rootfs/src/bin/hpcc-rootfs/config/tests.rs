@@ -232,6 +232,27 @@ fn variable_and_key_of_every_option_do_what_it_does() {
     );
 }
 
+/// clap-rs/clap#1204
+#[test]
+fn options_that_exclude_each_other_do_so_on_both_sides_of_the_command() {
+    let root = Args::command();
+    for line in [
+        "--quiet --verbose list",
+        "--quiet list --verbose",
+        "--verbose list --quiet",
+        "-v config show -q",
+        "-v config -q show",
+        "list -qv",
+    ] {
+        let error = parsed(&root, &words(line), &[], "").unwrap_err();
+        assert!(error.contains("cannot be used with '--"), "{line}: {error}");
+        assert!(error.contains("Usage: hpcc-rootfs"), "{line}: {error}");
+    }
+    for line in ["--quiet list --quiet", "-v list -v", "--quiet list --json"] {
+        assert!(parsed(&root, &words(line), &[], "").is_ok(), "{line}");
+    }
+}
+
 #[test]
 fn switch_that_is_off_excludes_no_other_option() {
     let root = Args::command();
