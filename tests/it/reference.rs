@@ -194,6 +194,40 @@ fn completions_are_scripts_of_their_shell() {
     }
 }
 
+/// clap-rs/clap#5313
+#[test]
+fn completions_of_values_are_what_the_option_takes() {
+    let place = Place::new();
+    fs::create_dir(place.path("my files")).unwrap();
+    fs::write(place.path("my files/agent one"), "").unwrap();
+    let script = place.run(["completions", "bash"]).stdout;
+    fs::write(place.path("script"), script).unwrap();
+    for (words, expected) in [
+        ("pull x --agent 'my'", "<my files>"),
+        ("pull x --agent 'my files/ag'", "<my files/agent one>"),
+        ("build x --output 'my'", "<my files>"),
+        ("build x -o 'my'", "<my files>"),
+        // Bash itself adds the directories.
+        ("pull x --cache-dir 'my'", "<>"),
+        ("--cache-dir 'my'", "<>"),
+        // No file has such a name.
+        ("pull x --platform ''", "<>"),
+        ("pull x --level ''", "<>"),
+        ("pull x --fs-verity ''", "<off><auto><on>"),
+        ("build x --tails ''", "<yes><no>"),
+        ("build x --compressor l", "<lz4>"),
+    ] {
+        // compopt complains outside of a completion.
+        let typed = format!(
+            "source ./script; COMP_WORDS=(hpcc-rootfs {words}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); \
+             _hpcc__rootfs hpcc-rootfs \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\" \
+             2>/dev/null; printf '<%s>' \"${{COMPREPLY[@]}}\""
+        );
+        let completed = cli::outcome(place.command("bash").args(["-c", &typed]));
+        assert_eq!(completed.stdout, expected, "{words}: {completed:#?}");
+    }
+}
+
 #[test]
 fn output_that_no_artifact_can_be_is_a_usage_error() {
     let place = Place::new();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
-use clap::{Arg, Command, ValueEnum};
+use clap::{Arg, Command, ValueEnum, ValueHint};
 
 use crate::global::Global;
 use crate::output::{self, Notation};
@@ -71,7 +71,7 @@ pub(crate) struct Man {
 }
 
 /// Prints the script that completes the command line.
-pub(crate) fn run(command: &Completions, mut root: Command) -> anyhow::Result<()> {
+pub(crate) fn run(command: &Completions, root: Command) -> anyhow::Result<()> {
     let shell = match command.shell {
         Shell::Bash => clap_complete::Shell::Bash,
         Shell::Zsh => clap_complete::Shell::Zsh,
@@ -79,7 +79,7 @@ pub(crate) fn run(command: &Completions, mut root: Command) -> anyhow::Result<()
         Shell::Markdown => return reference::run(root),
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut root, PROGRAM, &mut script);
+    clap_complete::generate(shell, &mut hinted(root), PROGRAM, &mut script);
     let mut script = String::from_utf8(script).context("the script is not UTF-8")?;
     if shell == clap_complete::Shell::Bash {
         // The generator replaces the hyphen of the program's name in two ways, so that no case of the
@@ -91,6 +91,30 @@ pub(crate) fn run(command: &Completions, mut root: Command) -> anyhow::Result<()
         .write_all(script.as_bytes())
         .and_then(|()| stdout.flush())
         .context("cannot write to stdout")
+}
+
+/// Returns a command whose options say what their values are, so that a shell completes file names only where an option
+/// takes them, and knows that they may have spaces.
+fn hinted(command: Command) -> Command {
+    let command = command.mut_args(|arg| {
+        let takes_any = arg.get_action().takes_values() && arg.get_possible_values().is_empty();
+        let name = arg.get_value_names().and_then(<[_]>::first);
+        let Some(name) = name.filter(|_| takes_any).map(ToString::to_string) else {
+            return arg;
+        };
+        match name.as_str() {
+            "FILE" | "HOST:GUEST[:MODE]" => arg.value_hint(ValueHint::FilePath),
+            "DIR" => arg.value_hint(ValueHint::DirPath),
+            "SOURCE" | "NAME" | "PATH" if arg.is_positional() => arg.value_hint(ValueHint::AnyPath),
+            // The words themselves.
+            words if words.contains('|') => {
+                let words: Vec<_> = words.split('|').map(str::to_owned).collect();
+                arg.value_parser(words)
+            }
+            _ => arg.value_hint(ValueHint::Other),
+        }
+    });
+    command.mut_subcommands(hinted)
 }
 
 /// Writes a page for each command.
