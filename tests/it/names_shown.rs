@@ -68,6 +68,26 @@ fn list_has_a_header_and_sorts_and_filters() {
 }
 
 #[test]
+fn command_that_has_nothing_to_show_says_so() {
+    let place = Place::new();
+    for command in ["list", "df", "verify"] {
+        let said = place.run([command]);
+        assert_eq!(
+            (said.status, said.stdout.as_str()),
+            (Some(0), ""),
+            "{said:#?}"
+        );
+        assert!(said.stderr.ends_with(" is empty\n"), "{said:#?}");
+        let quiet = place.run([command, "--quiet"]);
+        assert_eq!(quiet.stderr, "", "{quiet:#?}");
+    }
+    // A condition that no artifact can meet is a slip. podman#19966
+    for wrong in ["digest=ABCDEF", "digest=latest", "agent=any"] {
+        failed(&place.run(["list", "--filter", wrong]), 2, "expected ");
+    }
+}
+
+#[test]
 fn dry_run_of_gc_removes_nothing_and_says_what_gc_then_does() {
     let (registry, [a, _]) = serve();
     let place = Place::new();

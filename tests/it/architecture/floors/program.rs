@@ -44,7 +44,7 @@ pub(super) const PROGRAM: Floors = &[
     (
         "verify",
         &[
-            "failure", "global", "rebuild", "render", "subject", "terminal",
+            "failure", "global", "output", "rebuild", "render", "subject", "terminal",
         ],
     ),
     ("reference", &["config", "output"]),

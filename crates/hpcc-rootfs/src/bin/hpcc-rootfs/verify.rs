@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::global::Global;
 use crate::rebuild::RebuildArgs;
 use crate::subject::{Found, Subject};
-use crate::{render, terminal};
+use crate::{output, render, terminal};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -62,6 +62,10 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         values.push(value);
     }
     render::print(global, &json!(values), &lines)?;
+    if lines.is_empty() && !global.quiet {
+        let directory = output::path(store.directory());
+        terminal::say(&format!("the store at {directory} is empty"));
+    }
     if !bad.is_empty() {
         let more = bad.len().saturating_sub(NAMED);
         let more = if more > 0 {

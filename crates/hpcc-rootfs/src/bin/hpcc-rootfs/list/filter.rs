@@ -33,8 +33,18 @@ impl FromStr for Filter {
         let owned = value.to_owned();
         Ok(match key {
             "source" => Self::Source(owned),
+            "digest" if !is_start(value) => {
+                return Err(
+                    "expected digits 0 to 9 and a to f of a digest, with sha256: or without".into(),
+                );
+            }
             "digest" => Self::Digest(owned),
             "platform" => Self::Platform(owned),
+            "agent" if value != "none" && !is_start(value) => {
+                return Err(
+                    "expected none, or digits 0 to 9 and a to f of the agent's digest".into(),
+                );
+            }
             "agent" => Self::Agent(owned),
             "status" => match value {
                 "usable" => Self::Usable(true),
@@ -82,6 +92,15 @@ impl Filter {
     }
 }
 
+/// Whether a digest can begin so.
+fn is_start(text: &str) -> bool {
+    let algorithms = ["sha256:", "sha512:"];
+    let starts = algorithms.iter().any(|name| name.starts_with(text));
+    let hex = algorithms.iter().find_map(|name| text.strip_prefix(name));
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    starts || hex.unwrap_or(text).bytes().all(is_digit)
+}
+
 /// Whether a text is the pattern, in which `*` stands for any text.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
@@ -126,6 +145,25 @@ mod tests {
     fn wrong_filters_are_refused() {
         for text in ["", "x", "x=1", "status=bad", "larger=1X", "unused=never"] {
             assert!(text.parse::<Filter>().is_err(), "{text}");
+        }
+        // No digest begins so, and a list of nothing would hide that.
+        for text in [
+            "digest=xyz",
+            "digest=ABCDEF",
+            "digest=md5:00",
+            "agent=-",
+            "agent=any",
+        ] {
+            assert!(text.parse::<Filter>().is_err(), "{text}");
+        }
+        for text in [
+            "digest=",
+            "digest=sha",
+            "digest=sha256:0a",
+            "digest=0a",
+            "agent=none",
+        ] {
+            assert!(text.parse::<Filter>().is_ok(), "{text}");
         }
         assert_eq!("larger=1.5K".parse(), Ok(Filter::Larger(1536)));
     }
