@@ -1,4 +1,4 @@
-//! One image to one file, without a store.
+//! Builds one image to one file, without a store.
 
 use std::path::{Path, PathBuf};
 
@@ -25,21 +25,21 @@ pub struct Built {
     pub digest: Digest,
     /// The absolute path of the file.
     pub path: PathBuf,
-    /// What is at its end.
+    /// The record at its end.
     pub record: Record,
-    /// What was done.
+    /// What the build did, in numbers.
     pub summary: Summary,
 }
 
-/// Turns an image into a file at `output`, which appears when it is complete and replaces a regular file or
-/// a symlink of that name. The bytes are those that a store with the same options would hold.
+/// Builds an image to a file at `output`. The file appears when it is complete, and replaces a regular file or a
+/// symlink of that name. The bytes are those that a store with the same options would hold.
 ///
-/// `image` is a reference or any other source that [`ociget::SourceSpec`] can spell; `expected` pins it.
-/// Two different digests, there and in the reference, are a usage error before anything is opened.
-/// Without an agent for the architecture the image gets none.
+/// `image` is a reference or any other source that [`ociget::SourceSpec`] can express; `expected` pins it. If it
+/// differs from a digest in the reference, that is a usage error before anything is opened. If no agent is configured
+/// for the architecture, the image gets none.
 ///
 /// # Errors
-/// Every [`Error`]; nothing is left behind then.
+/// Returns every [`Error`] that has to do with one build. Nothing is left behind then.
 pub async fn build(
     image: &str,
     expected: Option<&Digest>,
@@ -125,11 +125,11 @@ fn check_output(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Opens and hashes the agent and the injected files that `options` name, as a build does before anything
-/// else. A missing agent is fine.
+/// Opens and hashes the agent and the injected files that `options` name, as a build does first. A missing agent is not
+/// an error.
 ///
 /// # Errors
-/// [`Error::Agent`], [`Error::Injection`] and [`Error::Inject`].
+/// Returns [`Error::Agent`], [`Error::Injection`] and [`Error::Inject`].
 pub fn check_host_files(options: &Options) -> Result<(), Error> {
     pull::check_supplies(options)
 }

@@ -1,13 +1,13 @@
-//! An artifact that an ambiguous name may mean.
+//! An artifact that an ambiguous name may refer to.
 
 use ociget::Digest;
 
-/// An artifact that an ambiguous name may mean.
+/// An artifact that an ambiguous name may refer to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Candidate {
     /// Its identity.
     pub digest: Digest,
-    /// The reference that it was last built from, if that is known.
+    /// The reference that it was last built from, if known.
     pub source: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Why an image did not become an artifact, by whose fault it is.
+//! Why an image did not become an artifact, sorted by the responsible party.
 
 pub(crate) mod kind;
 
@@ -16,10 +16,9 @@ use crate::layer::Measure;
 use crate::untrusted::Untrusted;
 use crate::{flatten, layer};
 
-/// Why an image did not become an artifact. Whatever it was, nothing was published and nothing is
-/// left behind.
+/// Why an image did not become an artifact. In every case nothing was published and nothing is left behind.
 ///
-/// It can be cloned, because one build answers many callers.
+/// The error can be cloned, because one build answers many callers.
 ///
 /// ```no_run
 /// use hpcc_rootfs::{Error, Pulled, Store};
@@ -38,33 +37,32 @@ use crate::{flatten, layer};
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The registry, the network, or what was fetched: not found, not allowed, not what its digest
-    /// says. The caller's reference may be at fault, too; the error says.
+    /// The registry, the network or the fetched data failed: not found, not permitted, or different from its digest.
+    /// The error says if the caller's reference may be the cause.
     #[error(transparent)]
     Source(Arc<ociget::Error>),
-    /// Content that is not what its digest says: a manifest, a blob, or the tar in a layer. The copy
-    /// at the registry is damaged or was tampered with.
+    /// Content differs from its digest: a manifest, a blob, or the tar in a layer. The copy at the registry is damaged
+    /// or was tampered with.
     #[error("{}: {mismatch}; the copy there is damaged or was replaced", text(.at))]
     DigestMismatch {
-        /// What it was, and where it came from.
+        /// The content, and its origin.
         at: String,
-        /// Both digests.
+        /// The expected and the found digest.
         mismatch: Mismatch,
     },
-    /// The layers have more entries together than
-    /// [`Limits::entries`](crate::layer::Limits::entries) allows.
+    /// All layers together have more entries than [`Limits::entries`](crate::layer::Limits::entries) allows.
     #[error(
         "cannot read {layer}: {at}: the number of entries in the image is over the limit of {max}{}", Measure::Entries.advice()
     )]
     TarEntryCountExceeded {
         /// The layer in which the limit was reached.
         layer: flatten::LayerName,
-        /// The first entry too many.
+        /// The first entry beyond the limit.
         at: layer::At,
         /// The limit.
         max: u64,
     },
-    /// The files of all layers declare more bytes together than
+    /// The files of all layers together declare more bytes than
     /// [`Limits::logical_bytes`](crate::layer::Limits::logical_bytes) allows.
     #[error(
         "cannot read {layer}: {at}: the size of all files of the image is {value} and more, the limit is {max}{}", Measure::LogicalBytes.advice()
@@ -72,9 +70,9 @@ pub enum Error {
     TarTotalBytesExceeded {
         /// The layer in which the limit was reached.
         layer: flatten::LayerName,
-        /// The first file too many.
+        /// The first file beyond the limit.
         at: layer::At,
-        /// The bytes counted up to there.
+        /// The number of bytes counted up to this file.
         value: u64,
         /// The limit.
         max: u64,
@@ -84,10 +82,10 @@ pub enum Error {
     NotLinux {
         /// Digest of its manifest.
         image: Digest,
-        /// What its config says.
+        /// The operating system that its config names.
         os: String,
     },
-    /// No agent was configured for the architecture of the image, and [`Options::no_agent`](crate::Options::no_agent) is
+    /// No agent is configured for the architecture of the image, and [`Options::no_agent`](crate::Options::no_agent) is
     /// not set.
     #[error(
         "no agent for {}{}; name one with --agent (`cargo xtask agent` in the source of this program builds an example), or use --no-agent if PID 1 comes from elsewhere",
@@ -95,9 +93,9 @@ pub enum Error {
         others(.available)
     )]
     NoAgent {
-        /// The architecture asked for, in OCI's words.
+        /// The requested architecture, by its OCI name.
         architecture: String,
-        /// The architectures that do have an agent.
+        /// The architectures that have an agent.
         available: Vec<String>,
     },
     /// The agent's file is not usable.
@@ -105,16 +103,16 @@ pub enum Error {
     Agent {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: Arc<io::Error>,
     },
-    /// An [`Injection`](crate::Injection) that goes where nothing may be put.
+    /// The path of an [`Injection`](crate::Injection) is reserved or cannot exist.
     #[error("cannot inject a file as {guest:?}: {problem}")]
     Injection {
-        /// The place that was asked for.
+        /// The path in the guest.
         guest: String,
-        /// What is wrong with it.
+        /// The reason.
         problem: &'static str,
     },
     /// The file of an [`Injection`](crate::Injection) is not usable.
@@ -122,72 +120,72 @@ pub enum Error {
     Inject {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: Arc<io::Error>,
     },
-    /// A [`MountPoint`](crate::MountPoint) that cannot be made in this image, or would not be where it says.
+    /// A [`MountPoint`](crate::MountPoint) cannot be made in this image, or the guest would see it elsewhere.
     #[error("cannot make the mount point {path}: {}", text(.problem))]
     MountPoint {
-        /// The path, with `:file` after that of a file.
+        /// The path; that of a file ends with `:file`.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         problem: String,
     },
-    /// A layer is broken, or asks for more than the limits allow.
+    /// A layer is broken, or exceeds the limits.
     #[error(transparent)]
     Image(Arc<flatten::Error>),
     /// An option is out of range.
     #[error(transparent)]
     Options(Arc<sqfs_writer::Error>),
-    /// The image has something that squashfs can't hold, or the file could not be written.
+    /// The image has something that squashfs cannot hold, or the file could not be written.
     #[error(transparent)]
     Writer(Arc<sqfs_writer::Error>),
-    /// The local disk: permissions, space, errors.
+    /// The local disk failed: permissions, space, or errors.
     #[error("cannot {operation} {}", printable::path(.path))]
     Store {
-        /// What was tried, as a verb: "list".
+        /// The operation, as a verb: "list".
         operation: &'static str,
-        /// On which file or directory.
+        /// The file or directory of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: Arc<io::Error>,
     },
-    /// The disk is full, or would have been left with less than
-    /// [`StoreOptions::min_free`](crate::StoreOptions::min_free). Make room, then try again.
+    /// The disk is full, or would have less than [`StoreOptions::min_free`](crate::StoreOptions::min_free) left. Free
+    /// disk space, then try again.
     #[error("not enough room to {operation} {}", printable::path(.path))]
     NoSpace {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
-        /// On which file or directory.
+        /// The file or directory of the operation.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         #[source]
         source: Arc<io::Error>,
     },
-    /// A directory that users other than this one and root own or can write to: the store, or one on the
-    /// way to it. [`StoreOptions::trusted`](crate::StoreOptions::trusted) accepts it all the same.
+    /// Users other than this one and root own or can write to a directory: the store, or one on the way to it.
+    /// [`StoreOptions::trusted`](crate::StoreOptions::trusted) accepts it all the same.
     #[error("cannot trust {0}")]
     Untrusted(Untrusted),
-    /// A file under an artifact's name that is damaged or none of ours.
+    /// A file with the name of an artifact is damaged, or was not written by this program.
     #[error("{} is not a usable artifact", printable::path(.path))]
     Artifact {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         #[source]
         source: Arc<RecordError>,
     },
-    /// A name of an artifact that can be none: a mistyped digest, or too few digits of one.
+    /// A name that no artifact can have: a mistyped digest, or too few digits of one.
     #[error("cannot use {} as the name of an artifact: {problem}", text(.name))]
     Name {
-        /// As given.
+        /// The name, as the caller passed it.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         problem: String,
     },
-    /// A name that several artifacts have. [`Store::find`](crate::Store::find) returns it.
+    /// A name that matches several artifacts. [`Store::find`](crate::Store::find) returns it.
     #[error(
         "{} is the name of {} artifacts: {}; give more digits of the digest",
         text(.name),
@@ -195,19 +193,19 @@ pub enum Error {
         listed(.candidates)
     )]
     Ambiguous {
-        /// As given.
+        /// The name, as the caller passed it.
         name: String,
         /// The artifacts, sorted by digest.
         candidates: Vec<Candidate>,
     },
-    /// The artifact that a reference was last pulled to is not in the store any more. If an older one is, the reference does not
-    /// name it. [`Store::find`](crate::Store::find) returns it.
+    /// The artifact that a reference was last pulled to is no longer in the store. An older artifact of the reference
+    /// may exist, but the reference does not name it. [`Store::find`](crate::Store::find) returns this error.
     #[error(
         "{} was last pulled to {digest}, which is not in the store; pull it again, or name an older artifact, if there is one, by its digest",
         printable::redacted(.name)
     )]
     Gone {
-        /// As given.
+        /// The name, as the caller passed it.
         name: String,
         /// The artifact.
         digest: Digest,
@@ -216,7 +214,7 @@ pub enum Error {
     /// [`StoreOptions::offline`](crate::StoreOptions::offline) forbids the network.
     #[error("cannot pull {} offline: {problem}; pull it without --offline", printable::redacted(.image))]
     Offline {
-        /// The image, as given.
+        /// The image, as the caller named it.
         image: String,
         /// What is missing.
         problem: String,
@@ -224,26 +222,25 @@ pub enum Error {
     /// An artifact that cannot be [rebuilt](crate::rebuild()) with these options, or by this program.
     #[error("cannot build the artifact again: {}", text(.problem))]
     Unrepeatable {
-        /// What differs, and what to do.
+        /// The difference, and what to do.
         problem: String,
     },
-    /// A build ended without proof for each of its layers. A fault of this program.
+    /// A build ended without a proof for each of its layers, which is a fault of this program.
     #[error("internal error: a layer was not verified to its end; nothing was published")]
     Unproved,
-    /// Something of this program's own broke.
+    /// A part of this program itself failed.
     #[error("internal error: {what} failed")]
     Internal {
-        /// What it was.
+        /// The part.
         what: &'static str,
-        /// What is known about it.
+        /// The cause, as far as it is known.
         #[source]
         source: Arc<io::Error>,
     },
 }
 
 impl Error {
-    /// Whether the call itself was wrong: a reference, a digest, an option. The same call can never
-    /// succeed.
+    /// Returns whether the call itself was wrong: a reference, a digest, or an option. The same call can never succeed.
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
@@ -258,10 +255,10 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later without anybody changing anything: the network, a
-    /// registry that is busy, descriptors or memory that others use at the moment.
+    /// Returns whether the same call may succeed later without any change: after a network failure, a busy registry, or
+    /// a momentary shortage of descriptors or memory.
     ///
-    /// A full disk is not among them: [`Error::NoSpace`] asks for [`Store::gc`](crate::Store::gc).
+    /// A full disk is not among these, because [`Error::NoSpace`] requires [`Store::gc`](crate::Store::gc).
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -296,8 +293,8 @@ impl Error {
         }
     }
 
-    /// The same, with what the sink of the image said made an error of the directory it is in: the
-    /// encoder and the flattener only know that some sink failed.
+    /// Returns the error, with an error of the image's sink turned into one that names `directory`, because the encoder
+    /// and the flattener only know that some sink failed.
     pub(crate) fn of_sink(self, directory: &Path) -> Self {
         let failed = match &self {
             Self::Image(error) => sink_error(&**error),
@@ -310,8 +307,8 @@ impl Error {
         }
     }
 
-    /// Whether a build that copies from earlier ones may have failed for that: for what they hold, or for the
-    /// descriptors and the memory that it takes to hold them open.
+    /// Returns whether reuse may have caused the failure of a build that copies from earlier artifacts: by their
+    /// contents, or by the descriptors and the memory that open artifacts take.
     pub(crate) fn is_of_reuse(&self) -> bool {
         if lacks_resources(self) {
             return true;
@@ -327,7 +324,8 @@ impl Error {
         )
     }
 
-    /// The index of the layer whose bytes cannot be right, or those of its maker if they are.
+    /// Returns the index of the layer that cannot be decoded or applied, because its copy is damaged or its author made
+    /// it so.
     pub(crate) fn layer_without_sense(&self) -> Option<usize> {
         let Self::Image(error) = self else {
             return None;
@@ -343,7 +341,7 @@ impl Error {
         }
     }
 
-    /// A blocking task did not come back: it panicked, or the runtime is shutting down.
+    /// Returns the error for a blocking task that did not return, because it panicked or the runtime is shutting down.
     pub(crate) fn worker(error: tokio::task::JoinError) -> Self {
         Self::Internal {
             what: "the build thread",
@@ -400,8 +398,8 @@ impl From<sqfs_writer::Error> for Error {
     }
 }
 
-/// What the writer's sink said, somewhere down the chain of causes. An [`io::Error`] can't be
-/// cloned; its code says all there is to the system's own.
+/// Returns the error of the writer's sink, found in the chain of causes. An [`io::Error`] cannot be cloned; for an
+/// error of the system its code is equivalent.
 fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -416,7 +414,7 @@ fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     None
 }
 
-/// Whether some cause is that a process, or the system, has no descriptor or no memory left.
+/// Returns whether some cause is that a process, or the system, has no descriptor or no memory left.
 pub(crate) fn lacks_resources(error: &(dyn std::error::Error + 'static)) -> bool {
     let codes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
     let mut cause = Some(error);
@@ -446,7 +444,7 @@ fn others(architectures: &[String]) -> String {
     format!(" (there is one for {})", text(architectures.join(" and ")))
 }
 
-/// Candidates that a message lists.
+/// Largest number of candidates that a message lists.
 const LISTED: usize = 10;
 
 fn listed(candidates: &[Candidate]) -> String {

@@ -1,10 +1,10 @@
 //! Turns container images into squashfs root file systems that a microVM boots, and keeps a store
 //! of them.
 //!
-//! An image is pulled from its registry, verified against its digest, flattened layer by layer as a
-//! file system would, furnished with a guest agent as PID 1, and sealed into one read-only squashfs
-//! file. That happens in one streaming pass: no staging directory, no layer spooled to disk, no
-//! child process. The file has no name until everything it came from was verified.
+//! hpcc-rootfs pulls an image from its registry, verifies it against its digest, flattens its layers as a file system
+//! would, adds a guest agent as PID 1, and writes one read-only squashfs file. That happens in one streaming pass: no
+//! staging directory, no layer spooled to disk, no child process. The file has no name until everything that it came
+//! from is verified.
 //!
 //! ```no_run
 //! use hpcc_rootfs::{Agents, Options, Store};
@@ -23,18 +23,18 @@
 //! # }
 //! ```
 //!
-//! - [`Store`]: the prepared images of a worker, [`ImageStore`] its four calls as a trait, [`Lease`] what
-//!   keeps one from being collected; [`build()`]: one image to one file; [`rebuild()`]: the same once more, to
-//!   compare.
-//! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`MountPoint`], [`layer::Limits`]: what can be chosen.
-//! - [`Record`], [`Key`], [`Verity`]: what an artifact says about itself.
-//! - [`layer`], [`flatten`]: the pure modules, for those with layers from elsewhere.
+//! - [`Store`]: the prepared images of a worker. [`ImageStore`] has its four calls as a trait, and a [`Lease`] keeps an
+//!   image from being collected.
+//! - [`build()`]: builds one image to one file. [`rebuild()`]: builds it again, to compare.
+//! - [`Options`], [`ImageOptions`], [`Agents`], [`Injection`], [`MountPoint`], [`layer::Limits`]: what you can choose.
+//! - [`Record`], [`Key`], [`Verity`]: what an artifact records about itself.
+//! - [`layer`], [`flatten`]: the modules without I/O of their own, for layers from elsewhere.
 //! - [`attest`]: a statement about what an artifact was made of, for others to sign.
-//! - [`tables`]: which names an image has, and whose bytes lie where.
-//! - [`boot_args`], [`kernel_requirements`]: what a kernel needs to boot an artifact; [`BOOT_ARGS`] is the line
-//!   of an artifact without a hash tree.
+//! - [`tables`]: the names in an image, and whose bytes lie where.
+//! - [`boot_args`], [`kernel_requirements`]: what a kernel needs to boot an artifact. [`BOOT_ARGS`] is the line of an
+//!   artifact without a hash tree.
 //!
-//! The feature `cli`, on by default, is the program and what only a terminal needs. The feature `metrics` reports
+//! The feature `cli`, on by default, contains the program and its dependencies. The feature `metrics` reports
 //! measurements to the recorder of the crate `metrics`.
 
 mod artifact;

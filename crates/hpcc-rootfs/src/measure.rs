@@ -1,14 +1,14 @@
-//! What is counted: pulls, bytes by source, durations by stage, reuse, evictions, failures by kind.
+//! Measurements: pulls, bytes by source, durations by stage, reuse, evictions, failures by kind.
 //!
-//! With the feature `metrics`, all of it goes to the recorder of the crate `metrics`, which a worker installs. Without a
-//! recorder that costs next to nothing.
+//! With the feature `metrics`, all of them go to the recorder of the crate `metrics`, which a worker installs. Without
+//! a recorder that costs next to nothing.
 
 use std::time::Duration;
 
 use crate::error::Error;
 use crate::summary::Summary;
 
-/// Every metric, with its description. Those that end with `_seconds` are histograms, the others counters.
+/// Every metric, with its description. Metrics that end with `_seconds` are histograms, the others counters.
 #[cfg(any(feature = "metrics", test))]
 const METRICS: &[(&str, &str)] = &[
     (

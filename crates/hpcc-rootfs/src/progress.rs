@@ -8,7 +8,7 @@ use ociget::{Descriptor, Digest, Image};
 
 use crate::units::{ShortDigest, Size};
 
-/// Something that happened.
+/// An event of a build.
 ///
 /// The stages of a build follow each other: [`Resolving`](Self::Resolving), [`Resolved`](Self::Resolved), the events of
 /// layers, [`Sealing`](Self::Sealing), [`Syncing`](Self::Syncing), [`Publishing`](Self::Publishing). A build whose
@@ -28,23 +28,23 @@ use crate::units::{ShortDigest, Size};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// The source is about to be asked what the reference stands for.
+    /// The source is about to receive the request that resolves the reference.
     Resolving {
         /// The reference as it was given, without credentials.
         image: &'a str,
-        /// Whether the source is a registry, so that silence is the network's.
+        /// Whether the source is a registry, so that a pause is caused by the network.
         is_remote: bool,
     },
     /// The reference was resolved and its manifest and config verified.
     Resolved {
-        /// What it resolved to.
+        /// The image that it resolved to.
         image: &'a Image,
     },
-    /// An artifact exists and cannot be used: it will be replaced.
+    /// An artifact exists and cannot be used; the build replaces it.
     Outdated {
         /// Identity of the image whose artifact it is.
         digest: &'a Digest,
-        /// What is wrong with it, for people.
+        /// The reason, for people.
         because: &'a str,
     },
     /// Another process builds or removes the artifact; this one waits for it.
@@ -52,23 +52,23 @@ pub enum Event<'a> {
         /// Identity of the image whose artifact it is.
         digest: &'a Digest,
     },
-    /// As many builds as may run concurrently in this store do; this one waits for its turn.
+    /// As many builds as may run concurrently in this store are running; this one waits for its turn.
     Queued {
-        /// Whose artifact.
+        /// Identity of the image whose artifact waits.
         digest: &'a Digest,
         /// Number of builds that run or wait before this one.
         ahead: usize,
     },
-    /// A seed exists and is not trusted, so no layers are taken from it. Reported once for each seed of a
+    /// A seed exists and is not trusted, so no layers are copied from it. Reported once for each seed of a
     /// [`Store`](crate::Store).
     SeedRefused {
-        /// The seed.
+        /// Directory of the seed.
         seed: &'a Path,
-        /// Why, for people.
+        /// The reason, for people.
         because: &'a str,
     },
-    /// A layer was taken from what earlier builds left. Its blob is fetched only if a file of it is needed that looked
-    /// replaced, or if the build begins again because what it copied from is damaged.
+    /// A layer was taken from the records and artifacts of earlier builds. Its blob is fetched only if a file of it is
+    /// needed that looked replaced, or if the build restarts because the artifact that it copied from is damaged.
     LayerReused {
         /// The layer.
         layer: ImageLayer<'a>,
@@ -85,13 +85,13 @@ pub enum Event<'a> {
         /// Number of bytes that arrived since the last event.
         bytes: u64,
     },
-    /// The build has no room for more of the layer's blob. The source is not asked for bytes until
-    /// [`LayerResumed`](Self::LayerResumed), so its silence is no fault.
+    /// The build has no capacity for more of the layer's blob. It requests no bytes of it from the source until
+    /// [`LayerResumed`](Self::LayerResumed), so a pause is not a fault of the source.
     LayerHeld {
         /// The layer.
         layer: ImageLayer<'a>,
     },
-    /// The build asks the source for more of the layer's blob again.
+    /// The build requests more of the layer's blob from the source again.
     LayerResumed {
         /// The layer.
         layer: ImageLayer<'a>,
@@ -101,7 +101,7 @@ pub enum Event<'a> {
         /// The layer.
         layer: ImageLayer<'a>,
     },
-    /// Every layer is flattened; the tables of the image are being written.
+    /// Every layer is flattened, and the tables of the image are being written.
     Sealing {
         /// Identity of the image.
         image: &'a Digest,
@@ -118,7 +118,7 @@ pub enum Event<'a> {
     },
 }
 
-/// A layer of an image, by the words that errors, logs and progress name it with.
+/// A layer of an image, as errors, logs and progress name it.
 ///
 /// Its text is `layer 3 of 7 (sha256:0123456789ab, 12.3M)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub struct ImageLayer<'a> {
 }
 
 impl<'a> ImageLayer<'a> {
-    /// The layer with that index, from 0, the oldest; `None` if the image has fewer.
+    /// Returns the layer with that index, counted from 0, the oldest; `None` if the image has fewer layers.
     pub(crate) fn of(image: &'a Image, index: usize) -> Option<Self> {
         Some(Self {
             image: image.identity.get(),

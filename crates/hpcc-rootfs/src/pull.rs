@@ -28,15 +28,15 @@ use crate::staging::{Spare, StagedFile, Staging, Stop};
 use crate::summary::{Reuse, Summary};
 use crate::timings::{Stage, Timings};
 
-/// Where an artifact goes: a directory, and a name in it.
+/// The directory and the name of an artifact.
 #[derive(Debug)]
 pub(crate) struct Destination {
     pub(crate) directory: PathBuf,
-    /// `None` for an artifact of which only the record is wanted.
+    /// Name of the artifact; `None` if only its record is wanted.
     pub(crate) name: Option<OsString>,
     /// How the file is staged.
     pub(crate) staging: Staging,
-    /// What is left there for later builds, and under which name.
+    /// The recall file that is left for later builds: its name and the documents in it.
     pub(crate) recall: Option<(OsString, Documents)>,
 }
 
@@ -80,18 +80,18 @@ struct Recipe {
     progress: Progress,
 }
 
-/// The host's files, opened and hashed off the runtime's thread; without an agent if none was named.
+/// Opens and hashes the host files, in a thread that may block. Without a configured agent, the result has none.
 pub(crate) async fn supplies(options: &Options) -> Result<HashedSupplies, Error> {
     let (options, stop) = (options.clone(), Stop::default());
-    // Hashing outlives this future if it is dropped.
+    // Hashing continues after this future is dropped, unless it is stopped.
     let _stop = stop.on_drop();
     tokio::task::spawn_blocking(move || Supplies::open(&options, false, &stop)?.hashed())
         .await
         .map_err(Error::worker)?
 }
 
-/// Opens the source of a request, which keeps to the pin. Nothing is asked of it yet. An archive that
-/// cannot be read in place is spooled to `directory`, unless the options name another.
+/// Opens the source of a request, pinned as the request is. Nothing is requested from it yet. An archive that cannot be
+/// read in place is spooled to `directory`, unless the options name another.
 pub(crate) fn source(
     request: &Request,
     directory: &Path,
@@ -103,14 +103,14 @@ pub(crate) fn source(
     Ok(request.open(&Client::new(network)?)?)
 }
 
-/// Opens and hashes the host's files, and does nothing with them.
+/// Opens and hashes the host files, and drops them.
 pub(crate) fn check_supplies(options: &Options) -> Result<(), Error> {
     Supplies::open(options, false, &Stop::default())?
         .hashed()
         .map(drop)
 }
 
-/// What a source holds for the platform, verified down to manifest and config.
+/// Resolves an image for the platform, and verifies it down to manifest and config.
 pub(crate) async fn resolve(
     source: &dyn Source,
     expected: Option<&Digest>,
@@ -131,7 +131,7 @@ pub(crate) async fn resolve(
     Ok(image)
 }
 
-/// Pulls, verifies, flattens, furnishes, seals and publishes an image.
+/// Pulls, verifies and flattens an image, adds the guest files, and publishes the artifact.
 pub(crate) async fn pull(
     source: &dyn Source,
     image: Image,
@@ -148,7 +148,7 @@ pub(crate) async fn pull(
         staging,
         recall,
     } = destination;
-    // The threads below outlive this future if it is dropped; then they are to stop.
+    // The threads below continue after this future is dropped, so they are stopped.
     let stop = staging.stop.clone();
     let _stop = stop.on_drop();
     let (recall_name, documents) = recall.unzip();
@@ -165,7 +165,7 @@ pub(crate) async fn pull(
             }
         }
     });
-    // What is left for later builds gives way to the artifact where the disk is full.
+    // The recall file for later builds is dropped if the artifact needs its disk space.
     let spare = written_down.as_ref().map(|(file, _)| file.clone());
     let staged = StagedFile::create(&directory, staging.with_spare(spare))
         .map_err(|error| Error::store("write to", &directory, error))?;
@@ -194,12 +194,12 @@ pub(crate) async fn pull(
     });
     let downloads = feed::serve(requests, source, &image, &options.progress);
     let (served, assembled) = tokio::join!(downloads, assembly);
-    // A broken download also fails the assembly; the download knows why.
+    // A broken download also fails the assembly; the error of the download has the cause.
     let served = served?;
     let assembled = match assembled.map_err(Error::worker)? {
         Ok(assembled) => assembled,
         Err(error) => {
-            // A damaged copy is told as that, whether its download or its reader came first.
+            // Report a damaged copy as such, whether the download or the reader fails first.
             if let Some(layer) = error.layer_without_sense() {
                 served.check_copy(layer).await?;
             }
@@ -254,8 +254,8 @@ pub(crate) async fn pull(
     Ok((record, summary))
 }
 
-/// Tells a source which blobs will be opened. The newest layer hides none of its own bodies, so it is
-/// never read again, and the reader begins with it unless it is known.
+/// Announces to a source which blobs will be opened. The newest layer hides none of its own bodies, so it is never read
+/// again, and the reader begins with it unless an earlier build recorded it.
 async fn announce(source: &dyn Source, image: &Image, on_demand: &[bool]) {
     let digests = image.layers.iter().map(|layer| &layer.descriptor.digest);
     let mut needed: Vec<Digest> = digests.cloned().collect();
@@ -268,7 +268,7 @@ async fn announce(source: &dyn Source, image: &Image, on_demand: &[bool]) {
     source.announce(&needed, once.as_ref()).await;
 }
 
-/// Joins what the feed and the writer know of their time.
+/// Combines the times of the feed and of the writer.
 fn timings(
     meters: &Meters,
     image: &sqfs_writer::Summary,
@@ -283,7 +283,8 @@ fn timings(
         inflate,
         read: Stage {
             bytes: inflate.bytes,
-            // All that the calling thread did but sleep, write and compress; it also slept for layers.
+            // All time of the calling thread except sleeping, writing and compressing; it also slept while it waited
+            // for layers.
             busy: (times.input + times.tables).saturating_sub(starved),
             starved,
             blocked: times.waiting,
@@ -330,16 +331,16 @@ impl Recipe {
     }
 }
 
-/// A complete file without a name, and what it rests on.
+/// A complete file without a name, and the proofs of its inputs.
 struct Assembled {
     artifact: SealedArtifact,
-    /// What is left for later builds, complete and without a name.
+    /// The recall file for later builds, complete and without a name.
     recall: Option<StagedFile>,
     proofs: Vec<Proof>,
     summary: Summary,
 }
 
-/// The synchronous part, in the order in which things reach the disk.
+/// Assembles the artifact synchronously, in the order in which its parts reach the disk.
 fn assemble(
     image: &Image,
     mut recipe: Recipe,
@@ -415,7 +416,7 @@ fn assemble(
     })
 }
 
-/// Layers from the network, and those that earlier builds know.
+/// Layers from the network, and layers that earlier builds recorded.
 struct Recalling {
     feed: Feed,
     plan: Option<Arc<Plan>>,
@@ -443,10 +444,10 @@ fn layer_spec(layer: &ociget::Layer) -> LayerSpec {
     }
 }
 
-/// Everything that has to be true of the bytes an artifact was made from: the manifest, and of each
-/// layer the blob and the tar in it, by this build or by an earlier one that remembers it.
+/// Everything that must hold for the bytes that an artifact was made from: the manifest is verified, and so are the
+/// blob of each layer and the tar in it, by this build or by an earlier one that recorded them.
 ///
-/// Publishing takes it as an argument, so that no path leads there without it.
+/// Publishing takes it as an argument, so that nothing can be published without it.
 #[derive(Debug)]
 pub(crate) struct Proofs {
     _layers: Vec<(Option<Verified<Digest>>, Proof)>,

@@ -1,4 +1,4 @@
-//! An artifact built once more, to be compared with the one that exists.
+//! Builds an artifact again, to compare it with the one that exists.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::staging::Staging;
 use crate::store::read_record;
 use crate::summary::Summary;
 
-/// An artifact that was built once more from its image.
+/// The comparison of an artifact with a second build of its image.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rebuilt {
@@ -26,16 +26,16 @@ pub struct Rebuilt {
 }
 
 impl Rebuilt {
-    /// Whether both have the same bytes, as far as the existing artifact is what its record says:
-    /// [`verify_file`](crate::verify_file) and [`Store::verify`](crate::Store::verify) check that.
+    /// Returns whether both have the same bytes, provided that the existing artifact matches its record, which
+    /// [`verify_file`](crate::verify_file) and [`Store::verify`](crate::Store::verify) check.
     #[must_use]
     pub fn is_same(&self) -> bool {
         self.existing == self.rebuilt
     }
 }
 
-/// Builds an artifact once more from its image, without reuse and without keeping it, and returns both
-/// records. The existing file stays as it is.
+/// Builds an artifact again from its image, without reuse and without keeping the result, and returns both records. The
+/// existing file stays as it is.
 ///
 /// `image` is a reference or any other source, as for [`build`](crate::build()); it must have the digest
 /// in the artifact's key. Platform and [`ImageOptions`](crate::ImageOptions) are those of the key,
@@ -43,8 +43,8 @@ impl Rebuilt {
 /// them, and their digests must be those of the key. An artifact without an agent is built without one.
 ///
 /// # Errors
-/// [`Error::Unrepeatable`] if another key would come out, before anything is fetched; otherwise what
-/// [`read_record`](crate::read_record) and [`build`](crate::build()) return.
+/// Returns [`Error::Unrepeatable`] before anything is fetched if the key would differ; otherwise the errors of
+/// [`read_record`](crate::read_record) and [`build`](crate::build()).
 pub async fn rebuild(
     artifact: impl AsRef<Path>,
     image: &str,
@@ -84,7 +84,7 @@ async fn in_span(artifact: &Path, image: &str, options: &Options) -> Result<Rebu
     })
 }
 
-/// Returns options that make the same key, as far as they are in it.
+/// Returns options that make the same key, as far as the key contains them.
 fn of_key(key: &Key, options: &Options) -> Result<Options, Error> {
     let unrepeatable = |problem: String| Error::Unrepeatable { problem };
     if key.format != FORMAT {
@@ -108,7 +108,7 @@ fn of_key(key: &Key, options: &Options) -> Result<Options, Error> {
     Ok(options)
 }
 
-/// Returns an error unless the files of the host are those that the artifact was built with.
+/// Returns an error unless the host files are those that the artifact was built with.
 fn same_files(key: &Key, given: &Digests) -> Result<(), Error> {
     let shown = |digest: &Option<Digest>| match digest {
         Some(digest) => digest.to_string(),

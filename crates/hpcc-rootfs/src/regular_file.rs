@@ -1,8 +1,8 @@
-//! Opens files of the host: regular ones, without ever waiting for somebody at their other end.
+//! Opens files of the host: regular files only, so that opening never waits for another process.
 //!
-//! A FIFO without a writer keeps `open` waiting, and a thread that waits there keeps the program from
-//! ending. Opening some devices changes them. So the type is looked at before a file is opened, and once
-//! more on the open file, because the name may have changed its meaning in between.
+//! `open` of a FIFO waits for a writer, and a thread that waits there keeps the program from ending. Opening some
+//! devices changes them. So the type is checked before a file is opened, and again on the open file, because the name
+//! may refer to another file by then.
 
 use std::fs::File;
 use std::io;
@@ -11,21 +11,20 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Opens a regular file for reading. `more` is added to the flags: with [`OFlags::NOFOLLOW`] a symlink is
-/// refused, with [`OFlags::NOATIME`] the time of last access stays where this user may ask for that.
+/// Opens a regular file for reading. `more` is added to the flags: with [`OFlags::NOFOLLOW`] a symlink is refused, with
+/// [`OFlags::NOATIME`] the time of last access stays if this user may request that.
 ///
 /// # Errors
-/// Returns what the system says. A file of another type is an error that names the type and for which
+/// Returns the error of the system. A file of another type is an error that names the type and for which
 /// [`is_other_type`] is true.
 pub(crate) fn open(path: &Path, more: OFlags) -> io::Result<File> {
     open_with(path, more, Mode::empty())
 }
 
-/// Opens a regular file for reading, or makes an empty one with this mode less the umask. A symlink is
-/// refused.
+/// Opens a regular file for reading, or creates an empty one with this mode less the umask. A symlink is refused.
 ///
 /// # Errors
-/// As [`open`].
+/// Returns the errors of [`open`].
 pub(crate) fn open_or_make(path: &Path, mode: Mode) -> io::Result<File> {
     open_with(path, OFlags::CREATE | OFlags::NOFOLLOW, mode)
 }
@@ -43,7 +42,7 @@ fn open_with(path: &Path, more: OFlags, mode: Mode) -> io::Result<File> {
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC | more;
     let opened = match rustix::fs::open(path, flags, mode) {
-        // Only the owner may ask for that.
+        // Only the owner may request that.
         Err(Errno::PERM) if more.contains(OFlags::NOATIME) => {
             rustix::fs::open(path, flags.difference(OFlags::NOATIME), mode)
         }
@@ -53,7 +52,7 @@ fn open_with(path: &Path, more: OFlags, mode: Mode) -> io::Result<File> {
     Ok(opened.into())
 }
 
-/// Whether [`open`] failed because something other than a regular file has the name.
+/// Returns whether [`open`] failed because something other than a regular file has the name.
 pub(crate) fn is_other_type(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<OtherType>())
 }
@@ -111,7 +110,7 @@ mod tests {
         ] {
             let expected = format!("{type_}, not a regular file");
             assert_eq!(refused(&path, OFlags::empty()), expected);
-            // A missing file would be made; the others are refused all the same.
+            // A missing file would be created; the others are refused all the same.
             let error = open_or_make(&path, mode).unwrap_err();
             assert!(is_other_type(&error), "{error}");
         }

@@ -1,9 +1,8 @@
 //! Archives that cannot be read in place: compressed as a whole, or from a pipe.
 //!
-//! Layers are read newest first and the manifest before them, and archives hold them in any other
-//! order. So members that come before they are needed are written to a file without a name, which goes
-//! away with the process, and read from there. A regular file that is not compressed is read where it
-//! is.
+//! Layers are read newest first and the manifest before them, and archives hold them in any other order. So members
+//! that come before they are needed are written to a file without a name, which vanishes with the process, and are read
+//! from there. An uncompressed regular file is read in place.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Seek as _};
@@ -24,13 +23,13 @@ use crate::regular_file;
 
 /// Bytes read at a time.
 const PIECE: usize = 128 << 10;
-/// How long a silent pipe is waited for before a look whether somebody still wants the archive.
+/// How long to wait for a silent pipe before checking whether the archive is still wanted.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
 
-/// Opens archives, if need be with a spool for what is needed later.
+/// Opens archives, if necessary with a spool for members that are needed later.
 #[derive(Clone, Debug)]
 pub(crate) struct ArchiveSpool {
     directory: PathBuf,
@@ -48,7 +47,7 @@ impl ArchiveSpool {
         }
     }
 
-    /// The archive that `file` holds, decompressed as it is read.
+    /// Returns the archive in `file`, decompressed as it is read.
     fn stream(&self, file: File, wanted: &Wanted) -> io::Result<OpenedArchive> {
         let wanted = Arc::clone(wanted);
         let bytes = Decompressed::open(Input { file, wanted }, self.zstd_window)?;
@@ -97,8 +96,8 @@ impl OpenArchive for ArchiveSpool {
     }
 }
 
-/// The parts of an archive that are needed later, in a file without a name. It is made when there is
-/// something to keep.
+/// The parts of an archive that are needed later, in a file without a name. The file is created when the first part has
+/// to be kept.
 struct Kept {
     directory: PathBuf,
     max_bytes: u64,
@@ -133,7 +132,7 @@ impl ociget::Spool for Kept {
     }
 }
 
-/// Whether a regular file starts as a compressed one does that the decoder knows, or tells apart.
+/// Returns whether a regular file starts like a compressed one, whose codec the decoder knows or can name.
 fn is_compressed(file: &File) -> io::Result<bool> {
     let mut head = [0; 6];
     let read = file.read_at(&mut head, 0)?;
@@ -147,7 +146,7 @@ fn is_compressed(file: &File) -> io::Result<bool> {
     ))
 }
 
-/// A file or a pipe, for as long as somebody wants it.
+/// A file or a pipe, for as long as the archive is wanted.
 struct Input {
     file: File,
     wanted: Wanted,
@@ -158,7 +157,7 @@ impl Pieces for Input {
         let mut buffer = vec![0; PIECE];
         loop {
             if !(self.wanted)() {
-                return Err(io::Error::other("nobody waits for the archive any more"));
+                return Err(io::Error::other("the archive is no longer wanted"));
             }
             let mut ready = [PollFd::new(&self.file, PollFlags::IN)];
             match rustix::event::poll(&mut ready, Some(&PATIENCE)) {
@@ -171,7 +170,7 @@ impl Pieces for Input {
                     buffer.truncate(count);
                     return Ok(buffer.into());
                 }
-                // Another process may have made the pipe one that does not block.
+                // Another process may have made the pipe non-blocking.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -183,12 +182,12 @@ impl Pieces for Input {
     }
 }
 
-/// A file of this user alone that has no name, or none for longer than a moment.
+/// Creates a file of this user alone that has no name, or has one only for a moment.
 fn unnamed(directory: &Path) -> io::Result<File> {
     let mode = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let opened: OwnedFd = match rustix::fs::open(directory, flags | OFlags::TMPFILE, mode) {
-        // File systems, and kernels, without such files.
+        // Some file systems and kernels have no such files.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
             let name = format!(".spool-{}", std::process::id());
             let path = directory.join(name);

@@ -1,4 +1,4 @@
-//! What a build did, in numbers.
+//! The result of a build, in numbers.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,47 +9,48 @@ use crate::flatten;
 use crate::timings::Timings;
 use crate::units::Size;
 
-/// What a build did, and how long it took.
+/// The result of a build, and how long it took.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Entries, whiteouts, bytes that were not written because a newer layer replaces them.
+    /// Counts of flattening: entries, whiteouts, and bytes that were not written because a newer layer replaces them.
     pub flattened: flatten::Report,
-    /// Bytes, blocks, fragments, holes.
+    /// Counts of the writer: bytes, blocks, fragments, holes.
     pub image: sqfs_writer::Summary,
-    /// Paths of mount points that the image had as something that a guest cannot mount over, or not
-    /// safely, in bytewise order. A directory replaces each of them.
+    /// Paths of mount points that a guest could not mount over, or not safely, in bytewise order. A directory replaces
+    /// each of them.
     pub replaced_mount_points: Vec<String>,
     /// Mount points of [`ImageOptions::mount_points`](crate::ImageOptions::mount_points) that the image did not have, sorted.
     pub made_mount_points: Vec<String>,
-    /// Why a guest cannot execute the agent in this image, or `None` if nothing is known to keep it from that.
+    /// Why a guest cannot execute the agent in this image, or `None` if no reason is known.
     pub agent_problem: Option<String>,
-    /// From the first byte of the newest layer until all names were settled: download, inflation,
-    /// flattening and compression, which overlap.
+    /// Time from the first byte of the newest layer until all names were final: download, inflation, flattening and
+    /// compression, which overlap.
     pub reading: Duration,
-    /// Writing our own files and the tables.
+    /// Time of writing the files that this program adds, and the tables.
     pub sealing: Duration,
-    /// Where the time went, stage by stage.
+    /// The time of each stage.
     pub timings: Timings,
-    /// What was taken from earlier builds.
+    /// Layers and bytes that were taken from earlier builds.
     pub reuse: Reuse,
 }
 
-/// What a build took from the artifacts of earlier ones, instead of fetching and compressing it.
+/// What a build copied from the artifacts of earlier builds, instead of fetching and compressing it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reuse {
-    /// Layers that were not fetched.
+    /// Number of layers that were not fetched.
     pub layers: usize,
-    /// Bytes that were copied: stored blocks and fragments, and ends of files from fragments that were decompressed.
+    /// Number of bytes that were copied: stored blocks and fragments, and ends of files from fragments that were
+    /// decompressed.
     pub bytes: u64,
-    /// Images whose artifacts they were copied from.
+    /// Images from whose artifacts the bytes were copied.
     pub sources: Vec<Digest>,
 }
 
 impl Summary {
-    /// Returns how many extended attributes were left out because squashfs cannot store their
-    /// names: those of the layers, and those of other files of the image.
+    /// Returns how many extended attributes were left out because squashfs cannot store their names, both of the layers
+    /// and of other files of the image.
     #[must_use]
     pub fn dropped_xattrs(&self) -> u64 {
         let layers = self.flattened.unstorable_xattrs;
@@ -57,7 +58,7 @@ impl Summary {
     }
 }
 
-/// Several lines for people; the numbers are the fields.
+/// Several lines for people, with the values of the fields.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -6,55 +6,55 @@
 //!                 a layer     thread    a core
 //! ```
 //!
-//! All stages run at once, and each is as slow as the slowest of them. The slowest one is found without knowing
-//! anything about it: it is busy all the time, everything before it waits for room, and everything behind it waits for
-//! input.
+//! All stages run concurrently, and each is as slow as the slowest of them. The slowest stage can be found without
+//! knowing anything about it: it is busy all the time, every stage before it waits for capacity, and every stage after
+//! it waits for input.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::units::Size;
 
-/// Where the time of a build went. Times of several threads, or connections, are added up; nothing of it changes a
-/// byte of the image.
+/// Where the time of a build went. Times of several threads or connections are added up. None of them changes a byte of
+/// the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Blobs of layers: received, and checked against their digests. Busy is the time in which bytes were wanted, so
-    /// that of a slow network too.
+    /// Blobs of layers: received, and checked against their digests. It is busy while bytes are wanted, so the time of
+    /// a slow network counts too.
     pub download: Stage,
-    /// Decompressing layers and hashing what comes out, a thread for each layer that is under way. The bytes are those
-    /// that come out.
+    /// Decompressing layers and hashing the output, with a thread for each layer in flight. The bytes are those of the
+    /// output.
     pub inflate: Stage,
-    /// Archives taken apart, names settled, equal contents found, tables made: one thread.
+    /// Parsing archives, resolving names, finding equal contents, making tables: one thread.
     pub read: Stage,
-    /// Blocks compressed, on as many threads as there may be. The bytes are the contents of files; waiting for room is
-    /// not told apart from waiting for input.
+    /// Compressing blocks, on as many threads as the options allow. The bytes are the contents of files. Waiting for
+    /// capacity is not distinguished from waiting for input.
     pub compress: Stage,
-    /// Bytes handed to the file, by the thread that reads.
+    /// Bytes passed to the file, by the thread that reads.
     pub write: Stage,
     /// Making the file durable, and naming it.
     pub publish: Stage,
-    /// From the resolved image to the published file.
+    /// Time from the resolved image to the published file.
     pub total: Duration,
 }
 
-/// What one stage did.
+/// The amounts of one stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stage {
     /// Bytes that went through it.
     pub bytes: u64,
-    /// It worked.
+    /// Time in which it worked.
     pub busy: Duration,
-    /// It had nothing to do: what comes before it is slower.
+    /// Time in which it waited for input, because a stage before it is slower.
     pub starved: Duration,
-    /// It could not get rid of what it had: what comes after it is slower.
+    /// Time in which it waited for capacity, because a stage after it is slower.
     pub blocked: Duration,
 }
 
 impl Timings {
-    /// Every stage with its name, in the order of the flow.
+    /// Returns every stage with its name, in the order of the flow.
     #[must_use]
     pub fn stages(&self) -> [(&'static str, Stage); 6] {
         [
@@ -68,7 +68,7 @@ impl Timings {
     }
 }
 
-/// A table for people.
+/// Displays a table for people.
 impl fmt::Display for Timings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(

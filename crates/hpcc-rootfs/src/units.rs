@@ -4,7 +4,7 @@ use std::fmt;
 
 use ociget::Digest;
 
-/// Hex digits of a digest that are shown where the whole one does not fit.
+/// Number of hex digits of a digest that are shown where the whole one does not fit.
 const SHORT: usize = 12;
 
 /// A number of bytes for people, in powers of 1024: `0B`, `1023B`, `1.5K`, `12.3M`, `1.0G`.
@@ -20,7 +20,7 @@ impl fmt::Display for Size {
             1_073_741_824..1_099_511_627_776 => ('G', 30),
             _ => ('T', 40),
         };
-        // One decimal, in integers: a float would be a cast that loses bits.
+        // One decimal, in integers, because a float would need a cast that loses bits.
         let tenths = (u128::from(self.0) * 10) >> shift;
         f.pad(&format!("{}.{}{unit}", tenths / 10, tenths % 10))
     }

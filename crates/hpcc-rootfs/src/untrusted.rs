@@ -1,11 +1,10 @@
-//! A directory or file that is not believed because other users can change it.
+//! A directory or file that is not trusted because other users can change it.
 
 use std::path::PathBuf;
 
 use ociget::printable;
 
-/// A directory or file of the store that other users own or can write to, and which is therefore not
-/// believed.
+/// A directory or file of the store that other users own or can write to, and that is therefore not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error(
@@ -24,7 +23,7 @@ pub struct Untrusted {
     pub(crate) kind: Kind,
 }
 
-/// The part that a path plays for the store.
+/// The role that a path has for the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Directory,

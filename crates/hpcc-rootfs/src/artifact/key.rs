@@ -1,4 +1,4 @@
-//! Everything the bytes of an artifact are a function of.
+//! Everything that determines the bytes of an artifact.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use sqfs_writer::Compressor;
 use super::mount_point::MountPoint;
 use super::options::ImageOptions;
 
-/// Counts changes of the bytes that the same input gives. It moves when, and only when, the
-/// encoder, the flattening rules, the guest's files or the record change what is written.
+/// Version of the bytes that a given input produces. It changes when, and only when, the encoder, the flattening rules,
+/// the guest's files or the record change what is written.
 pub const FORMAT: u32 = 3;
 
-/// What an artifact was made from and how: equal keys, equal bytes.
+/// The inputs and options that an artifact was made from. Equal keys mean equal bytes.
 ///
-/// Threads, caps, the network, the clock, the tag and the host are not in it, because none of them
-/// may change a byte.
+/// Threads, limits, the network, the clock, the tag and the host are not part of it, because none of them may change a
+/// byte.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -26,15 +26,15 @@ pub struct Key {
     /// The digest the user gave: of an image manifest or of an index.
     #[serde(with = "text")]
     pub identity: Digest,
-    /// The digest of the image manifest that was chosen; the identity itself if that is one.
+    /// The digest of the image manifest that was chosen. Equals the identity if that is an image manifest.
     #[serde(with = "text")]
     pub manifest: Digest,
-    /// `os/architecture[/variant]` as it was asked for.
+    /// The requested platform, as `os/architecture[/variant]`.
     pub platform: String,
     /// SHA-256 of the agent, or `None` for an image without one.
     #[serde(with = "optional_text")]
     pub agent: Option<Digest>,
-    /// The files beside the agent, sorted by their paths. Not in the record of an image without.
+    /// The files beside the agent, sorted by their paths. Absent from the record of an image that has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub injected: Vec<Injected>,
     /// Codec and level, as [`sqfs_writer::Compressor`] displays itself.
@@ -43,13 +43,13 @@ pub struct Key {
     pub block_size: u32,
     /// Whether the ends of files larger than a block go into fragments.
     pub tails: bool,
-    /// The time of what is ours in the image, in seconds since 1970.
+    /// Timestamp of what this program adds to the image, in seconds since 1970.
     pub time: u32,
-    /// Whether a dm-verity hash tree follows the image. Not in the record of an artifact without one.
+    /// Whether a dm-verity hash tree follows the image. Absent from the record of an artifact that has none.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub verity: bool,
-    /// The mount points that were asked for, sorted, as [`MountPoint`] displays itself. Not in the record of an image
-    /// without.
+    /// The mount points that the options name, sorted, as [`MountPoint`] displays itself. Absent from the record of an
+    /// image that has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mount_points: Vec<String>,
 }
@@ -104,7 +104,7 @@ impl Key {
         })
     }
 
-    /// In which respects two keys differ, for people: `agent, block_size`.
+    /// Returns the names of the fields in which two keys differ, for people: `agent, block_size`.
     pub(crate) fn difference(&self, other: &Self) -> Vec<&'static str> {
         let fields = [
             ("format", self.format != other.format),
@@ -130,14 +130,14 @@ impl Key {
     }
 }
 
-/// A file that was put into an image beside the agent.
+/// A file that is injected into an image beside the agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Injected {
-    /// Where it is, from `/.hpcc` on: `secrets/token`.
+    /// Its path below `/.hpcc`: `secrets/token`.
     pub path: String,
-    /// SHA-256 of its content.
+    /// SHA-256 of its contents.
     #[serde(with = "text")]
     pub digest: Digest,
     /// Its permissions.
@@ -151,7 +151,7 @@ pub(crate) struct Digests {
     pub(crate) injected: Vec<Injected>,
 }
 
-/// Digests in JSON are their usual text.
+/// Digests in JSON, in their usual text form.
 mod text {
     use super::{Digest, fmt};
     use serde::de::Error as _;
@@ -173,7 +173,7 @@ mod text {
     }
 }
 
-/// The same for one that may be missing.
+/// Optional digests in JSON, in their usual text form.
 mod optional_text {
     use super::Digest;
     use serde::de::Error as _;
@@ -205,12 +205,12 @@ mod tests {
 
     use super::*;
 
-    /// Everything that a caller chooses, in the form in which two of them are compared.
+    /// Everything that a caller chooses, in a form that can be compared.
     #[derive(Clone, Debug, PartialEq)]
     struct Chosen {
         platform: &'static str,
         agent: Option<&'static [u8]>,
-        /// Place, content and mode; at most one for each place.
+        /// Path, contents and mode; at most one for each path.
         injected: Vec<(&'static str, &'static [u8], u16)>,
         image: ImageOptions,
     }
@@ -232,7 +232,7 @@ mod tests {
             Key::new(image.clone(), image, platform, digests, &self.image)
         }
 
-        /// Takes each field from `other` whose bit is set.
+        /// Returns a copy with each field taken from `other` whose bit is set.
         fn mixed(&self, other: &Self, bits: u16) -> Self {
             let mut mixed = self.clone();
             let mut bit = 1;

@@ -1,6 +1,6 @@
 //! The artifact as a file: an image by offset, the digests of its chunks, and the record at the end.
 //!
-//! This module knows no directory, no lock and no name. A build writes an artifact with no store in sight.
+//! This module knows no directory, no lock and no name. A build without a store writes an artifact with it as well.
 
 mod key;
 mod mount_point;

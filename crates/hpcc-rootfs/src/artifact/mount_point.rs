@@ -10,7 +10,7 @@ const PATH_MAX: usize = 4095;
 /// What follows the path of a file.
 const FILE: &str = ":file";
 
-/// An empty directory or file that is made where an image has none, for a guest to mount over.
+/// An empty directory or file that is made where an image has none, so that a guest can mount over it.
 ///
 /// It is part of an artifact's [`Key`](crate::Key). The five directories that every guest mounts over need no option.
 ///
@@ -23,12 +23,12 @@ const FILE: &str = ":file";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MountPoint {
-    /// Names joined by slashes, without one in front.
+    /// Names joined by slashes, without a leading slash.
     path: String,
     file: bool,
 }
 
-/// A text that names no mount point.
+/// An error for a text that names no mount point.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("cannot use {path:?} as a mount point: {problem}")]
 pub struct MountPointError {
@@ -78,7 +78,7 @@ impl MountPoint {
         self.path.split('/')
     }
 
-    /// Whether it is a file and not a directory.
+    /// Returns whether it is a file and not a directory.
     #[must_use]
     pub fn is_file(&self) -> bool {
         self.file

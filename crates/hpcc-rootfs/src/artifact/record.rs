@@ -1,4 +1,4 @@
-//! The record at the end of every artifact: what it is, and how to tell that it still is.
+//! The record at the end of every artifact: what it was made from, and the digests that reveal damage.
 //!
 //! ```text
 //!  0                                   image_length                                   end of file
@@ -9,13 +9,13 @@
 //!  footer:  magic 8 │ version 4 │ facts_length 4 │ image_length 8 │ tree_length 8 │ checksum 32
 //! ```
 //!
-//! In a sealed artifact a hash tree lies between image and record ([`super::verity`]). Its record has version
-//! 2 and says how long superblock and tree are. In all others the version is 1 and that length zero.
+//! In a sealed artifact a hash tree lies between image and record ([`super::verity`]). Its record has version 2 and
+//! holds the length of superblock and tree. In all others the version is 1 and that length is zero.
 //!
-//! It is found from the end of the file, without mounting anything. The kernel ignores it: it reads
-//! no further than the superblock's `bytes_used`. The checksum covers the record from its first
-//! byte up to the checksum itself, so a torn or edited record is never believed. All numbers are
-//! little-endian; all digests in it are BLAKE3, which costs a build next to nothing.
+//! The record is found from the end of the file, without mounting anything. The kernel ignores it, because the kernel
+//! reads no further than the superblock's `bytes_used`. The checksum covers the record from its first byte up to the
+//! checksum itself, so a torn or edited record is never believed. All numbers are little-endian. All digests in it are
+//! BLAKE3, which costs a build next to nothing.
 
 use std::fs::File;
 use std::io;
@@ -40,25 +40,26 @@ const SEALED: u32 = 2;
 pub(crate) const SUPERBLOCK: usize = 96;
 const FOOTER: usize = 64;
 const CHECKSUM: usize = 32;
-/// Facts are a few hundred bytes, and some hundred more for each injected file.
+/// Facts take a few hundred bytes, and about 100 more for each injected file.
 pub(crate) const FACTS_MAX: usize = 64 * 1024;
-/// Most bytes of the facts beside the key: three digests of 64 digits, the chunk size, and the parameters of a hash tree.
+/// Most bytes of the facts apart from the key: three digests of 64 digits, the chunk size, and the parameters of a hash
+/// tree.
 const FACTS_REST: usize = 1024;
-/// Bytes of an image, as much as a file of ext4 can have. Its record takes 512 MiB.
+/// Largest image in bytes: the largest file that ext4 can hold. Its record takes 512 MiB.
 const IMAGE_MAX: u64 = 1 << 44;
 const SECTOR: u64 = 4096;
 /// Bytes of a record that are in memory at a time, apart from its facts.
 const PIECE: usize = 64 * 1024;
 
-/// The record of an artifact, without the digests of its chunks: those are as many as the image is long.
+/// The record of an artifact, without the digests of its chunks, because their number grows with the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Record {
-    /// What the artifact was made from and how.
+    /// The inputs and options that the artifact was made from.
     pub key: Key,
     /// Bytes of the squashfs image, its padding included; a multiple of 4096.
     pub image_length: u64,
-    /// BLAKE3 of the superblock, the first 96 bytes: what can be checked without reading more.
+    /// BLAKE3 of the superblock, the first 96 bytes, which can be checked without reading more.
     pub superblock: [u8; 32],
     /// The parameters of the hash tree, or `None` for an artifact without one.
     pub verity: Option<Verity>,
@@ -74,14 +75,14 @@ struct Facts {
     chunk_size: u64,
     /// BLAKE3 of the superblock.
     superblock: String,
-    /// BLAKE3 over the chunk digests: one value that stands for the content of the image.
+    /// BLAKE3 over the chunk digests, which represents the contents of the image in one value.
     root: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verity: Option<Verity>,
 }
 
 impl Record {
-    /// The record of an image with these chunk digests, one for each [`CHUNK`].
+    /// Makes the record of an image with these chunk digests, one for each [`CHUNK`].
     pub(crate) fn new(
         key: Key,
         image_length: u64,
@@ -104,7 +105,7 @@ impl Record {
         length.saturating_sub(FACTS_MAX - FACTS_REST)
     }
 
-    /// The record of the same image with a hash tree behind it.
+    /// Returns the record of the same image with a hash tree after it.
     pub(crate) fn sealed(self, verity: Verity) -> Self {
         Self {
             verity: Some(verity),
@@ -124,13 +125,13 @@ impl Record {
         self.image_length.saturating_add(self.tree_length())
     }
 
-    /// BLAKE3 over the chunk digests, as hex: one value that stands for the content of the image.
+    /// Returns the BLAKE3 digest over the chunk digests, as hex. It represents the contents of the image in one value.
     #[must_use]
     pub fn root(&self) -> String {
         blake3::Hash::from_bytes(self.root).to_hex().to_string()
     }
 
-    /// The same, if it is the record of that image.
+    /// Returns this record if it is the one of that image.
     pub(crate) fn of(self, identity: &ociget::Digest) -> Result<Self, RecordError> {
         if self.key.identity == *identity {
             return Ok(self);
@@ -138,11 +139,11 @@ impl Record {
         Err(RecordError::Damaged("it belongs to another image"))
     }
 
-    /// The bytes to append at [`offset`](Self::offset), from the digests that it was made with; with them the
-    /// file ends on a 4 KiB boundary.
+    /// Returns the bytes to append at [`offset`](Self::offset). `chunks` are the digests that the record was made with.
+    /// With these bytes the file ends on a 4 KiB boundary.
     ///
     /// # Errors
-    /// Returns an error if [`read`](Self::read) would refuse them for their length.
+    /// Returns an error if the bytes are so long that [`read`](Self::read) would refuse them.
     pub(crate) fn encode(&self, chunks: &[[u8; 32]]) -> io::Result<Vec<u8>> {
         let facts = serde_json::to_vec(&Facts {
             key: self.key.clone(),
@@ -184,14 +185,14 @@ impl Record {
         Ok(bytes)
     }
 
-    /// Reads the record of an open file. It also checks the length of the file, and its superblock;
+    /// Reads the record of an open file. It also checks the length of the file and its superblock;
     /// [`Store::verify`](crate::Store::verify) checks the rest.
     ///
-    /// It takes 128 KiB of memory whatever the file claims, and reads no more than the file has on its
-    /// disk: the record is read in pieces, and one with a hole in it is refused before.
+    /// Reading takes 128 KiB of memory whatever the file claims, and touches no more bytes than the file has on its
+    /// disk: the record is read in pieces, and a file with a hole in the record is refused first.
     ///
     /// # Errors
-    /// [`RecordError`] says in which way it is not one of ours, or damaged.
+    /// Returns [`RecordError`] if the file has no record, an unknown version of it, or a damaged one.
     pub fn read(file: &File) -> Result<Self, RecordError> {
         let length = file.metadata()?.len();
         if length < SECTOR || length % SECTOR != 0 {
@@ -213,8 +214,7 @@ impl Record {
     /// Calls `visit` for each chunk digest of the file that this record was read from, in order.
     ///
     /// # Errors
-    /// Returns what the system or `visit` says, and an error if the digests are no longer those of the
-    /// record.
+    /// Returns the error of the system or of `visit`, and an error if the digests no longer match the record.
     pub(crate) fn chunks(
         &self,
         file: &File,
@@ -235,12 +235,12 @@ impl Record {
     }
 }
 
-/// Bytes of the chunk digests of an image.
+/// Returns the number of bytes of the chunk digests of an image.
 fn chunks_length(image_length: u64) -> u64 {
     image_length.div_ceil(CHUNK as u64) * CHECKSUM as u64
 }
 
-/// Bytes of verity superblock and hash tree of an image, or `None` if no image has that length.
+/// Returns the number of bytes of verity superblock and hash tree of an image, or `None` if no image has that length.
 fn tree_length(sealed: bool, image_length: u64) -> Option<u64> {
     match sealed {
         true => Layout::of(image_length / SECTOR).map(|layout| layout.length()),
@@ -267,7 +267,7 @@ fn in_pieces(
     Ok(())
 }
 
-/// The fixed part at the very end.
+/// The fixed part at the end of the file.
 struct Footer {
     facts_length: usize,
     image_length: u64,
@@ -312,7 +312,7 @@ impl Footer {
         Ok(footer)
     }
 
-    /// Bytes of verity superblock and hash tree, or `None` if no image has that length.
+    /// Returns the number of bytes of verity superblock and hash tree, or `None` if no image has that length.
     fn tree_length(&self) -> Option<u64> {
         let possible = self.image_length <= IMAGE_MAX;
         possible
@@ -320,7 +320,7 @@ impl Footer {
             .flatten()
     }
 
-    /// Bytes of the whole record, or `None` if no image has that length.
+    /// Returns the number of bytes of the whole record, or `None` if no image has that length.
     fn record_length(&self) -> Option<u64> {
         let possible = self.image_length.is_multiple_of(SECTOR) && self.image_length <= IMAGE_MAX;
         possible.then(|| {
@@ -329,8 +329,8 @@ impl Footer {
         })
     }
 
-    /// Reads the whole record of a file of that length, and believes it if its checksum says so. What
-    /// costs least is checked first.
+    /// Reads the whole record of a file of that length, and believes it if its checksum matches. The cheapest checks
+    /// come first.
     fn read(
         &self,
         file: &File,
@@ -356,7 +356,7 @@ impl Footer {
             Ok(hole) if hole < file_length => {
                 return Err(RecordError::Damaged("the file has a hole in it"));
             }
-            // Not every file system knows.
+            // Not every file system supports this.
             Ok(_) | Err(_) => {}
         }
         let (mut checksum, mut root) = (blake3::Hasher::new(), blake3::Hasher::new());
@@ -413,18 +413,18 @@ fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), RecordError> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {
-    /// Nothing at its end looks like a record: some other file, or one cut short.
-    #[error("the file does not end in an artifact record; it is cut short, or not ours")]
+    /// Nothing at its end looks like a record: the file is something else, or was cut short.
+    #[error("the file does not end in an artifact record; it was cut short, or was not written by this program")]
     Missing,
-    /// A record, but not of this version.
+    /// The record has another version.
     #[error(
         "the artifact record has version {0}; this program knows versions {PLAIN} and {SEALED}"
     )]
     Version(u32),
-    /// A record that was changed after it was written.
+    /// The record was changed after it was written.
     #[error("the artifact record is damaged: {0}")]
     Damaged(&'static str),
-    /// A file that other users own or can write to: its checksums may be forged.
+    /// Other users own the file or can write to it, so its checksums may be forged.
     #[error("cannot trust {0}")]
     Untrusted(Untrusted),
     /// The file could not be read.

@@ -1,4 +1,4 @@
-//! Re-reads an artifact against its record: the only way to find damage in the body.
+//! Re-reads an artifact and compares it with its record: the only way to find damage in the image data.
 
 use std::fmt;
 use std::fs::File;
@@ -13,21 +13,21 @@ use super::record::{CHUNK, Record, SUPERBLOCK};
 use super::verity::{Check, Part, Read};
 use crate::tables::{Map, Owners};
 
-/// Ranges that are told apart.
+/// Largest number of ranges that are reported separately.
 const RANGES_MAX: usize = 1024;
 
-/// Bytes of an artifact that are not those that were written.
+/// A damaged range of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
-    /// From the first byte of the chunk to the one past its last. Damage is somewhere in it. After 1023
+    /// From the first byte of the damaged chunk to the one past its last. The damage is somewhere in it. After 1023
     /// such chunks, one range covers all others.
     pub range: Range<u64>,
-    /// The parts of the image that lie in it: `data`, `inode table`, …; for damage after the image
-    /// `verity superblock` or `hash tree`.
+    /// The parts of the image that lie in the range: `data`, `inode table`, …. For damage after the image, `verity
+    /// superblock` or `hash tree`.
     pub parts: Vec<&'static str>,
-    /// The files whose contents lie in it, by the image's tables. Where a table is among the parts,
-    /// it may be the damage itself that names them.
+    /// The files whose contents lie in the range, according to the image's tables. If a table is among the damaged
+    /// parts, these names may be wrong themselves.
     pub files: Owners,
 }
 
@@ -39,8 +39,8 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Compares every chunk with its digest, and the hash tree of a sealed artifact with the data and its root. A
-/// chunk that is a hole of the file is not read.
+/// Compares every chunk with its digest, and the hash tree of a sealed artifact with the data and its root. Chunks that
+/// are holes of the file are not read.
 pub(crate) fn verify(file: &File, record: &Record) -> io::Result<Vec<Damage>> {
     let read = |buffer: &mut [u8], offset| file.read_exact_at(buffer, offset);
     let mut sealed = record
@@ -95,8 +95,8 @@ impl Ranges {
     }
 }
 
-/// Damage of the hash tree and its superblock. The first range of more than 1024 that were found last covers all
-/// others.
+/// Returns the damage of the hash tree and its superblock. If more than 1024 ranges are found, the 1024th is extended
+/// to cover the later ones.
 fn of_tree<R: Read>(sealed: Check<'_, R>) -> io::Result<Vec<Damage>> {
     let (mut superblock, mut tree) = (Ranges::default(), Ranges::default());
     sealed.tree(|part, range| {
@@ -106,7 +106,7 @@ fn of_tree<R: Read>(sealed: Check<'_, R>) -> io::Result<Vec<Damage>> {
         }
         Ok(())
     })?;
-    // Blocks side by side are one range.
+    // Adjacent blocks become one range.
     tree.0.sort_by_key(|range| range.start);
     let mut merged: Vec<Range<u64>> = Vec::new();
     for range in tree.0 {
@@ -143,10 +143,10 @@ fn of_image(file: &File, ranges: Vec<Range<u64>>) -> io::Result<Vec<Damage>> {
         .collect())
 }
 
-/// Where a file has data, asked in order of offsets.
+/// Where a file has data, queried in order of offsets.
 struct Holes<'f> {
     file: &'f File,
-    /// No data lies from the offset that was asked for last up to this one.
+    /// No data lies between the offset of the last query and this one.
     data: u64,
 }
 
@@ -155,12 +155,12 @@ impl<'f> Holes<'f> {
         Self { file, data: 0 }
     }
 
-    /// Whether all of a range is a hole, as far as the file system says.
+    /// Returns whether all of a range is a hole, as far as the file system reports it.
     fn cover(&mut self, range: &Range<u64>) -> bool {
         if self.data <= range.start {
             self.data = match rustix::fs::seek(self.file, SeekFrom::Data(range.start)) {
                 Ok(data) => data,
-                // There is none.
+                // No data follows.
                 Err(Errno::NXIO) => u64::MAX,
                 Err(_) => range.start,
             };
@@ -179,8 +179,8 @@ mod tests {
 
     const CHUNK_LENGTH: u64 = CHUNK as u64;
 
-    /// An artifact of that many chunks of a hole, whose digests are those of zeros except where `bad`
-    /// says otherwise, and its record.
+    /// Returns an artifact that is a hole of that many chunks, and its record. Its digests are those of zeros except
+    /// where `bad` selects otherwise.
     fn sparse(chunks: u64, bad: impl Fn(u64) -> bool) -> (File, Record) {
         let zeros = *blake3::hash(&vec![0; CHUNK]).as_bytes();
         let digest = |chunk| if bad(chunk) { [1; 32] } else { zeros };
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn holes_are_compared_without_being_read() {
-        // A TiB, which would take minutes.
+        // A TiB, which would take minutes to read.
         let bad = 500_000;
         let (file, record) = sparse(1 << 20, |chunk| chunk == bad);
         let damage = verify(&file, &record).unwrap();
@@ -225,7 +225,7 @@ mod tests {
             let start = at / CHUNK_LENGTH * CHUNK_LENGTH;
             assert_eq!(damage.len(), 1, "{at}");
             assert_eq!(damage[0].range, start..start + CHUNK_LENGTH);
-            // Zeros that were written are what a hole is.
+            // Zeros that were written equal a hole.
             file.write_all_at(&[0], at).unwrap();
             assert_eq!(verify(&file, &record).unwrap(), []);
         }

@@ -1,4 +1,4 @@
-//! The file being written: image bytes in, digests of its chunks on the way, the record at the end.
+//! The file being written: takes image bytes, hashes its chunks, and appends the record at the end.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -8,15 +8,14 @@ use super::record::{CHUNK, Record, SUPERBLOCK};
 use super::verity::{Salt, Spill, Spills, TreeBuilder, Uuid};
 use crate::staging::{Scratch, StagedFile};
 
-/// A sink for an image: takes its bytes from offset 96 on, and the superblock when they are all
-/// there.
+/// A sink for an image. It takes the bytes from offset 96 on, and the superblock after all of them.
 ///
-/// The first chunk stays in memory until the superblock is known: its digest covers it, and until
-/// then the file has no first chunk, so nobody can mistake it for an image.
+/// The first chunk stays in memory until the superblock arrives, because the digest of the chunk covers it. Until then
+/// the file has no first chunk, so no reader can mistake it for an image.
 #[derive(Debug)]
 pub(crate) struct ArtifactWriter {
     staged: StagedFile,
-    /// Bytes that don't make a chunk yet.
+    /// Bytes that do not fill a chunk yet.
     pending: Vec<u8>,
     first: Option<Vec<u8>>,
     chunks: Vec<[u8; 32]>,
@@ -30,7 +29,7 @@ impl ArtifactWriter {
     /// Starts the artifact with that key.
     ///
     /// # Errors
-    /// Returns the error of the system if there can be no scratch files beside the artifact.
+    /// Returns the error of the system if scratch files cannot be created beside the artifact.
     pub(crate) fn new(staged: StagedFile, key: Key) -> io::Result<Self> {
         let tree = match key.verity {
             true => {
@@ -82,7 +81,7 @@ impl ArtifactWriter {
 
     fn flush_chunk(&mut self) -> io::Result<()> {
         if self.first.is_none() {
-            // Its digest waits for the superblock; the place among the digests is taken now.
+            // Its digest waits for the superblock; this reserves its position among the digests.
             self.chunks.push([0; 32]);
             self.offset += self.pending.len() as u64;
             self.first = Some(std::mem::replace(
@@ -120,7 +119,7 @@ impl Spill for StagedFile {
 
 /// Proof that everything an artifact was made from was verified.
 ///
-/// Only the pipeline knows what that is, so it alone implements this trait.
+/// Only the pipeline knows what has to be verified, so only the pipeline implements this trait.
 pub(crate) trait Proofs {}
 
 /// A complete artifact that has no name.
@@ -132,8 +131,8 @@ pub(crate) struct SealedArtifact {
 }
 
 impl SealedArtifact {
-    /// Makes it durable and gives it its name. The proofs are arguments so that nothing can be
-    /// published that was not verified. Calls `durable` between the two.
+    /// Makes the file durable, calls `durable`, and gives the file its name. The proofs are arguments so that nothing
+    /// can be published that was not verified.
     pub(crate) fn publish(
         self,
         name: &OsStr,
@@ -144,12 +143,12 @@ impl SealedArtifact {
         Ok(self.record)
     }
 
-    /// What its record says.
+    /// Returns its record.
     pub(crate) fn record(&self) -> &Record {
         &self.record
     }
 
-    /// The file alone, for tests of publishing that have no image and so no proofs.
+    /// Returns the file alone, for tests of publishing that have no image and so no proofs.
     #[cfg(test)]
     pub(crate) fn into_staged(self) -> StagedFile {
         self.staged

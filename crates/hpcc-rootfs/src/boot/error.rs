@@ -1,6 +1,6 @@
-//! Why there is no kernel command line.
+//! Errors about the kernel command line.
 
-/// Why there is no kernel line for an artifact. All of these are the caller's to mend.
+/// Why an artifact has no kernel command line. The caller can correct each of these.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BootError {
@@ -9,17 +9,18 @@ pub enum BootError {
         "a kernel line cannot name the {what} {value:?}: expected an absolute path of printable ASCII without blanks, quotes, commas, semicolons and backslashes"
     )]
     Value {
-        /// Which of them, for people.
+        /// The option, for people.
         what: &'static str,
-        /// What it was.
+        /// Its value.
         value: String,
     },
-    /// [`BootOptions::append`](super::BootOptions::append) would hide the options behind it, or would be read as something else.
+    /// [`BootOptions::append`](super::BootOptions::append) would hide the options after it, or would be read as
+    /// something else.
     #[error("a kernel line cannot begin with {value:?}: {problem}")]
     Append {
-        /// What it was.
+        /// Its value.
         value: String,
-        /// What is wrong with it.
+        /// The reason.
         problem: &'static str,
     },
     /// The artifact has no agent, so the default init does not exist.
@@ -27,17 +28,17 @@ pub enum BootError {
         "the artifact has no agent, so a kernel would find no /.hpcc/agent; name another init, or build the artifact with an agent"
     )]
     NoAgent,
-    /// The line is longer than a kernel takes, which ignores the rest.
+    /// The line is longer than a kernel accepts; a kernel ignores the rest.
     #[error(
         "the kernel line has {found} bytes, and a kernel takes {limit}; shorten its options or its command"
     )]
     TooLong {
-        /// Bytes of the line.
+        /// Length of the line in bytes.
         found: usize,
-        /// The most that a kernel takes.
+        /// The largest length that a kernel accepts.
         limit: usize,
     },
-    /// The line has more words for PID 1 than a kernel takes, which panics.
+    /// The line has more words for PID 1 than a kernel accepts; a kernel panics.
     #[error(
         "the kernel line has {found} words {what}, and a kernel takes {limit}; remove some, or pass them as words with a dot in their names"
     )]
@@ -46,7 +47,7 @@ pub enum BootError {
         what: &'static str,
         /// Number of such words in the line.
         found: usize,
-        /// The most that a kernel takes.
+        /// The largest number that a kernel accepts.
         limit: usize,
     },
 }

@@ -4,26 +4,26 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
-/// Bytes of a configuration; those of distributions have 300 KiB.
+/// Largest configuration in bytes. Those of distributions have 300 KiB.
 const LENGTH_MAX: u64 = 16 << 20;
 
 /// Settings of a kernel's options, read from a `.config` file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelConfig(BTreeMap<String, Setting>);
 
-/// Whether a kernel has what an option stands for.
+/// Whether a kernel has the feature of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Setting {
     /// `y`: a part of the kernel.
     BuiltIn,
-    /// `m`: a module, to be loaded from a file.
+    /// `m`: a module, which is loaded from a file.
     Module,
     /// `n`, not set, or not mentioned.
     Missing,
 }
 
-/// As in a configuration: `y`, `m` or `n`.
+/// Displays a setting as in a configuration: `y`, `m` or `n`.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -34,7 +34,7 @@ impl fmt::Display for Setting {
     }
 }
 
-/// Why a file is no kernel configuration.
+/// Why a file is not a kernel configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelConfigError {
@@ -51,11 +51,10 @@ pub enum KernelConfigError {
 
 impl KernelConfig {
     /// Reads a configuration as text, or compressed with gzip as in `/proc/config.gz`.
-    ///
-    /// Of an option that is set several times, the last setting counts.
+    /// If an option is set several times, the last setting counts.
     ///
     /// # Errors
-    /// [`KernelConfigError`] if it cannot be read or is something else.
+    /// Returns [`KernelConfigError`] if the input cannot be read or is not a configuration.
     pub fn read(mut input: impl Read) -> Result<Self, KernelConfigError> {
         let bytes = limited(&mut input)?;
         let bytes = match bytes.starts_with(&[0x1f, 0x8b]) {

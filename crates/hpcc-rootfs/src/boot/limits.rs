@@ -4,13 +4,15 @@ use super::error::BootError;
 
 /// Bytes of a line without its end: `COMMAND_LINE_SIZE` of x86-64 and arm64, and the size that Firecracker allows.
 const LENGTH_MAX: usize = 2047;
-/// Words after `--`, and unknown words without a value before it: `MAX_INIT_ARGS` of the kernel's `init/main.c`.
+/// Largest number of words after `--`, and of unknown words without a value before it: `MAX_INIT_ARGS` of the kernel's
+/// `init/main.c`.
 const ARGUMENTS_MAX: usize = 32;
-/// Unknown words with a value. `MAX_INIT_ENVS` is 32, of which the kernel's own `HOME` and `TERM` take two.
+/// Largest number of unknown words with a value. `MAX_INIT_ENVS` is 32, and the kernel's own `HOME` and `TERM` take
+/// two.
 const VARIABLES_MAX: usize = 30;
 
-/// Words that every kernel which boots an artifact knows, and that are therefore neither arguments nor variables of
-/// PID 1. A word with a dot in its name is neither in any case.
+/// Words that every kernel which boots an artifact knows. They are therefore neither arguments nor variables of PID 1.
+/// A word with a dot in its name is neither in any case.
 const KNOWN: [&[u8]; 32] = [
     b"acpi",
     b"boot_delay",
@@ -46,11 +48,11 @@ const KNOWN: [&[u8]; 32] = [
     b"tsc_early_khz",
 ];
 
-/// Checks that a kernel takes all of a command line.
+/// Checks that a kernel accepts all of a command line.
 ///
-/// A kernel ignores what comes after its largest length, and panics if the line has too many words for PID 1.
-/// The limits are those of x86-64 and arm64: 2047 bytes, 32 words after `--`, 32 words without a value and 30 words with a value
-/// that no part of the kernel knows.
+/// A kernel ignores what comes after its largest length, and panics if the line has too many words for PID 1. The
+/// limits are those of x86-64 and arm64: 2047 bytes, 32 words after `--`, 32 words without a value and 30 words with a
+/// value that no part of the kernel knows.
 ///
 /// # Errors
 /// Returns [`BootError::TooLong`] or [`BootError::TooManyWords`] for the first limit that `line` exceeds.
@@ -89,7 +91,7 @@ pub fn check_kernel_line(line: &str) -> Result<(), BootError> {
             variables,
             VARIABLES_MAX,
         ),
-        // Arguments of PID 1 as well.
+        // These become arguments of PID 1 as well.
         (
             "after -- and without a value",
             arguments + flags,
@@ -103,7 +105,7 @@ pub fn check_kernel_line(line: &str) -> Result<(), BootError> {
     Ok(())
 }
 
-/// Splits a line at white space outside of double quotes, as `next_arg` of the kernel's `lib/cmdline.c` does. Quotes
+/// Splits a line at white space outside double quotes, as `next_arg` of the kernel's `lib/cmdline.c` does. Quotes
 /// around a word are not part of it.
 fn words(line: &[u8]) -> Vec<Vec<u8>> {
     let mut words = vec![Vec::new()];

@@ -4,7 +4,7 @@ use super::error::BootError;
 use super::limits::check_kernel_line;
 use crate::artifact::Record;
 
-/// The device that a device-mapper table on the kernel line makes.
+/// The device that the kernel creates from a device-mapper table on its command line.
 const MAPPED: &str = "/dev/dm-0";
 
 /// How a guest finds its root file system and its PID 1.
@@ -18,7 +18,7 @@ pub struct BootOptions {
     pub init: String,
     /// Options before those for the root, such as a console. Default: none.
     ///
-    /// Of an option that stands twice on a line, a kernel takes the last one, so nothing here replaces `root=` or `init=`.
+    /// If an option occurs twice on a line, a kernel uses the last one, so nothing here replaces `root=` or `init=`.
     pub append: String,
 }
 
@@ -36,11 +36,11 @@ impl Default for BootOptions {
     }
 }
 
-/// Returns the kernel command line that boots an artifact, without the options that do not concern the root
-/// file system, such as a console.
+/// Returns the kernel command line that boots an artifact. Options that do not concern the root file system, such as a
+/// console, come only from [`BootOptions::append`].
 ///
-/// A sealed artifact is mounted through a dm-verity device that the kernel makes by itself (`CONFIG_DM_INIT`). A
-/// block that is not the one that was built is never returned: the kernel panics.
+/// A sealed artifact is mounted through a dm-verity device that the kernel creates (`CONFIG_DM_INIT`). The kernel
+/// panics instead of returning a block that changed since the build.
 ///
 /// ```no_run
 /// use hpcc_rootfs::{BootOptions, boot_args, read_record};
@@ -52,7 +52,8 @@ impl Default for BootOptions {
 /// ```
 ///
 /// # Errors
-/// [`BootError`] if an option cannot stand on a kernel line, the line is too long, or there is no PID 1.
+/// Returns [`BootError`] if an option cannot occur on a kernel line, the line is too long, or the artifact has no PID
+/// 1.
 pub fn boot_args(record: &Record, options: &BootOptions) -> Result<String, BootError> {
     let BootOptions {
         device,
@@ -82,7 +83,7 @@ pub fn boot_args(record: &Record, options: &BootOptions) -> Result<String, BootE
 /// for an artifact without a hash tree.
 ///
 /// # Errors
-/// [`BootError::Value`] if `device` cannot stand in a table.
+/// Returns [`BootError::Value`] if `device` cannot occur in a table.
 pub fn verity_table(record: &Record, device: &str) -> Result<Option<String>, BootError> {
     check("device", device)?;
     Ok(record.verity.as_ref().map(|verity| {
@@ -97,7 +98,7 @@ pub fn verity_table(record: &Record, device: &str) -> Result<Option<String>, Boo
     }))
 }
 
-/// Refuses options behind which a kernel would not see those for the root.
+/// Refuses options that would keep a kernel from seeing the options of the root after them.
 fn check_append(append: &str) -> Result<(), BootError> {
     let refused = |problem| {
         Err(BootError::Append {
@@ -105,7 +106,7 @@ fn check_append(append: &str) -> Result<(), BootError> {
             problem,
         })
     };
-    // Kernels take a byte of 0xA0 for white space as well, and Firecracker refuses what is not ASCII.
+    // Kernels treat a byte of 0xA0 as white space as well, and Firecracker accepts only ASCII.
     if !append.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return refused("it has a control character or another one that is not printable ASCII");
     }
@@ -120,7 +121,7 @@ fn check_append(append: &str) -> Result<(), BootError> {
     }
 }
 
-/// The words of a line, as a kernel splits them: at spaces outside of double quotes. Quotes around a whole word are not a
+/// The words of a line, split as a kernel does: at spaces outside double quotes. Quotes around a whole word are not
 /// part of it.
 struct Words<'t>(&'t str);
 
@@ -142,7 +143,7 @@ impl<'t> Iterator for Words<'t> {
     }
 }
 
-/// Refuses what would end a word of the kernel line, or a field of a table on it.
+/// Refuses values that would end a word of the kernel line, or a field of a table on it.
 fn check(what: &'static str, value: &str) -> Result<(), BootError> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"',;\\".contains(&byte);
     if value.starts_with('/') && value.len() > 1 && value.bytes().all(plain) {
@@ -182,7 +183,8 @@ mod tests {
         assert_eq!(line.as_deref(), Ok(crate::BOOT_ARGS));
     }
 
-    /// What a kernel finds on a line, up to `--`, written after `next_arg` and `parse_args`: bytes in place, one at a time.
+    /// Returns the parameters that a kernel finds on a line, up to `--`. Written after `next_arg` and `parse_args`:
+    /// bytes in place, one at a time.
     fn parameters(line: &str) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
         let is_space = |byte: u8| matches!(byte, b' ' | 9..=13 | 0xa0);
         let mut found = BTreeMap::new();

@@ -10,16 +10,16 @@ use crate::tables::Tables;
 
 /// Bytes of a squashfs superblock.
 const SUPERBLOCK: usize = 96;
-/// Where the agent is.
+/// Path of the agent.
 const AGENT: &[u8] = b"/.hpcc/agent";
-/// What a script begins with.
+/// First bytes of a script.
 const SCRIPT: &[u8] = b"#!";
 
-/// An option that a kernel needs to boot an artifact.
+/// A kernel option that an artifact needs to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KernelRequirement {
-    /// Names without `CONFIG_`. One of them is enough; mostly there is only one.
+    /// Names without `CONFIG_`, of which one is enough. Usually there is only one.
     pub options: Vec<&'static str>,
     /// The reason, for people.
     pub why: String,
@@ -28,7 +28,7 @@ pub struct KernelRequirement {
 }
 
 impl KernelRequirement {
-    /// Returns the option that a kernel comes closest with, its setting, and whether that is enough.
+    /// Returns the option that comes closest in this configuration, its setting, and whether that is enough.
     #[must_use]
     pub fn compare(&self, config: &KernelConfig) -> (&'static str, Setting, bool) {
         let settings = self
@@ -51,16 +51,16 @@ impl KernelRequirement {
     }
 }
 
-/// Returns the options that a kernel needs to mount an artifact as its root through a virtio block device and to
-/// run PID 1, each with the reason.
+/// Returns the options that a kernel needs to mount an artifact as its root through a virtio block device and to run
+/// PID 1, each with the reason.
 ///
-/// The root is mounted before any file of it can be read, so a module counts as missing. With `initramfs`, whose
-/// programs load modules and set up the dm-verity device before that, modules are enough, and the kernel need not
-/// make the device.
+/// The root is mounted before any file of it can be read, so a module counts as missing. With `initramfs`, modules are
+/// enough, and the kernel need not create the dm-verity device, because the programs of the initramfs load modules and
+/// set up the device first.
 ///
 /// # Errors
 /// Returns the error of the system if the artifact cannot be read, and one of kind
-/// [`InvalidData`](io::ErrorKind::InvalidData) if the tables of its image cannot.
+/// [`InvalidData`](io::ErrorKind::InvalidData) if the tables of its image cannot be read.
 pub fn kernel_requirements(
     record: &Record,
     artifact: &File,
@@ -129,7 +129,7 @@ pub fn kernel_requirements(
     Ok(needs.list)
 }
 
-/// Whether PID 1 is a file that the kernel has an interpreter run.
+/// Returns whether PID 1 is a script, which the kernel runs by an interpreter.
 fn agent_is_script(record: &Record, artifact: &File) -> io::Result<bool> {
     if record.key.agent.is_none() {
         return Ok(false);
@@ -158,8 +158,8 @@ impl Needs {
     }
 }
 
-/// Returns the option for the codec of an image and the codec's name, by the number in the superblock. The kernel
-/// asks for it when it mounts, even if no block is compressed.
+/// Returns the kernel option for the codec of an image and the codec's name, by the number in the superblock. The
+/// kernel requires the codec when it mounts, even if no block is compressed.
 fn codec(superblock: &[u8; SUPERBLOCK]) -> Option<(&'static str, &'static str)> {
     let number = superblock.get(20..).and_then(<[u8]>::first_chunk);
     match number.map(|bytes| u16::from_le_bytes(*bytes))? {
@@ -172,7 +172,7 @@ fn codec(superblock: &[u8; SUPERBLOCK]) -> Option<(&'static str, &'static str)> 
     }
 }
 
-/// Whether the superblock names a table of extended attributes.
+/// Returns whether the superblock names a table of extended attributes.
 fn has_xattrs(superblock: &[u8; SUPERBLOCK]) -> bool {
     let table = superblock.get(56..).and_then(<[u8]>::first_chunk);
     table.is_some_and(|bytes| u64::from_le_bytes(*bytes) != u64::MAX)

@@ -1,4 +1,4 @@
-//! Kinds of failure, and what to do about each, for callers that are programs.
+//! Kinds of failure for programs, and what to do about each.
 
 use std::fmt;
 
@@ -6,28 +6,28 @@ use super::Error;
 use crate::flatten::{self, EntryProblem};
 use crate::layer;
 
-/// What kind of failure an [`Error`] is: what a caller can do about it.
+/// What kind of failure an [`Error`] is, by what a caller can do about it.
 ///
-/// [`Error::is_transient`] says whether the same call may succeed later. The [`Display`](fmt::Display) form is
+/// [`Error::is_transient`] returns whether the same call may succeed later. The [`Display`](fmt::Display) form is
 /// stable: the program prints it as `kind` of its JSON errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The caller passed an argument or an option that makes no sense.
+    /// The caller passed an invalid argument or option.
     Usage,
-    /// The image does not exist under that name, or not for that platform; or it is not in the store.
+    /// The image does not exist under that name or for that platform, or is not in the store.
     NotFound,
-    /// A name stands for several artifacts of the store.
+    /// A name matches several artifacts of the store.
     Ambiguous,
     /// Credentials are missing, unusable or refused.
     Unauthorized,
     /// The registry knows the client and does not permit the request.
     Denied,
-    /// The registry asks for fewer requests.
+    /// The registry limits the rate of requests.
     Throttled,
-    /// No connection, no name, no TLS, no progress.
+    /// The network fails: no connection, no name, no TLS, or no progress.
     Network,
-    /// The registry fails or breaks the protocol, or leads to a place that is not allowed.
+    /// The registry fails, breaks the protocol, or redirects to a forbidden host.
     Registry,
     /// Content has another size or digest than promised, or an artifact is damaged.
     Corrupt,
@@ -35,9 +35,9 @@ pub enum ErrorKind {
     Invalid,
     /// The image is well formed, and this program or squashfs does not support it.
     Unsupported,
-    /// The image asks for more than [`Limits`](crate::layer::Limits) allow.
+    /// The image exceeds the [`Limits`](crate::layer::Limits).
     Limit,
-    /// No agent was named for the architecture of the image.
+    /// No agent is configured for the architecture of the image.
     NoAgent,
     /// The disk is full, or would be left with less than the store's reserve.
     NoSpace,
@@ -110,10 +110,9 @@ impl Error {
         }
     }
 
-    /// Returns what the caller or the operator can do about the failure, as one line; `None` if nothing is
-    /// known that helps.
+    /// Returns what the caller or the operator can do about the failure, as one line, or `None` if no remedy is known.
     ///
-    /// The text of the error mostly ends with the same advice. Here it stands alone, for programs.
+    /// The text of the error usually ends with the same advice. This method returns it alone, for programs.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
@@ -152,7 +151,7 @@ fn of_source(kind: ociget::ErrorKind) -> ErrorKind {
         ociget::ErrorKind::Invalid => ErrorKind::Invalid,
         ociget::ErrorKind::Unsupported => ErrorKind::Unsupported,
         ociget::ErrorKind::Io => ErrorKind::Io,
-        // Kinds that are added there are those of other sides until they are told apart here.
+        // Kinds that `ociget` adds count as failures of the registry until this match knows them.
         _ => ErrorKind::Registry,
     }
 }
@@ -179,13 +178,13 @@ fn of_image(error: &flatten::Error) -> ErrorKind {
     }
 }
 
-/// What helps against every failure of a kind.
+/// Returns the advice that holds for every failure of a kind.
 fn of_kind(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::Corrupt => {
             Some("try again; if the error stays, the image has to be pushed to the registry again")
         }
-        ErrorKind::Invalid => Some("build the image anew and push it again"),
+        ErrorKind::Invalid => Some("build the image again and push it"),
         ErrorKind::Limit => Some("if this image is to be trusted, raise the limit that is named"),
         ErrorKind::NoAgent => Some("name an agent with --agent or Options::agents"),
         ErrorKind::NoSpace => {

@@ -1,4 +1,4 @@
-//! What the build wrote into the image about the image.
+//! The description that the build wrote into the image.
 
 use std::fs::File;
 
@@ -8,15 +8,15 @@ use serde::Deserialize;
 use super::error::EvidenceError;
 use crate::tables::Tables;
 
-/// Where the description is.
+/// Path of the description.
 const PATH: &[u8] = b"/.hpcc/image.json";
-/// Bytes of it: those of the largest config that a client accepts, escaped, and some more.
+/// Largest description in bytes: that of the largest config that a client accepts, escaped, and a margin.
 const LENGTH_MAX: usize = 64 << 20;
 
-/// Where the image's config is, byte for byte. Artifacts of format 2 and before have no such file.
+/// Path of the image's config, which is stored byte for byte. Artifacts of format 2 and earlier have no such file.
 const CONFIG: &[u8] = b"/.hpcc/image-config.json";
 
-/// What the build wrote into the image about what it was made of.
+/// The build's description of the inputs of the image.
 #[derive(Debug)]
 pub(super) struct Description {
     image: ImageText,
@@ -24,7 +24,7 @@ pub(super) struct Description {
     pub(super) config: Option<Digest>,
 }
 
-/// The parts of `/.hpcc/image.json` that name what the image was made of.
+/// The parts of `/.hpcc/image.json` that name the inputs of the image.
 #[derive(Debug, Deserialize)]
 struct ImageText {
     identity: String,
@@ -42,9 +42,9 @@ struct LayerText {
 /// A layer of the image.
 #[derive(Debug)]
 pub(super) struct Layer {
-    /// Of the blob that the registry holds.
+    /// Digest of the blob that the registry holds.
     pub(super) blob: Digest,
-    /// Of the tar in it.
+    /// Digest of the tar in it.
     pub(super) diff_id: Digest,
 }
 
@@ -63,7 +63,7 @@ impl Description {
         Ok(Self { image, config })
     }
 
-    /// Whether it describes the image with these digests.
+    /// Returns whether it describes the image with these digests.
     pub(super) fn is_of(&self, identity: &Digest, manifest: &Digest) -> bool {
         self.image.identity == identity.to_string() && self.image.manifest == manifest.to_string()
     }

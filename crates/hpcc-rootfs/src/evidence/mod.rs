@@ -1,4 +1,4 @@
-//! What an artifact was made of, as a statement that others can sign and check.
+//! The inputs of an artifact, as a statement that others can sign and check.
 //!
 //! ```text
 //!  record ─► key: image, options, agent, injected files ─┐
@@ -6,8 +6,8 @@
 //!  the file ─► verified, SHA-256 ────────────────────────┘
 //! ```
 //!
-//! A statement is a function of the artifact: no clock, no host, no path, no network. Whoever builds the same artifact again
-//! gets the same statement.
+//! A statement is a function of the artifact alone: no clock, no host, no path and no network affect it. Building the
+//! same artifact again gives the same statement.
 
 mod description;
 mod error;

@@ -14,8 +14,8 @@ use crate::artifact::{self, Key, Record, Verity};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE: &str = "https://slsa.dev/provenance/v1";
-/// Package URLs, because the fields must be URIs and the program has no address of its own. Which parameters and
-/// dependencies a statement has is described in `docs/evidence.md`.
+/// Package URLs, because the fields must be URIs and the program has no web address. `docs/evidence.md` describes the
+/// parameters and dependencies of a statement.
 const BUILDER: &str = "pkg:cargo/hpcc-rootfs";
 const BUILD_TYPE: &str = "pkg:cargo/hpcc-rootfs#artifact/v1";
 /// Bytes that are read at a time.
@@ -26,7 +26,7 @@ const PIECE: usize = 1 << 20;
 /// The subject is the file with its SHA-256. The statement is a function of the artifact alone.
 ///
 /// # Errors
-/// [`EvidenceError`] if the artifact is damaged or cannot be read.
+/// Returns [`EvidenceError`] if the artifact is damaged or cannot be read.
 pub fn attest(artifact: &File) -> Result<String, EvidenceError> {
     let record = Record::read(artifact)?;
     let damage = artifact::verify(artifact, &record)?;
@@ -80,7 +80,7 @@ fn statement(
     }))
 }
 
-/// Returns the options in a key by their names there: what a user chose, apart from files.
+/// Returns the options in a key by their names there: the user's choices, apart from files.
 fn parameters(key: &Key) -> Result<Value, EvidenceError> {
     let mut parameters = serde_json::to_value(key).map_err(io::Error::other)?;
     if let Some(members) = parameters.as_object_mut() {
@@ -92,7 +92,7 @@ fn parameters(key: &Key) -> Result<Value, EvidenceError> {
     Ok(parameters)
 }
 
-/// What the bytes came from.
+/// Returns the inputs of the artifact.
 fn dependencies(key: &Key, description: &Description) -> Result<Vec<Value>, EvidenceError> {
     let mut dependencies = vec![
         descriptor("image", &key.identity),
@@ -118,7 +118,7 @@ fn dependencies(key: &Key, description: &Description) -> Result<Vec<Value>, Evid
     Ok(dependencies)
 }
 
-/// The hash tree, for tools that replace the subject by one of their own.
+/// Returns the hash tree, for tools that replace the subject by one of their own.
 fn byproduct(verity: &Verity) -> Value {
     json!({
         "name": "dm-verity root",
@@ -136,7 +136,7 @@ fn descriptor(name: &str, digest: &Digest) -> Value {
     json!({ "name": name, "digest": { digest.algorithm().as_str(): digest.hex() } })
 }
 
-/// Returns the SHA-256 of a file from its first byte on.
+/// Returns the SHA-256 of a whole file.
 fn sha256(file: &File) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let (mut buffer, mut offset) = (vec![0; PIECE], 0);

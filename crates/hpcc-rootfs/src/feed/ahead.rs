@@ -1,4 +1,4 @@
-//! A layer that is decompressed on a thread of its own, ahead of whoever reads it.
+//! A layer that its own thread decompresses ahead of the reader.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::flatten::LayerSpec;
 use crate::layer::{Chunk, Error, Inflated, Inflater, Limits, Pieces, Stopped, Stream};
 use crate::staging::Stop;
 
-/// A layer under way.
+/// A layer in flight.
 pub(super) struct Ahead {
     turn: Sender<()>,
     received: Received,
@@ -24,7 +24,7 @@ pub(super) struct Ahead {
 
 enum Message {
     Chunk(Chunk),
-    /// The end of the layer, or of all hope for it.
+    /// The end of the layer, or the reason why it stopped early.
     End(Result<Verified<DiffId>, Stopped>),
 }
 
@@ -54,7 +54,7 @@ impl Ahead {
                 meters: &meter,
             };
             let end = inflate(body, spec, &limits, turn, read_ahead.chunk(), output);
-            // Whoever went away needs no answer.
+            // If the receiver was dropped, no answer is needed.
             let _ = sender.send(Message::End(end));
         };
         let thread = thread::Builder::new()
@@ -73,19 +73,19 @@ impl Ahead {
         })
     }
 
-    /// It is this layer's turn.
+    /// Takes the layer's stream, because it is this layer's turn.
     pub(super) fn into_stream(self) -> Stream<'static> {
-        // If the thread is at its end already, it needs no turn.
+        // A thread that has finished needs no turn.
         let _ = self.turn.send(());
         Stream::new(Box::new(self.received))
     }
 }
 
-/// When a layer that needs much memory may have it.
+/// When a layer that needs much memory may allocate it.
 struct Turn {
     comes: Receiver<()>,
     came: bool,
-    /// What it may have before.
+    /// Largest window in bytes that may be allocated before the turn.
     window: u64,
     meters: Arc<Meters>,
 }
@@ -104,13 +104,13 @@ impl Turn {
     }
 }
 
-/// Where decompressed bytes go.
+/// The destination of decompressed bytes.
 struct Output<'a> {
     messages: &'a queue::Sender<Message>,
     meters: &'a Meters,
 }
 
-/// Compressed bytes for a thread that may wait for the next ones for long.
+/// Compressed bytes for a thread that may wait long for the next ones.
 struct Flushing<'a> {
     body: BlobBody,
     messages: &'a queue::Sender<Message>,
@@ -153,8 +153,8 @@ fn inflate(
 
 /// The reader's end.
 struct Received {
-    // In the order in which they have to go: the thread is joined last, when nothing that it could
-    // be waiting for is left.
+    // The order matters: fields are dropped from top to bottom, and the thread is joined last, when nothing is left
+    // that it could wait for.
     _wanted: Wanted,
     messages: queue::Receiver<Message>,
     end: Option<Verified<DiffId>>,
@@ -177,7 +177,7 @@ impl Inflated for Received {
                 self.end = Some(end?);
                 Ok(None)
             }
-            // It says how it ended, unless it broke off.
+            // The thread reports how it ended, unless it broke off.
             None => {
                 let error = io::Error::other("internal error: the decompressing thread panicked");
                 Err(Error::Source(error).into())
@@ -190,13 +190,13 @@ impl Inflated for Received {
     }
 }
 
-/// Joined when it goes, so that nothing of a build outlives it.
+/// A thread that is joined on drop, so that nothing outlives the build.
 struct Thread(Option<JoinHandle<()>>);
 
 impl Drop for Thread {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // A panic over there was seen as an end without a proof.
+            // The reader already saw a panic of the thread as an end without a proof.
             let _ = thread.join();
         }
     }
@@ -229,7 +229,7 @@ mod tests {
         let thread = thread::spawn(move || {
             waits.wait(101).unwrap();
             told.send("mine").unwrap();
-            // The sender is gone by now, and it is still this layer's turn.
+            // The sender was dropped, and it is still this layer's turn.
             waits.wait(1 << 27).unwrap();
         });
         assert!(tell.try_recv().is_err());

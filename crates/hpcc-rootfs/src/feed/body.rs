@@ -1,4 +1,4 @@
-//! The compressed bytes of one layer, from the asynchronous side to a thread that reads them.
+//! The compressed bytes of one layer, passed from the asynchronous side to a thread that reads them.
 
 use std::io;
 use std::sync::Arc;
@@ -10,16 +10,15 @@ use super::meter::{Meters, Spent};
 use crate::layer::Pieces;
 use crate::staging::Stop;
 
-/// Pieces of fewer bytes are copied out of the buffer that they came in.
+/// Pieces of fewer bytes than this are copied out of the buffer in which they arrived.
 const SMALL: usize = 4 << 10;
 
-/// What a piece takes at least, in bytes: its message and its allocation.
+/// Smallest charge for a piece in bytes, for its message and its allocation.
 const LEAST: usize = 128;
 
-/// The two ends, between which so many bytes may be, and what has to be kept for as long as they are
-/// wanted.
+/// Makes the two ends of a channel that holds at most `bytes` bytes. `stop` ends the reading side.
 pub(super) fn channel(bytes: u32, meters: Arc<Meters>, stop: Stop) -> (Sender, BlobBody, Wanted) {
-    // The bytes are what is bounded, by permits that travel with them.
+    // Permits that travel with the bytes bound them.
     let (messages, receiver) = mpsc::unbounded_channel();
     let (wanted, kept) = mpsc::channel(1);
     let sender = Sender {
@@ -41,7 +40,7 @@ pub(super) fn channel(bytes: u32, meters: Arc<Meters>, stop: Stop) -> (Sender, B
 
 enum Message {
     Data(Bytes, OwnedSemaphorePermit),
-    /// All of it was sent, and it was what its descriptor promised.
+    /// The blob was sent in full, and matched its descriptor.
     Verified,
 }
 
@@ -54,13 +53,13 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Waits for room and sends. `false` if nobody reads any more.
+    /// Waits for capacity and sends. Returns `false` if the reader was dropped.
     pub(super) async fn data(&self, mut bytes: Bytes) -> bool {
         if bytes.len() < SMALL {
-            // It may be a byte of a large buffer, one of which would be kept for each piece.
+            // A piece may be one byte of a large buffer, which would be kept for each piece.
             bytes = Bytes::copy_from_slice(&bytes);
         }
-        // One piece may be larger than all the room; it then has it alone.
+        // A piece may be larger than the whole capacity; it then passes alone.
         let length = bytes.len().max(LEAST);
         let length = u32::try_from(length).map_or(self.bytes, |length| length.min(self.bytes));
         let room = Arc::clone(&self.room).acquire_many_owned(length);
@@ -73,13 +72,13 @@ impl Sender {
         }
     }
 
-    /// Says that this was all, and that it was the right blob.
+    /// Reports that the blob is complete and verified.
     pub(super) fn verified(&self) {
-        // If the reader is gone meanwhile, its own error says why.
+        // If the reader was dropped, its own error says why.
         let _ = self.messages.send(Message::Verified);
     }
 
-    /// Waits until nobody reads any more.
+    /// Waits until the reader is dropped.
     pub(super) async fn closed(&self) {
         tokio::select! {
             () = self.messages.closed() => {}
@@ -88,8 +87,8 @@ impl Sender {
     }
 }
 
-/// While it is kept, the bytes are wanted. The reader itself may be waiting for a server that says
-/// nothing, and can't tell.
+/// Shows that the bytes are wanted for as long as it lives. The reader itself cannot show it while it waits for a
+/// silent server.
 pub(super) struct Wanted(
     #[expect(dead_code, reason = "it is there to be dropped")] mpsc::Receiver<()>,
 );
@@ -97,7 +96,8 @@ pub(super) struct Wanted(
 /// The blocking end.
 pub(super) struct BlobBody {
     messages: mpsc::UnboundedReceiver<Message>,
-    /// The room of what was taken. It is given back half of all at a time: that wakes the other end.
+    /// Permits of the bytes that were read. They are released half of the capacity at a time, because a release wakes
+    /// the sender.
     used: Option<OwnedSemaphorePermit>,
     half: usize,
     verified: bool,
@@ -108,7 +108,7 @@ pub(super) struct BlobBody {
 impl Pieces for BlobBody {
     fn next(&mut self) -> io::Result<Bytes> {
         while !self.verified {
-            // What has come may decompress to a thousand times as much, or to nothing at all.
+            // The pieces received so far may decompress to a thousand times as much, or to nothing.
             self.stop.check()?;
             match self.message() {
                 Some(Message::Data(bytes, permit)) => {
@@ -116,7 +116,7 @@ impl Pieces for BlobBody {
                         Some(used) => used.merge(permit),
                         None => self.used = Some(permit),
                     }
-                    // An empty piece would be the end.
+                    // An empty piece would mean the end.
                     if !bytes.is_empty() {
                         return Ok(bytes);
                     }
@@ -130,7 +130,7 @@ impl Pieces for BlobBody {
 }
 
 impl BlobBody {
-    /// Whether the next piece is not there yet.
+    /// Returns whether the next piece has not arrived yet.
     pub(super) fn would_wait(&self) -> bool {
         !self.verified && self.messages.is_empty()
     }
@@ -143,7 +143,7 @@ impl BlobBody {
         if let Ok(message) = self.messages.try_recv() {
             return Some(message);
         }
-        // Whoever sleeps now must not leave the other end without room.
+        // Release the permits before blocking, because the sender may be waiting for them.
         self.used = None;
         let messages = &mut self.messages;
         let meter = &self.meters.inflate;
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(room(), left, "4000 are less than half");
         assert_eq!(body.next().unwrap().len(), 1000);
         assert_eq!(room(), left + 6000);
-        // An empty piece is not the end; behind it there is nothing yet.
+        // An empty piece is not the end; nothing has arrived after it yet.
         assert!(!body.would_wait());
         let reader = tokio::task::spawn_blocking(move || body.next());
         while room() < 10_000 {
@@ -219,7 +219,7 @@ mod tests {
         }
         let reader = tokio::task::spawn_blocking(move || all(&mut body));
         assert!(more.await);
-        // A piece larger than all the room passes too, alone.
+        // A piece larger than the whole capacity passes too, alone.
         assert!(sender.data(Bytes::from(vec![b'z'; 100])).await);
         sender.verified();
         let bytes = reader.await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! How much went through a stage whose threads come and go, and what they did meanwhile.
+//! How much went through a stage whose threads start and end, and how they spent their time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::timings::Stage;
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
     pub(super) download: Meter,
-    /// Its busy time is that of everything up to the next chunk, whatever was waited for.
+    /// Its busy time covers everything up to the next chunk, whatever the thread waited for.
     pub(super) inflate: Meter,
     /// How long frames with large windows waited for their layer's turn.
     pub(super) turn: Meter,
@@ -18,12 +18,12 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    /// What the download of all layers took.
+    /// Returns the time and the bytes of downloading all layers.
     pub(crate) fn download(&self) -> Stage {
         self.download.read()
     }
 
-    /// What decompressing all layers took.
+    /// Returns the time and the bytes of decompressing all layers.
     pub(crate) fn inflate(&self) -> Stage {
         let inflate = self.inflate.read();
         let turn = self.turn.read().blocked;
@@ -34,13 +34,13 @@ impl Meters {
         }
     }
 
-    /// How long the reader waited for decompressed bytes.
+    /// Returns how long the reader waited for decompressed bytes.
     pub(crate) fn reader_starved(&self) -> Duration {
         self.reader.read().starved
     }
 }
 
-/// A sum over threads. Nothing depends on the order in which they add to it.
+/// A sum over threads. It does not depend on the order in which they add to it.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     bytes: AtomicU64,
@@ -49,7 +49,7 @@ pub(super) struct Meter {
     blocked: AtomicU64,
 }
 
-/// What a time was spent with.
+/// What a thread did during a time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Spent {
     Busy,
@@ -68,12 +68,12 @@ impl Meter {
             Spent::Starved => &self.starved,
             Spent::Blocked => &self.blocked,
         };
-        // 584 years.
+        // Enough for 584 years.
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         sum.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
-    /// Does something and adds how long it took.
+    /// Runs `act` and adds the time that it took.
     pub(super) fn time<T>(&self, spent: Spent, act: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = act();

@@ -1,4 +1,4 @@
-//! Where the asynchronous side ends, and the room in which layers are fetched and decompressed ahead.
+//! The bridge from the asynchronous side to the reader. Layers are fetched and decompressed ahead in it.
 //!
 //! ```text
 //!   serve (async, in the caller's task)      a thread for each layer           the reader
@@ -7,13 +7,13 @@
 //!        └──────────────── "send layer 2, soon 1 and 0" ◄──── Feed ◄──── open(2) ─────────┘
 //! ```
 //!
-//! The reader takes one layer after the other, newest first. Meanwhile the next ones are fetched and
-//! decompressed, each until its share of the read-ahead budget is full; then its download pauses, and
-//! the network belongs to the layer that is read. What comes out does not depend on any of that.
+//! The reader takes one layer after the other, newest first. Meanwhile the next layers are fetched and decompressed,
+//! each until its share of the read-ahead budget is full. Then its download pauses, and the layer being read has the
+//! network to itself. None of this affects the output.
 //!
-//! The end of a body is a message, sent after the blob's size and digest were verified. A channel
-//! that closes without it is a broken download, never the end of a layer. Either side may go away
-//! at any moment: the other one notices at its next chunk.
+//! The end of a body is a message, sent after the blob's size and digest were verified. A channel that closes without
+//! it is a broken download, never the end of a layer. Either side may be dropped at any moment; the other one notices
+//! at its next chunk.
 
 mod ahead;
 mod body;
@@ -41,10 +41,10 @@ pub(crate) use meter::Meters;
 pub(crate) use serve::{Requests, serve};
 pub(crate) use share::ReadAhead;
 
-/// Makes the two ends of the bridge. Once `stop` is requested, the blocking one fails at its next
-/// piece, whatever has been read ahead.
+/// Makes the two ends of the bridge. Once `stop` is requested, the blocking end fails at its next piece, whatever was
+/// read ahead.
 ///
-/// Layers that `on_demand` names are not fetched ahead: most likely nobody will read them.
+/// Layers that `on_demand` marks are not fetched ahead, because most likely the reader will not need them.
 pub(crate) fn feed(read_ahead: ReadAhead, on_demand: Vec<bool>, stop: Stop) -> (Feed, Requests) {
     let (requests, receiver) = mpsc::channel(1);
     let meters = Arc::<Meters>::default();
@@ -60,13 +60,13 @@ pub(crate) fn feed(read_ahead: ReadAhead, on_demand: Vec<bool>, stop: Stop) -> (
     (feed, Requests { receiver, meters })
 }
 
-/// The blocking end: opens layers, and has the next ones fetched.
+/// The blocking end, which opens layers and has the next ones fetched.
 pub(crate) struct Feed {
     requests: mpsc::Sender<Request>,
     meters: Arc<Meters>,
     read_ahead: ReadAhead,
     stop: Stop,
-    /// Layers that are not started before somebody asks for them.
+    /// Layers that are not started before the reader opens them.
     on_demand: Vec<bool>,
     /// The oldest layer that was started so far.
     started: Option<usize>,
@@ -75,7 +75,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Where the time goes.
+    /// Returns the meters of the stages.
     pub(crate) fn meters(&self) -> Arc<Meters> {
         Arc::clone(&self.meters)
     }
@@ -110,12 +110,12 @@ impl LayerSource for Feed {
     fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, Error> {
         let current = match self.ahead.pop_front() {
             Some((started, ahead)) if started == layer => ahead,
-            // One that was not to be fetched ahead comes before those that are: they wait for their turn.
+            // The layer was not fetched ahead, so it comes before those that were; these wait for their turn.
             Some(other) if other.0 < layer => {
                 self.ahead.push_front(other);
                 self.start(layer, layers)?
             }
-            // Not the order that was announced: nothing that waits will be of use.
+            // The order differs from the announced one, so nothing that waits will be of use.
             _ => {
                 self.ahead.clear();
                 self.start(layer, layers)?

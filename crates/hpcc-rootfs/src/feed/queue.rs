@@ -1,15 +1,16 @@
 //! A bounded queue between two threads that does not wake them for every single item.
 //!
-//! A thread that fell asleep because the queue was empty is woken when it is half full, and one that slept because it was
-//! full when it is half empty. If each item woke somebody, two threads would take turns on a core thousands of times a
-//! second, each with cold caches.
+//! A thread that fell asleep because the queue was empty is woken when the queue is half full, and one that slept
+//! because it was full when it is half empty. If each item woke a thread, two threads would take turns on a core
+//! thousands of times a second, each with cold caches.
 //!
-//! So an item may lie there while its receiver sleeps, until the sender has more, goes, or says that it may take long.
+//! So an item may wait while its receiver sleeps, until the sender has more, is dropped, or announces that it may take
+//! long.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// The two ends of a queue for so many items, at least one.
+/// Returns the two ends of a queue for `capacity` items, at least one.
 pub(super) fn queue<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
@@ -25,37 +26,37 @@ pub(super) fn queue<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
-/// The end that puts in. When it goes, the receiver gets what is there and then nothing.
+/// The end that adds items. When it is dropped, the receiver gets the remaining items and then `None`.
 pub(super) struct Sender<T>(Arc<Shared<T>>);
 
-/// The end that takes out. When it goes, nothing can be sent any more.
+/// The end that takes items. When it is dropped, nothing can be sent any more.
 pub(super) struct Receiver<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     state: Mutex<State<T>>,
     capacity: usize,
-    /// The sender may go on.
+    /// Wakes the sender.
     room: Condvar,
-    /// The receiver may go on.
+    /// Wakes the receiver.
     items: Condvar,
 }
 
 struct State<T> {
     items: VecDeque<T>,
-    /// Both ends are there.
+    /// Whether both ends exist.
     open: bool,
-    /// Asleep, and nobody has told it to wake up yet.
+    /// Whether the sender sleeps and was not woken yet.
     sender_asleep: bool,
     receiver_asleep: bool,
 }
 
 impl<T> Shared<T> {
-    /// Nothing that can panic happens under the lock.
+    /// Locks the state. Nothing can panic while the lock is held.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One end goes: whoever sleeps at the other has nothing more to wait for.
+    /// Closes the queue for one end, because the other end has nothing more to wait for.
     fn close(&self) {
         self.lock().open = false;
         self.room.notify_one();
@@ -63,7 +64,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// Sleeps until it is told to wake up, or the other end is gone.
+/// Sleeps until the other end wakes this one or is dropped.
 fn sleep<'a, T>(
     mut state: MutexGuard<'a, State<T>>,
     until: &Condvar,
@@ -78,7 +79,7 @@ fn sleep<'a, T>(
 }
 
 impl<T> Sender<T> {
-    /// Waits for room and puts it in. `false` if nobody takes it any more.
+    /// Waits for capacity and adds the item. Returns `false` if the receiver was dropped.
     pub(super) fn send(&self, item: T) -> bool {
         let Self(shared) = self;
         let mut state = shared.lock();
@@ -98,7 +99,7 @@ impl<T> Sender<T> {
         true
     }
 
-    /// Has the receiver take what is there, however little. For a sender that may not come back for long.
+    /// Makes the receiver take the items, however few. For a sender that may take long to return.
     pub(super) fn flush(&self) {
         let Self(shared) = self;
         let mut state = shared.lock();
@@ -111,7 +112,7 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The oldest item, waited for. `None` once the sender is gone and everything was taken.
+    /// Waits for the oldest item and returns it. Returns `None` once the sender was dropped and everything was taken.
     pub(super) fn recv(&self) -> Option<T> {
         let Self(shared) = self;
         let mut state = shared.lock();
@@ -138,7 +139,7 @@ impl<T> Drop for Sender<T> {
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         self.0.close();
-        // What is there may keep something of the sender's. It is dropped when nobody waits for the lock.
+        // The items may keep something of the sender alive. They are dropped after the lock was released.
         let items = std::mem::take(&mut self.0.lock().items);
         drop(items);
     }
@@ -150,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// Until the other end is asleep.
+    /// Waits until the other end sleeps.
     fn until<T>(shared: &Shared<T>, asleep: impl Fn(&State<T>) -> bool) {
         while !asleep(&shared.lock()) {
             thread::yield_now();

@@ -1,8 +1,8 @@
-//! A layer that the asynchronous end is to fetch.
+//! A request to fetch a layer.
 
 use super::body;
 
-/// What the asynchronous end is asked for.
+/// A request to the asynchronous end.
 pub(super) struct Request {
     pub(super) layer: usize,
     pub(super) chunks: body::Sender,

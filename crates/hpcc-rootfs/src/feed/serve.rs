@@ -1,4 +1,4 @@
-//! The asynchronous end: blobs from the source to whoever asked for them.
+//! The asynchronous end, which sends blobs from the source to the threads that requested them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,27 +11,27 @@ use super::meter::{Meter, Meters, Spent};
 use super::request::Request;
 use crate::progress::{Event, ImageLayer, Progress};
 
-/// What the blocking end asks for.
+/// The requests of the blocking end.
 pub(crate) struct Requests {
     pub(super) receiver: mpsc::Receiver<Request>,
     pub(super) meters: Arc<Meters>,
 }
 
-/// What became of the blobs.
+/// The outcome of the downloads.
 pub(crate) struct Served {
-    /// The proof for each layer, by its index; layers that were never asked for, or not read to
-    /// their end, have none.
+    /// The proof for each layer, by its index. Layers that were never requested, or not read to their end, have none.
     pub(crate) proofs: Vec<Option<Verified<Digest>>>,
-    /// Blobs that nobody wanted any more before they were at their end, each with its layer.
+    /// Blobs that were dropped before their end, each with its layer.
     unfinished: Vec<(usize, BlobStream)>,
 }
 
 impl Served {
-    /// For a layer whose bytes made no sense: reads what is left of its blob, to know whether they
-    /// are those that were meant.
+    /// Reads the rest of the blob of a layer that could not be decoded, to find out whether the blob matches its
+    /// digest.
     ///
     /// # Errors
-    /// [`Error::Digest`] and [`Error::Size`]. If the rest cannot be had, nothing more is known.
+    /// Returns [`Error::Digest`] and [`Error::Size`]. If the rest cannot be read, the result is `Ok`, because nothing
+    /// more is known.
     pub(crate) async fn check_copy(self, layer: usize) -> Result<(), Error> {
         let mut unfinished = self.unfinished.into_iter();
         let Some((_, blob)) = unfinished.find(|(of, _)| *of == layer) else {
@@ -44,7 +44,7 @@ impl Served {
     }
 }
 
-/// Serves the blocking end until it goes away.
+/// Serves the blocking end until it is dropped.
 pub(crate) async fn serve(
     requests: Requests,
     source: &dyn Source,
@@ -85,13 +85,13 @@ pub(crate) async fn serve(
 /// How a download ended that did not fail.
 enum End {
     Verified(Verified<Digest>),
-    /// Nobody wanted it to its end.
+    /// The reader stopped before the end.
     Unfinished(BlobStream),
-    /// Nobody wanted any of it.
+    /// The reader needed none of it.
     Unwanted,
 }
 
-/// One layer, from its first byte to its end.
+/// Downloads one layer, from its first byte to its end.
 async fn download(
     request: Request,
     source: &dyn Source,
@@ -113,7 +113,7 @@ async fn download(
         let asked = Instant::now();
         let chunk = tokio::select! {
             chunk = blob.chunk() => chunk?,
-            // The reader failed or was cancelled; a silent server must not keep us from noticing.
+            // The reader failed or was cancelled, which a silent server must not hide.
             () = chunks.closed() => return Ok((layer, End::Unfinished(blob))),
         };
         meter.add(Spent::Busy, asked.elapsed());

@@ -4,19 +4,19 @@ use std::num::NonZeroUsize;
 
 use crate::layer::Chunk;
 
-/// What a layer under way takes at least: a chunk that waits, one that is filled, one that was read
-/// and comes back, the decoder with its input, and the stack of a thread. Chunks of which the writer has blocks are the
-/// writer's.
+/// Smallest memory in bytes of a layer in flight: three chunks (one that waits, one being filled, and one that was read
+/// and is reused), the decoder with its input, and the stack of a thread. Chunks whose blocks the writer holds count as
+/// the writer's.
 const LEAST: usize = 768 << 10;
 
-/// The largest chunk. A processor's own cache has to hold one that is being filled and one that is being read.
+/// The largest chunk in bytes. A processor's own cache has to hold one that is being filled and one that is being read.
 const CHUNK_MAX: usize = 256 << 10;
 
-/// How many layers are under way at once, and the bytes that may wait for the reader.
+/// Number of layers in flight concurrently, and the bytes that may wait for the reader.
 ///
-/// Every layer has the same share, fixed from the start, so that none can starve the one that is being
-/// read: a quarter for bytes from the network, a quarter for decompressed ones, half for the window of
-/// its zstd frames. A frame with a larger window waits until it is its layer's turn.
+/// Every layer has the same share, fixed from the start, so that none can starve the one being read: a quarter for
+/// bytes from the network, a quarter for decompressed ones, and half for the window of its zstd frames. A frame with a
+/// larger window waits until it is its layer's turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadAhead {
     layers: NonZeroUsize,
@@ -24,12 +24,12 @@ pub(crate) struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// So many layers, the one that is read included, within so many bytes.
+    /// Plans `layers` layers, the one being read included, within `bytes` bytes.
     pub(crate) fn new(layers: NonZeroUsize, bytes: usize) -> Self {
         Self { layers, bytes }
     }
 
-    /// No more than the bytes are enough for.
+    /// Returns the number of layers in flight, which the bytes may lower.
     pub(super) fn layers(self) -> usize {
         self.layers.get().min((self.bytes / LEAST).max(1))
     }
@@ -38,18 +38,18 @@ impl ReadAhead {
         self.bytes / self.layers()
     }
 
-    /// Bytes from the network that may wait; at least one, or nothing would ever come.
+    /// Returns how many bytes from the network may wait. At least one, because otherwise nothing would ever arrive.
     pub(super) fn compressed(self) -> u32 {
         u32::try_from(self.share() / 4).unwrap_or(u32::MAX).max(1)
     }
 
-    /// Decompressed chunks that may wait.
+    /// Returns how many decompressed chunks may wait.
     pub(super) fn chunks(self) -> usize {
         (self.share() / 4 / self.chunk()).max(1)
     }
 
-    /// The most bytes in a chunk. The larger it is, the more blocks of files lie in one as a whole, which are then
-    /// not copied: of blocks of 128 KiB half, if it is twice as large.
+    /// Returns the most bytes in a chunk. The larger a chunk is, the more blocks of files lie in it whole and need not
+    /// be copied. With chunks twice as large as blocks of 128 KiB, that is half of the blocks.
     pub(super) fn chunk(self) -> usize {
         if self.share() / 32 < CHUNK_MAX {
             Chunk::SIZE
@@ -58,7 +58,7 @@ impl ReadAhead {
         }
     }
 
-    /// The largest window that may be allocated before it is the layer's turn.
+    /// Returns the largest window that may be allocated before it is the layer's turn.
     pub(super) fn window(self) -> u64 {
         self.share() as u64 / 2
     }
@@ -78,7 +78,7 @@ mod tests {
                 let window = usize::try_from(read_ahead.window()).unwrap();
                 let compressed = usize::try_from(read_ahead.compressed()).unwrap();
                 let each = compressed + read_ahead.chunks() * read_ahead.chunk() + window;
-                // One layer has to go on whatever the budget.
+                // One layer has to proceed whatever the budget.
                 assert!(
                     under_way == 1 || each * under_way <= bytes,
                     "{layers} {bytes}"

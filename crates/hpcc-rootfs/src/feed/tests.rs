@@ -1,4 +1,4 @@
-//! Layers through the bridge, as they come and as they don't.
+//! Layers that pass the bridge, complete or broken.
 
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -10,7 +10,7 @@ use super::*;
 use crate::flatten::LayerSpec;
 use crate::layer::{Budget, Entry, EntryKind, Limits, TarReader};
 
-/// An archive with one file of that name.
+/// Returns an archive with one file of that name.
 fn archive(name: &str, size: usize) -> Vec<u8> {
     let mut header = [0; 512];
     header[..name.len()].copy_from_slice(name.as_bytes());
@@ -27,7 +27,7 @@ fn archive(name: &str, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// zstd with a window of 2 to the `log` bytes.
+/// Returns zstd data with a window of 2 to the `log` bytes.
 fn zstd(bytes: &[u8], log: u32) -> Vec<u8> {
     let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
     encoder.window_log(log).unwrap();
@@ -42,7 +42,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Blobs and what they decompress to, oldest first.
+/// Returns blobs and what they decompress to, oldest first.
 fn image() -> (Vec<Vec<u8>>, Vec<LayerSpec>) {
     let mut blobs = Vec::new();
     let mut specs = Vec::new();
@@ -67,7 +67,7 @@ fn read_ahead(layers: usize, bytes: usize) -> ReadAhead {
     ReadAhead::new(NonZeroUsize::new(layers).unwrap(), bytes)
 }
 
-/// Sends the blobs that are asked for, in pieces; of a blob that is `None` nothing ever comes.
+/// Sends the requested blobs in pieces. A blob that is `None` never arrives.
 async fn send(mut requests: Requests, blobs: Vec<Option<Vec<u8>>>) {
     let mut downloads = tokio::task::JoinSet::new();
     while let Some(Request { layer, chunks }) = requests.receiver.recv().await {
@@ -87,7 +87,7 @@ async fn send(mut requests: Requests, blobs: Vec<Option<Vec<u8>>>) {
     downloads.join_all().await;
 }
 
-/// The names that are read, newest layer first.
+/// Returns the names that were read, newest layer first.
 fn names(feed: &mut Feed, specs: &[LayerSpec], layers: &[usize]) -> Result<Vec<String>, Error> {
     let limits = Limits::default();
     let mut budget = Budget::new(limits.clone());
@@ -145,7 +145,7 @@ async fn damage_that_was_found_ahead_is_told_in_its_turn() {
     );
 }
 
-/// The rest of the layers was fetched and decompressed already, and it would be read for long.
+/// The rest of the layers was already fetched and decompressed, and reading it would take long.
 #[tokio::test]
 async fn stop_ends_reading_whatever_is_read_ahead() {
     let (blobs, specs) = image();
@@ -168,8 +168,8 @@ async fn stop_ends_reading_whatever_is_read_ahead() {
     );
 }
 
-/// Nothing of this may hang: the reader gives up while one layer waits for a silent server, one for
-/// room and one for its turn.
+/// Nothing of this may hang: the reader gives up while one layer waits for a silent server, one for capacity and one
+/// for its turn.
 #[tokio::test]
 async fn a_reader_that_gives_up_ends_every_download_and_thread() {
     let (blobs, specs) = image();
@@ -185,7 +185,7 @@ async fn a_reader_that_gives_up_ends_every_download_and_thread() {
     assert_eq!(reader.await.unwrap().unwrap(), ["from-6"]);
 }
 
-/// Layers that earlier builds know: nothing comes of their blobs, until one of them turns out to be needed.
+/// For layers that earlier builds know, no blob is fetched until one of them turns out to be needed.
 #[tokio::test]
 async fn layers_on_demand_are_requested_only_when_they_are_opened() {
     let (blobs, specs) = image();
@@ -212,6 +212,6 @@ async fn layers_on_demand_are_requested_only_when_they_are_opened() {
     send(requests, blobs.into_iter().map(Some).collect()).await;
     let expected = [6, 4, 3, 2, 0].map(|layer| format!("from-{layer}"));
     assert_eq!(reader.await.unwrap().unwrap(), expected);
-    // The first three at once, each of the others when its turn comes.
+    // The first three are requested concurrently, each of the others when its turn comes.
     assert_eq!(requested.await.unwrap(), [6, 4, 2, 3, 0]);
 }

@@ -1,4 +1,4 @@
-//! The rules: what each change does to the tree, in the order in which a file system would see it.
+//! The rules: the effect of each change on the tree, in the order in which a file system would see them.
 
 mod links;
 
@@ -23,35 +23,35 @@ pub(super) struct Applier<'c, H> {
     tree: Tree<Content<H>>,
     steps: Steps<'c>,
     limits: Limits,
-    /// What memory is left for the tree.
+    /// The memory that is left for the tree.
     budget: Budget,
-    /// What of it the names of directories that are being emptied take.
+    /// The part of it that the names of directories take while these are emptied.
     listed: u64,
-    /// What a directory is like that no layer describes.
+    /// Metadata of directories that no layer describes.
     implied: Metadata,
     reserved: u64,
     data: u64,
-    /// Where hard links were dropped because they led to what is ours, and by which layer. A link to
-    /// one of these is dropped as well, as long as nothing else is there.
+    /// Names whose hard links were dropped because they led to a reserved path, with the layer that had the link. A
+    /// link to one of these names is dropped as well, as long as nothing else has the name.
     dropped: HashMap<Spot, u32>,
-    /// Layers applied so far, the one at hand included.
+    /// Number of layers applied so far, the current one included.
     layers: u32,
-    /// The newest node before the layer at hand; its own nodes come after this one.
+    /// The newest node before the current layer. The layer's own nodes come after it.
     floor: NodeId,
     newest: NodeId,
-    /// Older directories that the layer at hand put something into, or described.
+    /// Older directories that the current layer described or added an entry to.
     touched: HashSet<NodeId>,
-    /// Names that the layer at hand gave to older files.
+    /// Names that the current layer gave to older files.
     relinked: HashSet<(NodeId, Box<[u8]>)>,
-    /// Older directories that the layer at hand emptied of what is older. Nothing older comes back
-    /// into them, so doing it again, and again, costs nothing.
+    /// Older directories from which the current layer removed everything older. Nothing older comes back into them, so
+    /// repeated removals cost nothing.
     swept: HashSet<NodeId>,
     waiting: Waiting,
     last: Option<Last>,
 }
 
-/// The parent of the change before: most changes have the same one. Kept only if no symlink led to
-/// it, so that nothing put into it can change where its path leads.
+/// The parent of the previous change, because most changes have the same one. Kept only if no symlink led to it, so
+/// that nothing added to it can change where its path leads.
 struct Last {
     path: Vec<u8>,
     directory: NodeId,
@@ -102,7 +102,7 @@ impl<'c, H> Applier<'c, H> {
                     let done = self.link(path, target);
                     done.map_err(|halt| halt.of(path))
                 }
-                // The message names the marker, as the layer does.
+                // The message names the marker as the layer does.
                 Action::Whiteout => {
                     let done = self.whiteout(path);
                     done.map_err(|halt| halt.of(&whiteout_name(path)))
@@ -121,7 +121,7 @@ impl<'c, H> Applier<'c, H> {
         Ok(())
     }
 
-    /// The tree, and what is to be told about how it came to be.
+    /// Returns the tree, and adds the counts of applying to `report`.
     pub(super) fn finish(mut self, report: &mut Report) -> Result<Tree<Content<H>>, layer::Error> {
         report.reserved += self.reserved;
         report.metadata_bytes = self.budget.metadata_peak();
@@ -146,7 +146,7 @@ impl<'c, H> Applier<'c, H> {
             Kind::File(Content::Written { data, .. }) => {
                 self.data = self.data.saturating_add(*data);
             }
-            // Linux has no other: what an archive says about it gets lost on every file system.
+            // Linux has no other mode for symlinks: the mode in an archive is lost on every file system.
             Kind::Symlink(_) => metadata.mode = 0o777,
             _ => {}
         }
@@ -170,15 +170,15 @@ impl<'c, H> Applier<'c, H> {
         Ok(())
     }
 
-    /// Removes what older layers have put there. What this layer put there or below, before or
-    /// after, stays.
+    /// Removes what older layers have put at this path. Entries of this layer at or below the path stay, whether they
+    /// come before or after.
     fn whiteout(&mut self, path: &[u8]) -> Result<(), Halt> {
         let (directory, name) = split(path);
         let place = resolve(&self.tree, directory, &mut self.steps)?;
         if place.is_reserved(name) {
             self.reserved += 1;
         } else if place.missing.is_empty() {
-            // Of older layers, as everything that a whiteout removes.
+            // Only links of older layers, because a whiteout removes nothing newer.
             let spot = (place.directory, Box::from(name));
             if self
                 .dropped
@@ -203,8 +203,8 @@ impl<'c, H> Applier<'c, H> {
         Ok(())
     }
 
-    /// Removes each of these names, or what is older below it. A loop, not a recursion: images
-    /// choose the depth.
+    /// Removes each of these names, or what is older below it. A loop and not a recursion, because images choose the
+    /// depth.
     fn sweep(&mut self, mut pending: Vec<(NodeId, Box<[u8]>)>) -> Result<(), Halt> {
         self.last = None;
         while let Some((directory, name)) = pending.pop() {
@@ -230,8 +230,8 @@ impl<'c, H> Applier<'c, H> {
         Ok(())
     }
 
-    /// The names in a directory, some of which may be older than the layer; none if that is known
-    /// not to be so. They are charged until [`sweep`](Self::sweep) is through.
+    /// Returns the names in a directory, some of which may be older than the layer; none if no name can be. They are
+    /// charged until [`sweep`](Self::sweep) has finished.
     fn older_names(&mut self, directory: NodeId) -> Result<Vec<Spot>, Halt> {
         if directory > self.floor || !self.swept.insert(directory) {
             return Ok(Vec::new());
@@ -251,7 +251,7 @@ impl<'c, H> Applier<'c, H> {
         Ok(names.collect())
     }
 
-    /// The directory for a new name, made if it is not there; `None` if the name would be ours.
+    /// Returns the directory for a new name, made if it does not exist, or `None` if the name would be reserved.
     fn parent(&mut self, path: &[u8], name: &[u8]) -> Result<Option<NodeId>, Halt> {
         if let Some(last) = self.last.as_ref().filter(|last| last.path == path) {
             if last.directory == NodeId::ROOT && name == RESERVED {
@@ -281,7 +281,7 @@ impl<'c, H> Applier<'c, H> {
         Ok(Some(directory))
     }
 
-    /// The limits on what a path is once symlinks are followed. As it is spelled it was within them.
+    /// Checks the limits on a path after symlinks are followed. The path as spelled was within them.
     fn check_limits(&self, place: &Place, name: &[u8]) -> Result<(), Halt> {
         let (depth, max) = (place.depth(), self.limits.depth);
         if depth > max {
@@ -294,7 +294,7 @@ impl<'c, H> Applier<'c, H> {
         Ok(())
     }
 
-    /// Makes the directories that are missing. Something else in their place is replaced.
+    /// Makes the missing directories. Anything else in their place is replaced.
     fn make(&mut self, place: Place) -> Result<NodeId, Halt> {
         let mut directory = place.directory;
         for name in &place.missing {
@@ -322,8 +322,8 @@ impl<'c, H> Applier<'c, H> {
             .is_some_and(|node| node.kind().is_directory())
     }
 
-    /// Marks an older directory and all above it. Those of this layer need no mark, and what is
-    /// marked has its parents marked.
+    /// Marks an older directory and all its parents. Directories of this layer need no mark, and the parents of a
+    /// marked directory are marked.
     fn touch(&mut self, mut directory: NodeId) {
         loop {
             if directory <= self.floor && !self.touched.insert(directory) {

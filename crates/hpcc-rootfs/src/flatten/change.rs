@@ -1,43 +1,43 @@
-//! What one layer does to a tree, in few bytes.
+//! The changes of one layer to a tree, in few bytes.
 //!
-//! The lists of all layers are in memory at once, and then the tree as well. So paths are stored
-//! as the bytes they do not share with the path before (tar archives are walks of a tree: most of
-//! a path is shared), and the list is freed piece by piece while it is applied.
+//! The lists of all layers are in memory at the same time, and later the tree as well. So a path is stored as the bytes
+//! that it does not share with the path before (tar archives are walks of a tree, so most of a path is shared), and the
+//! list is freed piece by piece while it is applied.
 
 use std::collections::VecDeque;
 
 use sqfs_writer::{Kind, Metadata};
 
-/// Changes in one piece of a list.
+/// Number of changes in one piece of a list.
 const CHUNK: usize = 4096;
 
-/// Bytes of paths after which a piece is full, too: while it grows it takes up to three times as
-/// much.
+/// Bytes of paths at which a piece is full as well. While it grows, it takes up to three times as much.
 const PATHS: usize = 256 << 10;
 
-/// What a regular file's inode leads to, while it is not known yet whether it lives.
+/// The contents that a regular file's inode refers to, before it is known whether the inode survives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content<H> {
-    /// It was written.
+    /// The contents were written.
     Written {
         handle: H,
-        /// Bytes of it, holes left out.
+        /// Number of their bytes, holes left out.
         data: u64,
     },
-    /// It looked replaced. It can be had from that layer, whose entries count from 0.
+    /// The contents looked replaced and were skipped. That layer has them, in the entry with this ordinal, counted from
+    /// 0.
     Skipped { layer: usize, ordinal: u64 },
 }
 
-/// What is to be done at a path.
+/// The change at a path.
 #[derive(Debug)]
 pub(super) enum Action<H> {
-    /// Put this there; a directory over a directory only changes its metadata.
+    /// Put this entry there. A directory over a directory only changes the metadata.
     Place(Metadata, Kind<Content<H>>),
-    /// Put a second name for this path's inode there.
+    /// Put a second name there for the inode of this path.
     Link(Box<[u8]>),
-    /// Remove it, as far as it is older than the layer.
+    /// Remove what is older than the layer.
     Whiteout,
-    /// Empty it of what is older than the layer.
+    /// Remove everything in the directory that is older than the layer.
     Opaque,
 }
 
@@ -50,8 +50,8 @@ pub(super) struct Changes<H> {
 
 #[derive(Debug)]
 struct Chunk<H> {
-    /// For each action: bytes shared with the path before, bytes that follow, those bytes. The
-    /// first path of a chunk shares nothing.
+    /// For each action: the number of bytes shared with the path before, the number of bytes that follow, and those
+    /// bytes. The first path of a chunk shares nothing.
     paths: Vec<u8>,
     actions: Vec<Action<H>>,
 }
@@ -64,7 +64,7 @@ impl<H> Changes<H> {
         }
     }
 
-    /// How many bytes of that path would be stored, the next change of a full piece aside.
+    /// Returns how many bytes of that path would be stored, except for the first change of a new piece.
     pub(super) fn suffix(&self, path: &[u8]) -> usize {
         path.len() - shared(&self.last, path)
     }
@@ -94,7 +94,7 @@ impl<H> Changes<H> {
         self.last.extend_from_slice(&path[shared..]);
     }
 
-    /// Nothing more comes.
+    /// Finishes the list, to which nothing is added any more.
     pub(super) fn finish(mut self) -> Self {
         if let Some(last) = self.chunks.back_mut() {
             last.paths.shrink_to_fit();
@@ -104,7 +104,7 @@ impl<H> Changes<H> {
         self
     }
 
-    /// Every change, in order, up to the first error.
+    /// Calls `visit` for every change, in order, up to the first error.
     pub(super) fn visit<E>(
         &self,
         mut visit: impl FnMut(&[u8], &Action<H>) -> Result<(), E>,
@@ -120,7 +120,7 @@ impl<H> Changes<H> {
         Ok(())
     }
 
-    /// Every change, in order; what was visited is freed.
+    /// Calls `visit` for every change, in order, and frees each piece after it.
     pub(super) fn consume<E>(
         self,
         mut visit: impl FnMut(&[u8], Action<H>) -> Result<(), E>,
@@ -137,7 +137,7 @@ impl<H> Changes<H> {
     }
 }
 
-/// Bytes that both begin with.
+/// Returns the number of leading bytes that both have in common.
 fn shared(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -149,7 +149,7 @@ impl<'a> Paths<'a> {
         Self(bytes)
     }
 
-    /// Turns the path before into the next one.
+    /// Turns the previous path into the next one.
     fn next(&mut self, path: &mut Vec<u8>) {
         let shared = self.number();
         let length = self.number();
@@ -174,7 +174,7 @@ impl<'a> Paths<'a> {
     }
 }
 
-/// Seven bits a byte, low ones first; the top bit says that more follow.
+/// Appends a number: seven bits per byte, low ones first; the top bit means that more follow.
 fn push_number(bytes: &mut Vec<u8>, mut value: usize) {
     while value > 0x7F {
         bytes.push(0x80 | (value & 0x7F).to_le_bytes()[0]);

@@ -1,4 +1,4 @@
-//! A layer that is being read: its name for errors, its archive, its bodies.
+//! The layer being read: its name for errors, its archive, its bodies.
 
 use super::change::Content;
 use super::error::{Error, LayerName};
@@ -6,7 +6,7 @@ use super::layers::{LayerSource, LayerSpec, Layers};
 use super::sink::{Body, BodySink};
 use crate::layer::{Budget, Segment, TarReader};
 
-/// The layer that is being read.
+/// The layer being read.
 pub(super) struct Context<'a> {
     pub(super) index: usize,
     layers: Layers<'a>,

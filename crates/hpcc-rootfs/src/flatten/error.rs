@@ -15,7 +15,7 @@ pub enum Error {
         "the image has {value} layers, the limit is {max}; if this image is to be trusted, raise the limit with --max-layers"
     )]
     TooManyLayers {
-        /// How many it has.
+        /// The number of layers that it has.
         value: usize,
         /// The limit.
         max: usize,
@@ -23,26 +23,26 @@ pub enum Error {
     /// A layer's blob is unreadable, damaged or over a limit.
     #[error("cannot read {layer}")]
     Layer {
-        /// Which one.
+        /// The layer.
         layer: LayerName,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: layer::Error,
     },
-    /// A layer is well-formed, and asks for something that no file system can do.
+    /// A layer is well-formed but requires something that no file system can do.
     #[error("cannot apply {layer}: entry \"{}\" {problem}", .entry.escape_ascii())]
     Entry {
-        /// Which one.
+        /// The layer.
         layer: LayerName,
         /// The entry's path.
         entry: EntryName,
-        /// What it asks for.
+        /// The problem.
         problem: EntryProblem,
     },
-    /// The content of a file could not be written.
+    /// The contents of a file could not be written.
     #[error("cannot write the content of \"{}\" of {layer}", .entry.escape_ascii())]
     Sink {
-        /// The layer it came from.
+        /// The layer of the file.
         layer: LayerName,
         /// Its path.
         entry: EntryName,
@@ -50,23 +50,22 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// [`LayerSource::check`](super::LayerSource::check) reported that nobody needs the image any
-    /// more.
+    /// [`LayerSource::check`](super::LayerSource::check) reported that the image is no longer needed.
     #[error("flattening was stopped")]
     Stopped(#[source] layer::Error),
-    /// What an earlier build left of a layer changed while it was used.
+    /// The recorded entries of a layer from an earlier build changed while they were used.
     #[error("cannot take {layer} from an earlier build")]
     Known {
-        /// Which one.
+        /// The layer.
         layer: LayerName,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A layer was read twice with the same digest and different entries: a fault of this program.
+    /// Two passes over a layer with the same digest gave different entries, which is a fault of this program.
     #[error("{layer} lost a file between two readings; this is a bug, please report it")]
     Lost {
-        /// Which one.
+        /// The layer.
         layer: LayerName,
     },
 }
@@ -90,7 +89,7 @@ impl LayerName {
 }
 
 impl fmt::Display for LayerName {
-    /// People count from one. The digest is that of the blob, as registries and progress have it.
+    /// Counts from one, as people do. The digest is that of the blob, as registries and progress show it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (number, size) = (self.index + 1, Size(self.spec.size));
         match &self.spec.blob {
@@ -103,52 +102,50 @@ impl fmt::Display for LayerName {
     }
 }
 
-/// What is wrong with an entry.
+/// The problem of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryProblem {
-    /// A whiteout of nothing, of `.` or of `..`.
+    /// A whiteout that names nothing, `.` or `..`.
     #[error("is a whiteout that names nothing that could be removed")]
     Whiteout,
-    /// A hard link whose target neither was there nor came later in the layer.
+    /// A hard link whose target did not exist before it and did not come later in the layer.
     #[error("is a hard link to \"{}\", which is not there", .0.escape_ascii())]
     LinkToNothing(EntryName),
     /// A hard link to a directory.
     #[error("is a hard link to \"{}\", which is a directory", .0.escape_ascii())]
     LinkToDirectory(EntryName),
-    /// More symlinks on the way to a parent than can be followed.
+    /// A path whose parents lead through more symlinks than can be followed.
     #[error("has a parent that leads through more than 255 symlinks; most likely a loop")]
     SymlinkLoop,
-    /// The components of all paths, with every symlink on the way followed, add up to more than any
-    /// image needs.
+    /// The components of all paths, with every symlink on the way followed, add up to more than any image needs.
     #[error(
         "exceeds the limit of {0} path components walked in one image, symlinks followed; if this image is to be trusted, raise the limit with --max-link-steps"
     )]
     LinkSteps(u64),
-    /// Symlinks lead it deeper than paths may be.
+    /// A path that symlinks make deeper than the limit.
     #[error(
         "is {depth} directories deep once symlinks are followed, the limit is {max}{}",
         Measure::Depth.advice()
     )]
     Depth {
-        /// How deep it would be.
+        /// The depth that it would have.
         depth: usize,
         /// The limit.
         max: usize,
     },
-    /// Symlinks make its path longer than paths may be.
+    /// A path that symlinks make longer than the limit.
     #[error(
         "has a path of {length} bytes once symlinks are followed, the limit is {max}{}",
         Measure::Path.advice()
     )]
     Length {
-        /// How long it would be.
+        /// The length that it would have.
         length: usize,
         /// The limit.
         max: usize,
     },
-    /// What is kept of all entries exceeds
-    /// [`Limits::metadata_bytes`](layer::Limits::metadata_bytes).
+    /// The data kept of all entries exceeds [`Limits::metadata_bytes`](layer::Limits::metadata_bytes).
     #[error(
         "exceeds the limit of {max} bytes of memory for the names, links and attributes of the image{}",
         Measure::MetadataBytes.advice()
@@ -157,7 +154,7 @@ pub enum EntryProblem {
         /// The limit.
         max: u64,
     },
-    /// The tree itself refuses.
+    /// The tree itself refuses the entry.
     #[error("is refused: {0}")]
     Tree(String),
 }
@@ -171,9 +168,9 @@ impl EntryProblem {
 /// Why an entry is not applied.
 #[derive(Debug)]
 pub(super) enum Halt {
-    /// It cannot be.
+    /// The entry cannot be applied.
     Problem(EntryProblem),
-    /// Nobody needs the image any more.
+    /// The image is no longer needed.
     Stopped(layer::Error),
 }
 
@@ -204,7 +201,7 @@ impl From<sqfs_writer::Error> for Halt {
     }
 }
 
-/// An entry and what is wrong with it, before it is known which layer it is in.
+/// An entry and its problem, before its layer is known.
 #[derive(Debug)]
 pub(super) struct Problem {
     entry: Box<[u8]>,

@@ -1,4 +1,4 @@
-//! Layers whose entries are known from an earlier build, so that their archives need not be read.
+//! Layers whose entries an earlier build recorded, so that their archives need not be read.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use sqfs_writer::replay::{Fingerprints, Run};
 
 use crate::layer::Entry;
 
-/// The entries of a layer, remembered since its archive was read and verified.
+/// The entries of a layer, recorded when its archive was read and verified.
 ///
-/// They are a hint that costs time when it is wrong: [`flatten`](super::flatten()) goes through all of them once before
-/// it takes any, and reads the archive instead if something is missing.
+/// They are a hint that only costs time if it is wrong: [`flatten`](super::flatten()) reads all of them once before it
+/// uses any, and reads the archive instead if something is missing.
 pub trait KnownLayer {
     /// Returns what reading the archive counted.
     fn counts(&self) -> Counts;
@@ -19,17 +19,17 @@ pub trait KnownLayer {
     /// entry.
     ///
     /// # Errors
-    /// What is remembered cannot be read, or is damaged.
+    /// Returns an error if the recorded entries cannot be read or are damaged.
     fn next(&mut self, entry: &mut Entry) -> io::Result<Option<Option<KnownBody>>>;
 
-    /// Ends the layer after its last entry, and returns what was verified when it was read.
+    /// Ends the layer after its last entry, and returns what was verified when its archive was read.
     ///
     /// # Errors
-    /// What was read is not what was written then.
+    /// Returns an error if the entries that were read differ from those that were recorded.
     fn finish(self: Box<Self>) -> io::Result<Remembered>;
 }
 
-/// What a layer takes of the [`Limits`](crate::layer::Limits) of its image.
+/// The amounts that a layer uses of the [`Limits`](crate::layer::Limits) of its image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Tar headers.
@@ -43,32 +43,32 @@ pub struct Counts {
 /// A body of a known layer, for [`BodySink::replay`](super::BodySink::replay).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownBody {
-    /// What makes it equal to another one.
+    /// The fingerprints by which it equals another body.
     pub fingerprints: Fingerprints,
-    /// Bytes of it, holes of the archive left out.
+    /// Number of its bytes, holes of the archive left out.
     pub data: u64,
     /// Its blocks.
     pub blocks: Vec<Run>,
-    /// Where the source of stored bytes has the first of them.
+    /// Position of the first block in the source of stored bytes.
     pub start: u64,
-    /// Where it has the tail.
+    /// Position of the tail in the same source.
     pub tail: u64,
 }
 
-/// Why the entries of a layer are believed to be those of its archive.
+/// The reason to believe that the entries of a layer are those of its archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// The archive was read and verified.
+    /// This build read and verified the archive.
     Read(Verified<DiffId>),
-    /// An earlier build read and verified it.
+    /// An earlier build read and verified the archive.
     Remembered(Remembered),
 }
 
-/// What an earlier build verified of a layer.
+/// The digests that an earlier build verified of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// The digest of its blob.
     pub blob: Digest,
-    /// What that decompressed to.
+    /// Digest of what the blob decompressed to.
     pub diff_id: DiffId,
 }

@@ -1,4 +1,4 @@
-//! The layers of an image, and where they come from.
+//! The layers of an image, and their source.
 
 use std::io::{self, Read};
 
@@ -12,26 +12,26 @@ use crate::layer::{self, Limits, Stream};
 pub struct LayerSpec {
     /// Size of the blob, compressed.
     pub size: u64,
-    /// What it decompresses to, as the image config has it.
+    /// Digest of what it decompresses to, from the image config.
     pub diff_id: DiffId,
-    /// Digest of the blob, for messages; `None` if nobody knows it.
+    /// Digest of the blob, for messages; `None` if it is unknown.
     pub blob: Option<Digest>,
 }
 
-/// The layers of an image, oldest first, and what they may cost.
+/// The layers of an image, oldest first, and their limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Layers<'a> {
-    /// What is known about each.
+    /// The properties of each layer.
     pub specs: &'a [LayerSpec],
-    /// The caps.
+    /// The limits.
     pub limits: &'a Limits,
 }
 
 impl Layers<'_> {
-    /// `blob` as that layer, decompressed as it is read.
+    /// Opens `blob` as that layer, which is decompressed as it is read.
     ///
     /// # Errors
-    /// As [`Stream::open`]; [`layer::Error::Source`] if there is no such layer.
+    /// Returns the errors of [`Stream::open`], and [`layer::Error::Source`] if there is no such layer.
     pub fn stream<'b>(
         &self,
         layer: usize,
@@ -44,31 +44,33 @@ impl Layers<'_> {
     }
 }
 
-/// Where the layers come from.
+/// A source of the layers of an image.
 pub trait LayerSource {
-    /// A layer, from its start; 0 is the oldest. Layers are asked for newest first, one at a time,
-    /// each once; rarely, some of them once more after that.
+    /// Opens a layer for reading from its first byte; layer 0 is the oldest. [`flatten`](super::flatten()) opens the
+    /// layers one at a time, newest first, each once. In rare cases it opens some of them once more after that.
     ///
-    /// `layers` is what was given to [`flatten`](super::flatten()). Who has a blob and nothing else to do returns
+    /// `layers` is the argument of [`flatten`](super::flatten()). An implementation that only has a blob returns
     /// [`layers.stream(layer, blob)`](Layers::stream).
     ///
     /// # Errors
-    /// [`layer::Error`], handed on as [`Error::Layer`](super::Error::Layer).
+    /// Returns [`layer::Error`], which [`flatten`](super::flatten()) returns as [`Error::Layer`](super::Error::Layer).
     fn open(&mut self, layer: usize, layers: Layers<'_>) -> Result<Stream<'_>, layer::Error>;
 
-    /// Returns the entries of a layer from an earlier build, from their start. There may be several of them, `choice`
-    /// counts from 0; the one that [`flatten`](super::flatten()) decides for is asked for twice. The default knows none.
+    /// Returns the entries of a layer from an earlier build, from their start. There may be several sets of them, which
+    /// `choice` counts from 0. [`flatten`](super::flatten()) calls this twice for the set that it chooses. The default
+    /// implementation returns none.
     fn known(&mut self, layer: usize, choice: usize) -> Option<Box<dyn KnownLayer>> {
         let _ = (layer, choice);
         None
     }
 
-    /// Returns an error if nobody needs the image any more. [`flatten`](super::flatten()) calls it between two layers
-    /// and, while no layer is open, after at most 1024 entries, names or path components, so it
-    /// should be quick. An open [`Stream`] answers for itself. The default goes on.
+    /// Returns an error if the image is no longer needed. [`flatten`](super::flatten()) calls it between two layers
+    /// and, while no layer is open, after at most 1024 entries, names or path components, so it should be quick. An
+    /// open [`Stream`] does its own check. The default implementation returns `Ok`.
     ///
     /// # Errors
-    /// [`layer::Error`], handed on as [`Error::Stopped`](super::Error::Stopped).
+    /// Returns [`layer::Error`], which [`flatten`](super::flatten()) returns as
+    /// [`Error::Stopped`](super::Error::Stopped).
     fn check(&self) -> Result<(), layer::Error> {
         Ok(())
     }

@@ -1,35 +1,34 @@
-//! Where a path leads for a kernel, which is stricter than whoever unpacks layers.
+//! Path lookup as a kernel does it, which is stricter than the lookup of tools that unpack layers.
 
 use std::collections::BTreeSet;
 
 use sqfs_writer::{Kind, NodeId, Tree};
 
-/// As many symlinks as Linux follows in one lookup (path_resolution(7)).
+/// The number of symlinks that Linux follows in one lookup (path_resolution(7)).
 const MAX_LINKS: u32 = 40;
 
-/// The way that a kernel takes from the root to a directory.
+/// The path that a kernel takes from the root to a directory.
 #[derive(Debug)]
 pub(crate) struct Walk {
     /// The directory at the end.
     pub(crate) target: NodeId,
-    /// Every directory in which the kernel looks a name up, `..` included. These are nodes, so a
-    /// directory counts whatever name it is reached by.
+    /// Every directory in which the kernel looks up a name, `..` included. These are nodes, so a directory counts under
+    /// every name that leads to it.
     pub(crate) passed: BTreeSet<NodeId>,
-    /// How many symlinks the kernel follows.
+    /// The number of symlinks that the kernel follows.
     pub(crate) links: u32,
 }
 
-/// Returns the way from the root to the directory that a mount at that name of the root would
-/// cover.
+/// Returns the path from the root to the directory that a mount at that name of the root would cover.
 ///
-/// Returns `None` if a kernel finds no such directory: a name on the way does not exist or is not a
-/// directory, or the way has too many symlinks. A way that ends in the root is `None` as well,
-/// because nothing must be mounted over the root.
+/// Returns `None` if a kernel finds no such directory: a name on the path does not exist or is not a directory, or the
+/// path has too many symlinks. A path that ends in the root is `None` as well, because nothing must be mounted over the
+/// root.
 pub(crate) fn walk_to<B>(tree: &Tree<B>, name: &[u8]) -> Option<Walk> {
     let mut directory = NodeId::ROOT;
     let mut passed = BTreeSet::new();
     let mut links = 0;
-    // What is still to be walked: the innermost target last.
+    // The rest of the path: the innermost target last.
     let mut rests = vec![name];
     while let Some(rest) = rests.pop() {
         let slash = rest.iter().position(|byte| *byte == b'/');

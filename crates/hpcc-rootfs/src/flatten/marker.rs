@@ -1,41 +1,41 @@
-//! Which names are files and which are messages to whoever applies the layer.
+//! Which names are files, and which are markers for tools that apply the layer.
 
 use sqfs_writer::{Error, NodeId, Tree};
 
 use super::error::EntryProblem;
 
-/// The name in the root that belongs to the product. Whatever an image ships there is dropped.
+/// The name in the root that is reserved for this program. Entries of an image with this name are dropped.
 pub const RESERVED: &[u8] = b".hpcc";
 
 const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Bookkeeping of aufs that old engines packed into layers.
+/// Bookkeeping files of aufs that old engines packed into layers.
 const AUFS: [&[u8]; 3] = [b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk"];
 
-/// The directory in the root in which aufs kept files with several names. A layer that docker packed
-/// from aufs has such a file's contents here, and hard links to it where its names are.
+/// The directory in the root in which aufs kept files with several names. A layer that docker packed from aufs has the
+/// contents of such a file here, and hard links to it under its other names.
 const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 
-/// What a path is for.
+/// The meaning of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role<'a> {
     /// A file like any other.
     File,
-    /// Remove this name of this directory, as far as older layers have put it there.
+    /// Remove this name from this directory, as far as older layers have put it there.
     Whiteout { directory: &'a [u8], name: &'a [u8] },
-    /// Empty this directory of what older layers have put there.
+    /// Remove everything from this directory that older layers have put there.
     Opaque { directory: &'a [u8] },
-    /// Below a marker, or aufs' own: not part of the image.
+    /// Below a marker, or internal to aufs: not part of the image.
     Hidden,
-    /// In aufs' directory of files with several names: not part of the image under this name, but
-    /// hard links of the same layer may lead to it.
+    /// In aufs' directory of files with several names. Not part of the image under this name, but hard links of the
+    /// same layer may lead to it.
     LinkTarget,
-    /// Ours.
+    /// Reserved for this program.
     Reserved,
 }
 
-/// Only the name decides. What a marker is, a file or a directory, says nothing.
+/// Returns the meaning of a path. Only the name matters, not whether a marker is a file or a directory.
 pub(super) fn role(path: &[u8]) -> Result<Role<'_>, EntryProblem> {
     let (directory, name) = split(path);
     if path.split(|byte| *byte == b'/').next() == Some(RESERVED) {
@@ -61,7 +61,7 @@ pub(super) fn role(path: &[u8]) -> Result<Role<'_>, EntryProblem> {
     }
 }
 
-/// Whether a normalised path is in aufs' directory of files with several names.
+/// Returns whether a normalised path is in aufs' directory of files with several names.
 pub(super) fn is_link_target(path: &[u8]) -> bool {
     below_aufs_links(path).is_some()
 }
@@ -70,13 +70,12 @@ fn below_aufs_links(path: &[u8]) -> Option<&[u8]> {
     path.strip_prefix(AUFS_LINKS)?.strip_prefix(b"/")
 }
 
-/// Removes aufs' directory of files with several names from a tree. The files keep the other names
-/// that they were given.
+/// Removes aufs' directory of files with several names from a tree. The files keep their other names.
 pub(super) fn remove_link_targets<B>(tree: &mut Tree<B>) -> Result<(), Error> {
     tree.remove(NodeId::ROOT, AUFS_LINKS).map(drop)
 }
 
-/// The directory and the last component of a normalised path.
+/// Returns the directory and the last component of a normalised path.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -84,18 +83,18 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The marker that removes this path.
+/// Returns the name of the marker that removes this path.
 pub(super) fn whiteout_name(path: &[u8]) -> Vec<u8> {
     let (directory, name) = split(path);
     join(directory, &[PREFIX, name].concat())
 }
 
-/// The marker that empties this directory.
+/// Returns the name of the marker that empties this directory.
 pub(super) fn opaque_name(path: &[u8]) -> Vec<u8> {
     join(path, OPAQUE)
 }
 
-/// The path of a name in a directory.
+/// Returns the path of a name in a directory.
 pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     match directory {
         b"" => name.to_vec(),

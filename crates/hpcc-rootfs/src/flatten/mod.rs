@@ -1,4 +1,5 @@
-//! Layers in, one tree out: what a file system would hold after unpacking them oldest first.
+//! Flattens the layers of an image into one tree: the tree that a file system would hold after unpacking them, oldest
+//! first.
 //!
 //! ```text
 //!   read, newest first                             apply, oldest first
@@ -8,14 +9,16 @@
 //!        └──► bodies ──► BodySink ──► handles           read again: what was skipped and is there
 //! ```
 //!
-//! Two orders, for two reasons. *Reading* newest first means that a body which a newer layer
-//! replaces is never compressed or written: the shadow index of the newer layers says so. But an
-//! index of names cannot know what a name leads to while an older layer, not yet read, may turn
-//! one of its parents into a symlink, or link the file to a second name. So the index is a hint and
-//! no more. *Applying* the changes oldest first, on inodes, is the truth. Where the two disagree, a
-//! layer is read a second time, for just the bodies that are missing.
+//! Layers are read and applied in opposite orders.
 //!
-//! The rules themselves are in `docs/flattening.md`.
+//! *Reading* goes newest first, so that a body which a newer layer replaces is never compressed or written: the shadow
+//! index of the newer layers identifies it. That index knows only names. An older layer, not yet read, may turn a
+//! parent into a symlink or give the file a second name, so the index is only a hint.
+//!
+//! *Applying* the changes goes oldest first, on inodes, and alone decides what the tree holds. Where the two disagree,
+//! a layer is read a second time, only for the missing bodies.
+//!
+//! The rules are in `docs/flattening.md`.
 
 mod apply;
 mod change;
@@ -50,24 +53,23 @@ pub use sink::{Body, BodySink};
 
 pub(crate) use lookup::{Walk, walk_to};
 
-/// What an image becomes.
+/// The result of flattening an image.
 #[derive(Debug)]
 pub struct Flattened<H> {
     /// The tree. Its root has no entry named [`RESERVED`].
     pub tree: Tree<H>,
     /// One proof for each layer, oldest first.
     pub proofs: Vec<Proof>,
-    /// What happened on the way.
+    /// Counts of what happened.
     pub report: Report,
 }
 
-/// Reads the layers of an image, given oldest first, writes the bodies that it needs, and resolves
-/// their names.
+/// Reads the layers of an image, given oldest first, writes the bodies that it needs, and resolves their names.
 ///
-/// Which bodies are written, and in which order, is a function of the layers alone.
+/// The choice and the order of the written bodies are a function of the layers alone.
 ///
 /// # Errors
-/// [`Error`], which names the layer and the entry.
+/// Returns [`Error`], which names the layer and, if there is one, the entry.
 pub fn flatten<S: BodySink>(
     layers: &[LayerSpec],
     source: &mut dyn LayerSource,

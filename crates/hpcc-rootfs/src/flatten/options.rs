@@ -1,34 +1,33 @@
-//! What can be chosen, and what is told afterwards.
+//! Options and results of flattening.
 
 use crate::layer::Limits;
 
-/// How to flatten.
+/// Options of [`flatten`](super::flatten()).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// How much an image may ask for.
+    /// Limits on the resources that an image may take.
     pub limits: Limits,
-    /// Modification time of directories that no layer describes, in seconds since 1970. Times of
-    /// entries are never touched.
+    /// Modification time of directories that no layer describes, in seconds since 1970. Times of entries are never
+    /// changed.
     pub time: u32,
 }
 
-/// What happened while an image was flattened.
+/// Counts of what happened while an image was flattened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Tar headers of all layers, those of long names and the like included.
+    /// Tar headers of all layers, including those of long names and other extended headers.
     pub entries: u64,
     /// Bytes of all regular files of all layers, holes included.
     pub logical_bytes: u64,
-    /// Bytes of memory that [`Limits::metadata_bytes`] was charged with at the same time, at most.
+    /// Largest number of bytes of memory that were charged to [`Limits::metadata_bytes`] at the same time.
     pub metadata_bytes: u64,
     /// Whiteouts and opaque markers.
     pub whiteouts: u64,
-    /// Entries that are not part of an image: below a whiteout's own name, and what aufs kept for
-    /// itself.
+    /// Entries that are not part of an image: entries below a whiteout's own name, and internal files of aufs.
     pub hidden: u64,
-    /// Entries that tried to reach [`RESERVED`](super::RESERVED), by whatever route.
+    /// Entries dropped because they would have reached [`RESERVED`](super::RESERVED), directly or through links.
     pub reserved: u64,
     /// Textual access control lists that were left out, because squashfs holds none.
     pub acls: u64,
@@ -39,7 +38,7 @@ pub struct Report {
     pub overlay_xattrs: u64,
     /// Bytes of bodies that were not written because a newer layer replaces them.
     pub skipped_bytes: u64,
-    /// Bytes of bodies that were written, holes left out, and that no name leads to in the end.
+    /// Bytes of bodies that were written, holes left out, but that no name refers to in the end.
     pub dead_bytes: u64,
     /// Layers that were read a second time, because a body that looked replaced was not.
     pub layers_read_again: Vec<usize>,

@@ -1,4 +1,4 @@
-//! Reading layers: bodies to the sink, everything else to change lists.
+//! Reads layers: bodies go to the sink, everything else to change lists.
 
 use sqfs_writer::{Kind, Metadata};
 
@@ -15,12 +15,12 @@ use super::sink::BodySink;
 use super::steps::Ticks;
 use crate::layer::{Budget, Entry, EntryKind, Limit, TarReader};
 
-/// The first reading of an image's layers, newest first.
+/// The first pass over an image's layers, newest first.
 pub(super) struct Reading<'a> {
     layers: Layers<'a>,
     budget: Budget,
     shadow: Shadow,
-    /// What the shadow index is charged with.
+    /// Bytes of memory that the shadow index is charged with.
     shadow_bytes: u64,
     report: Report,
 }
@@ -36,7 +36,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes one layer: from an earlier build if that has all that is needed, else from its archive, to its end.
+    /// Reads one layer: from an earlier build if that has everything that is needed, otherwise from its archive, to its
+    /// end.
     pub(super) fn layer<S: BodySink>(
         &mut self,
         index: usize,
@@ -121,12 +122,12 @@ impl<'a> Reading<'a> {
         Ok(true)
     }
 
-    /// Whether the body of a file is most likely not needed.
+    /// Returns whether the body of a file is most likely not needed.
     fn skips(&self, entry: &Entry) -> bool {
         skips(entry, &self.shadow)
     }
 
-    /// What was counted, and what is left of the budget for the tree.
+    /// Returns the counts, and the budget that is left for the tree.
     pub(super) fn finish(self) -> (Report, Budget) {
         let Self {
             mut budget,
@@ -146,11 +147,11 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// What an earlier build left cannot be used.
+/// The recorded entries of an earlier build cannot be used.
 struct Unusable;
 
-/// An empty body costs nothing to write, and a reading to get back. Each layer has files of its own
-/// that aufs shares, so no newer one replaces them.
+/// Returns whether the body of a file is skipped. An empty body is not, because it costs nothing to write, and a second
+/// pass to get back. Files that aufs shares are not, because each layer has its own, so no newer layer replaces them.
 fn skips(entry: &Entry, shadow: &Shadow) -> bool {
     matches!(entry.kind, EntryKind::File { size } if size > 0)
         && !is_link_target(&entry.path)
@@ -166,7 +167,7 @@ fn take_counts(budget: &mut Budget, counts: Counts) -> Result<(), Limit> {
     budget.take_known(entries, logical_bytes, unpacked_bytes)
 }
 
-/// Where the entries of a layer come from.
+/// A source of the entries of a layer.
 trait Input<S: BodySink> {
     fn next(&mut self, entry: &mut Entry, context: &Context<'_>) -> Result<bool, Error>;
     fn charge(&mut self, bytes: u64, path: &[u8], context: &Context<'_>) -> Result<(), Error>;
@@ -180,7 +181,7 @@ trait Input<S: BodySink> {
     fn finish(self, context: &Context<'_>) -> Result<Proof, Error>;
 }
 
-/// From its archive.
+/// Entries from the layer's archive.
 struct Archive<'s>(TarReader<'s>);
 
 impl<S: BodySink> Input<S> for Archive<'_> {
@@ -208,7 +209,7 @@ impl<S: BodySink> Input<S> for Archive<'_> {
     }
 }
 
-/// From an earlier build.
+/// Entries from an earlier build.
 struct Known<'s> {
     layer: Box<dyn KnownLayer>,
     budget: &'s mut Budget,
@@ -317,13 +318,13 @@ fn read<S: BodySink>(
             }
             Role::LinkTarget => {
                 report.hidden += 1;
-                // aufs links neither directories nor other links there.
+                // aufs puts neither directories nor other links there.
                 !matches!(entry.kind, EntryKind::Directory | EntryKind::HardLink(_))
             }
             Role::File => true,
         };
         if !is_file {
-            // Only its path matters, so nothing else of it is kept by anyone.
+            // Only the path of the entry matters, so nothing else of it is kept.
             entry.kind = EntryKind::Directory;
             entry.metadata = Metadata::default();
             bodies.entry(&entry);

@@ -14,11 +14,11 @@ use super::sink::BodySink;
 use super::steps::Ticks;
 use crate::layer::{Budget, Entry, EntryKind};
 
-/// What an earlier build left cannot be used.
+/// The recorded entries of an earlier build cannot be used.
 struct Unusable;
 
-/// Fetches the bodies that were skipped and are part of the tree after all, by reading their
-/// layers once more, newest first.
+/// Reads the bodies that were skipped and are part of the tree after all, in a second pass over their layers, newest
+/// first.
 pub(super) fn recover<S: BodySink>(
     tree: Tree<Content<S::Handle>>,
     layers: Layers<'_>,
@@ -45,8 +45,8 @@ pub(super) fn recover<S: BodySink>(
             }
             continue;
         }
-        // The same bytes against the same limits. They were counted the first time, and are not
-        // counted against the limits of the whole image again.
+        // The same bytes count against the limits of one layer again. They do not count against the limits of the whole
+        // image again.
         let mut budget = Budget::new(layers.limits.clone());
         let mut tar = context.open(source, &mut budget)?;
         let mut entry = Entry::default();
@@ -64,7 +64,7 @@ pub(super) fn recover<S: BodySink>(
             }
             ordinal += 1;
         }
-        // It has to be what it was the first time.
+        // The layer must equal the one of the first pass.
         let _same = tar.finish().map_err(|e| context.layer(e))?;
         report.layers_read_again.push(layer);
     }
@@ -113,7 +113,7 @@ fn known_bodies(
     None
 }
 
-/// Takes bodies of a known layer; returns each with its ordinal and size.
+/// Replays bodies of a known layer. Returns each with its ordinal and size.
 fn replay<S: BodySink>(
     mut known: Box<dyn KnownLayer>,
     ordinals: &BTreeSet<u64>,

@@ -1,4 +1,4 @@
-//! Where a path leads, with every symlink on the way followed inside the root.
+//! Resolves paths, with every symlink on the way followed inside the root.
 
 use sqfs_writer::{Kind, NodeId, Tree};
 
@@ -6,32 +6,30 @@ use super::error::{EntryProblem, Halt};
 use super::marker::RESERVED;
 use super::steps::Steps;
 
-/// As many as careful path resolvers in user space follow; the kernel stops at 40.
+/// The number of symlinks that careful path resolvers in user space follow; the kernel stops at 40.
 const MAX_LINKS: u32 = 255;
 
-/// Where a directory is, or would be.
+/// The place of a directory, which may not exist.
 #[derive(Debug)]
 pub(super) struct Place {
     /// The last directory on the way that exists.
     pub(super) directory: NodeId,
-    /// What would have to be made below it. The first of these may exist as something else than a
-    /// directory.
+    /// Names that would have to be created below it. The first of these may exist as something other than a directory.
     pub(super) missing: Vec<Box<[u8]>>,
-    /// Whether a symlink was on the way, so that the path tells neither depth nor length.
+    /// Whether a symlink was on the way, so that the spelled path gives neither depth nor length.
     pub(super) followed: bool,
-    /// Names that were missing, and that `..` took back: the path leads elsewhere once one of them
-    /// is a symlink.
+    /// Names that were missing, and that `..` took back. The path leads elsewhere once one of them is a symlink.
     taken_back: Vec<Spot>,
     /// Lengths of the names of all directories on the way, the missing ones included.
     names: Vec<usize>,
 }
 
-/// A directory and a name in it, which is the same however the path to it was spelled. For a name
-/// below missing directories, a slash and the hash of the path from the last one that exists.
+/// A directory and a name in it, which are the same however the path to it was spelled. For a name below missing
+/// directories, the name is a slash and the hash of the path from the last directory that exists.
 pub(super) type Spot = (NodeId, Box<[u8]>);
 
 impl Place {
-    /// That name in this place.
+    /// Returns the spot of that name in this place.
     pub(super) fn spot(&self, name: &[u8]) -> Spot {
         if self.missing.is_empty() {
             return (self.directory, name.into());
@@ -45,36 +43,35 @@ impl Place {
         (self.directory, [&b"/"[..], hash.as_bytes()].concat().into())
     }
 
-    /// The names on the way that were not there, that one included. As long as all of them stay
-    /// empty, the path leads to the same place.
+    /// Returns the names on the way that did not exist, that one included. As long as all of them stay empty, the path
+    /// leads to the same place.
     pub(super) fn absent(self, name: &[u8]) -> impl Iterator<Item = Spot> {
         let mut missing = self.missing.into_iter();
         let first = missing.next().unwrap_or_else(|| name.into());
         std::iter::once((self.directory, first)).chain(self.taken_back)
     }
 
-    /// How many directories that name would be in, and one for itself.
+    /// Returns the number of directories that contain that name, plus one for the name itself.
     pub(super) fn depth(&self) -> usize {
         self.names.len() + 1
     }
 
-    /// Bytes of the path that leads there without any symlink, down to that name.
+    /// Returns the number of bytes of the path without symlinks, down to that name.
     pub(super) fn length(&self, name: &[u8]) -> usize {
         let directories = self.names.iter().map(|length| length + 1);
         directories.sum::<usize>() + name.len()
     }
 
-    /// Whether that name in this place is ours, or below what is ours.
+    /// Returns whether that name in this place is reserved, or below a reserved name.
     pub(super) fn is_reserved(&self, name: &[u8]) -> bool {
         let first = self.missing.first().map_or(name, |first| first);
         self.directory == NodeId::ROOT && first == RESERVED
     }
 }
 
-/// Follows `path`, the last component included.
+/// Resolves `path`, the last component included.
 ///
-/// `..` occurs in symlink targets alone. At the root it stays at the root; behind something that
-/// is not there it takes that back.
+/// `..` occurs only in symlink targets. At the root it stays at the root; after a missing name it takes that name back.
 pub(super) fn resolve<B>(
     tree: &Tree<B>,
     path: &[u8],
@@ -88,7 +85,7 @@ pub(super) fn resolve<B>(
         names: Vec::new(),
     };
     let mut links = 0;
-    // What is still to be walked: the innermost target last.
+    // The rest of the path: the innermost target last.
     let mut rests = vec![path];
     while let Some(rest) = rests.pop() {
         if rest.is_empty() {
@@ -146,8 +143,8 @@ pub(super) fn resolve<B>(
     Ok(place)
 }
 
-/// Steps that looking up a name takes beyond the first: long names are compared byte by byte, and
-/// those of a large directory are in no cache.
+/// Returns the number of steps, beyond the first, that looking up a name takes: long names are compared byte by byte,
+/// and names of a large directory are in no cache.
 fn further_steps<B>(tree: &Tree<B>, directory: NodeId, name: &[u8]) -> u64 {
     let directory = tree.get(directory).and_then(|node| node.as_directory());
     let entries = directory.map_or(1, |directory| directory.len().max(1));
@@ -155,7 +152,7 @@ fn further_steps<B>(tree: &Tree<B>, directory: NodeId, name: &[u8]) -> u64 {
     bytes / 16 + u64::from(entries.ilog2() / 8)
 }
 
-/// The directory that a directory is in.
+/// Returns the parent of a directory.
 pub(super) fn parent<B>(tree: &Tree<B>, directory: NodeId) -> NodeId {
     tree.get(directory)
         .and_then(|node| node.as_directory())

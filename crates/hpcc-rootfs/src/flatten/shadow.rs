@@ -1,8 +1,8 @@
-//! Which bodies of a layer look dead, judged by the names of the newer layers.
+//! The shadow index: which bodies of a layer look dead, judged by the names of the newer layers.
 //!
-//! A hint, made to be right for images as tools build them: it is never asked what the tree looks
-//! like, only whether a body is worth writing now. A body wrongly kept is dead weight in the
-//! image. A body wrongly skipped costs a second reading of its layer. Neither changes the tree.
+//! A hint that is right for images as tools build them. It is never used to decide what the tree holds, only whether a
+//! body is worth writing now. A body wrongly kept is dead weight in the image. A body wrongly skipped costs a second
+//! pass over its layer. Neither changes the tree.
 
 use std::collections::HashSet;
 
@@ -14,20 +14,20 @@ use super::error::{Halt, Problem};
 use super::marker::is_link_target;
 use super::steps::Ticks;
 
-/// Names of newer layers, as hashes of their paths: two names with the same hash cost what a wrong
-/// hint costs, and a million names take megabytes instead of hundreds of them.
+/// Names of newer layers, as hashes of their paths. Two names with the same hash cost no more than a wrong hint, and
+/// hashes of a million names take megabytes instead of hundreds of them.
 #[derive(Debug, Default)]
 pub(super) struct Shadow {
-    /// Something newer is exactly here, or was removed from here.
+    /// A newer layer put something exactly here, or removed it from here.
     replaced: HashSet<u64>,
-    /// Nothing older is left below here: it is no directory any more, or was emptied.
+    /// Nothing older is left below here: the name is not a directory any more, or was emptied.
     covered: HashSet<u64>,
     /// A newer layer links to this name and had not put anything there itself by then.
     linked: HashSet<u64>,
 }
 
 impl Shadow {
-    /// Whether a file at this path of the next older layer is most likely gone in the end.
+    /// Returns whether a file at this path of the next older layer is most likely gone in the end.
     pub(super) fn is_dead(&self, path: &[u8]) -> bool {
         let mut hash = PathHash::ROOT;
         let mut covered = self.covered.contains(&hash.0);
@@ -40,8 +40,8 @@ impl Shadow {
         (covered || self.replaced.contains(&hash.0)) && !self.linked.contains(&hash.0)
     }
 
-    /// Adds a layer that is newer than all that follow. `charge` is called with the cost of what
-    /// is added before more is; its error ends that, and so does that of `ticks`.
+    /// Adds a layer that is newer than all layers added later. `charge` is called with the cost of what is added before
+    /// more is added. An error of `charge` or of `ticks` ends that.
     pub(super) fn add<H>(
         &mut self,
         changes: &Changes<H>,
@@ -54,7 +54,7 @@ impl Shadow {
             ticks
                 .tick()
                 .map_err(|stopped| Halt::Stopped(stopped).of(path))?;
-            // It is gone at the end of its own layer, and says nothing about others.
+            // The name is removed at the end of its own layer, and proves nothing about others.
             if is_link_target(path) {
                 return Ok(());
             }
@@ -74,7 +74,7 @@ impl Shadow {
                 Action::Whiteout => {
                     added += u64::from(self.replaced.insert(hash));
                     added += u64::from(self.covered.insert(hash));
-                    // A newer layer's link cannot reach past this one.
+                    // A link of a newer layer cannot reach past this change.
                     self.linked.remove(&hash);
                 }
                 Action::Opaque => {
@@ -84,7 +84,7 @@ impl Shadow {
             if let Action::Link(target) = action {
                 let target = PathHash::of(target).0;
                 if !placed.contains(&target) {
-                    // In this list, and in the set afterwards.
+                    // Once in this list, and once in the set afterwards.
                     added += 2;
                     linked.push(target);
                 }
@@ -98,8 +98,7 @@ impl Shadow {
         Ok(())
     }
 
-    /// What has something below it is a directory from this layer on. Returns how many of them are
-    /// new.
+    /// Marks the parents of a path, which are directories from this layer on. Returns how many of them are new.
     fn parents(&mut self, path: &[u8]) -> u64 {
         let mut hash = PathHash::ROOT;
         let mut added = 0;
@@ -113,8 +112,8 @@ impl Shadow {
     }
 }
 
-/// FNV-1a over 64 bits: the hash of a path passes through the hashes of its parents. It is part of
-/// what the image's bytes depend on, so it is not one that a new compiler may change.
+/// FNV-1a over 64 bits. The hash of a path is a continuation of the hashes of its parents. The image's bytes depend on
+/// it, so it is not a hash that a new compiler may change.
 struct PathHash(u64);
 
 impl PathHash {

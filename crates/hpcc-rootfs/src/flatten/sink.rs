@@ -1,4 +1,4 @@
-//! Where the bodies go.
+//! Where flattening writes the bodies of files.
 
 use std::io::Write;
 
@@ -9,85 +9,87 @@ use super::known::{Counts, KnownBody, Proof};
 use super::layers::LayerSpec;
 use crate::layer::Entry;
 
-/// Takes the content of files and gives handles for it.
+/// Takes the contents of files and returns handles for them.
 pub trait BodySink {
-    /// What leads to a body that was written.
+    /// A handle of a body that was written.
     type Handle;
-    /// Why one could not be.
+    /// The error of the sink.
     type Error: std::error::Error + Send + Sync + 'static;
-    /// A body that is being written. Dropping it unfinished means that the image is given up.
+    /// A body being written. Dropping it before it is finished means that the image is abandoned.
     type Body<'a>: Body<Handle = Self::Handle, Error = Self::Error>
     where
         Self: 'a;
 
-    /// Begins a body of that many bytes, holes included.
+    /// Begins a body of `size` bytes, holes included.
     ///
     /// # Errors
-    /// The sink's own.
+    /// Returns an error of the sink.
     fn begin(&mut self, size: u64) -> Result<Self::Body<'_>, Self::Error>;
 
-    /// Takes a body of a [known layer](super::LayerSource::known). `None` if the sink takes bytes alone, as by default;
-    /// then no source of its may know a layer.
+    /// Takes a body of a [known layer](super::LayerSource::known). The default implementation returns `None`, for a
+    /// sink that takes only bytes; its source must then know no layer.
     ///
     /// # Errors
-    /// The sink's own.
+    /// Returns an error of the sink.
     fn replay(&mut self, body: &KnownBody) -> Result<Option<Self::Handle>, Self::Error> {
         let _ = body;
         Ok(None)
     }
 
-    /// A layer begins, whose entries follow. Not called when a layer is read a second time, for the bodies that are
-    /// missing. By default nobody listens.
+    /// Announces a layer, whose entries follow. Not called for the second pass over a layer, for the bodies that are
+    /// missing. The default implementation does nothing.
     fn begin_layer(&mut self, spec: &LayerSpec) {
         let _ = spec;
     }
 
-    /// Takes the next entry of the layer, after it was charged against the limits. If it has a body that is needed, that
-    /// follows. An entry that leaves no file of its own, such as a whiteout, comes as a directory without attributes, and
-    /// a hard link without attributes. By default nobody listens.
+    /// Takes the next entry of the layer, after it was charged against the limits. If it has a body that is needed, the
+    /// body follows. An entry that creates no file of its own, such as a whiteout, arrives as a directory without
+    /// attributes, and a hard link arrives without attributes. The default implementation does nothing.
     fn entry(&mut self, entry: &Entry) {
         let _ = entry;
     }
 
-    /// Announces the next body: of the entry `ordinal`, counted from 0, of a layer that was taken before without that
-    /// body. Layers are counted from 0, the oldest. Called after all layers. By default nobody listens.
+    /// Announces the next body: that of the entry `ordinal`, counted from 0, of a layer whose entries were taken before
+    /// without that body. Layers are counted from 0, the oldest. Called after all layers. The default implementation
+    /// does nothing.
     fn recovers(&mut self, layer: usize, ordinal: u64) {
         let _ = (layer, ordinal);
     }
 
-    /// The layer is through.
+    /// Announces the end of the layer.
     fn end_layer(&mut self, counts: Counts, proof: &Proof) {
         let _ = (counts, proof);
     }
 }
 
-/// One body on its way into a [`BodySink`], front to back.
+/// One body that a [`BodySink`] takes, front to back.
 pub trait Body {
-    /// As [`BodySink::Handle`].
+    /// The handle, as [`BodySink::Handle`].
     type Handle;
-    /// As [`BodySink::Error`].
+    /// The error, as [`BodySink::Error`].
     type Error;
 
-    /// The next bytes; never none. Whoever keeps them keeps the chunk of some hundred KiB that they are a part of.
+    /// Appends `bytes`, which is never empty. `bytes` is a slice of a shared chunk of up to 256 KiB, and holding it
+    /// keeps the whole chunk allocated.
     ///
     /// # Errors
-    /// The sink's own.
+    /// Returns an error of the sink.
     fn data(&mut self, bytes: Bytes) -> Result<(), Self::Error>;
 
-    /// That many zeros that were not stored; never none.
+    /// Appends `length` zeros that the archive did not store. `length` is never 0.
     ///
     /// # Errors
-    /// The sink's own.
+    /// Returns an error of the sink.
     fn hole(&mut self, length: u64) -> Result<(), Self::Error>;
 
-    /// The end: as many bytes were given as were announced.
+    /// Finishes the body, after as many bytes as were announced.
     ///
     /// # Errors
-    /// The sink's own.
+    /// Returns an error of the sink.
     fn finish(self) -> Result<Self::Handle, Self::Error>;
 }
 
-/// The squashfs writer: bodies go into the image as they come.
+/// The squashfs writer, which writes bodies to the image as they arrive.
 impl<W: Write> BodySink for DataWriter<W> {
     type Handle = FileData;
     type Error = sqfs_writer::Error;

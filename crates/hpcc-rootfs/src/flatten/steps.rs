@@ -1,12 +1,12 @@
-//! How much work an image may cause, and whether anybody still needs the result.
+//! Bounds the work that an image may cause, and checks whether its result is still needed.
 
 use super::error::{EntryProblem, Halt};
 use crate::layer;
 
-/// Small pieces of work between two looks at whether to go on: well below a millisecond.
+/// Number of small pieces of work between two checks, which take well below a millisecond.
 const EVERY: u32 = 1024;
 
-/// Whether to go on, looked at now and then. Every loop whose length an image chooses ticks.
+/// Checks now and then whether to go on. Every loop whose length an image chooses must tick.
 pub(super) struct Ticks<'c> {
     check: &'c dyn Fn() -> Result<(), layer::Error>,
     left: u32,
@@ -17,8 +17,7 @@ impl<'c> Ticks<'c> {
         Self { check, left: EVERY }
     }
 
-    /// Counts one small piece of work. Returns the error of the check if the result is no longer
-    /// needed.
+    /// Counts one small piece of work. Returns the error of the check if the result is no longer needed.
     pub(super) fn tick(&mut self) -> Result<(), layer::Error> {
         self.left -= 1;
         if self.left == 0 {
@@ -54,12 +53,12 @@ impl<'c> Steps<'c> {
         self.tick()
     }
 
-    /// Looks at whether to go on, for work that other limits bound.
+    /// Counts one small piece of work that other limits bound.
     pub(super) fn tick(&mut self) -> Result<(), Halt> {
         self.ticks.tick().map_err(Halt::Stopped)
     }
 
-    /// The same, where no entry can be at fault.
+    /// Returns the ticks, for work in which no entry can be at fault.
     pub(super) fn ticks(&mut self) -> &mut Ticks<'c> {
         &mut self.ticks
     }

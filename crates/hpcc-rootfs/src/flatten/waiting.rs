@@ -1,14 +1,13 @@
-//! Hard links whose target is not there yet.
+//! Hard links whose target does not exist yet.
 //!
-//! Only a link whose target nothing has waits: if something has the name, that is what is meant,
-//! also when the same layer puts something else there later. Writers of archives put the file
-//! before its links, so there are few of these; but an image can make all of its entries wait, each
-//! for another one.
+//! Only a link whose target does not exist waits. If something has the target's name, the link refers to that, even if
+//! the same layer puts something else there later. Writers of archives put the file before its links, so few links
+//! wait; but an image can make all of its entries wait, each for another one.
 //!
-//! At the end of the layer the links are made as if all of them were tried in turn, again and again.
-//! While that happens names are only added, and a link can only be made once one of the names is
-//! filled that were empty when it was tried before. So each link is registered under these names,
-//! and only tried again, in its turn, when one of them is filled.
+//! At the end of the layer the links are made as if all of them were tried in turn, again and again. During that time
+//! names are only added, and a link can only be made once one of the names is filled that were empty when it was tried
+//! before. So each link is registered under these names, and is tried again, in its turn, only when one of them is
+//! filled.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,8 +15,8 @@ use sqfs_writer::NodeId;
 
 use super::resolve::Spot;
 
-/// A link that waits. Its name is empty in the meantime; if something comes there, or its directory
-/// goes away, it is replaced like any other file.
+/// A waiting link. Its name is empty in the meantime. If an entry takes the name, or its directory is removed, the link
+/// is replaced like any other file.
 #[derive(Debug)]
 pub(super) struct WaitingLink {
     pub(super) path: Box<[u8]>,
@@ -26,7 +25,7 @@ pub(super) struct WaitingLink {
     pub(super) name: Box<[u8]>,
 }
 
-/// The waiting links of one layer, in its order; of two with the same name, the last.
+/// The waiting links of one layer, in its order. Of two with the same name, only the last is kept.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     links: Vec<Option<WaitingLink>>,
@@ -45,7 +44,7 @@ impl Waiting {
         }
     }
 
-    /// All of them, each to be tried once.
+    /// Returns all of them, each to be tried once.
     pub(super) fn into_rounds(self) -> Rounds {
         Rounds {
             this: (0..self.links.len()).collect(),
@@ -57,22 +56,22 @@ impl Waiting {
     }
 }
 
-/// Rounds through the waiting links of a layer, of which only those get a turn that may be made.
+/// Rounds through the waiting links of a layer. Only links that may be made get a turn.
 #[derive(Debug)]
 pub(super) struct Rounds {
-    /// `None` for what is settled.
+    /// The links; `None` for each that is settled.
     links: Vec<Option<WaitingLink>>,
     /// The links that may be made once this name is filled.
     waits_for: HashMap<Spot, Vec<usize>>,
-    /// Who has a turn in this round, and in the next one.
+    /// Indexes of the links that have a turn in this round, and in the next one.
     this: BTreeSet<usize>,
     next: BTreeSet<usize>,
-    /// Whose turn it is.
+    /// Index of the link whose turn it is.
     turn: usize,
 }
 
 impl Rounds {
-    /// The next link that may be made, taken out, and its place in the order.
+    /// Takes out the next link that may be made, and returns it with its position in the order.
     pub(super) fn next(&mut self) -> Option<(usize, WaitingLink)> {
         loop {
             let Some(turn) = self.this.pop_first() else {
@@ -99,8 +98,8 @@ impl Rounds {
         }
     }
 
-    /// A name was filled, or a link left out that would have had it. Links further on have their
-    /// turn in this round, those before in the next one.
+    /// Wakes the links that wait for a name, which was filled, or whose own link was dropped. Links further on have
+    /// their turn in this round, those before in the next one.
     pub(super) fn wake(&mut self, spot: Spot) {
         for waits in self.waits_for.remove(&spot).unwrap_or_default() {
             let round = if waits > self.turn {
@@ -112,7 +111,7 @@ impl Rounds {
         }
     }
 
-    /// The first link that was not made, once no one has a turn any more.
+    /// Returns the first link that was not made, once no link has a turn any more.
     pub(super) fn into_first(self) -> Option<WaitingLink> {
         self.links.into_iter().flatten().next()
     }

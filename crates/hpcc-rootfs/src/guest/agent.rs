@@ -1,4 +1,4 @@
-//! The file of the guest agent, opened and looked at.
+//! Opens the file of the guest agent and checks it.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -12,11 +12,11 @@ use crate::error::Error;
 use crate::options::Agents;
 use crate::staging::Stop;
 
-/// Opens the agent for an architecture. It is not hashed yet.
+/// Opens the agent for an architecture, without hashing it.
 ///
 /// # Errors
-/// [`Error::NoAgent`] if none was configured, [`Error::Agent`] if the file can't be read or is
-/// an ELF program for another machine: a VM would only find that out when it panics at boot.
+/// Returns [`Error::NoAgent`] if none is configured, and [`Error::Agent`] if the file cannot be read or is an ELF
+/// program for another machine, because a VM would only notice that by a panic at boot.
 pub(crate) fn open(agents: &Agents, architecture: &str, stop: &Stop) -> Result<OpenFile, Error> {
     let path = agents.path(architecture).ok_or_else(|| Error::NoAgent {
         architecture: architecture.to_owned(),
@@ -25,10 +25,11 @@ pub(crate) fn open(agents: &Agents, architecture: &str, stop: &Stop) -> Result<O
     open_file(path, architecture, stop).map_err(|source| failed(path, source))
 }
 
-/// What keeps a guest from executing this agent in the image of `tree`, for people; `None` if nothing does.
+/// Returns the reason why a guest cannot execute this agent in the image of `tree`, for people, or `None` if no reason
+/// is known.
 ///
 /// # Errors
-/// [`Error::Agent`] if the file can't be read.
+/// Returns [`Error::Agent`] if the file cannot be read.
 pub(crate) fn problem<B>(agent: &HashedFile, tree: &Tree<B>) -> Result<Option<String>, Error> {
     let program = Program::of(|buffer, offset| agent.read_at(buffer, offset));
     let program = program.map_err(|source| failed(agent.path(), source))?;
@@ -39,7 +40,7 @@ pub(crate) fn problem<B>(agent: &HashedFile, tree: &Tree<B>) -> Result<Option<St
     }))
 }
 
-/// What is wrong with the agent's file.
+/// Makes the error for the agent's file.
 pub(crate) fn failed(path: &Path, source: io::Error) -> Error {
     Error::Agent {
         path: path.to_owned(),
@@ -58,8 +59,8 @@ fn open_file(path: &Path, architecture: &str, stop: &Stop) -> io::Result<OpenFil
     Ok(agent)
 }
 
-/// Refuses an ELF program whose `e_machine` is another architecture's. What is no ELF file passes:
-/// whoever ships a script as PID 1 knows why.
+/// Refuses an ELF program whose `e_machine` is that of another architecture. Files that are not ELF pass, because a
+/// script may be intended as PID 1.
 fn check_machine(head: &[u8], architecture: &str) -> io::Result<()> {
     const EM_386: u16 = 3;
     const EM_X86_64: u16 = 62;

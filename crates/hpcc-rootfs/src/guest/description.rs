@@ -1,4 +1,4 @@
-//! `/.hpcc/image.json`: what a guest needs to know of its image to run a command as the image's author meant it.
+//! `/.hpcc/image.json`: what a guest needs to know about its image to run a command as the image's author intended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::error::Error;
 /// The members of the document. `docs/image.schema.json` describes them.
 #[derive(Debug, Serialize)]
 pub(super) struct Description<'a> {
-    /// Of this file's layout.
+    /// Version of this file's layout.
     version: u32,
     identity: String,
     manifest: String,
@@ -21,7 +21,7 @@ pub(super) struct Description<'a> {
     config: Config<'a>,
 }
 
-/// How the image's author meant it to be run, in the words of the OCI image configuration.
+/// How the image's author intended it to be run, in the terms of the OCI image configuration.
 #[derive(Debug, Serialize)]
 struct Config<'a> {
     env: &'a [String],
@@ -36,7 +36,7 @@ struct Config<'a> {
     healthcheck: Option<Check<'a>>,
 }
 
-/// Times are in nanoseconds.
+/// A health check. Times are in nanoseconds.
 #[derive(Debug, Serialize)]
 struct Check<'a> {
     test: &'a [String],

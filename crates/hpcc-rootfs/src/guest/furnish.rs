@@ -1,5 +1,5 @@
-//! What is ours inside the image: `/.hpcc` with the agent, the files injected beside it and the
-//! image's description. The places where the agent mounts things are in [`mount_points`].
+//! Adds `/.hpcc` to the image, with the agent, the injected files and the image's description. The directories over
+//! which the agent mounts are in [`mount_points`].
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,27 +15,27 @@ use crate::artifact::MountPoint;
 use crate::error::Error;
 use crate::flatten;
 
-/// The kernel command line that boots an artifact given to the VM as its first virtio block device.
+/// The kernel command line that boots an artifact which is the VM's first virtio block device.
 ///
-/// Options that don't concern the root file system (a console, a panic timeout) may be added.
+/// Options that do not concern the root file system, such as a console or a panic timeout, may be added.
 pub const BOOT_ARGS: &str = "root=/dev/vda ro rootfstype=squashfs init=/.hpcc/agent";
 
-/// What [`furnish`] did that a user may want to know.
+/// Results of [`furnish`] that a user may want to know.
 #[derive(Debug)]
 pub(crate) struct Furnished {
-    /// Mount points of the image that a directory replaces.
+    /// Mount points of the image that a directory replaced.
     pub(crate) replaced: Vec<String>,
-    /// Mount points that a caller asked for and that the image did not have.
+    /// Mount points that the options name and that the image did not have.
     pub(crate) made: Vec<String>,
-    /// Why a guest cannot execute the agent.
+    /// The reason why a guest cannot execute the agent.
     pub(crate) agent_problem: Option<String>,
 }
 
-/// Puts `/.hpcc` and missing mount points into a flattened tree.
+/// Adds `/.hpcc` and missing mount points to a flattened tree.
 ///
 /// # Errors
-/// [`Error::Agent`] and [`Error::Inject`] if a file can't be read or changed since it was hashed,
-/// [`Error::MountPoint`] if one of `mount_points` cannot be made, otherwise what the writer says.
+/// Returns [`Error::Agent`] and [`Error::Inject`] if a file cannot be read or changed after it was hashed,
+/// [`Error::MountPoint`] if one of `mount_points` cannot be made, and errors of the writer.
 pub(crate) fn furnish<W: Write>(
     tree: &mut Tree<FileData>,
     data: &mut DataWriter<W>,
@@ -45,7 +45,7 @@ pub(crate) fn furnish<W: Write>(
     time: u32,
 ) -> Result<Furnished, Error> {
     let metadata = |mode| Metadata::new(mode).with_mtime(time);
-    // Before /.hpcc is there, so that no symlink of the image can lead a mount into it.
+    // Before `/.hpcc` exists, so that no symlink of the image can lead a mount into it.
     let replaced = mount_points::ensure(tree, time)?;
     let made = further_points::ensure(tree, mount_points, time, || Ok(data.add(&[][..])?))?;
     let ours = tree.insert(
@@ -81,7 +81,7 @@ pub(crate) fn furnish<W: Write>(
     let description = Description::of(image).to_json()?;
     let body = data.add(description.as_slice())?;
     tree.insert(ours, b"image.json", metadata(0o644), Kind::File(body))?;
-    // The document that the image's digest leads to, so that nothing of it is lost.
+    // The document whose digest the manifest names, so that nothing of it is lost.
     let body = data.add(&*image.config.raw)?;
     let config = Kind::File(body);
     tree.insert(ours, b"image-config.json", metadata(0o644), config)?;

@@ -1,7 +1,7 @@
-//! The mount points that a caller asked for beside those of every guest.
+//! The mount points that the options name in addition to those of every guest.
 //!
-//! A guest follows a symlink of the image when it mounts, so the names on the way must be directories. What the image has
-//! as a directory or a file of the wanted type stays as it is.
+//! A guest follows a symlink of the image when it mounts, so the names on the way must be directories. A directory or
+//! file that the image has in its place, with the required type, stays as it is.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::artifact::MountPoint;
 use crate::error::Error;
 use crate::flatten;
 
-/// Makes the mount points that are missing, with their parents. Returns those that were made, sorted.
+/// Makes the missing mount points, with their parents. Returns those that were made, sorted.
 ///
 /// `tree` must have the mount points of every guest, and must not have `/.hpcc` yet. `empty` returns an empty file.
 ///
@@ -109,7 +109,8 @@ pub(crate) fn ensure<B>(
 mod tests {
     use super::*;
 
-    /// A tree of directories, symlinks (`name->target`) and files (`name!`), with the mount points of every guest.
+    /// Returns a tree of directories, symlinks (`name->target`) and files (`name!`), with the mount points of every
+    /// guest.
     fn tree(entries: &[&str]) -> Tree<()> {
         let mut tree = Tree::new(Metadata::new(0o755));
         for entry in entries {
@@ -190,7 +191,7 @@ mod tests {
             (&[], &["/x", "/x:file"], "than a file"),
             (&[], &["/run/x:file"], "over /run"),
             (&["dev", "dev/shm"], &["/dev/shm"], "over /dev"),
-            // The image has /run elsewhere.
+            // The image has `/run` elsewhere.
             (
                 &["var", "var/run", "run->var/run"],
                 &["/var/run/x"],
@@ -210,7 +211,7 @@ mod tests {
             let error = ensured(&mut tree(entries), points).unwrap_err();
             assert!(error.contains(says), "{points:?}: {error}");
         }
-        // The directory itself is there anyway.
+        // The directory itself exists in any case.
         assert!(
             ensured(&mut tree(&[]), &["/run", "/tmp"])
                 .unwrap()

@@ -1,7 +1,7 @@
-//! Files of the host that go into images: the agent, and what is injected beside it.
+//! Files of the host that go into images: the agent and the injected files.
 //!
-//! Their digests are part of an artifact's key, so they are hashed, and recognized afterwards without
-//! being read: see [`Sight`].
+//! Their digests are part of an artifact's key, so they are hashed once, and recognized afterwards without being read:
+//! see [`Sight`].
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use crate::regular_file;
 use crate::staging::Stop;
 
-/// How a file is recognized without reading it: the file itself, its length, and when it was last
-/// written and last changed in any way.
+/// How a file is recognized without reading it: by the file itself, its length, and the times of its last write and
+/// last change of any kind.
 ///
-/// Every write moves the last of them, and nothing but setting the system's clock moves it back, so
-/// it can be trusted as far as the clock of the file system ticks: see [`OpenFile::memory`].
+/// Every write advances the last of these, and only setting the system's clock moves it back, so it can be trusted
+/// within the resolution of the file system's clock: see [`OpenFile::memory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sight {
@@ -45,8 +45,8 @@ impl Sight {
         })
     }
 
-    /// Whether the last change is at least two seconds ago, more than any file system's clock takes
-    /// for a tick. A younger file may change once more without looking different.
+    /// Returns whether the last change was at least two seconds ago, longer than a tick of any file system's clock. A
+    /// younger file may change once more without looking different.
     fn is_settled(&self, now: SystemTime) -> bool {
         let (Ok(seconds), Ok(now)) = (
             u64::try_from(self.changed.0),
@@ -58,7 +58,7 @@ impl Sight {
     }
 }
 
-/// A file that was hashed once, and how to recognize it.
+/// The digest of a file, and how to recognize the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileMemory {
@@ -77,7 +77,7 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    /// Opens a regular file. Hashing it ends when `stop` says so.
+    /// Opens a regular file. Hashing it ends when `stop` is requested.
     pub(crate) fn open(path: &Path, stop: &Stop) -> io::Result<Self> {
         let file = regular_file::open(path, OFlags::empty())?;
         Ok(Self {
@@ -93,12 +93,12 @@ impl OpenFile {
         &self.path
     }
 
-    /// The content, from where the last reader of it stopped.
+    /// Returns the contents, from where the last reader stopped.
     pub(crate) fn content(&self) -> impl Read + '_ {
         &self.file
     }
 
-    /// The digest that was remembered, if this is still that file.
+    /// Returns the remembered digest, if this is still the same file.
     pub(crate) fn recall(&self, memory: &FileMemory) -> Option<Digest> {
         if memory.sight != self.sight {
             return None;
@@ -106,7 +106,7 @@ impl OpenFile {
         memory.digest.parse().ok()
     }
 
-    /// SHA-256 of the content. It is read once.
+    /// Returns the SHA-256 of the contents, which are read once.
     pub(crate) fn digest(&self) -> io::Result<&Digest> {
         if let Some(digest) = self.digest.get() {
             return Ok(digest);
@@ -115,9 +115,9 @@ impl OpenFile {
         Ok(self.digest.get_or_init(|| digest))
     }
 
-    /// What to remember, if it was hashed, and if a later change is sure to be seen: the file is the
-    /// same before and after, and its last change is not so young that the clock of the file system
-    /// could give another one the same time.
+    /// Returns what to remember if the file was hashed and a later change is sure to be noticed: the file is the same
+    /// before and after, and its last change is old enough that the clock of the file system could not give another one
+    /// the same time.
     pub(crate) fn memory(&self) -> Option<FileMemory> {
         let digest = self.digest.get()?;
         let same = Sight::of(&self.file).is_ok_and(|now| now == self.sight);
@@ -127,7 +127,7 @@ impl OpenFile {
         })
     }
 
-    /// Ready to be put into an image.
+    /// Hashes the file, so that it can be added to an image.
     pub(crate) fn hashed(self) -> io::Result<HashedFile> {
         let digest = self.digest()?.clone();
         Ok(HashedFile {
@@ -141,8 +141,8 @@ impl OpenFile {
 
 /// Hashes a file of `size` bytes. It reads by offset, so the file's position does not matter.
 ///
-/// A file that grows as fast as it is read has no end, and some in `/proc` have a content of any length
-/// and a size of 0, so another size than the one at the beginning is an error.
+/// A size other than the one at the beginning is an error, because a file that grows as fast as it is read has no end,
+/// and some files in `/proc` have contents of any length and a size of 0.
 fn hash(file: &File, size: u64, stop: &Stop) -> io::Result<Digest> {
     let mut hasher = Algorithm::Sha256.hasher();
     let mut buffer = vec![0; 128 * 1024];
@@ -173,19 +173,19 @@ fn hash(file: &File, size: u64, stop: &Stop) -> io::Result<Digest> {
 pub(crate) struct HashedFile {
     path: PathBuf,
     file: File,
-    /// Bytes that were hashed.
+    /// Number of bytes that were hashed.
     size: u64,
     digest: Digest,
 }
 
 impl HashedFile {
-    /// SHA-256 of the file as it was when it was opened.
+    /// Returns the SHA-256 of the file as it was when it was opened.
     pub(crate) fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// The content from its first byte on. Its end is an error unless it is still what was hashed:
-    /// the digest is part of the artifact's key, and a key must not lie.
+    /// Returns the contents from the first byte on. The end of the contents is an error unless they match the digest,
+    /// because the digest is part of the artifact's key, and a key must not be wrong.
     pub(crate) fn body(&mut self) -> io::Result<Body<'_>> {
         self.file.seek(SeekFrom::Start(0))?;
         Ok(Body {
@@ -212,11 +212,11 @@ impl HashedFile {
     }
 }
 
-/// The content of a file, hashed a second time as it is read.
+/// The contents of a file, hashed a second time as they are read.
 #[derive(Debug)]
 pub(crate) struct Body<'a> {
     file: &'a File,
-    /// Bytes that were hashed and are not read yet.
+    /// Number of hashed bytes that are not read yet.
     left: u64,
     /// Taken at the end of the file.
     verifier: Option<Verifier<Digest>>,
@@ -227,7 +227,7 @@ impl Read for Body<'_> {
         let length = self.file.read(buffer)?;
         let read = buffer.get(..length).unwrap_or_default();
         let changed = || io::Error::other("it changed while the image was built; pull again");
-        // One that grows has no end at which its digest could be compared.
+        // A file that grows has no end at which its digest could be compared.
         self.left = self.left.checked_sub(length as u64).ok_or_else(changed)?;
         match &mut self.verifier {
             Some(verifier) if length > 0 => verifier.update(read),
@@ -287,7 +287,7 @@ mod tests {
         }
         std::fs::write(&path, b"").unwrap();
         assert_eq!(*open(&path).digest().unwrap(), Digest::of(b""));
-        // Files in /proc have a content and no size; this one has 2^47 / 512 bytes of it.
+        // Files in `/proc` have contents and no size; this one has 2^47 / 512 bytes.
         let error = open("/proc/self/pagemap".as_ref()).digest().unwrap_err();
         assert!(error.to_string().contains("0 bytes"), "{error}");
     }
@@ -319,7 +319,7 @@ mod tests {
         };
         assert_eq!(open().recall(&memory), Some(Digest::of(b"one")));
 
-        // The same size and the same time of writing: only the time of change is left to tell.
+        // The same size and the same time of writing, so that only the time of change differs.
         let written = std::fs::metadata(&path).unwrap().modified().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
         std::fs::write(&path, b"two").unwrap();

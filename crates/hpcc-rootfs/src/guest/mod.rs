@@ -1,4 +1,4 @@
-//! What is added to an image, and the files of the host that go there.
+//! What this program adds to an image, and the host files that it adds.
 
 mod agent;
 mod description;

@@ -1,19 +1,18 @@
 //! The directories of an image that a guest mounts over.
 //!
-//! A symlink leads a mount to the directory that it names, and once something is mounted there, what
-//! lies below that directory is no longer the image's: `/proc/1/root` is a directory of the image
-//! before a guest mounts `/proc`, and the root of the file system after. So a way that leads through
-//! a directory under another mount ends somewhere else than it does here, even in `/.hpcc`. Such a
-//! way is replaced by a directory. What remains ends where it does here, in whichever order a guest
-//! mounts: no way passes a directory that a mount covers, other than at its own end.
+//! A symlink leads a mount to the directory that it names. Once something is mounted there, names below that directory
+//! no longer belong to the image: `/proc/1/root` is a directory of the image before a guest mounts `/proc`, and the
+//! root of the file system after. So a path that leads through a directory under another mount ends in a different
+//! directory than in the image, possibly in `/.hpcc`. A mount point with such a path is replaced by a directory. The
+//! remaining paths end in the same directory as in the image, in whichever order a guest mounts, because no path passes
+//! a directory that a mount covers, other than at its own end.
 
 use sqfs_writer::{Kind, Metadata, NodeId, Tree};
 
 use crate::error::Error;
 use crate::flatten::{self, Walk};
 
-/// Names in the root that a guest mounts over, with the mode of the directory that is made where the
-/// image has none.
+/// Names in the root that a guest mounts over, with the mode of the directory that is made where the image has none.
 const POINTS: [(&[u8], u16); 5] = [
     (b"proc", 0o755),
     (b"sys", 0o755),
@@ -22,11 +21,11 @@ const POINTS: [(&[u8], u16); 5] = [
     (b"run", 0o755),
 ];
 
-/// Ways below a mount point that container runtimes mount over as well, with the mode of a directory
-/// that replaces anything else.
+/// Paths below a mount point that container runtimes mount over as well, with the mode of a directory that replaces
+/// anything else.
 ///
-/// A guest sees what the image has there only if it does not mount the point itself before. The
-/// image's directories stay; nothing is made where the image has nothing.
+/// A guest sees the image's entry there only if it does not mount the point itself first. The image's directories stay.
+/// Nothing is made where the image has nothing.
 const WITHIN: [(&[u8], u16); 4] = [
     (b"dev/shm", 0o1777),
     (b"dev/pts", 0o755),
@@ -34,18 +33,18 @@ const WITHIN: [(&[u8], u16); 4] = [
     (b"sys/fs/cgroup", 0o755),
 ];
 
-/// The names of the mount points in the root.
+/// Returns the names of the mount points in the root.
 pub(super) fn names() -> impl Iterator<Item = &'static [u8]> {
     POINTS.iter().map(|(name, _)| *name)
 }
 
-/// Makes the mount points that are missing, and replaces by directories those that no guest can mount
-/// over safely. Returns the paths of the replaced ones, in bytewise order.
+/// Makes the missing mount points, and replaces by directories those that no guest can mount over safely. Returns the
+/// paths of the replaced ones, in bytewise order.
 ///
 /// These stay:
 /// - a directory, whatever its mode;
-/// - a symlink that leads a kernel to a directory other than the root, and leads neither through nor
-///   into a directory that another mount point covers, nor through the one that it covers itself.
+/// - a symlink that leads a kernel to a directory other than the root, and leads neither through nor into a directory
+///   that another mount point covers, nor through the one that it covers itself.
 ///
 /// `tree` must not have `/.hpcc` yet, so that no symlink leads there.
 ///
@@ -53,8 +52,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static [u8]> {
 /// Returns an error only if the tree refuses one of the names above, which are all valid.
 pub(crate) fn ensure<B>(tree: &mut Tree<B>, time: u32) -> Result<Vec<String>, Error> {
     let mut replaced = Vec::new();
-    // A directory in the place of a symlink changes the ways that led through the symlink, so they
-    // are all walked again. A directory stays, so this ends after one round for each mount point.
+    // A directory in place of a symlink changes the paths that led through the symlink, so all of them are walked
+    // again. A directory stays, so this ends after one round for each mount point.
     loop {
         let walks = POINTS.map(|(name, _)| flatten::walk_to(tree, name));
         let unfit = unfit(&walks);
@@ -83,11 +82,11 @@ pub(crate) fn ensure<B>(tree: &mut Tree<B>, time: u32) -> Result<Vec<String>, Er
     }
 }
 
-/// Says which of the mount points need a directory now: those that lead nowhere, or, if there are none,
-/// those that lead where another mount changes the way.
+/// Returns which of the mount points need a directory now: those that lead nowhere, or, if there are none, those that
+/// lead where another mount changes the path.
 ///
-/// Of the latter only those that follow the most symlinks: where `/tmp` leads through `/run` to
-/// `/var/run`, `/tmp` is in the way of `/run`, and `/run` itself stays.
+/// Of the latter only those that follow the most symlinks: if `/tmp` leads through `/run` to `/var/run`, `/tmp` is in
+/// the way of `/run`, and `/run` itself stays.
 fn unfit<const N: usize>(walks: &[Option<Walk>; N]) -> [bool; N] {
     let mut unfit = walks.each_ref().map(Option::is_none);
     if unfit.contains(&true) {
@@ -102,7 +101,7 @@ fn unfit<const N: usize>(walks: &[Option<Walk>; N]) -> [bool; N] {
         let crossed = others.any(|(other, target)| {
             walk.passed.contains(&target) || (other != at && walk.target == target)
         });
-        // A directory is not to blame for what leads to it.
+        // A directory is not the cause if another path leads to it.
         (crossed && walk.links > 0).then_some(walk.links)
     };
     let most = (0..N).filter_map(crossed).max();
@@ -112,8 +111,8 @@ fn unfit<const N: usize>(walks: &[Option<Walk>; N]) -> [bool; N] {
     unfit
 }
 
-/// Follows `names` down from `place`, and replaces the first one that is not a directory.
-/// Returns the path of that name, where `path` is the one of `place`.
+/// Follows `names` down from `place`, and replaces the first one that is not a directory. Returns the path of that
+/// name. `path` is the path of `place`.
 fn clear<'a, B>(
     tree: &mut Tree<B>,
     mut place: NodeId,

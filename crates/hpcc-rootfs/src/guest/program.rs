@@ -1,4 +1,4 @@
-//! What a kernel needs besides an agent's file to execute it: a loader, an interpreter, or nothing.
+//! What a kernel needs, apart from an agent's file, to execute it: a loader, an interpreter, or nothing.
 
 use std::io;
 
@@ -6,15 +6,15 @@ use sqfs_writer::{Kind, NodeId, Tree};
 
 use crate::flatten;
 
-/// How many symlinks are followed from the name of a loader to its file, as in a kernel.
+/// Number of symlinks that are followed from the name of a loader to its file, as in a kernel.
 const LINKS_MAX: usize = 40;
-/// Bytes of the name of an interpreter; a kernel takes fewer after `#!` (`BINPRM_BUF_SIZE`).
+/// Largest name of an interpreter in bytes; a kernel takes fewer after `#!` (`BINPRM_BUF_SIZE`).
 const NAME_MAX: usize = 4096;
 
-/// No file is as long. Offsets below it can be added to, and read at.
+/// Longer than any file. Offsets below it can be added to, and read at.
 const FILE_MAX: u64 = 1 << 48;
 
-/// What a file is to the kernel that executes it.
+/// The kind of a file to the kernel that executes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Program {
     /// An ELF program that needs nothing.
@@ -23,12 +23,12 @@ pub(super) enum Program {
     Dynamic(Vec<u8>),
     /// A script that begins with `#!` and the name of this interpreter.
     Script(Vec<u8>),
-    /// Neither of them, or an ELF program that cannot be read.
+    /// Neither of these, or an ELF program that cannot be read.
     Unknown,
 }
 
 impl Program {
-    /// Looks at a file through `read`, which reads as many bytes as fit from an offset on, fewer at the end.
+    /// Inspects a file through `read`, which reads as many bytes as fit from an offset on, and fewer at the end.
     pub(super) fn of(read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<Self> {
         let bytes = |offset, length| -> io::Result<Vec<u8>> {
             let mut buffer = vec![0; length];
@@ -66,7 +66,8 @@ impl Program {
         Ok(Self::Static)
     }
 
-    /// What keeps a guest from starting this program in an image, for people; `None` if nothing does.
+    /// Returns the reason why a guest cannot start this program in an image, for people, or `None` if no reason is
+    /// known.
     pub(super) fn problem<B>(&self, tree: &Tree<B>) -> Option<String> {
         let (what, name) = match self {
             Self::Static => return None,
@@ -88,7 +89,7 @@ impl Program {
     }
 }
 
-/// The header of an ELF file, as far as it leads to the segments.
+/// The fields of an ELF header that lead to the segments.
 struct Elf {
     wide: bool,
     little: bool,
@@ -117,7 +118,7 @@ impl Elf {
         (elf.table < FILE_MAX && elf.count > 0).then_some(elf)
     }
 
-    /// Type, offset and length of a segment.
+    /// Returns type, offset and length of a segment.
     fn segment(&self, entry: &[u8]) -> Option<(u64, u64, u64)> {
         let kind = self.number(entry, 0, 4)?;
         let (offset, length, width) = if self.wide { (8, 32, 8) } else { (4, 16, 4) };
@@ -136,7 +137,7 @@ impl Elf {
     }
 }
 
-/// Whether a path of the image leads to a file that can be executed.
+/// Returns whether a path of the image leads to a file that can be executed.
 fn is_program<B>(tree: &Tree<B>, path: &[u8]) -> bool {
     let mut path = path.to_vec();
     for _ in 0..LINKS_MAX {
@@ -177,7 +178,7 @@ mod tests {
         Program::of(read).unwrap()
     }
 
-    /// An ELF file with one segment of this type, which holds `name`.
+    /// Returns an ELF file with one segment of this type, which holds `name`.
     fn elf(wide: bool, little: bool, kind: u32, name: &[u8]) -> Vec<u8> {
         let number = |value: u64, width: usize| {
             let bytes = value.to_le_bytes();

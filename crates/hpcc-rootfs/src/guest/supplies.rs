@@ -1,4 +1,4 @@
-//! Everything of the host's that goes into an image: the agent and the injected files.
+//! The host files of an image: the agent and the injected files.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +19,7 @@ use crate::staging::Stop;
 #[derive(Debug)]
 pub(crate) struct Supplies {
     agent: Option<OpenFile>,
-    /// Sorted by their places.
+    /// Sorted by their paths.
     injected: Vec<Supply<OpenFile>>,
 }
 
@@ -36,17 +36,17 @@ struct Supply<F> {
 pub(crate) struct Memory {
     #[serde(default)]
     agent: Option<FileMemory>,
-    /// By their places.
+    /// By their paths.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     injected: BTreeMap<String, FileMemory>,
 }
 
 impl Supplies {
-    /// Opens the files that the options name; without `agent_needed`, there may be no agent. Hashing them
-    /// ends when `stop` says so.
+    /// Opens the files that the options name. Without `agent_needed`, the agent may be missing. Hashing them ends when
+    /// `stop` is requested.
     ///
     /// # Errors
-    /// [`Error::NoAgent`], [`Error::Agent`], [`Error::Injection`] and [`Error::Inject`].
+    /// Returns [`Error::NoAgent`], [`Error::Agent`], [`Error::Injection`] and [`Error::Inject`].
     pub(crate) fn open(options: &Options, agent_needed: bool, stop: &Stop) -> Result<Self, Error> {
         let architecture = options.platform.architecture();
         let agent = match options.agents.path(architecture) {
@@ -66,10 +66,10 @@ impl Supplies {
         Ok(Self { agent, injected })
     }
 
-    /// The digests: remembered, where it is still the same file, else from what it holds.
+    /// Returns the digests: the remembered one of a file that is still the same, otherwise that of the contents.
     ///
     /// # Errors
-    /// [`Error::Agent`] and [`Error::Inject`].
+    /// Returns [`Error::Agent`] and [`Error::Inject`].
     pub(crate) fn digests(&self, memory: &Memory) -> Result<Digests, Error> {
         let agent = match &self.agent {
             Some(file) => {
@@ -90,8 +90,8 @@ impl Supplies {
         Ok(Digests { agent, injected })
     }
 
-    /// What to remember: of files that were hashed what they are recognized by, of the others what
-    /// was remembered before.
+    /// Returns what to remember: of files that were hashed, how to recognize them, and of the others, what was
+    /// remembered before.
     pub(crate) fn memory(&self, before: &Memory) -> Memory {
         let agent = self.agent.as_ref().and_then(OpenFile::memory);
         let injected = self
@@ -109,10 +109,10 @@ impl Supplies {
         }
     }
 
-    /// Ready to be put into an image.
+    /// Hashes the files, so that they can be added to an image.
     ///
     /// # Errors
-    /// [`Error::Agent`] and [`Error::Inject`].
+    /// Returns [`Error::Agent`] and [`Error::Inject`].
     pub(crate) fn hashed(self) -> Result<HashedSupplies, Error> {
         let agent = match self.agent {
             Some(file) => {
@@ -142,7 +142,7 @@ pub(crate) struct HashedSupplies {
 }
 
 impl HashedSupplies {
-    /// What belongs into the key.
+    /// Returns the part of the key that they determine.
     pub(crate) fn digests(&self) -> Digests {
         let injected = self.injected.iter().map(|supply| Injected {
             path: supply.place.clone(),
@@ -155,12 +155,12 @@ impl HashedSupplies {
         }
     }
 
-    /// The agent.
+    /// Returns the agent.
     pub(crate) fn agent(&mut self) -> Option<&mut HashedFile> {
         self.agent.as_mut()
     }
 
-    /// Places below `/.hpcc`, sorted, each with mode and file.
+    /// Returns the paths below `/.hpcc`, sorted, each with mode and file.
     pub(crate) fn injected(&mut self) -> impl Iterator<Item = (&str, u16, &mut HashedFile)> {
         self.injected
             .iter_mut()
@@ -175,7 +175,7 @@ fn recall_or_hash(file: &OpenFile, memory: Option<&FileMemory>) -> io::Result<Di
     }
 }
 
-/// What is wrong with the file of an injection.
+/// Makes the error for the file of an injection.
 pub(crate) fn failed(path: &Path, source: io::Error) -> Error {
     Error::Inject {
         path: path.to_owned(),

@@ -1,5 +1,5 @@
-//! Decompressed bytes, some at a time, on their way from the decoder to whoever reads the archive, and on to whoever
-//! compresses them again.
+//! Chunks of decompressed bytes. The decoder fills them, the tar reader parses them, and the compressor reads file
+//! contents from them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,22 +8,22 @@ use ociget::{DiffId, Verified};
 
 use super::error::{Error, Limit};
 
-/// Room in front of a chunk's bytes, for what the reader had not taken of the one before.
+/// Space before a chunk's bytes, for bytes of the previous chunk that the reader has not taken.
 pub(super) const HEADROOM: usize = 512;
 
-/// How much memory of chunks is kept for the next ones, in chunks. At times the writer has many, and seldom.
+/// Number of free chunks whose memory is kept for the next ones. At rare times the writer holds many.
 const FREE_MAX: usize = 8;
 
-/// Some decompressed bytes. When it is dropped its memory goes back to where it came from.
+/// A chunk of decompressed bytes. When it is dropped, its memory goes back to where it came from.
 pub(crate) struct Chunk {
-    /// `[HEADROOM..end]` are the bytes.
+    /// The bytes are in `[HEADROOM..end]`.
     memory: Box<[u8]>,
     end: usize,
     home: Chunks,
 }
 
 impl Chunk {
-    /// The most bytes in one, unless somebody wants them larger.
+    /// The most bytes in one chunk, unless the caller chooses a larger size.
     pub(crate) const SIZE: usize = 128 << 10;
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -34,7 +34,7 @@ impl Chunk {
         self.end - HEADROOM
     }
 
-    /// What is free in it. [`advance`](Self::advance) says how much of that was filled.
+    /// Returns the free space in it. [`advance`](Self::advance) sets how much of that was filled.
     pub(super) fn space(&mut self) -> &mut [u8] {
         &mut self.memory[self.end..]
     }
@@ -43,8 +43,8 @@ impl Chunk {
         self.end = (self.end + count).min(self.memory.len());
     }
 
-    /// Its bytes behind those of `rest`, which are at most [`HEADROOM`]. Whoever has a part of them
-    /// has the memory of all of them.
+    /// Returns `rest` followed by the chunk's bytes. `rest` is at most [`HEADROOM`] bytes long. Any slice of the result
+    /// keeps the whole chunk allocated.
     pub(super) fn into_bytes(mut self, rest: &[u8]) -> Bytes {
         debug_assert!(rest.len() <= HEADROOM);
         let start = HEADROOM - rest.len().min(HEADROOM);
@@ -66,7 +66,7 @@ impl Drop for Chunk {
     }
 }
 
-/// Where the memory of chunks comes from: what was used last and is free again, or new one.
+/// The source of memory for chunks: memory that was used last and is free again, or new memory.
 #[derive(Clone)]
 pub(super) struct Chunks {
     size: usize,
@@ -74,7 +74,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// For so many bytes in each.
+    /// Makes a source of chunks of `size` bytes.
     pub(super) fn new(size: usize) -> Self {
         Self {
             size,
@@ -82,7 +82,7 @@ impl Chunks {
         }
     }
 
-    /// An empty one.
+    /// Returns an empty chunk.
     pub(super) fn take(&self) -> Chunk {
         let free = self.free().pop();
         Chunk {
@@ -99,25 +99,25 @@ impl Chunks {
         }
     }
 
-    /// Nothing that can panic happens under the lock.
+    /// Locks the free chunks. Nothing can panic while the lock is held.
     fn free(&self) -> MutexGuard<'_, Vec<Box<[u8]>>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where the decompressed bytes of a layer come from.
+/// A source of the decompressed bytes of a layer.
 pub(crate) trait Inflated {
-    /// The next chunk, which is full unless the layer ends there; `None` at its end.
+    /// Returns the next chunk, which is full unless the layer ends there; `None` at the end of the layer.
     fn next(&mut self) -> Result<Option<Chunk>, Stopped>;
 
-    /// The proof, once all bytes were had.
+    /// Returns the proof, after all bytes were read.
     fn finish(self: Box<Self>) -> Result<Verified<DiffId>, Error>;
 }
 
-/// Why there are no more bytes.
+/// The reason why no more bytes follow.
 pub(crate) enum Stopped {
     Layer(Error),
-    /// A cap was exceeded; where, only the reader knows.
+    /// A limit was exceeded. Only the reader knows where.
     Limit(Limit),
 }
 

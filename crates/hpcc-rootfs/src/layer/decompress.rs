@@ -1,8 +1,8 @@
-//! Compressed bytes in, all of the decompressed ones out.
+//! Decompresses a blob completely.
 //!
-//! "All" is the point. A gzip file may have many members (one layout of lazily pulled images has
-//! one for each chunk of a file), a zstd file many frames, some of them to be skipped. A decoder
-//! that stops after the first loses files and reports success.
+//! Completeness is the point. A gzip file may have many members (one layout of lazily pulled images has one for each
+//! chunk of a file), and a zstd file many frames, some of which are skipped. A decoder that stops after the first loses
+//! files and reports success.
 
 use std::io::{self, Read};
 
@@ -23,15 +23,15 @@ pub(super) struct Decoder<'a, P: Pieces> {
 enum Codec<'a, P: Pieces> {
     Plain(Input<P>),
     Gzip(Box<GzDecoder<Input<P>>>),
-    /// Nothing but zeros may follow.
+    /// Only zeros may follow.
     GzipEnd(Input<P>),
     Zstd(ZstdDecoder<'a, P>),
-    /// It failed, and keeps failing.
+    /// The decoder failed, and keeps failing.
     Broken,
 }
 
 impl<'a, P: Pieces> Decoder<'a, P> {
-    /// Looks at the first bytes.
+    /// Chooses the decoder by the first bytes.
     pub(super) fn open(
         source: P,
         is_tar_header: impl Fn(&[u8]) -> bool,
@@ -50,12 +50,12 @@ impl<'a, P: Pieces> Decoder<'a, P> {
         Ok(Self { codec })
     }
 
-    /// Whether the blob is gzip, or turned out to be: its ratio has a bound that is worth a limit.
+    /// Returns whether the blob is gzip, whose ratio has a bound that is worth a limit.
     pub(super) fn is_gzip(&self) -> bool {
         matches!(self.codec, Codec::Gzip(_) | Codec::GzipEnd(_))
     }
 
-    /// Some more decompressed bytes; 0 at the end of the blob.
+    /// Reads decompressed bytes; returns 0 at the end of the blob.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stopped> {
         loop {
             match &mut self.codec {
@@ -82,8 +82,8 @@ impl<'a, P: Pieces> Decoder<'a, P> {
         }
     }
 
-    /// A member of a gzip file is complete, its checksum verified. Either another one follows or
-    /// nothing but padding.
+    /// Continues after a complete gzip member whose checksum was verified. Either another one follows or nothing but
+    /// padding.
     fn next_member(&mut self) -> Result<(), Error> {
         let Codec::Gzip(decoder) = std::mem::replace(&mut self.codec, Codec::Broken) else {
             return Ok(());
@@ -99,15 +99,16 @@ impl<'a, P: Pieces> Decoder<'a, P> {
     }
 }
 
-/// The decompressed bytes of a tar archive, which may be compressed or not. Nothing is limited here but
-/// the window of zstd: the reader has to stop when it has enough.
+/// The decompressed bytes of a tar archive, which may be compressed or not. Only the window of zstd is limited; the
+/// reader has to stop when it has enough.
 pub(crate) struct Decompressed<P: Pieces>(Decoder<'static, P>);
 
 impl<P: Pieces> Decompressed<P> {
-    /// Looks at the first bytes of `source`.
+    /// Chooses the decoder by the first bytes of `source`.
     ///
     /// # Errors
-    /// [`io::Error`] of `source` as it is; that it is no archive; a window that is too large.
+    /// Returns [`io::Error`] of `source` unchanged, and errors for data that is not an archive and for a window that is
+    /// too large.
     pub(crate) fn open(source: P, zstd_window: u64) -> io::Result<Self> {
         let admit = Box::new(|_| Ok(()));
         let opened = Decoder::open(source, super::tar::header::is_header, zstd_window, admit);
@@ -117,7 +118,7 @@ impl<P: Pieces> Decompressed<P> {
 
 impl<P: Pieces> Read for Decompressed<P> {
     /// # Errors
-    /// [`io::Error`] of the source as it is; of damaged data with the codec and position.
+    /// Returns [`io::Error`] of the source unchanged; an error about damaged data has the codec and the position.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let nowhere = || At {
             position: 0,
@@ -130,7 +131,7 @@ impl<P: Pieces> Read for Decompressed<P> {
     }
 }
 
-/// An error of an archive, which is no layer.
+/// Turns a layer's error into one of an archive that is not a layer.
 fn plain(error: Error) -> io::Error {
     match error {
         Error::Source(error) => error,

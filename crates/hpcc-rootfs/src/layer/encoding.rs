@@ -1,6 +1,6 @@
-//! How a layer is compressed, by its first bytes. Its media type has no say: registries serve gzip
-//! under the plain type and the other way round, and the bytes know better. What is no layer at all
-//! by its media type was refused when the manifest was read.
+//! How a layer is compressed, judged by its first bytes. Its media type does not matter: registries serve gzip under
+//! the plain type and the other way round, and the bytes are decisive. Media types that are not of layers were refused
+//! when the manifest was read.
 
 /// The compressions that the OCI image specification names for layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,10 +10,10 @@ pub(super) enum Encoding {
     Zstd,
 }
 
-/// What the first bytes are. `None` if they are nothing we know.
+/// Returns the compression that the first bytes show, or `None` if they are not of a known form.
 ///
-/// A tar archive begins with the name of its first entry, and a name may begin with the magic of a
-/// compression; a valid header is therefore asked for first.
+/// A tar archive begins with the name of its first entry, and a name may begin with the magic of a compression; a valid
+/// tar header is therefore checked first.
 pub(super) fn sniff(head: &[u8], is_tar_header: impl Fn(&[u8]) -> bool) -> Option<Encoding> {
     match head {
         [] => Some(Encoding::Plain),

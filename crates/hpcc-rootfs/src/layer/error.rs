@@ -1,4 +1,4 @@
-//! What can be wrong with a layer, by whose fault it is, and where.
+//! Errors of layers, sorted by the responsible party, with their location.
 
 use std::fmt;
 use std::io;
@@ -12,59 +12,58 @@ use super::measure::Measure;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The blob's own stream failed. The source is what it said, untouched.
+    /// The source of the blob failed. Its error is passed on unchanged.
     #[error("cannot read the layer's blob")]
     Source(#[source] io::Error),
-    /// Something else than a layer, whatever the manifest calls it.
+    /// The blob is not a layer, whatever the manifest calls it.
     #[error("the blob is no layer: its first bytes are neither tar nor gzip nor zstd")]
     Encoding,
-    /// The blob is not what its compression promises: damaged, cut short, or with garbage after
-    /// its end.
+    /// The compressed data is damaged, cut short, or has garbage after its end.
     #[error("the layer is damaged: its {codec} data is invalid at compressed byte {position}")]
     Compression {
         /// `gzip` or `zstd`.
         codec: &'static str,
-        /// How many bytes of the blob were decoded before; the fault is in the piece that begins there, which
-        /// is what the network gave at once.
+        /// Number of bytes of the blob that were decoded before. The fault is in the piece that begins there, which is
+        /// the piece in which the network delivered it.
         position: u64,
-        /// What the decoder said.
+        /// The error of the decoder.
         #[source]
         source: io::Error,
     },
     /// The tar archive breaks the format's rules, or means different things to different readers.
     #[error("{at}: {problem}")]
     Tar {
-        /// Where.
+        /// The location.
         at: At,
-        /// What is wrong there.
+        /// The problem.
         problem: Malformed,
     },
-    /// A cap of [`Limits`](super::Limits) is exceeded.
+    /// One of the [`Limits`](super::Limits) is exceeded.
     #[error("{at}: {what} is {value}, the limit is {max}{}", .what.advice())]
     Limit {
-        /// Where.
+        /// The location.
         at: At,
-        /// What was counted or measured.
+        /// The measured quantity.
         what: Measure,
-        /// How much there is; at least, where counting stopped at the limit.
+        /// The measured value; a lower bound if counting stopped at the limit.
         value: u64,
         /// The limit.
         max: u64,
     },
-    /// The decompressed bytes are not those that the image config names.
+    /// The decompressed bytes do not match the digest in the image config.
     #[error("the layer's content is not what the image config promises")]
     DiffId(#[from] Mismatch),
-    /// A proof of an archive that was opened without a digest to compare it with.
+    /// A proof was requested for an archive that was opened without a digest to compare it with.
     #[error("nothing names the digest of the archive, so its contents cannot be verified")]
     Unverified,
 }
 
-/// A place in a layer.
+/// A location in a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At {
     /// Offset of the entry's first header in the decompressed layer, in bytes.
     pub position: u64,
-    /// Name of the entry, as far as it was read; empty if it was not.
+    /// Name of the entry, as far as it was read; empty if it was not read.
     pub entry: EntryName,
 }
 
@@ -79,53 +78,53 @@ impl fmt::Display for At {
     }
 }
 
-/// What is wrong with a tar archive.
+/// The ways in which a tar archive is malformed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Malformed {
     /// The archive stops before the entry is complete.
     #[error("the archive ends inside it; the layer is cut short")]
     Truncated,
-    /// Neither the unsigned nor the signed sum of the header is what it says.
+    /// The header's checksum equals neither its unsigned nor its signed sum.
     #[error("the header's checksum is wrong; this is not a tar header")]
     Checksum,
-    /// One block of zeros with more behind it: some readers stop there, some go on.
+    /// One block of zeros with more data after it: some readers stop there, and others go on.
     #[error(
         "a lone zero block with more behind it; readers disagree whether the archive ends here"
     )]
     LoneZeroBlock,
-    /// A number field holds something else.
+    /// A number field does not hold a number.
     #[error("the {0} is not a number that tar can hold")]
     Number(&'static str),
-    /// A number that is valid, and too large or negative for what it is.
+    /// A valid number that is negative or too large for its field.
     #[error("the {field} {value} is out of range; the largest is {max}")]
     Range {
-        /// Which number.
+        /// The field.
         field: &'static str,
         /// Its value.
         value: i128,
-        /// The largest one allowed.
+        /// The largest value allowed.
         max: u64,
     },
-    /// A type flag that is none of files, links, directories, devices and fifos.
+    /// A type flag other than those of files, links, directories, devices and fifos.
     #[error("unknown entry type '{}'", .0.escape_ascii())]
     Type(u8),
-    /// A name or a link's target that is empty.
+    /// An empty name or link target.
     #[error("the {0} is empty")]
     Empty(&'static str),
-    /// A name or a link's target with a NUL byte in it.
+    /// A name or link target that contains a NUL byte.
     #[error("the {0} holds a NUL byte")]
     Nul(&'static str),
     /// A `..` component.
     #[error("the {0} holds '..'; it would lead out of the layer")]
     DotDot(&'static str),
-    /// The root as something else than a directory, or as the target of a hard link.
+    /// The root as something other than a directory, or as the target of a hard link.
     #[error("the root of the image can only be a directory")]
     Root,
     /// A link, directory, device or fifo whose header declares a body.
     #[error("a {kind} with a size of {size}; readers disagree whether a body follows")]
     Body {
-        /// What it is.
+        /// The type of the entry.
         kind: &'static str,
         /// The declared size.
         size: u64,
@@ -135,8 +134,7 @@ pub enum Malformed {
         "its header is neither ustar nor GNU and has something where ustar has a name's prefix; readers disagree whether it counts"
     )]
     Prefix,
-    /// A file of the oldest format, in which a slash makes a directory, with a slash after only one
-    /// of its two names.
+    /// A file of the oldest format, in which a slash makes a directory, with a slash after only one of its two names.
     #[error(
         "one of its names ends with '/' and the other does not; readers disagree whether it is a directory"
     )]
@@ -147,33 +145,33 @@ pub enum Malformed {
     /// Two extended headers of one kind for the same entry.
     #[error("two {0} headers for one entry; readers disagree which one counts")]
     TwoHeaders(&'static str),
-    /// A PAX record and a GNU long header name it differently.
+    /// A PAX record and a GNU long header that give different names.
     #[error(
         "a PAX record and a GNU header give it different {0}s; readers disagree which one counts"
     )]
     TwoNames(&'static str),
-    /// An extended header with nothing behind it.
+    /// An extended header at the end of the archive.
     #[error("the archive ends after an extended header that describes nothing")]
     NothingDescribed,
-    /// The records of an extended header cannot be taken apart.
+    /// Malformed records in an extended header.
     #[error("PAX header: {0}")]
     Pax(&'static str),
-    /// An extended attribute cannot be decoded.
+    /// An extended attribute that cannot be decoded.
     #[error("extended attribute: {0}")]
     Xattr(&'static str),
-    /// A sparse file whose map does not fit its content, or of a format that we do not know.
+    /// A sparse file whose map does not fit its contents, or has an unknown format.
     #[error("sparse file: {0}")]
     Sparse(&'static str),
 }
 
-/// Why an entry is refused, before it is known where it is.
+/// The reason to refuse an entry, before its location is known.
 #[derive(Debug)]
 pub(super) enum Fault {
     Malformed(Malformed),
     Limit(Limit),
 }
 
-/// A cap that was exceeded.
+/// A limit that was exceeded.
 #[derive(Debug)]
 pub(crate) struct Limit {
     what: Measure,

@@ -11,7 +11,7 @@ use super::measure::Measure;
 use super::tar::header::is_header;
 use super::zstd::Admit;
 
-/// Decompresses a layer. Every byte is hashed, whoever reads or skips it.
+/// Decompresses a layer. Every byte is hashed, whether it is read or skipped.
 pub(crate) struct Inflater<'a, P: Pieces> {
     decoder: Decoder<'a, P>,
     decompressed: u64,
@@ -19,13 +19,13 @@ pub(crate) struct Inflater<'a, P: Pieces> {
     max_by_ratio: u64,
     verifier: Verifier<DiffId>,
     chunks: Chunks,
-    /// What went wrong behind the bytes that were handed out last.
+    /// The error after the bytes that were returned last.
     stopped: Option<Stopped>,
 }
 
 impl<'a, P: Pieces> Inflater<'a, P> {
-    /// A layer of this compressed size, which should decompress to `diff_id`. How it is compressed
-    /// is seen from its first bytes. It comes in chunks of so many bytes.
+    /// Opens a layer of this compressed size, which should decompress to `diff_id`. Its first bytes show how it is
+    /// compressed. It is returned in chunks of `chunk` bytes.
     pub(crate) fn open(
         blob: P,
         size: u64,
@@ -37,7 +37,7 @@ impl<'a, P: Pieces> Inflater<'a, P> {
         let decoder = Decoder::open(blob, is_header, limits.zstd_window, admit)?;
         let max_by_ratio = match decoder.is_gzip() {
             true => size.saturating_mul(limits.ratio).max(limits.ratio_floor),
-            // zstd reaches 32 768 on honest zeros. What bounds it is the number of bytes.
+            // zstd reaches 32 768 on honest zeros, so the number of bytes bounds it.
             false => u64::MAX,
         };
         Ok(Self {
@@ -56,12 +56,12 @@ impl<'a, P: Pieces> Inflater<'a, P> {
         self.verifier.update(&buffer[..count]);
         self.decompressed += count as u64;
         let total = self.decompressed;
-        // Told as one too many, however much was decompressed at once.
+        // Reported as one byte beyond the limit, however much was decompressed in one step.
         let check = |what, max: u64| Limit::check(what, total.min(max.saturating_add(1)), max);
         let within = check(Measure::LayerBytes, self.max_bytes)
             .and_then(|()| check(Measure::Ratio, self.max_by_ratio));
         let Err(limit) = within else { return Ok(count) };
-        // What is within the limit is handed out: there the entry is whose body exceeds it.
+        // The bytes within the limit are returned, because they contain the entry whose body exceeds it.
         let beyond = total - self.max_bytes.min(self.max_by_ratio);
         let allowed = usize::try_from(beyond).map_or(0, |beyond| count.saturating_sub(beyond));
         if allowed == 0 {
@@ -82,7 +82,7 @@ impl<P: Pieces> Inflated for Inflater<'_, P> {
             match self.read(chunk.space()) {
                 Ok(0) => break,
                 Ok(count) => chunk.advance(count),
-                // What came before it is told first: the archive may be wrong in there.
+                // The bytes before the error are returned first, because the archive may be wrong in them.
                 Err(stopped) if !chunk.is_empty() => {
                     self.stopped = Some(stopped);
                     break;

@@ -1,4 +1,4 @@
-//! The compressed bytes, in the pieces that they come in.
+//! The compressed bytes, in the pieces in which they arrive.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
@@ -7,16 +7,16 @@ use bytes::{Buf, Bytes};
 
 use super::error::Error;
 
-/// Compressed bytes read at once, where they are read.
+/// Number of compressed bytes that are read at a time.
 const BUFFER: usize = 64 << 10;
 
-/// Where compressed bytes come from.
+/// A source of compressed bytes.
 pub(crate) trait Pieces {
-    /// The next piece; empty at the end of the blob.
+    /// Returns the next piece, which is empty at the end of the blob.
     fn next(&mut self) -> io::Result<Bytes>;
 }
 
-/// Of a blob that is read.
+/// The pieces of a blob that is read.
 pub(super) struct Reader<R> {
     source: R,
     buffer: Box<[u8]>,
@@ -46,11 +46,10 @@ impl<R: Read> Pieces for Reader<R> {
     }
 }
 
-/// A blob that remembers its own errors, so that a network that failed is never taken for data that
-/// is damaged.
+/// A blob that remembers its own errors, so that a failed network is never taken for damaged data.
 pub(super) struct Input<P> {
     source: P,
-    /// What has come and was not yet consumed, none of it empty. Seldom more than one.
+    /// Pieces that arrived and were not yet consumed, none of them empty. Seldom more than one.
     pieces: VecDeque<Bytes>,
     position: u64,
     error: Option<io::Error>,
@@ -66,7 +65,7 @@ impl<P: Pieces> Input<P> {
         }
     }
 
-    /// Gets one more piece. `false` at the end of the blob.
+    /// Gets one more piece. Returns `false` at the end of the blob.
     fn more(&mut self) -> io::Result<bool> {
         let piece = self.source.next()?;
         let is_one = !piece.is_empty();
@@ -76,7 +75,7 @@ impl<P: Pieces> Input<P> {
         Ok(is_one)
     }
 
-    /// Copies the next bytes, fewer if the blob ends before, and says how many. Consumes nothing.
+    /// Copies the next bytes, fewer if the blob ends before, and returns how many. Consumes nothing.
     pub(super) fn head(&mut self, head: &mut [u8]) -> io::Result<usize> {
         while self.pieces.iter().map(Bytes::len).sum::<usize>() < head.len() && self.more()? {}
         let bytes = self.pieces.iter().flatten();
@@ -88,7 +87,7 @@ impl<P: Pieces> Input<P> {
         self.pieces.front().map_or(&[], |piece| piece)
     }
 
-    /// Makes sure that there is something available, unless the blob is at its end.
+    /// Makes sure that bytes are available, unless the blob is at its end.
     pub(super) fn fill(&mut self) -> io::Result<()> {
         if self.pieces.is_empty() {
             self.more()?;
@@ -96,7 +95,7 @@ impl<P: Pieces> Input<P> {
         Ok(())
     }
 
-    /// Moves bytes out. 0 at the end of the blob.
+    /// Moves bytes to `out`, and returns how many; 0 at the end of the blob.
     pub(super) fn take(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.fill()?;
         let count = self.available().len().min(out.len());
@@ -123,7 +122,7 @@ impl<P: Pieces> Input<P> {
         }
     }
 
-    /// Whose fault a decoder's error is: ours if reading failed, otherwise the data's.
+    /// Turns a decoder's error into one of the source if reading failed, otherwise into one of the data.
     pub(super) fn blame(&mut self, codec: &'static str, error: io::Error) -> Error {
         match self.error.take() {
             Some(error) => Error::Source(error),
@@ -136,7 +135,7 @@ impl<P: Pieces> Input<P> {
     }
 }
 
-/// What the decoders read from. They get a stand-in for an error; `blame` has the original.
+/// The input of the decoders. They get a substitute for an error; `blame` has the original.
 impl<P: Pieces> BufRead for Input<P> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if let Err(error) = self.fill() {
@@ -154,7 +153,7 @@ impl<P: Pieces> BufRead for Input<P> {
         let count = count.min(piece.len());
         piece.advance(count);
         if piece.is_empty() {
-            // It must not keep its memory while the next one is waited for.
+            // The piece must not keep its memory while the next one is awaited.
             self.pieces.pop_front();
         }
         self.position += count as u64;

@@ -1,9 +1,9 @@
-//! How much an image may ask for, and how much it has asked for so far.
+//! Limits on the resources that an image may take, and the amounts that it has taken so far.
 
 use super::error::Limit;
 use super::measure::Measure;
 
-/// Caps on what an image can make us do. Exceeding one is an error that names the entry.
+/// Limits on the resources that an image may take. Exceeding one is an error that names the entry.
 ///
 /// ```
 /// use hpcc_rootfs::layer::Limits;
@@ -14,53 +14,49 @@ use super::measure::Measure;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Tar headers of all layers, those of whiteouts, of replaced files and of long names included:
-    /// 1 048 576.
+    /// Tar headers of all layers, including those of whiteouts, of replaced files and of long names. Default: 1 048
+    /// 576.
     pub entries: u64,
-    /// Declared sizes of the regular files of all layers in bytes, holes included: 16 GiB.
+    /// Declared sizes of the regular files of all layers in bytes, holes included. Default: 16 GiB.
     pub logical_bytes: u64,
-    /// Bytes that one layer may decompress to: 32 GiB.
+    /// Bytes that one layer may decompress to. Default: 32 GiB.
     pub layer_bytes: u64,
-    /// Bytes that all layers may decompress to together: 64 GiB. A layer that an image lists twice
-    /// counts twice. Skipped contents and bytes after the end of an archive count. A second pass
-    /// over a layer does not: it decompresses bytes that were counted.
+    /// Bytes that all layers together may decompress to. A layer that an image lists twice counts twice. Skipped
+    /// contents and bytes after the end of an archive count. A second pass over a layer does not, because it
+    /// decompresses bytes that were counted. Default: 64 GiB.
     pub unpacked_bytes: u64,
-    /// Decompressed bytes for each compressed byte of a gzip layer: 1100. Deflate reaches 1032.
-    /// Not applied to the first [`ratio_floor`](Self::ratio_floor) bytes of a layer, nor to zstd,
-    /// which reaches 32 768 on zeros: [`layer_bytes`](Self::layer_bytes) and
-    /// [`unpacked_bytes`](Self::unpacked_bytes) bound it.
+    /// Decompressed bytes for each compressed byte of a gzip layer. Deflate reaches 1032. Not applied to the first
+    /// [`ratio_floor`](Self::ratio_floor) bytes of a layer, nor to zstd, which reaches 32 768 on zeros:
+    /// [`layer_bytes`](Self::layer_bytes) and [`unpacked_bytes`](Self::unpacked_bytes) bound it. Default: 1100.
     pub ratio: u64,
-    /// How many decompressed bytes a layer may have whatever its ratio: 16 MiB.
+    /// Decompressed bytes that a layer may have whatever its ratio. Default: 16 MiB.
     pub ratio_floor: u64,
-    /// Bytes of the window of a zstd frame: 128 MiB. A decoder holds as much in memory. The format
-    /// has no windows beyond 2 GiB that a decoder would read.
+    /// Bytes of the window of a zstd frame, which the decoder holds in memory. No decoder reads windows beyond 2 GiB.
+    /// Default: 128 MiB.
     pub zstd_window: u64,
-    /// Bytes of a path, after normalisation, and once symlinks among the parents are followed: 4096.
+    /// Bytes of a path, after normalisation, and once symlinks among the parents are followed. Default: 4096.
     pub path: usize,
-    /// Bytes of one component of a path: 255, which is also the most that squashfs can hold.
+    /// Bytes of one component of a path. Default: 255, which is also the most that squashfs can hold.
     pub name: usize,
-    /// Components of a path, and once symlinks among the parents are followed: 1024.
+    /// Components of a path, and once symlinks among the parents are followed. Default: 1024.
     pub depth: usize,
-    /// Bytes of all names and values of one entry's extended attributes, dropped ones included:
-    /// 64 KiB.
+    /// Bytes of all names and values of one entry's extended attributes, dropped ones included. Default: 64 KiB.
     pub xattr_bytes: usize,
-    /// Extended attributes of one entry, dropped ones included: 1024.
+    /// Extended attributes of one entry, dropped ones included. Default: 1024.
     pub xattrs: usize,
-    /// Bytes of memory for everything that is kept of the entries until the image is finished:
-    /// 384 MiB. Entries, directories, names, links, attributes and their tables are each charged
-    /// with the most that they can cost, whatever the allocator and the order make of them.
-    /// `docs/flattening.md` lists the charges.
+    /// Bytes of memory for everything that is kept of the entries until the image is finished. Entries, directories,
+    /// names, links, attributes and their tables are each charged with the most that they can cost, whatever the
+    /// allocator does and in whichever order they come. `docs/flattening.md` lists the charges. Default: 384 MiB.
     pub metadata_bytes: u64,
-    /// Bytes of one extended header (PAX records, GNU long name): 1 MiB.
+    /// Bytes of one extended header (PAX records, GNU long name). Default: 1 MiB.
     pub header_bytes: usize,
-    /// Runs of data in one sparse file: 262 144.
+    /// Runs of data in one sparse file. Default: 262 144.
     pub sparse_segments: usize,
-    /// Layers of an image: 1024.
+    /// Layers of an image. Default: 1024.
     pub layers: usize,
-    /// Path components walked in the whole image, default 2²⁶: those of each entry's parent and of
-    /// each link's target whenever it is looked up, with those of every symlink on the way. Long
-    /// names and names in large directories count more. Without it, a million entries below a link
-    /// of 255 links of 2000 components each would take days.
+    /// Path components walked in the whole image: those of each entry's parent and of each link's target whenever it is
+    /// looked up, with those of every symlink on the way. Long names and names in large directories count more. Without
+    /// this limit, a million entries below a link of 255 links of 2000 components each would take days. Default: 2²⁶.
     pub link_steps: u64,
 }
 
@@ -88,21 +84,21 @@ impl Default for Limits {
     }
 }
 
-/// What the layers of one image have used up of its [`Limits`] so far. The same budget is handed
-/// from layer to layer.
+/// The amounts of its [`Limits`] that the layers of one image have used so far. All layers share one budget, one after
+/// the other.
 #[derive(Clone, Debug)]
 pub struct Budget {
     limits: Limits,
     entries: u64,
     logical_bytes: u64,
     metadata_bytes: u64,
-    /// The largest value of that.
+    /// The largest value of `metadata` so far.
     metadata_peak: u64,
     unpacked_bytes: u64,
 }
 
 impl Budget {
-    /// Nothing used yet.
+    /// Makes a budget of which nothing is used.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -115,19 +111,19 @@ impl Budget {
         }
     }
 
-    /// The caps.
+    /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Tar headers seen so far.
+    /// Returns the number of tar headers read so far.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.entries
     }
 
-    /// Bytes that the regular files seen so far declare.
+    /// Returns the bytes that the regular files read so far declare.
     #[must_use]
     pub fn logical_bytes(&self) -> u64 {
         self.logical_bytes
@@ -147,12 +143,12 @@ impl Budget {
         )
     }
 
-    /// Decompressed bytes so far.
+    /// Returns the number of decompressed bytes so far.
     pub(crate) fn unpacked_bytes(&self) -> u64 {
         self.unpacked_bytes
     }
 
-    /// Takes what a layer took that was read before.
+    /// Takes the amounts of a layer whose archive an earlier build read.
     pub(crate) fn take_known(
         &mut self,
         entries: u64,
@@ -181,18 +177,18 @@ impl Budget {
         )
     }
 
-    /// Takes a charge back: the memory is free again.
+    /// Takes a charge back, because the memory is free again.
     pub(crate) fn return_metadata(&mut self, bytes: u64) {
         self.metadata_bytes = self.metadata_bytes.saturating_sub(bytes);
     }
 
-    /// Bytes of memory that were charged at the same time, at most.
+    /// Returns the largest number of bytes of memory that were charged at the same time.
     #[must_use]
     pub fn metadata_peak(&self) -> u64 {
         self.metadata_peak
     }
 
-    /// Decompressed bytes that the image may still have.
+    /// Returns the number of decompressed bytes that the image may still have.
     pub(super) fn unpacked_left(&self) -> u64 {
         self.limits
             .unpacked_bytes
@@ -209,7 +205,7 @@ impl Budget {
 mod tests {
     use super::*;
 
-    /// What is promised to those who set none: no default changes in silence.
+    /// Callers that set no limits rely on the defaults, so none may change silently.
     #[test]
     fn the_defaults() {
         let defaults = Limits {

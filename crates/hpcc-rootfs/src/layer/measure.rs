@@ -1,8 +1,8 @@
-//! What the caps measure.
+//! The quantities that are limited.
 
 use std::fmt;
 
-/// What of an image is counted or measured, and capped by [`Limits`](super::Limits).
+/// A quantity of an image that is counted or measured, and limited by [`Limits`](super::Limits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Measure {
@@ -24,7 +24,7 @@ pub enum Measure {
     Name,
     /// [`Limits::depth`](super::Limits::depth).
     Depth,
-    /// The target of a symlink: what squashfs can hold.
+    /// The target of a symlink, limited by squashfs.
     SymlinkTarget,
     /// [`Limits::xattr_bytes`](super::Limits::xattr_bytes).
     XattrBytes,
@@ -58,8 +58,7 @@ impl Measure {
         Self::SparseSegments,
     ];
 
-    /// Returns the command-line option that raises the limit; `None` for what squashfs cannot
-    /// exceed.
+    /// Returns the command-line option that raises the limit, or `None` if squashfs sets it.
     #[must_use]
     pub fn option(self) -> Option<&'static str> {
         match self {
@@ -80,7 +79,7 @@ impl Measure {
         }
     }
 
-    /// Returns the end of a message about an exceeded limit: what to do about it.
+    /// Returns the end of a message about an exceeded limit, which says what to do about it.
     pub(crate) fn advice(self) -> String {
         match self.option() {
             Some(option) => {
@@ -91,7 +90,7 @@ impl Measure {
     }
 }
 
-/// As the subject of a sentence: `size of all files of the image`.
+/// Displays the quantity as the subject of a sentence: `size of all files of the image`.
 impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

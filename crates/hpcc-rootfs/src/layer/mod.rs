@@ -6,10 +6,10 @@
 //!            hash ──────────────────────────────► Verified<DiffId>                  once the blob ended
 //! ```
 //!
-//! Everything here is synchronous and pure: bytes are read, nothing is opened, and no path of an
-//! image ever meets a host's file system. The input is hostile. What readers of tar disagree about
-//! is refused instead of guessed at, because two readers that see different files in the same
-//! bytes are how a scanned image turns into another one.
+//! Everything here is synchronous and does no I/O of its own: the module reads bytes and opens nothing, and no path of
+//! an image ever reaches a host's file system. The input is hostile. Anything that tar readers disagree about is
+//! refused instead of guessed, because two readers that see different files in the same bytes make a scanned image
+//! differ from the one that runs.
 //!
 //! ```
 //! use hpcc_rootfs::layer::{Budget, Entry, Limits, Stream, TarReader};

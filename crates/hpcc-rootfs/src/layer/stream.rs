@@ -1,4 +1,4 @@
-//! The decompressed bytes of a layer, in chunks that parts are lent from.
+//! The decompressed bytes of a layer, in shared chunks.
 
 use std::io::Read;
 
@@ -17,21 +17,21 @@ use super::unverified::Unverified;
 /// The decompressed bytes of one layer.
 pub struct Stream<'a> {
     source: Box<dyn Inflated + 'a>,
-    /// What was not yet taken of the chunk that came last.
+    /// The part of the current chunk that was not yet taken.
     rest: Bytes,
-    /// Where that chunk's end is in the layer.
+    /// Offset of that chunk's end in the layer.
     reached: u64,
-    /// Bytes of the layer that the image may have, and the limit that says so.
+    /// Number of bytes of the layer that the image may have, and the limit behind it.
     allowed: u64,
     max: u64,
 }
 
 impl<'a> Stream<'a> {
-    /// A layer of this compressed size, which should decompress to `diff_id`, decompressed as it is
-    /// read. How it is compressed is seen from its first bytes.
+    /// Opens a layer of this compressed size, which should decompress to `diff_id`. It is decompressed as it is read.
+    /// Its first bytes show how it is compressed.
     ///
     /// # Errors
-    /// [`Error::Encoding`] for what is neither tar nor gzip nor zstd; [`Error::Source`] if `blob`
+    /// Returns [`Error::Encoding`] if the bytes are neither tar nor gzip nor zstd, and [`Error::Source`] if `blob`
     /// cannot be read.
     pub fn open(
         blob: impl Read + 'a,
@@ -45,9 +45,8 @@ impl<'a> Stream<'a> {
         Ok(Self::new(Box::new(inflater)))
     }
 
-    /// Opens an archive on its own, which is no layer of an image: nothing names its digest, and
-    /// [`Limits`] of decompressed bytes do not apply to it. Its first bytes say how it is
-    /// compressed.
+    /// Opens an archive that is not a layer of an image: no digest of it is known, and [`Limits`] of decompressed bytes
+    /// do not apply to it. Its first bytes show how it is compressed.
     ///
     /// Nothing can be proven about it: read it to its end with
     /// [`TarReader::drain`](super::TarReader::drain).
@@ -60,7 +59,7 @@ impl<'a> Stream<'a> {
         Ok(Self::new(Box::new(unverified)))
     }
 
-    /// Bytes that somebody else decompresses.
+    /// Makes a stream of bytes that another thread or module decompresses.
     pub(crate) fn new(source: Box<dyn Inflated + 'a>) -> Self {
         Self {
             source,
@@ -71,19 +70,19 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Allows so many bytes of this layer, which is what is left of `max` for all layers.
+    /// Limits this layer to `left` bytes, the rest of the limit `max` for all layers.
     pub(super) fn allow(&mut self, left: u64, max: u64) {
         self.allowed = left;
         self.max = max;
     }
 
-    /// How many bytes were taken so far.
+    /// Returns how many bytes were taken so far.
     pub(super) fn position(&self) -> u64 {
         let end = self.reached.min(self.allowed);
         end.saturating_sub(self.rest.len() as u64)
     }
 
-    /// The next `N` bytes, or fewer if the layer ends before. Takes nothing.
+    /// Returns the next `N` bytes, or fewer if the layer ends before. Takes nothing.
     pub(super) fn peek<const N: usize>(&mut self) -> Result<&[u8], Error> {
         const { assert!(N <= HEADROOM) };
         while self.rest.len() < N && self.fill()? {}
@@ -92,7 +91,7 @@ impl<'a> Stream<'a> {
 
     /// Takes bytes that were peeked at.
     pub(super) fn consume(&mut self, count: usize) {
-        // Taken and forgotten, because what is split off to its end keeps nothing of the chunk.
+        // Split off, because a part that is split off to its end keeps nothing of the chunk.
         let _taken = self.rest.split_to(count.min(self.rest.len()));
     }
 
@@ -102,7 +101,7 @@ impl<'a> Stream<'a> {
         Ok(self.rest.split_to(count))
     }
 
-    /// Takes that many bytes and forgets them. `false` if the layer ends before.
+    /// Takes `count` bytes and drops them. Returns `false` if the layer ends before.
     pub(super) fn skip(&mut self, mut count: u64) -> Result<bool, Error> {
         while count > 0 {
             match self.available(count)? {
@@ -116,14 +115,14 @@ impl<'a> Stream<'a> {
         Ok(true)
     }
 
-    /// Reads the rest of the layer and compares its hash. Without this, whatever was read is
-    /// anybody's.
+    /// Reads the rest of the layer and compares its hash. Until this succeeds, the bytes that were read are not
+    /// verified.
     pub(super) fn finish(mut self) -> Result<Verified<DiffId>, Error> {
         self.skip(u64::MAX)?;
         self.source.finish()
     }
 
-    /// How many of at most `max` bytes are there, none only if `max` is or at the end of the layer.
+    /// Returns how many of at most `max` bytes are available: 0 only if `max` is 0 or at the end of the layer.
     fn available(&mut self, max: u64) -> Result<usize, Error> {
         if max > 0 && self.rest.is_empty() {
             self.fill()?;
@@ -132,8 +131,8 @@ impl<'a> Stream<'a> {
         Ok(usize::try_from(max).map_or(available, |max| available.min(max)))
     }
 
-    /// Gets the next chunk, with what is left of this one, less than [`HEADROOM`], in front of it.
-    /// `false` at the end of the layer.
+    /// Gets the next chunk, and puts the rest of this one, less than [`HEADROOM`], before it. Returns `false` at the
+    /// end of the layer.
     fn fill(&mut self) -> Result<bool, Error> {
         if self.reached > self.allowed {
             return Err(self.exceeded());
@@ -143,8 +142,7 @@ impl<'a> Stream<'a> {
             Ok(Some(chunk)) => {
                 self.reached += chunk.len() as u64;
                 self.rest = chunk.into_bytes(&self.rest);
-                // The part within the limit is handed out first: the entry whose contents exceed
-                // it begins there.
+                // The part within the limit is returned first, because the entry whose contents exceed it begins there.
                 let beyond = self.reached.saturating_sub(self.allowed);
                 let beyond = usize::try_from(beyond).unwrap_or(usize::MAX);
                 let within = self.rest.len().saturating_sub(beyond);
@@ -159,7 +157,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// All layers together are too long.
+    /// Returns the error for all layers together being too long.
     fn exceeded(&self) -> Error {
         let one_more = self.max.saturating_add(1);
         self.stopped(Limit::exceeded(Measure::UnpackedBytes, one_more, self.max))

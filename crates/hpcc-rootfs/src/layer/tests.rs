@@ -1,4 +1,4 @@
-//! Compressed layers: all of them, to the end, and nothing that is not theirs.
+//! Compressed layers: read completely, to the end, and nothing that does not belong to them.
 
 use std::io::{self, Read, Write};
 
@@ -23,7 +23,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// Something that begins like an archive.
+/// Returns contents that begin like an archive.
 fn content() -> Vec<u8> {
     let mut bytes = vec![0; 700_000];
     let words = bytes.chunks_exact_mut(4).skip(200).zip(0u32..);
@@ -31,7 +31,7 @@ fn content() -> Vec<u8> {
     bytes
 }
 
-/// In pieces of odd sizes, as networks deliver.
+/// Returns data in pieces of odd sizes, as networks deliver it.
 struct InPieces<R>(R, usize);
 
 impl<R: Read> Read for InPieces<R> {
@@ -41,9 +41,9 @@ impl<R: Read> Read for InPieces<R> {
     }
 }
 
-/// However it is cut.
+/// Decodes a blob however it is cut.
 fn decode(blob: &[u8], expected: &[u8]) -> Result<(), Error> {
-    // Around the header of a zstd frame, which is looked at as a whole.
+    // Around the header of a zstd frame, which is inspected as a whole.
     let small = blob.len() < 50_000;
     for piece in [1, 7, 17, 18, 19].iter().filter(|_| small) {
         decode_from(blob, *piece, blob.len(), expected)?;
@@ -144,7 +144,7 @@ fn what_came_before_a_source_failed_is_still_there() {
     assert_eq!(input.head(&mut head).unwrap(), 0);
 }
 
-/// Fails where there is none.
+/// Fails in place of each piece that is `None`.
 struct Failures(Vec<Option<&'static [u8]>>);
 
 impl Pieces for Failures {
@@ -178,7 +178,7 @@ fn damage_is_told_from_a_source_that_failed() {
         }
         let mut flipped = blob.clone();
         flipped[blob.len() / 2] ^= 0x10;
-        // Not every flipped bit is seen by the codec; the digest sees all.
+        // The codec does not notice every flipped bit; the digest notices all.
         let limits = Limits::default();
         let id = DiffId(Digest::of(&content));
         let stream = Stream::open(&flipped[..], flipped.len() as u64, id, &limits).unwrap();
@@ -309,7 +309,7 @@ fn a_window_at_the_cap_is_read_and_one_beyond_is_refused() {
     }
 }
 
-/// What a blob of that tar decompresses to within a ratio of 10 and a floor of `floor` bytes.
+/// Decompresses a blob of that tar within a ratio of 10 and a floor of `floor` bytes.
 fn within_ratio(blob: &[u8], content: &[u8], floor: usize) -> Result<(), String> {
     let id = DiffId(Digest::of(content));
     let limits = Limits {

@@ -1,4 +1,4 @@
-//! A blob decompressed, and neither hashed nor bounded.
+//! A blob that is decompressed, but neither hashed nor bounded.
 
 use ociget::{DiffId, Verified};
 
@@ -8,16 +8,16 @@ use super::error::Error;
 use super::input::Pieces;
 use super::tar::header::is_header;
 
-/// Decompresses an archive that nothing names the digest of.
+/// Decompresses an archive whose digest is not known.
 pub(super) struct Unverified<'a, P: Pieces> {
     decoder: Decoder<'a, P>,
     chunks: Chunks,
-    /// What went wrong after the bytes that were returned last.
+    /// The error after the bytes that were returned last.
     stopped: Option<Stopped>,
 }
 
 impl<P: Pieces> Unverified<'_, P> {
-    /// Opens an archive. Its first bytes say how it is compressed.
+    /// Opens an archive. Its first bytes show how it is compressed.
     pub(super) fn open(blob: P) -> Result<Self, Error> {
         let admit = Box::new(|_| Ok(()));
         Ok(Self {

@@ -10,31 +10,31 @@ use super::error::{Error, Limit};
 use super::input::{Input, Pieces};
 use super::measure::Measure;
 
-/// The least and the most that the decoder can be told to allow (`ZSTD_WINDOWLOG_ABSOLUTEMIN`, and
+/// Smallest and largest window that the decoder can be configured to allow (`ZSTD_WINDOWLOG_ABSOLUTEMIN`, and
 /// `ZSTD_WINDOWLOG_MAX` on 64 bits).
 const WINDOW_LOGS: RangeInclusive<u32> = 10..=31;
 
 /// Bytes of the longest frame header, magic included (RFC 8878, section 3.1.1).
 const HEADER_MAX: usize = 18;
 
-/// Asked before memory is taken that the image chooses the size of: so many bytes for the window of
-/// a zstd frame. It may wait; an error ends the layer.
+/// Called before memory is allocated whose size the image chooses, with the number of bytes of a zstd frame's window.
+/// It may wait; an error ends the layer.
 pub(crate) type Admit<'a> = Box<dyn FnMut(u64) -> io::Result<()> + Send + 'a>;
 
-/// Decodes every frame, and asks before each for the memory that it needs.
+/// Decodes every frame, and requests the memory of each frame before it is decoded.
 pub(super) struct ZstdDecoder<'a, P: Pieces> {
     input: Input<P>,
     decoder: Decoder<'static>,
     admit: Admit<'a>,
-    /// The window is memory that the image chooses.
+    /// Largest window in bytes, because the image chooses how much memory it takes.
     window_max: u64,
     between_frames: bool,
 }
 
 impl<'a, P: Pieces> ZstdDecoder<'a, P> {
-    /// Refuses frames with windows of more than `window_max` bytes, and asks `admit` for the others.
+    /// Refuses frames with windows of more than `window_max` bytes, and calls `admit` for the others.
     pub(super) fn new(input: Input<P>, window_max: u64, admit: Admit<'a>) -> Result<Self, Error> {
-        // The decoder only knows powers of two; what is between is for us to refuse.
+        // The decoder only knows powers of two, so this code refuses the windows between two of them.
         let log = window_max
             .checked_next_power_of_two()
             .map_or(u32::MAX, u64::ilog2);
@@ -58,7 +58,7 @@ impl<'a, P: Pieces> ZstdDecoder<'a, P> {
         })
     }
 
-    /// Some more decompressed bytes; 0 at the end of the blob.
+    /// Reads decompressed bytes; returns 0 at the end of the blob.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stopped> {
         loop {
             if self.between_frames {
@@ -95,8 +95,8 @@ impl<'a, P: Pieces> ZstdDecoder<'a, P> {
     }
 }
 
-/// Bytes of memory that the frame needs for its window (RFC 8878, section 3.1.1.1). `None` for what
-/// is no frame with content, or too short to tell; the decoder has its own word on that.
+/// Returns the number of bytes of memory that the frame needs for its window (RFC 8878, section 3.1.1.1), or `None` if
+/// `head` is not a frame with contents or is too short. The decoder then reports its own error.
 fn window(head: &[u8]) -> Option<u64> {
     let head = head.strip_prefix(&[0x28, 0xB5, 0x2F, 0xFD])?;
     let (&descriptor, fields) = head.split_first()?;
@@ -106,7 +106,7 @@ fn window(head: &[u8]) -> Option<u64> {
         let base = 1u64 << (10 + (window >> 3));
         return Some(base + base / 8 * u64::from(window & 7));
     }
-    // A single segment is its own window: all of the content.
+    // A single segment is its own window: all of the contents.
     let dictionary_id = [0, 1, 2, 4][usize::from(descriptor & 3)];
     let content_size = fields.get(dictionary_id..)?;
     let mut bytes = [0; 8];

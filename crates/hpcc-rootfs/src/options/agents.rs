@@ -1,4 +1,4 @@
-//! The guest agents: the programs that become PID 1, one for each architecture.
+//! The guest agents, which become PID 1: one for each architecture.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,20 +17,20 @@ use std::path::{Path, PathBuf};
 pub struct Agents(BTreeMap<String, PathBuf>);
 
 impl Agents {
-    /// The same with an agent for one more architecture; a second file replaces the first.
+    /// Returns the agents with one for a further architecture; a second file for the same one replaces the first.
     #[must_use]
     pub fn with(mut self, architecture: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         self.0.insert(architecture.into(), path.into());
         self
     }
 
-    /// The file for an architecture.
+    /// Returns the file for an architecture.
     #[must_use]
     pub fn path(&self, architecture: &str) -> Option<&Path> {
         self.0.get(architecture).map(PathBuf::as_path)
     }
 
-    /// The architectures that have one.
+    /// Returns the architectures that have an agent.
     pub fn architectures(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! Files of the host that are put into images beside the agent.
+//! Host files that are added to images beside the agent.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,11 @@ const NAME_MAX: usize = 255;
 /// Bytes of a path: the most that a kernel takes.
 const PATH_MAX: usize = 4095;
 
-/// A file of the host that is put into every image, somewhere below `/.hpcc`.
+/// A host file that is added to every image, somewhere below `/.hpcc`.
 ///
-/// Its content, its place and its mode are part of an artifact's [`Key`](crate::Key): a file that
-/// changed is a reason to build anew. Directories on the way to it are made, with mode 0755; all of it
-/// belongs to root and has the time of [`ImageOptions::time`](crate::ImageOptions::time).
+/// Its contents, its path and its mode are part of an artifact's [`Key`](crate::Key), so an artifact is rebuilt if the
+/// file changed. Missing directories are made, with mode 0755. File and directories belong to root and have the time of
+/// [`ImageOptions::time`](crate::ImageOptions::time).
 ///
 /// ```
 /// use hpcc_rootfs::{Injection, Options};
@@ -26,17 +26,17 @@ const PATH_MAX: usize = 4095;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Injection {
-    /// The file on the host: a regular one, symlinks to it are followed.
+    /// The file on the host: a regular file, or a symlink to one.
     pub host: PathBuf,
-    /// Where it goes: an absolute path that leads below `/.hpcc` without looking at the image, to
-    /// none of `agent`, `image.json` and `image-config.json`, nor to what another injection has.
+    /// Its path in the guest: an absolute path that leads below `/.hpcc` without regard to the image. It must differ
+    /// from `agent`, `image.json`, `image-config.json` and the paths of other injections.
     pub guest: String,
-    /// Its permissions, up to 0777; 0644 by default.
+    /// Its permissions, up to 0777. Default: 0644.
     pub mode: u16,
 }
 
 impl Injection {
-    /// With the default mode.
+    /// Makes an injection with the default mode.
     pub fn new(host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
         Self {
             host: host.into(),
@@ -45,7 +45,8 @@ impl Injection {
         }
     }
 
-    /// What is wrong with it by itself, or its place: the names below `/.hpcc`, joined by slashes.
+    /// Returns its path in normal form, the names below `/.hpcc` joined by slashes, or what is wrong with the
+    /// injection.
     fn place(&self) -> Result<String, &'static str> {
         if self.mode > 0o777 {
             return Err("its mode is more than permissions; 0777 is the most");
@@ -83,10 +84,10 @@ impl Injection {
     }
 }
 
-/// The places of all injections, sorted, each with its injection.
+/// Returns the paths of all injections, sorted, each with its injection.
 ///
 /// # Errors
-/// [`Error::Injection`] for the first one that is out of bounds or contradicts another one.
+/// Returns [`Error::Injection`] for the first one that is invalid or contradicts another one.
 pub(crate) fn places(injections: &[Injection]) -> Result<Vec<(String, &Injection)>, Error> {
     let refused = |injection: &Injection, problem| Error::Injection {
         guest: injection.guest.clone(),

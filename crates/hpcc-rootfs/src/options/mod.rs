@@ -1,4 +1,4 @@
-//! What a store or a build can be told, in plain structs with defaults.
+//! The options of a store or a build, in plain structs with defaults.
 
 mod agents;
 mod injection;
@@ -21,7 +21,7 @@ pub use injection::Injection;
 pub(crate) use injection::places;
 pub use store::StoreOptions;
 
-/// Everything a [`Store`](crate::Store) or a [`build`](crate::build()) can be told.
+/// All options of a [`Store`](crate::Store) or a [`build`](crate::build()).
 ///
 /// ```
 /// use hpcc_rootfs::{Agents, Options};
@@ -33,38 +33,36 @@ pub use store::StoreOptions;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Options {
-    /// Which image of an index is taken. The host's own by default.
+    /// Platform to select from an image index. Default: the host's platform.
     pub platform: Platform,
     /// The programs that become PID 1, by architecture.
     pub agents: Agents,
-    /// Whether images get no agent, whatever [`agents`](Self::agents) names: the guest's PID 1 comes from elsewhere. False by
-    /// default, so that a forgotten agent is an error.
+    /// Whether images get no agent, whatever [`agents`](Self::agents) names, because the guest's PID 1 comes from
+    /// elsewhere. Default: false, so that a forgotten agent is an error.
     pub no_agent: bool,
-    /// Further files for the guest, below `/.hpcc`; none by default.
+    /// Further files for the guest, below `/.hpcc`. Default: none.
     pub injections: Vec<Injection>,
-    /// What has a say in the bytes of an artifact.
+    /// The options that change the bytes of an artifact.
     pub image: ImageOptions,
-    /// Caps on what images may ask for.
+    /// Limits on the resources that images may take.
     pub limits: Limits,
-    /// Threads that compress, 1 and more; by default as many as this process may use. Never changes
-    /// a byte.
+    /// Number of threads that compress, at least 1. Never changes a byte. Default: as many as this process may use.
     pub threads: NonZeroUsize,
-    /// Layers that are fetched and decompressed at once, 1 and more; 3 by default. Never changes a
-    /// byte.
+    /// Number of layers that are fetched and decompressed concurrently, at least 1. Never changes a byte. Default: 3.
     pub parallel_layers: NonZeroUsize,
-    /// Bytes of all layers together that may wait, fetched or decompressed, until it is their turn:
-    /// 24 MiB by default. Divided evenly; never changes a byte.
+    /// Bytes of all layers together, fetched or decompressed, that may wait until it is their turn. Divided evenly
+    /// among the layers; never changes a byte. Default: 24 MiB.
     pub read_ahead: usize,
-    /// How much of the disk the store may use.
+    /// How the store uses its disk.
     pub store: StoreOptions,
-    /// Whether an index and the config that it leads to may name different platforms, in which case
-    /// [`platform`](Self::platform) counts; for a caller who chose the platform. False by default.
+    /// Whether an index and the config that it refers to may name different platforms, in which case
+    /// [`platform`](Self::platform) decides. For a caller that chose the platform explicitly. Default: false.
     pub insist_on_platform: bool,
-    /// Where archives go that cannot be read in place.
+    /// Where archives are spooled that cannot be read in place.
     pub spool: SpoolOptions,
-    /// How registries are talked to. [`archives`](field@ociget::Options::archives) is replaced by the spool.
+    /// Options of the registry client. The spool replaces its [`archives`](field@ociget::Options::archives).
     pub network: ociget::Options,
-    /// Told what happens; nobody by default.
+    /// Callback for progress events. Default: none.
     pub progress: Progress,
 }
 
@@ -89,13 +87,13 @@ impl Default for Options {
     }
 }
 
-/// Where an archive goes that is compressed as a whole or comes from a pipe, while it is read.
+/// Where an archive is spooled while it is read, if it is compressed as a whole or comes from a pipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpoolOptions {
-    /// Directory of the file, which has no name. By default that in which the artifact is made.
+    /// Directory of the file, which has no name. Default: the directory in which the artifact is made.
     pub directory: Option<PathBuf>,
-    /// Most bytes of one archive, decompressed; 16 GiB by default.
+    /// Most bytes of one archive, decompressed. Default: 16 GiB.
     pub bytes: u64,
 }
 
@@ -111,7 +109,7 @@ impl Default for SpoolOptions {
 impl Options {
     /// Returns the largest number of bytes of memory that one build may take with these options: the read-ahead, the
     /// names and attributes of the image, and the writer's budget. It leaves out the code itself and the state of
-    /// codecs, some MiB per thread that compresses.
+    /// codecs, a few MiB per thread that compresses.
     ///
     /// ```
     /// let options = hpcc_rootfs::Options::default();
@@ -126,16 +124,16 @@ impl Options {
             .saturating_add(bytes(writer))
     }
 
-    /// The number of builds that may run concurrently by both bounds of the store, 1 and more.
+    /// Returns the number of builds that may run concurrently within both bounds of the store, at least 1.
     pub(crate) fn concurrent_builds(&self) -> usize {
         let by_memory = self.store.memory / self.build_memory().max(1);
         let by_memory = usize::try_from(by_memory).unwrap_or(usize::MAX).max(1);
-        // Far below what a semaphore can count.
+        // Far below the largest count of a semaphore.
         self.store.builds.get().min(by_memory).min(1 << 20)
     }
 
-    /// Checks that the values are in their ranges and agree with each other. Every build does so before it opens
-    /// anything. No file is read.
+    /// Checks that the values are in their ranges and agree with each other. Every build does this first. No file is
+    /// read.
     ///
     /// # Errors
     /// Returns [`Error::Options`] for a value out of range, and [`Error::Injection`] for a path that no injected file
@@ -171,7 +169,7 @@ impl Options {
         }
     }
 
-    /// Refuses mount points that exclude each other whatever the image has.
+    /// Refuses mount points that exclude each other in every image.
     fn check_mount_points(&self) -> Result<(), Error> {
         let points = &self.image.mount_points;
         let files: BTreeMap<Vec<&str>, &MountPoint> = points

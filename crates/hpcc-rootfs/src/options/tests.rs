@@ -13,7 +13,7 @@ fn more_mount_points_than_a_record_holds_are_a_usage_error() {
     let error = with_points(numbered(4000)).check().unwrap_err();
     assert!(error.is_usage(), "{error}");
     assert!(error.to_string().contains("4000 mount points"), "{error}");
-    // A mount point that is named again takes no more room.
+    // A mount point that is named again takes no more space.
     let same = (0..10_000).map(|_| "/data".to_owned());
     assert!(with_points(same).check().is_ok());
 }

@@ -1,13 +1,13 @@
-//! Numbers and byte strings, as the sections of a recall file hold them.
+//! Numbers and byte strings in the sections of a recall file.
 
 use std::io::{self, Read};
 
 use super::damaged::damaged;
 
-/// The longest byte string: a document, with much room.
+/// Length in bytes of the longest byte string: a document, with a large margin.
 const LENGTH_MAX: u64 = 16 << 20;
 
-/// Appends a number: seven bits a byte, low ones first, the top bit says that more follow.
+/// Appends a number: seven bits per byte, low ones first; the top bit means that more follow.
 pub(super) fn put_number(bytes: &mut Vec<u8>, mut value: u64) {
     while value > 0x7F {
         bytes.push(0x80 | (value & 0x7F).to_le_bytes()[0]);
@@ -43,7 +43,8 @@ pub(super) fn small<T: TryFrom<u64>>(input: &mut impl Read) -> io::Result<T> {
     T::try_from(number(input)?).map_err(|_| damaged("a number is too large"))
 }
 
-/// Reads a byte string into `into`, behind what is there. Memory grows with what is read, not with what is announced.
+/// Reads a byte string and appends it to `into`. Memory grows with the bytes that are read, not with the announced
+/// length.
 pub(super) fn append(input: &mut impl Read, into: &mut Vec<u8>) -> io::Result<()> {
     let length = number(input)?;
     if length > LENGTH_MAX {

@@ -1,4 +1,4 @@
-//! Chunks of artifacts, compared with their records before a byte of them is used.
+//! Chunks of artifacts, verified against their records before a byte of them is used.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -12,31 +12,31 @@ use super::cost::Cost;
 use super::damaged::damaged;
 use crate::artifact::CHUNK;
 
-/// Chunks that are kept after they were verified.
+/// Number of verified chunks that are kept.
 const KEPT: usize = 8;
 
-/// Bytes of the pieces in which a chunk is read that was verified before.
+/// Bytes of the pieces in which a chunk that was verified before is read.
 const PIECE: usize = 64 << 10;
 
-/// A part of BLAKE3 that is long enough to tell a damaged piece from the piece that was verified.
+/// A prefix of a BLAKE3 hash that is long enough to distinguish a damaged piece from the verified one.
 type Check = [u8; 16];
 
-/// An open file that nobody collects as long as this lives.
+/// An open file that is not collected while this value lives.
 pub(crate) trait Held: AsFd + Send + Sync {}
 
 impl<T: AsFd + Send + Sync> Held for T {}
 
-/// An artifact that bodies are copied from.
+/// An artifact from which bodies are copied.
 #[derive(Clone)]
 pub(super) struct Original {
     pub(super) file: Arc<dyn Held>,
     pub(super) image_length: u64,
-    /// One for each chunk, from its record.
+    /// The digest of each chunk, from its record.
     pub(super) digests: Arc<[[u8; 32]]>,
 }
 
 impl Original {
-    /// Reads into memory that is not zeroed first, which would take a fifth of the time that hashing it takes.
+    /// Reads into memory that is not zeroed first, because zeroing would take a fifth of the time of hashing.
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(len);
         while bytes.len() < len {
@@ -47,22 +47,22 @@ impl Original {
                 Err(error) => return Err(error.into()),
             }
         }
-        // The capacity may be more than what was asked for.
+        // The capacity may be more than the requested number of bytes.
         bytes.truncate(len);
         Ok(bytes)
     }
 }
 
-/// Why bytes cannot be had.
+/// The reason why bytes are not available.
 #[derive(Debug)]
 pub(super) enum Problem {
     /// The artifact cannot be read.
     Unreadable(io::Error),
-    /// The artifact is not what its record says.
+    /// The artifact does not match its record.
     Damaged,
-    /// There is no such place in it.
+    /// The artifact has no such position.
     Beyond,
-    /// Getting them costs more than reading the layer.
+    /// Reading the bytes costs more than reading the layer.
     Costly,
 }
 
@@ -77,16 +77,16 @@ impl From<Problem> for io::Error {
     }
 }
 
-/// What is known of a chunk that was verified.
+/// The state of a chunk that was verified.
 enum Seen {
     Once,
-    /// What each of its pieces has to be.
+    /// The checks of its pieces.
     Often(Box<[Check]>),
 }
 
-/// Reads chunks. The first and the second time, a whole chunk is read and compared with the record. The second time says
-/// that bytes of it are wanted in small parts and in no order, so its pieces are hashed as well, and later on only those
-/// that are needed are read and compared.
+/// Reads chunks. The first and the second time, a whole chunk is read and compared with the record. A second time means
+/// that bytes of it are needed in small parts and in no order, so its pieces are hashed as well. Later on, only the
+/// needed pieces are read and compared.
 #[derive(Default)]
 pub(super) struct Chunks {
     kept: VecDeque<(usize, usize, Bytes)>,
@@ -94,7 +94,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Returns verified bytes of a chunk: `len` of them from `offset` on, or those up to its end if these are fewer.
+    /// Returns verified bytes of a chunk: `len` bytes from `offset` on, or fewer if the chunk ends before.
     pub(super) fn part(
         &mut self,
         original: &Original,
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// More chunks than are kept, the last one shorter.
+    /// More chunks than are kept; the last one is shorter.
     const COUNT: usize = KEPT + 2;
 
     fn original(file: &File) -> Original {

@@ -1,4 +1,4 @@
-//! Stored bytes of finished artifacts, each chunk of them verified before a byte of it is used.
+//! Stored bytes of finished artifacts. Each chunk is verified before a byte of it is used.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,17 +18,17 @@ use super::places::Fragment;
 use crate::artifact::CHUNK;
 use crate::tables::Codec;
 
-/// Fragments that are kept after they were decompressed.
+/// Number of decompressed fragments that are kept.
 const FRAGMENTS_KEPT: usize = 8;
 
 /// The largest block that squashfs allows.
 const BLOCK_MAX: usize = 1 << 20;
 
-/// Bytes that are copied out of their chunks at the beginning of a run, so that the writer's queue does not keep a chunk
-/// for each of many small parts.
+/// Bytes that are copied out of their chunks at the beginning of a run, so that the writer's queue does not keep a
+/// chunk for each of many small parts.
 const COPIED: usize = 256 << 10;
 
-/// Bytes that were read one after the other.
+/// Bytes that were read in sequence.
 #[derive(Debug, Default)]
 struct Run {
     artifact: usize,
@@ -49,10 +49,10 @@ impl Run {
     }
 }
 
-/// What came of copying.
+/// The outcome of copying.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// The artifact that could not be copied from, and whether it is damaged.
+    /// The artifact from which copying failed, and whether it is damaged.
     failed: Arc<OnceLock<(usize, bool)>>,
     bytes: Arc<AtomicU64>,
     used: Arc<[AtomicBool]>,
@@ -73,7 +73,7 @@ impl Outcome {
         used.is_some_and(|used| used.load(Ordering::Relaxed))
     }
 
-    /// Returns which artifact could not be copied from, and whether it is not what its record says.
+    /// Returns the artifact from which copying failed, and whether it contradicts its record.
     pub(crate) fn failed(&self) -> Option<(usize, bool)> {
         self.failed.get().copied()
     }
@@ -116,7 +116,7 @@ impl Copies {
             outcome,
         };
         if !copies.originals.is_empty() {
-            // All have the same codec: that is part of what a plan asks for.
+            // All have the same codec, because a plan requires it.
             let superblock = copies.read(0, 0, 96)?;
             let number = superblock.get(20..).and_then(|rest| rest.first_chunk());
             let number = number.map_or(0, |bytes| u16::from_le_bytes(*bytes));
@@ -128,7 +128,7 @@ impl Copies {
         Ok(copies)
     }
 
-    /// Returns a part of a chunk that is what the record of its artifact says.
+    /// Returns a part of a chunk, verified against the record of its artifact.
     fn part(
         &mut self,
         artifact: usize,
@@ -342,7 +342,7 @@ mod tests {
         for at in 0..length {
             let mut byte = [0];
             file.read_exact_at(&mut byte, at).unwrap();
-            // All bits where the record says something, elsewhere one of each byte.
+            // All bits where the record has meaning, and one bit of each byte elsewhere.
             let bits = match at >= LENGTH as u64 && byte[0] != 0 {
                 true => 0..8,
                 false => at % 8..at % 8 + 1,

@@ -1,22 +1,22 @@
-//! What reuse costs a build, against what it gets for it.
+//! The cost of reuse for a build, compared with its benefit.
 
-/// Bytes that may be hashed and decompressed for each byte that is handed over.
+/// Bytes that may be hashed and decompressed for each byte that is delivered.
 const FACTOR: u64 = 4;
 
-/// Bytes that may be hashed and decompressed besides.
+/// Bytes that may be hashed and decompressed in addition.
 const ALLOWANCE: u64 = 64 << 20;
 
-/// Bytes that were worked through, and bytes that came of it.
+/// Bytes that were processed, and bytes that were delivered.
 #[derive(Debug, Default)]
 pub(super) struct Cost {
     spent: u64,
     delivered: u64,
-    /// There is no other way to the bytes.
+    /// Whether there is no other way to the bytes.
     is_unbounded: bool,
 }
 
 impl Cost {
-    /// Returns a cost that is always worth it.
+    /// Returns a cost without a bound.
     pub(super) fn unbounded() -> Self {
         Self {
             is_unbounded: true,
@@ -24,7 +24,7 @@ impl Cost {
         }
     }
 
-    /// Adds bytes that were hashed or decompressed. Returns whether that is still worth it.
+    /// Adds bytes that were hashed or decompressed. Returns whether reuse is still worth its cost.
     pub(super) fn spend(&mut self, bytes: usize) -> bool {
         self.spent = self.spent.saturating_add(bytes as u64);
         let bound = self.delivered.saturating_mul(FACTOR);

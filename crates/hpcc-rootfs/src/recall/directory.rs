@@ -1,4 +1,4 @@
-//! The layout of a recall file: sections, then what they are, then the footer.
+//! The layout of a recall file: sections, then their directory, then the footer.
 //!
 //! ```text
 //!  ├── section ── section ── … ──┼── directory (JSON) ──┼── magic 8 │ version 4 │ length 4 │ checksum 32 ──┤
@@ -20,16 +20,16 @@ use crate::layer::Limits;
 const MAGIC: [u8; 8] = *b"HPCCRCLL";
 const VERSION: u32 = 3;
 const FOOTER: usize = 48;
-/// Bytes of a directory: some hundred for each of at most some thousand layers.
+/// Largest directory in bytes: a few hundred for each of at most a few thousand layers.
 const LENGTH_MAX: u32 = 4 << 20;
 
-/// What is in a recall file.
+/// The contents of a recall file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Directory {
     /// The rules by which layers were read and bodies were divided.
     pub(super) rules: Rules,
-    /// The root of the artifact's record, as hex: what the places are in.
+    /// The root of the artifact's record, as hex. The places refer to this artifact.
     pub(super) root: String,
     /// In the order in which they were read.
     pub(super) layers: Vec<LayerPart>,
@@ -37,7 +37,7 @@ pub(super) struct Directory {
     pub(super) documents: Section,
 }
 
-/// What has to be equal, so that entries and fingerprints mean the same.
+/// The parameters that must be equal for entries and fingerprints to mean the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rules {
@@ -56,9 +56,9 @@ impl Rules {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LayerPart {
-    /// What the blob decompresses to.
+    /// Digest of what the blob decompresses to.
     diff_id: String,
-    /// The blob that this was verified with.
+    /// Digest of the blob with which this was verified.
     blob: String,
     pub(super) size: u64,
     pub(super) entries: u64,
@@ -70,7 +70,7 @@ pub(super) struct LayerPart {
     pub(super) whole: bool,
     pub(super) list: Section,
     pub(super) places: Section,
-    /// Bodies that the list lacks, and that were read from the archive a second time.
+    /// Bodies that the list lacks, and that were read in a second pass over the archive.
     pub(super) recovered: Section,
 }
 
@@ -107,17 +107,17 @@ impl LayerPart {
         }
     }
 
-    /// Digest of the compressed layer, as text.
+    /// Returns the digest of the compressed layer, as text.
     pub(super) fn blob(&self) -> &str {
         &self.blob
     }
 
-    /// Attributes that an entry of it has at most.
+    /// Returns the largest number of attributes of one of its entries.
     pub(super) fn xattrs(&self) -> u64 {
         self.caps.xattrs
     }
 
-    /// Whether it is this layer, which would be read under these limits.
+    /// Returns whether it is this layer, and would also be read under these limits.
     pub(super) fn is(&self, layer: &ociget::Layer, limits: &Limits) -> bool {
         self.diff_id == layer.diff_id.to_string()
             && self.blob == layer.descriptor.digest.to_string()
@@ -126,7 +126,7 @@ impl LayerPart {
     }
 }
 
-/// The caps on one layer under which it was read: whoever allows as much would have read it, too.
+/// The limits on one layer under which it was read. Limits that allow as much would have read it, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Caps {
@@ -180,7 +180,7 @@ impl Caps {
 }
 
 impl Directory {
-    /// Writes it behind the sections.
+    /// Writes the directory after the sections.
     pub(super) fn write(&self, end: &mut End) -> io::Result<()> {
         let json = serde_json::to_vec(self)?;
         let length = u32::try_from(json.len())
@@ -198,7 +198,7 @@ impl Directory {
         end.write(&footer)
     }
 
-    /// Reads that of a file, if it is whole and of this version.
+    /// Reads the directory of a file, if the file is complete and has this version.
     pub(super) fn read(file: &File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut footer = [0; FOOTER];

@@ -13,13 +13,13 @@ use super::bytes::{byte_string, number, put_bytes, put_number};
 use super::damaged::damaged;
 use crate::options::Options;
 
-/// More bytes than any document has that a client accepts.
+/// Larger than any document that a client accepts, in bytes.
 const DOCUMENT_MAX: u64 = 16 << 20;
 
-/// More than an image is resolved from: nested indexes, manifest and config.
+/// More documents than resolving an image takes: nested indexes, manifest and config.
 const DOCUMENTS_MAX: u64 = 64;
 
-/// Documents by their digests. As a source it has nothing else.
+/// Documents by their digests. As a source, it has nothing else.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Documents(Vec<Kept>);
 
@@ -85,7 +85,7 @@ impl Documents {
 }
 
 impl Documents {
-    /// Resolves the image from what is kept; `None` if something is missing.
+    /// Resolves the image from the kept documents; returns `None` if one is missing.
     pub(crate) async fn resolve(&self, identity: &Digest, options: &Options) -> Option<Image> {
         let platform = &options.platform;
         let image = match options.insist_on_platform {
@@ -135,7 +135,7 @@ impl BlobBody for Whole {
     }
 }
 
-/// Another source, whose documents are remembered as an image is resolved from it.
+/// Another source, whose documents are kept while an image is resolved from it.
 pub(crate) struct Recording<'s> {
     source: &'s dyn Source,
     seen: Mutex<Documents>,

@@ -1,4 +1,4 @@
-//! An entry of a layer, and what its body is.
+//! An entry of a layer, and the recorded facts about its body.
 
 use std::io::{self, Read};
 
@@ -9,11 +9,11 @@ use super::bytes::{append, array, byte_string, number, put_bytes, put_number, sm
 use super::damaged::damaged;
 use crate::layer::{Entry, EntryKind};
 
-/// What is recorded of a body.
+/// The recorded facts about a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Body {
     pub(super) fingerprints: Fingerprints,
-    /// Bytes of it, holes of the archive left out.
+    /// Number of its bytes, holes of the archive left out.
     pub(super) data: u64,
 }
 
@@ -25,14 +25,14 @@ const CHAR_DEVICE: u64 = 4;
 const BLOCK_DEVICE: u64 = 5;
 const FIFO: u64 = 6;
 
-/// In what stands for a body: it is there.
+/// Flag of a recorded body: it exists.
 const RECORDED: u64 = 1;
-/// It has blocks.
+/// Flag of a recorded body: it has blocks.
 const BLOCKS: u64 = 2;
-/// It has a tail.
+/// Flag of a recorded body: it has a tail.
 const TAIL: u64 = 4;
 
-/// Appends an entry whose path follows `last`. For a file, [`put_body`] has to follow.
+/// Appends an entry whose path follows `last`. For a file, a call of [`put_body`] must follow.
 pub(super) fn put(bytes: &mut Vec<u8>, last: &mut Vec<u8>, entry: &Entry) {
     let both = last.iter().zip(&entry.path);
     let shared = both.take_while(|(a, b)| a == b).count();
@@ -85,7 +85,7 @@ pub(super) fn put(bytes: &mut Vec<u8>, last: &mut Vec<u8>, entry: &Entry) {
     }
 }
 
-/// Appends what is known of a file's body.
+/// Appends the facts about a file's body.
 pub(super) fn put_body(bytes: &mut Vec<u8>, body: Option<&Body>) {
     let Some(Body { fingerprints, data }) = body else {
         put_number(bytes, 0);
@@ -101,8 +101,8 @@ pub(super) fn put_body(bytes: &mut Vec<u8>, body: Option<&Body>) {
     }
 }
 
-/// Reads the next entry into `entry`, which holds the one before, and what is known of its body.
-/// There may be `xattrs` attributes.
+/// Reads the next entry into `entry`, which holds the previous one, and the facts about its body. The entry may have at
+/// most `xattrs` attributes.
 pub(super) fn read(
     input: &mut impl Read,
     entry: &mut Entry,
@@ -155,7 +155,7 @@ fn device(input: &mut impl Read) -> io::Result<Device> {
     })
 }
 
-/// Reads what is known of the body of a file of `len` bytes.
+/// Reads the facts about the body of a file of `len` bytes.
 pub(super) fn body(input: &mut impl Read, len: u64) -> io::Result<Option<Body>> {
     let flags = number(input)?;
     if flags & RECORDED == 0 {

@@ -1,4 +1,4 @@
-//! The fragments of the artifacts that bodies are copied from.
+//! The fragments of the artifacts from which bodies are copied.
 
 use std::io;
 
@@ -9,21 +9,22 @@ use super::places::Fragment;
 /// Fragments of all artifacts together, with 52 bytes of memory for each: 13 MiB.
 pub(super) const FRAGMENTS_MAX: usize = 1 << 18;
 
-/// All of them in one row, one artifact after the other.
+/// All fragments in one list, one artifact after the other.
 #[derive(Debug, Default)]
 pub(super) struct Fragments {
     all: Vec<Fragment>,
-    /// Where the fragments of each artifact end.
+    /// The end of each artifact's fragments in the list.
     ends: Vec<usize>,
-    /// Those whose tails are known, by the fingerprints of these.
+    /// Fragments with known tails, ordered by the fingerprints of the tails.
     by_tails: Vec<u32>,
 }
 
 impl Fragments {
-    /// Appends the fragments of the next artifact: `read` appends them to a vector, and is given how many may be appended.
+    /// Appends the fragments of the next artifact. `read` appends them to a vector, and gets the largest number of
+    /// fragments that may be appended.
     ///
     /// # Errors
-    /// Those of `read`; nothing was appended then.
+    /// Returns the errors of `read`; nothing is appended then.
     pub(super) fn add(
         &mut self,
         read: impl FnOnce(&mut Vec<Fragment>, usize) -> io::Result<()>,
@@ -37,7 +38,7 @@ impl Fragments {
         outcome
     }
 
-    /// Makes them ready to be [found](Self::with).
+    /// Sorts the fragments, so that they can be [found](Self::with).
     pub(super) fn sort(&mut self) {
         self.all.shrink_to_fit();
         let all = &self.all;
@@ -45,7 +46,7 @@ impl Fragments {
         let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
         let mut by_tails = Vec::with_capacity(all.len());
         by_tails.extend((0..count).filter(known));
-        // The first of several comes first.
+        // The first of several equal ones comes first.
         by_tails.sort_unstable_by_key(|index| (tails(all, *index), *index));
         self.by_tails = by_tails;
     }

@@ -1,4 +1,4 @@
-//! The entries of a layer, as a recall file has them.
+//! The entries of a layer, from a recall file.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,24 +11,24 @@ use super::section::SectionReader;
 use crate::flatten::{Counts, KnownBody, KnownLayer, Remembered};
 use crate::layer::{Entry, EntryKind};
 
-/// Positions in the artifacts that bodies are copied from: which artifact, and where in it.
+/// A position in the artifacts from which bodies are copied: the artifact, and the offset in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) artifact: u16,
     pub(super) at: u64,
 }
 
-/// Bits of a position that say where: an image has at most 2^44 bytes, a tail 32 bits for its fragment and 20 for the
-/// offset.
+/// Number of bits of the offset in a position: an image has at most 2^44 bytes, and a tail needs 32 bits for its
+/// fragment and 20 for the offset in it.
 const AT: u32 = 52;
 
 /// Bits of an offset in a fragment: a block has at most 2^20 bytes.
 const OFFSET: u32 = 20;
 
-/// Bodies of a layer that are recovered from memory: with more, the layer is read from its archive.
+/// Number of bodies of a layer that can be recovered from memory. A layer with more is read from its archive.
 pub(super) const RECOVERED_MAX: usize = 1 << 14;
 
-/// Artifacts that positions can tell apart.
+/// Number of artifacts that positions can distinguish.
 pub(super) const ARTIFACTS_MAX: usize = 1 << (64 - AT);
 
 impl Position {
@@ -43,7 +43,7 @@ impl Position {
         }
     }
 
-    /// Of a tail.
+    /// Returns the position of a tail.
     pub(super) fn of_tail(artifact: u16, fragment: u32, offset: u32) -> Self {
         Self {
             artifact,
@@ -51,7 +51,7 @@ impl Position {
         }
     }
 
-    /// The fragment of a tail, and the offset in it.
+    /// Returns the fragment of a tail, and the offset in it.
     pub(super) fn tail(self) -> (usize, usize) {
         let fragment = usize::try_from(self.at >> OFFSET).unwrap_or(usize::MAX);
         let offset = usize::try_from(self.at & ((1 << OFFSET) - 1)).unwrap_or(usize::MAX);
@@ -59,20 +59,20 @@ impl Position {
     }
 }
 
-/// The entries of one layer, on their way.
+/// The entries of one layer while they are read.
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) list: SectionReader,
     pub(super) places: SectionReader,
     /// Bodies that the list lacks, with the ordinals of their entries, in order.
     pub(super) recovered: VecDeque<(u64, Body, Place)>,
-    /// Of the next entry.
+    /// Ordinal of the next entry.
     pub(super) ordinal: u64,
-    /// Entries that still come.
+    /// Number of entries that follow.
     pub(super) left: u64,
     pub(super) counts: Counts,
     pub(super) artifact: u16,
-    /// Attributes that an entry may have.
+    /// Largest number of attributes of an entry.
     pub(super) xattrs: u64,
     pub(super) remembered: Remembered,
 }
@@ -128,7 +128,7 @@ impl KnownLayer for Listed {
             true => self.recovered.pop_front(),
             false => None,
         };
-        // More than all files of the layer together.
+        // More bytes than all files of the layer together.
         let too_long = |body: &Body| body.fingerprints.len > self.counts.logical_bytes;
         let (body, place) = match (body, recovered, &entry.kind) {
             (Some(body), None, _) if too_long(&body) => {
@@ -185,7 +185,7 @@ pub(super) fn recovered(
     Ok(bodies)
 }
 
-/// Whether an entry may have a body.
+/// Returns whether an entry may have a body.
 pub(super) fn has_body(entry: &Entry) -> bool {
     matches!(entry.kind, EntryKind::File { .. })
 }

@@ -1,4 +1,4 @@
-//! What earlier builds left, so that the next image costs what is new in it.
+//! Records of earlier builds, so that the next image costs only what is new in it.
 //!
 //! ```text
 //!  build ──► Recorder ──► .recall-<identity>     entries of each layer, fingerprints, places, documents
@@ -8,8 +8,8 @@
 //!      └────────────► Copies: stored blocks of those artifacts, each MiB verified before a byte of it is used
 //! ```
 //!
-//! Everything here is a hint. A file that is torn, stale, foreign or missing means that a layer is read from its
-//! archive. What is copied was compared with the digests in the record of the artifact that it comes from.
+//! Everything here is a hint. If a file is torn, stale, foreign or missing, the layer is read from its archive. Copied
+//! bytes are first compared with the digests in the record of their artifact.
 
 mod bytes;
 mod chunks;

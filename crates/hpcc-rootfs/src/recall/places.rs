@@ -11,16 +11,16 @@ use super::damaged::damaged;
 /// Bytes of the smallest block that squashfs allows.
 const BLOCK_MIN: u64 = 4096;
 
-/// Blocks of a body, or runs of holes among them. A body with more is read from its archive each time, because they
-/// are in memory together: 4 MiB of them.
+/// Number of blocks of a body, or runs of holes among them. A body with more is read from its archive each time,
+/// because all of them are in memory together: 4 MiB.
 pub(super) const RUNS_MAX: u64 = 1 << 18;
 
-/// Where a body is.
+/// The place of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) start: u64,
     pub(super) blocks: Vec<Run>,
-    /// Index of the fragment, and the offset in it.
+    /// Index of the fragment, and offset in it.
     pub(super) tail: Option<(u32, u32)>,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn put(
             },
         );
     }
-    // 0 for none.
+    // 0 means none.
     let (fragment, offset) = match tail {
         Some((fragment, offset)) => (u64::from(fragment) + 1, offset),
         None => (0, 0),

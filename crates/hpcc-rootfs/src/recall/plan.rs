@@ -1,4 +1,4 @@
-//! Which layers of an image are known, and from where.
+//! Which layers of an image earlier builds recorded, and which artifacts have them.
 
 use std::cmp::Reverse;
 use std::io;
@@ -17,20 +17,20 @@ use super::reader::{Part, Recall};
 use crate::flatten::KnownLayer;
 use crate::layer::Limits;
 
-/// Places that a layer may be taken from: if a body is missing in one, another may have it.
+/// Number of places from which a layer may be taken: if a body is missing in one, another may have it.
 const CHOICES: usize = 4;
 
-/// An artifact of the store, and what its build left.
+/// An artifact of the store, and the recall file of its build.
 pub(crate) struct Found {
-    /// Where it is, and the image that it is.
+    /// Directory of the artifact, and the image that it holds.
     place: (PathBuf, Digest),
     original: Original,
     recall: Recall,
 }
 
 impl Found {
-    /// Takes the artifact of an image, open and held for as long as it is copied from, with the length of its image
-    /// and the digests of its chunks.
+    /// Takes the artifact of an image with the length of its image and the digests of its chunks. The artifact is open
+    /// and held for as long as it is copied from.
     pub(crate) fn new(
         place: (PathBuf, Digest),
         file: Arc<dyn Held>,
@@ -50,24 +50,24 @@ impl Found {
     }
 }
 
-/// An artifact that could not be copied from.
+/// An artifact from which copying failed.
 pub(crate) struct Failed<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) digest: &'a Digest,
     pub(crate) file: BorrowedFd<'a>,
-    /// Whether it is not what its record says; otherwise it could not be read.
+    /// Whether it contradicts its record; otherwise it could not be read.
     pub(crate) is_damaged: bool,
 }
 
-/// The layers of an image that earlier builds know.
+/// The layers of an image that earlier builds recorded.
 pub(crate) struct Plan {
     layers: Vec<ociget::Layer>,
     found: Vec<Found>,
     fragments: Arc<Fragments>,
-    /// For each layer: which of the found, and which of its layers.
+    /// For each layer: indexes of the artifacts, and of the layer in each.
     choices: Vec<Vec<Choice>>,
     outcome: Outcome,
-    /// No registry is asked, so layers cannot be read instead.
+    /// Whether no registry may be requested, so that layers cannot be read instead.
     is_only_way: bool,
 }
 
@@ -78,7 +78,7 @@ struct Choice {
 }
 
 impl Plan {
-    /// Says whether copying is the only way to the layers; then it may cost more than reading them.
+    /// Sets whether copying is the only way to the layers; then it may cost more than reading them.
     pub(crate) fn only_way(self, is_only_way: bool) -> Self {
         Self {
             is_only_way,
@@ -86,8 +86,8 @@ impl Plan {
         }
     }
 
-    /// Matches an image with what was found. For each layer, an artifact of the same image comes first, then one that has
-    /// all files of the layer, then those that know most of the layers.
+    /// Matches an image with the artifacts that were found. For each layer, an artifact of the same image comes first,
+    /// then one that has all files of the layer, then those that have most of the layers.
     pub(crate) fn new(image: &Image, limits: &Limits, found: Vec<Found>) -> Self {
         let identity = image.identity.get();
         let mut matches: Vec<_> = found
@@ -127,7 +127,7 @@ impl Plan {
         let mut places = Vec::with_capacity(matches.len());
         for (index, (found, _)) in matches.into_iter().enumerate() {
             let is_chosen = all.iter().flatten().any(|choice| choice.found == index);
-            // Memory for fragments is for those that are copied from.
+            // Only artifacts from which bodies are copied need memory for their fragments.
             let is_readable = is_chosen
                 && fragments
                     .add(|into, most| found.recall.fragments(into, most))
@@ -159,7 +159,7 @@ impl Plan {
         }
     }
 
-    /// Whether a layer need not be fetched ahead.
+    /// Returns whether a layer need not be fetched ahead.
     pub(crate) fn knows(&self, layer: usize) -> bool {
         self.choices
             .get(layer)
@@ -180,10 +180,10 @@ impl Plan {
         None
     }
 
-    /// Opens what the bodies of known layers are copied from.
+    /// Opens the artifacts from which the bodies of recorded layers are copied.
     ///
     /// # Errors
-    /// What an earlier build left cannot be read, or is damaged.
+    /// Returns an error if a recall file cannot be read or is damaged.
     pub(crate) fn copies(&self) -> io::Result<Copies> {
         let originals = self.found.iter().map(|found| found.original.clone());
         let fragments = Arc::clone(&self.fragments);
@@ -194,7 +194,7 @@ impl Plan {
         Copies::new(originals.collect(), fragments, self.outcome.clone(), cost)
     }
 
-    /// Returns the digests of the images that bytes were copied from.
+    /// Returns the digests of the images from which bytes were copied.
     pub(crate) fn sources(&self) -> Vec<Digest> {
         let used = |index: &usize| self.outcome.used(*index);
         let indexes = (0..self.found.len()).filter(used);
@@ -202,7 +202,7 @@ impl Plan {
         found.map(|found| found.place.1.clone()).collect()
     }
 
-    /// Returns the artifact that could not be copied from.
+    /// Returns the artifact from which copying failed.
     pub(crate) fn failed(&self) -> Option<Failed<'_>> {
         let (index, is_damaged) = self.outcome.failed()?;
         let found = self.found.get(index)?;
@@ -214,7 +214,7 @@ impl Plan {
         })
     }
 
-    /// Returns how many bytes were copied.
+    /// Returns the number of bytes that were copied.
     pub(crate) fn copied(&self) -> u64 {
         self.outcome.bytes()
     }

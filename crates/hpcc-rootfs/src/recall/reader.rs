@@ -15,7 +15,7 @@ use super::section::SectionReader;
 use crate::flatten::{Counts, Remembered};
 use crate::layer::Limits;
 
-/// What an earlier build left beside its artifact.
+/// The recall file of an earlier build, beside its artifact.
 #[derive(Debug)]
 pub(crate) struct Recall {
     file: Arc<File>,
@@ -31,10 +31,10 @@ pub(crate) struct Part {
 }
 
 impl Recall {
-    /// Reads what is in a file, if it was written by the rules of this program.
+    /// Reads a recall file, if it was written by the rules of this program.
     ///
     /// # Errors
-    /// Returns why it is of no use.
+    /// Returns the reason why it is of no use.
     pub(crate) fn read(file: File) -> io::Result<Self> {
         let directory = Directory::read(&file)?;
         if directory.rules != Rules::CURRENT {
@@ -46,7 +46,7 @@ impl Recall {
         })
     }
 
-    /// Whether it belongs to the artifact whose record has this root.
+    /// Returns whether it belongs to the artifact whose record has this root.
     pub(crate) fn is_of(&self, root: &str) -> bool {
         self.directory.root == root
     }
@@ -57,8 +57,8 @@ impl Recall {
         layers.map(|layer| (layer.blob(), layer.size))
     }
 
-    /// Returns which of its layers is this one, read under limits that are no stricter than these. If the image has the
-    /// layer several times, the one that comes with all of its files is preferred.
+    /// Returns the part for this layer, read under limits that are no stricter than these. If the image has the layer
+    /// several times, a part with all of its files is preferred.
     pub(crate) fn part(&self, layer: &ociget::Layer, limits: &Limits) -> Option<Part> {
         let parts = self.directory.layers.iter().enumerate();
         let same = parts.filter(|(_, part)| part.is(layer, limits));
@@ -99,7 +99,7 @@ impl Recall {
         })
     }
 
-    /// Appends the fragments of the artifact, in the order of their indexes, if there are no more than `most`.
+    /// Appends the fragments of the artifact, in the order of their indexes, if there are at most `most`.
     pub(super) fn fragments(&self, into: &mut Vec<Fragment>, most: usize) -> io::Result<()> {
         let mut section = SectionReader::new(Arc::clone(&self.file), &self.directory.fragments)?;
         let count: usize = small(&mut section)?;
@@ -116,7 +116,7 @@ impl Recall {
     /// Returns the documents of the image.
     ///
     /// # Errors
-    /// They cannot be read, or are damaged.
+    /// Returns an error if they cannot be read or are damaged.
     pub(crate) fn documents(&self) -> io::Result<Documents> {
         let mut section = SectionReader::new(Arc::clone(&self.file), &self.directory.documents)?;
         let documents = Documents::read(&mut section)?;

@@ -1,4 +1,4 @@
-//! Writes down what a build reads and where it goes, while it happens.
+//! Records what a build reads and where it goes, during the build.
 
 use std::io::{self, Write};
 
@@ -18,38 +18,37 @@ use crate::flatten::{Body, BodySink, Counts, KnownBody, LayerSpec, Proof};
 use crate::layer::{Entry, Limits};
 use crate::staging::{Spare, StagedFile};
 
-/// Bytes of entries that are handed to the encoder at a time.
+/// Bytes of entries that are passed to the encoder at a time.
 const PIECE: usize = 64 << 10;
 
-/// What is kept in memory of an image until its places are known, as a part of the budget for metadata.
+/// Divisor of the budget for metadata: the share that may be kept in memory of an image until its places are known.
 const SHARE: u64 = 8;
 
-/// Bytes that the file may have however small the image is.
+/// Bytes that the file may always have, however small the image is.
 const FLOOR: u64 = 256 << 10;
 
-/// What the file may have besides: this part of the blobs of the layers while they are read, and of the image once it is
-/// written.
+/// Divisor of the further bytes that the file may have: a part of the layers' blobs while they are read, and of the
+/// image once it is written.
 const PART: u64 = 8;
 
-/// What is written down of a build. It is a hint for later ones: whatever prevents it ends the writing down, and never
-/// the build.
+/// The record of a build, which is a hint for later builds. A failure ends the recording, and never the build.
 pub(crate) struct Spool {
     state: Option<State>,
     file: Spare<StagedFile>,
     caps: Caps,
-    /// Of the layers that still come, the next one last.
+    /// The layers that follow, the next one last.
     layers: Vec<ociget::Layer>,
     done: Vec<Recorded>,
-    /// The file whose body comes next, of a layer that is done: its layer and ordinal.
+    /// The file whose body comes next, of a layer that was recorded before: its layer and ordinal.
     recovers: Option<(usize, u64)>,
     recovered: Vec<Recovered>,
     /// Bytes that handles may still take.
     room: u64,
-    /// Bytes of a block of the image.
+    /// Block size of the image in bytes.
     block_size: u64,
 }
 
-/// A body that was missing in its layer, and turned out to be needed.
+/// A body that was skipped in its layer, and turned out to be needed.
 struct Recovered {
     layer: usize,
     ordinal: u64,
@@ -62,20 +61,20 @@ enum State {
     Layer(Box<Layer>),
 }
 
-/// A layer that is being written down.
+/// A layer that is being recorded.
 struct Layer {
     section: SectionWriter,
     buffer: Vec<u8>,
     last_path: Vec<u8>,
-    /// The last entry is a file, and nothing was said of its body.
+    /// Whether the last entry is a file whose body was not recorded yet.
     open: bool,
     entries: u64,
-    /// Files among them whose bodies are not written down.
+    /// Number of files among them whose bodies are not recorded.
     missing: u64,
     bodies: Handles,
 }
 
-/// A layer whose entries are written down.
+/// A layer whose entries are recorded.
 struct Recorded {
     layer: ociget::Layer,
     list: Section,
@@ -86,8 +85,8 @@ struct Recorded {
 }
 
 impl Spool {
-    /// Begins to write down a build of `image` to `file`. Whoever needs the disk space of the file for the image itself may
-    /// take it away.
+    /// Begins to record a build of `image` to `file`. The build may drop the file if the image itself needs its disk
+    /// space.
     pub(crate) fn new(
         file: Spare<StagedFile>,
         image: &Image,
@@ -112,11 +111,11 @@ impl Spool {
         }
     }
 
-    /// Writes down a body, of the layer that is being written down or of one before.
+    /// Records a body, of the layer that is being recorded or of one before.
     fn body(&mut self, fingerprints: Fingerprints, data: u64, handle: FileData) {
         let recovers = self.recovers.take();
         if fingerprints.len.div_ceil(self.block_size.max(1)) > places::RUNS_MAX {
-            // As if it were not there: its layer is read again where it is needed.
+            // As if the body did not exist: its layer is read again where it is needed.
             return;
         }
         let body = entry::Body { fingerprints, data };
@@ -145,7 +144,7 @@ impl Spool {
         }
     }
 
-    /// Does something with the layer that is being written down, and gives up if that fails.
+    /// Runs `act` on the layer that is being recorded, and gives up if that fails.
     fn with(&mut self, act: impl FnOnce(&mut Layer) -> io::Result<()>) {
         if let Some(State::Layer(layer)) = &mut self.state
             && let Err(error) = act(layer)
@@ -154,7 +153,7 @@ impl Spool {
         }
     }
 
-    /// Ends the writing down, and frees what it took. The build goes on.
+    /// Ends the recording, and frees its memory. The build continues.
     fn give_up(&mut self, error: &io::Error) {
         tracing::info!(%error, "the build is not written down for later ones");
         drop(self.file.take());
@@ -330,7 +329,7 @@ impl Spool {
 impl Layer {
     fn entry(&mut self, entry: &Entry) -> io::Result<()> {
         self.close();
-        // Before the next one: nothing that an image chooses is to be kept for longer.
+        // Before the next one, because nothing that an image chooses may be kept for longer.
         if self.buffer.len() >= PIECE {
             self.flush()?;
         }
@@ -351,7 +350,7 @@ impl Layer {
         Ok(self.bodies.bytes() - before)
     }
 
-    /// Nothing is known of the last file's body.
+    /// Closes the last file, of whose body nothing is known.
     fn close(&mut self) {
         if std::mem::replace(&mut self.open, false) {
             self.missing += 1;
@@ -367,19 +366,19 @@ impl Layer {
     }
 }
 
-/// The writer of an image, with somebody beside it who writes down what goes in.
+/// The writer of an image, with a record of what goes in.
 pub(crate) struct Recorder<'w, W: Write> {
     data: &'w mut DataWriter<W>,
     spool: &'w mut Option<Spool>,
     /// Called with the index of each layer that was taken from earlier builds.
     taken: &'w dyn Fn(usize),
-    /// Layers that still come.
+    /// Number of layers that follow.
     left: usize,
 }
 
 impl<'w, W: Write> Recorder<'w, W> {
-    /// Takes the bodies of that many layers, the newest first. Calls `taken` with the index of each layer that comes from
-    /// earlier builds, once all of its entries were taken.
+    /// Takes the bodies of that many layers, the newest first. Calls `taken` with the index of each layer that comes
+    /// from earlier builds, once all of its entries were taken.
     pub(crate) fn new(
         data: &'w mut DataWriter<W>,
         spool: &'w mut Option<Spool>,
@@ -460,7 +459,7 @@ impl<W: Write> BodySink for Recorder<'_, W> {
     }
 }
 
-/// A body on its way into the image.
+/// A body that is written to the image and recorded.
 pub(crate) struct RecordedBody<'a, W: Write> {
     body: sqfs_writer::Body<'a, W>,
     data: u64,

@@ -1,4 +1,4 @@
-//! A part of a recall file: compressed, with a checksum of what is stored.
+//! A part of a recall file: compressed, with a checksum of the stored bytes.
 
 use std::fmt;
 use std::fs::File;
@@ -11,22 +11,22 @@ use serde::{Deserialize, Serialize};
 use super::damaged::damaged;
 use crate::staging::{Spare, StagedFile};
 
-/// Fast, and a third smaller than nothing: most of a section are fingerprints.
+/// Fast, and a third smaller than uncompressed: a section consists mostly of fingerprints.
 const LEVEL: i32 = 1;
 
 /// Bytes that are read or written at a time.
 const PIECE: usize = 64 << 10;
 
-/// The largest window that a decoder has memory for, as a power of two.
+/// The largest window of the decoder, as a power of two.
 const WINDOW_LOG: u32 = 23;
 
-/// Where a section is in its file.
+/// The position of a section in its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Section {
     pub(super) offset: u64,
     pub(super) length: u64,
-    /// BLAKE3 of what is stored, as hex.
+    /// BLAKE3 of the stored bytes, as hex.
     pub(super) checksum: String,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Section {
 pub(super) struct End {
     pub(super) file: Spare<StagedFile>,
     pub(super) offset: u64,
-    /// Bytes that the file may have.
+    /// Number of bytes that the file may have.
     pub(super) most: u64,
 }
 
@@ -48,7 +48,7 @@ impl End {
         Ok(())
     }
 
-    /// Returns an error if the file may not have so many bytes.
+    /// Returns an error if the file may not have `bytes` bytes more.
     fn fits(&self, bytes: u64) -> io::Result<()> {
         if bytes > self.most {
             let problem = format!("it takes {bytes} bytes, and {} are allowed", self.most);
@@ -57,10 +57,10 @@ impl End {
         Ok(())
     }
 
-    /// Lowers what the file may have.
+    /// Lowers the number of bytes that the file may have.
     ///
     /// # Errors
-    /// It has more already.
+    /// Returns an error if it has more already.
     pub(super) fn limit(&mut self, most: u64) -> io::Result<()> {
         self.most = self.most.min(most);
         self.fits(self.offset)
@@ -130,13 +130,13 @@ impl SectionWriter {
     }
 }
 
-/// A section that is being read. What comes out is believed only when [`finish`](Self::finish) has said so.
+/// A section that is being read. Its contents can only be trusted after [`finish`](Self::finish) succeeded.
 pub(super) struct SectionReader {
     decoder: BufReader<zstd::stream::read::Decoder<'static, BufReader<Stored>>>,
     checksum: String,
 }
 
-/// What is stored, hashed as it is read.
+/// The stored bytes, hashed as they are read.
 struct Stored {
     file: Arc<File>,
     offset: u64,
@@ -175,7 +175,7 @@ impl SectionReader {
         })
     }
 
-    /// Returns an error unless this is the end, and everything was what was written.
+    /// Returns an error unless this is the end, and all bytes match the checksum.
     pub(super) fn finish(mut self) -> io::Result<()> {
         if !self.decoder.fill_buf()?.is_empty() {
             return Err(damaged("a section goes on behind its end"));

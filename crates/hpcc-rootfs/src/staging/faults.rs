@@ -1,4 +1,4 @@
-//! Publishing when system calls fail.
+//! Publishing while system calls fail.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -20,12 +20,12 @@ use crate::artifact::{
 
 pub(super) const NAME: &str = "artifact";
 
-/// Writes an artifact of two chunks and publishes it without proofs, which a test has none of.
+/// Writes an artifact of two chunks and publishes it without proofs, because a test has none.
 fn publish(directory: &Path, files: Arc<dyn Files>) -> io::Result<()> {
     publish_with(directory, files, false)
 }
 
-/// The same, with a hash tree if `verity` is set.
+/// Does the same, with a hash tree if `verity` is set.
 pub(super) fn publish_with(
     directory: &Path,
     files: Arc<dyn Files>,
@@ -209,7 +209,7 @@ fn a_failing_call_is_reported_and_leaves_nothing() {
             assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()), "{case}");
             assert_eq!(names(directory.path()), [NAME], "{case}");
             let path = directory.path().join(NAME);
-            // By then it had its name, whole.
+            // By then it had its name, and was complete.
             if call == SyncDirectory {
                 assert!(is_sound(&path), "{case}");
             } else {
@@ -279,7 +279,7 @@ fn short_and_interrupted_writes_are_continued() {
     assert!(is_sound(&directory.path().join(NAME)));
 }
 
-/// A disk that takes nothing and says so by a count of zero.
+/// A disk that takes nothing and reports that by a count of zero.
 #[derive(Debug)]
 struct Stuck;
 

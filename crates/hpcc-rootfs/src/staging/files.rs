@@ -1,5 +1,4 @@
-//! The system calls that publishing is made of, in one place: what can fail here can be made to
-//! fail.
+//! The system calls of publishing, in one place, so that tests can make each of them fail.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,11 +12,11 @@ use rustix::io::Errno;
 
 use super::fs_verity;
 
-/// One method a system call, each the kernel's own unless a test says otherwise.
+/// One method per system call, each with the kernel's behavior unless a test overrides it.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
-    /// A file without a name in `directory`, with this mode less the umask.
+    /// Creates a file without a name in `directory`, with this mode less the umask.
     fn open_unnamed(&self, directory: &OwnedFd, mode: Mode) -> Result<OwnedFd, Errno> {
-        // Without /proc there would be no way to name it later.
+        // Without `/proc`, the file could not be named later.
         if rustix::fs::stat("/proc/self/fd").is_err() {
             return Err(Errno::OPNOTSUPP);
         }
@@ -25,7 +24,7 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         rustix::fs::openat(directory, ".", flags, mode)
     }
 
-    /// A new file with a name. Neither an existing file nor a symlink is opened.
+    /// Creates a new file with a name. Neither an existing file nor a symlink is opened.
     fn create(&self, directory: &OwnedFd, name: &str, mode: Mode) -> Result<OwnedFd, Errno> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -33,21 +32,21 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     }
 
     /// Marks the file as one with a living owner. The lock is shared, so that the owner can take it on a second
-    /// descriptor before it gives up the first. A sweep needs an exclusive one.
+    /// descriptor before it releases the first. A sweep needs an exclusive one.
     fn lock(&self, file: &File) -> Result<(), Errno> {
         rustix::fs::flock(file, FlockOperation::NonBlockingLockShared)
     }
 
-    /// Writes at an offset; may write less.
+    /// Writes at an offset, possibly only a part of `bytes`.
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
         rustix::io::pwrite(file, bytes, offset)
     }
 
-    /// Has the kernel begin to write that part of the file to the disk. A hint: nothing is promised, and
-    /// nothing is waited for.
+    /// Makes the kernel begin to write that part of the file to the disk. A hint: it guarantees nothing and does not
+    /// wait.
     fn write_back(&self, file: &File, offset: u64, length: NonZeroU64) {
-        // Of pages that are dirty it drops none, it starts writing them. `sync_file_range` says that more plainly, but
-        // nobody offers it without unsafe code.
+        // The kernel does not drop dirty pages, it starts writing them. `sync_file_range` would state the intention
+        // more plainly, but no crate offers it without unsafe code.
         let _ = rustix::fs::fadvise(file, offset, Some(length), Advice::DontNeed);
     }
 
@@ -75,12 +74,12 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         }
     }
 
-    /// Has the file system refuse changed blocks of the file, which nobody may have open for writing.
+    /// Makes the file system reject changed blocks of the file, which must not be open for writing.
     fn enable_verity(&self, file: &File) -> io::Result<()> {
         fs_verity::enable(file)
     }
 
-    /// Makes the content durable.
+    /// Makes the contents durable.
     fn sync(&self, file: &File) -> Result<(), Errno> {
         rustix::fs::fsync(file)
     }
@@ -111,14 +110,14 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Bytes of the file system that this user may still write.
+    /// Returns the number of bytes of the file system that this user may still write.
     fn available(&self, directory: &OwnedFd) -> Result<u64, Errno> {
         let status = rustix::fs::fstatvfs(directory)?;
         Ok(status.f_bavail.saturating_mul(status.f_frsize))
     }
 }
 
-/// The kernel's.
+/// The calls of the kernel.
 #[derive(Debug)]
 pub(crate) struct Kernel;
 

@@ -1,4 +1,4 @@
-//! fs-verity: a file system that refuses changed blocks of a finished file.
+//! fs-verity: a file system rejects changed blocks of a finished file.
 
 use std::fs::File;
 use std::io;
@@ -16,12 +16,12 @@ const BLOCK_SIZE: u32 = 4096;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FsVerity {
-    /// Never. The default.
+    /// Never; the default.
     #[default]
     Off,
-    /// Where the file system and the kernel have it.
+    /// If the file system and the kernel support it.
     Auto,
-    /// Always. A pull fails where it cannot be enabled.
+    /// Always. A pull fails if it cannot be enabled.
     On,
 }
 
@@ -29,7 +29,7 @@ impl FsVerity {
     /// Enables it on a finished file that nobody has open for writing, or finds it enabled.
     ///
     /// # Errors
-    /// Returns an error if it is [`On`](Self::On) and cannot be enabled.
+    /// Returns an error if the value is [`On`](Self::On) and fs-verity cannot be enabled.
     pub(crate) fn enable(
         self,
         file: &File,
@@ -41,10 +41,10 @@ impl FsVerity {
         }
     }
 
-    /// Decides what a failure to enable it means.
+    /// Decides whether a failure to enable fs-verity is an error.
     ///
     /// # Errors
-    /// Returns the error if it is [`On`](Self::On).
+    /// Returns the error if the value is [`On`](Self::On).
     pub(super) fn settle(self, enabled: io::Result<()>) -> io::Result<()> {
         match (self, enabled) {
             (Self::On, Err(error)) => Err(error),
@@ -57,7 +57,7 @@ impl FsVerity {
     }
 }
 
-/// How long to wait for a writer of the file to go.
+/// How long to wait for a writer of the file to close it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(5);

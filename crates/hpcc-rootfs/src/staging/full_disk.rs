@@ -1,4 +1,4 @@
-//! A disk that is full while there is a spare file.
+//! A full disk with a spare file on it.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use super::files::{Files, Kernel};
 use super::spare::Spare;
 use super::staged_file::{StagedFile, Staging};
 
-/// A disk that has space for nothing else as long as the spare file exists.
+/// A disk without free space as long as the spare file exists.
 #[derive(Debug)]
 struct Full(Spare<StagedFile>, Errno);
 

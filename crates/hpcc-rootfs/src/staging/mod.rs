@@ -1,6 +1,6 @@
-//! Files that do not exist until they are complete, and builds that stop when nobody waits for them.
+//! Files that do not exist until they are complete, and builds that stop when no caller waits for them.
 //!
-//! Whatever must be held while a file is staged, such as a lock, is a value that this module keeps and drops.
+//! A value that must be held while a file is staged, such as a lock, is stored and dropped by this module.
 
 #[cfg(test)]
 mod faults;

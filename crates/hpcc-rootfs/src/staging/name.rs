@@ -1,14 +1,14 @@
-//! Names of files on their way to their own.
+//! Names of staged files.
 
-/// Begins the names of files on their way to their own.
+/// Prefix of the names of staged files.
 const STAGED: &str = ".staged-";
 
-/// A name for a file on its way to its own, unique as long as this process lives.
+/// Returns a name for a staged file, unique as long as this process lives.
 pub(super) fn staged_name(serial: u64) -> String {
     format!("{STAGED}{}-{serial}", std::process::id())
 }
 
-/// Returns whether a file has the name of one that is staged.
+/// Returns whether a file has the name of a staged one.
 pub(crate) fn is_staged(name: &str) -> bool {
     let number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let numbers = name

@@ -1,4 +1,4 @@
-//! A file that forgets what is written to it.
+//! A file that drops the bytes written to it.
 
 use std::fs::File;
 use std::num::NonZeroU64;
@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::files::Files;
 
-/// Takes every byte and keeps none: for a build of which only the digests are wanted.
+/// Accepts every byte and keeps none: for a build of which only the digests are wanted.
 #[derive(Debug)]
 pub(super) struct Nowhere;
 

@@ -1,4 +1,4 @@
-//! Publishing when the power fails: what the disk may hold then.
+//! Publishing during a power failure: the states in which the disk may be.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::faults::{NAME, is_sound, publish_with};
 use super::files::{Files, Kernel};
 
-/// What reached the kernel, in order.
+/// The calls that reached the kernel, in order.
 #[derive(Clone, Debug)]
 enum Logged {
     Write(u64, Vec<u8>),
@@ -20,7 +20,7 @@ enum Logged {
     SyncDirectory,
 }
 
-/// Does everything and writes it down; without `honest`, it forgets to sync the file.
+/// Executes and records every call; without `honest`, it does not sync the file.
 #[derive(Debug)]
 struct Recorder {
     honest: bool,
@@ -67,8 +67,8 @@ impl Files for Recorder {
     }
 }
 
-/// Whether the artifact's name leads to the new file after the first `done` steps and then a power
-/// cut that kept the first `names_kept` changes of the directory that no sync had made durable.
+/// Returns whether the artifact's name refers to the new file after the first `done` steps and then a power cut that
+/// kept the first `names_kept` changes of the directory that no sync had made durable.
 fn is_named(log: &[Logged], names_kept: usize) -> bool {
     let synced = log
         .iter()
@@ -96,8 +96,7 @@ fn is_named(log: &[Logged], names_kept: usize) -> bool {
     present.iter().any(|name| name == NAME)
 }
 
-/// Every content that the file may have after a power cut: what was synced, and any subset of the
-/// writes since.
+/// Returns all contents that the file may have after a power cut: what was synced, and any subset of the writes since.
 fn contents(log: &[Logged]) -> Vec<Vec<u8>> {
     let synced = log
         .iter()
@@ -133,8 +132,8 @@ fn put(content: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     content[start..start + bytes.len()].copy_from_slice(bytes);
 }
 
-/// How many of the states that a power cut may leave have a name on a file that is not whole, and
-/// in how many the name is on a whole one.
+/// Returns in how many of the states after a power cut an incomplete file has the name, and in how many a complete one
+/// has it.
 fn power_cuts(honest: bool, verity: bool) -> (usize, usize) {
     let directory = tempfile::tempdir().unwrap();
     let recorder = Arc::new(Recorder {
@@ -172,6 +171,6 @@ fn no_power_cut_leaves_a_name_on_a_torn_file() {
         assert_eq!(torn, 0);
         assert!(whole > 0);
     }
-    // The simulation does find it when the file is not synced before it is named.
+    // The simulation finds the fault if the file is not synced before it is named.
     assert!(power_cuts(false, false).0 > 0);
 }

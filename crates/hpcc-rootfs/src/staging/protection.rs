@@ -1,4 +1,4 @@
-//! Publishing with fs-verity, on file systems of these tests' own.
+//! Publishing with fs-verity, on simulated file systems.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,7 +15,7 @@ use super::files::{Files, Kernel};
 use super::fs_verity::FsVerity;
 use super::staged_file::{StagedFile, Staging};
 
-/// A file system with fs-verity that takes it with this result.
+/// A file system with fs-verity on which enabling it has this result.
 #[derive(Debug)]
 struct Protecting {
     result: Result<(), io::ErrorKind>,
@@ -30,7 +30,7 @@ impl Files for Protecting {
 
     fn enable_verity(&self, file: &File) -> io::Result<()> {
         self.calls.lock().unwrap().push("enable");
-        // What the kernel asks of the file: no descriptor that can write, and still one that is locked.
+        // The kernel's conditions for the file: no descriptor that can write, and still one that is locked.
         let flags = rustix::fs::fcntl_getfl(file)?;
         assert!(!flags.intersects(rustix::fs::OFlags::RDWR | rustix::fs::OFlags::WRONLY));
         self.result.map_err(io::Error::from)
@@ -77,7 +77,7 @@ struct Swept {
 }
 
 impl Swept {
-    /// Removes every file that can be locked, as a sweep does with staged ones.
+    /// Removes every file that can be locked, as a sweep does with staged files.
     fn sweep(&self) {
         for name in names(&self.directory) {
             let path = self.directory.join(name);

@@ -1,9 +1,9 @@
-//! A file that may be given up, so that another one has its disk space.
+//! A file that may be dropped, so that another one gets its disk space.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A file that is worth less than the file that it is written beside. Clones share it.
+/// A file of less value than the one beside which it is written. Clones share it.
 #[derive(Debug)]
 pub(crate) struct Spare<T>(Arc<Mutex<Option<T>>>);
 
@@ -18,17 +18,17 @@ impl<T> Spare<T> {
         Self(Arc::new(Mutex::new(Some(file))))
     }
 
-    /// Does something with the file.
+    /// Calls `act` with the file.
     ///
     /// # Errors
-    /// The file was given up, or those of `act`.
+    /// Returns an error if the file was given up, and the errors of `act`.
     pub(crate) fn with(&self, act: impl FnOnce(&mut T) -> io::Result<()>) -> io::Result<()> {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = || io::Error::new(io::ErrorKind::StorageFull, "its disk space was needed");
         act(file.as_mut().ok_or_else(gone)?)
     }
 
-    /// Returns the file if it was not given up.
+    /// Returns the file, unless it was given up.
     pub(crate) fn take(&self) -> Option<T> {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         file.take()

@@ -6,16 +6,16 @@
 //!   leaves nothing behind
 //! ```
 //!
-//! A link can't replace a name and a rename can't take a file that has none, hence the short life
-//! of the dot-name between the two. Where the file system has no `O_TMPFILE`, or `/proc` is not
-//! there to link from, the file is made under the dot-name from the start and removed on drop.
+//! A link cannot replace a name and a rename cannot take a file without a name, hence the short life of the dot-name
+//! between the two. If the file system has no `O_TMPFILE`, or `/proc` is not available to link from, the file is
+//! created under the dot-name and removed on drop.
 //!
-//! A build holds a shared `flock` on the file that it stages, from before it has a name until it is closed. A
-//! dot-name whose file can be locked exclusively has no living owner, whatever process ids say;
-//! The sweep of a store goes by that.
+//! A build holds a shared `flock` on the file that it stages, from before it has a name until it is closed. If the file
+//! of a dot-name can be locked exclusively, it has no living owner, whatever process ids exist. The sweep of a store
+//! relies on that.
 //!
-//! Everything happens relative to the directory's own descriptor: moving the directory meanwhile,
-//! or planting symlinks in it, leads nowhere else.
+//! All operations are relative to the directory's own descriptor, so moving the directory meanwhile, or planting
+//! symlinks in it, cannot redirect them.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -37,7 +37,7 @@ use super::nowhere::Nowhere;
 use super::spare::Spare;
 use super::stop::Stop;
 
-/// Bytes written between two looks at the free space.
+/// Bytes written between two checks of the free space.
 const SPACE_EVERY: u64 = 16 << 20;
 
 /// Bytes written between two hints to the disk.
@@ -45,8 +45,8 @@ const WRITE_BACK_EVERY: u64 = 8 << 20;
 
 /// Permissions of a finished file: a VM that runs as another user must be able to read it.
 const FINISHED: Mode = Mode::from_raw_mode(0o644);
-/// Permissions of a file of the store while it is written. Others could lock what they can open, and
-/// have it taken for a file that is in use.
+/// Permissions of a file of the store while it is written. Other users could lock a file that they can open, so that it
+/// would be taken for a file in use.
 const UNFINISHED: Mode = Mode::from_raw_mode(0o600);
 
 /// Distinguishes the dot-names of one process.
@@ -57,17 +57,17 @@ pub(crate) trait Held: fmt::Debug + Send + Sync {}
 
 impl<T: fmt::Debug + Send + Sync> Held for T {}
 
-/// What a file is staged with.
+/// The parameters of staging a file.
 #[derive(Debug)]
 pub(crate) struct Staging {
-    /// Bytes of the file system to leave free; 0 does not look.
+    /// Bytes of the file system to leave free; 0 disables the check.
     pub(crate) min_free: u64,
     /// Ends the build at its next write.
     pub(crate) stop: Stop,
-    /// Whatever gives the right to publish, kept for as long as the file is open.
+    /// The right to publish, kept for as long as the file is open.
     #[expect(dead_code, reason = "held, and given back on drop")]
     held: Option<Box<dyn Held>>,
-    /// Whether the umask has a say in the permissions, as it has outside of a store.
+    /// Whether the umask affects the permissions, as it does outside a store.
     by_umask: bool,
     /// The system calls.
     pub(crate) files: Arc<dyn Files>,
@@ -78,7 +78,7 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// For a file of the store.
+    /// Makes the parameters for a file of the store.
     pub(crate) fn new(min_free: u64, held: Option<Box<dyn Held>>) -> Self {
         Self {
             min_free,
@@ -101,12 +101,12 @@ impl Staging {
         Self { fs_verity, ..self }
     }
 
-    /// The same, with a file that is dropped when the disk is full.
+    /// Returns the parameters with a file that is dropped when the disk is full.
     pub(crate) fn with_spare(self, spare: Option<Spare<StagedFile>>) -> Self {
         Self { spare, ..self }
     }
 
-    /// For a file that the user names, outside of any store.
+    /// Makes the parameters for a file that the user names, outside any store.
     pub(crate) fn outside(min_free: u64) -> Self {
         Self {
             by_umask: true,
@@ -114,7 +114,7 @@ impl Staging {
         }
     }
 
-    /// For a file that nobody keeps.
+    /// Makes the parameters for a file whose bytes are dropped.
     pub(crate) fn nowhere() -> Self {
         Self {
             files: Arc::new(Nowhere),
@@ -122,12 +122,12 @@ impl Staging {
         }
     }
 
-    /// The same, ended by somebody else's build.
+    /// Returns the parameters with the stop of another build.
     pub(crate) fn with_stop(self, stop: Stop) -> Self {
         Self { stop, ..self }
     }
 
-    /// Whether an error says that the disk is full, and something was dropped that took space.
+    /// Returns whether an error means a full disk, and dropping the spare file freed space.
     fn makes_space(&self, error: &io::Error) -> bool {
         let is_full = matches!(
             error.kind(),
@@ -140,28 +140,28 @@ impl Staging {
                 .is_some_and(|spare| spare.take().is_some())
     }
 
-    /// The mode to make the file with.
+    /// Returns the mode to create the file with.
     fn mode(&self) -> Mode {
         if self.by_umask { FINISHED } else { UNFINISHED }
     }
 }
 
-/// A file being written that nobody can see yet.
+/// A file being written that no other process can see yet.
 #[derive(Debug)]
 pub(crate) struct StagedFile {
     directory: OwnedFd,
     file: File,
-    /// Set where the file has a dot-name that has to go if it is never published.
+    /// The dot-name of the file, if it has one, which is removed if the file is never published.
     dot_name: Option<String>,
-    /// Bytes until the next look at the free space.
+    /// Bytes until the next check of the free space.
     until_look: u64,
-    /// What was written since the disk was last told to begin: from here on, so many bytes.
+    /// The range that was written since the last hint to the disk: its offset and its length.
     unwritten: (u64, u64),
     staging: Staging,
 }
 
 impl StagedFile {
-    /// Starts a file that may one day have a name in `directory`.
+    /// Creates a file that may later get a name in `directory`.
     pub(crate) fn create(directory: &Path, staging: Staging) -> io::Result<Self> {
         let directory = rustix::fs::open(
             directory,
@@ -174,7 +174,7 @@ impl StagedFile {
     fn create_in(directory: OwnedFd, staging: Staging) -> io::Result<Self> {
         let unnamed = match staging.files.open_unnamed(&directory, staging.mode()) {
             Ok(file) => Some(File::from(file)),
-            // What kernels and file systems answer that don't have it.
+            // The errors of kernels and file systems that do not support it.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => None,
             Err(error) => return Err(error.into()),
         };
@@ -199,14 +199,14 @@ impl StagedFile {
         Ok(staged)
     }
 
-    /// Returns the means to make further files beside this one, for what memory has no room for.
+    /// Returns the means to create further files beside this one, for data that exceeds the limits on memory.
     pub(crate) fn scratch(&self) -> io::Result<Scratch> {
         Ok(Scratch {
             directory: self.directory.try_clone()?,
             min_free: self.staging.min_free,
             stop: self.staging.stop.clone(),
             spare: self.staging.spare.clone(),
-            // They are read back, also if this one is not kept.
+            // They are read back, even if this one is not kept.
             files: match self.staging.files.keeps() {
                 true => Arc::clone(&self.staging.files),
                 false => Arc::new(Kernel),
@@ -243,7 +243,7 @@ impl StagedFile {
         Ok(())
     }
 
-    /// Keeps the disk busy while there is more to come, so that the sync at the end has little left to wait for.
+    /// Keeps the disk busy while more data follows, so that the sync at the end has little left to wait for.
     fn write_back(&mut self, offset: u64, length: u64) {
         let (start, before) = self.unwritten;
         self.unwritten = if start + before == offset {
@@ -278,12 +278,12 @@ impl StagedFile {
         }
     }
 
-    /// Makes the file durable, then calls `durable` and gives the file its name, replacing what had it, then makes
-    /// the name durable.
+    /// Makes the file durable, calls `durable`, gives the file its name, replacing the previous file of that name, and
+    /// makes the name durable.
     ///
     /// # Errors
-    /// Whatever the system says. Unless it was the last step, the name is what it was before. If it
-    /// was, the file is there and complete, and might be gone after a power cut.
+    /// Returns the error of the system. Unless the last step failed, the name is unchanged. If it did, the file exists
+    /// and is complete, and might be lost in a power cut.
     pub(crate) fn publish_noting(mut self, name: &OsStr, durable: impl FnOnce()) -> io::Result<()> {
         self.permit()?;
         self.staging.files.sync(&self.file)?;
@@ -294,13 +294,13 @@ impl StagedFile {
         Ok(())
     }
 
-    /// As [`publish_noting`](Self::publish_noting), for tests that need no notice.
+    /// Publishes like [`publish_noting`](Self::publish_noting), for tests that need no callback.
     #[cfg(test)]
     pub(crate) fn publish(self, name: &OsStr) -> io::Result<()> {
         self.publish_noting(name, || {})
     }
 
-    /// The same for what may be lost in a crash, and is recognized if it is torn.
+    /// Publishes a file without syncing it, if it may be lost in a crash and is recognized if it is torn.
     pub(crate) fn publish_carelessly(mut self, name: &OsStr) -> io::Result<()> {
         self.permit()?;
         self.rename(name)
@@ -319,7 +319,8 @@ impl StagedFile {
         fs_verity.settle(enabled)
     }
 
-    /// Changes to a descriptor that cannot write. The file is locked at every moment, by one of the two or by both.
+    /// Changes to a descriptor that cannot write. The file is locked at every moment, by one of the two descriptors or
+    /// by both.
     fn give_up_writing(&mut self) -> io::Result<()> {
         let files = &self.staging.files;
         let reopened = files.reopen(&self.file, &self.directory, self.dot_name.as_deref())?;
@@ -380,19 +381,19 @@ impl Scratch {
 impl Drop for StagedFile {
     fn drop(&mut self) {
         if let Some(name) = &self.dot_name {
-            // Nothing to be done about a failure here; the next sweep takes it.
+            // A failure here has no remedy; the next sweep removes the file.
             let _ = self.staging.files.unlink(&self.directory, name);
         }
     }
 }
 
-/// A locked file under a dot-name.
+/// Creates a locked file under a dot-name.
 fn create_named(staging: &Staging, directory: &OwnedFd) -> io::Result<(File, String)> {
     let files = &staging.files;
     loop {
         let (file, name) = unique(|name| files.create(directory, name, staging.mode()))?;
         let file = File::from(file);
-        // A sweep may come between the two, lock it first and remove it. Then it is another's.
+        // A sweep may come between the two calls, lock the file first and remove it.
         let locked = files.lock(&file);
         let ours = match locked {
             Ok(()) => named(directory, &name, &file)?,
@@ -422,7 +423,7 @@ fn named(directory: &OwnedFd, name: &str, file: &File) -> io::Result<bool> {
     }
 }
 
-/// Does something with a dot-name that nobody has.
+/// Calls `act` with new dot-names until one is free.
 fn unique<T>(act: impl Fn(&str) -> Result<T, Errno>) -> io::Result<(T, String)> {
     loop {
         let name = staged_name(SERIAL.fetch_add(1, Ordering::Relaxed));

@@ -1,11 +1,11 @@
-//! How a build on its own thread learns that nobody waits for it any more.
+//! Tells a build on its own thread that no caller waits for it any more.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Asked at every write of a build, before its file gets a name, at every piece of a layer, and now
-/// and then by every loop whose length an image chooses.
+/// Checked at every write of a build, before its file gets a name, at every piece of a layer, and now and then by every
+/// loop whose length an image chooses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
@@ -13,24 +13,24 @@ impl Stop {
     /// Returns an error if the build is to stop.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.0.load(Ordering::Relaxed) {
-            // Not `Interrupted`, which means "try that again" everywhere else.
+            // Not `Interrupted`, which means that the call should be repeated everywhere else.
             return Err(io::Error::other("the build was cancelled"));
         }
         Ok(())
     }
 
-    /// Whether the build is to stop.
+    /// Returns whether the build is to stop.
     pub(crate) fn is_requested(&self) -> bool {
         self.check().is_err()
     }
 
-    /// A guard that stops the build when it is dropped, as the future it is in will be.
+    /// Returns a guard that stops the build when it is dropped, as happens if its future is dropped.
     pub(crate) fn on_drop(&self) -> StopOnDrop {
         StopOnDrop(self.clone())
     }
 }
 
-/// Stops the build when dropped; of no consequence when the build is over.
+/// Stops the build when dropped. After the end of the build this has no effect.
 #[derive(Debug)]
 pub(crate) struct StopOnDrop(Stop);
 

@@ -1,4 +1,4 @@
-//! Names in a directory: whether a file still has one, and how one goes.
+//! Names in a directory: checking that a file still has one, and removing one.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD};
 use rustix::io::Errno;
 
-/// Whether an open file is still the one that the path names.
+/// Returns whether an open file is still the one that the path names.
 pub(crate) fn has_name(file: impl AsFd, path: &Path) -> io::Result<bool> {
     let open = rustix::fs::fstat(file)?;
     match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -18,8 +18,8 @@ pub(crate) fn has_name(file: impl AsFd, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes a file, or a symlink itself; a missing one is fine, and a directory is none of ours.
-/// Returns whether something was removed.
+/// Removes a file, or a symlink itself. A missing file is not an error, and a directory is left alone. Returns whether
+/// something was removed.
 pub(crate) fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),

@@ -1,5 +1,5 @@
-//! Finds an artifact by what people call it: its digest, the start of its digest, or the reference that it
-//! was pulled by.
+//! Finds an artifact by the names that people use: its digest, the start of its digest, or the reference that it was
+//! pulled by.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -13,11 +13,11 @@ use super::{entry, tags};
 use crate::candidate::Candidate;
 use crate::error::Error;
 
-/// Hex digits that the start of a digest must have at least. Six of them are as good as unique in a store of
-/// thousands of artifacts, and hardly any word is made of six hex digits.
+/// Hex digits that the start of a digest must have at least. Six of them are practically unique in a store of thousands
+/// of artifacts, and hardly any word consists of six hex digits.
 const PREFIX_MIN: usize = 6;
 
-/// Names that stand for an algorithm in front of a colon, not for an image with a tag.
+/// Names that mean an algorithm before a colon, not an image with a tag.
 const ALGORITHMS: [&str; 7] = [
     "sha256", "sha512", "md5", "sha1", "sha224", "sha384", "blake3",
 ];
@@ -27,13 +27,13 @@ const ALGORITHMS: [&str; 7] = [
 enum Form<'t> {
     /// A whole digest.
     Whole(Digest),
-    /// An algorithm, if the name says one, and the first hex digits.
+    /// An algorithm, if the name has one, and the first hex digits.
     Start(Option<&'t str>, &'t str),
     Other,
 }
 
 impl Form<'_> {
-    /// Returns the form of a name, or why it is a mistyped digest.
+    /// Returns the form of a name, or the reason why it is a mistyped digest.
     fn of(text: &str) -> Result<Form<'_>, String> {
         let is_hex = |text: &str| {
             let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -81,7 +81,7 @@ fn form(name: &str) -> Result<Form<'_>, Error> {
 }
 
 impl Store {
-    /// Refuses names that can be those of no artifact, without a look at any store.
+    /// Refuses names that no artifact can have, without reading any store.
     ///
     /// # Errors
     /// Returns [`Error::Name`] if `name` is a mistyped digest or has less than 6 digits of one.
@@ -89,8 +89,7 @@ impl Store {
         form(name).map(drop)
     }
 
-    /// Returns the digest of the artifact that people call `name`, or `None` if the store has no such
-    /// artifact.
+    /// Returns the digest of the artifact with the name `name`, or `None` if the store has no such artifact.
     ///
     /// | name | artifact |
     /// |---|---|
@@ -99,15 +98,13 @@ impl Store {
     /// | `debian:12`, `ghcr.io/team/app`, `oci:DIR:TAG` | the one that this reference was last pulled to |
     /// | `debian@sha256:<64 hex digits>` | the one with this digest |
     ///
-    /// References are compared in their full form: `debian` is `docker.io/library/debian:latest`. A
-    /// reference that was pulled to several artifacts, one after the other, is the name of the last one, also after
-    /// that one was removed.
+    /// References are compared in their full form: `debian` is `docker.io/library/debian:latest`. A reference that was
+    /// pulled to several artifacts, one after the other, is the name of the last one, even after that one was removed.
     ///
     /// # Errors
-    /// Returns [`Error::Name`] if `name` is a mistyped digest or has less than 6 digits of one,
-    /// [`Error::Ambiguous`] if several artifacts have the name, [`Error::Gone`] if the one that a reference was last
-    /// pulled to is not in the store any more and its note is, and what
-    /// [`existing_images`](Self::existing_images) returns.
+    /// Returns [`Error::Name`] if `name` is a mistyped digest or has fewer than 6 digits of one, [`Error::Ambiguous`]
+    /// if several artifacts have the name, [`Error::Gone`] if the artifact that a reference was last pulled to is no
+    /// longer in the store but its note is, and the errors of [`existing_images`](Self::existing_images).
     pub fn find(&self, name: &str) -> Result<Option<Digest>, Error> {
         let form = form(name)?;
         let mut found = BTreeSet::new();
@@ -130,7 +127,7 @@ impl Store {
                 return Ok(Some(digest));
             }
             match self.pulled_by(&reference.text)?.as_slice() {
-                // An older artifact is not what the reference means.
+                // The reference does not mean an older artifact.
                 [digest] if !self.holds(digest)? => {
                     if found.is_empty() {
                         return Err(Error::Gone {
@@ -157,8 +154,8 @@ impl Store {
 }
 
 impl Store {
-    /// Returns the digests that a reference was pulled to last: one, or several if nothing tells which was the last. Their
-    /// artifacts may be gone.
+    /// Returns the digests that a reference was last pulled to: one, or several if their order is unknown. Their
+    /// artifacts may have been removed.
     pub(super) fn pulled_by(&self, reference: &str) -> Result<Vec<Digest>, Error> {
         let (mut newest, mut found) = (0, Vec::new());
         if !self.is_made("list the store")? {
@@ -182,7 +179,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Whether the store has an artifact, sound or not.
+    /// Returns whether the store has an artifact, intact or not.
     pub(super) fn holds(&self, digest: &Digest) -> Result<bool, Error> {
         let path = self.path_for(digest);
         let gone = entry::gone(&path).map_err(|source| Error::store("look at", &path, source))?;

@@ -12,7 +12,7 @@ pub(super) struct FullReference {
     pub(super) digest: Option<Digest>,
 }
 
-/// Returns the full form of a reference; `None` if it is none, or names standard input.
+/// Returns the full form of a reference, or `None` if `text` is not a reference or means standard input.
 pub(super) fn full_reference(text: &str) -> Option<FullReference> {
     let mut spec: SourceSpec = text.parse().ok()?;
     let digest = match &mut spec {

@@ -1,4 +1,4 @@
-//! Makes room: least recently used first, never what is pinned.
+//! Frees disk space: removes the least recently used artifacts first, and none that is pinned.
 
 use std::io;
 use std::path::Path;
@@ -16,41 +16,41 @@ use super::{entry, lease, sweep, tags};
 use crate::error::Error;
 use crate::regular_file;
 
-/// What may stay. Without a bound, only leftovers and damaged artifacts that were set aside go.
+/// Bounds on what may stay. Without a bound, only leftovers and quarantined artifacts are removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bounds {
-    /// Bytes that all artifacts may have together, with the files beside them.
+    /// Largest total size in bytes of all artifacts, with the files beside them.
     pub max_size: Option<u64>,
-    /// How long ago an artifact may have been used last.
+    /// Longest time since an artifact was last used.
     pub max_age: Option<Duration>,
-    /// Whether nothing is removed, and [`Collected`] says what would be.
+    /// Whether nothing is removed, and [`Collected`] lists what would be.
     pub dry_run: bool,
 }
 
-/// What a collection did.
+/// The result of a collection.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Collected {
-    /// What was removed, least recently used first.
+    /// Removed artifacts, least recently used first.
     pub removed: Vec<Artifact>,
-    /// What had to go by the bounds and is pinned, or being built at this moment.
+    /// Artifacts beyond the bounds that stay because they are pinned or being built at this moment.
     pub pinned: Vec<Digest>,
-    /// Artifacts that stay although their records can't be believed, sorted as above. The next pull of
-    /// each builds it again; [`Store::verify`](crate::Store::verify) sets it aside unless other
-    /// users own it or can write to it.
+    /// Artifacts that stay although their records cannot be believed, least recently used first. The next pull of each
+    /// builds it again; [`Store::verify`](crate::Store::verify) quarantines it unless other users own it or can write
+    /// to it.
     pub unusable: Vec<Artifact>,
-    /// Files that had to go and could not be removed, each with the reason. The others were removed all
-    /// the same.
+    /// Files that could not be removed, each with the reason. The others were removed all the same.
     pub failed: Vec<Error>,
-    /// Bytes of the artifacts that are left, and of the files beside them.
+    /// Bytes of the remaining artifacts, and of the files beside them.
     pub remaining_bytes: u64,
-    /// Other files that were removed: leftovers of dead builds, artifacts set aside, locks, lease files and notes
-    /// of what is no longer there. A note stays while an older artifact has one of its references.
+    /// Number of other files that were removed: leftovers of terminated builds, quarantined artifacts, and locks, lease
+    /// files and notes of artifacts that no longer exist. A note stays while an older artifact has one of its
+    /// references.
     pub leftovers: u64,
 }
 
-/// Removes what the bounds don't allow, and all that belongs to nothing.
+/// Removes artifacts beyond the bounds, and all files that belong to no artifact.
 pub(crate) fn collect(
     directory: &Path,
     bounds: &Bounds,
@@ -76,7 +76,7 @@ pub(crate) fn collect(
             .max_size
             .is_some_and(|max| collected.remaining_bytes > max);
         let unusable = artifact.record.is_err();
-        // A time of last use in the future is no age.
+        // A time of last use in the future means no age.
         let age = now.duration_since(artifact.last_used).unwrap_or_default();
         if !too_much && bounds.max_age.is_none_or(|max| age <= max) {
             if unusable {
@@ -104,7 +104,7 @@ pub(crate) fn collect(
     let gone = |path: &Path| {
         let removed = collected.removed.iter();
         let removed = removed.map(|artifact| artifact.path.as_path());
-        // In a dry run it is still there.
+        // In a dry run it still exists.
         Ok(removed.into_iter().any(|removed| removed == path) || entry::gone(path)?)
     };
     let leftovers = leftovers(directory, trust, act, gone)?;
@@ -113,26 +113,26 @@ pub(crate) fn collect(
     Ok(collected)
 }
 
-/// Bytes that go with an artifact.
+/// Returns the bytes of an artifact and the files beside it.
 fn bytes(artifact: &Artifact) -> u64 {
     artifact.size.saturating_add(artifact.beside)
 }
 
-/// Removes an artifact unless it is pinned. Its lock makes sure that nothing new takes its name
-/// between the look and the removal.
+/// Removes an artifact unless it is pinned. Its lock makes sure that no build publishes under its name between the
+/// check and the removal.
 fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<bool> {
     let _lock = match BuildLock::try_take(directory, &artifact.digest, trust) {
         Ok(Some(lock)) => lock,
         Ok(None) => return Ok(false),
-        // No build can lock that either, so the artifact may well be the last one for a while.
+        // No build can take such a lock either, so keep the artifact, which may be the last one for a while.
         Err(error) if regular_file::is_other_type(&error) => return Ok(false),
         Err(error) => return Err(error),
     };
-    // A file that cannot even be opened is no artifact of this user. It stays, and its error is reported.
+    // A file that cannot be opened is not an artifact of this user. It stays, and its error is reported.
     if lease::open(&artifact.path)?.is_none() {
         return Ok(true);
     }
-    // Held while the name goes. `None` if a process leases it.
+    // Held until the name is removed. `None` if a process leases it.
     match Unleased::try_take(directory, &artifact.digest, trust)? {
         Some(_unleased) => {
             tags::settle(directory, &artifact.digest, trust);
@@ -143,7 +143,7 @@ fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<boo
     }
 }
 
-/// Whether [`remove`] would remove an artifact.
+/// Returns whether [`remove`] would remove an artifact.
 fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<bool> {
     match BuildLock::is_free(directory, &artifact.digest, trust) {
         Ok(true) => {}
@@ -157,7 +157,7 @@ fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Resu
     Unleased::could_be_taken(directory, &artifact.digest, trust)
 }
 
-/// Removes what belongs to no artifact.
+/// Removes files that belong to no artifact.
 fn leftovers(
     directory: &Path,
     trust: Trust,
@@ -232,7 +232,7 @@ fn remove_lock(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bo
     match BuildLock::try_take(directory, digest, trust) {
         Ok(Some(lock)) => lock.remove(directory, digest).map(|()| true),
         Ok(None) => Ok(false),
-        // A symlink, a FIFO or a socket that somebody planted.
+        // A symlink, a FIFO or a socket that another user planted.
         Err(error) if regular_file::is_other_type(&error) => {
             entry::remove(&directory.join(name::lock(digest)))
         }

@@ -1,4 +1,4 @@
-//! An opened store, and what can be done with its artifacts.
+//! An opened store, and the operations on its artifacts.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -50,9 +50,9 @@ use crate::staging::{Files, FsVerity, Kernel, StagedFile, Staging, Stop};
 /// # }
 /// ```
 ///
-/// A store has one directory, one platform, agents by architecture and one set of options. Two
-/// stores that differ in those and share a directory replace each other's artifacts: the file
-/// belongs to the digest, whatever it was built with. Give each its own directory.
+/// A store has one directory, one platform, agents by architecture and one set of options. Two stores that differ in
+/// those and share a directory replace each other's artifacts, because the file belongs to the digest, whatever it was
+/// built with. Give each its own directory.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) inner: Arc<Inner>,
@@ -64,19 +64,19 @@ pub(super) struct Inner {
     options: Options,
     pub(super) builds: SharedBuilds,
     pub(super) turns: Turns,
-    /// Seeds that were reported as passed over.
+    /// Seeds that were already reported as refused.
     pub(super) refused_seeds: Mutex<BTreeSet<PathBuf>>,
     /// The system calls with which artifacts are published.
     pub(super) files: Arc<dyn Files>,
 }
 
 impl Store {
-    /// Opens the store in a directory. The directory is not needed, made or changed before the
-    /// first pull.
+    /// Opens the store in a directory. The directory need not exist, and is not created or changed before the first
+    /// pull.
     ///
     /// # Errors
-    /// [`Error::Store`] if there is something else than a directory, or the current directory, to
-    /// which a relative path relates, is gone.
+    /// Returns [`Error::Store`] if the path is not a directory, or if a relative path cannot be resolved because the
+    /// current directory is gone.
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         Self::open_with(directory.as_ref(), options, Arc::new(Kernel))
     }
@@ -119,19 +119,19 @@ impl Store {
         })
     }
 
-    /// The directory, as an absolute path.
+    /// Returns the directory, as an absolute path.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.inner.directory
     }
 
-    /// What the store was opened with.
+    /// Returns the options that the store was opened with.
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.inner.options
     }
 
-    /// Whether the directory exists. It is checked before anything in it is used.
+    /// Returns whether the directory exists. Checks its owner and permissions before anything in it is used.
     pub(super) fn is_made(&self, operation: &'static str) -> Result<bool, Error> {
         let directory = self.directory();
         let checked = self.trust().directory(directory);
@@ -162,12 +162,11 @@ impl Store {
         Trust::new(&self.options().store)
     }
 
-    /// The digests of all finished artifacts, sorted. Files with other names are skipped without a
-    /// look inside, and so are files that other users own or can write to; a missing directory is an
-    /// empty list.
+    /// Returns the digests of all finished artifacts, sorted. Files with other names are skipped unread, and so are
+    /// files that other users own or can write to. A missing directory is an empty list.
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// Returns [`Error::Store`] if the directory cannot be read, and [`Error::Untrusted`] if other users can write to
     /// it.
     pub fn existing_images(&self) -> Result<Vec<Digest>, Error> {
         let _span = tracing::debug_span!("existing_images").entered();
@@ -183,7 +182,7 @@ impl Store {
         Ok(digests)
     }
 
-    /// The digests of all artifacts, also of those that are not trusted.
+    /// Returns the digests of all artifacts, including those that are not trusted.
     pub(super) fn digests(&self) -> Result<Vec<Digest>, Error> {
         const OPERATION: &str = "list the store";
         if !self.is_made(OPERATION)? {
@@ -193,26 +192,25 @@ impl Store {
             .map_err(|source| Error::store(OPERATION, self.directory(), source))
     }
 
-    /// Everything about all artifacts, sorted by digest; a missing directory is an empty list.
+    /// Returns the details of all artifacts, sorted by digest. A missing directory is an empty list.
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
-    /// it. What is wrong with a single artifact is in
-    /// its [`Artifact::record`].
+    /// Returns [`Error::Store`] if the directory cannot be read, and [`Error::Untrusted`] if other users can write to
+    /// it. An error of a single artifact is in its [`Artifact::record`].
     pub fn artifacts(&self) -> Result<Vec<Artifact>, Error> {
         let (digests, trust) = (self.digests()?, self.trust());
-        // One that was removed since it was listed is left out.
+        // An artifact that was removed since it was listed is left out.
         Ok(digests
             .into_iter()
             .filter_map(|digest| inventory::artifact(self.directory(), digest, trust))
             .collect())
     }
 
-    /// Everything about one artifact, or `None` if it does not exist.
+    /// Returns the details of one artifact, or `None` if it does not exist.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] if other users can write to the directory. What is wrong with the artifact is in
-    /// its [`Artifact::record`].
+    /// Returns [`Error::Untrusted`] if other users can write to the directory. An error of the artifact is in its
+    /// [`Artifact::record`].
     pub fn artifact(&self, digest: &Digest) -> Result<Option<Artifact>, Error> {
         if !self.is_made("look into the store")? {
             return Ok(None);
@@ -221,18 +219,18 @@ impl Store {
         Ok(inventory::artifact(directory, digest.clone(), trust))
     }
 
-    /// The absolute path of the artifact of an image, whether it is built or not.
+    /// Returns the absolute path of the artifact of an image, whether it is built or not.
     #[must_use]
     pub fn path_for(&self, digest: &Digest) -> PathBuf {
         let _span = tracing::debug_span!("path_for", %digest).entered();
         self.directory().join(name::artifact(digest))
     }
 
-    /// Removes an artifact. A VM that has it open keeps it; a missing one is fine. Returns whether
-    /// it was there.
+    /// Removes an artifact. A VM that has it open keeps the file. Returns whether the artifact existed; a missing one
+    /// is not an error.
     ///
     /// # Errors
-    /// [`Error::Store`] if the file can't be removed.
+    /// Returns [`Error::Store`] if the file cannot be removed.
     pub fn untag_image(&self, digest: &Digest) -> Result<bool, Error> {
         let _span = tracing::info_span!("untag_image", %digest).entered();
         let path = self.path_for(digest);
@@ -243,9 +241,9 @@ impl Store {
         tags::settle(directory, digest, trust);
         let removed = entry::remove(&path)
             .map_err(|error| Error::store("remove the artifact", &path, error))?;
-        // What stays of these is swept.
+        // A later sweep removes the ones that remain.
         let _ = entry::remove(&directory.join(name::recall(digest)));
-        // Without a reference nothing has to stay, and no other note has to be read for that.
+        // Without a reference, no note has to stay, and no other note has to be read to decide that.
         let is_needless = || {
             let needed = tags::needed(directory, trust, entry::gone);
             needed.is_ok_and(|needed| !needed.contains(digest))
@@ -256,10 +254,10 @@ impl Store {
         Ok(removed)
     }
 
-    /// The record of an artifact, or `None` if the artifact is not there.
+    /// Returns the record of an artifact, or `None` if the artifact does not exist.
     ///
     /// # Errors
-    /// [`Error::Artifact`] if the file is damaged or none of ours.
+    /// Returns [`Error::Artifact`] if the file is damaged or was not written by this program.
     pub fn record(&self, digest: &Digest) -> Result<Option<Record>, Error> {
         let path = self.path_for(digest);
         if !self.is_made("read an artifact in")? {
@@ -272,12 +270,13 @@ impl Store {
         }
     }
 
-    /// Pins an artifact against [`gc`](Self::gc), or says `None` if it is not there. On a read-only file system, where
-    /// nothing can be collected, the artifact is only opened.
+    /// Pins an artifact against [`gc`](Self::gc). Returns `None` if it does not exist. On a read-only file system,
+    /// where nothing can be collected, the artifact is only opened.
     ///
     /// # Errors
-    /// [`Error::Store`] if the artifact can't be opened, or its lease file can't be made or locked, as by a user who may
-    /// only read the store; a transient one if another process has kept the lease file locked exclusively for five seconds.
+    /// Returns [`Error::Store`] if the artifact cannot be opened, or if its lease file cannot be created or locked, for
+    /// example by a user who may only read the store. The error is transient if another process has kept the lease file
+    /// locked exclusively for five seconds.
     pub fn lease(&self, digest: &Digest) -> Result<Option<Lease>, Error> {
         const OPERATION: &str = "pin the artifact";
         let path = self.path_for(digest);
@@ -288,31 +287,33 @@ impl Store {
             .map_err(|fault| fault.into_error(OPERATION, &path))
     }
 
-    /// Returns the absolute path of the file that leases of an image lock, whether it exists or not. Another program pins the
-    /// artifact by it: `flock --shared --close FILE firecracker …`. Builds make it.
+    /// Returns the absolute path of the file that leases of an image lock, whether it exists or not. Another program
+    /// pins the artifact by locking it: `flock --shared --close FILE firecracker …`. Builds create it.
     #[must_use]
     pub fn lease_file(&self, digest: &Digest) -> PathBuf {
         self.directory().join(name::lease(digest))
     }
 
-    /// Gives an artifact a second name, for a VM that cannot see the store: a hard link, else a file that shares its blocks,
-    /// else a copy. Returns `None` if the artifact is not there. The file cannot be written to, and its name appears when
-    /// it is complete. A hard link takes the right to write from the artifact's owner as well, and its owner and mode must
-    /// not be changed, because they are those of the artifact; [`link_with`](Self::link_with) can make a file of its own.
+    /// Gives an artifact a second name, for a VM that cannot see the store: a hard link, else a file that shares its
+    /// blocks, else a copy. Returns `None` if the artifact does not exist. The file cannot be written to, and its name
+    /// appears when it is complete. A hard link takes the permission to write from the artifact's owner as well, and
+    /// its owner and mode must not be changed, because they are those of the artifact. [`link_with`](Self::link_with)
+    /// can make a separate file.
     ///
-    /// A copy reads the whole file, so an asynchronous caller has it done by a blocking thread.
+    /// A copy reads the whole file, so call this in a blocking thread if the caller is asynchronous.
     ///
     /// # Errors
-    /// [`Error::Store`] if `path` exists and is not the artifact, or cannot be made; otherwise as [`lease`](Self::lease).
+    /// Returns [`Error::Store`] if `path` exists and is not the artifact, or cannot be created; otherwise the errors of
+    /// [`lease`](Self::lease).
     pub fn link(&self, digest: &Digest, path: impl AsRef<Path>) -> Result<Option<Linked>, Error> {
         self.link_with(digest, path, &LinkMethod::ALL)
     }
 
-    /// As [`link`](Self::link), by the first of `methods` that works. [`LinkMethod::OWN_FILE`] makes a file that may be given to
-    /// another user.
+    /// Links like [`link`](Self::link), by the first of `methods` that works. [`LinkMethod::OWN_FILE`] makes a file
+    /// that you may give to another user.
     ///
     /// # Errors
-    /// As [`link`](Self::link), and if none of the methods works.
+    /// Returns the errors of [`link`](Self::link), and an error if none of the methods works.
     pub fn link_with(
         &self,
         digest: &Digest,
@@ -332,16 +333,15 @@ impl Store {
         }))
     }
 
-    /// Reads all of an artifact and compares it with its record. A damaged one is set aside: it
-    /// loses its name, and the next pull builds it anew. Nothing of it is set aside while a build
-    /// is about to replace it.
+    /// Reads all of an artifact and compares it with its record. A damaged artifact is quarantined: it loses its name,
+    /// and the next pull rebuilds it. It keeps its name while a build is about to replace it.
     ///
-    /// It reads the whole file, so an asynchronous caller has it done by a blocking thread. `None`
-    /// says that the artifact is not there, an empty list that it is sound.
+    /// Returns `None` if the artifact does not exist, and an empty list if it is intact. Verifying reads the whole
+    /// file, so call this in a blocking thread if the caller is asynchronous.
     ///
     /// # Errors
-    /// [`Error::Artifact`] if the record itself can't be believed; the file is set aside then as
-    /// well. [`Error::Store`] if it can't be read or renamed.
+    /// Returns [`Error::Artifact`] if the record itself cannot be believed, in which case the file is quarantined as
+    /// well, and [`Error::Store`] if the file cannot be read or renamed.
     pub fn verify(&self, digest: &Digest) -> Result<Option<Vec<Damage>>, Error> {
         let _span = tracing::info_span!("verify", %digest).entered();
         let path = self.path_for(digest);
@@ -381,12 +381,12 @@ impl Store {
         Ok(())
     }
 
-    /// Removes artifacts until the bounds are kept, least recently used first, and everything that
-    /// belongs to no artifact. What is pinned by a [`Lease`] or being built stays. A missing
-    /// directory is fine. A file that can't be removed is in [`Collected::failed`].
+    /// Removes artifacts until the bounds are kept, least recently used first, and all files that belong to no
+    /// artifact. Artifacts that are pinned by a [`Lease`] or being built stay. A missing directory is not an error.
+    /// Files that cannot be removed are in [`Collected::failed`].
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// Returns [`Error::Store`] if the directory cannot be read, and [`Error::Untrusted`] if other users can write to
     /// it.
     pub fn gc(&self, bounds: &Bounds) -> Result<Collected, Error> {
         const OPERATION: &str = "collect the garbage of";
@@ -407,12 +407,12 @@ impl Store {
         }
     }
 
-    /// Removes what dead builds left behind; a worker does that when it starts. Every build does it,
-    /// too. Returns how many files. A missing directory is fine, and a file that can't be removed is a
-    /// warning in the log.
+    /// Removes leftovers of terminated builds, and returns their number. A worker calls this when it starts; every
+    /// build does the same. A missing directory is not an error, and a file that cannot be removed is a warning in the
+    /// log.
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// Returns [`Error::Store`] if the directory cannot be read, and [`Error::Untrusted`] if other users can write to
     /// it.
     pub fn sweep(&self) -> Result<u64, Error> {
         self.is_made("sweep")?;
@@ -433,7 +433,7 @@ impl Store {
     /// and missing. Makes the directory.
     ///
     /// # Errors
-    /// The first of them.
+    /// Returns the first problem.
     pub fn check(&self) -> Result<(), Error> {
         let options = self.options();
         options.check()?;
@@ -441,7 +441,7 @@ impl Store {
         self.make()?;
         self.check_fs_verity()?;
         let directory = self.directory();
-        // A file that is locked, and vanishes.
+        // A locked file that vanishes.
         StagedFile::create(directory, Staging::new(options.store.min_free, None))
             .and_then(|mut staged| staged.write_all_at(&[0; 4096], 0))
             .map_err(|error| Error::store("write to", directory, error))

@@ -1,4 +1,4 @@
-//! The store as its users see it: four calls, whatever is behind them.
+//! The four calls of a store that a worker uses, as a trait.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -10,32 +10,32 @@ use super::handle::Store;
 use super::pulled::Pulled;
 use crate::error::Error;
 
-/// The answer of a [`ImageStore::pull_image`] to come. Dropping it gives up waiting.
+/// The future of [`ImageStore::pull_image`]. Dropping it gives up waiting.
 pub type Pulling<'a> = Pin<Box<dyn Future<Output = Result<Pulled, Error>> + Send + 'a>>;
 
-/// What a worker needs of a store. It is object-safe, so that a worker's own tests can do without
-/// registries and squashfs; [`Store`] is the real one.
+/// The calls of a store that a worker needs. The trait is object-safe, so that a worker's own tests can do without
+/// registries and squashfs. [`Store`] is the real implementation.
 ///
 /// ```
 /// fn worker(_store: &dyn hpcc_rootfs::ImageStore) {}
 /// ```
 pub trait ImageStore: Send + Sync {
-    /// The digests of all finished artifacts, sorted.
+    /// Returns the digests of all finished artifacts, sorted.
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read.
+    /// Returns [`Error::Store`] if the directory cannot be read.
     fn existing_images(&self) -> Result<Vec<Digest>, Error>;
 
-    /// Makes sure that the artifact of an image is there. See [`Store::pull_image`].
+    /// Makes sure that the artifact of an image exists. See [`Store::pull_image`].
     fn pull_image<'a>(&'a self, image: &'a str, expected: Option<&'a Digest>) -> Pulling<'a>;
 
-    /// The absolute path of the artifact of an image, whether it is built or not.
+    /// Returns the absolute path of the artifact of an image, whether it is built or not.
     fn path_for(&self, digest: &Digest) -> PathBuf;
 
-    /// Removes an artifact; a missing one is fine. Returns whether it was there.
+    /// Removes an artifact. Returns whether it existed; a missing one is not an error.
     ///
     /// # Errors
-    /// [`Error::Store`] if it can't be removed.
+    /// Returns [`Error::Store`] if it cannot be removed.
     fn untag_image(&self, digest: &Digest) -> Result<bool, Error>;
 }
 

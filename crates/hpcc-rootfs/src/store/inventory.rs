@@ -1,4 +1,4 @@
-//! What is in the store, with everything a scheduler or a person asks about it.
+//! Lists the artifacts of the store, with the details that a scheduler or a person needs.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use super::trust::Trust;
 use crate::artifact::Record;
 use crate::error::Error;
 
-/// An artifact as it lies in the store. The damaged ones are listed as well.
+/// An artifact of the store. Damaged artifacts are listed as well.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Artifact {
@@ -24,22 +24,22 @@ pub struct Artifact {
     pub path: PathBuf,
     /// Bytes of the file, its record included.
     pub size: u64,
-    /// Bytes of the files beside it, which go with it: its note, and what its build left for later ones.
+    /// Bytes of the files beside it, which are removed with it: its note, and its recall file.
     pub beside: u64,
-    /// When it was written.
+    /// Time at which it was written.
     pub built: SystemTime,
-    /// When it was last pulled or read.
+    /// Time at which it was last pulled or read.
     pub last_used: SystemTime,
-    /// The reference it was last built from, where that is known.
+    /// The reference that it was last built from, if known.
     pub source: Option<String>,
     /// The references that were pulled to it without a digest, in their full form and sorted, as
-    /// `docker://docker.io/library/debian:12`. Another artifact may have been pulled by the same one since.
+    /// `docker://docker.io/library/debian:12`. Another artifact may have been pulled by the same reference since.
     pub references: Vec<String>,
-    /// What its record says, or what is wrong with it.
+    /// Its record, or the error of reading it.
     pub record: Result<Record, Error>,
 }
 
-/// The digests of the artifacts in a directory, sorted; a missing directory is empty.
+/// Returns the digests of the artifacts in a directory, sorted; a missing directory is empty.
 pub(crate) fn digests(directory: &Path) -> io::Result<Vec<Digest>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -54,9 +54,9 @@ pub(crate) fn digests(directory: &Path) -> io::Result<Vec<Digest>> {
         match entry.file_type() {
             Ok(kind) if kind.is_file() => digests.push(digest),
             Ok(_) => {}
-            // Removed since it was listed.
+            // The file was removed since it was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // One file that can't be looked at does not take the others away.
+            // One file whose metadata cannot be read must not hide the others.
             Err(_) => digests.push(digest),
         }
     }
@@ -64,8 +64,8 @@ pub(crate) fn digests(directory: &Path) -> io::Result<Vec<Digest>> {
     Ok(digests)
 }
 
-/// Everything about one artifact, or `None` if it is not there. Of a file that can't be looked at,
-/// nothing but the reason is known.
+/// Returns the details of one artifact, or `None` if it does not exist. If its metadata cannot be read, the reason is
+/// the only detail.
 pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option<Artifact> {
     let path = directory.join(name::artifact(&digest));
     let seen = fs::symlink_metadata(&path).and_then(|metadata| {
@@ -100,7 +100,7 @@ pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option
     })
 }
 
-/// Returns the bytes of the files beside an artifact that go with it.
+/// Returns the number of bytes of the files beside an artifact that are removed with it.
 fn beside(directory: &Path, digest: &Digest) -> u64 {
     let names = [name::note(digest), name::recall(digest)];
     let sizes = names.map(|name| fs::symlink_metadata(directory.join(name)).map_or(0, |m| m.len()));

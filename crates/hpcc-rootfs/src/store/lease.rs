@@ -17,15 +17,15 @@ use crate::regular_file;
 
 /// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long to wait for the lease file. Only `gc` holds it exclusively, for moments, and a process that keeps it is no
-/// reason to wait for ever.
+/// How long to wait for the lease file. Only `gc` holds it exclusively, for moments, and a process that keeps it must
+/// not block this one forever.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An artifact that `gc` leaves alone as long as this lives.
+/// An artifact that `gc` keeps as long as this value lives.
 ///
-/// It is a shared `flock` on `.lease-<algorithm>-<hex>`, a file of the store beside the artifact, released on drop or when the
-/// process dies. A VM that is another program can hold one of its own:
-/// `flock --shared --close LEASE-FILE firecracker …`. Locks on the artifact itself, which a jail may have, mean nothing.
+/// A lease is a shared `flock` on `.lease-<algorithm>-<hex>`, a file of the store beside the artifact. It is released
+/// on drop or when the process dies. A VM that is another program can hold its own lease: `flock --shared --close
+/// LEASE-FILE firecracker …`. Locks on the artifact itself, which a jail may hold, mean nothing.
 ///
 /// ```no_run
 /// # fn example(store: &hpcc_rootfs::Store) -> Result<(), Box<dyn std::error::Error>> {
@@ -38,32 +38,32 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # }
 /// ```
 ///
-/// [`Store::untag_image`](crate::Store::untag_image) and a rebuild with another key do not ask for
-/// leases: the name goes, the open file stays. A lease belongs to the digest, so the artifact that a rebuild puts in the
+/// [`Store::untag_image`](crate::Store::untag_image) and a rebuild with another key do not check leases: the name is
+/// removed or replaced, and the open file stays. A lease belongs to the digest, so the artifact that a rebuild puts in
 /// place of the leased one is pinned as well.
 #[derive(Debug)]
 pub struct Lease {
     file: OwnedFd,
-    /// The lock. `None` where nothing can be removed, or in a store of another user.
+    /// The lock. `None` if nothing can be removed from the file system, or in a store of another user.
     pin: Option<OwnedFd>,
     digest: Digest,
     path: PathBuf,
 }
 
 impl Lease {
-    /// Which image.
+    /// Returns the digest of the image.
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// The absolute path of the artifact.
+    /// Returns the absolute path of the artifact.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Pins the artifact of `digest`, or says `None` if there is none.
+    /// Pins the artifact of `digest`. Returns `None` if it does not exist.
     pub(crate) fn take(
         directory: &Path,
         digest: &Digest,
@@ -80,7 +80,7 @@ impl Lease {
     ) -> Result<Option<Self>, Fault> {
         let start = Instant::now();
         loop {
-            // Looked at before the pin: for what does not exist, no file is made.
+            // Opened before it is pinned, so that no file is created for an artifact that does not exist.
             let Some(mut lease) = Self::open(directory, digest, trust)? else {
                 return Ok(None);
             };
@@ -91,19 +91,19 @@ impl Lease {
                     continue;
                 }
                 Ok(None) => return Err(Errno::WOULDBLOCK.into()),
-                // Nothing can be removed from there either.
+                // Nothing can be removed from a read-only file system.
                 Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
                 Err(error) => return Err(about_the_file(directory, digest, error).into()),
             }
-            // What was collected or replaced meanwhile is not what was opened.
+            // The name may have been removed or replaced meanwhile, so that it differs from the opened file.
             if has_name(&lease.file, &lease.path)? {
                 return Ok(Some(lease));
             }
         }
     }
 
-    /// Opens the artifact of `digest` and pins nothing: in a store of another user no file is made, and its owner may
-    /// remove the name. The open file stays.
+    /// Opens the artifact of `digest` without pinning it. In a store of another user no file is created, and its owner
+    /// may remove the name. The open file stays.
     pub(crate) fn open(
         directory: &Path,
         digest: &Digest,
@@ -123,28 +123,28 @@ impl Lease {
     }
 }
 
-/// Names the lease file, as the artifact is what the caller asked for.
+/// Adds the path of the lease file to an error, because the caller only named the artifact.
 fn about_the_file(directory: &Path, digest: &Digest, error: io::Error) -> io::Error {
     let path = directory.join(name::lease(digest));
-    // Its number says that it may pass, which a message of ours would hide.
+    // The error number says that the error is transient, and a message would hide the number.
     if lacks_resources(&error) {
         return error;
     }
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// The artifact's descriptor, open for reading: it stays the same file even if the name goes.
+/// The artifact's descriptor, open for reading. It stays the same file even if the name is removed.
 impl AsFd for Lease {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
-/// Opens an artifact, or says `None` if there is none. A symlink in its place is not followed, and nothing
-/// but a regular file is opened.
+/// Opens an artifact, or returns `None` if it does not exist. A symlink in its place is not followed, and only a
+/// regular file is opened.
 ///
-/// Reading it is no use of it: a list or a verification that moved the time of last access would
-/// change what is collected next. Only the owner may ask the kernel for that; others do without.
+/// Reading does not count as use: if a list or a verification changed the time of last access, it would change what is
+/// collected next. Only the owner may request this from the kernel; for other users the time changes.
 pub(crate) fn open(path: &Path) -> io::Result<Option<OwnedFd>> {
     match regular_file::open(path, OFlags::NOFOLLOW | OFlags::NOATIME) {
         Ok(file) => Ok(Some(file.into())),

@@ -1,9 +1,9 @@
-//! One lease file a digest: every [`Lease`](super::lease::Lease) holds it shared, and `gc` exclusively while it removes
-//! the artifact.
+//! One lease file per digest. Every [`Lease`](super::lease::Lease) locks it shared, and `gc` exclusively while it
+//! removes the artifact.
 //!
-//! It is a file of its own because artifacts leave the store: a jail that has one as a hard link or a bind mount can
-//! lock it for ever, and such a lock says nothing about the store. [`lock_file`](super::lock_file) has the rules for who can hold
-//! this one.
+//! It is a separate file because artifacts leave the store: a jail that has one as a hard link or a bind mount can lock
+//! it forever, and such a lock means nothing to the store. The rules on which users can hold this one are in
+//! [`lock_file`](super::lock_file).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,8 +21,8 @@ use crate::regular_file;
 /// Permission bits with which users other than the owner can reach the files in a directory.
 const OTHERS_ENTER: u32 = 0o011;
 
-/// Makes the file if it does not exist, so that another program can lock it. One that is as it should be is looked at and
-/// not opened: a pull of what is there does this every time.
+/// Creates the file if it does not exist, so that another program can lock it. A file in the right state is checked and
+/// not opened, because a pull of an existing artifact does this every time.
 pub(super) fn make(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<()> {
     if is_made(&directory.join(name::lease(digest)), trust) {
         return Ok(());
@@ -40,10 +40,10 @@ pub(super) fn share(
     lock(directory, digest, operation, trust)
 }
 
-/// The right to remove an artifact that nobody leases. Given back on drop.
+/// The right to remove an artifact that is not leased. Released on drop.
 #[derive(Debug)]
 pub(super) struct Unleased {
-    /// `None` if there is no such file, and none can be made.
+    /// `None` if the file does not exist and cannot be created.
     _file: Option<OwnedFd>,
 }
 
@@ -57,7 +57,8 @@ impl Unleased {
         let operation = FlockOperation::NonBlockingLockExclusive;
         match lock(directory, digest, operation, trust) {
             Ok(file) => Ok(file.map(|file| Self { _file: Some(file) })),
-            // Nobody can lease what has something else in the place of its lease file, or no room for one.
+            // An artifact cannot be leased if something else is in place of its lease file, or if there is no disk
+            // space for one.
             Err(error) if regular_file::is_other_type(&error) || is_full(&error) => {
                 Ok(Some(Self { _file: None }))
             }
@@ -81,7 +82,7 @@ impl Unleased {
     }
 }
 
-/// Removes the file unless somebody has a lease. Returns whether it was removed.
+/// Removes the file unless it is locked by a lease. Returns whether it was removed.
 pub(super) fn remove_unless_held(
     directory: &Path,
     digest: &Digest,
@@ -112,8 +113,8 @@ fn lock(
     }
 }
 
-/// Returns whether a user that the store does not trust may be the one who holds a file of this mode: others can open it, and
-/// the directory lets them reach it.
+/// Returns whether a user that the store does not trust may hold a file of this mode: others can open it, and the
+/// directory lets them reach it.
 fn is_strangers(directory: &Path, mode: u32, trust: Trust) -> io::Result<bool> {
     if !others_can_open(mode, trust) {
         return Ok(false);

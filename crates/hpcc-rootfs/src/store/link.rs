@@ -1,4 +1,4 @@
-//! Puts an artifact where a VM looks for it, such as a jail that cannot see the store.
+//! Puts an artifact where a VM can open it, such as a jail that cannot see the store.
 
 use std::fs::File;
 use std::io;
@@ -14,19 +14,19 @@ use rustix::io::Errno;
 
 use super::lease::Lease;
 
-/// For the owner, its group and others: reading alone.
+/// Read permission for the owner, its group and others.
 const READ_ONLY: Mode = Mode::from_raw_mode(0o444);
 
-/// How an artifact came to a second name. Locks on the file mean nothing to the store, whichever it is.
+/// How an artifact got a second name. Locks on the file mean nothing to the store, whichever method it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkMethod {
-    /// The same file: no byte is copied, and machines share its pages in memory. Its owner and mode are those of the artifact
-    /// in the store and must stay.
+    /// The same file: no byte is copied, and machines share its pages in memory. Its owner and mode are those of the
+    /// artifact in the store and must not be changed.
     HardLink,
     /// A file that shares its blocks with the artifact, on file systems that can do that.
     Reflink,
-    /// A file of its own.
+    /// A separate file.
     Copy,
 }
 
@@ -36,25 +36,25 @@ pub enum LinkMethod {
 pub struct Linked {
     /// The absolute path.
     pub path: PathBuf,
-    /// How it came there.
+    /// The method that was used.
     pub method: LinkMethod,
-    /// What keeps the artifact from being collected. The file at [`path`](Self::path) stays without it.
+    /// The lease that keeps the artifact from being collected. The file at [`path`](Self::path) stays without it.
     pub lease: Lease,
 }
 
 impl LinkMethod {
-    /// All of them, cheapest first.
+    /// All methods, cheapest first.
     pub const ALL: [Self; 3] = [Self::HardLink, Self::Reflink, Self::Copy];
 
-    /// Those that make a file of its own, whose owner and mode may be changed.
+    /// The methods that make a separate file, whose owner and mode may be changed.
     pub const OWN_FILE: [Self; 2] = [Self::Reflink, Self::Copy];
 }
 
 /// Distinguishes the temporary names of one process.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
 
-/// Gives the leased artifact the name `path`, by the first of `methods` that works. A file of that name is an error, unless it
-/// is the artifact already.
+/// Gives the leased artifact the name `path`, by the first of `methods` that works. An existing file of that name is an
+/// error, unless it is the artifact already.
 pub(super) fn link(lease: &Lease, path: &Path, methods: &[LinkMethod]) -> io::Result<LinkMethod> {
     let mut last = io::Error::from(io::ErrorKind::Unsupported);
     for method in methods {
@@ -67,7 +67,7 @@ pub(super) fn link(lease: &Lease, path: &Path, methods: &[LinkMethod]) -> io::Re
         };
         match linked {
             Ok(()) => return Ok(*method),
-            // What the next method cannot change.
+            // The next method would fail in the same way.
             Err(error) if is_final(&error) => return Err(error),
             Err(error) => last = error,
         }
@@ -84,8 +84,8 @@ fn is_final(error: &io::Error) -> bool {
 }
 
 fn hard_link(lease: &Lease, path: &Path) -> io::Result<()> {
-    // A second name must not be a way to change the artifact. Its owner could; others than the owner may not do this, and
-    // cannot write either.
+    // A second name must not be a way to change the artifact. Its owner could change it; other users cannot call this
+    // successfully, and cannot write either.
     match fchmod(lease, READ_ONLY) {
         Ok(()) | Err(Errno::PERM | Errno::ROFS) => {}
         Err(error) => return Err(error.into()),
@@ -100,13 +100,14 @@ fn hard_link(lease: &Lease, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives an open file a name. It is the file that was opened and checked, whatever its old name leads to by now.
+/// Gives an open file a name. The new name belongs to the file that was opened and checked, even if the old name has
+/// changed.
 fn name(file: impl AsFd, path: &Path) -> io::Result<()> {
     let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     Ok(linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// Makes a file of its own, which has its name when it is complete.
+/// Makes a separate file, which gets its name when it is complete.
 fn fill(path: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let parent = path
         .parent()
@@ -146,7 +147,7 @@ impl Staged {
             let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
             let name = format!(".hpcc-link-{}-{serial}", std::process::id());
             match openat(&directory, &*name, flags, READ_ONLY) {
-                // Left by a process of the same number that was killed.
+                // Left by a killed process with the same process id.
                 Err(Errno::EXIST) => {}
                 opened => {
                     let file = File::from(opened?);
@@ -163,7 +164,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // If it has gone, that is what was wanted.
+        // If it no longer exists, the purpose is met.
         let _ = unlinkat(&self.directory, &*self.name, AtFlags::empty());
     }
 }

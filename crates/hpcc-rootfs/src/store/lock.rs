@@ -1,7 +1,7 @@
-//! One lock file a digest: the process that builds or removes an artifact holds it.
+//! One lock file per digest. The process that builds or removes an artifact holds it.
 //!
-//! [`lock_file`](super::lock_file) has the rules. A lock file that others can open is of an older version, or of
-//! `--trust-store`. It is replaced if somebody holds it.
+//! [`lock_file`](super::lock_file) has the rules. A lock file that other users can open was written by an older
+//! version, or with `--trust-store`. If it is locked, it is replaced.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,14 +21,14 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// The right to build, replace or remove the artifact of one digest. Given back on drop.
+/// The right to build, replace or remove the artifact of one digest. Released on drop.
 #[derive(Debug)]
 pub(crate) struct BuildLock {
     _file: OwnedFd,
 }
 
 impl BuildLock {
-    /// Takes the lock, or says `None` if somebody else has it.
+    /// Takes the lock, or returns `None` if another process or handle has it.
     pub(crate) fn try_take(
         directory: &Path,
         digest: &Digest,
@@ -38,7 +38,7 @@ impl BuildLock {
         loop {
             match try_lock(&path, FlockOperation::NonBlockingLockExclusive, trust)? {
                 Tried::Locked(file) => return Ok(Some(Self { _file: file })),
-                // An older version may be at work; then both build the same bytes.
+                // An older version may hold it; then both build the same bytes.
                 Tried::Busy { mode } if others_can_open(mode, trust) => {
                     tracing::warn!(path = %path.display(), "a lock file that every user can hold is replaced");
                     remove(&path)?;
@@ -48,14 +48,14 @@ impl BuildLock {
         }
     }
 
-    /// Whether the lock could be taken. Makes and removes no file.
+    /// Returns whether the lock could be taken. Creates and removes no file.
     pub(crate) fn is_free(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bool> {
         let path = directory.join(name::lock(digest));
         let busy = busy(&path, FlockOperation::NonBlockingLockShared, trust)?;
         Ok(busy.is_none())
     }
 
-    /// Takes the lock as soon as it is free. `busy` is called once if it is not free at once.
+    /// Takes the lock as soon as it is free. Calls `busy` once if it is not free immediately.
     pub(crate) async fn take(
         directory: &Path,
         digest: &Digest,
@@ -75,7 +75,7 @@ impl BuildLock {
         }
     }
 
-    /// Gives the lock back and removes its file.
+    /// Releases the lock and removes its file.
     pub(crate) fn remove(self, directory: &Path, digest: &Digest) -> io::Result<()> {
         rustix::fs::unlink(directory.join(name::lock(digest)))?;
         Ok(())
@@ -136,7 +136,7 @@ mod tests {
             let taken = take();
             assert_eq!(taken.is_some(), is_taken, "{mode:o}");
             assert_eq!(has_name(&held, &path).unwrap(), !is_taken);
-            // The one that is taken is nobody else's.
+            // The lock that is taken belongs to no other handle.
             assert!(take().is_none());
             std::fs::remove_file(&path).unwrap();
         }

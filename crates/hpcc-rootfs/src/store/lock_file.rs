@@ -1,18 +1,17 @@
-//! Files of the store that exist to be locked: which of them a lock counts on, and how one is taken.
+//! Files of the store that exist to be locked: which of them count as a lock, and how one is taken.
 //!
-//! The lock is `flock`'s: it belongs to the open file, so the kernel releases it when its owner closes it,
-//! exits or is killed, and two handles of one process exclude each other as two processes do. It is
-//! only ever tried, never waited for in the kernel, because a thread that waits there would keep a
-//! runtime from shutting down.
+//! The lock is an `flock`. It belongs to the open file, so the kernel releases it when its owner closes it, exits or is
+//! killed, and two handles of one process exclude each other as two processes do. The lock is tried, and never awaited
+//! in the kernel, because a thread that waits there would keep a runtime from shutting down.
 //!
-//! Only the owner of the store can open a lock file, because `flock` asks for no permission to write:
-//! any user who can open a file can hold it for ever. For the same reason no file that leaves the store, such as an
-//! artifact in a jail, is ever a lock file. A lock file of a user that the store does not trust was put there while
-//! others could write to the directory. It is removed.
+//! Only the owner of the store can open a lock file, because `flock` requires no permission to write: any user who can
+//! open a file can hold it forever. For the same reason no file that leaves the store, such as an artifact in a jail,
+//! is ever a lock file. A lock file of a user that the store does not trust was created while others could write to the
+//! directory. It is removed.
 //!
-//! Lock files are small, empty, and stay, because removing one is a race: another process may have opened
-//! it and be about to lock it. Only `gc` removes them, holding the lock, and a process that has locked a file looks
-//! afterwards whether it is still the one with the name.
+//! Lock files are empty, and they stay, because removing one is a race: another process may have opened it and be about
+//! to lock it. Only `gc` removes them, while it holds the lock, and a process that has locked a file checks afterwards
+//! whether the file still has the name.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,8 +24,8 @@ use super::entry::{has_name, remove};
 use super::trust::Trust;
 use crate::regular_file;
 
-/// Permissions of a lock file, whatever the umask: a store that every user is trusted with can be used
-/// by every user.
+/// Returns the permissions of a lock file, whatever the umask. If every user is trusted with a store, every user can
+/// use it.
 fn mode(trust: Trust) -> Mode {
     match trust {
         Trust::Owner(_) => Mode::from_raw_mode(0o600),
@@ -43,7 +42,7 @@ pub(super) enum Tried {
     Busy { mode: u32 },
 }
 
-/// Tries to lock a file, which is made if it does not exist.
+/// Tries to lock a file, which is created if it does not exist.
 pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> io::Result<Tried> {
     let mode = mode(trust);
     loop {
@@ -51,12 +50,12 @@ pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> 
         let file: OwnedFd = regular_file::open_or_make(path, mode)?.into();
         let stat = rustix::fs::fstat(&file)?;
         if trust.is_foreign(&stat) {
-            // Put there since it was looked for; removed by the next try.
+            // Created since the check; the next try removes it.
             return Ok(Tried::Busy { mode: 0 });
         }
         match rustix::fs::flock(&file, operation) {
             Ok(()) => {}
-            // Whoever has the lock may have corrected the mode since.
+            // The process with the lock may have corrected the mode since.
             Err(Errno::WOULDBLOCK) => {
                 let mode = rustix::fs::fstat(&file)?.st_mode;
                 return Ok(Tried::Busy { mode });
@@ -64,8 +63,8 @@ pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> 
             Err(error) => return Err(error.into()),
         }
         if Mode::from_raw_mode(stat.st_mode) != mode {
-            // The umask took bits from it, or another program made it. Only the owner may change
-            // it; the lock holds without.
+            // The umask took bits from it, or another program created it. Only the owner may change it; the lock holds
+            // without the change.
             let _ = rustix::fs::fchmod(&file, mode);
         }
         if has_name(&file, path)? {
@@ -74,7 +73,7 @@ pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> 
     }
 }
 
-/// Looks whether a lock file exists and is one that `try_lock` would leave as it is. Opens nothing.
+/// Returns whether a lock file exists and is one that `try_lock` would leave as it is. Opens nothing.
 pub(super) fn is_made(path: &Path, trust: Trust) -> bool {
     rustix::fs::lstat(path).is_ok_and(|stat| {
         FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
@@ -83,7 +82,7 @@ pub(super) fn is_made(path: &Path, trust: Trust) -> bool {
     })
 }
 
-/// Looks whether a file could be locked; returns its mode if it could not. Makes and removes no file.
+/// Checks whether a file could be locked, and returns its mode if it could not. Creates and removes no file.
 pub(super) fn busy(
     path: &Path,
     operation: FlockOperation,
@@ -105,11 +104,11 @@ pub(super) fn busy(
     }
 }
 
-/// Removes a lock file of a user that the store does not trust, so that neither its permissions nor
-/// a lock on it keep anybody waiting. Directories stay: they cannot be locked, which is an error.
+/// Removes a lock file of a user that the store does not trust, so that neither its permissions nor a lock on it block
+/// any process. Directories stay: they cannot be locked, which is an error.
 ///
-/// Two processes that do this at the same time may end up with a lock each. Then both build, and the
-/// second one replaces the artifact of the first by the same bytes.
+/// Two processes that do this at the same time may end up with a lock each. Then both build, and the second one
+/// replaces the artifact of the first by the same bytes.
 fn remove_foreign(path: &Path, trust: Trust) -> io::Result<()> {
     match rustix::fs::lstat(path) {
         Ok(stat)

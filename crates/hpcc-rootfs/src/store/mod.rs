@@ -1,7 +1,7 @@
 //! The store: one directory of finished artifacts, named by the digests of their images.
 //!
 //! Every path and every rename of this crate is in this module or in `staging`. A file with an artifact's name is
-//! complete, or it is not there.
+//! complete, or does not exist.
 
 mod entry;
 mod find;

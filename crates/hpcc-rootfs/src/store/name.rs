@@ -1,6 +1,6 @@
-//! The one mapping between a digest and the names of its files: the artifact `sha256-<hex>.sqsh`,
-//! and beside it, with a dot and no say in what is finished, a lock, a lease file, a note, and an artifact that was
-//! found damaged.
+//! The only mapping between a digest and the names of its files: the artifact `sha256-<hex>.sqsh`, and files beside it
+//! whose names begin with a dot and that never count as finished artifacts: a lock, a lease file, a note, and a
+//! quarantined artifact.
 
 use ociget::Digest;
 
@@ -13,38 +13,38 @@ const LEASE: &str = ".lease-";
 const RECALL: &str = ".recall-";
 const BAD: &str = ".bad-";
 
-/// The file name of the artifact of an image. A [`Digest`] holds nothing but a known algorithm and
-/// lower-case hex digits, so the name has no room for a path.
+/// Returns the file name of the artifact of an image. A [`Digest`] contains only a known algorithm and lower-case hex
+/// digits, so the name cannot contain a path.
 pub(crate) fn artifact(digest: &Digest) -> String {
     format!("{}-{}{SUFFIX}", digest.algorithm().as_str(), digest.hex())
 }
 
-/// The file whose lock says that somebody builds or removes the artifact.
+/// Returns the name of the file that is locked while the artifact is built or removed.
 pub(crate) fn lock(digest: &Digest) -> String {
     beside(LOCK, digest)
 }
 
-/// The file whose shared lock says that the artifact is in use.
+/// Returns the name of the file whose shared lock means that the artifact is in use.
 pub(crate) fn lease(digest: &Digest) -> String {
     beside(LEASE, digest)
 }
 
-/// The file with what is known locally and in no artifact.
+/// Returns the name of the note: a file of local metadata.
 pub(crate) fn note(digest: &Digest) -> String {
     beside(NOTE, digest)
 }
 
-/// The file with what the build of the artifact left for later ones.
+/// Returns the name of the recall file, which the build of the artifact left for later builds.
 pub(crate) fn recall(digest: &Digest) -> String {
     beside(RECALL, digest)
 }
 
-/// What an artifact is called once it was found damaged.
+/// Returns the name of the artifact after it was found damaged.
 pub(crate) fn bad(digest: &Digest) -> String {
     beside(BAD, digest)
 }
 
-/// What a file beside an artifact is, and whose.
+/// The kind of a file beside an artifact, and the artifact's digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Beside {
     Lock(Digest),
@@ -52,11 +52,11 @@ pub(crate) enum Beside {
     Note(Digest),
     Recall(Digest),
     Bad(Digest),
-    /// On its way to a name; whose it is only its owner knows.
+    /// A staged file; only its owner knows the digest.
     Staged,
 }
 
-/// What a file name with a dot stands for, or `None` if it is not one of ours.
+/// Returns the meaning of a file name with a dot, or `None` if this program does not use it.
 pub(crate) fn classify(name: &str) -> Option<Beside> {
     let digest = |rest: &str| {
         let (algorithm, hex) = rest.split_once('-')?;
@@ -81,7 +81,7 @@ fn beside(prefix: &str, digest: &Digest) -> String {
     format!("{prefix}{}-{}", digest.algorithm().as_str(), digest.hex())
 }
 
-/// The digest a file name stands for, or `None` for every other name.
+/// Returns the digest that a file name represents, or `None` for every other name.
 pub(crate) fn digest(name: &str) -> Option<Digest> {
     let (algorithm, hex) = name.strip_suffix(SUFFIX)?.split_once('-')?;
     format!("{algorithm}:{hex}").parse().ok()

@@ -1,8 +1,8 @@
-//! What is known locally and belongs in no artifact: where it came from, and how the files in it that are
-//! the host's are recognized without hashing them again.
+//! The note beside an artifact: local metadata that belongs in no artifact. It holds the origin of the artifact, and
+//! how its host files are recognized without hashing them again.
 //!
-//! A note is a convenience. It may be missing, torn or stale; then something is unknown or takes
-//! longer, and nothing is wrong.
+//! A note is a convenience. It may be missing, torn or stale; then something is unknown or takes longer, and nothing is
+//! wrong.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -19,9 +19,10 @@ use crate::guest::Memory;
 use crate::regular_file;
 use crate::staging::{StagedFile, Staging};
 
-/// What claims to be longer is no note.
+/// Longest note in bytes; a longer file is not a note.
 const LENGTH_MAX: u64 = 64 * 1024;
-/// Most references that are kept, and most bytes of one: together they leave half of a note to other things.
+/// Largest number of references that are kept, and of bytes of each. Together they leave half of a note to other
+/// fields.
 const REFERENCES_MAX: usize = 32;
 const REFERENCE_MAX: usize = 1024;
 
@@ -34,14 +35,14 @@ pub(crate) struct Note {
     /// time of the last pull in milliseconds since 1970. `None` in a note of a version that kept no times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) references: Option<BTreeMap<String, u64>>,
-    /// What in it is the host's.
+    /// How the host files in it are recognized.
     #[serde(flatten)]
     pub(crate) supplies: Memory,
 }
 
 impl Note {
-    /// The note, or an empty one. The note of another user is not read: it could lie about the files of
-    /// the host.
+    /// Returns the note, or an empty one. The note of another user is not read, because it could lie about the host
+    /// files.
     pub(crate) fn read(directory: &Path, digest: &Digest, trust: Trust) -> Self {
         let path = directory.join(name::note(digest));
         let Ok(file) = regular_file::open(&path, OFlags::NOFOLLOW) else {
@@ -57,8 +58,8 @@ impl Note {
         }
     }
 
-    /// Adds a reference that was just pulled to this artifact. Returns what had to go because there are too many: those
-    /// that were pulled least recently, with their times.
+    /// Adds a reference that was just pulled to this artifact. Returns the references that were dropped because there
+    /// are too many, the least recently pulled ones, with their times.
     pub(crate) fn add(&mut self, reference: String, now: SystemTime) -> Vec<(String, u64)> {
         let mut gone = Vec::new();
         if reference.len() > REFERENCE_MAX {
@@ -76,7 +77,7 @@ impl Note {
         gone
     }
 
-    /// Writes the note, or leaves it: nobody has to fail for want of a convenience.
+    /// Writes the note. A failure is ignored, because the note is only a convenience.
     pub(crate) fn write(&self, directory: &Path, digest: &Digest) {
         let written = serde_json::to_vec(self)
             .map_err(std::io::Error::from)

@@ -1,4 +1,4 @@
-//! Pulls without the network: a tag is what it was pulled to last, and a source that has nothing takes the
+//! Pulls without the network: a tag refers to the artifact that it was last pulled to, and an empty source takes the
 //! place of the registry.
 
 use ociget::{BlobStream, BoxFuture, Descriptor, Digest, Document, Request, Source, SourceSpec};
@@ -7,7 +7,7 @@ use super::full_reference::full_reference;
 use super::handle::Store;
 use crate::error::Error;
 
-/// The place of a registry that may not be asked for anything.
+/// The substitute for a registry to which no request may be sent.
 #[derive(Debug)]
 pub(crate) struct Nowhere;
 
@@ -53,12 +53,12 @@ impl Source for Nowhere {
 }
 
 impl Store {
-    /// Whether the registry of an image may not be asked for it.
+    /// Returns whether the image must not be requested from its registry.
     pub(super) fn is_offline(&self, spec: &SourceSpec) -> bool {
         self.options().store.offline && matches!(spec, SourceSpec::Registry(_))
     }
 
-    /// Returns the request pinned to the digest that its tag was pulled to last. This is disk work.
+    /// Returns the request pinned to the digest that its tag was last pulled to. This is disk work.
     ///
     /// # Errors
     /// Returns [`Error::Offline`] if the tag was never pulled to an artifact that still exists.

@@ -1,4 +1,4 @@
-//! The answer to a pull.
+//! The result of a pull.
 
 use std::path::PathBuf;
 
@@ -11,12 +11,12 @@ use crate::summary::Summary;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Pulled {
-    /// The identity: the digest to ask the store for from now on.
+    /// The identity: the digest by which later calls to the store name the artifact.
     pub digest: Digest,
     /// The absolute path of the artifact.
     pub path: PathBuf,
-    /// What its record says.
+    /// Its record.
     pub record: Record,
-    /// What the build did, or `None` if the artifact was there already.
+    /// The summary of the build, or `None` if the artifact existed already.
     pub built: Option<Summary>,
 }

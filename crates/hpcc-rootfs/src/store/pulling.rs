@@ -1,4 +1,4 @@
-//! How a store comes to hold an image: what is there is looked at first, then whoever gets the lock
+//! How a pull gets an image into the store: an existing artifact is checked first, then the process that gets the lock
 //! builds.
 
 use std::fs::File;
@@ -39,22 +39,21 @@ struct Terms {
 }
 
 impl Store {
-    /// Makes sure that the artifact of an image is in the store, and says where.
+    /// Makes sure that the artifact of an image is in the store, and returns where it is.
     ///
-    /// `image` is a reference (`debian:12`, `ghcr.io/org/name@sha256:…`) or, with a prefix, another
-    /// source. `expected` pins it to the digest of a manifest or of an index; a digest in the
-    /// reference does the same, and two different ones are a usage error. If the artifact is there
-    /// with the same key, this returns at once, without network. A damaged artifact, or one with
-    /// another key, is replaced.
+    /// `image` is a reference (`debian:12`, `ghcr.io/org/name@sha256:…`) or, with a prefix, another source. `expected`
+    /// pins it to the digest of a manifest or of an index; a digest in the reference does the same, and two different
+    /// ones are a usage error. If the artifact exists with the same key, this returns immediately, without network. A
+    /// damaged artifact, or one with another key, is replaced.
     ///
-    /// Callers that ask for the same at the same time share one build, in a process and across
-    /// processes. Dropping the future leaves the build to the others; if there are none, it stops
-    /// and leaves nothing behind.
+    /// Callers that request the same image at the same time share one build, in a process and across processes.
+    /// Dropping the future leaves the build to the other callers; if there are none, the build stops and leaves nothing
+    /// behind.
     ///
-    /// It needs a Tokio runtime with its timer and its I/O enabled.
+    /// The call needs a Tokio runtime with its timer and its I/O enabled.
     ///
     /// # Errors
-    /// Every [`Error`]; nothing was published then, and nothing is left behind.
+    /// Returns every [`Error`] that a pull can have. Nothing is published then, and nothing is left behind.
     pub async fn pull_image(
         &self,
         image: &str,
@@ -69,7 +68,7 @@ impl Store {
         pulled
     }
 
-    /// The same, in a span that gets the digest as soon as it is known.
+    /// Pulls in a span that gets the digest as soon as it is known.
     async fn pull(
         &self,
         image: &str,
@@ -94,7 +93,7 @@ impl Store {
         }
         let (store, identity) = (self.clone(), pinned.clone());
         let stop = Stop::default();
-        // Hashing outlives this future if it is dropped.
+        // Hashing continues after this future is dropped, unless it is stopped.
         let _stop = stop.on_drop();
         let there = blocking(move || {
             store.is_made("use the store")?;
@@ -170,11 +169,12 @@ impl Store {
         let stop = Stop::default();
         let _stop = stop.on_drop();
         let supplies = self.open_supplies(&stop)?;
-        // Nothing is asked of the registry before it is clear that nobody else is asking. Without a
+        // Nothing is requested from the registry before it is clear that no other process is requesting it. Without a
         // digest, only the registry knows what to wait for.
         let (mut resolved, identity) = match request.pin() {
             Some(identity) => (None, identity.clone()),
-            // What a tag stands for costs less than what it leads to; if that is here, it was all.
+            // Resolving the tag to a digest is cheaper than fetching the manifest, and is all that is needed if the
+            // artifact exists.
             None => match source.identity().await? {
                 Some(identity) => (None, identity),
                 None => {
@@ -188,10 +188,10 @@ impl Store {
         let store = self.clone();
         let (digest, supplies) = (identity.clone(), Arc::new(supplies));
         let opened = Arc::clone(&supplies);
-        // Tags mostly lead to what is there already: that takes no lock.
+        // Most tags resolve to an existing artifact, for which no lock is needed.
         let there = blocking(move || store.up_to_date(&digest, &opened, false)).await?;
         if let Some(there) = there {
-            // Whoever writes into a pipe would be killed if nobody read the rest.
+            // A process that writes into a pipe would be killed if the rest were not read.
             network.finish().await?;
             return Ok(there);
         }
@@ -201,7 +201,7 @@ impl Store {
         let (digest, opened) = (identity.clone(), Arc::clone(&supplies));
         let there = blocking(move || {
             opened.digests(&Memory::default())?;
-            // Another user's leftovers are no reason not to build.
+            // Leftovers of another user are no reason to fail.
             if let Err(error) = store.sweep() {
                 tracing::debug!(%error, "leftovers stay");
             }
@@ -211,7 +211,7 @@ impl Store {
             network.finish().await?;
             return Ok(there);
         }
-        // Taken after the lock, so that a build which waits for another process keeps no turn from others.
+        // Taken after the lock, so that a build that waits for another process does not block a turn.
         let turns = &self.inner.turns;
         let turn = turns
             .take(|ahead| {
@@ -237,7 +237,7 @@ impl Store {
                 (image, kept)
             }
             (None, Some(image)) => (image, source.into_documents()),
-            // By the digest that was locked: a tag may mean something else by now.
+            // By the digest that was locked, because the tag may resolve to another one by now.
             (None, None) => {
                 let image = pull::resolve(&source, Some(&identity), self.options()).await?;
                 (image, source.into_documents())
@@ -321,7 +321,7 @@ impl Store {
         };
         drop(turn);
         measure::build(&summary);
-        // Another pull may have added its reference while this one was built.
+        // Another pull may have added its reference during this build.
         let references = Note::read(self.directory(), &identity, self.trust()).references;
         let note = Note {
             references: references.or(note.references),
@@ -330,7 +330,7 @@ impl Store {
         note.write(self.directory(), &identity);
         self.make_lease_file(&identity);
         let path = self.path_for(&identity);
-        // Until now it is the time at which the build began, and much may have been used since.
+        // Until now it is the time at which the build began, and other artifacts may have been used since.
         use_now(&path);
         Ok(Pulled {
             path,
@@ -344,7 +344,7 @@ impl Store {
         Supplies::open(self.options(), true, stop)
     }
 
-    /// Waits until nobody else builds or removes the artifact.
+    /// Waits until no other process or handle builds or removes the artifact.
     async fn lock(&self, identity: &Digest) -> Result<BuildLock, Error> {
         let store = self.clone();
         blocking(move || store.make()).await?;
@@ -359,14 +359,14 @@ impl Store {
             .map_err(|error| Error::store("lock", &directory.join(name::lock(identity)), error))
     }
 
-    /// Makes the file that VMs lock by its name. A lease makes it as well if it is missing.
+    /// Creates the file that VMs lock by its name. A lease creates it as well if it is missing.
     fn make_lease_file(&self, identity: &Digest) {
         if let Err(error) = lease_file::make(self.directory(), identity, self.trust()) {
             tracing::debug!(%error, "there is no lease file yet");
         }
     }
 
-    /// Enables fs-verity on an existing artifact if that is wanted.
+    /// Enables fs-verity on an existing artifact if the options require it.
     fn protect(&self, path: &Path) -> Result<(), Error> {
         let fs_verity = self.options().store.fs_verity;
         if fs_verity == FsVerity::Off {
@@ -377,13 +377,13 @@ impl Store {
             Some(file) => fs_verity
                 .enable(&File::from(file), enable_fs_verity)
                 .map_err(failed),
-            // Removed meanwhile.
+            // The file was removed meanwhile.
             None => Ok(()),
         }
     }
 
-    /// The artifact, if it is there and its key says that a build would write the same bytes. Then
-    /// its time of last use is now.
+    /// Returns the artifact if it exists and its key shows that a build would write the same bytes. Then sets its time
+    /// of last use to now.
     fn up_to_date(
         &self,
         identity: &Digest,
@@ -410,7 +410,7 @@ impl Store {
         let digests = supplies.digests(&note.supplies)?;
         let key = Key::new(
             identity.clone(),
-            // Identity and platform determine it; only the network could tell.
+            // Identity and platform determine the manifest; only the network could show it.
             record.key.manifest.clone(),
             options.platform.to_string(),
             digests,
@@ -425,7 +425,7 @@ impl Store {
         self.make_lease_file(identity);
         let memory = supplies.memory(&note.supplies);
         if memory != note.supplies {
-            // Hashing took its time, and another pull may have added its reference.
+            // Hashing took time, and another pull may have added its reference.
             let mut note = Note::read(self.directory(), identity, self.trust());
             note.supplies = memory;
             note.write(self.directory(), identity);
@@ -441,7 +441,8 @@ impl Store {
 
 /// Sets an artifact's time of last use.
 fn use_now(path: &Path) {
-    // Not on a read-only file system, and not for who does not own it: then it is not known.
+    // This fails on a read-only file system and for users who do not own the file. The time of last use is then
+    // unknown.
     let _ = rustix::fs::utimensat(CWD, path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
 }
 
@@ -457,7 +458,7 @@ const USED_NOW: Timestamps = Timestamps {
     },
 };
 
-/// Does something on a thread that may block.
+/// Runs `work` on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -466,8 +467,8 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(Error::worker)?
 }
 
-/// Whether a source may be opened a second time, if what is reused turns out to be of no use. Standard
-/// input is read once.
+/// Returns whether a source may be opened a second time, if copying from earlier artifacts fails. Standard input is
+/// read only once.
 fn can_read_again(spec: &SourceSpec) -> bool {
     match spec {
         SourceSpec::OciArchive { file, .. }

@@ -14,10 +14,11 @@ use crate::artifact::{Damage, Record, RecordError, verify};
 use crate::error::Error;
 use crate::regular_file;
 
-/// The record of an artifact anywhere, in a store or not.
+/// Reads the record of an artifact anywhere, in a store or not.
 ///
 /// # Errors
-/// [`Error::Store`] if the file can't be read, [`Error::Artifact`] if it is damaged or none of ours.
+/// Returns [`Error::Store`] if the file cannot be read, and [`Error::Artifact`] if it is damaged or was not written by
+/// this program.
 pub fn read_record(path: impl AsRef<Path>) -> Result<Record, Error> {
     let path = path.as_ref();
     let record = open_artifact(path)
@@ -26,22 +27,21 @@ pub fn read_record(path: impl AsRef<Path>) -> Result<Record, Error> {
     record.map_err(|source| artifact_error(path, source))
 }
 
-/// Opens an artifact anywhere, in a store or not, for reading: its record, or its
-/// [`tables`](crate::tables). Symlinks are followed. Nothing but a regular file is opened, and none is
-/// waited for.
+/// Opens an artifact anywhere, in a store or not, to read its record or its [`tables`](crate::tables). Symlinks are
+/// followed. Only a regular file is opened, and opening never waits.
 ///
 /// # Errors
-/// Returns what the system says, or which type the file has.
+/// Returns the error of the system, or one that names the type of the file.
 pub fn open_artifact(path: impl AsRef<Path>) -> io::Result<File> {
-    // Looking at an artifact is no use of it.
+    // Reading an artifact does not count as use.
     regular_file::open(path.as_ref(), OFlags::NOATIME)
 }
 
-/// Reads an artifact anywhere, in a store or not, and compares it with its record. An empty list
-/// says that it is sound. The file stays where it is.
+/// Reads an artifact anywhere, in a store or not, and compares it with its record. Returns an empty list if it is
+/// intact. The file stays where it is.
 ///
 /// # Errors
-/// [`Error::Store`] if the file can't be read, [`Error::Artifact`] if its record can't be believed.
+/// Returns [`Error::Store`] if the file cannot be read, and [`Error::Artifact`] if its record cannot be believed.
 pub fn verify_file(path: impl AsRef<Path>) -> Result<Vec<Damage>, Error> {
     let path = path.as_ref();
     let failed = |source| Error::store("verify", path, source);

@@ -1,4 +1,4 @@
-//! The first step of a pull, without the others: which image it would build.
+//! The first step of a pull alone: resolving which image it would build.
 
 use ociget::{Digest, Request};
 
@@ -9,13 +9,13 @@ use crate::error::Error;
 use crate::pull;
 
 impl Store {
-    /// Finds out which image [`pull_image`](Self::pull_image) would build, and builds nothing. Manifest and config are
-    /// fetched and verified, so the image exists for the platform. With
-    /// [`offline`](field@crate::StoreOptions::offline) no request is sent, and the store must hold an artifact or the
-    /// documents of the image.
+    /// Resolves which image [`pull_image`](Self::pull_image) would build, and builds nothing. Manifest and config are
+    /// fetched and verified, so the image exists for the platform. With [`offline`](field@crate::StoreOptions::offline)
+    /// no request is sent, and the store must hold an artifact or the documents of the image.
     ///
     /// The store is not changed. An archive that cannot be read in place is spooled to the directory of
-    /// [`SpoolOptions`](crate::SpoolOptions), else to that of the store, else to the system's for temporary files.
+    /// [`SpoolOptions`](crate::SpoolOptions), else to that of the store, else to the system's directory for temporary
+    /// files.
     ///
     /// # Errors
     /// Returns the error with which the pull would fail before its first layer, except those of
@@ -41,7 +41,7 @@ impl Store {
         let Some(digest) = request.pin() else {
             return Err(offline::lacking(image, "the manifest"));
         };
-        // A damaged artifact is built again, for which the documents are needed.
+        // A damaged artifact is built again, and that needs the documents.
         let is_built = matches!(self.record(digest), Ok(Some(_)));
         match is_built || self.documents(digest).is_some() {
             true => Ok(digest.clone()),

@@ -1,4 +1,4 @@
-//! Finds what earlier builds left that the next one can use.
+//! Finds artifacts and recall files of earlier builds that the next build can use.
 
 use std::cmp::Reverse;
 use std::fs::File;
@@ -21,19 +21,19 @@ use crate::recall::{Documents, Found, Plan, Recall};
 use crate::regular_file;
 use crate::staging::Stop;
 
-/// Most artifacts that are opened for one build.
+/// Largest number of artifacts that are opened for one build.
 const ARTIFACTS: usize = 160;
 
-/// Descriptors that one of them takes.
+/// Number of descriptors that one of them takes.
 const FILES: usize = 3;
 
-/// Artifacts among them that are opened although none of them is known to have all files of a layer.
+/// Number of artifacts among them that may be opened although no layer of theirs is known to have all its files.
 const ALTERNATIVES: usize = 32;
 
-/// Alternatives that are opened for each layer: if one of them has not all of its bodies, another may.
+/// Number of alternatives that are opened for each layer: if one of them lacks a body, another may have it.
 const FOR_A_LAYER: usize = 4;
 
-/// An artifact that is not copied from: its directory, and its image.
+/// An artifact from which nothing is copied: its directory, and its image.
 pub(super) type Excluded = (PathBuf, Digest);
 
 impl Store {
@@ -47,10 +47,10 @@ impl Store {
         found.next()
     }
 
-    /// Plans which layers of an image are taken from the store; `None` if it knows none of them.
+    /// Plans which layers of an image are copied from the store; returns `None` if it has none of them.
     ///
     /// # Errors
-    /// The build is to stop.
+    /// Returns an error if the build is to stop.
     pub(super) fn plan(
         &self,
         image: &Image,
@@ -65,7 +65,7 @@ impl Store {
         Ok(Some(plan.only_way(self.options().store.offline)))
     }
 
-    /// Returns the directories to take layers from: that of the store, and the seeds.
+    /// Returns the directories to copy layers from: that of the store, and the seeds.
     fn readable(&self) -> Vec<PathBuf> {
         let seeds = self.options().store.seeds.iter();
         let trusted = seeds.filter(|seed| match self.trust().directory(seed) {
@@ -84,7 +84,7 @@ impl Store {
             .collect()
     }
 
-    /// Reports that a seed is passed over, once for each seed.
+    /// Reports that a seed is refused, once for each seed.
     fn refuse(&self, seed: &Path, error: &Error) {
         let refused = &self.inner.refused_seeds;
         let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,8 +97,9 @@ impl Store {
         }
     }
 
-    /// Opens artifacts that know layers of the image: that of the same image, then for each other layer one that has all
-    /// files of it, as few artifacts as that takes, then for the layers that are left those that know most of them.
+    /// Opens artifacts that know layers of the image: first that of the same image; then, for the other layers, as few
+    /// artifacts as possible that have all files of them; then, for the layers that remain, those that know most of
+    /// them.
     fn choose(&self, image: &Image, without: &[Excluded], stop: &Stop) -> io::Result<Vec<Found>> {
         let identity = image.identity.get();
         let mut candidates = self.candidates(image, without, stop)?;
@@ -147,8 +148,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Returns how many artifacts one build may open, so that all builds together leave the process half of its
-    /// descriptors.
+    /// Returns how many artifacts one build may open, so that all builds together leave half of its descriptors to the
+    /// process.
     fn artifacts_for_a_build(&self) -> usize {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         let files = limit.map_or(usize::MAX, |limit| {
@@ -158,8 +159,8 @@ impl Store {
         share.clamp(ALTERNATIVES, ARTIFACTS)
     }
 
-    /// Returns the artifacts that know layers of an image. None of them is open: there may be more than files that a
-    /// process can open.
+    /// Returns the artifacts that know layers of an image. None of them is open, because they may be more than the
+    /// files that a process can open.
     fn candidates(
         &self,
         image: &Image,
@@ -211,9 +212,9 @@ impl Store {
     fn open_found(&self, directory: &Path, digest: &Digest) -> io::Result<Found> {
         let unusable = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let recall = self.recall(directory, digest)?;
-        // In a seed no file is made. While it is open it can be read, whatever its owner does to the name.
+        // No file is created in a seed. While the artifact is open it can be read, whatever its owner does to the name.
         let lease = match directory == self.directory() {
-            // Nobody is waited for: the image that is built is locked meanwhile.
+            // The lease must not wait, because the image that is being built is locked meanwhile.
             true => Lease::take_within(Duration::ZERO, directory, digest, self.trust()),
             false => Lease::open(directory, digest, self.trust()),
         };
@@ -249,17 +250,17 @@ impl Store {
 /// An artifact that knows layers of an image.
 struct Candidate {
     artifact: Excluded,
-    /// For each layer of the image, whether the artifact has all files of it; `None` if it does not know it.
+    /// For each layer of the image, whether the artifact has all its files; `None` if it does not know the layer.
     layers: Vec<Option<bool>>,
 }
 
 impl Candidate {
-    /// Number of layers that it knows.
+    /// Returns the number of layers that it knows.
     fn count(&self) -> usize {
         self.layers.iter().flatten().count()
     }
 
-    /// Number of layers of which it has all files, and which are not covered.
+    /// Returns the number of layers that are not covered and of which it has all files.
     fn gain(&self, covered: &[bool]) -> usize {
         let both = self.layers.iter().zip(covered);
         both.filter(|(layer, covered)| **layer == Some(true) && !**covered)
@@ -274,7 +275,7 @@ impl Candidate {
     }
 }
 
-/// Whether a body has the same stored blocks with this key as with these options.
+/// Returns whether a body has the same stored blocks with this key as with these options.
 fn holds_the_same_blocks(key: &Key, options: &ImageOptions) -> bool {
     key.format == FORMAT
         && key.compressor == options.compressor.to_string()

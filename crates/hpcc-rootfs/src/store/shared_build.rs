@@ -1,9 +1,8 @@
-//! One build for all callers in a process that ask for the same thing at the same time.
+//! One build for all callers in a process that request the same image at the same time.
 //!
-//! The build is a task of the runtime that owns nothing of its callers; they own it. Each waiter
-//! holds the same reference-counted handle, and when the last one is dropped, finished or not, the
-//! task is aborted. Waiters in other processes, or with another handle of the store, meet at the
-//! [lock file](super::lock) instead.
+//! The build is a task of the runtime that owns nothing of its callers; they own it. Each waiter holds the same
+//! reference-counted handle, and when the last one is dropped, finished or not, the task is aborted. Waiters in other
+//! processes, or with another handle of the store, are excluded by the [lock file](super::lock) instead.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -17,8 +16,8 @@ use tokio::task::AbortHandle;
 use super::pulled::Pulled;
 use crate::error::Error;
 
-/// A request and its spelling, which goes into the note. Only callers with the same pin share a build.
-/// Another spelling may mean another registry, which may succeed where this one fails.
+/// A request and its spelling, which goes into the note. Only callers with the same pin share a build. Another spelling
+/// may refer to another registry, which may succeed where this one fails.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Ask {
     pub(crate) text: String,
@@ -47,7 +46,7 @@ impl SharedBuilds {
     /// Joins the build for `ask`, or starts one with `work`.
     ///
     /// # Errors
-    /// What the build said; every waiter gets the same.
+    /// Returns the error of the build; every waiter gets the same.
     pub(crate) async fn join<F>(&self, ask: Ask, work: impl Fn() -> F) -> Outcome
     where
         F: Future<Output = Outcome> + Send + 'static,
@@ -64,7 +63,7 @@ impl SharedBuilds {
                         source: Arc::new(io::Error::other("it panicked or its runtime ended")),
                     });
                 }
-                // It ran in the runtime of another caller, which has ended. Ours goes on.
+                // The build ran in the runtime of another caller, which has ended. This caller's runtime goes on.
                 None => {}
             }
         }
@@ -76,7 +75,7 @@ impl SharedBuilds {
     {
         let mut builds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         builds.retain(|_, build| build.strong_count() > 0);
-        // One that is over may have been untagged since.
+        // A finished build may have been untagged since.
         let running = |build: &Arc<Build>| {
             build.outcome.borrow().is_none() && build.outcome.has_changed().is_ok()
         };
@@ -89,7 +88,7 @@ impl SharedBuilds {
         let work = work();
         let task = tokio::spawn(async move {
             let outcome = work.await;
-            // Nobody listens any more: then nobody minds.
+            // If no caller waits any more, the outcome is dropped.
             let _ = sender.send(Some(outcome));
         });
         let build = Arc::new(Build {

@@ -1,4 +1,4 @@
-//! Removes what dead builds left behind, and nothing that has a living owner.
+//! Removes leftovers of terminated builds, and no file that has a living owner.
 
 use std::fs;
 use std::io;
@@ -14,12 +14,12 @@ use super::trust::Trust;
 use crate::error::Error;
 use crate::regular_file;
 
-/// The outcome of removing files one by one: a file that stays is no reason to keep the others.
+/// The outcome of removing files one by one. A file that cannot be removed must not keep the others.
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
     /// Number of files that were removed.
     pub(crate) removed: u64,
-    /// Files that had to go and could not be removed, each with the reason.
+    /// Files that could not be removed, each with the reason.
     pub(crate) failed: Vec<Error>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) enum Act {
 }
 
 impl Act {
-    /// Removes a file as [`remove`] does, or returns what that would.
+    /// Removes a file as [`remove`] does, or returns what that would return.
     pub(crate) fn remove(self, path: &Path) -> io::Result<bool> {
         if self == Self::Remove {
             return remove(path);
@@ -54,15 +54,15 @@ impl Act {
     }
 }
 
-/// Removes staged files whose owner is gone, recall files whose artifact is, and notes whose artifact is and that no
-/// reference needs.
+/// Removes staged files whose owner is gone, recall files whose artifact is gone, and notes whose artifact is gone and
+/// that no reference needs.
 ///
 /// A staged file has a living owner exactly if its lock is held: see [`StagedFile`](crate::staging::StagedFile).
 pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
     sweep_as(directory, trust, Act::Remove, gone)
 }
 
-/// Does the same, or only counts. `gone` says whether an artifact is gone.
+/// Sweeps, or only counts. `gone` returns whether an artifact is gone.
 pub(crate) fn sweep_as(
     directory: &Path,
     trust: Trust,
@@ -70,7 +70,7 @@ pub(crate) fn sweep_as(
     gone: impl Fn(&Path) -> io::Result<bool>,
 ) -> io::Result<Swept> {
     let mut swept = Swept::default();
-    // Looked up when the first note without an artifact is found.
+    // Determined when the first note without an artifact is found.
     let mut needed = None;
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -107,7 +107,7 @@ pub(crate) fn sweep_as(
 }
 
 fn remove_staged(path: &Path, trust: Trust, act: Act) -> io::Result<bool> {
-    // Only trusted users can publish in this directory, so that no build owns this one, locked or not.
+    // Only trusted users can publish in this directory, so no build owns this file, locked or not.
     match rustix::fs::lstat(path) {
         Ok(stat) if trust.is_foreign(&stat) => return act.remove(path),
         Ok(_) => {}
@@ -116,9 +116,9 @@ fn remove_staged(path: &Path, trust: Trust, act: Act) -> io::Result<bool> {
     }
     let file = match regular_file::open(path, OFlags::NOFOLLOW) {
         Ok(file) => file,
-        // Published or removed since it was listed.
+        // The file was published or removed since it was listed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        // A symlink, a FIFO or a socket, which this program never makes, so it has no owner.
+        // A symlink, a FIFO or a socket. This program never creates one, so it has no owner.
         Err(error) if regular_file::is_other_type(&error) => return act.remove(path),
         Err(error) => return Err(error),
     };

@@ -1,9 +1,9 @@
-//! Which artifact a reference was pulled to last.
+//! Which artifact a reference was last pulled to.
 //!
-//! The notes of all artifacts say when each reference was pulled to them, and the newest of them counts. When the artifact
-//! is removed or set aside, its note stays as long as an artifact of the store has one of its references with an older
-//! time. Without it, that older artifact would silently become what the reference means. So there are never more notes
-//! without an artifact than references in the notes of artifacts.
+//! The notes of all artifacts record when each reference was pulled to them, and the newest of them counts. When the
+//! artifact is removed or quarantined, its note stays as long as an artifact of the store has one of its references
+//! with an older time. Without the note, that older artifact would silently become the meaning of the reference. So
+//! there are never more notes without an artifact than references in the notes of artifacts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -17,7 +17,7 @@ use super::name::{self, Beside};
 use super::note::{self, Note};
 use super::trust::Trust;
 
-/// Returns the digests of all notes in a directory, those of artifacts that are gone among them; sorted.
+/// Returns the digests of all notes in a directory, including those of artifacts that are gone; sorted.
 pub(super) fn noted(directory: &Path) -> io::Result<Vec<Digest>> {
     let mut digests = Vec::new();
     for entry in std::fs::read_dir(directory)? {
@@ -46,7 +46,7 @@ pub(super) fn references(directory: &Path, digest: &Digest, trust: Trust) -> BTr
         .collect()
 }
 
-/// Makes the note of an artifact that is about to go say when it was pulled.
+/// Adds the time of the pull to the note of an artifact that is about to be removed.
 pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
     let mut note = Note::read(directory, digest, trust);
     if note.references.is_none() && note.source.is_some() {
@@ -55,8 +55,8 @@ pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
     }
 }
 
-/// Takes a reference from all notes in which it has no later time: the artifact that it was last pulled to has no room for
-/// it.
+/// Removes a reference from all notes that have no later time of it, because the artifact that it was last pulled to
+/// cannot keep it.
 pub(super) fn forget(directory: &Path, reference: &str, time: u64, trust: Trust) {
     for digest in noted(directory).unwrap_or_default() {
         let mut references = references(directory, &digest, trust);
@@ -69,8 +69,8 @@ pub(super) fn forget(directory: &Path, reference: &str, time: u64, trust: Trust)
     }
 }
 
-/// Returns the artifacts that are gone and whose notes have to stay: those that a reference was last pulled to, which an
-/// artifact of the store has as well.
+/// Returns the artifacts that are gone and whose notes have to stay: those that a reference was last pulled to, if an
+/// artifact of the store has the reference as well.
 pub(super) fn needed(
     directory: &Path,
     trust: Trust,
@@ -84,7 +84,7 @@ pub(super) fn needed(
             let newest = newest.entry(reference.clone()).or_default();
             *newest = (*newest).max(*time);
         }
-        // A file that cannot be looked at may be an artifact.
+        // A file whose metadata cannot be read may be an artifact.
         match gone(&directory.join(name::artifact(&digest))).unwrap_or(false) {
             true => orphans.push((digest, references)),
             false => held.extend(references.into_keys()),
@@ -107,10 +107,10 @@ mod tests {
     use super::super::entry;
     use super::*;
 
-    /// An artifact, whether it exists, and the references that were pulled to it with seconds.
+    /// An artifact, whether it exists, and the references that were pulled to it, with seconds.
     type Noted<'a> = (&'a str, bool, &'a [(&'a str, u64)]);
 
-    /// A directory with notes.
+    /// Makes a directory with notes.
     fn directory(notes: &[Noted<'_>]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         for (image, exists, references) in notes {
@@ -144,7 +144,7 @@ mod tests {
                 &[("new", true, &[("a", 2)]), ("old", true, &[("a", 1)])],
                 false,
             ),
-            // No artifact has the reference, so none can be taken for it.
+            // No artifact has the reference, so none can be mistaken for it.
             (
                 &[("new", false, &[("a", 2)]), ("old", false, &[("a", 1)])],
                 false,
@@ -154,7 +154,7 @@ mod tests {
                 false,
             ),
             (&[("new", false, &[("a", 2)])], false),
-            // Another one was pulled since.
+            // Another artifact was pulled since.
             (
                 &[("new", false, &[("a", 2)]), ("old", true, &[("a", 3)])],
                 false,

@@ -1,16 +1,15 @@
-//! Which directories and files the store believes: those that nobody but this user and root can
-//! change.
+//! Which directories and files the store trusts: those that only this user and root can change.
 //!
-//! An artifact carries its own checksums, so anyone who can put a file into the store can forge one
-//! that looks intact. Only the file's owner and the permissions of the directories on the way to it
-//! tell it from an artifact of this program.
+//! An artifact carries its own checksums, so any user who can put a file into the store can forge one that looks
+//! intact. Only the file's owner and the permissions of the directories on the way to it distinguish it from an
+//! artifact of this program.
 //!
-//! Directories are judged by open descriptors. The path is walked from the root, one name at a time.
-//! A walk that succeeds has seen only names that this user and root can change, so the same path
-//! leads to the same directory afterwards.
+//! Directories are judged by open descriptors. The path is walked from the root, one name at a time. A walk that
+//! succeeds has seen only names that this user and root alone can change, so the same path leads to the same directory
+//! afterwards.
 //!
-//! In a sticky directory of this user, others can add names, and change no name of a trusted file.
-//! Such a store is used: each file is checked, and a file of another user can be replaced.
+//! In a sticky directory of this user, others can add names, but cannot change the name of a trusted file. Such a store
+//! is used: each file is checked, and a file of another user can be replaced.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -27,7 +26,7 @@ use crate::error::Error;
 use crate::options::StoreOptions;
 use crate::untrusted::{Kind, Untrusted};
 
-/// Permissions of the directories that the store makes, whatever the umask.
+/// Permissions of the directories that the store creates, whatever the umask.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o700);
 /// Permission bits with which users other than the owner can write.
 const OTHERS_WRITE: u32 = 0o022;
@@ -35,10 +34,10 @@ const OTHERS_WRITE: u32 = 0o022;
 const ALL_WRITE: u32 = 0o002;
 /// In a directory with this bit, only the owner of a file can rename or remove it.
 const STICKY: u32 = 0o1000;
-/// Symlinks that one path may lead through, as in the kernel.
+/// Number of symlinks that one path may lead through, as in the kernel.
 const LINKS_MAX: u32 = 40;
 
-/// A failure to look at a path, or to believe it.
+/// A failure to check a path, or to trust it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
     #[error(transparent)]
@@ -81,7 +80,7 @@ pub(crate) enum Trust {
 }
 
 impl Trust {
-    /// The trust that the options ask for, at the moment of the call: a process may change its user.
+    /// Returns the trust that the options require, at the moment of the call, because a process may change its user.
     pub(crate) fn new(options: &StoreOptions) -> Self {
         if options.trusted {
             Self::Everyone
@@ -90,8 +89,8 @@ impl Trust {
         }
     }
 
-    /// Checks that a directory of a store is trusted, with all directories on the way to it. Returns
-    /// `false` if there is none.
+    /// Checks that a directory of a store is trusted, with all directories on the way to it. Returns `false` if it does
+    /// not exist.
     pub(crate) fn directory(self, path: &Path) -> Result<bool, Fault> {
         match self.walk(path, false) {
             Ok(_) => Ok(true),
@@ -100,19 +99,19 @@ impl Trust {
         }
     }
 
-    /// Makes the directory of a store, and the missing ones on the way to it, for this user alone
-    /// whatever the umask. Directories that exist are checked and keep their permissions.
+    /// Creates the directory of a store, and the missing ones on the way to it, for this user alone whatever the umask.
+    /// Directories that exist are checked and keep their permissions.
     pub(crate) fn make_directory(self, path: &Path) -> Result<(), Fault> {
         self.walk(path, true).map(drop)
     }
 
-    /// Checks that an open file was written by a trusted user, and that nobody else can write to it.
+    /// Checks that an open file was written by a trusted user, and that no other user can write to it.
     pub(crate) fn file(self, file: impl AsFd, path: &Path) -> Result<(), Fault> {
         self.check(&rustix::fs::fstat(file)?, path, Kind::File)
     }
 
-    /// Checks a file by its name, which is enough in a trusted directory: no other user can change the
-    /// name of a file that passes.
+    /// Checks a file by its name, which is enough in a trusted directory, because no other user can change the name of
+    /// a file that passes.
     pub(crate) fn named(self, path: &Path) -> Result<(), Fault> {
         if matches!(self, Self::Everyone) {
             return Ok(());
@@ -120,8 +119,8 @@ impl Trust {
         self.check(&rustix::fs::lstat(path)?, path, Kind::File)
     }
 
-    /// Whether a file belongs to a user that the store does not trust. In a trusted directory, no
-    /// running build works with such a file.
+    /// Returns whether a file belongs to a user that the store does not trust. In a trusted directory, no running build
+    /// works with such a file.
     pub(crate) fn is_foreign(self, stat: &Stat) -> bool {
         match self {
             Self::Owner(user) => stat.st_uid != user && stat.st_uid != 0,
@@ -140,7 +139,7 @@ impl Trust {
             Kind::Directory => {
                 mode & OTHERS_WRITE != 0 && (mode & STICKY == 0 || stat.st_uid != user)
             }
-            // A group of the owner's own, of the same number by convention, has no other members.
+            // A group of the owner's own, which by convention has the same number, has no other members.
             Kind::Parent => {
                 let private = mode & ALL_WRITE == 0 && stat.st_gid == stat.st_uid;
                 mode & OTHERS_WRITE != 0 && mode & STICKY == 0 && !private
@@ -204,7 +203,7 @@ impl Trust {
     }
 }
 
-/// The names of a path in order. Those that lead upwards are left to the kernel.
+/// Returns the names of a path in order. `..` is left to the kernel.
 fn names(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter_map(|component| match component {
@@ -215,12 +214,12 @@ fn names(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-/// Makes one directory for this user alone. The mode is set once more because the umask may have
-/// taken bits from it, and a default ACL or a setgid bit of the parent may have added some.
+/// Creates one directory for this user alone. The mode is set again because the umask may have taken bits from it, and
+/// a default ACL or a setgid bit of the parent may have added some.
 fn make_at(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
     match rustix::fs::mkdirat(parent, name, DIRECTORY_MODE) {
         Ok(()) => rustix::fs::chmodat(parent, name, DIRECTORY_MODE, AtFlags::empty()),
-        // Made by another process meanwhile.
+        // Created by another process meanwhile.
         Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,4 +1,4 @@
-//! Turns to build: how many builds of one store run concurrently in this process.
+//! Turns to build: the number of builds of one store that run concurrently in this process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::options::Options;
 #[derive(Debug)]
 pub(super) struct Turns {
     permits: Arc<Semaphore>,
-    /// Builds that run or wait.
+    /// Number of builds that run or wait.
     present: AtomicUsize,
 }
 
@@ -41,7 +41,7 @@ impl Turns {
         }
     }
 
-    /// Waits for a turn. Calls `queued` with the number of builds before this one if there is none at present.
+    /// Waits for a turn. Calls `queued` with the number of builds before this one if no turn is free.
     pub(super) async fn take(&self, queued: impl FnOnce(usize)) -> Turn<'_> {
         let ahead = self.present.fetch_add(1, Ordering::Relaxed);
         let present = Present(&self.present);

@@ -1,4 +1,4 @@
-//! Which artifact takes how much of the disk, and which layers it has in common with others.
+//! How much of the disk each artifact takes, and which layers it has in common with others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,10 +19,10 @@ use crate::error::Error;
 pub struct Usage {
     /// The artifacts, sorted by digest.
     pub artifacts: Vec<ArtifactUsage>,
-    /// Bytes on the disk of notes, locks, lease files and what builds left for later ones.
+    /// Bytes on the disk of notes, locks, lease files and recall files.
     pub beside: u64,
-    /// Bytes on the disk of quarantined artifacts and unfinished files, which
-    /// [`gc`](Store::gc) removes unless a build works with them.
+    /// Bytes on the disk of quarantined artifacts and unfinished files, which [`gc`](Store::gc) removes unless a build
+    /// works with them.
     pub leftovers: u64,
 }
 
@@ -32,12 +32,12 @@ pub struct Usage {
 pub struct ArtifactUsage {
     /// The identity.
     pub digest: Digest,
-    /// The reference that it was last built from, if that is known.
+    /// The reference that it was last built from, if known.
     pub source: Option<String>,
     /// Bytes of the file.
     pub size: u64,
-    /// Bytes that the file takes on the disk; less than `size` if it has holes. Artifacts share no blocks
-    /// that this program knows of: each is a whole file.
+    /// Bytes that the file takes on the disk; less than `size` if it has holes. As far as this program knows, artifacts
+    /// share no blocks: each is a whole file.
     pub disk: u64,
     /// Number of names that the file has. Removing the artifact frees its space only if it is 1.
     pub links: u64,
@@ -45,23 +45,23 @@ pub struct ArtifactUsage {
     pub layers: Option<LayerUsage>,
 }
 
-/// The compressed layers of an image, in bytes as the registry has them.
+/// The compressed layers of an image, in bytes as the registry stores them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LayerUsage {
     /// Bytes of all layers.
     pub total: u64,
-    /// Bytes of the layers that other images in the store have as well. A pull of an image that is removed
-    /// does not fetch these again.
+    /// Bytes of the layers that other images in the store have as well. After the image is removed, a pull of it does
+    /// not fetch these again.
     pub shared: u64,
 }
 
 impl Store {
-    /// Returns how much of the disk the artifacts take, and how much of their layers they share. A missing
+    /// Returns how much of the disk the artifacts take, and how many bytes of their layers they share. A missing
     /// directory is an empty store.
     ///
     /// # Errors
-    /// [`Error::Store`] if the directory can't be read, [`Error::Untrusted`] if other users can write to
+    /// Returns [`Error::Store`] if the directory cannot be read, and [`Error::Untrusted`] if other users can write to
     /// it.
     pub fn usage(&self) -> Result<Usage, Error> {
         const OPERATION: &str = "measure the store";
@@ -93,7 +93,7 @@ impl Store {
         for (digest, layers) in digests.iter().zip(&layers) {
             let metadata = match fs::symlink_metadata(self.path_for(digest)) {
                 Ok(metadata) => metadata,
-                // Removed since it was listed.
+                // The file was removed since it was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(Error::store("look at", &self.path_for(digest), source)),
             };

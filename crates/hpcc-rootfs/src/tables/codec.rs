@@ -17,12 +17,12 @@ pub(crate) enum Codec {
     Xz,
     #[cfg(feature = "lz4")]
     Lz4,
-    /// One that is not compiled in. Blocks that are stored as they are can be read all the same.
+    /// A codec that is not compiled in. Blocks that are stored uncompressed can be read all the same.
     Other(u16),
 }
 
 impl Codec {
-    /// The one with the number that the superblock has.
+    /// Returns the codec with this number in the superblock.
     pub(crate) fn new(number: u16) -> Result<Self, Error> {
         Ok(match number {
             1 => Self::Zlib(Decompress::new(true)),
@@ -35,15 +35,15 @@ impl Codec {
         })
     }
 
-    /// Steps of work that decompressing a stored block takes at most; see
-    /// [`WORK_MAX`](super::metadata::WORK_MAX). What counts is the stored length: a few bytes are enough to
-    /// make a decoder build new tables (zlib, zstd) or reset all of its state (xz), and in a hostile block
-    /// there is nothing else.
+    /// Returns the largest number of steps of work that decompressing a stored block takes; see
+    /// [`WORK_MAX`](super::metadata::WORK_MAX). The stored length counts, because a few bytes are enough to make a
+    /// decoder build new tables (zlib, zstd) or reset all of its state (xz), and a hostile block may contain nothing
+    /// else.
     pub(super) fn cost(&self, stored: usize) -> u64 {
         let (fixed, per_byte) = match self {
             Self::Zlib(_) => (1 << 10, 20),
             Self::Zstd(_) => (1 << 10, 40),
-            // Each block has a decoder of its own.
+            // Each block has its own decoder.
             #[cfg(feature = "xz")]
             Self::Xz => (1 << 14, 100),
             #[cfg(feature = "lz4")]
@@ -53,12 +53,12 @@ impl Codec {
         fixed + per_byte * stored as u64
     }
 
-    /// One that reads no compressed block.
+    /// Returns a codec that reads no compressed block.
     pub(crate) fn none() -> Self {
         Self::Other(0)
     }
 
-    /// What a stored block holds: not more than `room` bytes, whatever it claims.
+    /// Decompresses a stored block to at most `room` bytes, whatever it claims.
     pub(crate) fn decompress(&mut self, stored: &[u8], room: usize) -> Result<Vec<u8>, Error> {
         let mut block = vec![0; room];
         let damaged = Error::Damaged("a block does not decompress");
@@ -85,12 +85,11 @@ impl Codec {
     }
 }
 
-/// One stream, with a decoder of its own: xz2's can't be used again.
+/// Decompresses one stream, with its own decoder, because xz2's cannot be used again.
 #[cfg(feature = "xz")]
 fn xz(stored: &[u8], block: &mut [u8]) -> Option<usize> {
     use xz2::stream::{Action, Status, Stream};
-    /// Bytes of memory that a stream may ask for; the largest dictionary that squashfs allows is a
-    /// MiB.
+    /// Bytes of memory that a stream may take. The largest dictionary that squashfs allows is 1 MiB.
     const MEMORY_MAX: u64 = 16 << 20;
     let mut decoder = Stream::new_stream_decoder(MEMORY_MAX, 0).ok()?;
     match decoder.process(stored, block, Action::Finish) {
@@ -119,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// An xz stream of `bytes` with a dictionary of `size` bytes.
+    /// Returns an xz stream of `bytes` with a dictionary of `size` bytes.
     fn stream(bytes: &[u8], size: u32) -> Result<Vec<u8>, xz2::stream::Error> {
         let mut options = LzmaOptions::new_preset(0)?;
         options.dict_size(size);
@@ -131,7 +130,7 @@ mod tests {
         Ok(stored)
     }
 
-    /// A block names the dictionary that its decoder allocates, whatever it holds.
+    /// A block names the dictionary that its decoder allocates, whatever its contents.
     #[test]
     fn block_with_a_huge_dictionary_is_damage() {
         let bytes = [7; METADATA_SIZE];

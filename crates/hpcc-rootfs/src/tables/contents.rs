@@ -12,7 +12,7 @@ impl Tables<'_> {
     /// slash, and no symlink is followed.
     ///
     /// # Errors
-    /// Returns [`Error`] if the tables can't be read up to there, or the file has more than `max` bytes.
+    /// Returns [`Error`] if the tables cannot be read up to there, or the file has more than `max` bytes.
     pub fn contents(&mut self, path: &[u8], max: usize) -> Result<Option<Vec<u8>>, Error> {
         let found = self.inodes(|tables, found, inode| match &inode.content {
             Content::File(file) if found == path => {
@@ -27,10 +27,10 @@ impl Tables<'_> {
     }
 
     /// Returns the first bytes of the regular file with this path, at most `max`, or `None` if there is none. Otherwise
-    /// as [`contents`](Self::contents).
+    /// behaves like [`contents`](Self::contents).
     ///
     /// # Errors
-    /// Returns [`Error`] if the tables or those bytes can't be read.
+    /// Returns [`Error`] if the tables or those bytes cannot be read.
     pub fn start(&mut self, path: &[u8], max: usize) -> Result<Option<Vec<u8>>, Error> {
         let found = self.inodes(|tables, found, inode| match &inode.content {
             Content::File(file) if found == path => {
@@ -65,7 +65,7 @@ impl Tables<'_> {
         }
     }
 
-    /// Reads blocks of a file of this size until there are `enough` bytes.
+    /// Reads blocks of a file of this size until at least `enough` bytes are read.
     fn read_blocks(&mut self, file: &File, size: usize, enough: usize) -> Result<Vec<u8>, Error> {
         let damaged = |what| Err(Error::Damaged(what));
         let room = usize::try_from(self.superblock.block_size).unwrap_or(usize::MAX);

@@ -1,26 +1,26 @@
-//! What a name of an image leads to.
+//! The description of one name of an image.
 
 /// One name of an image, and its inode.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Entry<'a> {
-    /// From the root on: `/`, `/etc/passwd`.
+    /// Absolute path in the image: `/`, `/etc/passwd`.
     pub path: &'a [u8],
-    /// What it is.
+    /// Type of the inode.
     pub kind: EntryKind<'a>,
-    /// Setuid, setgid and sticky bit, and the permissions.
+    /// Permissions, with the setuid, setgid and sticky bits.
     pub mode: u16,
-    /// The owner.
+    /// User id of the owner.
     pub uid: u32,
-    /// The group.
+    /// Group id of the owner.
     pub gid: u32,
-    /// Seconds since 1970.
+    /// Modification time in seconds since 1970.
     pub mtime: u32,
-    /// The number of the inode: names that share it are hard links.
+    /// Number of the inode. Names that share it are hard links.
     pub inode: u32,
 }
 
-/// What an inode is, with what only that type has.
+/// The type of an inode, with the data of that type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryKind<'a> {
@@ -28,12 +28,12 @@ pub enum EntryKind<'a> {
     Directory,
     /// A regular file.
     File {
-        /// Its length in bytes, holes included.
+        /// Length in bytes, holes included.
         size: u64,
     },
     /// A symbolic link.
     Symlink {
-        /// As it is stored.
+        /// The target, as it is stored.
         target: &'a [u8],
     },
     /// A block device.

@@ -1,7 +1,7 @@
 //! Little-endian fields, taken from the front one by one.
 
-/// What is left of a structure on disk. Beyond its end there are zeros, so a structure is read in
-/// one piece of its own size first.
+/// The rest of a structure on disk. Fields beyond its end read as zeros, so a structure is first read in one piece of
+/// its full size.
 #[derive(Debug)]
 pub(super) struct Fields<'b>(pub(super) &'b [u8]);
 
@@ -29,7 +29,7 @@ impl Fields<'_> {
     }
 }
 
-/// Without the bit that says that a block is stored as it is.
+/// Returns the length without the bit that marks a block as stored uncompressed.
 pub(super) fn stored_length(word: u32) -> u64 {
     u64::from(word & 0x00FF_FFFF)
 }

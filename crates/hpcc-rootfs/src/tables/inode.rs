@@ -5,9 +5,9 @@ use super::fields::{Fields, stored_length};
 use super::metadata::Cursor;
 use super::opened::Tables;
 
-/// The most that a kernel reads of a symlink: a page.
+/// Longest symlink target that a kernel reads: a page.
 const TARGET_MAX: u32 = 65_535;
-/// What stands where a file has no tail in a fragment.
+/// Value of the fragment field of a file without a tail in a fragment.
 const NO_FRAGMENT: u32 = u32::MAX;
 
 /// An inode.
@@ -32,25 +32,25 @@ pub(super) enum Content {
     Socket,
 }
 
-/// Where a directory's entries are.
+/// The position of a directory's entries.
 #[derive(Debug)]
 pub(super) struct Listing {
     pub(super) cursor: Cursor,
     /// Position of its first byte in the directory table, which no other directory shares.
     pub(super) position: u64,
-    /// Bytes of it.
+    /// Its length in bytes.
     pub(super) length: u32,
 }
 
-/// Where a file's content is.
+/// The position of a file's contents.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) size: u64,
-    /// Where the first of its blocks is; they lie side by side.
+    /// Offset of the first of its blocks; the others follow directly.
     pub(super) start: u64,
     /// The fragment that its tail is in.
     pub(super) fragment: Option<u32>,
-    /// Where the tail begins in the decompressed fragment.
+    /// Offset of the tail in the decompressed fragment.
     pub(super) offset: u32,
     /// The lengths of its blocks.
     pub(super) words: Cursor,
@@ -58,7 +58,7 @@ pub(super) struct File {
 }
 
 impl Tables<'_> {
-    /// The inode at a place in the table.
+    /// Returns the inode at a position in the table.
     pub(super) fn inode(&mut self, reference: u64) -> Result<Inode, Error> {
         let mut cursor = Cursor::at(&self.superblock.inodes, reference);
         let header: [u8; 16] = self.metadata.read(&mut cursor)?;
@@ -82,7 +82,7 @@ impl Tables<'_> {
             .ok_or(Error::Damaged("an owner is not in its table"))
     }
 
-    /// Reads on behind the header. Eight and above are the extended forms.
+    /// Reads the fields after the header. Types from 8 on are the extended forms.
     fn content(&mut self, kind: u16, mut cursor: Cursor) -> Result<Content, Error> {
         match kind {
             1 | 8 => self.directory(kind == 8, cursor).map(Content::Directory),
@@ -122,7 +122,7 @@ impl Tables<'_> {
         Ok(Listing {
             cursor: Cursor::new(&self.superblock.directories, start.into(), offset),
             position: u64::from(start) << 16 | u64::from(offset),
-            // Three of them stand for `.` and `..`, which are not there.
+            // Three bytes stand for `.` and `..`, which are not stored.
             length: length.saturating_sub(3),
         })
     }
@@ -169,12 +169,12 @@ impl Tables<'_> {
         Ok(target)
     }
 
-    /// How many bytes a file's blocks take in the image, holes left out.
+    /// Returns how many bytes a file's blocks take in the image, holes left out.
     pub(super) fn stored(&mut self, file: &File) -> Result<u64, Error> {
         let (mut cursor, mut stored) = (file.words.clone(), 0_u64);
         let (mut buffer, mut left) = ([0; 4096], file.blocks);
         while left > 0 {
-            // As many words as the buffer takes; the size of a file may claim 2^52 of them.
+            // As many words as the buffer holds, because the size of a file may claim 2^52 of them.
             let count = usize::try_from(left)
                 .unwrap_or(usize::MAX)
                 .min(buffer.len() / 4);
@@ -188,13 +188,13 @@ impl Tables<'_> {
         Ok(stored)
     }
 
-    /// Where a fragment is, and how many bytes it takes.
+    /// Returns the offset of a fragment, and how many bytes it takes.
     pub(super) fn fragment(&mut self, index: u32) -> Result<(u64, u64), Error> {
         let (start, word) = self.fragment_word(index)?;
         Ok((start, stored_length(word)))
     }
 
-    /// Where a fragment is, and the word with its length and whether it is compressed.
+    /// Returns the offset of a fragment, and the word with its length and whether it is compressed.
     pub(super) fn fragment_word(&mut self, index: u32) -> Result<(u64, u32), Error> {
         if index >= self.superblock.fragments {
             return Err(Error::Damaged("a fragment is not in its table"));

@@ -1,4 +1,4 @@
-//! Metadata blocks by their places, the last few of them kept.
+//! Metadata blocks by their offsets. The last few of them are kept.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,17 +9,17 @@ use super::error::Error;
 use super::fields::stored_length;
 use super::read_at::ReadAt;
 
-/// Blocks that are kept: 8 MiB of them.
+/// Number of blocks that are kept: 8 MiB.
 const KEPT: usize = 1024;
-/// Steps of work for all tables of one image. A step is at most a few nanoseconds: copying a byte is one,
-/// and [`Codec::cost`] says what decompressing takes. The tables of a million files take less than a
-/// quarter of the limit with any codec.
+/// Steps of work for all tables of one image. A step takes at most a few nanoseconds: copying a byte is one, and
+/// [`Codec::cost`] returns the steps of decompressing. The tables of a million files take less than a quarter of the
+/// limit with any codec.
 pub(super) const WORK_MAX: u64 = 4 << 30;
-/// Steps that a read takes however short it is.
+/// Steps of a read, however short it is.
 const READ_COST: u64 = 32;
-/// Set in a block's header where it is stored as it is.
+/// Flag in a block's header: the block is stored uncompressed.
 const RAW: u16 = 0x8000;
-/// Set in the word of a data block or a fragment where it is stored as it is.
+/// Flag in the word of a data block or a fragment: it is stored uncompressed.
 const RAW_DATA: u32 = 1 << 24;
 
 const TOO_MUCH_WORK: Error = Error::TooMuch {
@@ -33,18 +33,18 @@ pub(super) struct Metadata<'s> {
     source: &'s dyn ReadAt,
     codec: Codec,
     blocks: HashMap<u64, Block>,
-    /// Steps that are left.
+    /// Number of steps that are left.
     work: u64,
 }
 
 #[derive(Debug)]
 struct Block {
     bytes: Vec<u8>,
-    /// Where the next one is.
+    /// Offset of the next block.
     next: u64,
 }
 
-/// A place in a table, and where the table ends.
+/// A position in a table, and the end of the table.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor {
     block: u64,
@@ -53,7 +53,7 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// `block` is the place of a block in the table, `offset` one in what it decompresses to.
+    /// Makes a cursor. `block` is the offset of a block in the table, `offset` one in the decompressed block.
     pub(super) fn new(table: &Range<u64>, block: u64, offset: u16) -> Self {
         Self {
             block: table.start.saturating_add(block),
@@ -62,7 +62,8 @@ impl Cursor {
         }
     }
 
-    /// By a number that has both: a block's place in its upper bits, the offset in the lower 16.
+    /// Makes a cursor from a reference: the offset of a block in its upper bits, the offset in the block in the lower
+    /// 16.
     pub(super) fn at(table: &Range<u64>, reference: u64) -> Self {
         let [low, high, ..] = reference.to_le_bytes();
         Self::new(table, reference >> 16, u16::from_le_bytes([low, high]))
@@ -79,14 +80,14 @@ impl<'s> Metadata<'s> {
         })
     }
 
-    /// The next `N` bytes.
+    /// Returns the next `N` bytes.
     pub(super) fn read<const N: usize>(&mut self, cursor: &mut Cursor) -> Result<[u8; N], Error> {
         let mut bytes = [0; N];
         self.fill(cursor, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// Fills `buffer`, from several blocks if need be.
+    /// Fills `buffer`, if necessary from several blocks.
     pub(super) fn fill(&mut self, cursor: &mut Cursor, buffer: &mut [u8]) -> Result<(), Error> {
         self.charge(READ_COST + buffer.len() as u64)?;
         let mut missing = buffer;
@@ -101,7 +102,7 @@ impl<'s> Metadata<'s> {
             if missing.is_empty() {
                 break;
             }
-            // Only the last block of a table may be shorter, so a place behind its end is none.
+            // Only the last block of a table may be shorter, so an offset after its end is invalid.
             if cursor.offset != METADATA_SIZE {
                 return Err(Error::Damaged(
                     "a reference leads behind the end of a table",
@@ -112,8 +113,8 @@ impl<'s> Metadata<'s> {
         Ok(())
     }
 
-    /// An element of a table that has an index: 64-bit places of blocks, each full of elements.
-    /// Nothing of it lies at `end` or behind.
+    /// Returns an element of a table with an index: 64-bit offsets of blocks, each full of elements. Nothing of it lies
+    /// at `end` or after it.
     pub(super) fn element<const N: usize>(
         &mut self,
         index: u64,
@@ -124,7 +125,7 @@ impl<'s> Metadata<'s> {
         let at = index.checked_add(number / per_block * 8);
         let at = at.ok_or(Error::Damaged("a table is beyond the end of the image"))?;
         let mut place = [0; 8];
-        // A system call.
+        // The cost of a system call.
         self.charge(16 * READ_COST)?;
         self.source.read_exact_at(&mut place, at)?;
         let offset = usize::try_from(number % per_block).unwrap_or_default() * N;
@@ -144,7 +145,7 @@ impl<'s> Metadata<'s> {
             self.blocks.clear();
         }
         if !self.blocks.contains_key(&at) {
-            // Two system calls, and as much memory as a block can take.
+            // The cost of two system calls, and of as much memory as a block can take.
             self.charge(32 * READ_COST + METADATA_SIZE as u64)?;
         }
         match self.blocks.entry(at) {
@@ -193,7 +194,7 @@ impl<'s> Metadata<'s> {
         self.codec.decompress(&stored, room)
     }
 
-    /// Takes steps from what is left.
+    /// Subtracts steps from those that are left.
     pub(super) fn charge(&mut self, steps: u64) -> Result<(), Error> {
         self.work = self.work.checked_sub(steps).ok_or(TOO_MUCH_WORK)?;
         Ok(())

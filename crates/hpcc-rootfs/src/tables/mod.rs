@@ -1,19 +1,18 @@
-//! An image's tables, read back: which names it has, and whose bytes lie where.
+//! Reads an image's tables: the names in it, and whose bytes lie where.
 //!
 //! ```text
 //!  superblock ─► root inode ─► listing ─► inode ─► listing …        names
 //!                                           └─► block words, fragment entry      places of contents
 //! ```
 //!
-//! This is no file system: no name is looked up, extended attributes are passed over, and no content is read but that
-//! of the description that this program itself put into an image. It is no oracle either; whether an image is what it should be is for readers to say that
-//! nobody here wrote. It serves people: `inspect --tree`, and the names of files that damage hit.
+//! This is not a file system: it looks up no name, skips extended attributes, and reads no contents but those of the
+//! description that this program itself put into an image. It is not an oracle either: whether an image is correct is
+//! for independent readers to say. It serves people: `inspect --tree`, and the names of damaged files.
 //!
-//! The tables may themselves be what is damaged, or made by somebody who means harm. So nothing is
-//! allocated by what a table says, and blocks are kept in a cache of 8 MiB. Each listing is read once, so a
-//! directory that contains itself or has two parents is an error. Names, bytes of paths and the
-//! work for all of them have limits. What is wrong is an [`Error`], after which nothing that was read is of
-//! use.
+//! The tables may themselves be damaged, or crafted by an attacker. So nothing is allocated by a size that a table
+//! claims, and blocks are kept in a cache of 8 MiB. Each listing is read once, so a directory that contains itself or
+//! has two parents is an error. Names, bytes of paths and the work for all of them have limits. Damage is reported as
+//! an [`Error`], after which nothing that was read can be trusted.
 //!
 //! Layout and names are those of the kernel's `fs/squashfs/squashfs_fs.h`.
 

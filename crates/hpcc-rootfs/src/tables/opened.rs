@@ -10,7 +10,7 @@ use super::superblock::{self, Superblock};
 pub struct Tables<'s> {
     pub(super) superblock: Superblock,
     pub(super) metadata: Metadata<'s>,
-    /// User and group numbers, which inodes name by their place among them.
+    /// User and group numbers, which inodes name by their index.
     pub(super) ids: Vec<u32>,
 }
 
@@ -18,7 +18,7 @@ impl<'s> Tables<'s> {
     /// Reads the superblock and the table of users and groups.
     ///
     /// # Errors
-    /// [`Error`] if there is no squashfs 4.0 image, or it can't be read.
+    /// Returns [`Error`] if the source is not a squashfs 4.0 image, or cannot be read.
     pub fn open(source: &'s dyn ReadAt) -> Result<Self, Error> {
         let mut bytes = [0; superblock::SIZE];
         source.read_exact_at(&mut bytes, 0)?;

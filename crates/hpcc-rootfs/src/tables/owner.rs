@@ -1,4 +1,4 @@
-//! Whose bytes lie in a range of an image.
+//! Finds the files whose bytes lie in a range of an image.
 
 use std::fmt;
 use std::ops::{ControlFlow, Range};
@@ -10,27 +10,27 @@ use super::inode::{Content, File};
 use super::opened::Tables;
 use super::read_at::ReadAt;
 
-/// Names that are kept for a range; the others are counted.
+/// Number of names that are kept for a range; the others are only counted.
 const NAMES_KEPT: usize = 16;
 /// Bytes of all names that are kept.
 const BYTES_KEPT: usize = 1 << 20;
 
-/// The files that have content in a range of an image, by every name they have.
+/// The files that have contents in a range of an image, by every name they have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Owners {
-    /// The first 16 paths in the order of the image, as `/usr/bin/env`; fewer where they would take
-    /// more than a MiB for all ranges together.
+    /// The first 16 paths in the order of the image, as `/usr/bin/env`; fewer if they would take more than 1 MiB for
+    /// all ranges together.
     pub paths: Vec<Vec<u8>>,
-    /// How many there are.
+    /// Number of all paths.
     pub total: u64,
-    /// Whether that is all: the tables could be read to their end. If not, there may be others.
+    /// Whether all paths are known, because the tables could be read to their end. Otherwise there may be others.
     pub complete: bool,
 }
 
 impl Owners {
-    /// Finds the owners of each range; the ranges are in order and apart. Tables that can't be read
-    /// to their end are no error: they may be what is damaged.
+    /// Finds the owners of each range. The ranges are in order and do not overlap. Tables that cannot be read to their
+    /// end are no error, because they may be what is damaged.
     pub(crate) fn find(source: &dyn ReadAt, ranges: &[Range<u64>]) -> Vec<Self> {
         let mut owners = vec![Self::default(); ranges.len()];
         let read = Tables::open(source).and_then(|mut tables| tables.owners(ranges, &mut owners));
@@ -40,7 +40,7 @@ impl Owners {
         owners
     }
 
-    /// Returns the owners of a range that has no file's content.
+    /// Returns the owners of a range without contents of files.
     pub(crate) fn none() -> Self {
         Self {
             complete: true,
@@ -57,7 +57,7 @@ impl Owners {
     }
 }
 
-/// `files /a, /b and 3 more`; what is not printable in names is escaped.
+/// Displays `files /a, /b and 3 more`; unprintable characters in names are escaped.
 impl fmt::Display for Owners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.total, self.complete) {
@@ -109,7 +109,7 @@ impl Tables<'_> {
         .map(drop)
     }
 
-    /// Where a file's blocks are, and the fragment with its tail. Either may be empty.
+    /// Returns the range of a file's blocks, and of the fragment with its tail. Either may be empty.
     fn places(&mut self, file: &File) -> Result<[Range<u64>; 2], Error> {
         let place = |start: u64, length: u64| start..start.saturating_add(length);
         let blocks = place(file.start, self.stored(file)?);

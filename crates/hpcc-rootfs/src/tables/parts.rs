@@ -1,23 +1,22 @@
-//! Where the parts of an image are, by its superblock: enough to say what damage has hit.
+//! The positions of the parts of an image, by its superblock: enough to report which parts are damaged.
 
 use std::ops::Range;
 
 use super::superblock::SIZE as SUPERBLOCK;
 
-/// The parts of an image in disk order, each from its first byte to where the next one starts.
+/// The parts of an image in disk order, each with the offset at which it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Map(Vec<(u64, &'static str)>);
 
 impl Map {
-    /// Reads the superblock. A damaged one gives a map of what it says, which may be little; the
-    /// record has its digest.
+    /// Reads the superblock. A damaged one gives an incomplete map; the record has its digest.
     pub(crate) fn of(superblock: &[u8; SUPERBLOCK]) -> Self {
         let number = |offset: usize| {
             let bytes = superblock.get(offset..).and_then(<[u8]>::first_chunk);
             bytes.map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
         };
-        // The positions of the fields in `struct squashfs_super_block`. The lookup tables start
-        // with the first of their indexes' blocks, so a part may begin a little before its name.
+        // The offsets of the fields in `struct squashfs_super_block`. The lookup tables start with the first block that
+        // their index names, so a part may begin a little before its name suggests.
         let mut parts = vec![
             (0, "superblock"),
             (SUPERBLOCK as u64, "data"),
@@ -29,13 +28,13 @@ impl Map {
             (number(56), "xattr table"),
             (number(40), "padding"),
         ];
-        // All ones stand for a table that is not there.
+        // All ones mean that the table does not exist.
         parts.retain(|(start, _)| *start != u64::MAX);
         parts.sort_unstable();
         Self(parts)
     }
 
-    /// Returns the parts of an image of `length` bytes, each with the bytes that it takes.
+    /// Returns the parts of an image of `length` bytes, each with its number of bytes.
     pub(super) fn lengths(&self, length: u64) -> Vec<(&'static str, u64)> {
         let ends = self.0.iter().skip(1).map(|(start, _)| *start);
         let ends = ends.chain([length]);
@@ -45,7 +44,7 @@ impl Map {
         parts.filter(|(_, bytes)| *bytes > 0).collect()
     }
 
-    /// The parts that lie in a range.
+    /// Returns the parts that lie in a range.
     pub(crate) fn parts_in(&self, range: &Range<u64>) -> Vec<&'static str> {
         let ends = self.0.iter().skip(1).map(|(start, _)| *start);
         let ends = ends.chain([u64::MAX]);

@@ -4,12 +4,12 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 
-/// Where an image is read from: bytes by offset.
+/// A source of bytes by offset, from which an image is read.
 pub trait ReadAt: fmt::Debug {
-    /// Fills `buffer` with what lies at `offset`.
+    /// Fills `buffer` with the bytes at `offset`.
     ///
     /// # Errors
-    /// Whatever the system says; [`io::ErrorKind::UnexpectedEof`] where there is not that much.
+    /// Returns the error of the system, or [`io::ErrorKind::UnexpectedEof`] if the source ends before.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 }
 

@@ -1,4 +1,4 @@
-//! How large the parts of an image are, and how much its files hold.
+//! The sizes of the parts of an image and of the contents of its files.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -14,14 +14,13 @@ use super::superblock::SIZE;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sizes {
-    /// The parts of the image in the order of their offsets, each with the bytes that it takes: `data`,
-    /// `inode table`, …
+    /// The parts of the image in the order of their offsets, each with its number of bytes: `data`, `inode table`, …
     pub parts: Vec<(&'static str, u64)>,
     /// Bytes of the contents of all regular files, each file once however many names it has.
     pub contents: u64,
     /// Number of regular files, each once.
     pub files: u64,
-    /// Number of names, the root among them.
+    /// Number of names, including the root.
     pub names: u64,
 }
 
@@ -29,7 +28,7 @@ impl Sizes {
     /// Reads the sizes of an image that has `length` bytes.
     ///
     /// # Errors
-    /// Returns [`Error`] if the tables can't be read to their end.
+    /// Returns [`Error`] if the tables cannot be read to their end.
     pub fn read(source: &dyn ReadAt, length: u64) -> Result<Self, Error> {
         let mut superblock = [0; SIZE];
         source.read_exact_at(&mut superblock, 0)?;

@@ -1,4 +1,4 @@
-//! The superblock: where the tables are.
+//! The superblock, which has the offsets of the tables.
 
 use std::ops::Range;
 
@@ -9,20 +9,20 @@ use super::fields::Fields;
 pub(super) const SIZE: usize = 96;
 const MAGIC: u32 = 0x7371_7368;
 const VERSION: (u16, u16) = (4, 0);
-/// What stands where a table would start that the image does not have.
+/// The value in place of the offset of a missing table.
 const ABSENT: u64 = u64::MAX;
 
-/// What of the superblock leads to names and contents.
+/// The fields of the superblock that lead to names and contents.
 #[derive(Clone, Debug)]
 pub(super) struct Superblock {
     pub(super) block_size: u32,
     pub(super) fragments: u32,
     pub(super) compression: u16,
     pub(super) id_count: u16,
-    /// Where the root's inode is: the block's place in the table, and 16 bits of offset in it.
+    /// Reference to the root's inode: the block's offset in the table, and 16 bits of offset in the block.
     pub(super) root: u64,
     pub(super) bytes_used: u64,
-    /// Of these three, the places of their indexes.
+    /// For these three, the offsets of their indexes.
     pub(super) id_table: u64,
     pub(super) fragment_table: u64,
     pub(super) inodes: Range<u64>,
@@ -49,7 +49,7 @@ impl Superblock {
         if !block_size.is_power_of_two() || !(4096..=1 << 20).contains(&block_size) {
             return Err(Error::Damaged("the block size is out of range"));
         }
-        // An index's blocks lie before the index itself; no listing lies behind any of them.
+        // An index's blocks lie before the index itself, and no listing lies after any of them.
         let behind = [fragment_table, export_table, id_table];
         let end = behind.into_iter().filter(|table| *table != ABSENT).min();
         let end = end.unwrap_or(bytes_used).min(bytes_used);

@@ -11,7 +11,7 @@ mod small;
 
 const BLOCK: usize = 4096;
 
-/// Bytes that don't shrink.
+/// Returns bytes that do not compress.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2) + 0x9E37_79B9_7F4A_7C15;
     let step = || {
@@ -23,7 +23,7 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
     std::iter::repeat_with(step).take(length).collect()
 }
 
-/// An image with every type of inode, both forms of some, and more names than one block holds.
+/// Returns an image with every type of inode, both forms of some, and more names than one block holds.
 fn image(compressor: Compressor) -> Vec<u8> {
     let mut options = Options::default();
     options.compressor = compressor;
@@ -79,7 +79,7 @@ fn codecs() -> Vec<Compressor> {
     ]
 }
 
-/// Everything that is said of every name.
+/// Returns all fields of every name.
 fn walk(image: &[u8]) -> Result<BTreeMap<String, String>, Error> {
     let mut found = BTreeMap::new();
     Tables::open(&image)?.walk(|entry| {
@@ -170,7 +170,7 @@ fn contents_of_a_file_are_read_from_blocks_holes_and_fragments() {
 fn bytes_are_owned_by_those_whose_contents_they_are() {
     for compressor in codecs() {
         let image = image(compressor);
-        // Noise is stored as it is, so it shows where it lies.
+        // Noise is stored uncompressed, so its position can be found.
         let at = |content: &[u8]| {
             let place = image.windows(64).position(|bytes| bytes == &content[..64]);
             u64::try_from(place.unwrap()).unwrap()
@@ -196,7 +196,7 @@ fn bytes_are_owned_by_those_whose_contents_they_are() {
             assert_eq!(found_paths, paths, "{compressor}: {range:?}");
             assert!(found.complete);
         }
-        // The fragments behind the blocks: one has the end of a file, six hundred tiny ones share the other.
+        // The fragments after the blocks: one has the end of a file, six hundred tiny files share the other.
         let end = tailed_end + 100;
         for (range, total, first) in [
             (end - 1..end, 1, "/a/tailed"),
@@ -212,7 +212,7 @@ fn bytes_are_owned_by_those_whose_contents_they_are() {
                 assert!(found.to_string().ends_with(&more), "{found}");
             }
         }
-        // Several ranges at once, each with its own.
+        // Several ranges together, each with its own files.
         let both = Owners::find(&&image[..], &[big..big + 1, tailed..tailed + 1]);
         assert_eq!((both[0].total, both[1].total), (2, 1));
     }
@@ -227,14 +227,14 @@ fn a_directory_that_contains_itself_is_refused() {
     let mut image = image.finish().unwrap().0.into_inner();
     let number = |at: usize| u64::from_le_bytes(*image[at..].first_chunk().unwrap());
     let (root, listing) = (number(32), usize::try_from(number(72)).unwrap());
-    // Behind the block's header and the run's: where the inode of the first entry is.
+    // The field after the block's header and the run's: the inode of the first entry.
     image[listing + 14..listing + 16].copy_from_slice(&root.to_le_bytes()[..2]);
     let error = walk(&image).unwrap_err();
     assert!(
         matches!(error, Error::Damaged("a directory contains itself")),
         "{error:?}"
     );
-    // The walk itself can be ended, too.
+    // The callback can end the walk, too.
     let image = self::image(Compressor::None);
     let source = &&image[..];
     let stopped = Tables::open(source).unwrap().walk_until(|entry| {
@@ -274,7 +274,7 @@ fn names_are_escaped_for_people() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 256 } else { 4096 }))]
 
-    /// Damage anywhere in the tables, which are stored as they are so that it gets through.
+    /// Damage anywhere in the tables, which are stored uncompressed so that the damage reaches the reader.
     #[test]
     fn no_damage_panics_or_goes_on_for_ever(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
@@ -294,7 +294,7 @@ proptest! {
             image.truncate(cut.index(image.len()));
         }
         let walked = walk(&image).is_ok();
-        // Owners need what names don't: block words and the table of fragments.
+        // Owners need more than names do: block words and the table of fragments.
         prop_assert!(walked || !owners(&image, 0..u64::MAX).complete);
         let source = image.as_slice();
         let read = Tables::open(&source).and_then(|mut tables| tables.contents(b"/a/tailed", 1 << 20));

@@ -1,4 +1,4 @@
-//! All names of an image, each directory before what is in it.
+//! Walks all names of an image, each directory before its entries.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -9,17 +9,17 @@ use super::fields::Fields;
 use super::inode::{Content, Inode, Listing};
 use super::opened::Tables;
 
-/// Directories inside each other. Those of an image are 1024 deep at most by default.
+/// Largest depth of directories. Those of an image are at most 1024 deep by default.
 const DEPTH_MAX: usize = 8192;
-/// Names of an image: four times the default of [`Limits::entries`](crate::layer::Limits::entries). If all of
-/// them are directories, the set of their positions takes 113 MB.
+/// Largest number of names of an image: four times the default of [`Limits::entries`](crate::layer::Limits::entries).
+/// If all of them are directories, the set of their positions takes 113 MB.
 const NAMES_MAX: u64 = 1 << 22;
-/// Bytes of all paths and symlink targets together, since an image of a few KiB can have paths of
-/// megabytes. A million names of 256 bytes.
+/// Largest number of bytes of all paths and symlink targets together, because an image of a few KiB can have paths of
+/// megabytes. Enough for a million names of 256 bytes.
 const PATH_BYTES_MAX: u64 = 256 << 20;
-/// Bytes of a name: `SQUASHFS_NAME_LEN`.
+/// Largest name in bytes: `SQUASHFS_NAME_LEN`.
 const NAME_MAX: usize = 256;
-/// Entries behind one header of a listing.
+/// Largest number of entries after one header of a listing.
 const RUN_MAX: u32 = 256;
 
 /// A directory that is being read.
@@ -30,7 +30,7 @@ struct Open {
     path: usize,
 }
 
-/// What the entries behind one header have in common.
+/// The fields that the entries after one header have in common.
 #[derive(Default)]
 struct Run {
     left: u32,
@@ -38,11 +38,11 @@ struct Run {
 }
 
 impl Tables<'_> {
-    /// Calls `visit` for every name, each directory before its entries, which come in the order of
-    /// the image: by the bytes of their names.
+    /// Calls `visit` for every name, each directory before its entries, which come in the order of the image: by the
+    /// bytes of their names.
     ///
     /// # Errors
-    /// [`Error`] if the tables can't be read to their end. What was visited until then may be wrong.
+    /// Returns [`Error`] if the tables cannot be read to their end. The names visited until then may be wrong.
     pub fn walk(&mut self, mut visit: impl FnMut(&Entry<'_>)) -> Result<(), Error> {
         let walked = self.walk_until(|entry| {
             visit(entry);
@@ -55,7 +55,7 @@ impl Tables<'_> {
     /// [`ControlFlow::Break`]. Returns the value of that break.
     ///
     /// # Errors
-    /// Returns [`Error`] if the tables can't be read up to there.
+    /// Returns [`Error`] if the tables cannot be read up to there.
     pub fn walk_until<B>(
         &mut self,
         mut visit: impl FnMut(&Entry<'_>) -> ControlFlow<B>,
@@ -73,7 +73,7 @@ impl Tables<'_> {
         })
     }
 
-    /// The same with the inodes themselves.
+    /// Walks like [`walk_until`](Self::walk_until), with the inodes themselves.
     pub(super) fn inodes<B>(
         &mut self,
         mut visit: impl FnMut(&mut Self, &[u8], &Inode) -> Result<ControlFlow<B>, Error>,
@@ -110,7 +110,7 @@ impl Tables<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Appends the next name of a directory to the path, and returns where its inode is.
+    /// Appends the next name of a directory to the path, and returns the reference of its inode.
     fn next_name(&mut self, open: &mut Open, path: &mut Vec<u8>) -> Result<Option<u64>, Error> {
         if open.run.left == 0 {
             if open.listing.length == 0 {
@@ -118,7 +118,7 @@ impl Tables<'_> {
             }
             let header: [u8; 12] = self.take(&mut open.listing)?;
             let mut fields = Fields(&header);
-            // It is one less than their number.
+            // The field is one less than their number.
             let (count, block) = (fields.u32(), fields.u32());
             if count >= RUN_MAX {
                 return Err(Error::Damaged("a listing has too many entries in a run"));
@@ -153,13 +153,13 @@ impl Tables<'_> {
     }
 }
 
-/// What a walk has used of its limits.
+/// The amounts of its limits that a walk has used.
 #[derive(Default)]
 struct Used {
     names: u64,
     path_bytes: u64,
-    /// Positions of the listings that were opened. No two directories share one, so each is read once:
-    /// otherwise a few directories inside each other would have exponentially many paths.
+    /// Positions of the listings that were opened. No two directories share one, so each is read once: otherwise a few
+    /// directories inside each other would have exponentially many paths.
     listings: HashSet<u64>,
 }
 
@@ -181,8 +181,7 @@ impl Used {
         Ok(())
     }
 
-    /// Counts a directory inside those of `stack`. Empty ones have no listing, whatever position they
-    /// name.
+    /// Counts a directory inside those of `stack`. Empty ones have no listing, whatever position they name.
     fn directory(&mut self, listing: &Listing, stack: &[Open]) -> Result<(), Error> {
         if listing.length == 0 {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What a record is believed for, and what not.
+//! Which records are believed, and which are not.
 
 use std::io::Write as _;
 
@@ -45,7 +45,7 @@ fn file(image_length: u64, record: &[u8]) -> File {
     file
 }
 
-/// A record with another footer or other facts, and the checksum that they need.
+/// Returns a record with another footer or other facts, and with the checksum that they need.
 fn forge(record: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = record.to_vec();
     change(&mut bytes);
@@ -94,7 +94,7 @@ fn largest_key_without_excess_fits_into_every_record() {
 
 #[test]
 fn records_of_every_length_end_on_a_sector() {
-    // The facts grow by some 60 bytes a file, so that footers lie on both sides of sectors.
+    // The facts grow by about 60 bytes per file, so that footers lie on both sides of sector boundaries.
     let mut lengths = std::collections::BTreeSet::new();
     for injected in 0..150 {
         let record = Record::new(key(injected), LENGTH, &[7; SUPERBLOCK], &CHUNKS);
@@ -106,7 +106,7 @@ fn records_of_every_length_end_on_a_sector() {
     assert!(lengths.iter().all(|length| length % 4096 == 0));
 }
 
-/// A record whose facts are `more` bytes longer than the shortest ones.
+/// Returns a record whose facts are `more` bytes longer than the shortest ones.
 fn lengthened(more: usize) -> Record {
     let key = key_for("p".repeat(more), 0);
     Record::new(key, SECTOR, &[7; SUPERBLOCK], &CHUNKS[..1])
@@ -117,7 +117,7 @@ fn facts_length(record: &[u8]) -> usize {
     usize::try_from(u32::from_le_bytes(*field)).unwrap()
 }
 
-// A footer that is not counted leaves facts no room where they end less than its length before a sector's end.
+// If the footer is not counted, facts that end less than a footer's length before a sector's end leave no space for it.
 #[test]
 fn facts_that_end_anywhere_in_a_sector_are_read() {
     for more in (0..4200).step_by(50) {
@@ -216,7 +216,7 @@ fn a_file_of_another_length_is_not_believed() {
     assert!(Record::read(&file(record.image_length, shorter)).is_err());
     assert!(Record::read(&file(0, b"")).is_err());
     assert!(Record::read(&file(SECTOR, b"")).is_err());
-    // A sector more in the middle, with everything else as it should be.
+    // One sector more in the middle, with everything else unchanged.
     let longer = forge(&bytes, |bytes| {
         let at = bytes.len() - FOOTER;
         bytes.splice(at..at, [0; 4096]);
@@ -284,7 +284,7 @@ fn digests_that_change_while_they_are_used_are_an_error() {
     assert!(error.to_string().contains("changed"), "{error}");
 }
 
-/// A record of the same image with a hash tree, and the tree.
+/// Returns a record of the same image with a hash tree, and the tree.
 fn sealed() -> (Record, Vec<u8>) {
     let mut record = record();
     record.key.verity = true;
@@ -398,7 +398,7 @@ fn record_and_footer_must_agree_about_the_tree() {
             "{to}: {error}"
         );
     }
-    // A record without a tree where there is one, and the other way around.
+    // A record without a tree on a file that has one, and the other way around.
     let key_alone = Record {
         verity: None,
         ..record

@@ -25,10 +25,10 @@ pub(super) fn digest(salt: &[u8; DIGEST], block: &[u8]) -> [u8; DIGEST] {
     hasher.finalize().into()
 }
 
-/// Returns the digests of whole blocks, one after the other.
+/// Returns the digests of whole blocks, in order.
 ///
 /// # Errors
-/// Returns an error if the last block is not whole.
+/// Returns an error if the last block is not complete.
 pub(super) fn digests(salt: &[u8; DIGEST], bytes: &[u8]) -> io::Result<Vec<u8>> {
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
     if !rest.is_empty() {

@@ -8,10 +8,11 @@ use super::facts::Verity;
 use super::layout::Layout;
 use super::superblock;
 
-/// Blocks of level 0 that are remembered. If more contradict the data, all after the last one are named.
+/// Largest number of blocks of level 0 that are remembered. If more contradict the data, all after the last one are
+/// reported.
 const CONTRADICTED_MAX: usize = 1 << 16;
 
-/// What is damaged in a range of an artifact after its image.
+/// The damaged part in a range of an artifact after its image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// The verity superblock, which kernels do not read.
@@ -21,7 +22,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Returns the name for people.
+    /// Returns the name of the part, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Superblock => "verity superblock",
@@ -44,12 +45,12 @@ pub(crate) struct Check<'v, R> {
     zero: [u8; DIGEST],
     /// Blocks of level 0 that do not hold the digests of intact data.
     contradicted: Vec<u64>,
-    /// Whether there are more of them.
+    /// Whether more blocks than these contradict the data.
     more: bool,
 }
 
 impl<'v, R: Read> Check<'v, R> {
-    /// Returns a check of an artifact with these facts, or `None` if no image has as many blocks.
+    /// Returns a check of an artifact with these parameters, or `None` if no image has that many blocks.
     pub(crate) fn new(verity: &'v Verity, read: R) -> Option<Self> {
         Some(Self {
             verity,
@@ -102,7 +103,7 @@ impl<'v, R: Read> Check<'v, R> {
     /// Compares the superblock with what it must be, and each block of the tree with its digest in the level
     /// above. Calls `damaged` for each damaged range of the artifact, in order of offsets within a level.
     ///
-    /// Below a damaged block nothing can be said but what intact data says.
+    /// Below a damaged block, only the digests of intact data tell what is damaged.
     pub(crate) fn tree(
         self,
         mut damaged: impl FnMut(Part, Range<u64>) -> io::Result<()>,
@@ -128,7 +129,7 @@ impl<'v, R: Read> Check<'v, R> {
         };
         match self.layout.levels().len().checked_sub(1) {
             Some(top) => walk.block(top, 0, &self.verity.root.0)?,
-            // The root is in the record, so there is no range to name but that of the superblock.
+            // The root is in the record, so only the range of the superblock can be named.
             None if self.contradicted.is_empty() => {}
             None => damaged(Part::Tree, *hash_offset..hash_offset + BLOCK as u64)?,
         }
@@ -145,13 +146,13 @@ impl<'v, R: Read> Check<'v, R> {
 /// A walk through a tree, from its top and in order of data blocks.
 struct Walk<'c, 'v, R> {
     check: &'c Check<'v, R>,
-    /// Elements of [`Check::contradicted`] that were passed.
+    /// Number of elements of [`Check::contradicted`] that were passed.
     contradicted: usize,
     damaged: &'c mut dyn FnMut(Range<u64>) -> io::Result<()>,
 }
 
 impl<R: Read> Walk<'_, '_, R> {
-    /// Checks a block and those below it. The depth is that of the tree: at most five for 16 TiB.
+    /// Checks a block and those below it. The recursion is as deep as the tree: at most five levels for 16 TiB.
     fn block(&mut self, level: usize, index: u64, expected: &[u8; DIGEST]) -> io::Result<()> {
         let check = self.check;
         let Some(range) = check.layout.levels().get(level) else {
@@ -184,7 +185,7 @@ impl<R: Read> Walk<'_, '_, R> {
         Ok(())
     }
 
-    /// Names those blocks below a damaged one that do not hold the digests of intact data.
+    /// Reports those blocks below a damaged one that do not hold the digests of intact data.
     fn unknown(&mut self, level: usize, blocks: Range<u64>) -> io::Result<()> {
         let below = (0..level).fold(blocks, |blocks, _| {
             blocks.start * PER_BLOCK..blocks.end.saturating_mul(PER_BLOCK)

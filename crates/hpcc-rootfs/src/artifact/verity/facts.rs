@@ -1,4 +1,4 @@
-//! What a kernel has to be given to check an image against its tree.
+//! The parameters that a kernel needs to check an image against its tree.
 
 use std::fmt;
 
@@ -13,8 +13,8 @@ const SALT_DOMAIN: &[u8] = b"hpcc-rootfs dm-verity salt v1\0";
 /// Keeps the UUID apart from other uses of the same digest.
 const UUID_DOMAIN: &[u8] = b"hpcc-rootfs dm-verity uuid v1\0";
 
-/// The dm-verity parameters of a sealed artifact. Hash type 1, SHA-256, and blocks of 4096 bytes are
-/// the same for all.
+/// The dm-verity parameters of a sealed artifact. Hash type 1, SHA-256, and blocks of 4096 bytes are the same for all
+/// artifacts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -24,12 +24,12 @@ pub struct Verity {
     pub(super) uuid: Uuid,
     /// Number of blocks that the tree covers, each of 4096 bytes: the image with its padding.
     pub data_blocks: u64,
-    /// Offset in bytes of the verity superblock in the artifact. The tree follows 4096 bytes after it.
+    /// Offset in bytes of the verity superblock in the artifact. The tree begins 4096 bytes after it.
     pub hash_offset: u64,
 }
 
 impl Verity {
-    /// Returns the root digest as 64 hex digits. A kernel that is given it refuses all other bytes.
+    /// Returns the root digest as 64 hex digits. A kernel that receives it rejects every changed byte.
     #[must_use]
     pub fn root(&self) -> String {
         self.root.to_string()
@@ -47,7 +47,7 @@ impl Verity {
         self.uuid.to_string()
     }
 
-    /// Returns the length of the image that the tree covers, or 0 if the tree is elsewhere than behind it.
+    /// Returns the length of the image that the tree covers, or 0 if the tree does not follow the image.
     pub(crate) fn covered(&self) -> u64 {
         let length = self.data_blocks.checked_mul(BLOCK as u64);
         length
@@ -73,14 +73,14 @@ impl Verity {
 #[serde(try_from = "String", into = "String")]
 pub(super) struct Root(pub(super) [u8; DIGEST]);
 
-/// The bytes that each digest begins with: no two images have the same.
+/// The bytes that each digest begins with. No two images have the same salt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Salt(pub(super) [u8; DIGEST]);
 
 impl Salt {
-    /// Returns the salt of an image with this manifest. The agent has no say in it, so that an image with
-    /// another agent keeps the digests of all blocks that it keeps.
+    /// Returns the salt of an image with this manifest. The agent does not affect it, so that an image with another
+    /// agent has the same digests for all blocks that stay the same.
     pub(crate) fn of(manifest: &Digest) -> Self {
         Self(derived(SALT_DOMAIN, manifest))
     }

@@ -1,4 +1,4 @@
-//! Which levels a tree has, and where they are.
+//! The levels of a tree, and their positions.
 
 use std::ops::Range;
 
@@ -7,13 +7,13 @@ use super::block::{BLOCK, PER_BLOCK};
 /// The levels of a tree over a number of data blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Byte ranges, relative to the superblock. Level 0, with the digests of data blocks, is the first
-    /// element and the last in the file.
+    /// Byte ranges, relative to the superblock. Level 0, with the digests of data blocks, is the first element and the
+    /// last in the file.
     levels: Vec<Range<u64>>,
 }
 
 impl Layout {
-    /// Returns the layout for an image of `data_blocks` blocks, or `None` if that is no image.
+    /// Returns the layout for an image of `data_blocks` blocks, or `None` if no image has that many.
     pub(crate) fn of(data_blocks: u64) -> Option<Self> {
         if data_blocks == 0 {
             return None;
@@ -41,7 +41,7 @@ impl Layout {
         leaves.map_or(BLOCK as u64, |leaves| leaves.end)
     }
 
-    /// Returns the levels, that with the digests of data blocks first.
+    /// Returns the levels, beginning with the one that holds the digests of data blocks.
     pub(crate) fn levels(&self) -> &[Range<u64>] {
         &self.levels
     }

@@ -1,5 +1,4 @@
-//! A dm-verity hash tree behind an image, with which a kernel refuses every byte that is not the one
-//! that was built.
+//! A dm-verity hash tree after an image, with which a kernel rejects every byte that changed since the build.
 //!
 //! ```text
 //!  hash_offset                                                              hash_offset + length
@@ -11,7 +10,7 @@
 //! the level below it; zeros fill the last block of a level. The root digest covers the only block of the
 //! top level, or the data itself if that is one block.
 //!
-//! Pure: bytes in, a tree out, through [`Spill`] and a function that writes. No file, no store.
+//! The module does no I/O of its own: it takes bytes and returns a tree through [`Spill`] and a function that writes.
 
 mod block;
 mod check;

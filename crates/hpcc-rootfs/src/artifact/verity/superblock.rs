@@ -1,10 +1,10 @@
-//! The verity superblock, as `veritysetup` writes and reads it. A kernel that is given a table does not
-//! look at it.
+//! The verity superblock, as `veritysetup` writes and reads it. A kernel that receives a device-mapper table does not
+//! read it.
 
 use super::block::{BLOCK, DIGEST};
 use super::facts::{Salt, Uuid};
 
-/// `struct verity_sb` of cryptsetup's `lib/verity/verity.c`, and zeros up to the length of a block. All
+/// Encodes `struct verity_sb` of cryptsetup's `lib/verity/verity.c`, followed by zeros up to the length of a block. All
 /// numbers are little-endian.
 pub(super) fn encode(salt: &Salt, uuid: &Uuid, data_blocks: u64) -> Vec<u8> {
     const VERSION: u32 = 1;

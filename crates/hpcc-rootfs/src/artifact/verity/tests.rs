@@ -1,4 +1,4 @@
-//! `veritysetup` decides what a tree looks like.
+//! Hash trees, compared with those of `veritysetup`.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use ociget::Digest;
 use super::block::{BLOCK, DIGEST, PIECE};
 use super::*;
 
-/// Bytes of the first part of an image, which is known last.
+/// Bytes of the first part of an image, which the writer supplies last.
 const FIRST: usize = 1 << 20;
 
 /// Spills to memory, and counts files.
@@ -51,7 +51,7 @@ fn builder(memory: usize, spills: &Memory) -> TreeBuilder {
     TreeBuilder::with_memory(memory, salt, uuid, Box::new(spills.clone()))
 }
 
-/// An image of some blocks, most of them zero, and its tree behind it.
+/// Returns an image of `blocks` blocks, most of them zero, followed by its tree.
 fn sealed(path: &Path, blocks: u64) -> (File, Verity) {
     let spills = Memory::default();
     let sealed = sealed_with(path, blocks, waiting::MEMORY, &spills);
@@ -59,7 +59,7 @@ fn sealed(path: &Path, blocks: u64) -> (File, Verity) {
     sealed
 }
 
-/// The same with this much memory per level.
+/// Does the same with this much memory per level.
 fn sealed_with(path: &Path, blocks: u64, memory: usize, spills: &Memory) -> (File, Verity) {
     let file = File::options()
         .read(true)
@@ -92,10 +92,10 @@ fn sealed_with(path: &Path, blocks: u64, memory: usize, spills: &Memory) -> (Fil
     (file, verity)
 }
 
-/// What `veritysetup format` makes of the image in a file: superblock with tree, and the root.
+/// Returns the output of `veritysetup format` for the image in a file: superblock with tree, and the root.
 fn formatted(path: &Path, verity: &Verity) -> (Vec<u8>, String) {
     let tree = path.with_extension("tree");
-    // An existing longer file would keep its end.
+    // A longer file that exists would keep its end.
     let _ = fs::remove_file(&tree);
     let output = Command::new("veritysetup")
         .args(["format", "--hash=sha256", "--format=1"])
@@ -168,7 +168,8 @@ fn spilled_digests_give_the_same_tree() {
 fn trees_of_spilled_levels_are_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
-    // Two blocks of digests are in memory. The lowest level has 131, and of the last two sizes the one above is spilled, too.
+    // Two blocks of digests fit in memory. The lowest level has 131, and of the last two sizes the level above is
+    // spilled, too.
     for (blocks, spilled) in [(128 * 128 + 300, 1), (33_600, 2), (40_000, 2)] {
         let (_, expected) = sealed(&path("expected"), blocks);
         let spills = Memory::default();
@@ -208,7 +209,7 @@ fn facts_read_back_and_other_spellings_are_refused() {
     }
 }
 
-/// Which blocks a check names, for a file of which these chunks are compared with the tree.
+/// Returns the blocks that a check reports for a file of which these chunks are compared with the tree.
 fn damage(file: &File, verity: &Verity, chunks: Range<u64>) -> Vec<(Part, u64, u64)> {
     let read = |buffer: &mut [u8], offset| file.read_exact_at(buffer, offset);
     let mut check = Check::new(verity, read).unwrap();
@@ -255,12 +256,12 @@ fn check_names_the_damaged_block_and_not_its_neighbors() {
         assert_eq!(damage(&file, &verity, 0..1), [(part, block, block + 1)]);
         file.write_all_at(&byte, at).unwrap();
     }
-    // A chunk that is known to be damaged says nothing about the tree.
+    // A chunk known to be damaged proves nothing about the tree.
     file.write_all_at(&[99], 3 << 20).unwrap();
     assert_eq!(damage(&file, &verity, 0..3), []);
-    // If it is taken for intact, the tree is another image's.
+    // If the chunk is taken for intact, the tree belongs to another image.
     assert_eq!(damage(&file, &verity, 2..5), [(Part::Tree, 10, 11)]);
-    // The same where the block above it is damaged as well.
+    // The result is the same if the block above it is damaged as well.
     let above = verity.hash_offset + 2 * BLOCK as u64;
     file.write_all_at(&[0; 16], above).unwrap();
     let both = [(Part::Tree, 2, 3), (Part::Tree, 10, 11)];

@@ -1,4 +1,4 @@
-//! Builds a tree while the image goes by.
+//! Builds a tree while the image is written.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use super::layout::Layout;
 use super::superblock;
 use super::waiting::{MEMORY, Spills, Waiting};
 
-/// A tree over an image whose first bytes are known last.
+/// A tree over an image whose first bytes arrive last.
 ///
 /// It keeps one digest per block, 0.78 % of the image, of which at most 4 MiB per level are in memory.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl TreeBuilder {
         Self::with_memory(MEMORY, salt, uuid, spills)
     }
 
-    /// Starts a tree of which `memory` bytes per level are in memory, a multiple of the length of a block.
+    /// Starts a tree that keeps `memory` bytes per level in memory, a multiple of the length of a block.
     pub(super) fn with_memory(
         memory: usize,
         salt: Salt,
@@ -45,23 +45,23 @@ impl TreeBuilder {
         }
     }
 
-    /// Appends whole blocks, which follow the first bytes of the image and what was appended before.
+    /// Appends whole blocks, which follow the first bytes of the image and the blocks appended before.
     ///
     /// # Errors
-    /// Returns an error if these are no whole blocks, or digests cannot be spilled.
+    /// Returns an error if `bytes` are not whole blocks, or digests cannot be spilled.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         let digests = digests(&self.salt.0, bytes)?;
         self.blocks += (bytes.len() / BLOCK) as u64;
         self.leaves.push(&digests, &*self.spills)
     }
 
-    /// Completes the tree of an image that begins with `first`, and passes superblock and tree to `write`
-    /// with their offsets in the artifact, where they follow the image.
+    /// Completes the tree of an image that begins with `first`. Passes superblock and tree to `write` with their
+    /// offsets in the artifact, where they follow the image.
     ///
     /// `first` is the whole image, or a multiple of 128 blocks.
     ///
     /// # Errors
-    /// Returns an error if `first` is neither, or something cannot be spilled or written.
+    /// Returns an error if `first` is neither, or the tree cannot be spilled or written.
     pub(crate) fn finish(
         self,
         first: &[u8],
@@ -86,7 +86,7 @@ impl TreeBuilder {
             let mut above = Waiting::new(self.memory);
             let mut visit = |piece: &[u8]| {
                 let mut blocks = piece.to_vec();
-                // Only the last piece of a level ends inside of a block.
+                // Only the last piece of a level can end inside a block.
                 blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
                 write(&blocks, offset)?;
                 offset += blocks.len() as u64;

@@ -1,4 +1,4 @@
-//! Digests of a level that wait for their place in the file: up to 4 MiB in memory, the others in a
+//! Digests of a level that wait until their position in the file is written: up to 4 MiB in memory, the others in a
 //! file without a name.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use super::block::PIECE;
 /// Bytes of a level in memory; a multiple of [`PIECE`].
 pub(super) const MEMORY: usize = 4 << 20;
 
-/// A file that holds digests which memory has no room for.
+/// A file for digests that exceed the limit on memory.
 pub(crate) trait Spill: fmt::Debug {
     /// Writes all of `bytes` at `offset`.
     ///
@@ -37,14 +37,14 @@ pub(crate) trait Spills: fmt::Debug {
 #[derive(Debug)]
 pub(super) struct Waiting {
     memory: Vec<u8>,
-    /// Bytes of `memory` from which on it is spilled.
+    /// Length of `memory` in bytes at which it is spilled.
     limit: usize,
     spill: Option<Box<dyn Spill>>,
     spilled: u64,
 }
 
 impl Waiting {
-    /// Returns a level of which `limit` bytes are in memory, a multiple of the length of a block.
+    /// Returns a level that keeps `limit` bytes in memory, a multiple of the length of a block.
     pub(super) fn new(limit: usize) -> Self {
         Self {
             memory: Vec::new(),
@@ -54,7 +54,7 @@ impl Waiting {
         }
     }
 
-    /// Appends digests. What is spilled ends with a block, however many digests come at a time.
+    /// Appends digests. Spilled digests end at a block, however many arrive at a time.
     pub(super) fn push(&mut self, mut digests: &[u8], spills: &dyn Spills) -> io::Result<()> {
         while let Some((fitting, rest)) = digests
             .split_at_checked(self.limit.saturating_sub(self.memory.len()))
@@ -74,7 +74,7 @@ impl Waiting {
         Ok(())
     }
 
-    /// Calls `visit` for all digests in order, for at most [`PIECE`] bytes at a time.
+    /// Calls `visit` for all digests in order, with at most [`PIECE`] bytes at a time.
     pub(super) fn visit(&self, mut visit: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         if let Some(spill) = &self.spill {
             let mut buffer = vec![0; PIECE];

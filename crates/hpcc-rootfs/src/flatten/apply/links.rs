@@ -1,4 +1,4 @@
-//! Hard links: made when their targets are there, else when the layer is through.
+//! Hard links: made immediately if their targets exist, otherwise at the end of the layer.
 
 use sqfs_writer::NodeId;
 
@@ -9,25 +9,25 @@ use crate::flatten::marker::split;
 use crate::flatten::resolve::{Place, Spot, resolve};
 use crate::flatten::waiting::WaitingLink;
 
-/// Steps for each further name that a waiting link has to be woken by. All but one of them are
-/// behind a `..` that follows a name that is missing, which no tool writes.
+/// Steps for each further name that can wake a waiting link. All but one of these names come after a `..` that follows
+/// a missing name, which no tool writes.
 const REGISTERED_STEPS: u64 = 16;
 
-/// What the target of a hard link turns out to be.
+/// The result of looking up the target of a hard link.
 enum Target {
-    /// It is ours, or a link that was left out because its target was.
+    /// The target is reserved, or a link that was dropped because its target was.
     Ours,
-    /// It exists.
+    /// The target exists.
     Node(NodeId),
-    /// Nothing is there. This is where its directory is, or would be.
+    /// The target does not exist. This is the place of its directory, which may not exist either.
     Missing(Place),
 }
 
-/// What became of a link that waits.
+/// The result of trying a waiting link.
 enum Attempt {
-    /// It was made, left out, or replaced by something newer.
+    /// The link was made, dropped, or replaced by something newer.
     Settled,
-    /// Its target is missing for as long as all of these names are empty.
+    /// The target is missing for as long as all of these names are empty.
     Waits(Vec<Spot>),
 }
 
@@ -43,8 +43,8 @@ impl<H> Applier<'_, H> {
         let Some(parent) = self.parent(directory, name)? else {
             return Ok(());
         };
-        // The name is emptied before the target is looked for, as it is on a file system. A link
-        // to itself therefore finds nothing.
+        // The name is emptied before the target is looked up, as on a file system. A link to itself therefore finds
+        // nothing.
         self.tree.remove(parent, name)?;
         match self.find(&target)? {
             Some(node) if self.is_directory(node) => {
@@ -73,8 +73,8 @@ impl<H> Applier<'_, H> {
         Ok(())
     }
 
-    /// The layer is through: its links whose targets came after them are made, in the order in which
-    /// going through all of them again and again would make them.
+    /// Makes the links of the layer whose targets came after them, at its end, in the order in which repeated passes
+    /// over all of them would make them.
     pub(super) fn link_waiting(&mut self) -> Result<(), Problem> {
         self.last = None;
         let mut rounds = std::mem::take(&mut self.waiting).into_rounds();
@@ -94,7 +94,7 @@ impl<H> Applier<'_, H> {
 
     /// Makes a link that waited, or returns what it still waits for.
     fn try_link(&mut self, link: &WaitingLink) -> Result<Attempt, Halt> {
-        // Its directory was replaced, or something newer has its name.
+        // The link's directory was replaced, or something newer has its name.
         if self.tree.get(link.directory).is_none()
             || self.tree.lookup(link.directory, &link.name)?.is_some()
         {
@@ -113,7 +113,7 @@ impl<H> Applier<'_, H> {
             Target::Node(node) => self.link_to(link.directory, &link.name, node)?,
             Target::Missing(place) => {
                 let absent: Vec<_> = place.absent(split(&link.target).1).collect();
-                // A link's own cost pays for the first of them.
+                // The link's own charge pays for the first of them.
                 for (_, name) in absent.iter().skip(1) {
                     self.steps.take(REGISTERED_STEPS)?;
                     self.budget.take_metadata(cost::registered(name))?;
@@ -124,7 +124,7 @@ impl<H> Applier<'_, H> {
         Ok(Attempt::Settled)
     }
 
-    /// What has that path now. A symlink at its end is not followed.
+    /// Returns the node that has this path now. A symlink at its end is not followed.
     fn find(&mut self, path: &[u8]) -> Result<Option<NodeId>, Halt> {
         Ok(match self.seek(path)? {
             Target::Node(node) => Some(node),
@@ -132,18 +132,18 @@ impl<H> Applier<'_, H> {
         })
     }
 
-    /// Whether a link's target is ours, or a link that was dropped because its target was.
+    /// Returns whether a link's target is reserved, or a link that was dropped because its target was.
     fn is_ours(&mut self, target: &[u8]) -> Result<bool, Halt> {
         match self.seek(target) {
             Ok(found) => Ok(matches!(found, Target::Ours)),
-            // It leads nowhere; whether that is an error is for `find` to say, once the link's own
-            // name is out of the way.
+            // The path leads nowhere. Whether that is an error is decided by `find`, after the link's own name was
+            // removed.
             Err(Halt::Problem(EntryProblem::SymlinkLoop)) => Ok(false),
             Err(other) => Err(other),
         }
     }
 
-    /// Looks for the target of a link.
+    /// Looks up the target of a link.
     fn seek(&mut self, path: &[u8]) -> Result<Target, Halt> {
         self.steps.take(1)?;
         let (directory, name) = split(path);
@@ -167,7 +167,7 @@ impl<H> Applier<'_, H> {
         !self.dropped.is_empty() && self.dropped.contains_key(&place.spot(name))
     }
 
-    /// Leaves a link out, and remembers where it would be.
+    /// Drops a link, and remembers its name.
     fn drop_link(&mut self, path: &[u8]) -> Result<(), Halt> {
         self.reserved += 1;
         let (directory, name) = split(path);
@@ -178,7 +178,7 @@ impl<H> Applier<'_, H> {
                 self.dropped.insert(spot, self.layers);
                 Ok(())
             }
-            // It would be nowhere, so nothing can lead there.
+            // The name cannot exist, so nothing can lead there.
             Err(Halt::Problem(EntryProblem::SymlinkLoop)) => Ok(()),
             Err(other) => Err(other),
         }

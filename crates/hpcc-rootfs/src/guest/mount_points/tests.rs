@@ -1,4 +1,4 @@
-//! Which mount points stay, and that no order of mounts leads into `/.hpcc` or anywhere new.
+//! Which mount points stay, and that no order of mounts leads into `/.hpcc` or anywhere else.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use super::*;
 
 type Plain = Tree<()>;
 
-/// Returns a tree of entries in one word each: `d/` for a directory, `s->t` for a symlink, `f` for a
-/// pipe. Parents are made.
+/// Returns a tree of entries in one word each: `d/` for a directory, `s->t` for a symlink, `f` for a pipe. Parents are
+/// made.
 fn tree(entries: &str) -> Plain {
     let mut tree = Tree::new(Metadata::new(0o755));
     for entry in entries.split_whitespace() {
@@ -57,7 +57,7 @@ fn replaced(entries: &str) -> Vec<String> {
     replaced
 }
 
-/// Whether a path of no symlinks, or of symlinked parents, is a directory itself.
+/// Returns whether a path without symlinks, or with symlinked parents, is a directory itself.
 fn is_directory(tree: &Plain, path: &str) -> bool {
     let path = path.trim_start_matches('/');
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -116,8 +116,8 @@ fn what_no_kernel_can_mount_over_is_replaced_and_told() {
         ("through a file", "file/../directory"),
         ("through what is missing", "nowhere/../directory"),
         ("a file as a directory", "file/"),
-        ("what is ours", ".hpcc"),
-        ("through what is ours", ".hpcc/../directory"),
+        ("a reserved path", ".hpcc"),
+        ("through a reserved path", ".hpcc/../directory"),
         ("more links than are followed", "link-0"),
     ] {
         let mut tree = tree("file directory/ link-41/");
@@ -134,7 +134,7 @@ fn what_no_kernel_can_mount_over_is_replaced_and_told() {
         assert!(is_directory(&tree, "proc"), "{what}");
     }
     assert_eq!(replaced("dev"), ["/dev"]);
-    // Forty links are followed, the one that the mount point is included.
+    // Forty links are followed, including the one that is the mount point.
     let links: String = (0..39).map(|n| format!("l{n}->l{} ", n + 1)).collect();
     assert_eq!(replaced(&format!("{links} l39/ sys->l0")), [""; 0]);
     assert_eq!(
@@ -157,23 +157,23 @@ fn links_that_meet_another_mount_are_replaced() {
         ("run/tmp/ tmp->run/tmp", "/tmp"),
         ("tmp->run", "/tmp"),
         ("tmp->proc", "/tmp"),
-        // By another name, chains, and `..` out of it.
+        // By another name, in chains, and with `..` out of it.
         ("proc/1/root/ a->proc b->a/1 tmp->b/root", "/tmp"),
         ("x/y->../proc proc/1/ tmp->x/y/1", "/tmp"),
         ("proc/ var/tmp/ tmp->proc/../var/tmp", "/tmp"),
         ("proc/1/ var/tmp/ a->proc/1 tmp->a/../../var/tmp", "/tmp"),
-        // A mount point that is a symlink covers what it leads to.
+        // A mount point that is a symlink covers the directory that it leads to.
         ("var/p/1/root/ proc->var/p tmp->var/p/1/root", "/tmp"),
         ("var/p/1/root/ proc->var/p tmp->proc/1/root", "/tmp"),
         ("var/p/ proc->var/p tmp->/proc", "/tmp"),
         ("var/run/ run->var/run tmp->run", "/tmp"),
         ("var/run/ run->var/run tmp->var/run", "/run /tmp"),
-        // One covers a directory above the other.
+        // One of the two covers a directory above the other.
         ("var/run/ run->var/run tmp->var", "/run"),
         // Through the directory that it covers itself.
         ("p/1/root/ proc->p/1/root/../..", "/proc"),
         ("var/tmp/x/ tmp->var/tmp/x/..", "/tmp"),
-        // A directory in the place of one link changes the way of the other.
+        // A directory in place of one link changes the path of the other.
         ("x/y/ run->tmp/../x tmp->run/y", "/run /tmp"),
         ("tmp->run run->tmp", "/run /tmp"),
         ("proc/1/ sys->proc/1 tmp->sys", "/sys /tmp"),
@@ -211,19 +211,19 @@ fn directories_below_replaced_links_are_open_as_usual() {
     }
 }
 
-/// Where a guest's kernel is in its tree of mounts.
+/// The position of a guest's kernel in its tree of mounts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Place {
     /// A directory of the image that no mount covers.
     Image(NodeId),
-    /// The root of what is mounted over this directory.
+    /// The root of the file system that is mounted over this directory.
     Mount(NodeId),
-    /// A directory in what is mounted over this directory, so deep below the root of it.
+    /// A directory in the file system that is mounted over this directory, with its depth below that root.
     Inside(NodeId, usize),
 }
 
-/// A kernel with mounts. Each of them is as dangerous as proc: it has a directory for each process,
-/// and in that `root` and `cwd`, which lead to the root of the image.
+/// A kernel with mounts. Each mount is as dangerous as proc: it has a directory for each process, with the links `root`
+/// and `cwd`, which lead to the root of the image.
 struct Guest<'a> {
     tree: &'a Plain,
     covered: BTreeSet<NodeId>,
@@ -275,7 +275,7 @@ impl Guest<'_> {
         Some(place)
     }
 
-    /// Mounts over that path, and returns the directory of the image that this covers.
+    /// Mounts over that path, and returns the directory of the image that the mount covers.
     fn mount(&mut self, path: &str) -> Option<NodeId> {
         let root = self.at(NodeId::ROOT);
         match self.walk(root, path.as_bytes(), &mut 0)? {
@@ -288,7 +288,7 @@ impl Guest<'_> {
     }
 }
 
-/// All orders of these.
+/// Returns all orders of these.
 fn orders<'a>(paths: &[&'a str]) -> Vec<Vec<&'a str>> {
     let Some((first, rest)) = paths.split_first() else {
         return vec![Vec::new()];
@@ -304,7 +304,7 @@ fn orders<'a>(paths: &[&'a str]) -> Vec<Vec<&'a str>> {
     longer.collect()
 }
 
-/// Says what goes wrong when a guest mounts over everything, in any order, and that twice.
+/// Returns what goes wrong when a guest mounts over everything, in any order, twice.
 fn fault(tree: &mut Plain) -> Option<String> {
     let metadata = Metadata::new(0o755);
     let ours = tree.insert(
@@ -322,13 +322,13 @@ fn fault(tree: &mut Plain) -> Option<String> {
         let mut guest = Guest { tree, covered };
         let mut before = Vec::new();
         for point in order.iter().chain(&order) {
-            // Once /dev is mounted, what the image has below it can no longer be reached.
+            // Once `/dev` is mounted, the image's entries below it can no longer be reached.
             let hidden = *point == "/dev/shm";
             match guest.mount(point) {
                 None if hidden => {}
                 None => return Some(format!("{order:?}: no way to {point}")),
                 Some(node) if node == ours || node == NodeId::ROOT => {
-                    return Some(format!("{order:?}: {point} covers what is ours"));
+                    return Some(format!("{order:?}: {point} covers a reserved path"));
                 }
                 Some(_) if hidden => {}
                 Some(node) => before.push((*point, node)),
@@ -362,7 +362,7 @@ fn the_model_of_a_kernel_sees_the_holes() {
     }
 }
 
-/// Names that lead somewhere in an image, in proc, or in both.
+/// Returns names that lead somewhere in an image, in proc, or in both.
 fn path() -> impl Strategy<Value = String> {
     let top = prop::sample::select(vec!["proc", "sys", "dev", "tmp", "run", "a", "b"]);
     let rest = prop::sample::select(vec![
@@ -390,7 +390,7 @@ proptest! {
         let mut tree = tree("");
         for (name, target) in ["proc", "sys", "dev", "tmp", "run", "dev/shm"].iter().zip(points) {
             if let Some(target) = target {
-                // The product drops what an image ships as /.hpcc.
+                // The product drops an image's own `/.hpcc`.
                 put(&mut tree, name, Kind::Symlink(target.as_bytes().into()));
             }
         }
@@ -400,7 +400,7 @@ proptest! {
         for name in directories {
             put(&mut tree, &name, Kind::directory());
         }
-        // What the links lead to, so that many of them are no dead ends.
+        // Targets of the links, so that many links have one.
         for _ in 0..2 {
             let targets: Vec<Vec<u8>> = tree.nodes().filter_map(|(_, node)| match node.kind() {
                 Kind::Symlink(target) => Some(target.to_vec()),

@@ -2,7 +2,7 @@
 
 use crate::layer::error::Malformed;
 
-/// Decimal digits and nothing else.
+/// Reads decimal digits; anything else is an error.
 pub(super) fn decimal(text: &[u8], what: &'static str) -> Result<u64, Malformed> {
     if text.is_empty() {
         return Err(Malformed::Number(what));

@@ -1,4 +1,4 @@
-//! From header fields and extended headers to an entry.
+//! Decodes header fields and extended headers to an entry.
 
 use sqfs_writer::{Device, Metadata};
 
@@ -13,8 +13,7 @@ use crate::layer::limits::Limits;
 const MAJOR_MAX: u64 = 0xFFF;
 const MINOR_MAX: u64 = 0xF_FFFF;
 
-/// Everything but the body. `name` is as the archive spells it: a slash at its end can mean
-/// something.
+/// Decodes everything but the body. `name` is as the archive spells it, because a slash at its end can have a meaning.
 pub(super) fn decode(
     name: &[u8],
     header: &Header,
@@ -34,7 +33,7 @@ pub(super) fn decode(
     entry.overlay_xattrs = pax.overlay_xattrs;
     entry.kind = match header.typeflag() {
         0 if name.ends_with(b"/") => EntryKind::Directory,
-        // 7 is a file that wants contiguous blocks; S has a sparse map.
+        // 7 is a file for which contiguous blocks are requested; S has a sparse map.
         0 | b'0' | b'7' | b'S' => EntryKind::File { size: 0 },
         b'1' => {
             let what = "hard link's target";
@@ -62,7 +61,7 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// The name that extended headers give, if they agree.
+/// Returns the name that extended headers give, if they agree.
 pub(super) fn one_name(
     what: &'static str,
     pax: Option<Box<[u8]>>,
@@ -75,7 +74,7 @@ pub(super) fn one_name(
 }
 
 fn metadata(header: &Header, pax: &mut Extended) -> Result<Metadata, Malformed> {
-    // Python, Go and GNU tar look at the header's own number also where a record overrides it.
+    // Python, Go and GNU tar check the header's own number even if a record overrides it.
     let id = |field, pax: Option<i128>, own: i128| {
         let in_range = |value| {
             u32::try_from(value).map_err(|_| Malformed::Range {
@@ -115,11 +114,11 @@ fn device(header: &Header) -> Result<Device, Malformed> {
     })
 }
 
-/// Checks the size that the header of an entry without contents declares, and returns it, if it is
-/// not 0, with the entry's kind.
+/// Checks the size that the header of an entry without contents declares, and returns it with the entry's kind if it is
+/// not 0.
 ///
-/// GNU tar, bsdtar, Python and Go take none for the contents of a hard link or a directory, so a
-/// caller may go on if what follows bears them out. Of all other kinds GNU tar skips contents.
+/// GNU tar, bsdtar, Python and Go do not use this size for the contents of a hard link or a directory, so a caller may
+/// go on if the following bytes confirm that there are none. For all other kinds GNU tar skips contents.
 pub(super) fn no_body(
     header: &Header,
     pax: &Extended,
@@ -139,8 +138,8 @@ pub(super) fn no_body(
     }
     match (size, header.typeflag()) {
         (0, _) => Ok(None),
-        // A directory of the oldest format, a file whose name ends with a slash, has contents for
-        // Go and none for Python.
+        // A directory of the oldest format, that is, a file whose name ends with a slash, has contents for Go and none
+        // for Python.
         (_, b'1' | b'5') => Ok(Some((kind, size))),
         _ => Err(Malformed::Body { kind, size }),
     }

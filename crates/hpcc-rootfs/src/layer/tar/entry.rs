@@ -1,4 +1,4 @@
-//! What a tar archive says about one file.
+//! The description of one file in a tar archive.
 
 use bytes::Bytes;
 use sqfs_writer::{Device, Metadata};
@@ -7,38 +7,36 @@ use sqfs_writer::{Device, Metadata};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its name relative to the root: components joined by `/`, none of them empty, `.` or `..`;
-    /// no slash at either end. Empty for the root itself.
+    /// Its path relative to the root: components joined by `/`, none of them empty, `.` or `..`; no slash at either
+    /// end. Empty for the root itself.
     pub path: Vec<u8>,
-    /// Permissions, owner, time, xattrs. Times before 1970 are 0 here, those after 2106 the
-    /// largest that there is.
+    /// Permissions, owner, time and extended attributes. A time before 1970 becomes 0, and one after 2106 the largest
+    /// that fits.
     pub metadata: Metadata,
-    /// What it is.
+    /// Its type.
     pub kind: EntryKind,
-    /// How many textual access control lists it carries (`SCHILY.acl.*`), which are left out:
-    /// squashfs cannot hold any.
+    /// Number of textual access control lists (`SCHILY.acl.*`) that were left out, because squashfs cannot hold any.
     pub acls: u32,
-    /// Extended attributes that were left out because squashfs cannot store their names.
+    /// Number of extended attributes that were left out because squashfs cannot store their names.
     pub unstorable_xattrs: u32,
-    /// Extended attributes that were left out because an overlay file system would obey them:
+    /// Number of extended attributes that were left out because an overlay file system would obey them:
     /// `trusted.overlay.*` and `user.overlay.*`.
     pub overlay_xattrs: u32,
 }
 
-/// What an entry is, with what belongs to that.
+/// The type of an entry, with the data of that type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryKind {
-    /// A regular file of that many bytes, holes included. The body is read from the
-    /// [`TarReader`](super::TarReader).
+    /// A regular file. The [`TarReader`](super::TarReader) returns its body.
     File {
-        /// Its size in bytes.
+        /// Size in bytes, holes included.
         size: u64,
     },
     /// A directory.
     Directory,
-    /// A symbolic link; the target is data and stands here as it stands in the archive.
+    /// A symbolic link. The target is data, exactly as the archive has it.
     Symlink(Box<[u8]>),
-    /// One more name for the file that has this path, normalised as [`Entry::path`] is.
+    /// A further name for the file that has this path, normalised as [`Entry::path`] is.
     HardLink(Box<[u8]>),
     /// A character device.
     CharDevice(Device),
@@ -54,12 +52,12 @@ impl Default for EntryKind {
     }
 }
 
-/// The next piece of a body.
+/// A piece of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
-    /// These bytes; never none. They are a part of a buffer of some hundred KiB, which is used again once nobody
-    /// has anything of it.
+    /// Bytes, at least one. They are a slice of a shared buffer of up to 256 KiB, which is reused once all slices of it
+    /// are dropped.
     Data(Bytes),
-    /// That many zeros which the archive does not store; never none.
+    /// A number of zeros that the archive does not store, at least one.
     Hole(u64),
 }

@@ -1,4 +1,4 @@
-//! The 512 bytes in front of every body.
+//! The 512 bytes before every body.
 //!
 //! ```text
 //!   0 name 100 | 100 mode 8 | 108 uid 8 | 116 gid 8 | 124 size 12 | 136 mtime 12 | 148 chksum 8
@@ -36,15 +36,14 @@ const GNU_SPARSE: Range<usize> = 386..482;
 const GNU_IS_EXTENDED: usize = 482;
 const GNU_REALSIZE: Range<usize> = 483..495;
 
-/// Whether these bytes begin with a header whose checksum is right.
+/// Returns whether these bytes begin with a header whose checksum is right.
 pub(in crate::layer) fn is_header(bytes: &[u8]) -> bool {
     bytes
         .first_chunk()
         .is_some_and(|block| Header(*block).check().is_ok())
 }
 
-/// One header block. Fields are decoded when asked for, because which of them mean anything
-/// depends on the type.
+/// One header block. Fields are decoded on request, because which of them have a meaning depends on the type.
 #[derive(Clone)]
 pub(super) struct Header([u8; BLOCK]);
 
@@ -63,7 +62,7 @@ impl Header {
         Ok(header)
     }
 
-    /// Old writers summed signed chars; both sums are in use.
+    /// Compares the checksum. Old writers summed signed chars, so both sums are in use.
     fn check(&self) -> Result<(), Malformed> {
         let expected = number(&self.0[CHECKSUM], "checksum")?;
         let mut unsigned = 0i128;
@@ -87,7 +86,7 @@ impl Header {
         self.0[TYPE]
     }
 
-    /// The name, in two parts where ustar splits it; the first one may be empty.
+    /// Returns the name, in two parts if ustar splits it; the first part may be empty.
     pub(super) fn name(&self) -> (&[u8], &[u8]) {
         let prefix = match self.format() {
             Format::V7 => &[],
@@ -100,11 +99,10 @@ impl Header {
 
     /// Returns the prefix of a header that has one in spite of GNU's magic; almost always empty.
     ///
-    /// Go before 1.8, and with it docker before 17.06, wrote such headers for a long path with a
-    /// number that needs base 256 (golang/go#21005). The rule is Go's own: where GNU's headers have
-    /// an access and a change time, a field that begins with a NUL or holds a number is a time. If
-    /// one of them is neither, the bytes are a prefix, provided that they are ASCII, because those
-    /// versions of Go split no other names.
+    /// Go before 1.8, and with it docker before 17.06, wrote such headers for a long path with a number that needs base
+    /// 256 (golang/go#21005). The rule is Go's own: where GNU's headers have an access and a change time, a field that
+    /// begins with a NUL or holds a number is a time. If one of them is neither, the bytes are a prefix, provided that
+    /// they are ASCII, because those versions of Go split no other names.
     pub(super) fn gnu_prefix(&self) -> &[u8] {
         let is_time = |field: &[u8]| {
             field.first().is_none_or(|byte| *byte == 0) || number(field, "time").is_ok()
@@ -116,8 +114,8 @@ impl Header {
         if prefix.is_ascii() { prefix } else { &[] }
     }
 
-    /// Returns an error if readers disagree whether the name has a prefix: bsdtar needs no more
-    /// than `ustar` for that, GNU tar and Go need the byte after it too.
+    /// Returns an error if readers disagree on whether the name has a prefix: bsdtar only needs `ustar` for that, GNU
+    /// tar and Go need the byte after it too.
     pub(super) fn check_prefix(&self) -> Result<(), Malformed> {
         let magic = &self.0[MAGIC];
         let is_unclear = magic.starts_with(b"ustar") && self.format() == Format::V7;
@@ -127,9 +125,8 @@ impl Header {
         Ok(())
     }
 
-    /// Returns an error if this is a file of the oldest format and readers disagree whether it is a
-    /// directory: Python asks the header's own name for its slash, others ask `name`, which an
-    /// extended header gave it.
+    /// Returns an error if this is a file of the oldest format and readers disagree on whether it is a directory:
+    /// Python checks the header's own name for the slash, others check `name`, which an extended header gave it.
     pub(super) fn check_old_directory(&self, name: &[u8]) -> Result<(), Malformed> {
         let own = text(&self.0[NAME]).ends_with(b"/");
         if self.typeflag() == 0 && own != name.ends_with(b"/") {
@@ -142,7 +139,7 @@ impl Header {
         text(&self.0[LINKNAME])
     }
 
-    /// Permission bits alone: everything above the low 12 is the type's business.
+    /// Returns the permission bits: the low 12 bits, because the bits above depend on the type.
     pub(super) fn mode(&self) -> Result<u16, Malformed> {
         let mode = number(&self.0[MODE], "mode")? & 0o7777;
         u16::try_from(mode).map_err(|_| Malformed::Number("mode"))
@@ -164,7 +161,7 @@ impl Header {
         unsigned(&self.0[SIZE], "size")
     }
 
-    /// Major and minor number.
+    /// Returns the major and the minor number.
     pub(super) fn device(&self) -> Result<(u64, u64), Malformed> {
         if self.format() == Format::V7 {
             return Err(Malformed::NoDeviceNumbers);
@@ -175,12 +172,12 @@ impl Header {
         ))
     }
 
-    /// The start of an old GNU sparse map, and whether more of it follows.
+    /// Returns the start of an old GNU sparse map, and whether more of it follows.
     pub(super) fn gnu_sparse(&self) -> (&[u8], bool) {
         (&self.0[GNU_SPARSE], self.0[GNU_IS_EXTENDED] != 0)
     }
 
-    /// The size of an old GNU sparse file with its holes.
+    /// Returns the size of an old GNU sparse file with its holes.
     pub(super) fn gnu_realsize(&self) -> Result<u64, Malformed> {
         unsigned(&self.0[GNU_REALSIZE], "size of the sparse file")
     }
@@ -200,7 +197,7 @@ impl Header {
     }
 }
 
-/// A number field as an unsigned value.
+/// Returns a number field as an unsigned value.
 pub(super) fn unsigned(field: &[u8], what: &'static str) -> Result<u64, Malformed> {
     let value = number(field, what)?;
     u64::try_from(value).map_err(|_| Malformed::Range {
@@ -210,28 +207,28 @@ pub(super) fn unsigned(field: &[u8], what: &'static str) -> Result<u64, Malforme
     })
 }
 
-/// A field up to its first NUL.
+/// Returns a field up to its first NUL.
 fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or(field)
 }
 
-/// Octal digits with spaces or NULs before and after them; nothing at all is 0. Or, after 0x80 or
-/// 0xFF, big-endian two's complement in the other bytes (GNU, star).
+/// Reads octal digits with spaces or NULs before and after them; an empty field is 0. After 0x80 or 0xFF, reads
+/// big-endian two's complement in the other bytes (GNU, star).
 ///
-/// NULs before the digits are skipped because Go does so, and with it every container engine.
-/// Python and bsdtar read 0 there, GNU tar skips one NUL.
+/// NULs before the digits are skipped because Go does so, and with it every container engine. Python and bsdtar read 0
+/// there, GNU tar skips one NUL.
 fn number(field: &[u8], what: &'static str) -> Result<i128, Malformed> {
     let Some((first, rest)) = field.split_first() else {
         return Ok(0);
     };
-    // The first byte is all sign: GNU tar and Python refuse another one, and nobody writes it.
+    // The first byte is all sign: GNU tar and Python refuse another one, and no known writer produces it.
     let sign = match first {
         0x80 => Some(0),
         0xFF => Some(-1),
         _ => None,
     };
     if let Some(sign) = sign {
-        // Twelve bytes at most, so 88 bits cannot overflow. No reader keeps more than 64 of them.
+        // At most twelve bytes, so 88 bits cannot overflow. No reader keeps more than 64 of them.
         let value = rest
             .iter()
             .fold(sign, |value, byte| (value << 8) | i128::from(*byte));

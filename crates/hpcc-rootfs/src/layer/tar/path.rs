@@ -1,4 +1,4 @@
-//! Names in a form that has one spelling.
+//! Paths in a normal form, in which each has one spelling.
 
 use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
@@ -7,10 +7,10 @@ use crate::layer::measure::Measure;
 /// The longest symlink target that Linux can follow, and that squashfs can hold.
 pub(super) const SYMLINK_MAX: u64 = 4095;
 
-/// Appends a path's components to `path`, which is empty or holds the front half of the same name.
-/// `what` is the noun for messages: "name", "hard link's target".
+/// Appends a path's components to `path`, which is empty or holds the front half of the same name. `what` is the noun
+/// for messages: "name", "hard link's target".
 ///
-/// A leading `/` means the root of the image, as does `.`; what is left of either is nothing.
+/// A leading `/` means the root of the image, as does `.`; both leave nothing in the normal form.
 pub(super) fn push_normalised(
     path: &mut Vec<u8>,
     raw: &[u8],
@@ -30,7 +30,7 @@ pub(super) fn push_normalised(
             path.push(b'/');
         }
         path.extend_from_slice(component);
-        // squashfs has no room for longer names, whatever the option says.
+        // squashfs cannot hold longer names, whatever the option allows.
         let name_max = limits.name.min(sqfs_writer::NAME_MAX);
         Limit::check(Measure::Name, component.len() as u64, name_max as u64)?;
         Limit::check(Measure::Path, path.len() as u64, limits.path as u64)?;
@@ -38,13 +38,13 @@ pub(super) fn push_normalised(
     Ok(())
 }
 
-/// How deep is too deep.
+/// Checks that a path is not too deep.
 pub(super) fn check_depth(path: &[u8], limits: &Limits) -> Result<(), Limit> {
     let depth = path.split(|byte| *byte == b'/').count();
     Limit::check(Measure::Depth, depth as u64, limits.depth as u64)
 }
 
-/// Symlink targets are data; all that is asked of one is that the kernel could hold it.
+/// Checks a symlink target. Targets are data; the only condition is that the kernel could hold it.
 pub(super) fn check_symlink(target: &[u8]) -> Result<(), Fault> {
     let what = "symlink's target";
     if target.is_empty() {

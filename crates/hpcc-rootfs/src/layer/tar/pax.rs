@@ -1,6 +1,6 @@
 //! PAX extended headers: `length key=value\n`, where `length` counts all of it.
 //!
-//! Values are taken by that length and nothing else: they may hold newlines, `=` and NUL.
+//! Values are taken by that length alone, because they may hold newlines, `=` and NUL.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
 use crate::layer::measure::Measure;
 
-/// What one extended header overrides in the file header behind it.
+/// The fields that one extended header overrides in the file header after it.
 #[derive(Debug, Default)]
 pub(super) struct Extended {
     pub(super) path: Option<Box<[u8]>>,
@@ -23,7 +23,7 @@ pub(super) struct Extended {
     pub(super) mtime: Option<i128>,
     pub(super) xattrs: Xattrs,
     pub(super) acls: u32,
-    /// How many of the attributes were left out, by reason.
+    /// Number of attributes that were left out, by reason.
     pub(super) unstorable_xattrs: u32,
     pub(super) overlay_xattrs: u32,
     pub(super) sparse: PaxSparse,
@@ -32,9 +32,9 @@ pub(super) struct Extended {
 }
 
 impl Extended {
-    /// Whether `second`, which follows this one ahead of the same file, says all that this one says
-    /// and nothing to the contrary. Then it does not matter which of the two a reader keeps: Go and
-    /// GNU tar keep the second, bsdtar keeps both, and Python lets the first override the second.
+    /// Returns whether `second`, which follows this one before the same file, repeats everything of this one and
+    /// contradicts nothing. Then it does not matter which of the two a reader keeps: Go and GNU tar keep the second,
+    /// bsdtar keeps both, and Python lets the first override the second.
     pub(super) fn is_repeated_by(&self, second: &Self) -> bool {
         fn same<T: PartialEq>(first: Option<&T>, second: Option<&T>) -> bool {
             first.is_none() || first == second
@@ -52,10 +52,10 @@ impl Extended {
             && !unusual(second)
     }
 
-    /// Takes the records of one header apart.
+    /// Parses the records of one header.
     ///
-    /// An empty value of a standard key takes an override back, so the file header's own value
-    /// stands; an empty value of an xattr is an empty xattr.
+    /// An empty value of a standard key takes an override back, so the file header's own value applies; an empty value
+    /// of an xattr is an empty xattr.
     pub(super) fn parse(body: &[u8], limits: &Limits) -> Result<Self, Fault> {
         let mut extended = Self::default();
         let mut attributes = Attributes::new(limits);
@@ -127,19 +127,18 @@ impl Extended {
     }
 }
 
-/// Whose records an attribute is in.
+/// The kind of the records that an attribute is in.
 #[derive(Clone, Copy)]
 enum Spelling {
     Schily,
     Libarchive,
 }
 
-/// The extended attributes of one header. Those that the image will not have are never kept beyond
-/// it.
+/// The extended attributes of one header. Attributes that the image will not have are not kept any longer than this.
 struct Attributes<'a> {
     schily: Xattrs,
     libarchive: Xattrs,
-    /// How many are in both.
+    /// Number of attributes that are in both.
     twice: usize,
     /// Names of attributes that the image will not have.
     dropped: BTreeSet<Box<[u8]>>,
@@ -184,13 +183,13 @@ impl<'a> Attributes<'a> {
             return Ok(());
         }
         match other.get(name) {
-            // The same one in both spellings counts once.
+            // An attribute with both spellings counts once.
             Some(same) if same == value => {
                 kept.insert(name, value);
                 self.twice += 1;
                 Ok(())
             }
-            // GNU tar and Go know the first spelling alone, and bsdtar keeps what comes last.
+            // GNU tar and Go know the first spelling alone, and bsdtar keeps the one that comes last.
             Some(_) => {
                 let differ = "its SCHILY and LIBARCHIVE records have different values";
                 Err(Malformed::Xattr(differ).into())
@@ -214,15 +213,14 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Whether an overlay file system takes the attribute for its own (`fs/overlayfs/overlayfs.h`). As
-/// a lower layer, the image would hide or redirect names of the layers below it. The kernel reads
-/// the second prefix where an overlay is mounted with `userxattr`, as unprivileged users do. Names
-/// are compared to the byte, as the kernel does.
+/// Returns whether an overlay file system takes the attribute for its own (`fs/overlayfs/overlayfs.h`). As a lower
+/// layer, the image would hide or redirect names of the layers below it. The kernel reads the second prefix where an
+/// overlay is mounted with `userxattr`, as unprivileged users do. Names are compared to the byte, as in the kernel.
 fn is_overlay(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// Key and value of a record, and what follows it.
+/// Key and value of a record, and the bytes after it.
 type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 
 fn record(body: &[u8]) -> Result<Record<'_>, Malformed> {
@@ -254,8 +252,8 @@ fn id(text: &[u8], what: &'static str) -> Result<i128, Malformed> {
     decimal(text, what).map(i128::from)
 }
 
-/// A number that may be negative and may have a fraction, which is dropped towards the past, as
-/// a clock does. However many digits it has: what is beyond 128 bits is as far away as can be said.
+/// Reads a number that may be negative and may have a fraction, which is dropped towards the past, as a clock does. It
+/// may have any number of digits; a value beyond 128 bits is clamped.
 fn seconds(text: &[u8], what: &'static str) -> Result<i128, Malformed> {
     let (negative, text) = match text.strip_prefix(b"-") {
         Some(text) => (true, text),
@@ -299,7 +297,7 @@ fn url_decode(text: &[u8]) -> Result<Box<[u8]>, Malformed> {
     Ok(decoded.into())
 }
 
-/// Standard alphabet; libarchive leaves the padding out.
+/// Decodes base64 in the standard alphabet; libarchive leaves the padding out.
 fn base64_decode(text: &[u8]) -> Result<Box<[u8]>, Malformed> {
     let bad = || Malformed::Xattr("its value is not base64");
     let text = text.strip_suffix(b"=").unwrap_or(text);

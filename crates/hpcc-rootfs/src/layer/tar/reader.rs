@@ -26,30 +26,29 @@ pub struct TarReader<'a> {
     stream: Stream<'a>,
     budget: &'a mut Budget,
     body: Body,
-    /// Where the current entry's first header is.
+    /// Offset of the current entry's first header.
     position: u64,
-    /// Its name as the archive spells it, as soon as that is known.
+    /// The current entry's name as the archive spells it, as soon as it is known.
     name: Vec<u8>,
-    /// A long header's body, kept for its memory.
+    /// The body of a long header; kept so that its memory is reused.
     scratch: Vec<u8>,
-    /// What the current entry is, and the size that its header declares although no contents
-    /// follow.
+    /// The kind of the current entry, and the size that its header declares although no contents follow.
     bodiless: Option<(&'static str, u64)>,
     ended: bool,
 }
 
-/// What is left of the current entry's body.
+/// The rest of the current entry's body.
 #[derive(Default)]
 struct Body {
-    /// Where we are in the file, holes included, and where it ends.
+    /// The position in the file, holes included, and the end of the file.
     position: u64,
     size: u64,
-    /// The runs still to come, the next one last.
+    /// The runs that follow, the next one last.
     runs: Vec<Run>,
     padding: u64,
 }
 
-/// What extended headers said about the entry that is being read.
+/// The values of extended headers for the entry being read.
 #[derive(Default)]
 struct Pending {
     pax: Option<Extended>,
@@ -58,7 +57,7 @@ struct Pending {
 }
 
 impl<'a> TarReader<'a> {
-    /// The entries of that stream, counted against that budget.
+    /// Makes a reader of the entries of that stream, counted against that budget.
     pub fn new(mut stream: Stream<'a>, budget: &'a mut Budget) -> Self {
         stream.allow(budget.unpacked_left(), budget.limits().unpacked_bytes);
         Self {
@@ -73,12 +72,12 @@ impl<'a> TarReader<'a> {
         }
     }
 
-    /// Reads the next entry into `entry`, which keeps nothing of what was in it before but its
-    /// memory. `false` at the end of the archive. What is left of the body before is skipped.
+    /// Reads the next entry into `entry`, and reuses only the memory of its previous value. Returns `false` at the end
+    /// of the archive. The rest of the previous body is skipped.
     ///
     /// # Errors
-    /// [`Error::Tar`] and [`Error::Limit`], which name the place; [`Error::Source`] and
-    /// [`Error::Compression`] from below.
+    /// Returns [`Error::Tar`] and [`Error::Limit`], which name the location, and [`Error::Source`] and
+    /// [`Error::Compression`] of the stream.
     pub fn read_entry(&mut self, entry: &mut Entry) -> Result<bool, Error> {
         while self.segment()?.is_some() {}
         if self.ended {
@@ -105,7 +104,7 @@ impl<'a> TarReader<'a> {
                     }
                     pending.pax = Some(extended);
                 }
-                // Nobody who applies container layers lets one entry change all that follow.
+                // No tool that applies container layers lets one entry change all that follow.
                 b'g' => {
                     // Go forgets what came before a global header, and others keep it for the file.
                     if !pending.is_empty() {
@@ -146,10 +145,10 @@ impl<'a> TarReader<'a> {
         }
     }
 
-    /// The next piece of the current entry's body; `None` at its end, and for what has no body.
+    /// Returns the next piece of the current entry's body, or `None` at its end and for an entry without a body.
     ///
     /// # Errors
-    /// As [`read_entry`](Self::read_entry).
+    /// Returns the errors of [`read_entry`](Self::read_entry).
     pub fn segment(&mut self) -> Result<Option<Segment>, Error> {
         let body = &mut self.body;
         let next = loop {
@@ -169,8 +168,8 @@ impl<'a> TarReader<'a> {
         let Some(run) = next else {
             let padding = std::mem::take(&mut self.body.padding);
             if padding > 0 {
-                // The contents are complete. Writers that never finished their archive left the
-                // padding of the last file out, in whole or in part (opencontainers/umoci#436).
+                // The contents are complete. Writers that never finished their archive left out the padding of the last
+                // file, in whole or in part (opencontainers/umoci#436).
                 let named = |error| name_limit(error, self.position, &self.name);
                 self.stream.skip(padding).map_err(named)?;
             }
@@ -190,11 +189,11 @@ impl<'a> TarReader<'a> {
         Ok(Some(Segment::Data(data)))
     }
 
-    /// Reads the layer to its end, whatever is there, and compares its hash.
+    /// Reads the layer to its end, whatever it contains, and compares its hash. Entries that were not read are skipped
+    /// without being checked.
     ///
     /// # Errors
-    /// [`Error::DiffId`] if it is another one, and errors from below. Entries that were not read
-    /// are skipped without being looked at.
+    /// Returns [`Error::DiffId`] if the hash differs, and errors of the stream.
     pub fn finish(mut self) -> Result<Verified<DiffId>, Error> {
         self.stream.skip(u64::MAX)?;
         self.budget.add_unpacked(self.stream.position());
@@ -206,7 +205,7 @@ impl<'a> TarReader<'a> {
     /// an image needs [`finish`](Self::finish).
     ///
     /// # Errors
-    /// Returns [`Error::Source`] and [`Error::Compression`] from below.
+    /// Returns [`Error::Source`] and [`Error::Compression`] of the stream.
     pub fn drain(mut self) -> Result<(), Error> {
         self.stream.skip(u64::MAX).map(drop)
     }
@@ -217,9 +216,9 @@ impl<'a> TarReader<'a> {
         charged.map_err(|limit| self.fail(limit))
     }
 
-    /// The next header; `None` at the end of the archive.
+    /// Returns the next header, or `None` at the end of the archive.
     fn header(&mut self) -> Result<Option<Header>, Error> {
-        // Until there is a header, the entry before is the one that led here.
+        // Until the next header is read, errors name the previous entry.
         let named = |error| name_limit(error, self.position, &self.name);
         let block = self.stream.peek::<BLOCK>().map_err(named)?;
         if block.is_empty() {
@@ -249,7 +248,7 @@ impl<'a> TarReader<'a> {
         Ok(Some(header))
     }
 
-    /// The body of an extended header, into `scratch`.
+    /// Reads the body of an extended header into `scratch`.
     fn read_long(&mut self, header: &Header) -> Result<(), Error> {
         let size = header.size().map_err(|problem| self.fail(problem))?;
         let max = self.budget.limits().header_bytes as u64;
@@ -277,7 +276,7 @@ impl<'a> TarReader<'a> {
         Ok(name.unwrap_or_default().into())
     }
 
-    /// A header that is a file's own.
+    /// Reads the header of a file itself.
     fn file(&mut self, header: &Header, pending: Pending, entry: &mut Entry) -> Result<(), Error> {
         let Pending {
             pax,
@@ -318,8 +317,8 @@ impl<'a> TarReader<'a> {
         }
     }
 
-    /// Checks that an entry which declares a size and can have no contents has none: a header or
-    /// the end of the archive has to follow. Readers that skip contents there would skip these.
+    /// Checks that an entry which declares a size and can have no contents has none: a header or the end of the archive
+    /// has to follow. Readers that skip contents there would skip these bytes.
     fn check_no_body(&mut self) -> Result<(), Error> {
         let Some((kind, size)) = self.bodiless else {
             return Ok(());
@@ -333,8 +332,8 @@ impl<'a> TarReader<'a> {
         Ok(())
     }
 
-    /// Checks that the zeros after an entry without contents are the end of the archive, and not
-    /// its contents with more of the archive behind them.
+    /// Checks that the zeros after an entry without contents are the end of the archive, and not its contents with more
+    /// of the archive after them.
     fn check_end(&mut self) -> Result<(), Error> {
         let Some((kind, size)) = self.bodiless else {
             return Ok(());
@@ -351,7 +350,7 @@ impl<'a> TarReader<'a> {
         }
     }
 
-    /// Keeps the name as the archive spells it, for messages and for what a trailing slash means.
+    /// Keeps the name as the archive spells it, for messages and because a trailing slash has a meaning.
     fn take_name(&mut self, header: &Header, long: Option<Box<[u8]>>) {
         self.name.clear();
         if let Some(long) = long {
@@ -366,7 +365,7 @@ impl<'a> TarReader<'a> {
         self.name.extend_from_slice(name);
     }
 
-    /// Finds out where the body's data belongs, and counts its size before any of it is read.
+    /// Determines where the body's data belongs, and counts its size before any of it is read.
     fn open_body(
         &mut self,
         header: &Header,
@@ -427,7 +426,7 @@ impl<'a> TarReader<'a> {
         Err(self.fail(Malformed::Truncated))
     }
 
-    /// For what is wrong with an extended header: names the entry behind it, which it is about.
+    /// Makes the error for an extended header. It names the entry after the header, to which the header belongs.
     fn fail_ahead(&mut self, fault: Fault) -> Error {
         let next = self.stream.peek::<BLOCK>().ok();
         let next = next.and_then(|block| <[u8; BLOCK]>::try_from(block).ok());
@@ -457,7 +456,8 @@ impl Pending {
     }
 }
 
-/// The stream knows that the layer is too long; only we know whose header or body makes it so.
+/// Names the entry in an error about a layer that is too long, because the stream does not know whose header or body
+/// makes it so.
 fn name_limit(error: Error, position: u64, name: &[u8]) -> Error {
     match error {
         Error::Limit {
@@ -475,7 +475,7 @@ fn name_limit(error: Error, position: u64, name: &[u8]) -> Error {
     }
 }
 
-/// The bytes that fill the last block.
+/// Returns the number of bytes that fill the last block.
 fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }

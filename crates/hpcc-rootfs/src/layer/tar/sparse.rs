@@ -1,8 +1,8 @@
-//! Files of which the archive stores the data and leaves out the holes.
+//! Files whose data the archive stores without the holes.
 //!
-//! Four ways to write the map that says where the data belongs: in the header and the blocks
-//! behind it (old GNU), as repeated PAX records (0.0), as one PAX record (0.1), or in front of the
-//! data itself (1.0). All of them become the same list; the map never reaches a file's content.
+//! The map that says where the data belongs has four forms: in the header and the blocks after it (old GNU), as
+//! repeated PAX records (0.0), as one PAX record (0.1), or before the data itself (1.0). All of them become the same
+//! list; the map is never part of a file's contents.
 
 use super::decimal::decimal;
 use super::header::unsigned;
@@ -17,7 +17,7 @@ pub(super) struct Run {
     pub(super) length: u64,
 }
 
-/// What `GNU.sparse.*` records say.
+/// The values of `GNU.sparse.*` records.
 #[derive(Debug, Default)]
 pub(super) struct PaxSparse {
     /// The real name; the header has a made-up one.
@@ -32,18 +32,18 @@ pub(super) struct PaxSparse {
     seen: bool,
 }
 
-/// Where the map of a PAX sparse file is.
+/// The location of the map of a PAX sparse file.
 pub(super) enum MapAt {
-    /// There is none: an ordinary file.
+    /// No map: an ordinary file.
     NotSparse,
-    /// It came with the records.
+    /// The map was in the records.
     Records(Vec<Run>),
-    /// It stands in front of the data.
+    /// The map comes before the data.
     Body,
 }
 
 impl PaxSparse {
-    /// One record, without the prefix of its key.
+    /// Takes one record, without the prefix of its key.
     pub(super) fn take(&mut self, key: &[u8], value: &[u8], limits: &Limits) -> Result<(), Fault> {
         self.seen = true;
         let number = |what| decimal(value, what);
@@ -88,7 +88,7 @@ impl PaxSparse {
                     push(&mut self.map, Run { offset, length }, limits)?;
                 }
             }
-            // The map says it too.
+            // The map has this number too.
             b"numblocks" => {}
             _ => return Err(Malformed::Sparse("a record of an unknown format").into()),
         }
@@ -99,7 +99,7 @@ impl PaxSparse {
         self.seen
     }
 
-    /// Which format it is, and its map if that is complete.
+    /// Returns the location of the map, with the map itself if it is complete.
     pub(super) fn map(&mut self) -> Result<MapAt, Malformed> {
         if !self.seen {
             return Ok(MapAt::NotSparse);
@@ -138,7 +138,7 @@ pub(super) fn push(map: &mut Vec<Run>, run: Run, limits: &Limits) -> Result<(), 
     Ok(())
 }
 
-/// Runs in order, inside the file, and as long together as what is stored.
+/// Checks that the runs are in order, inside the file, and together as long as what is stored.
 pub(super) fn check(map: &[Run], size: u64, stored: u64) -> Result<(), Malformed> {
     let mut end = 0;
     let mut total = 0;
@@ -153,7 +153,7 @@ pub(super) fn check(map: &[Run], size: u64, stored: u64) -> Result<(), Malformed
             .ok_or(Malformed::Sparse(
                 "a data run ends behind the end of the file",
             ))?;
-        // Runs do not overlap and end within the file, so neither can their sum exceed it.
+        // Runs do not overlap and end within the file, so their sum cannot exceed it either.
         total += run.length;
     }
     if total != stored {

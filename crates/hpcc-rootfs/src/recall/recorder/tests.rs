@@ -1,4 +1,4 @@
-//! The budget of what is written down, and what it waits in.
+//! The budget of the recording, and of the memory in which it waits.
 
 use super::*;
 use crate::layer::EntryKind;
@@ -44,7 +44,7 @@ fn entries_wait_for_the_encoder_in_small_pieces() {
     }
 }
 
-/// Bytes that do not get smaller.
+/// Returns bytes that do not compress.
 fn incompressible(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
@@ -61,7 +61,7 @@ fn file_beyond_its_bytes_is_given_up_and_freed() {
             path: incompressible(1 << 18),
             ..Entry::default()
         };
-        // Each one shares nothing with the one before.
+        // Each path shares nothing with the one before.
         let entries = (0..=255_u8).map(|n| Entry {
             path: entry.path.iter().map(|byte| byte.wrapping_add(n)).collect(),
             ..Entry::default()

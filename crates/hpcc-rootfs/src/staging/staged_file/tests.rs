@@ -60,7 +60,7 @@ fn publishing_replaces_and_the_old_file_lives_on_for_who_has_it_open() {
     assert_eq!(names(directory.path()), ["name"]);
 }
 
-/// Asks for nothing, and remembers what it was to ask for.
+/// Sends no hints, and records the ones that were due.
 #[derive(Debug, Default)]
 struct WrittenBack(Mutex<Vec<(u64, u64)>>);
 
@@ -79,7 +79,7 @@ fn what_was_written_in_a_row_is_written_back_once_there_is_enough_of_it() {
     let mut staged = StagedFile::create(directory.path(), staging).unwrap();
     let half = vec![7; usize::try_from(WRITE_BACK_EVERY / 2).unwrap()];
     let at = |halves: u64| halves * WRITE_BACK_EVERY / 2;
-    // Two in a row; one, then a jump that leaves it to the sync; two more, and the start anew.
+    // Two in sequence; one, then a jump that leaves it to the sync; two more, and the start again.
     for place in [at(0), at(1), at(2), at(10), at(11), at(0)] {
         staged.write_all_at(&half, place).unwrap();
     }

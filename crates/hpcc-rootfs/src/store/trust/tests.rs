@@ -18,7 +18,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// The refusal, if it is one.
+/// Returns the refusal, if there is one.
 fn refused(outcome: Result<bool, Fault>) -> Option<Untrusted> {
     match outcome {
         Ok(_) => None,
@@ -27,10 +27,10 @@ fn refused(outcome: Result<bool, Fault>) -> Option<Untrusted> {
     }
 }
 
-/// A trust for which `path`, made by this user, belongs to a stranger.
+/// Returns a trust for which `path`, created by this user, belongs to a stranger.
 fn estranged(path: &Path) -> Trust {
     match me() {
-        // Root trusts itself under any name, so that the file has to change hands.
+        // Root trusts itself under any name, so the file has to change its owner.
         Trust::Owner(0) => {
             chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
             me()
@@ -57,7 +57,7 @@ fn directory_that_others_can_write_to_is_refused() {
         (0o702, false),
         (0o777, false),
         (0o2775, false),
-        // Others can add files to it, which are not believed, and replace none.
+        // Others can add files to it, which are not trusted, and cannot replace any.
         (0o1777, true),
         (0o1775, true),
     ] {
@@ -101,7 +101,7 @@ fn parent_that_others_can_write_to_is_refused_unless_sticky() {
         let refused = refused(me().directory(&store));
         assert_eq!(refused.is_none(), trusted, "{bits:o}: {refused:?}");
         assert!(refused.is_none_or(|untrusted| untrusted.path == parent));
-        // A missing store is not made in such a place either.
+        // A missing store is not created in such a place either.
         let made = me().make_directory(&parent.join("new"));
         assert_eq!(made.is_ok(), trusted, "{bits:o}: {made:?}");
         let _ = fs::remove_dir(parent.join("new"));

@@ -1,4 +1,4 @@
-//! Tables that lead in circles, or on and on: reading them ends.
+//! Tables with cycles or without an end: reading them terminates.
 
 use super::*;
 
@@ -14,7 +14,7 @@ impl ByHand {
         Self { inodes, listing }
     }
 
-    /// The place of a byte in a table: of its block, and in it.
+    /// Returns the offset of a byte's block in a table, and its offset in the block.
     fn place(at: usize) -> (u32, u16) {
         let block = u32::try_from(at / 8192 * 8194).unwrap();
         (block, u16::try_from(at % 8192).unwrap())
@@ -67,7 +67,7 @@ impl ByHand {
         for half in [6, 17, 0, 1, 4, 0_u16] {
             image.extend(half.to_le_bytes());
         }
-        // The root is the first inode, the index of the ids the last thing.
+        // The root is the first inode, and the index of the ids comes last.
         image.extend(long(0));
         image.extend(long(ids + 14));
         image.extend(long(ids + 6));
@@ -86,7 +86,7 @@ impl ByHand {
 /// Bytes of an extended directory.
 const DIRECTORY: usize = 40;
 
-/// Directories inside each other, each with one entry: the next one.
+/// Returns directories inside each other, each with one entry: the next one.
 fn tower(depth: usize, name: &[u8]) -> Vec<u8> {
     let mut tables = ByHand::new();
     let entry = 20 + name.len();
@@ -98,7 +98,7 @@ fn tower(depth: usize, name: &[u8]) -> Vec<u8> {
     tables.image()
 }
 
-/// The number of names, and why there are no more.
+/// Returns the number of names, and the error that ended the walk.
 fn count(image: &[u8]) -> (u64, Option<String>) {
     let (mut names, mut bytes) = (0, 0);
     let walked = Tables::open(&image).and_then(|mut tables| {
@@ -161,7 +161,7 @@ fn empty_directories_may_name_any_listing() {
 
 #[test]
 fn overlapping_listings_end_at_a_limit() {
-    // Each directory has all listings from its own on, so there are more paths than anybody can read.
+    // Each directory has all listings from its own on, so there are more paths than any reader could list.
     let mut tables = ByHand::new();
     let directories = 2000;
     for next in 1..=directories {

@@ -1,4 +1,4 @@
-//! Maps of sparse files that stand in the archive itself, and not in records.
+//! Maps of sparse files that are in the archive itself, and not in records.
 
 use super::{TarReader, padding};
 use crate::layer::error::{Error, Malformed};
@@ -7,7 +7,7 @@ use crate::layer::tar::header::{BLOCK, Header};
 use crate::layer::tar::sparse::{self, Run};
 
 impl TarReader<'_> {
-    /// The map of an old GNU sparse file: four slots in the header, 21 in each block behind it.
+    /// Reads the map of an old GNU sparse file: four slots in the header, 21 in each block after it.
     pub(super) fn gnu_map(&mut self, header: &Header) -> Result<Vec<Run>, Error> {
         let mut runs = Vec::new();
         let (slots, mut more) = header.gnu_sparse();
@@ -22,7 +22,7 @@ impl TarReader<'_> {
             sparse::push_gnu(&mut runs, &block[..504], self.budget.limits())
                 .map_err(|e| self.fail(e))?;
             more = block[504] != 0;
-            // A chain of blocks that say nothing but "more" would be read without counting.
+            // A chain of blocks that only announce more would be read without counting.
             if more && runs.len() == before {
                 return Err(self.fail(Malformed::Sparse("an empty block in its map")));
             }
@@ -30,7 +30,7 @@ impl TarReader<'_> {
         Ok(runs)
     }
 
-    /// The map of PAX format 1.0: decimal lines in front of the data, padded to 512.
+    /// Reads the map of PAX format 1.0: decimal lines before the data, padded to 512.
     pub(super) fn map_in_body(&mut self, stored: &mut u64) -> Result<Vec<Run>, Error> {
         let before = *stored;
         let mut runs = Vec::new();

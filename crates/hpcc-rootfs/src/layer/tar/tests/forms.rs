@@ -1,11 +1,11 @@
-//! Forms that old, unusual or careless writers left behind, each with the public report of it.
+//! Forms that old, unusual or careless writers left behind, each with a public report of it.
 
 use super::raw::{Raw, file, long, pax, raw};
 use super::{one, read, read_exactly, refused};
 use crate::layer::error::Malformed;
 use crate::layer::tar::EntryKind;
 
-/// A number in all bytes of its field, with the top bit set.
+/// Returns a number in all bytes of its field, with the top bit set.
 fn base256(number: i64, width: usize) -> Vec<u8> {
     let mut bytes = vec![if number < 0 { 0xFF } else { 0 }; width];
     let number = number.to_be_bytes();
@@ -15,7 +15,7 @@ fn base256(number: i64, width: usize) -> Vec<u8> {
     bytes
 }
 
-/// A GNU header with an owner in base 256, as Go before 1.8 wrote it together with a prefix.
+/// Returns a GNU header with an owner in base 256, as Go before 1.8 wrote it together with a prefix.
 fn old_go(flag: u8, name: &[u8]) -> Raw {
     raw(flag, name).gnu().put(108, &base256(3_000_000, 8))
 }
@@ -57,7 +57,7 @@ fn gnu_header_with_times_has_no_prefix() {
         let header = raw(b'0', b"f").gnu().put(345, access).put(357, change);
         assert_eq!(one(&[header.done()]).entry.path, b"f");
     }
-    // Other bytes than ASCII are no prefix: those versions of Go wrote none.
+    // Bytes other than ASCII are not a prefix, because those versions of Go wrote none.
     let header = old_go(b'0', b"f").put(345, b"caf\xC3\xA9");
     assert_eq!(one(&[header.done()]).entry.path, b"f");
 }
@@ -157,7 +157,7 @@ fn size_of_a_hard_link_or_directory_is_ignored_before_a_header() {
             (&seen[1].body[..], &seen[2].body[..]),
             (&b""[..], &b"z"[..])
         );
-        // Before the end, however that is written.
+        // Before the end, in each way to write the end.
         for end in [&[0; 1024][..], &[0; 10_240], &[0; 512], &[]] {
             let archive = [file(b"f", b"1"), sized(), end.to_vec()].concat();
             assert_eq!(read_exactly(&archive).unwrap().len(), 2);
@@ -177,7 +177,7 @@ fn contents_after_a_hard_link_or_directory_are_refused() {
         let zeros = || sized(1024).with(&[0; 1024]);
         assert!(is_body(&[zeros(), file(b"z", b"z")]));
         assert_eq!(read(&[zeros()]).unwrap().len(), 1);
-        // A lone block of zeros is what it is elsewhere.
+        // A lone block of zeros means the same as elsewhere.
         let lone = [sized(512).with(&[0; 512]), file(b"z", b"z")];
         assert_eq!(refused(&lone), Malformed::LoneZeroBlock);
     }
@@ -213,7 +213,7 @@ fn second_extended_header_that_repeats_the_first_is_read() {
     let target = || long(b'K', b"t");
     let seen = one(&[target(), target(), raw(b'2', b"s").done()]);
     assert_eq!(seen.entry.kind, EntryKind::Symlink(b"t"[..].into()));
-    // What readers do not use at all does not matter.
+    // Records that readers do not use at all do not matter.
     let comment = |text: &[u8]| pax(&[("comment", text), ("atime", b"5")]);
     assert_eq!(
         read(&[comment(b"1"), comment(b"2"), file(b"f", b"")])

@@ -1,5 +1,5 @@
-//! Archives made by hand, header by header, for what writers of today no longer write or should
-//! never have written.
+//! Archives made by hand, header by header, for forms that current writers no longer produce or should never have
+//! produced.
 
 mod forms;
 mod raw;
@@ -188,7 +188,7 @@ fn a_mode_keeps_its_low_twelve_bits() {
 #[test]
 fn the_size_of_all_files_is_checked_by_what_their_headers_declare() {
     let octal = |n: u64| format!("{n:012o}").into_bytes();
-    // A hole and nothing else; the last one has a byte that is not there.
+    // A hole and nothing else; the last header declares a byte that is missing.
     let hole = |name, size| raw(b'S', name).gnu().put(483, &octal(size)).done();
     let (half, rest) = (8 << 30, (8 << 30) - 3);
     let layer = [hole(b"a", half), hole(b"b", rest), file(b"c", b"123")].concat();
@@ -205,7 +205,7 @@ fn the_size_of_all_files_is_checked_by_what_their_headers_declare() {
     );
 }
 
-/// What its files declare.
+/// Returns the sizes that the archive's files declare.
 fn read_headers(archive: &[u8], limits: Limits) -> Result<u64, Error> {
     let mut budget = Budget::new(limits);
     let id = DiffId(Digest::of(archive));
@@ -441,7 +441,7 @@ fn what_readers_disagree_about_is_refused() {
 #[test]
 fn archives_end_at_an_entry_and_nowhere_else() {
     let whole = [file(b"a", b"1"), file(b"b", &[7; 600])].concat();
-    // With two end blocks, one, none; with anything behind two.
+    // With two end blocks, one, or none, and with anything after two.
     for end in [&[0; 1024][..], &[0; 512], &[0; 700], &[]] {
         let archive = [&whole, end].concat();
         assert_eq!(read_exactly(&archive).unwrap().len(), 2);
@@ -462,7 +462,7 @@ fn archives_end_at_an_entry_and_nowhere_else() {
             continue;
         }
         let message = result.unwrap_err().to_string();
-        // Below one header it cannot be told what it is at all.
+        // With less than one header, the format cannot be recognized.
         let expected = if length < 512 {
             "the blob is no layer"
         } else {

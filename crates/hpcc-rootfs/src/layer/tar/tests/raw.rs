@@ -1,5 +1,4 @@
-//! Archives header by header, for what writers of today no longer write or should never have
-//! written.
+//! Archives made header by header, for forms that current writers no longer produce or should never have produced.
 
 /// A header under construction.
 pub(crate) struct Raw(pub(crate) [u8; 512]);
@@ -32,7 +31,7 @@ impl Raw {
         self.0.iter().map(|byte| i64::from(*byte)).sum()
     }
 
-    /// The header with its checksum, and the body, padded.
+    /// Returns the header with its checksum, and the body, padded.
     pub(crate) fn with(self, body: &[u8]) -> Vec<u8> {
         let raw = self.put(148, b"        ");
         let sum = format!("{:06o}\0 ", raw.sum());

@@ -1,4 +1,4 @@
-//! Extended attributes: what is kept, what is dropped, what cannot be read.
+//! Extended attributes: which are kept, which are dropped, and which cannot be read.
 
 use super::raw::{file, pax, raw};
 use super::{one, refused};
@@ -14,7 +14,7 @@ fn xattrs_of_overlay_file_systems_are_dropped_and_counted() {
         ("SCHILY.xattr.trusted.overlay.", b""),
         ("SCHILY.xattr.user.overlay.metacopy", b""),
         ("LIBARCHIVE.xattr.user%2eoverlay.whiteout", b"eQ"),
-        // The first one again, as bsdtar writes both.
+        // The first one again, because bsdtar writes both.
         ("LIBARCHIVE.xattr.trusted.overlay.opaque", b"eQ"),
     ];
     let kept = [
