@@ -37,7 +37,7 @@ fn files(place: &Place, name: &str) -> PathBuf {
     root
 }
 
-/// The tree that a source gives.
+/// Returns the tree that a source gives.
 fn built(place: &Place, source: &str) -> Listing {
     let outcome = place.run(["build", source, "-o", "out"]);
     assert_eq!(outcome.status, Some(0), "{source}: {outcome:#?}");
@@ -49,7 +49,7 @@ fn blob(layout: &Path, digest: &Value) -> Vec<u8> {
     fs::read(layout.join("blobs").join(path)).unwrap()
 }
 
-/// The manifest of a layout with one image, or one behind an index.
+/// Returns the manifest of a layout with one image, or one behind an index.
 fn manifest(layout: &Path) -> Value {
     let index = fs::read(layout.join("index.json")).unwrap();
     let mut document: Value = serde_json::from_slice(&index).unwrap();

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-/// The program. Built on first use.
+/// Returns the program. Built on first use.
 pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
@@ -64,7 +64,7 @@ impl Outcome {
     }
 }
 
-/// A place to run it in: a cache directory, an agent, and nobody's credentials.
+/// A place to run it in: a cache directory, an agent, and no credentials.
 pub(crate) struct Place {
     directory: TempDir,
 }
@@ -107,7 +107,7 @@ impl Place {
         names
     }
 
-    /// A command in an environment that has nothing of the host's but the path.
+    /// Returns a command in an environment that has nothing of the host's but the path.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -120,7 +120,7 @@ impl Place {
         command
     }
 
-    /// The program, which listens to signals also where the tests ignore them, as below `nohup`.
+    /// Returns the program, which listens to signals also where the tests ignore them, as below `nohup`.
     pub(crate) fn listening(&self) -> Command {
         let mut command = self.command("env");
         command.arg("--default-signal=HUP,INT,TERM").arg(program());

@@ -32,7 +32,7 @@ fn files(name: &str) -> BTreeSet<PathBuf> {
     listed.lines().map(PathBuf::from).collect()
 }
 
-/// A path without `.` and `..`, or `None` if it leads out of the package.
+/// Returns a path without `.` and `..`, or `None` if it leads out of the package.
 fn normal(path: &Path) -> Option<PathBuf> {
     let mut normal = PathBuf::new();
     for component in path.components() {

@@ -12,7 +12,7 @@ use crate::cli::Place;
 
 const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/image.schema.json");
 
-/// The digest of an image, and its description, which is left in `image.json` of the place.
+/// Returns the digest of an image, and its description, which is left in `image.json` of the place.
 fn described(place: &Place, image: &Image) -> (String, Value) {
     let mut store = Store::new();
     let image = image.add_to(&mut store);

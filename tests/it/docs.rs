@@ -77,7 +77,7 @@ struct Block {
     text: String,
 }
 
-/// The fenced blocks of a page, without the indentation of their fences.
+/// Returns the fenced blocks of a page, without the indentation of their fences.
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<(usize, Block)> = None;
@@ -104,7 +104,7 @@ fn blocks(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// The page without its fenced blocks; every line keeps its number.
+/// Returns the page without its fenced blocks; every line keeps its number.
 fn prose(text: &str) -> Vec<&str> {
     let mut inside = false;
     text.lines()
@@ -121,7 +121,7 @@ fn prose(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// A line without its code spans.
+/// Returns a line without its code spans.
 fn without_code(line: &str) -> String {
     line.split('`').step_by(2).collect::<Vec<_>>().join("``")
 }

@@ -25,7 +25,7 @@ fn serve(auth: Auth) -> (Registry, String) {
     (registry, reference)
 }
 
-/// The finding of a check in the JSON of a run with this exit code.
+/// Returns the finding of a check in the JSON of a run with this exit code.
 fn finding(outcome: &Outcome, status: i32, check: &str) -> Value {
     assert_eq!(outcome.status, Some(status), "{outcome:#?}");
     let document: Value = serde_json::from_str(&outcome.stdout).unwrap();

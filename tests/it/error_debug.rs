@@ -28,7 +28,7 @@ fn sources() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The bodies of types that derive both `Debug` and `Error`.
+/// Returns the bodies of types that derive both `Debug` and `Error`.
 fn errors(source: &str) -> Vec<&str> {
     let derives = source
         .match_indices("#[derive(")

@@ -1,5 +1,5 @@
-//! What each common mistake and failure says, as text and as JSON, word for word. After a deliberate change, the test
-//! writes `error_snapshots.txt` anew if `UPDATE_SNAPSHOTS` is set; read the difference before it is committed.
+//! The exact text and JSON of each common mistake and failure. After a deliberate change, the test rewrites
+//! `error_snapshots.txt` if `UPDATE_SNAPSHOTS` is set; read the difference before you commit it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -243,7 +243,7 @@ fn shown(place: &Place, outcome: &Outcome) -> String {
     normal(place, &outcome.stderr[start..])
 }
 
-/// The text without what differs from run to run: the directory, ports, and the room on the disk.
+/// Returns the text without what differs from run to run: the directory, ports, and the room on the disk.
 fn normal(place: &Place, text: &str) -> String {
     let directory = place.path("");
     let directory = directory.to_str().unwrap().trim_end_matches('/');

@@ -11,7 +11,7 @@ use test_support::registry::{Action, Fault};
 use crate::cli::{Place, program};
 use crate::streams::registry;
 
-/// The one object on stderr of a run that failed.
+/// Returns the one object on stderr of a run that failed.
 fn error(place: &Place, arguments: &[&str]) -> (Option<i32>, Value) {
     let outcome = place.run(arguments);
     assert_eq!(outcome.stdout, "", "{outcome:#?}");
@@ -173,7 +173,7 @@ fn warnings_have_one_level_and_one_beginning() {
     }
 }
 
-/// Runs with a pipe that nobody reads as stdout or stderr.
+/// Runs with a pipe without a reader as stdout or stderr.
 fn unread(place: &Place, arguments: &[&str], stdout: bool) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -45,7 +45,7 @@ fn memory_stays_small_also_when_the_newest_layer_replaces_half_of_the_image() {
     );
 }
 
-/// The peak of memory in bytes, and the size of the image.
+/// Returns the peak of memory in bytes, and the size of the image.
 fn build(place: &Place, layout: &Path) -> (u64, u64) {
     let source = format!("oci:{}:{}", layout.display(), RealImage::TAG);
     let mut command = place.command("/usr/bin/time");

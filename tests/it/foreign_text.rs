@@ -78,7 +78,7 @@ fn layer() -> Layer {
     Layer::new().dir("etc").file("etc/hostname", "guest\n")
 }
 
-/// A registry with `image`, and the reference of it.
+/// Returns a registry with `image`, and the reference of it.
 fn serve(image: &Image) -> (Registry, String) {
     let mut store = Store::new();
     let manifest = image.add_to(&mut store);

@@ -10,7 +10,7 @@ use tree_listing::Listing;
 
 use crate::cli::Place;
 
-/// An image that wants the same place, and its pinned reference.
+/// Returns an image that wants the same place, and its pinned reference.
 fn serve() -> (Registry, String) {
     let mut store = Store::new();
     let layer = Layer::new()

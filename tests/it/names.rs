@@ -8,7 +8,7 @@ use test_support::registry::Registry;
 
 use crate::cli::{Outcome, Place};
 
-/// A registry with the tags `a` and `b`, which share their first layer, and their images.
+/// Returns a registry with the tags `a` and `b`, which share their first layer, and their images.
 pub(crate) fn serve() -> (Registry, [Descriptor; 2]) {
     let mut store = Store::new();
     let base = Layer::new().dir("etc").file("etc/hostname", "guest\n");

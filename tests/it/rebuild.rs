@@ -9,7 +9,7 @@ use test_support::registry::Registry;
 use crate::cli::Place;
 use crate::store_damage::noise;
 
-/// A registry with one image, its pinned reference and its digest.
+/// Returns a registry with one image, its pinned reference and its digest.
 fn serve() -> (Registry, String, String) {
     let mut store = Store::new();
     let image = Image::new()

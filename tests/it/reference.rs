@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::cli::{self, Place};
 
-/// The commands that the help lists.
+/// Returns the commands that the help lists.
 pub(crate) fn commands(place: &Place) -> Vec<String> {
     let help = place.run(["--help"]).stdout;
     let (_, commands) = help.split_once("Commands:\n").unwrap();

@@ -25,7 +25,7 @@ fn noise(length: usize) -> Vec<u8> {
     .collect()
 }
 
-/// A registry with one image under `team/image:latest`, and its digest.
+/// Returns a registry with one image under `team/image:latest`, and its digest.
 fn registry() -> (Registry, String) {
     registry_with(Image::new().layer(layer()), Auth::Anonymous)
 }
@@ -162,7 +162,7 @@ fn an_agent_that_is_not_there() {
 
 #[test]
 fn a_registry_that_cannot_be_reached() {
-    // A port that was free a moment ago, and that nobody else is given so soon.
+    // A port that was free a moment ago, and that the kernel assigns to no other process so soon.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

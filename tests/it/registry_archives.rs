@@ -1,4 +1,4 @@
-//! Images in tar files, made by skopeo, and such as nobody should make.
+//! Images in tar files, made by skopeo, and images that no tool should make.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -51,7 +51,7 @@ fn a_blob_cut_at_any_of_fifty_positions_arrives_whole() {
     assert_eq!(ranges, expected);
 }
 
-/// The path of the image's one layer, which is its largest blob and the last to be asked for.
+/// Returns the path of the image's one layer, which is its largest blob and the last to be asked for.
 fn layer_path(registry: &Registry) -> String {
     let requests = registry.requests();
     requests.last().unwrap().path.clone()

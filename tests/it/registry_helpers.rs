@@ -82,7 +82,7 @@ fn a_helper_logs_in_at_a_real_registry_and_its_secret_shows_nowhere() {
     assert!(!format!("{refused:?}").contains("hunter3"), "{refused:#?}");
 }
 
-/// The digest that the name of an artifact holds.
+/// Returns the digest that the name of an artifact holds.
 fn digest_of(path: &str) -> String {
     let name = Path::new(path).file_name().unwrap().to_str().unwrap();
     let hex: String = name

@@ -15,7 +15,7 @@ use test_support::skopeo::{self, Copy};
 
 use crate::registry_pull::{noise, open, options};
 
-/// The example programs by name. Built on first use.
+/// Returns the example programs by name. Built on first use.
 fn example(name: &str) -> &'static Path {
     static EXAMPLES: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let examples = EXAMPLES.get_or_init(|| {
@@ -75,7 +75,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// An index of two images as `team/app:v1` in `registry`; returns its digest and that of a layer.
+/// Returns an index of two images as `team/app:v1` in `registry`; returns its digest and that of a layer.
 fn fill(registry: &DockerRegistry, login: Option<(&str, &str)>) -> (String, String) {
     let mut store = Store::new();
     let layer = |length| Layer::new().file("noise", noise(length));

@@ -1,4 +1,4 @@
-//! Mirrors by `hosts.toml`: who is asked what, and what happens when one dies.
+//! Mirrors by `hosts.toml`: which requests each host receives, and what happens when one fails.
 
 use std::fs;
 
@@ -119,7 +119,7 @@ fn a_mirror_that_dies_in_the_middle_is_followed_by_the_next_host_from_there() {
         Registry::serve(store(900_000)).unwrap(),
         Registry::serve(store(900_000)).unwrap(),
     );
-    // Blobs in the order in which they are asked for: the config, then the layer.
+    // Blobs in the order in which they are requested: the config, then the layer.
     for (mirror, at) in [(&first, 200_000), (&second, 500_000)] {
         mirror.inject(Fault::on("/blobs/", Action::Truncate(at)));
     }
@@ -221,7 +221,7 @@ fn what_a_mirror_trusts_and_shows_is_for_that_mirror_alone() {
         shown(&client.cert),
         shown(&client.key)
     );
-    // The mirror sends us to a place whose certificate nobody vouches for.
+    // The mirror redirects to a host whose certificate is not trusted.
     let storage = Registry::serve_tls(store(1000), Auth::Anonymous, &tls).unwrap();
     let mirror = Registry::serve_tls(store(1000), Auth::Anonymous, &tls).unwrap();
     let target = format!("https://{}", storage.addr());

@@ -14,7 +14,7 @@ use crate::registry_pull::{options, pull, store};
 
 const LAYER: usize = 50_000;
 
-/// A registry with an image `app:latest`.
+/// Returns a registry with an image `app:latest`.
 fn registry() -> DockerRegistry {
     let registry = DockerRegistry::start().unwrap();
     let seed = Registry::serve(store(LAYER)).unwrap();

@@ -96,7 +96,7 @@ fn squid(rules: &str) -> Program {
     })
 }
 
-/// A real registry behind TLS at `localhost`, and options that trust it and use a proxy.
+/// Returns a real registry behind TLS at `localhost`, and options that trust it and use a proxy.
 fn real(authority: &Authority) -> (DockerRegistry, String, Options) {
     let server = authority.server("DNS:localhost,IP:127.0.0.1").unwrap();
     let registry = Setup::default().tls(&server).start().unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ociget::{Anonymous, Client, Error, Options, Source, SourceSpec};
 use test_support::image::{Compression, Image, Layer, Store};
 
-/// Options of a client that gives up soon, but not as soon as a busy machine may pause a process, and knows nobody's
+/// Options of a client that gives up soon, but not as soon as a busy machine may pause a process, and that has no
 /// credentials.
 pub(crate) fn options() -> Options {
     let mut options = Options::default();
@@ -26,7 +26,7 @@ pub(crate) fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// A store whose `latest` has one plain layer, with a file of `length` bytes.
+/// Returns a store whose `latest` has one plain layer, with a file of `length` bytes.
 pub(crate) fn store(length: usize) -> Store {
     let mut store = Store::new();
     let layer = Layer::new()

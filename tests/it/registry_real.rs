@@ -16,7 +16,7 @@ use test_support::token_server::TokenServer;
 use crate::cli::Place;
 use crate::registry_pull::{noise, open, options, pull, pull_from, store};
 
-/// A registry that takes the tokens of a server, with `team/app:v1` in it.
+/// Returns a registry that takes the tokens of a server, with `team/app:v1` in it.
 fn with_tokens(server: &TokenServer) -> (DockerRegistry, String) {
     let registry = Setup::default().tokens_of(server).start().unwrap();
     let seed = Registry::serve(store(200_000)).unwrap();
@@ -77,7 +77,7 @@ fn one_token_of_a_token_server_is_good_for_a_whole_pull() {
             .starts_with("Basic ")
     );
 
-    // The registry lets nobody in who has no token, or one of nobody's.
+    // The registry refuses a client without a token, or with a token for no user.
     for (options, says) in [
         (options(), "an anonymous client"),
         (

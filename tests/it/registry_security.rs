@@ -58,7 +58,7 @@ fn of_ada() -> Auth {
 
 #[test]
 fn cve_2020_15157_a_foreign_layers_urls_get_no_credential() {
-    // It asks for a password, in both ways; ours would be good there.
+    // The server requires a password, in both ways, and the client has one for it.
     for challenge in [
         "Basic realm=\"x\"",
         "Bearer realm=\"http://127.0.0.1:1/token\"",
@@ -89,7 +89,7 @@ fn cve_2020_15157_a_foreign_layers_urls_get_no_credential() {
     }
 }
 
-/// Places that are nobody's business but their owner's.
+/// Internal hosts, to which a registry must not redirect.
 const INSIDE: [&str; 21] = [
     "http://169.254.169.254/latest/meta-data",
     "http://168.63.129.16/machine",
@@ -127,7 +127,7 @@ fn ssrf_by_the_realm_of_a_token_server() {
         };
         registry.inject(Fault::on("/manifests/", action));
         let error = pull(&format!("{}/app:latest", registry.addr()), ada()).unwrap_err();
-        // 127.0.0.1 in another notation is the registry's own host, on a port where nobody is.
+        // 127.0.0.1 in another notation is the registry's own host, on a port where nothing listens.
         let is_home = place.contains("2130706433");
         assert_eq!(
             matches!(error, Error::Forbidden { .. }),

@@ -16,7 +16,7 @@ use crate::registry_pull::{options, pull, store};
 
 const NAMES: &str = "IP:127.0.0.1,DNS:registry.test";
 
-/// A registry with an image `app:v1`, put there by skopeo.
+/// Returns a registry with an image `app:v1`, put there by skopeo.
 fn filled(registry: &DockerRegistry) -> String {
     let seed = Registry::serve(store(100_000)).unwrap();
     let reference = format!("{}/app:v1", registry.addr());

@@ -95,7 +95,7 @@ fn side_bytes(artifact: &Path) -> Option<u64> {
     Some(fs::metadata(side_of(artifact)).ok()?.len())
 }
 
-/// The most that the documentation allows beside an artifact.
+/// Returns the most that the documentation allows beside an artifact.
 fn allowed(artifact: &Path) -> u64 {
     (256 << 10) + fs::metadata(artifact).unwrap().len() / 8
 }

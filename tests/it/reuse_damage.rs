@@ -379,7 +379,7 @@ fn recovered_bodies_are_copied_without_a_request() {
     );
 }
 
-/// Runs `pull` with so many descriptors.
+/// Runs `pull` with at most `descriptors` descriptors.
 fn pull_with(place: &Place, reference: &str, descriptors: u32) -> Outcome {
     let mut command = place.command("sh");
     command

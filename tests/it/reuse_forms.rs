@@ -181,7 +181,7 @@ fn options_between_two_builds_decide_what_is_copied() {
             stores.pull(&store, 0, before);
             let found = stores.equals_cold(&store, 1, after);
             assert_eq!(found, copied, "case {n}, {direction}");
-            // The same image, made anew.
+            // The same image, built again.
             stores.equals_cold(&store, 0, after);
         }
     }

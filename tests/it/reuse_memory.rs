@@ -20,7 +20,7 @@ fn peak_memory_of_a_build_that_copies_is_bounded() {
         base = base.file(format!("small/{n}"), n.to_string());
     }
     let base = base.compressed(Compression::None);
-    // Of the files that are replaced the neighbours have to be decompressed and packed anew.
+    // The neighbors of the replaced files have to be decompressed and packed again.
     let scattered = (0..200).fold(Layer::new(), |layer, n| {
         layer.file(format!("small/{}", n * 97), noise(n, 500))
     });

@@ -1,4 +1,4 @@
-//! Every JSON document of the program against its schema in `docs/schemas`, by a validator that nobody here wrote.
+//! Every JSON document of the program against its schema in `docs/schemas`, by an independent validator.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +75,7 @@ impl Documents {
     }
 }
 
-/// The names between backquotes in the first column of the table below a heading of the reference.
+/// Returns the names between backquotes in the first column of the table below a heading of the reference.
 fn rows(reference: &str, header: &str) -> BTreeSet<String> {
     let (_, table) = reference.split_once(header).unwrap();
     table

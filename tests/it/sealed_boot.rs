@@ -10,7 +10,7 @@ use test_support::registry::Registry;
 
 use crate::cli::Place;
 
-/// A place with `plain.sqsh` and `sealed.sqsh`, and `bare.sqsh` without an agent.
+/// Returns a place with `plain.sqsh` and `sealed.sqsh`, and `bare.sqsh` without an agent.
 fn place() -> Place {
     let mut store = Store::new();
     let layer = Layer::new().entry(Entry::file("etc/hostname", "guest\n").xattr("user.a", "b"));

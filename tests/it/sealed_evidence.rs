@@ -33,7 +33,7 @@ fn layers() -> [Layer; 2] {
     ]
 }
 
-/// An image in an index, its reference, and the digests of index, manifest and config.
+/// Returns an image in an index, its reference, and the digests of index, manifest and config.
 fn serve() -> (Registry, String, [String; 3]) {
     let mut store = Store::new();
     let image = layers().into_iter().fold(Image::new(), Image::layer);
@@ -206,7 +206,7 @@ fn nothing_is_stated_about_a_damaged_artifact() {
     assert_eq!(place.run(["attest", &index]).status, Some(0));
 }
 
-/// The fenced block of the page that begins with this line.
+/// Returns the fenced block of the page that begins with this line.
 fn recipe(start: &str) -> &'static str {
     let blocks = PAGE.split("```sh\n").skip(1);
     let mut blocks = blocks.map(|block| block.split("```").next().unwrap());

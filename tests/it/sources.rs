@@ -14,7 +14,7 @@ use tree_listing::Listing;
 use crate::cli::{Outcome, Place, outcome, program};
 use crate::store_damage::noise;
 
-/// The tree in an artifact, without the description and the config of the image.
+/// Returns the tree in an artifact, without the description and the config of the image.
 pub(crate) fn tree(artifact: &Path) -> Listing {
     let extracted = unsquashfs::extract(artifact).unwrap();
     let mut listing = Listing::walk(&extracted.root()).unwrap();
@@ -61,7 +61,7 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
-/// A layout in a tar file, with `index.json` at its end or at its start, and the tree in it.
+/// Returns a layout in a tar file, with `index.json` at its end or at its start, and the tree in it.
 fn archives(place: &Place) -> ([Vec<u8>; 2], Listing) {
     let mut store = Store::new();
     let image = Image::new()

@@ -186,7 +186,7 @@ impl Written {
             &no_root,
         );
         if let Some(mount) = squashfuse::mount(&image)? {
-            // It has inode numbers of its own, and so tells nobody who shares one.
+            // It has its own inode numbers, and so does not show which names share an inode.
             let listing = Listing::walk(mount.root())?;
             let content = |listing: &Listing| {
                 let entries = listing.entries.iter();
@@ -200,7 +200,7 @@ impl Written {
                 "{what}: squashfuse"
             );
         }
-        // 7-Zip opens no squashfs of lz4, whoever wrote it.
+        // 7-Zip opens no squashfs of lz4, from any writer.
         if !matches!(compressor, Compressor::Lz4 { .. }) {
             let summary = sevenzip::test(&image)?;
             assert!(

@@ -15,7 +15,7 @@ use test_support::registry::{Action, Fault, Registry};
 
 use crate::cli::Place;
 
-/// A registry with two images, whose layers take a moment to come.
+/// Returns a registry with two images, whose layers take a moment to come.
 fn two_images() -> (Registry, [String; 2]) {
     let mut content = Content::new();
     let images = ["one", "two"].map(|name| {

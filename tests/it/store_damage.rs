@@ -1,4 +1,4 @@
-//! What is wrong with an artifact is noticed, said, and built anew; what is pinned stays.
+//! Damage to an artifact is noticed, reported and repaired by a rebuild; a pinned artifact stays.
 
 use std::fs::{self, File, FileTimes};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use test_support::registry::{Action, Fault, Registry};
 
 use crate::cli::Place;
 
-/// A registry with one image of some megabytes that don't shrink, and its pinned reference.
+/// Returns a registry with one image of some megabytes that don't shrink, and its pinned reference.
 pub(crate) fn serve(seed: u64) -> (Registry, String, String) {
     let mut store = Store::new();
     let image = Image::new()

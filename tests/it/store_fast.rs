@@ -1,4 +1,4 @@
-//! `pull` of what is there, seen from outside with strace.
+//! `pull` of an existing artifact, traced from outside with strace.
 
 use std::time::{Duration, Instant};
 

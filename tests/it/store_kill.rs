@@ -113,7 +113,7 @@ fn killed_at_any_moment_nothing_but_whole_artifacts_is_left() {
     println!("moments: {killed} killed in {rounds} rounds");
 }
 
-/// How many kills of each kind.
+/// Returns how many kills of each kind.
 fn kills() -> u32 {
     match std::env::var("HPCC_KILLS") {
         Ok(number) => number.parse().unwrap(),
@@ -181,7 +181,7 @@ fn start_to_kill(place: &Place, reference: &str, call: &str, at: u32) -> Child {
     command.spawn().unwrap()
 }
 
-/// Whether it came to that: strace ends by the signal that its program ended by.
+/// Returns whether it came to that: strace ends by the signal that its program ended by.
 fn was_killed(victim: Child) -> bool {
     let output = victim.wait_with_output().unwrap();
     output.status.code().is_none()

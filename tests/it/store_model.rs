@@ -25,13 +25,13 @@ const IMAGES: usize = 3;
 #[derive(Clone, Debug)]
 enum Step {
     Pull(usize),
-    /// Drops a pull at one of the events that it tells.
+    /// Drops a pull at one of the events that it reports.
     Drop(usize, i64),
-    /// Kills a pull of another process after so many milliseconds.
+    /// Kills a pull of another process after this many milliseconds.
     Kill(usize, u64),
     Untag(usize),
     Verify(usize),
-    /// Collects until there is room for so many artifacts.
+    /// Collects until at most this many artifacts fit.
     Collect(u64),
     Damage(usize, Damage),
     Lease(usize),
@@ -41,7 +41,7 @@ enum Step {
     Agent(u8),
     /// What other programs and dead builds leave lying around.
     Strays(usize),
-    /// A new handle, as of a worker that starts anew.
+    /// A new handle, as of a worker that restarts.
     Reopen,
 }
 
@@ -54,7 +54,7 @@ enum Damage {
 }
 
 impl Damage {
-    /// All but that in the body is seen without reading it.
+    /// Returns whether the damage shows without reading the body.
     fn shows(self) -> bool {
         self != Self::Body
     }

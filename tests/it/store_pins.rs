@@ -61,7 +61,7 @@ impl Sources {
         options
     }
 
-    /// A store that holds these images.
+    /// Returns a store that holds these images.
     async fn store(&self, name: &str, holds: &[&Digest]) -> Store {
         let store = Store::open(self.place.path(name), self.options()).unwrap();
         for digest in holds {
@@ -104,7 +104,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     builder.enable_all().build().unwrap().block_on(work)
 }
 
-/// The SHA-512 of some bytes.
+/// Returns the SHA-512 of some bytes.
 fn sha512(bytes: &[u8]) -> Digest {
     let mut hasher = Algorithm::Sha512.hasher();
     hasher.update(bytes);

@@ -1,4 +1,4 @@
-//! Many callers, one build; nobody's end is anybody else's.
+//! Many callers, one build; a caller that ends does not end the others.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use test_support::registry::{Action, Fault, Registry};
 use crate::cli::{self, Place};
 use crate::store_damage::serve;
 
-/// How many times a path with this text was asked for.
+/// Returns how many times a path with this text was asked for.
 fn asked(registry: &Registry, text: &str) -> usize {
     let requests = registry.requests();
     requests.iter().filter(|r| r.path.contains(text)).count()
@@ -255,7 +255,7 @@ fn inheritable() -> Vec<String> {
     found
 }
 
-/// How many descriptors of this process are files in the cache.
+/// Returns how many descriptors of this process are files in the cache.
 pub(crate) fn open_in(place: &Place) -> usize {
     let cache = place.cache();
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();

@@ -1,4 +1,4 @@
-//! Whoever traces a worker finds the digest on each call to the store, and on the build behind it.
+//! Traces of a worker have the digest on each call to the store, and on the build of that call.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};

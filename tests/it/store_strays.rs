@@ -46,7 +46,7 @@ fn planted_symlinks_are_replaced_or_refused_and_never_followed() {
     );
     unharmed();
 
-    // A lock can't be one: whoever follows it locks something else.
+    // A lock cannot be a symlink, because a process that follows it locks something else.
     fs::remove_file(at(&format!(".lock-{name}"))).unwrap();
     plant(&format!(".lock-{name}"));
     let refused = place.pull(&reference, &[]);

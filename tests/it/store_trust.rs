@@ -1,4 +1,4 @@
-//! A store is believed as far as nobody but its user and root can write to it.
+//! A store is trusted if only its user and root can write to it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -39,7 +39,7 @@ fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// The program as another user, with an umask.
+/// Returns the program as another user, with an umask.
 fn run_as(place: &Place, user: u32, umask: &str, arguments: &[&str]) -> Outcome {
     let script =
         format!("umask {umask}; exec setpriv --reuid {user} --regid {user} --clear-groups \"$@\"");

@@ -189,7 +189,7 @@ fn the_bytes_do_not_depend_on_the_surroundings() {
     let there = Place::new();
     let cache = there.path("some/other/cache");
     let agent = there.agent();
-    // umask, user and time zone of somebody else.
+    // umask, user and time zone of another user.
     let script = format!(
         "umask 077; exec setpriv --reuid 65534 --regid 65534 --clear-groups \
          {} pull {reference} --agent {} --cache-dir {} --threads 3 --parallel-layers 9",

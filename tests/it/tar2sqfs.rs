@@ -48,7 +48,7 @@ fn output(command: &str, directory: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// An archive of entries: type, name, target or contents.
+/// Returns an archive of entries: type, name, target or contents.
 fn archive(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (kind, name, text) in entries {

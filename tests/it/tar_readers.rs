@@ -1,6 +1,6 @@
-//! Generated tar headers, read by this project and by three readers that nobody here wrote.
+//! Generated tar headers, read by this project and by three independent readers.
 //!
-//! What they disagree about is an error of ours, or a row of the table in `docs/flattening.md`.
+//! If the readers disagree, this project reports an error, or the table in `docs/flattening.md` has a row.
 
 mod generate;
 mod listing;
@@ -231,14 +231,14 @@ impl Differences {
         }
     }
 
-    /// Whether the row of this archive was already seen.
+    /// Returns whether the row of this archive was already seen.
     fn knows(&self, reader: Reader, one: &Accepted) -> bool {
         rule(reader, &one.case).is_some_and(|rule| self.used.contains(&(rule, reader)))
     }
 }
 
-/// Compares a program's listing of archives with ours: of all of them as one archive and, where
-/// that differs, of the halves.
+/// Compares a program's listing of archives with this project's: of all of them as one archive and, if that differs, of
+/// the halves.
 fn check(
     program: Program,
     group: &[&Accepted],

@@ -23,7 +23,7 @@ fn noise(seed: usize, length: usize) -> Vec<u8> {
     .collect()
 }
 
-/// An image of that many layers of 16 KiB, and the digests of their blobs.
+/// Returns an image of that many layers of 16 KiB, and the digests of their blobs.
 fn serve(layers: usize) -> (Registry, String, Vec<String>) {
     let mut store = Store::new();
     let layers: Vec<_> = (0..layers)

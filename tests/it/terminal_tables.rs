@@ -6,7 +6,7 @@ use test_support::registry::Registry;
 use crate::cli::{Place, program};
 use crate::window::Window;
 
-/// A store with two artifacts, one of which has long words of every kind.
+/// Returns a store with two artifacts, one of which has long words of every kind.
 fn stored() -> (Place, String) {
     let mut store = Store::new();
     let layers = (0..12).map(|n| Layer::new().file(format!("file-{n}"), "x"));

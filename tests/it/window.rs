@@ -1,5 +1,5 @@
-//! A window: a pseudo-terminal that gets what a user would see, and a model of a screen that nobody here wrote
-//! interprets it.
+//! A window: a pseudo-terminal that gets what a user would see, and an independent model of a screen that interprets
+//! it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};

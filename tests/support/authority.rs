@@ -12,7 +12,7 @@ use crate::command::run;
 /// The curve of all keys, unless a test says otherwise.
 const CURVE: &str = "prime256v1";
 
-/// An authority that nobody trusts who was not told to. Its files vanish with it.
+/// A certificate authority that only clients configured with it trust. Its files vanish with it.
 #[derive(Debug)]
 pub struct Authority {
     directory: TempDir,
@@ -28,7 +28,7 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// A new one.
+    /// Returns a new one.
     pub fn new() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("authority-").tempdir()?;
         let authority = Self { directory };
@@ -42,24 +42,24 @@ impl Authority {
         Ok(authority)
     }
 
-    /// The authority's own certificate.
+    /// Returns the authority's own certificate.
     #[must_use]
     pub fn cert(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
-    /// A certificate for a server: `IP:127.0.0.1,DNS:registry.test`.
+    /// Returns a certificate for a server: `IP:127.0.0.1,DNS:registry.test`.
     pub fn server(&self, names: &str) -> Result<Pair> {
         self.server_on(CURVE, names)
     }
 
-    /// The same with a key on another curve, as openssl names it.
+    /// Returns the same with a key on another curve, as openssl names it.
     pub fn server_on(&self, curve: &str, names: &str) -> Result<Pair> {
         let extensions = format!("subjectAltName={names}\nextendedKeyUsage=serverAuth\n");
         self.sign(curve, "server", &extensions)
     }
 
-    /// A certificate that is its own issuer and an authority's, as `openssl req -x509` makes it.
+    /// Returns a certificate that is its own issuer and an authority's, as `openssl req -x509` makes it.
     pub fn own_issuer(&self, names: &str) -> Result<Pair> {
         let mut command = self.request(CURVE, "own", "own");
         command.args(["-x509", "-days", "2"]);
@@ -75,7 +75,7 @@ impl Authority {
         Ok(pair)
     }
 
-    /// A certificate for a client.
+    /// Returns a certificate for a client.
     pub fn client(&self) -> Result<Pair> {
         self.sign(CURVE, "client", "extendedKeyUsage=clientAuth\n")
     }

@@ -14,7 +14,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Vec<u8>> {
     checked(&line, output)
 }
 
-/// The same as text, for programs that print nothing else.
+/// Returns the same as text, for programs that print nothing else.
 pub(crate) fn run_text(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&run(command)?).into_owned())
 }
@@ -31,7 +31,7 @@ fn checked(line: &str, output: Output) -> Result<Vec<u8>> {
     )))
 }
 
-/// The last part of an output: what explains a failure stands at its end.
+/// Returns the last part of an output: what explains a failure stands at its end.
 fn tail(bytes: &[u8]) -> String {
     const KEPT: usize = 4000;
     let start = bytes.len().saturating_sub(KEPT);

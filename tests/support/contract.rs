@@ -7,7 +7,7 @@ use tree_listing::{DiffOptions, Entry, Kind, Listing, Sha256};
 /// The kernel command line that boots an image, as the README shows it.
 pub const BOOT: &str = "root=/dev/vda ro rootfstype=squashfs init=/.hpcc/agent";
 
-/// The directory that is ours in every image.
+/// The directory that is reserved in every image.
 pub const GUEST_DIRECTORY: &str = "/.hpcc";
 
 /// The program that runs as PID 1.
@@ -30,7 +30,7 @@ pub fn expect_guest(expected: &mut Listing, options: &mut DiffOptions) {
     options.ignore.insert(GUEST_DIRECTORY.into());
     for (path, mode) in MOUNT_POINTS {
         expected.entries.entry(path.into()).or_insert_with(|| {
-            // Their time is an option of whoever built the image.
+            // Their time is an option of the build.
             options.ignore_mtime.insert(path.into());
             directory(mode)
         });

@@ -103,7 +103,7 @@ impl DockerRegistry {
         self.directory.path()
     }
 
-    /// The process, for those who measure it.
+    /// Returns the process, for those who measure it.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -191,7 +191,7 @@ impl Drop for DockerRegistry {
     }
 }
 
-/// The address in the line that says `listening on 127.0.0.1:41234`.
+/// Returns the address in the line that says `listening on 127.0.0.1:41234`.
 fn listening_on(log: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once("listening on ")?;
     // A line half written has no end yet, and a port cut short would still parse.

@@ -12,7 +12,7 @@ pub struct Failure(String);
 pub type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
-    /// A failure that has no error below it.
+    /// Returns a failure that has no error below it.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }

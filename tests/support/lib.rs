@@ -1,5 +1,5 @@
-//! What the tests that cross crates stand on: images described in Rust, a registry inside the
-//! process that fails on request, guards around real programs, and oracles nobody here wrote.
+//! The foundation of the tests that cross crates: images described in Rust, a registry inside the process that fails on
+//! request, guards around real programs, and independent oracles.
 //!
 //! Nothing in here knows the crates under test, so nothing in here can share their mistakes.
 //!

@@ -1,4 +1,4 @@
-//! What others make of an image: programs and drivers nobody here wrote.
+//! How other implementations read an image: independent programs and drivers.
 //!
 //! Two kinds. [`umoci`] says what tree an image of layers *should* become; all others say what a
 //! squashfs file *is*: [`Mount`] through the kernel, [`unsquashfs`], [`sqfs2tar`], [`squashfuse`], [`sevenzip`],
@@ -32,7 +32,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// A directory of its own; the tree's root will be `root` in it.
+    /// Returns a directory of its own; the tree's root will be `root` in it.
     fn new(root: &'static str) -> Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("oracle-")
@@ -41,7 +41,7 @@ impl Tree {
         Ok(Self { directory, root })
     }
 
-    /// The root of the tree.
+    /// Returns the root of the tree.
     #[must_use]
     pub fn root(&self) -> std::path::PathBuf {
         self.directory.path().join(self.root)

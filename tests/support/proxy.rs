@@ -1,7 +1,6 @@
 //! A proxy inside the process: HTTP with `CONNECT` and forwarding, or SOCKS 5.
 //!
-//! Whatever host is requested, it connects to one address, so that tests can use names that nobody
-//! resolves.
+//! Whatever host is requested, it connects to one address, so that tests can use names that do not resolve.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};

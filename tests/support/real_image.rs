@@ -1,9 +1,8 @@
 //! Images made from Debian packages: what the tests pull when it has to be real.
 //!
-//! An image is built once, by whichever test asks first, and kept in `target/test-images/` for the
-//! next run. Others wait for it on a lock. Its directory is named after a digest of the recipe, so a
-//! changed recipe builds anew. What the packages are is up to the machine's apt sources.
-//!
+//! An image is built once, by whichever test needs it first, and kept in `target/test-images/` for the next run. Other
+//! tests wait for it on a lock. Its directory is named after a digest of the recipe, so a changed recipe is a new
+//! build. The versions of the packages depend on the machine's apt sources.
 //! umoci computes the upper layers from what was changed in an unpacked tree, except those that no
 //! difference of trees leads to: hard links to names of older layers, and opaque directories, come
 //! in a tar written here and added as it is.
@@ -33,7 +32,7 @@ pub struct RealImage {
 }
 
 impl RealImage {
-    /// The directory of the image layout; its only tag is [`RealImage::TAG`].
+    /// Returns the directory of the image layout; its only tag is [`RealImage::TAG`].
     #[must_use]
     pub fn layout(&self) -> &Path {
         &self.layout
@@ -42,12 +41,12 @@ impl RealImage {
     /// The tag in the layout.
     pub const TAG: &str = "latest";
 
-    /// The content, served from its files. Blobs that lost their last reference are not in it.
+    /// Returns the content, served from its files. Blobs that lost their last reference are not in it.
     pub fn store(&self) -> Result<Store> {
         Store::open_layout(&self.layout)
     }
 
-    /// The image manifest.
+    /// Returns the image manifest.
     pub fn manifest(&self) -> Result<Descriptor> {
         let store = self.store()?;
         let manifest = store.tagged(Self::TAG).cloned();
@@ -55,20 +54,20 @@ impl RealImage {
     }
 }
 
-/// A minimal Debian, then a layer of everything that is easily lost (setuid, capabilities, owners,
-/// odd names, a directory that becomes a symlink), then one of whiteouts, opaque directories and
-/// hard links across layers. About 120 MB, 43 MB compressed. `None`: we are not root, which was printed.
+/// Returns a minimal Debian, then a layer of everything that is easily lost (setuid, capabilities, owners, odd names, a
+/// directory that becomes a symlink), then one of whiteouts, opaque directories and hard links across layers. About 120
+/// MB, 43 MB compressed. `None`: we are not root, which was printed.
 pub fn small() -> Result<Option<RealImage>> {
     image("small-real", small::build)
 }
 
-/// A minimal Debian, a layer with git, Python and a C compiler, a layer with more, and changes to
-/// both. About 600 MB in three layers, 240 MB compressed. `None`: we are not root, which was printed.
+/// Returns a minimal Debian, a layer with git, Python and a C compiler, a layer with more, and changes to both. About
+/// 600 MB in three layers, 240 MB compressed. `None`: we are not root, which was printed.
 pub fn big() -> Result<Option<RealImage>> {
     image("big-real", big::build)
 }
 
-/// A minimal Debian, a layer with a C compiler, git and Python, and a larger one with clang and CMake: what the
+/// Returns a minimal Debian, a layer with a C compiler, git and Python, and a larger one with clang and CMake: what the
 /// benches pull. About 850 MB in three layers, 310 MB compressed. `None`: we are not root, which was printed.
 pub fn compilers() -> Result<Option<RealImage>> {
     image("compilers-real", compilers::build)
@@ -84,9 +83,9 @@ pub const VARIOUS: [&str; 6] = [
     "deep",
 ];
 
-/// An image of one extreme, by one of the names of [`VARIOUS`]: many small files, many names of one
-/// file, a merged `/usr`, owners and capabilities, deep trees. From npm, PyPI and Debian packages, by umoci
-/// and by buildah; each takes seconds. `None`: we are not root, which was printed.
+/// Returns an image of one extreme, by one of the names of [`VARIOUS`]: many small files, many names of one file, a
+/// merged `/usr`, owners and capabilities, deep trees. From npm, PyPI and Debian packages, by umoci and by buildah;
+/// each takes seconds. `None`: we are not root, which was printed.
 ///
 /// # Panics
 ///

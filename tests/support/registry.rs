@@ -72,7 +72,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The first value of a header.
+    /// Returns the first value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut all = self.headers.iter();
@@ -167,7 +167,7 @@ impl Registry {
         self.shared.state().moved.extend([moved]);
     }
 
-    /// What came here and does not belong here, and forgets it. Whoever does not ask fails when the
+    /// Returns and forgets the requests that do not belong here. If a test does not call this, it fails when the
     /// registry is dropped.
     #[must_use]
     pub fn take_strays(&self) -> Vec<String> {

@@ -107,7 +107,7 @@ pub fn push_layout(layout: &Path, tag: &str, destination: &str, format: Format) 
         .run()
 }
 
-/// The digest of the manifest that a registry has under `HOST:PORT/name:tag`.
+/// Returns the digest of the manifest that a registry has under `HOST:PORT/name:tag`.
 pub fn digest(reference: &str) -> Result<String> {
     let mut command = skopeo();
     command.args(["inspect", "--tls-verify=false", "--raw"]);
@@ -115,7 +115,7 @@ pub fn digest(reference: &str) -> Result<String> {
     Ok(crate::image::sha256(&run(&mut command)?))
 }
 
-/// The manifest itself, as text.
+/// Returns the manifest itself, as text.
 pub fn raw_manifest(reference: &str) -> Result<String> {
     let mut command = skopeo();
     command.args(["inspect", "--tls-verify=false", "--raw"]);

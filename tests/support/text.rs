@@ -1,6 +1,6 @@
-//! Bytes that compress to a third or so, as those of programs do.
+//! Bytes that compress to about a third, as those of programs do.
 
-/// So many of them, the same every time.
+/// Returns `length` of these bytes, the same every time.
 #[must_use]
 pub fn text(length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 16);

@@ -90,7 +90,7 @@ impl TokenServer {
         self.shared().requests.clone()
     }
 
-    /// The section `auth` of the registry's configuration.
+    /// Returns the section `auth` of the registry's configuration.
     pub(crate) fn section(&self) -> String {
         let bundle: PathBuf = self.authority.cert();
         format!(
@@ -171,7 +171,7 @@ impl Signer {
         })
     }
 
-    /// A JWT for the scopes that the query asks for.
+    /// Returns a JWT for the scopes that the query asks for.
     fn token(&self, path: &str, life: Duration) -> Result<String> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let header = json!({"typ": "JWT", "alg": "ES256", "x5c": [self.certificate]});

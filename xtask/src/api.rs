@@ -24,7 +24,7 @@ pub struct ApiOptions {
     pub write: bool,
 }
 
-/// Lists the interfaces, and compares them with `docs/api` or replaces what is there.
+/// Lists the interfaces, and compares them with `docs/api` or replaces the listings there.
 ///
 /// # Errors
 ///
@@ -89,7 +89,7 @@ fn difference(name: &str, kept: &str, made: &str) -> Option<String> {
         .then(|| format!("the interface of {name} differs:\n{}", changes.join("\n")))
 }
 
-/// The listing of each crate, from the pages in `target/doc`.
+/// Returns the listing of each crate, from the pages in `target/doc`.
 fn listings() -> Result<Vec<(&'static str, String)>> {
     let version = command::output(Command::new("rustdoc").arg("--version"))?;
     // Versions that differ in their last number write the same pages.
@@ -116,7 +116,7 @@ fn listings() -> Result<Vec<(&'static str, String)>> {
         .collect()
 }
 
-/// The pages that the list of all items names, by their paths below the crate's.
+/// Returns the pages that the list of all items names, by their paths below the crate's.
 fn pages(list: &str) -> Vec<&str> {
     let links = list.split("href=\"").skip(1);
     let links = links.filter_map(|rest| rest.split('"').next());
@@ -147,7 +147,7 @@ fn collect(directory: &Path, page: &str, lines: &mut BTreeSet<String>) -> Result
     Ok(())
 }
 
-/// The kind and the name of the item that a page is about.
+/// Returns the kind and the name of the item that a page is about.
 fn item(file: &str) -> Option<(&str, &str)> {
     let (kind, rest) = file.strip_suffix(".html")?.split_once('.')?;
     let is_item = matches!(
@@ -157,7 +157,7 @@ fn item(file: &str) -> Option<(&str, &str)> {
     is_item.then_some((kind, rest))
 }
 
-/// The declaration of an item, its fields, variants and methods, and the traits that it implements itself.
+/// Returns the declaration of an item, its fields, variants and methods, and the traits that it implements itself.
 fn members(page: &str) -> Vec<String> {
     let mut members = Vec::new();
     // What the compiler and blanket implementations add is the same for all.
@@ -203,7 +203,7 @@ fn members(page: &str) -> Vec<String> {
     members
 }
 
-/// The text of a piece of a page, in one line.
+/// Returns the text of a piece of a page, in one line.
 fn text(html: &str) -> String {
     let mut plain = String::new();
     let mut is_tag = false;

@@ -59,7 +59,7 @@ pub struct Ended {
 }
 
 impl<'a> Boot<'a> {
-    /// A boot with the image's own command, under emulation.
+    /// Returns a boot with the image's own command, under emulation.
     #[must_use]
     pub fn of(artifact: &'a Path) -> Self {
         Self {
@@ -138,13 +138,15 @@ impl<'a> Boot<'a> {
     }
 }
 
-/// The exit code in the last line of the agent. The command may write such lines as well, but none after the agent's.
+/// Returns the exit code in the last line of the agent. The command may write such lines as well, but none after the
+/// agent's.
 fn code(log: &str) -> Option<u8> {
     let mut codes = log.lines().filter_map(|line| line.strip_prefix(EXIT));
     codes.next_back()?.trim_end().parse().ok()
 }
 
-/// A word as the agent decodes it: `%` and two digits for every byte with a meaning for the kernel or the agent.
+/// Returns a word as the agent decodes it: `%` and two digits for every byte with a meaning for the kernel or the
+/// agent.
 fn encoded(word: &str) -> String {
     if word.is_empty() {
         return "\"\"".to_owned();

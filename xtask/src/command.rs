@@ -41,7 +41,7 @@ pub(crate) fn show(command: &mut Command) -> Result<Shown> {
         .stdin(Stdio::null())
         .stdout(writer.try_clone()?)
         .stderr(writer);
-    // Its colours would stand between the numbers and whoever counts them.
+    // Its colors would stand between the numbers and the code that counts them.
     command.env("CARGO_TERM_COLOR", "never");
     let mut child = command.spawn().with_context(|| not_started(command))?;
     // The command holds the pipe's writing end; while it does, the pipe has no end.
@@ -69,7 +69,7 @@ pub(crate) fn show(command: &mut Command) -> Result<Shown> {
     })
 }
 
-/// Whether `command` runs and succeeds, for questions such as whether a tool is there.
+/// Returns whether `command` runs and succeeds, for questions such as whether a tool is there.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     let quiet = command
         .stdin(Stdio::null())

@@ -155,7 +155,7 @@ fn agents() -> Result<Tally> {
     Ok(tally)
 }
 
-/// A tree of our own, packed by the reference writer: what fails here is not the writer's fault.
+/// Returns a tree of our own, packed by the reference writer: what fails here is not the writer's fault.
 fn reference(directory: &Path) -> Result<Image> {
     let tree = directory.join("tree");
     fs::create_dir_all(tree.join("etc"))?;

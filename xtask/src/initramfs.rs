@@ -32,7 +32,7 @@ pub struct Extras<'a> {
     pub sealed: bool,
 }
 
-/// The archive for `kernel`, with the program `init` in it.
+/// Returns the archive for `kernel`, with the program `init` in it.
 ///
 /// # Errors
 ///

@@ -23,7 +23,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The kernel in `target/kernel`, downloaded through apt the first time.
+    /// Returns the kernel in `target/kernel`, downloaded through apt the first time.
     ///
     /// One that is there stays in use; delete the directory to get a newer one.
     ///

@@ -1,11 +1,11 @@
-//! What is run on this repository.
+//! The tools of this repository.
 //!
 //! - [`verify`](mod@verify): boots a kernel with an image as its root, and compares what the guest sees with what an
 //!   oracle says. Tests call it as a function, people as `cargo xtask verify`.
 //! - [`matrix`]: many images of the writer in one machine, as `cargo xtask verify --matrix`.
 //! - [`demo`]: a tour for newcomers, as `cargo xtask demo`.
 //! - [`run`](mod@run): the command of any image in a virtual machine, as `cargo xtask run`.
-//! - [`bench`](mod@bench): ours and its peers, measured in one run, as `cargo xtask bench`.
+//! - [`bench`](mod@bench): this project and its peers, measured in one run, as `cargo xtask bench`.
 //! - [`fuzz`](mod@fuzz): the fuzz targets, as `cargo xtask fuzz`.
 //! - [`torture`](mod@torture): one store under everything at once, as `cargo xtask torture`.
 //! - [`test`](mod@test): all that has to hold before a change is merged, as `cargo xtask test`.

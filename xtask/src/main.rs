@@ -1,4 +1,4 @@
-//! `cargo xtask`: what is run on this repository.
+//! `cargo xtask`: the tools of this repository.
 
 #![expect(
     clippy::print_stdout,
@@ -59,7 +59,7 @@ enum Task {
         /// The directory
         directory: PathBuf,
     },
-    /// Measures ours and its peers on this machine, in one run
+    /// Measures this project and its peers on this machine, in one run
     Bench(BenchOptions),
     /// Prints the path of the agent that images to verify must have
     Probe,

@@ -17,7 +17,7 @@ pub(crate) struct Module {
     pub(crate) content: Vec<u8>,
 }
 
-/// The modules of these names and all that they need, each after what it needs itself.
+/// Returns the modules of these names and all that they need, each after what it needs itself.
 ///
 /// A name that is no module is built into the kernel, or the guest will say what it misses.
 pub(crate) fn in_order(directory: &Path, names: &[&str]) -> Result<Vec<Module>> {

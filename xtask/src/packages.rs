@@ -116,7 +116,7 @@ fn install_these(programs: &[&str]) -> Result<bool> {
     }
 }
 
-/// Whether apt knows of any package; a new machine's does not before its first update.
+/// Returns whether apt knows of any package; a new machine's does not before its first update.
 fn lists_are_there() -> bool {
     command::succeeds(Command::new("apt-cache").args(["show", "linux-image-cloud-amd64"]))
 }
@@ -128,7 +128,7 @@ fn missing(programs: &[&str]) -> Vec<(&'static str, &'static str)> {
         .collect()
 }
 
-/// The program in the PATH, or where Debian keeps what root alone runs.
+/// Returns the program in the PATH, or where Debian keeps what root alone runs.
 pub(crate) fn find(program: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::split_paths(&path)

@@ -1,4 +1,4 @@
-//! A microVM that ends, one way or the other.
+//! A microVM that always ends.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,7 +24,7 @@ pub enum Accel {
 }
 
 impl Accel {
-    /// What the kernel has to be told when this executes it.
+    /// Returns the kernel options that this way of executing a guest needs.
     ///
     /// A kernel without a clock of its host measures its own against another, some milliseconds long. On a busy host
     /// that fails under emulation, and then this machine, which has no other timer, never leaves its first second. A
@@ -74,7 +74,7 @@ pub struct Run {
 impl Machine<'_> {
     /// Runs the machine until it switches itself off, or its time is up.
     ///
-    /// No file with a name is made, and QEMU dies with us, however we die: nothing is left behind.
+    /// No file with a name is made, and QEMU is killed when this process ends in any way, so nothing is left behind.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Machine<'_> {
                 log.push(bytes);
                 if show {
                     let mut terminal = std::io::stdout();
-                    // Whoever closed it does not want to see more.
+                    // A closed terminal means that the user does not want to see more.
                     let _ = terminal.write_all(bytes).and_then(|()| terminal.flush());
                 }
             }
@@ -134,7 +134,7 @@ impl Machine<'_> {
     }
 
     fn command(&self, initramfs: &File) -> Command {
-        // `Drop` does not run when we are killed ourselves. The kernel keeps this promise then.
+        // `Drop` does not run when this process is killed. The kernel keeps the promise then.
         let mut command = Command::new("setpriv");
         command.args([
             "--pdeathsig",
@@ -145,7 +145,7 @@ impl Machine<'_> {
             "-no-reboot",
         ]);
         command.args(["-display", "none", "-m", "512M", "-smp", "1"]);
-        // Devices are found through ACPI, as in any other machine, so the command line is ours alone.
+        // Devices are found through ACPI, as in any other machine, so the command line has only the caller's words.
         command.args([
             "-M",
             "microvm,acpi=on,isa-serial=on,auto-kernel-cmdline=off",
@@ -200,7 +200,7 @@ pub fn empty_disk(size: u64) -> Result<File> {
     Ok(disk)
 }
 
-/// A path by which a child can open a file that has no name.
+/// Returns a path by which a child can open a file that has no name.
 fn path_of(file: &File) -> OsString {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
 }

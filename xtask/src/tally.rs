@@ -32,8 +32,8 @@ impl Tally {
         .with_failure(output)
     }
 
-    /// The sum of all summaries in the output of `cargo test` or `cargo nextest run`. If nothing failed by them and the
-    /// command did all the same, it did not even come to its tests.
+    /// Returns the sum of all summaries in the output of `cargo test` or `cargo nextest run`. If nothing failed by them
+    /// and the command did all the same, it did not even come to its tests.
     pub(crate) fn in_output(output: &str, success: bool) -> Self {
         let mut tally = Self::default();
         for line in output.lines() {
@@ -62,7 +62,7 @@ impl AddAssign for Tally {
     }
 }
 
-/// The numbers of one summary, if the line is one:
+/// Returns the numbers of one summary, if the line is one:
 ///
 /// ```text
 /// test result: FAILED. 8 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s

@@ -181,7 +181,7 @@ fn unchanged(before: Option<&str>) -> Result<Tally> {
     bail!("the test changed the work tree: git status --porcelain was\n{before}\nand is\n{after}");
 }
 
-/// A step that is no test: it counts only when it fails.
+/// Runs a step that is not a test and counts only when it fails.
 fn check(command: &mut Command) -> Result<Tally> {
     let shown = command::show(command)?;
     Ok(if shown.success {
@@ -191,7 +191,7 @@ fn check(command: &mut Command) -> Result<Tally> {
     })
 }
 
-/// The encoder has to build with any choice of codecs, and without one.
+/// Checks that the encoder builds with any choice of codecs, and without one.
 fn codecs() -> Result<Tally> {
     let mut tally = Tally::default();
     for codec in ["", "gzip", "zstd", "xz", "lz4"] {

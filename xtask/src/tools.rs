@@ -69,7 +69,7 @@ pub(crate) fn report() {
     }
 }
 
-/// Whether cargo has this subcommand.
+/// Returns whether cargo has this subcommand.
 pub(crate) fn has(subcommand: &str) -> bool {
     version(&mut self::subcommand(subcommand)).is_some()
 }

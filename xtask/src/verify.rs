@@ -33,7 +33,7 @@ const COMPLAINTS: [&str; 5] = [
     "BUG:",
 ];
 
-/// How many differences are told one by one. A shifted tree has as many as it has entries.
+/// Number of differences that are shown one by one. A shifted tree has as many as it has entries.
 const DIFFERENCES_SHOWN: usize = 50;
 
 /// How an image is verified.
@@ -96,8 +96,9 @@ impl std::error::Error for Failure {}
 
 /// Boots `image` by the guest contract and compares the root that its guest reports with `expected`.
 ///
-/// `expected` is what the image ships according to somebody else: a tree that another tool unpacked. The image's agent
-/// has to be the probe of [`guest::build`]; `/.hpcc` and mount points that we add are expected as the contract says.
+/// `expected` is the image's contents as an independent tool sees them: a tree that this tool unpacked. The image's
+/// agent has to be the probe of [`guest::build`]; `/.hpcc` and mount points that this project adds are expected as the
+/// contract says.
 ///
 /// # Errors
 ///
@@ -180,7 +181,7 @@ pub fn verify_beside(
     }
 }
 
-/// All that is wrong with a run. No report without at least one reason.
+/// Returns all that is wrong with a run. No report without at least one reason.
 fn judge(
     run: &Run,
     disk: &File,
@@ -289,7 +290,7 @@ fn wrong_image(
     reasons
 }
 
-/// The differences of an artifact to what its image ships.
+/// Returns the differences of an artifact to what its image ships.
 fn seen_by_guest(expected: &Listing, found: &Listing, options: &DiffOptions) -> Vec<String> {
     let (mut expected, mut options) = (expected.clone(), options.clone());
     contract::expect_guest(&mut expected, &mut options);

@@ -1,4 +1,4 @@
-//! Where things are.
+//! The paths of the workspace.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::command;
 
-/// The directory of the workspace's `Cargo.toml`.
+/// Returns the directory of the workspace's `Cargo.toml`.
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
@@ -45,7 +45,7 @@ pub(crate) fn changes() -> Result<Option<String>> {
     }
     let mut git = Command::new("git");
     git.current_dir(root())
-        // The owner of a checkout in a container is often somebody else.
+        // The owner of a checkout in a container is often another user.
         .args([
             "-c",
             "safe.directory=*",

@@ -31,7 +31,7 @@ impl Lab {
     }
 }
 
-/// A number of the superblock, or of a table.
+/// Returns a number of the superblock, or of a table.
 fn number(bytes: &[u8], at: u64) -> u64 {
     let at = usize::try_from(at).unwrap();
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())

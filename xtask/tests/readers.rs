@@ -229,7 +229,7 @@ fn seven_zip_entries(listing: &[u8]) -> BTreeMap<Vec<u8>, Seen> {
     entries
 }
 
-/// The digest of each file.
+/// Returns the digest of each file.
 fn contents(listing: &Listing) -> BTreeMap<&[u8], Sha256> {
     let files = listing
         .entries

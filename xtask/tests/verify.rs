@@ -287,7 +287,7 @@ impl Tree {
         Listing::walk(&self.path("")).unwrap()
     }
 
-    /// An image of the tree as it is now.
+    /// Returns an image of the tree as it is now.
     fn pack(&self, name: &str, options: &[&str]) -> PathBuf {
         let image = self.directory.path().join(name);
         let mut mksquashfs = Command::new("mksquashfs");
@@ -326,7 +326,7 @@ fn touch(path: &Path, seconds: u64) {
     fs::File::open(path).unwrap().set_modified(time).unwrap();
 }
 
-/// How many processes other than our own have this image among their arguments as a disk.
+/// Returns how many processes other than our own have this image among their arguments as a disk.
 fn machines_with(image: &Path) -> usize {
     let needle = [b"file=", image.as_os_str().as_bytes()].concat();
     let processes = fs::read_dir("/proc").unwrap().flatten();

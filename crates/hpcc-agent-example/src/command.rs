@@ -1,4 +1,4 @@
-//! What is executed: the words of the command, its environment, and the file that the first word means.
+//! What is executed: the words of the command, its environment, and the file that the first word refers to.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use crate::image::Image;
 use crate::line::Line;
 
-/// Docker's, for an image without one.
+/// Docker's `PATH`, for an image that sets none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The words of the command: entrypoint and cmd of the image, or what the kernel command line has in their place.
+/// Returns the words of the command: entrypoint and cmd of the image, or the words on the kernel command line that
+/// replace them.
 pub(crate) fn argv(image: &Image, line: &Line) -> Result<Vec<OsString>, String> {
     let words = |words: &[String]| words.iter().map(OsString::from).collect::<Vec<_>>();
     let entrypoint = line.entrypoint.clone();
     let command = match (&line.command, &entrypoint) {
         (Some(command), _) => command.clone(),
-        // They were written for another program.
+        // The image's `cmd` was written for another program.
         (None, Some(_)) => Vec::new(),
         (None, None) => words(&image.config.cmd),
     };
@@ -30,7 +31,8 @@ pub(crate) fn argv(image: &Image, line: &Line) -> Result<Vec<OsString>, String> 
     Ok(argv)
 }
 
-/// The variables: defaults, then those of the image, then those of the kernel command line. The last one of a name counts.
+/// Returns the variables: defaults, then those of the image, then those of the kernel command line. The last one of a
+/// name counts.
 pub(crate) fn environment(
     image: &Image,
     line: &Line,
@@ -51,11 +53,11 @@ pub(crate) fn environment(
         .collect()
 }
 
-/// The file that a command's first word means, as `execvp(3)` finds it: a word with a slash is a path, any other word is
-/// looked for in the directories of `PATH`, where an empty one is the current directory.
+/// Returns the file that a command's first word refers to, as `execvp(3)` finds it: a word with a slash is a path, and
+/// any other word is looked up in the directories of `PATH`, where an empty one is the current directory.
 ///
-/// `usable` says whether a path is a file that this user may execute. If there is none, the first that exists is
-/// returned, so that executing it says why it cannot be.
+/// `usable` returns whether a path is a file that this user may execute. If there is none, the first that exists is
+/// returned, so that the error of executing it shows the cause.
 pub(crate) fn find(
     program: &OsStr,
     path: &OsStr,

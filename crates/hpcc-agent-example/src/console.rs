@@ -41,7 +41,7 @@ pub(crate) fn open_both() -> Result<(), String> {
         Ok(console) => rustix::stdio::dup2_stdout(&console)
             .and_then(|()| rustix::stdio::dup2_stderr(&console))
             .map_err(failed)?,
-        // A machine without a console. Nobody will see an output.
+        // The machine has no console, so no output can be seen.
         Err(Errno::NODEV | Errno::NXIO | Errno::NOENT | Errno::IO) => return Ok(()),
         Err(error) => return Err(failed(error)),
     }
@@ -54,8 +54,8 @@ pub(crate) fn open_both() -> Result<(), String> {
     Ok(())
 }
 
-/// The terminal behind `/dev/console`, which is the last one of the kernel's list. A root command can redirect what is
-/// written to `/dev/console` (`TIOCCONS`), but not what is written to the terminal.
+/// Returns the terminal of `/dev/console`, which is the last one of the kernel's list. A root command can redirect
+/// output written to `/dev/console` (`TIOCCONS`), but not output written to the terminal.
 fn device(active: &str) -> String {
     let last = active.split_ascii_whitespace().next_back();
     let last = last.filter(|name| name.bytes().all(|byte| byte.is_ascii_alphanumeric()));
@@ -110,7 +110,8 @@ impl Console {
         Ok(Self { terminal, settings })
     }
 
-    /// Undoes what the command did to the terminal. What cannot be undone is left to the write, which has a limit.
+    /// Undoes the command's changes to the terminal. A change that cannot be undone delays the write, which has a
+    /// limit.
     fn restore(&self) {
         // A root command can copy this very descriptor (`pidfd_getfd`) and change its flags.
         let _ = fcntl_setfl(&self.terminal, OFlags::NONBLOCK);
@@ -149,7 +150,7 @@ fn drain(terminal: &OwnedFd) {
         return;
     };
     let (done, wait) = channel();
-    // A command may have left no room for a thread. The machine has to end all the same.
+    // The command may have left no memory for a thread. The machine has to end all the same.
     let drains = thread::Builder::new().spawn(move || {
         let _ = tcdrain(&terminal);
         let _ = done.send(());
@@ -183,7 +184,7 @@ mod tests {
         let kind = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
         let console = Console::open(&path).unwrap();
-        // More than a pipe holds, and nobody reads it.
+        // More than a pipe holds, without a reader.
         let text = vec![b'x'; 1 << 21];
         assert!(!console.write(&text, Duration::from_millis(20)));
     }

@@ -22,7 +22,7 @@ use rustix::mount::mount_bind;
 use crate::line::{Line, is_name};
 use crate::say;
 
-/// Where the files are that are mounted over those of a root that cannot be written to.
+/// Directory of the files that are mounted over those of a read-only root.
 const DIRECTORY: &str = "/run/hpcc-agent";
 
 /// The files below `/.hpcc` that this agent reads.
@@ -125,7 +125,7 @@ fn resolv_conf(line: &Line) -> Option<Vec<u8>> {
     Some(text.into_bytes())
 }
 
-/// A descriptor of whatever has a name, without following or opening it.
+/// Flags for a descriptor of any file, without following or opening it.
 const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Opens `/etc` of the root, and makes it if it does not exist and `make` is true.
@@ -156,12 +156,13 @@ fn kind(found: &Stat) -> FileType {
     FileType::from_raw_mode(found.st_mode)
 }
 
-/// A path to the file of a descriptor, which no symlink of the image can lead elsewhere.
+/// Returns a path to the file of a descriptor, which no symlink of the image can redirect.
 fn by_descriptor(file: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// Puts a new file into `/etc`. Whatever the image has there is removed, not followed: it may be a link to anywhere.
+/// Puts a new file into `/etc`. The image's entry of that name is removed, not followed, because it may be a link to
+/// anywhere.
 fn replace(file: &str, content: &[u8]) -> Result<(), String> {
     let etc = directory(true)?;
     match unlinkat(&etc, file, AtFlags::empty()) {
@@ -200,7 +201,7 @@ fn cover(file: &str, content: &[u8]) -> Result<(), String> {
     let new = fstat(&new).map_err(failed)?;
     mount_bind(path, by_descriptor(&target))
         .map_err(|error| format!("cannot mount over it: {error}"))?;
-    // What the command will find under this name must be the new file.
+    // The command must find the new file under this name.
     let found = statat(&etc, file, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
     match (found.st_dev, found.st_ino) == (new.st_dev, new.st_ino) {
         true => Ok(()),

@@ -1,4 +1,4 @@
-//! `/.hpcc/image.json`, as far as a command needs it. `docs/image.schema.json` describes all of it.
+//! The parts of `/.hpcc/image.json` that a command needs. `docs/image.schema.json` describes all of it.
 
 use std::ffi::OsStr;
 
@@ -37,7 +37,7 @@ impl Image {
         Ok(image)
     }
 
-    /// Where the command starts.
+    /// Returns the directory in which the command starts.
     pub(crate) fn directory(&self) -> &OsStr {
         match self.config.working_dir.as_str() {
             "" => "/".as_ref(),

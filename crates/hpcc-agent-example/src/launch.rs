@@ -1,6 +1,7 @@
 //! The process that becomes the command: takes on the user, enters the directory, executes.
 //!
-//! Its exit codes are those of a shell, where the command never ran: 127 if it was not found, 126 if it could not be executed.
+//! Its exit codes for a command that never ran are those of a shell: 127 if it was not found, 126 if it could not be
+//! executed.
 
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
@@ -22,7 +23,8 @@ pub(crate) const ROLE: &str = "--launch";
 /// groups of 10 digits.
 const GROUPS: usize = 4096;
 
-/// The arguments of a process in this role: user, group, the number of lists of groups, the lists, directory, command.
+/// Returns the arguments of a process in this role: user, group, the number of lists of groups, the lists, directory,
+/// command.
 pub(crate) fn arguments(account: &Account, directory: &OsStr, argv: &[OsString]) -> Vec<OsString> {
     let lists = account.groups.chunks(GROUPS).map(|groups| {
         let groups: Vec<_> = groups.iter().map(u32::to_string).collect();
@@ -40,7 +42,7 @@ pub(crate) fn arguments(account: &Account, directory: &OsStr, argv: &[OsString])
     arguments
 }
 
-/// Becomes the command, or says why not and returns an exit code.
+/// Becomes the command, or prints the reason why not and returns an exit code.
 pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let become_user = |arguments: &mut dyn Iterator<Item = OsString>| -> Result<(), String> {
         let mut next = || arguments.next().ok_or("arguments are missing");
@@ -105,7 +107,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
 
 /// Enters the directory, and makes it if it does not exist, as Docker does.
 fn enter(directory: &Path) -> std::io::Result<()> {
-    // A relative one begins at the root, where PID 1 is.
+    // A relative directory begins at the root, where PID 1 is.
     match chdir(directory) {
         Err(rustix::io::Errno::NOENT) => {
             std::fs::create_dir_all(directory)?;

@@ -1,4 +1,4 @@
-//! What this agent is told on the kernel command line.
+//! The options of this agent on the kernel command line.
 //!
 //! | word | default | meaning |
 //! |---|---|---|
@@ -48,14 +48,14 @@ pub(crate) struct Line {
     pub(crate) status: Option<u32>,
 }
 
-/// Where the upper layer of the root is.
+/// The location of the root's upper layer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Disk {
-    /// On the second drive if one exists that can be used, else in memory.
+    /// The second drive if one exists that can be used, otherwise memory.
     Any,
-    /// On this drive.
+    /// This drive.
     Named(String),
-    /// In memory.
+    /// Memory.
     Memory,
 }
 
@@ -90,8 +90,8 @@ impl Default for Line {
 }
 
 impl End {
-    /// Returns how this machine ends, also where the rest of its line is wrong. `/proc` has to be mounted, else it is by a
-    /// restart.
+    /// Returns how this machine ends, even if the rest of its line is wrong. If `/proc` is not mounted, the machine
+    /// restarts.
     pub(crate) fn of_machine() -> Self {
         std::fs::read("/proc/cmdline").map_or(Self::Restart, |line| end_of(&line))
     }
@@ -189,7 +189,7 @@ impl Line {
                     parsed.stop_timeout = Duration::from_secs(seconds);
                 }
                 b"end" => {
-                    // What it says was found before.
+                    // The value was read before.
                     one_of(value, b"poweroff", b"restart").ok_or_else(invalid)?;
                 }
                 _ => {
@@ -204,8 +204,8 @@ impl Line {
     }
 }
 
-/// Returns how a machine with this line ends: by the last `hpcc.end` that makes sense, else by `reboot=`. It cannot fail,
-/// because a machine that does not end after an error hangs.
+/// Returns how a machine with this line ends: by the last valid `hpcc.end`, otherwise by `reboot=`. The function cannot
+/// fail, because a machine that does not end after an error hangs.
 fn end_of(line: &[u8]) -> End {
     let mut found = None;
     let mut default = End::PowerOff;
@@ -221,19 +221,20 @@ fn end_of(line: &[u8]) -> End {
     found.unwrap_or(default)
 }
 
-/// Whether `text` is a host name or a domain: what can be written into the files of `/etc` and has no other meaning there.
+/// Returns whether `text` is a host name or a domain, which can be written into the files of `/etc` without another
+/// meaning there.
 pub(crate) fn is_name(text: &str) -> bool {
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     // HOST_NAME_MAX of Linux.
     !text.is_empty() && text.len() <= 64 && text.bytes().all(valid)
 }
 
-/// A port of a vsock. The largest number stands for any port.
+/// Returns a port of a vsock. The largest number means any port.
 fn port(text: &str) -> Option<u32> {
     text.parse().ok().filter(|port| *port != u32::MAX)
 }
 
-/// Whether `value` is the first of two words, or `None` if it is neither.
+/// Returns whether `value` is the first of two words, or `None` if it is neither.
 fn one_of(value: &[u8], first: &[u8], second: &[u8]) -> Option<bool> {
     (value == first || value == second).then(|| value == first)
 }

@@ -6,7 +6,8 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
 };
 
-/// A request of rtnetlink(7) to set the flag `IFF_UP` of device 1, which is the loopback device in every network namespace.
+/// Returns a request of rtnetlink(7) to set the flag `IFF_UP` of device 1, which is the loopback device in every
+/// network namespace.
 fn request() -> Vec<u8> {
     const RTM_NEWLINK: u16 = 16;
     const NLM_F_REQUEST_AND_ACK: u16 = 1 | 4;

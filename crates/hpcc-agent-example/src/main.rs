@@ -1,13 +1,13 @@
 //! An example of an agent: a small PID 1 that runs the command of its image.
 //!
-//! `docs/guest.md` says what an agent may rely on and what it has to do. This program does all of it once, in the
-//! order of [`run`], and is short enough to be copied and changed. What it is told stands on the kernel command line
+//! `docs/guest.md` lists what an agent may rely on and what it has to do. This program does all of it once, in the
+//! order of [`run`], and is short enough to be copied and changed. Its options are on the kernel command line
 //! ([`mod@line`]). It is one program in two roles:
 //!
 //! - As PID 1 it mounts, writes the files of the network, starts the command, forwards signals, reaps processes, reports
 //!   the exit code and switches the machine off.
-//! - With `--launch` it is the command before it is the command: PID 1 starts it, and it takes on the user, enters the
-//!   working directory and executes the command. That needs a process of its own, because PID 1 stays root.
+//! - With `--launch` it is the process that becomes the command: PID 1 starts it, and it takes on the user, enters the
+//!   working directory and executes the command. That needs its own process, because PID 1 stays root.
 //!
 //! The last line that it writes to the console is `hpcc-agent: exit CODE`. The code is that of the command, 128 and
 //! the number of the signal that ended it, or one of [`launch`]'s and [`FAILED`].
@@ -37,7 +37,7 @@ use image::Image;
 use line::{End, Line};
 use supervise::Signals;
 
-/// The exit code of a command that could not be started, for a reason that is not the command's.
+/// The exit code of a command that could not be started, for a reason outside the command.
 const FAILED: u8 = 125;
 
 /// The file name under which the image holds this program, for messages.
@@ -89,7 +89,7 @@ fn run(end: &mut End, port: &mut Option<u32>) -> Result<u8, String> {
     *end = End::of_machine();
     let line = Line::read()?;
     *port = line.status;
-    // Before the root can be written to: what a tenant left on a second drive must not come first.
+    // Before the root can be written to, so that files that a tenant left on a second drive do not come first.
     let image = Image::read()?;
     let own = etc::OwnFiles::read()?;
     let before = mounts::identity()?;
@@ -140,7 +140,7 @@ fn run(end: &mut End, port: &mut Option<u32>) -> Result<u8, String> {
     Ok(signals.supervise(main, stop_signal, line.stop_timeout))
 }
 
-/// Returns an error unless `/.hpcc` is what it was before anything was mounted.
+/// Returns an error unless `/.hpcc` is still the directory from before anything was mounted.
 fn unchanged(before: mounts::Identity) -> Result<(), String> {
     if mounts::identity()? == before {
         return Ok(());

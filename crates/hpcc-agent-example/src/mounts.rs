@@ -1,4 +1,4 @@
-//! What is mounted, in which order, and the root that can be written to.
+//! The mounts and their order, and the writable root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -38,8 +38,8 @@ const fn new(
     }
 }
 
-/// In this order, because what is mounted on `/dev` hides what was mounted below it before, and because the others are
-/// checked and reported through `/proc`. `/tmp` and `/run` come last: no program of the image has run before.
+/// In this order, because a mount on `/dev` hides earlier mounts below it, and because the others are checked and
+/// reported through `/proc`. `/tmp` and `/run` come last, because no program of the image has run before.
 const MOUNTS: [Mount; 7] = [
     new("proc", "/proc", NOTHING, None),
     new("sysfs", "/sys", NOTHING, None),
@@ -66,7 +66,7 @@ const LINKS: [(&str, &str); 4] = [
 
 /// File systems that a second drive may have.
 const DISK_KINDS: [&str; 3] = ["ext4", "xfs", "btrfs"];
-/// What this agent has on a second drive.
+/// Directory of this agent on a second drive.
 const DISK_DIRECTORY: &str = "hpcc-root";
 
 impl Mount {
@@ -77,7 +77,7 @@ impl Mount {
             return Ok(());
         }
         match mount(self.kind, self.point, self.kind, self.flags, self.options) {
-            // The kernel, or the initramfs, has mounted the very same there.
+            // The kernel, or the initramfs, has mounted the same file system there.
             Ok(()) | Err(Errno::BUSY) => Ok(()),
             Err(error) => Err(format!(
                 "cannot mount {} on {}: {error}",
@@ -87,7 +87,7 @@ impl Mount {
     }
 }
 
-/// Mounts what is needed to read the kernel command line and to find a second drive.
+/// Mounts the file systems that are needed to read the kernel command line and to find a second drive.
 pub(crate) fn early() -> Result<(), String> {
     MOUNTS
         .iter()
@@ -116,7 +116,7 @@ pub(crate) fn all() -> Result<(), String> {
 /// Device and inode of `/.hpcc` and of the description in it.
 pub(crate) type Identity = [(u64, u64); 2];
 
-/// Returns what `/.hpcc` is now.
+/// Returns the present identity of `/.hpcc`.
 pub(crate) fn identity() -> Result<Identity, String> {
     let of = |path| {
         fs::symlink_metadata(path)
@@ -190,7 +190,7 @@ fn overlay(line: &Line, flags: MountFlags) -> Result<bool, String> {
         }
     }
     mount_bind("/.hpcc", &*own).map_err(|error| failed("mount /.hpcc", error))?;
-    // The old root goes with all that is mounted on it; the overlay keeps what it needs.
+    // The old root goes with all its mounts; the overlay keeps what it needs.
     chdir(&*root)
         .and_then(|()| pivot_root(".", "."))
         .and_then(|()| unmount(".", UnmountFlags::DETACH))
@@ -212,7 +212,7 @@ fn disk(disk: &Disk, point: &str) -> Result<bool, String> {
     let mut last = Errno::NODEV;
     let mounted = DISK_KINDS.iter().any(|kind| {
         let mounted = mount(device, point, *kind, NOSUID_NODEV, None);
-        // The kernel does not know the file system: no reason for the one that it does know to be wrong.
+        // The kernel does not know this file system, so keep the error of the one that it does know.
         last = mounted
             .err()
             .filter(|error| *error != Errno::NODEV)
@@ -220,7 +220,7 @@ fn disk(disk: &Disk, point: &str) -> Result<bool, String> {
         mounted.is_ok()
     });
     if mounted {
-        // A drive with anything else on it is for something else.
+        // A drive with other files on it has another purpose.
         let mut entries = fs::read_dir(point).into_iter().flatten().flatten();
         let foreign = entries
             .find(|entry| entry.file_name() != DISK_DIRECTORY && entry.file_name() != "lost+found");

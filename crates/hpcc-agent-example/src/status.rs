@@ -1,4 +1,4 @@
-//! The exit code for a program of the host that listens on a vsock, where the console is a log and nothing more.
+//! Sends the exit code to a program of the host that listens on a vsock, for hosts where the console is only a log.
 
 use std::io::Write as _;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The signal that an image wants to be stopped with.
+//! The signal by which an image is to be stopped.
 
 use rustix::process::Signal;
 
@@ -37,7 +37,7 @@ const NAMES: [(&str, Signal); 31] = [
     ("SYS", Signal::SYS),
 ];
 
-/// The signal of an image's `StopSignal`: a name with or without `SIG`, or a number. Without one it is SIGTERM.
+/// Returns the signal of an image's `StopSignal`: a name with or without `SIG`, or a number. Default: SIGTERM.
 ///
 /// Real-time signals, such as systemd's `SIGRTMIN+3`, cannot be sent without unsafe code.
 pub(crate) fn signal(name: &str) -> Result<Signal, String> {

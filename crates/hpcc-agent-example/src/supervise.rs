@@ -1,4 +1,4 @@
-//! What PID 1 owes to the processes below it: signals on their way down, and an end that somebody sees.
+//! The duties of PID 1 towards the processes below it: it forwards signals to them and reaps them.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ const SIGPWR: i32 = Signal::POWER.as_raw();
 
 /// Requests to stop the machine: the command gets the image's stop signal.
 const STOPS: [i32; 3] = [SIGINT, SIGTERM, SIGPWR];
-/// Handed on to the command as they are.
+/// Signals that are passed on to the command unchanged.
 const FORWARDED: [i32; 7] = [
     SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGWINCH,
 ];
 
-/// Signals for PID 1 from now on. The kernel discards those that PID 1 has no handler for.
+/// The signals that PID 1 receives. The kernel discards signals for which PID 1 has no handler.
 pub(crate) struct Signals(signal_hook::iterator::Signals);
 
 impl Signals {
@@ -72,7 +72,7 @@ impl Signals {
     }
 }
 
-/// Reaps all processes that have ended; returns how `main` ended if it is one of them.
+/// Reaps all processes that have ended. Returns how `main` ended if it is one of them.
 ///
 /// One SIGCHLD may stand for many of them, and PID 1 inherits the children of every process that ends before them.
 fn reap(main: Pid) -> Option<WaitStatus> {
@@ -85,7 +85,7 @@ fn reap(main: Pid) -> Option<WaitStatus> {
     found
 }
 
-/// The exit code, or as in a shell 128 and the number of the signal.
+/// Returns the exit code, or as in a shell 128 and the number of the signal.
 fn code(status: WaitStatus) -> u8 {
     let signal = status.terminating_signal().map(|signal| 128 + signal);
     let code = status.exit_status().or(signal);
@@ -99,7 +99,7 @@ pub(crate) fn kill_everything() {
     for _ in 0..ROUNDS {
         // The negative number of PID 1 stands for every process but the caller; /proc could be unmounted by now.
         let _ = kill_process_group(Pid::INIT, Signal::KILL);
-        // Every process of the user's becomes a child of PID 1 in the end.
+        // Every process of the user eventually becomes a child of PID 1.
         loop {
             match wait(WaitOptions::NOHANG) {
                 Ok(Some(_)) => {}

@@ -4,8 +4,8 @@
 //! none; a name needs an entry; without a group, the entry of the user names it, and all groups that list the user
 //! are added. The files are the tenant's. Both are read up to a limit, and a line that is not an entry is skipped.
 //!
-//! Two rules are stricter than Docker's. A line whose number is missing or no number is not an entry, where Docker takes
-//! the number for 0, which is root (moby/sys#248). And more groups than Linux can give to a process are an error.
+//! Two rules are stricter than Docker's. A line whose number is missing or not a number is not an entry, where Docker
+//! takes the number for 0, which is root (moby/sys#248). And more groups than Linux can give to a process are an error.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,10 +20,10 @@ use rustix::io::Errno;
 const ID_MAX: u32 = 0x7FFF_FFFF;
 /// `NGROUPS_MAX` of Linux.
 const GROUPS_MAX: usize = 65_536;
-/// Bytes of a file that are read. The largest real ones have some thousand users of 100 bytes.
+/// Most bytes of a file that are read. The largest real files have a few thousand users of 100 bytes.
 const FILE_MAX: u64 = 4 << 20;
 
-/// Who the command runs as.
+/// The user and groups that the command runs as.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) user: u32,
@@ -102,7 +102,7 @@ fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Account, String> {
     Ok(account)
 }
 
-/// The number that a user or group is selected by, or `None` if it is selected by name.
+/// Returns the number that selects a user or group, or `None` if a name selects it.
 fn selected(what: &str, text: &str) -> Result<Option<u32>, String> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match number(text) {
@@ -158,7 +158,7 @@ impl<'a> Group<'a> {
     }
 }
 
-/// The lines that are text. No name, number or home has a zero byte in it, and a line break may be CR LF.
+/// Returns the lines that are text. No name, number or home contains a zero byte, and a line break may be CR LF.
 fn lines(file: &[u8]) -> impl Iterator<Item = &str> {
     let lines = file.split(|byte| *byte == b'\n');
     lines
@@ -172,13 +172,13 @@ fn number(text: &str) -> Option<u32> {
     number.filter(|_| digits)
 }
 
-/// Reads a file of the image by its path below `root`; one that does not exist is empty.
+/// Reads a file of the image by its path below `root`. A file that does not exist is empty.
 ///
-/// Symlinks are followed where they lead to a file of the image. One that leads into a file system that is mounted
-/// below the root, such as `/proc`, leads to nothing of the image.
+/// Symlinks to a file of the image are followed. A symlink into a file system that is mounted below the root, such as
+/// `/proc`, does not lead to a file of the image.
 fn read(root: impl AsFd, path: &str) -> Result<Vec<u8>, String> {
     let failed = |error| format!("cannot read /{path} of the image: {error}");
-    // Opening a device or a pipe has effects or waits, so the file is only looked at first.
+    // Opening a device or a pipe has effects or waits, so the type of the file is checked first.
     let look = OFlags::PATH | OFlags::CLOEXEC;
     let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
     let found = match openat2(&root, path, look, Mode::empty(), within) {

@@ -21,7 +21,7 @@ fn main() {
 
 const ENTRIES: usize = 20_000;
 
-/// The same entries in so many layers, of which each replaces nothing.
+/// The same entries in `count` layers, none of which replaces anything.
 #[divan::bench(args = [1, 10, 100])]
 fn layers(bencher: Bencher<'_, '_>, count: usize) {
     let mut archive = Archive::default();

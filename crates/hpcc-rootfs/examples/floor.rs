@@ -1,6 +1,5 @@
-//! The computing that nobody can leave out between a registry and a squashfs: read the blobs of an
-//! image, hash them, inflate them, hash what comes out, compress it in blocks. `cargo xtask bench`
-//! measures its CPU time as the floor.
+//! The unavoidable computation between a registry and a squashfs: read the blobs of an image, hash them, inflate them,
+//! hash the output, compress it in blocks. `cargo xtask bench` measures its CPU time as the floor.
 //!
 //! `floor HOST:PORT REPOSITORY DIGEST`; plain HTTP, gzip layers, one thread.
 
@@ -39,7 +38,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The body of an answer.
+/// Returns the body of an answer.
 fn get(host: &str, path: &str) -> Result<impl Read + use<>> {
     let mut stream = TcpStream::connect(host)?;
     let accept = "application/vnd.oci.image.manifest.v1+json, */*";

@@ -1,5 +1,4 @@
-//! Hostile layers to an image: nothing panics, limits hold, and an image that comes out can be read
-//! by somebody else.
+//! Hostile layers to an image: nothing panics, limits hold, and an independent reader can read an image that comes out.
 //!
 //! The input is up to four layer blobs. Its first byte says how many; each blob is preceded by its
 //! length in two bytes. A DiffID that fits is computed for a plain tar, so that mutations get past

@@ -135,7 +135,7 @@ impl BlobBody for Once {
     }
 }
 
-/// The outcome of a future that has nothing to wait for.
+/// Returns the outcome of a future that has nothing to wait for.
 fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,

@@ -190,7 +190,7 @@ pub(crate) fn note() -> Vec<Vec<u8>> {
     ])
 }
 
-/// An artifact that the program made of the archive above.
+/// Returns an artifact that the program made of the archive above.
 pub(crate) fn record() -> Vec<Vec<u8>> {
     let directory = tempfile::tempdir().unwrap();
     let archive = directory.path().join("image.tar");
@@ -287,7 +287,7 @@ pub(crate) fn writer() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A layer as text: its bytes are ASCII.
+/// Returns a layer as text: its bytes are ASCII.
 fn tar_text(entries: &str) -> String {
     String::from_utf8(tar(&layer(entries))).unwrap()
 }

@@ -56,7 +56,7 @@ fn padded(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An extended header of these records.
+/// Returns an extended header of these records.
 fn extended(kind: u8, records: &[&str]) -> Vec<u8> {
     let mut body = String::new();
     for record in records {
@@ -76,7 +76,7 @@ fn extended(kind: u8, records: &[&str]) -> Vec<u8> {
     [header.block(), padded(body.as_bytes())].concat()
 }
 
-/// A file in GNU's own sparse format: a hole, `data`, a hole.
+/// Returns a file in GNU's own sparse format: a hole, `data`, a hole.
 fn old_sparse() -> Vec<u8> {
     let mut block = Header {
         name: "sparse",

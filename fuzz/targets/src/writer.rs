@@ -1,5 +1,5 @@
-//! Arbitrary calls of the writer: nothing panics, and an image that comes out is read back by
-//! somebody else, every file as it went in.
+//! Arbitrary calls of the writer: nothing panics, and an independent reader reads back an image that comes out, every
+//! file as it went in.
 //!
 //! The input is a program: its first two bytes choose the options, then one call after the other,
 //! two bytes each and what they ask for.

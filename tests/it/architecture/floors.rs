@@ -93,12 +93,12 @@ fn complaints(sources: &BTreeMap<&str, &str>, floors: Floors) -> Vec<String> {
     complaints
 }
 
-/// The first part of a module's path.
+/// Returns the first part of a module's path.
 fn top(module: &str) -> &str {
     module.split("::").next().unwrap()
 }
 
-/// A way through `graph` that comes back to where it began, if there is one.
+/// Returns a way through `graph` that comes back to where it began, if there is one.
 fn circle(graph: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
     fn walk(
         graph: &BTreeMap<String, BTreeSet<String>>,

@@ -46,7 +46,7 @@ fn options() -> BTreeMap<String, BTreeSet<String>> {
     all
 }
 
-/// The words of a text that are long options.
+/// Returns the words of a text that are long options.
 fn words(text: &str) -> impl Iterator<Item = String> {
     let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let words = text.split(move |c: char| !is_part(c));

@@ -72,7 +72,7 @@ fn required(help: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The one-letter form of an option.
+/// Returns the one-letter form of an option.
 fn short(help: &str, option: &str) -> Option<String> {
     let line = help.lines().find(|line| {
         let mut words = line.split_whitespace();

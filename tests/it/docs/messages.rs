@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{prose, read, root};
 
-/// The source of the product in one text per file, with continued string literals joined.
+/// Returns the source of the product in one text per file, with continued string literals joined.
 fn sources() -> Vec<String> {
     fn collect(directory: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(directory).unwrap() {
@@ -25,7 +25,7 @@ fn sources() -> Vec<String> {
     found
 }
 
-/// Whether a file has all pieces of a message, in any order: a part of it may be a function's.
+/// Returns whether a file has all pieces of a message, in any order: a part of it may be a function's.
 fn has(source: &str, message: &str) -> bool {
     let pieces = message
         .split('…')

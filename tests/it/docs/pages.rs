@@ -74,7 +74,7 @@ fn pages_begin_with_a_sentence_and_end_with_a_link() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The anchors that GitHub and mdBook make of the headings of a page.
+/// Returns the anchors that GitHub and mdBook make of the headings of a page.
 fn anchors(text: &str) -> Vec<String> {
     let headings = prose(text).into_iter().filter_map(|line| {
         let title = line.trim_start_matches('#');
@@ -101,7 +101,7 @@ fn anchors(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The targets of the links in a line, in the forms that Markdown and HTML have for them.
+/// Returns the targets of the links in a line, in the forms that Markdown and HTML have for them.
 fn links(line: &str) -> Vec<&str> {
     let inline = line.split("](").skip(1);
     let inline = inline.filter_map(|rest| rest.split([')', ' ']).next());
@@ -116,7 +116,7 @@ fn links(line: &str) -> Vec<&str> {
     inline.chain(html).chain(definition).collect()
 }
 
-/// A path without `.` and `..`.
+/// Returns a path without `.` and `..`.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in path.components() {
@@ -161,7 +161,7 @@ fn links_and_anchors_lead_somewhere() {
     assert!(checked > 200, "only {checked} links found");
 }
 
-/// The terms under the first heading of the glossary, which the project made up or uses in a narrow sense.
+/// Returns the terms under the first heading of the glossary, which the project made up or uses in a narrow sense.
 fn terms() -> Vec<String> {
     let glossary = read("docs/glossary.md");
     let (_, own) = glossary.split_once("## Terms of this project").unwrap();
@@ -180,7 +180,7 @@ fn terms() -> Vec<String> {
     own
 }
 
-/// The line of a page that first uses a term in the singular or in the plural, its title left out.
+/// Returns the line of a page that first uses a term in the singular or in the plural, its title left out.
 fn first_use(lines: &[&str], term: &str) -> Option<usize> {
     let mut forms = vec![term.to_owned(), format!("{term}s"), format!("{term}es")];
     forms.extend(term.strip_suffix('y').map(|stem| format!("{stem}ies")));

@@ -16,7 +16,7 @@ use crate::cli::{Place, outcome, program};
 /// Stands between the outputs of blocks.
 const MARK: &str = "@@ next block @@";
 
-/// An index of one image that stands in for Debian's.
+/// Returns an index of one image that stands in for Debian's.
 fn debian() -> Registry {
     let mut store = Store::new();
     let layer = Layer::new()
@@ -69,7 +69,7 @@ fn stand_ins(place: &Place, registry: &Registry) {
     );
 }
 
-/// Whether a line is what a line of a page shows, where `…` stands for any text.
+/// Returns whether a line is what a line of a page shows, where `…` stands for any text.
 fn line_matches(shown: &str, line: &str) -> bool {
     let mut pieces = shown.split('…');
     let Some(mut rest) = line.strip_prefix(pieces.next().unwrap_or_default()) else {
@@ -92,7 +92,7 @@ fn line_matches(shown: &str, line: &str) -> bool {
     true
 }
 
-/// Whether lines are those that a page shows, where a line of `…` alone stands for any number of them.
+/// Returns whether lines are those that a page shows, where a line of `…` alone stands for any number of them.
 fn matches(shown: &[&str], lines: &[&str]) -> bool {
     match shown.split_first() {
         None => lines.is_empty(),

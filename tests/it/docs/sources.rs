@@ -42,7 +42,7 @@ fn sources(name: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The prose of a line: its comment, or the literals in it.
+/// Returns the prose of a line: its comment, or the literals in it.
 fn prose(line: &str) -> String {
     let line = line.trim_start();
     if let Some(comment) = line.strip_prefix("//").or_else(|| line.strip_prefix('#')) {
@@ -59,7 +59,7 @@ fn prose(line: &str) -> String {
     }
 }
 
-/// The first rule that a line of prose breaks.
+/// Returns the first rule that a line of prose breaks.
 fn broken(prose: &str) -> Option<String> {
     let lower = prose.to_lowercase();
     let words: Vec<_> = lower
@@ -96,7 +96,7 @@ fn comments_and_messages_name_the_actor() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The name of the function that a line declares, if others can call it.
+/// Returns the name of the function that a line declares, if others can call it.
 fn public_function(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub ")?;
     let rest = rest.strip_prefix("const ").unwrap_or(rest);

@@ -7,8 +7,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Whether the line runs a program, directly or as the argument of another one. Takes away what comes before its
-    /// arguments then.
+    /// Returns whether the line runs a program, directly or as the argument of another one. Takes away what comes
+    /// before its arguments then.
     pub(super) fn take_program(&mut self, program: &str) -> bool {
         let is_wrapped = |before: &[String]| {
             let mut before = before.iter().filter(|word| !is_assignment(word));

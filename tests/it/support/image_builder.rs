@@ -120,8 +120,8 @@ fn a_layout_read_back_is_the_store_that_was_written() -> Result<()> {
     Ok(())
 }
 
-/// The tree as umoci makes it; the listing of the tree without root is empty, and every test that
-/// looks into it fails.
+/// Returns the tree as umoci makes it; the listing of the tree without root is empty, and every test that looks into it
+/// fails.
 fn unpack(layers: &[Layer]) -> Result<Listing> {
     let mut store = Store::new();
     let image = layers

@@ -330,7 +330,7 @@ fn store(flavour: Flavour) -> (Store, Descriptor) {
     (store, image)
 }
 
-/// A registry with one blob of 150 000 bytes, its path, and the bytes.
+/// Returns a registry with one blob of 150 000 bytes, its path, and the bytes.
 fn one_blob() -> Result<(Registry, String, Vec<u8>)> {
     let body: Vec<u8> = (0..37_500_u32).flat_map(u32::to_be_bytes).collect();
     let mut store = Store::new();
@@ -345,7 +345,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-/// A request by hand: a real client would hide or repair what is to be seen here.
+/// Sends a request by hand, because a real client would hide or repair the faults that this test is about.
 fn get(registry: &Registry, path: &str, headers: &str) -> Result<Answer> {
     let mut bytes = Vec::new();
     request(registry, path, headers)?.read_to_end(&mut bytes)?;

@@ -17,7 +17,7 @@ pub(super) struct Case {
 }
 
 impl Case {
-    /// The whole archive, between two ordinary files that show whether a reader lost its place.
+    /// Returns the whole archive, between two ordinary files that show whether a reader lost its place.
     pub(super) fn archive(&self) -> Vec<u8> {
         let is_last = !self.end.iter().all(|byte| *byte == 0) || self.end.len() < 2 * BLOCK;
         let after = if is_last { Vec::new() } else { plain("zz") };
@@ -116,7 +116,7 @@ fn base256(number: i64, width: usize) -> Vec<u8> {
     bytes
 }
 
-/// A number in one of the ways that tar has.
+/// Returns a number in one of the ways that tar has.
 fn number(random: &mut Random, value: u64, width: usize, odd: &mut Vec<Odd>) -> Vec<u8> {
     let digits = format!("{value:o}").into_bytes();
     let padded = |zero: u8, end: &[u8]| {

@@ -215,7 +215,7 @@ pub(super) fn listed(program: Program, archive: &[u8]) -> Option<Vec<String>> {
     Some(text.lines().map(|line| normal(program, line)).collect())
 }
 
-/// A line of `tar -tv` in the form of [`Line::shown`].
+/// Returns a line of `tar -tv` in the form of [`Line::shown`].
 fn normal(program: Program, line: &str) -> String {
     // bsdtar pads the columns of its owners, and has a link count before them.
     let mut rest = line;

@@ -3,7 +3,7 @@
 use super::Odd;
 use super::generate::{BLOCK, Header, Random, extended};
 
-/// A sparse file, in one of the four forms, now and then with a wrong map.
+/// Returns a sparse file, in one of the four forms, now and then with a wrong map.
 pub(super) fn sparse(random: &mut Random, odd: &mut Vec<Odd>) -> Vec<u8> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     let mut at = 0;

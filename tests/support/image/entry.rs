@@ -16,14 +16,14 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A regular file, 0644.
+    /// Returns a regular file, 0644.
     pub fn file(name: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Self {
         let mut entry = Self::new(EntryType::Regular, name.as_ref(), 0o644);
         entry.body = body.as_ref().to_vec();
         entry
     }
 
-    /// A directory, 0755. A slash is added to the name if it ends without one.
+    /// Returns a directory, 0755. A slash is added to the name if it ends without one.
     pub fn dir(name: impl AsRef<[u8]>) -> Self {
         let mut name = name.as_ref().to_vec();
         if !name.ends_with(b"/") {
@@ -32,27 +32,27 @@ impl Entry {
         Self::new(EntryType::Directory, &name, 0o755)
     }
 
-    /// A symbolic link, 0777.
+    /// Returns a symbolic link, 0777.
     pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         Self::new(EntryType::Symlink, name.as_ref(), 0o777).target(target.as_ref())
     }
 
-    /// A hard link.
+    /// Returns a hard link.
     pub fn hardlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         Self::new(EntryType::Link, name.as_ref(), 0o644).target(target.as_ref())
     }
 
-    /// A character device, 0600.
+    /// Returns a character device, 0600.
     pub fn char_device(name: impl AsRef<[u8]>, major: u32, minor: u32) -> Self {
         Self::new(EntryType::Char, name.as_ref(), 0o600).device(major, minor)
     }
 
-    /// A block device, 0600.
+    /// Returns a block device, 0600.
     pub fn block_device(name: impl AsRef<[u8]>, major: u32, minor: u32) -> Self {
         Self::new(EntryType::Block, name.as_ref(), 0o600).device(major, minor)
     }
 
-    /// A named pipe, 0644.
+    /// Returns a named pipe, 0644.
     pub fn fifo(name: impl AsRef<[u8]>) -> Self {
         Self::new(EntryType::Fifo, name.as_ref(), 0o644)
     }
@@ -100,7 +100,7 @@ impl Entry {
         self
     }
 
-    /// The bytes in the tar stream, padded to whole blocks.
+    /// Returns the bytes in the tar stream, padded to whole blocks.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut header = self.header.clone();

@@ -1,4 +1,4 @@
-//! A layer of more bytes than there are in memory, or of so many entries that it is compressed as it grows.
+//! A layer that is larger than memory, or whose entries are so numerous that it is compressed as it grows.
 //!
 //! It is one gzip file of many members. A member that was made once can be put in again and again;
 //! what the layer decompresses to is hashed as if every one of them were another.

@@ -44,7 +44,7 @@ impl Default for Layer {
 }
 
 impl Layer {
-    /// An empty layer, gzip.
+    /// Returns an empty layer, gzip.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -56,13 +56,13 @@ impl Layer {
         }
     }
 
-    /// A layer of a tar that something else wrote, its end blocks included.
+    /// Returns a layer of a tar that something else wrote, its end blocks included.
     #[must_use]
     pub fn of_tar(tar: impl Into<Vec<u8>>) -> Self {
         Self::new().raw(&tar.into()).without_end()
     }
 
-    /// A layer that is no tar at all, or that was compressed elsewhere.
+    /// Returns a layer that is no tar at all, or that was compressed elsewhere.
     #[must_use]
     pub fn of_blob(media_type: &str, blob: impl Into<Vec<u8>>) -> Self {
         let blob = blob.into();
@@ -71,7 +71,7 @@ impl Layer {
             .media_type_as(media_type)
     }
 
-    /// A layer whose digests are known already.
+    /// Returns a layer whose digests are known already.
     pub(super) fn of_content(content: Content, digest: String, diff_id: String) -> Self {
         Self {
             blob: Some(Blob {
@@ -133,7 +133,7 @@ impl Layer {
         self.file(name, "")
     }
 
-    /// Bytes straight into the tar stream: headers nobody sane would write.
+    /// Adds bytes directly to the tar stream: headers that no sane tool would write.
     #[must_use]
     pub fn raw(mut self, bytes: &[u8]) -> Self {
         self.tar.extend_from_slice(bytes);
@@ -161,7 +161,7 @@ impl Layer {
         self
     }
 
-    /// The uncompressed tar.
+    /// Returns the uncompressed tar.
     #[must_use]
     pub fn tar(&self) -> Vec<u8> {
         let mut tar = self.tar.clone();
@@ -171,7 +171,7 @@ impl Layer {
         tar
     }
 
-    /// The blob as a registry holds it.
+    /// Returns the blob as a registry holds it.
     ///
     /// # Panics
     /// If it is in a file that can't be read.

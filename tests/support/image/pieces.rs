@@ -36,7 +36,7 @@ impl Pieces {
         &piece[start..start + left.min(most)]
     }
 
-    /// All of it.
+    /// Returns all of it.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let pieces: Vec<_> = self.pieces.iter().map(|(_, piece)| &**piece).collect();

@@ -19,7 +19,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// A SHA-256 as it is written.
+/// Returns a SHA-256 as it is written.
 pub(super) fn hex(hash: &[u8]) -> String {
     let mut digest = String::from("sha256:");
     for byte in hash {
@@ -116,7 +116,7 @@ impl Content {
         }
     }
 
-    /// All of it.
+    /// Returns all of it.
     pub fn bytes(&self) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Memory(bytes) => Ok(bytes.to_vec()),
@@ -262,7 +262,7 @@ impl Store {
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// The descriptors in one field of a document: none, one, or a list of them.
+/// Returns the descriptors in one field of a document: none, one, or a list of them.
 fn members(document: &[u8], field: &str) -> Result<Vec<Value>> {
     let mut document: Value = serde_json::from_slice(document)?;
     Ok(match document.get_mut(field).map(Value::take) {

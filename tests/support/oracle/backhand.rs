@@ -12,7 +12,7 @@ use tree_listing::{Entry, Kind, Listing};
 
 use crate::{Failure, Result};
 
-/// The whole image, every file read.
+/// Returns the whole image, every file read.
 ///
 /// backhand knows neither link counts nor shared inodes nor xattrs; compare with what [`visible`]
 /// leaves of the other tree.
@@ -34,7 +34,7 @@ pub fn list(image: &Path) -> Result<Listing> {
     Ok(Listing { entries })
 }
 
-/// A listing without what backhand cannot see.
+/// Returns a listing without what backhand cannot see.
 #[must_use]
 pub fn visible(listing: &Listing) -> Listing {
     let mut listing = listing.clone();

@@ -49,7 +49,7 @@ impl Drop for Mount {
     }
 }
 
-/// Whether we are root, for oracles that cannot work otherwise.
+/// Returns whether we are root, for oracles that cannot work otherwise.
 ///
 /// If not, a line says what was skipped.
 ///

@@ -6,12 +6,12 @@ use std::process::Command;
 use crate::Result;
 use crate::command::{run, run_text};
 
-/// The technical listing: one `Path = …` block an entry.
+/// Returns the technical listing: one `Path = …` block an entry.
 pub fn list(image: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&listing(image)?).into_owned())
 }
 
-/// The technical listing, with names as the bytes that they are.
+/// Returns the technical listing, with names as the bytes that they are.
 pub fn listing(image: &Path) -> Result<Vec<u8>> {
     run(Command::new("7z")
         .args(["l", "-slt", "-sccUTF-8"])

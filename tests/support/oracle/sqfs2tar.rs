@@ -8,7 +8,7 @@ use super::Tree;
 use crate::Result;
 use crate::command::run;
 
-/// The image as a tar, every file read.
+/// Returns the image as a tar, every file read.
 pub fn tar(image: &Path) -> Result<Vec<u8>> {
     run(Command::new("sqfs2tar").arg(image))
 }

@@ -23,7 +23,7 @@ pub fn unpack(layout: &Path, tag: &str) -> Result<Option<Tree>> {
     Ok(Some(tree))
 }
 
-/// A layout's tag as umoci spells it.
+/// Returns a layout's tag as umoci spells it.
 pub(crate) fn image(layout: &Path, tag: &str) -> String {
     format!("{}:{tag}", layout.display())
 }

@@ -7,7 +7,7 @@ use super::Tree;
 use crate::Result;
 use crate::command::{run, run_text};
 
-/// The long listing, numeric owners: one line an entry.
+/// Returns the long listing, numeric owners: one line an entry.
 pub fn list(image: &Path) -> Result<String> {
     run_text(Command::new("unsquashfs").arg("-lln").arg(image))
 }
@@ -17,7 +17,7 @@ pub fn superblock(image: &Path) -> Result<String> {
     run_text(Command::new("unsquashfs").arg("-stat").arg(image))
 }
 
-/// The content of one file.
+/// Returns the content of one file.
 pub fn cat(image: &Path, path: &str) -> Result<Vec<u8>> {
     run(Command::new("unsquashfs").arg("-cat").arg(image).arg(path))
 }

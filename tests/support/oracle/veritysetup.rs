@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::{Failure, Result};
 
-/// Whether the data in front of `hash_offset` of a file are those of the tree that follows, by its
-/// superblock and this root digest.
+/// Returns whether the data in front of `hash_offset` of a file are those of the tree that follows, by its superblock
+/// and this root digest.
 ///
 /// # Errors
 /// `veritysetup` cannot be run.

@@ -12,8 +12,8 @@ use crate::{Failure, Result};
 /// Times later than this become this, so that a rebuilt base is nearly the same.
 const EPOCH: &str = "1750000000";
 
-/// A tar of the minimal Debian root, as mmdebstrap writes it: PAX headers, `./` names, device
-/// nodes, the usr-merge symlinks. It names no mirror and no host.
+/// Returns a tar of the minimal Debian root, as mmdebstrap writes it: PAX headers, `./` names, device nodes, the
+/// usr-merge symlinks. It names no mirror and no host.
 pub(super) fn tar() -> Result<PathBuf> {
     let directory = once("base", |work| {
         let mut command = Command::new("mmdebstrap");
@@ -72,7 +72,7 @@ pub(super) fn install(root: &Path, packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The machine's own sources of Debian packages, without those of other vendors.
+/// Returns the machine's own sources of Debian packages, without those of other vendors.
 fn apt_sources() -> Result<Vec<PathBuf>> {
     let known = [
         "/etc/apt/sources.list",

@@ -15,7 +15,7 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// An image without layers.
+    /// Returns an image without layers.
     pub(super) fn new(work: &Path) -> Result<Self> {
         let bundle = Self { work: work.into() };
         run(Command::new("umoci")
@@ -25,7 +25,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// The root of the unpacked tree, to be changed.
+    /// Returns the root of the unpacked tree, to be changed.
     pub(super) fn root(&self) -> PathBuf {
         self.work.join("bundle/rootfs")
     }

@@ -16,7 +16,7 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// An image without layers.
+    /// Returns an image without layers.
     pub(super) fn new(work: &Path) -> Result<Self> {
         let mut container = Self {
             work: work.into(),
@@ -27,7 +27,7 @@ impl Container {
         Ok(container)
     }
 
-    /// The root of the tree, to be changed.
+    /// Returns the root of the tree, to be changed.
     pub(super) fn root(&self) -> Result<PathBuf> {
         let path = run_text(self.buildah().args(["mount", &self.name]))?;
         Ok(PathBuf::from(path.trim()))

@@ -100,7 +100,7 @@ fn change(root: &Path) -> Result<()> {
         ),
     ] {
         mknodat(CWD, at(name), kind, Mode::empty(), device)?;
-        // Apart from the umask of whoever runs the tests.
+        // Independent of the umask of the user that runs the tests.
         fs::set_permissions(at(name), Permissions::from_mode(mode))?;
     }
     for name in [
@@ -183,7 +183,7 @@ fn noise(size: usize) -> Vec<u8> {
     bytes
 }
 
-/// The third layer: what no difference of two trees leads to.
+/// Returns the third layer: what no difference of two trees leads to.
 fn by_hand() -> Layer {
     Layer::new()
         // Hard links to names of the first and of the second layer.
@@ -208,7 +208,7 @@ fn by_hand() -> Layer {
         .entry(Entry::dir("srv").mode(0o711))
         .file("srv/index", "served\n")
         .file("lib/below-a-symlink", "in usr/lib\n")
-        // Parents that nobody describes.
+        // Parents that no entry describes.
         .file("opt/implied/parent/file", "x\n")
         // The same path twice: the last one stands.
         .file("opt/twice", "first\n")

@@ -187,7 +187,7 @@ fn npm(app: &Path, package: &str) -> Result<()> {
     Ok(())
 }
 
-/// A file that names all but the directories below `root`.
+/// Returns a file that names all but the directories below `root`.
 fn list_of_files(root: &Path, work: &Path) -> Result<fs::File> {
     let list = work.join("list");
     let names = run(Command::new("find")

@@ -33,7 +33,7 @@ pub(super) struct Refusal {
 }
 
 impl Shared {
-    /// Whether a request for `repository` (none for `/v2/` itself) may pass.
+    /// Returns whether a request for `repository` (none for `/v2/` itself) may pass.
     pub(super) fn authorize(
         &self,
         headers: &HeaderMap,
@@ -78,7 +78,7 @@ impl Shared {
         })
     }
 
-    /// A fresh token, unless the credentials are not those asked for.
+    /// Returns a fresh token, unless the credentials are not those asked for.
     pub(super) fn issue_token(&self, headers: &HeaderMap, query: &str) -> Option<String> {
         if let Auth::Bearer { user: Some(user) } = &self.auth
             && basic(headers).as_ref() != Some(user)

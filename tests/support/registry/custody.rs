@@ -32,7 +32,7 @@ impl Shared {
 
     fn is_at_home(&self, state: &State, path: &str, headers: &HeaderMap) -> bool {
         let login = basic(headers);
-        // How skopeo says that it is nobody.
+        // The form in which skopeo sends no user.
         if login == Some((String::new(), String::new())) {
             return true;
         }

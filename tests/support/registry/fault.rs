@@ -49,7 +49,7 @@ pub enum Action {
         /// How long each byte takes.
         every: Duration,
     },
-    /// A piece of so many bytes at a time with a pause before each.
+    /// Sends a piece of `bytes` bytes at a time with a pause before each.
     Throttle {
         /// How many bytes.
         piece: u64,
@@ -74,7 +74,7 @@ impl Fault {
         }
     }
 
-    /// A plain answer with this status: the shorthand for [`Action::Status`].
+    /// Returns a plain answer with this status: the shorthand for [`Action::Status`].
     #[must_use]
     pub fn status(path: &str, status: u16) -> Self {
         let action = Action::Status {
@@ -99,7 +99,7 @@ impl Fault {
         self
     }
 
-    /// The action, if this is a request it is for; uses it up by one.
+    /// Returns the action, if this is a request it is for; uses it up by one.
     fn take(&mut self, method: &str, path: &str) -> Option<Action> {
         let fits = path.contains(&self.path)
             && self.method.as_deref().is_none_or(|wanted| wanted == method)
@@ -112,7 +112,7 @@ impl Fault {
     }
 }
 
-/// The action of the first fault that fits.
+/// Returns the action of the first fault that fits.
 pub(super) fn take(faults: &mut [Fault], method: &str, path: &str) -> Option<Action> {
     faults.iter_mut().find_map(|fault| fault.take(method, path))
 }

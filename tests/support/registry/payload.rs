@@ -94,7 +94,7 @@ impl Payload {
         (self.from >= at && self.from < self.to).then_some(every)
     }
 
-    /// The next bytes, up to the next place where something happens.
+    /// Returns the next bytes, up to the next place where something happens.
     fn next(&mut self) -> io::Result<Bytes> {
         let stops = [
             self.cut,

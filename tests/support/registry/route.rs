@@ -201,8 +201,8 @@ fn serve(
     respond(status, headers, payload)
 }
 
-/// The first and one past the last byte that a `Range` header asks for, if it asks for one range of
-/// the forms `a-` and `a-b`; anything else is ignored, as RFC 9110 allows.
+/// Returns the first and one past the last byte that a `Range` header asks for, if it asks for one range of the forms
+/// `a-` and `a-b`; anything else is ignored, as RFC 9110 allows.
 fn wanted_range(headers: &HeaderMap, size: u64) -> Option<(u64, u64)> {
     let value = headers.get(RANGE)?.to_str().ok()?;
     let (from, to) = value.strip_prefix("bytes=")?.split_once('-')?;

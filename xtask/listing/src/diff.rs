@@ -66,7 +66,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All differences between the tree that should be there and the one that is, in order of their paths.
+/// Returns all differences between the tree that should be there and the one that is, in order of their paths.
 pub fn diff(expected: &Listing, found: &Listing, options: &DiffOptions) -> Vec<Difference> {
     let subdirectories = found.subdirectories();
     let paths: BTreeSet<&[u8]> = expected

@@ -71,7 +71,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word for the type: the second field of a line, and what differences call it.
+    /// Returns the word for the type: the second field of a line, and what differences call it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Directory => "directory",
@@ -86,7 +86,7 @@ impl Kind {
 }
 
 impl Listing {
-    /// How many directories lie directly in each directory that holds any.
+    /// Returns how many directories lie directly in each directory that holds any.
     pub(crate) fn subdirectories(&self) -> BTreeMap<&[u8], u64> {
         let mut counts = BTreeMap::new();
         for (path, entry) in &self.entries {
@@ -100,7 +100,7 @@ impl Listing {
     }
 }
 
-/// The path of the directory that holds `path`, or nothing for the root.
+/// Returns the path of the directory that holds `path`, or nothing for the root.
 fn parent(path: &[u8]) -> Option<&[u8]> {
     if path == b"/" {
         return None;

@@ -13,7 +13,7 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes that [`escape`] made `text` from, or nothing if it cannot have.
+/// Returns the bytes that [`escape`] made `text` from, or nothing if it cannot have.
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -32,7 +32,7 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The bytes behind `text` in lower-case hexadecimal, or nothing if it is not that.
+/// Returns the bytes behind `text` in lower-case hexadecimal, or nothing if it is not that.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),

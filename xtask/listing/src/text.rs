@@ -39,7 +39,7 @@ impl fmt::Display for ParseError {
 impl std::error::Error for ParseError {}
 
 impl Listing {
-    /// The listing as text; [`Listing::parse`] reads it back.
+    /// Returns the listing as text; [`Listing::parse`] reads it back.
     pub fn to_text(&self) -> Vec<u8> {
         let mut text = format!("{HEADER}\n");
         for (path, entry) in &self.entries {
@@ -80,7 +80,7 @@ impl Listing {
     }
 }
 
-/// All of an entry's line but the path, beginning with a space.
+/// Returns all of an entry's line but the path, beginning with a space.
 fn line(entry: &Entry) -> String {
     let Entry {
         kind,

@@ -98,7 +98,7 @@ impl Listing {
             names: HashMap::new(),
             whole: bounds.whole,
         };
-        // Not recursion: how deep the tree goes is the tree's choice, and the stack is ours.
+        // A loop and not a recursion, because the tree chooses its depth, and the stack is limited.
         let mut pending = vec![Place {
             host,
             path: b"/".to_vec(),

@@ -24,19 +24,20 @@ const ENTRIES_MAX: usize = 20_000;
 /// Where each image is mounted in turn. The root's own is a tmpfs by then, or an empty directory.
 const PLACE: &str = "/tmp";
 
-/// The name of the evidence about the image in a partition: its listing as text, or nothing if it cannot be read.
+/// Returns the name of the evidence about the image in a partition: its listing as text, or nothing if it cannot be
+/// read.
 #[must_use]
 pub fn listing_of(partition: &str) -> String {
     format!("{partition}-listing")
 }
 
-/// The name of the evidence about what is wrong with the image in a partition.
+/// Returns the name of the evidence about what is wrong with the image in a partition.
 #[must_use]
 pub fn error_of(partition: &str) -> String {
     format!("{partition}-error")
 }
 
-/// The name of the evidence about the bytes of a partition: their SHA-256, in hexadecimal digits.
+/// Returns the name of the evidence about the bytes of a partition: their SHA-256, in hexadecimal digits.
 #[must_use]
 pub fn bytes_of(partition: &str) -> String {
     format!("{partition}-bytes")
@@ -71,7 +72,7 @@ pub fn examine_all() -> Result<Evidence, String> {
     Ok(evidence)
 }
 
-/// The listing of one image. If it has an agent, it also has to stand what an agent mounts.
+/// Returns the listing of one image. If it has an agent, it also has to stand what an agent mounts.
 fn examine(device: &str, root: &OwnedFd) -> Result<Vec<u8>, String> {
     mount(device, PLACE, "squashfs", MountFlags::RDONLY, None).map_err(while_doing("mount"))?;
     let bounds = Bounds {

@@ -54,7 +54,7 @@ pub fn power_off(
     Err(Errno::PERM)
 }
 
-/// Writes a line to the console. There is nobody to tell if that fails.
+/// Writes a line to the console. A failure cannot be reported anywhere.
 pub fn say(line: &str) {
     let mut console = std::io::stderr();
     let _ = console

@@ -125,7 +125,7 @@ fn unchanged(before: Identity) -> Result<(), String> {
     }
 }
 
-/// All orders of these.
+/// Returns all orders of these.
 fn orders<T: Copy>(items: &[T]) -> Vec<Vec<T>> {
     let Some((last, rest)) = items.split_last() else {
         return vec![Vec::new()];

@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Of so many files some are read in an order that has nothing to do with that of the image.
+/// Number of files that are read in an order that is unrelated to that of the image.
 const RANDOM_FILES: usize = 1500;
 
 /// Three ways through an image, each from a cold cache.
@@ -44,13 +44,13 @@ impl Reading {
         })
     }
 
-    /// All three together.
+    /// Returns all three together.
     #[must_use]
     pub fn total(self) -> Duration {
         self.walk + self.everything + self.random
     }
 
-    /// A line that [`in_log`](Self::in_log) finds again.
+    /// Returns a line that [`in_log`](Self::in_log) finds again.
     #[must_use]
     pub fn to_line(self) -> String {
         let [walk, everything, random] =
@@ -58,7 +58,7 @@ impl Reading {
         format!("{MARK}{walk} {everything} {random} us")
     }
 
-    /// The reading that a guest wrote to its console.
+    /// Returns the reading that a guest wrote to its console.
     #[must_use]
     pub fn in_log(log: &str) -> Option<Self> {
         let line = log.lines().find_map(|line| line.split_once(MARK))?.1;

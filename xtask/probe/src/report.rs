@@ -61,7 +61,7 @@ impl From<io::Error> for DamagedReport {
 }
 
 impl Report {
-    /// The report as it is written to the disk.
+    /// Returns the report as it is written to the disk.
     pub fn encode(&self) -> Vec<u8> {
         let mut payload = Vec::new();
         for (name, value) in &self.evidence {

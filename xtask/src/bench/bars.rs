@@ -8,7 +8,7 @@ use super::plot::{STYLE, line, text};
 pub(super) struct Bar {
     pub(super) name: String,
     pub(super) value: f64,
-    /// Whether it is ours.
+    /// Whether it is this project.
     pub(super) ours: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What each choice of codec, level, block size and tails costs: to build, to keep, and to read.
+//! The costs of each choice of codec, level, block size and tails: to build, to keep, and to read.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -130,7 +130,8 @@ impl Row {
         measure::median(&self.samples, |(sample, _)| sample.size)
     }
 
-    /// What the guest took is told as a multiple of the first row's: it has seconds of its own.
+    /// Returns the row. The guest's times are multiples of the first row's, because an emulated guest has seconds of
+    /// its own.
     fn line(&self, first: Option<Reading>) -> String {
         let guest = self
             .guest

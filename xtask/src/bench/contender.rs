@@ -1,4 +1,4 @@
-//! Who runs, and with which commands.
+//! The contenders, and their commands.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -94,7 +94,7 @@ pub(super) const PULLS: &[Contender] = &[
     },
 ];
 
-/// What mksquashfs is told: the settings of everybody else, in silence.
+/// Options of mksquashfs: the same settings as for all contenders, without output.
 const PACK: [&str; 9] = [
     "-comp",
     "zstd",
@@ -107,7 +107,7 @@ const PACK: [&str; 9] = [
     "-quiet",
 ];
 
-/// Ours, on so many threads, and like the others by default without a table for exports.
+/// Runs this project's `tar2sqfs` with `threads` threads and, like the others by default, without a table for exports.
 fn tar2sqfs(course: &Course, output: &Path, threads: &str) -> Vec<Command> {
     vec![piped(
         &course.tar,
@@ -119,7 +119,7 @@ fn tar2sqfs(course: &Course, output: &Path, threads: &str) -> Vec<Command> {
     )]
 }
 
-/// A shell's `COMMAND < FILE > /dev/null`.
+/// Returns a shell's `COMMAND < FILE > /dev/null`.
 fn piped(input: &Path, line: &str) -> Command {
     let mut shell = Command::new("sh");
     shell.args([

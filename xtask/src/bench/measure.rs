@@ -49,7 +49,7 @@ impl fmt::Display for Sample {
     }
 }
 
-/// The one in the middle; of an even number of samples, the larger of the two.
+/// Returns the one in the middle; of an even number of samples, the larger of the two.
 pub(super) fn median<S, T: Ord + Copy + Default>(samples: &[S], of: impl Fn(&S) -> T) -> T {
     let mut values: Vec<_> = samples.iter().map(of).collect();
     values.sort_unstable();
@@ -94,7 +94,7 @@ pub(super) fn cpu_of(process: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
 }
 
-/// Reads a file, or all files below a directory, so that whoever reads them next does not wait for a disk.
+/// Reads a file, or all files below a directory, so that the next reader does not wait for a disk.
 pub(super) fn warm(path: &Path) -> Result<()> {
     if path.is_dir() {
         for entry in fs::read_dir(path)? {
@@ -116,7 +116,7 @@ pub(super) fn bytes_used(image: &Path) -> Result<u64> {
     Ok(u64::from_le_bytes(field))
 }
 
-/// How long it takes to write a file once, with one fsync.
+/// Returns how long it takes to write a file once, with one fsync.
 pub(super) fn sync_copy(from: &Path, to: &Path) -> Result<Duration> {
     let bytes = fs::read(from)?;
     let start = Instant::now();

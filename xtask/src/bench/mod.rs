@@ -1,12 +1,11 @@
-//! `cargo xtask bench`: ours and its peers on one machine, in one run, each output read back.
+//! `cargo xtask bench`: this project and its peers on one machine, in one run, each output read back.
 //!
-//! `choices` is what the defaults were chosen from. `growth`, `network` and `second` measure ours alone: images that grow, a
-//! network slower than the machine, and images of which the store knows most.
+//! `choices` is the measurement from which the defaults were chosen. `growth`, `network` and `second` measure this
+//! project alone: images that grow, a network slower than the machine, and images of which the store knows most.
 //!
 //! *Peers* are two tables. *From the registry to a finished squashfs* pulls a real image from a real registry on
-//! loopback; its floor is the computing that nobody can leave out. *A flat tar to squashfs* is the writer
-//! alone. Contenders run in turn, A B C A B C, because machines drift: ratios hold where seconds don't.
-//! A timing is never a test.
+//! loopback; its floor is the unavoidable computation. *A flat tar to squashfs* is the writer alone. Contenders run in
+//! turn, A B C A B C, because machines drift: ratios hold where seconds do not. A timing is never a test.
 
 mod bars;
 mod choices;
@@ -53,7 +52,7 @@ pub struct BenchOptions {
 
 #[derive(clap::Subcommand, Debug)]
 enum What {
-    /// Ours and its peers, which is what is measured unless said otherwise
+    /// This project and its peers, the default measurement
     Peers(PeersOptions),
     /// What each choice of codec, level, block size and tails costs
     Choices(ChoicesOptions),
@@ -82,7 +81,7 @@ struct PeersOptions {
     unchecked: bool,
 }
 
-/// Where the material is, and which programs of ours run.
+/// The directories of the material, and the programs of this project that run.
 struct Course {
     directory: PathBuf,
     registry: DockerRegistry,
@@ -210,7 +209,7 @@ impl Course {
                 }
             }
         }
-        // Last of all: it empties the caches, and nobody is to read his input from a disk for that.
+        // At the end, because it empties the caches, and no contender may have to read its input from a disk for that.
         for round in 0..options.rounds {
             for ((contender, row), output) in contenders.iter().zip(&mut rows).zip(&outputs) {
                 let sample = row.samples.get_mut(round);
@@ -230,7 +229,7 @@ impl Course {
         let registry = self.registry.pid();
         let before = measure::cpu_of(registry)?;
         let mut sample = Sample::default();
-        // Everybody finds the same: nothing left to be written, nothing in the caches but his input.
+        // All contenders find the same state: nothing left to be written, and only their input in the caches.
         reading::empty_caches()?;
         measure::warm(&self.tar)?;
         measure::warm(self.registry.storage())?;
@@ -256,7 +255,7 @@ impl Course {
             .context("mounting needs root")?;
         let found = Listing::walk(mount.root())?;
         let options = DiffOptions {
-            // Made for the guest, or with the time of unpacking; both are ours to say, not the image's.
+            // Made for the guest, or with the time of unpacking; this project chooses both, not the image.
             ignore: contender
                 .own
                 .iter()

@@ -90,7 +90,7 @@ fn pull(program: &Path, throttle: &Throttle, digest: &str, directory: &Path) -> 
     measure::run(&mut pull)
 }
 
-/// The manifest and all that it names, one after the other, and nothing done with them.
+/// Downloads the manifest and all that it names, one after the other, and drops them.
 fn download(addr: SocketAddr, digest: &str) -> Result<Duration> {
     let start = Instant::now();
     let repository = format!("/v2/{}", Served::NAME);
@@ -104,7 +104,7 @@ fn download(addr: SocketAddr, digest: &str) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// The body of an answer, if it is to be kept.
+/// Returns the body of an answer, if it is to be kept.
 fn get(addr: SocketAddr, path: &str, keep: bool) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(addr)?;
     let accept = "application/vnd.oci.image.manifest.v1+json, */*";

@@ -1,4 +1,4 @@
-//! Programs of ours, as users build them.
+//! The programs of this project, as users build them.
 
 use std::path::PathBuf;
 

@@ -44,8 +44,8 @@ impl Row {
 }
 
 impl Table {
-    /// The least wall time that the floor's computing can take: its CPU and the registry's, spread
-    /// over all cores, and then the disk.
+    /// Returns the least wall time that the floor's computing can take: its CPU and the registry's, spread over all
+    /// cores, and then the disk.
     fn floor(&self) -> Option<Duration> {
         let floor = self.rows.iter().find(|row| !row.makes_image)?;
         let cores = u32::try_from(std::thread::available_parallelism().ok()?.get()).ok()?;
@@ -109,7 +109,7 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    /// The wall times of the first table, the floor first.
+    /// Returns the wall times of the first table, the floor first.
     pub(super) fn to_svg(&self) -> String {
         let Some(table) = self.tables.first() else {
             return String::new();

@@ -1,4 +1,4 @@
-//! A network slower than loopback: a proxy whose connections share so many bytes a second.
+//! A network slower than loopback: a proxy whose connections share a number of bytes per second.
 //!
 //! What servers send is held up; what clients send, a few requests, is not. A connection whose client
 //! does not read takes nothing of the link, as on a real one once its window is full.
@@ -24,7 +24,7 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Carries to `upstream`, with so many bytes a second for all connections together.
+    /// Forwards to `upstream`, with `rate` bytes per second for all connections together.
     pub(super) fn start(upstream: SocketAddr, rate: u32) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let addr = listener.local_addr()?;
@@ -110,7 +110,7 @@ struct Link {
 }
 
 impl Link {
-    /// Returns when so many more bytes are through.
+    /// Returns when `bytes` more bytes are through.
     fn wait(&self, bytes: usize) {
         let through = {
             let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);

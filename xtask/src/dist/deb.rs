@@ -65,7 +65,7 @@ pub(super) fn package(tree: &Path, output: &Path, compression: Compression) -> R
     Ok(package)
 }
 
-/// The version of the C library that the program was linked with: an older one may lack a symbol.
+/// Returns the version of the C library that the program was linked with: an older one may lack a symbol.
 fn c_library() -> Result<String> {
     let version = command::output(Command::new("getconf").arg("GNU_LIBC_VERSION"))?;
     let version = version.trim().strip_prefix("glibc ");

@@ -96,7 +96,7 @@ fn document(metadata: &Value, program: &str) -> Result<Value> {
     }))
 }
 
-/// The name of a crate for programs that read SBOMs.
+/// Returns the name of a crate for programs that read SBOMs.
 fn reference(package: &Package<'_>) -> String {
     format!("pkg:cargo/{}@{}", package.name, package.version)
 }

@@ -44,7 +44,7 @@ pub(super) const CASES: [(&str, Case); 5] = [
     ),
 ];
 
-/// A real Debian with its own passwd, shell and coreutils.
+/// Boots a real Debian with its own passwd, shell and coreutils.
 fn debian(directory: &Path) -> Result<Ended> {
     const SCRIPT: &str = "id; echo \"$GREETING,$HOME,$HOSTNAME,$PATH\"; pwd; cat /proc/sys/kernel/hostname /etc/hosts \
         /etc/resolv.conf; grep ' / ' /proc/mounts; touch /tmp/x /srv/x; echo err >&2; exit 3";
@@ -78,7 +78,7 @@ fn debian(directory: &Path) -> Result<Ended> {
     Ok(ended)
 }
 
-/// Like a small distribution that somebody stripped: a program in `/bin`, and no `/etc` at all.
+/// Boots an image like a small stripped distribution: a program in `/bin`, and no `/etc` at all.
 fn without_etc(directory: &Path) -> Result<Ended> {
     let base = Layer::new()
         .dir("bin")

@@ -159,7 +159,7 @@ fn artifact(place: &Path, (directories, links, replaced): &Form) -> Result<(Pull
     Ok((pulled, expected))
 }
 
-/// A directory of ours, at the time that is the default for what is not the image's.
+/// Returns a directory that this project adds, with the default time of such entries.
 fn directory(mode: u16) -> Entry {
     Entry {
         kind: Kind::Directory,

@@ -17,7 +17,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// An image that begins where `file` stands.
+    /// Starts an image at the current position of `file`.
     pub(super) fn new(file: File, options: &Options) -> Result<Self> {
         let mut source = Self {
             image: ImageWriter::new(file, options)?,

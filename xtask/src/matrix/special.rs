@@ -42,7 +42,7 @@ impl Special {
         Self::NoFragments,
     ];
 
-    /// Whether tails of files may share fragments.
+    /// Returns whether tails of files may share fragments.
     pub(super) fn has_fragments(self) -> bool {
         self != Self::NoFragments
     }

@@ -173,7 +173,7 @@ fn lone_link() -> Image {
     Image::new().layer(Layer::new().hardlink("a", "nowhere"))
 }
 
-/// A header that announces more than all files may have.
+/// Returns a header that announces more than all files may have.
 fn sparse_giant() -> Image {
     let entry = Entry::file("giant", "")
         .pax("GNU.sparse.major", "0")

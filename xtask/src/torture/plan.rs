@@ -80,7 +80,7 @@ impl Round {
         }
     }
 
-    /// Whether nothing but the image itself can make a pull of this round fail.
+    /// Returns whether nothing but the image itself can make a pull of this round fail.
     pub(super) fn is_calm(&self) -> bool {
         self.faults.is_empty()
     }

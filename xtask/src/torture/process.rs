@@ -52,7 +52,8 @@ impl fmt::Display for Outcome {
 }
 
 impl Outcome {
-    /// Whether it ended by a signal that nobody sent, by a panic, or with an exit code that it does not have.
+    /// Returns whether it ended by a signal that the test did not send, by a panic, or with an exit code that it does
+    /// not have.
     pub(super) fn crashed(&self, trouble: &Trouble) -> bool {
         // The loader of shared libraries reads from the failing disk, too.
         if matches!(trouble, Trouble::Disk { .. }) && self.status.code() == Some(127) {
@@ -122,7 +123,7 @@ fn watch(
     trouble: &Trouble,
     time: Duration,
 ) -> Result<Outcome> {
-    // Files, because a pipe that nobody empties would stop the process.
+    // Files, because a pipe without a reader would stop the process.
     let (stdout, stderr) = (
         tempfile::NamedTempFile::new()?,
         tempfile::NamedTempFile::new()?,

@@ -31,7 +31,7 @@ impl LayerSource for &Archive {
     }
 }
 
-/// A tar of files, named by their numbers from `first` on.
+/// Returns a tar of files, named by their numbers from `first` on.
 pub(crate) fn files<'a>(first: usize, bodies: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (index, body) in bodies.enumerate() {

@@ -414,7 +414,9 @@ fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), RecordError> {
 #[non_exhaustive]
 pub enum RecordError {
     /// Nothing at its end looks like a record: the file is something else, or was cut short.
-    #[error("the file does not end in an artifact record; it was cut short, or was not written by this program")]
+    #[error(
+        "the file does not end in an artifact record; it was cut short, or was not written by this program"
+    )]
     Missing,
     /// The record has another version.
     #[error(

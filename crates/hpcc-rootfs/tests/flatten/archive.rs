@@ -63,12 +63,12 @@ impl Item {
     }
 }
 
-/// A layer from the notation of [`Item::parse`], entries separated by spaces.
+/// Returns a layer from the notation of [`Item::parse`], entries separated by spaces.
 pub(crate) fn layer(text: &str) -> Vec<Item> {
     text.split_whitespace().map(Item::parse).collect()
 }
 
-/// The layer as an archive.
+/// Returns the layer as an archive.
 pub(crate) fn tar(items: &[Item]) -> Vec<u8> {
     let mut tar = Vec::new();
     for item in items {

@@ -5,7 +5,7 @@ use std::path::Path;
 /// Seeds beyond this are slow to mutate.
 const LONGEST: usize = 16 << 10;
 
-/// The seeds of a fuzz target, with their names.
+/// Returns the seeds of a fuzz target, with their names.
 pub(crate) fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
     let files = std::fs::read_dir(corpus.join(target)).unwrap();

@@ -11,7 +11,7 @@ use crate::{listing, repair, run};
 const ENTRIES: usize = 64;
 const LAYERS: usize = 6;
 
-/// Panics if ours and the model's trees, or refusals, differ.
+/// Panics if this project's and the model's trees, or refusals, differ.
 pub(crate) fn check(input: &[u8]) {
     let mut layers = stack(input);
     let model = match repair::repair(&mut layers) {
@@ -31,7 +31,7 @@ pub(crate) fn check(input: &[u8]) {
     );
 }
 
-/// The stack that an input stands for.
+/// Returns the stack that an input stands for.
 pub(crate) fn stack(input: &[u8]) -> Vec<Vec<Item>> {
     let mut layers = vec![Vec::new()];
     let (entries, _) = input.as_chunks();

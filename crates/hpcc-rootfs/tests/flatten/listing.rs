@@ -18,7 +18,7 @@ pub(crate) struct Line {
     pub(crate) inode: String,
 }
 
-/// Paths, without a slash in front, to what is there.
+/// Paths, without a leading slash, with the entry of each.
 pub(crate) type Listing = BTreeMap<String, Line>;
 
 pub(crate) fn listing(flattened: &Flattened<Vec<u8>>) -> Listing {

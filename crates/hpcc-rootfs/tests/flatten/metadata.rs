@@ -1,4 +1,4 @@
-//! What nobody describes, and what does not count.
+//! Metadata of entries that no layer describes, and metadata that does not count.
 
 use hpcc_rootfs::flatten::Options;
 

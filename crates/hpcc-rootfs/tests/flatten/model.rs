@@ -98,7 +98,7 @@ impl Model {
         self.inodes[inode].what == What::Directory
     }
 
-    /// The path with every symlink replaced by what it says.
+    /// Returns the path with every symlink replaced by what it says.
     fn real(&self, path: &[String]) -> Result<Path, &'static str> {
         let mut rest: Vec<String> = path.iter().rev().cloned().collect();
         let mut real = Path::new();

@@ -19,7 +19,7 @@ pub(crate) fn repair(layers: &mut [Vec<Item>]) -> Result<Model, String> {
         let item = layers[refused.layer].remove(refused.item);
         let named = text.contains(&format!("layer {} ", refused.layer + 1))
             && text.contains(&format!("{:?}", item.path));
-        // The two ways in which a symlink or a link can be wrong are told apart.
+        // The message distinguishes the two ways in which a symlink or a link can be wrong.
         let looped = text.contains("symlinks");
         if !named || looped != (refused.why == "loop") {
             return Err(format!("{text}, not {refused:?} of {item:?}"));

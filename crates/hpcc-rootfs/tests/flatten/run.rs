@@ -102,7 +102,7 @@ pub(crate) fn flatten_items(layers: &[Vec<Item>]) -> Result<Flattened<Vec<u8>>, 
     flatten_blobs(blobs, &Options::default()).0
 }
 
-/// An error and all its causes.
+/// Returns an error and all its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -113,8 +113,8 @@ fn connect(layers: Vec<Vec<Draft>>) -> Vec<Vec<Item>> {
         .collect()
 }
 
-/// Whether one of the hard cases is in it: a hard link to what only an older layer has put there, or
-/// something below a name that is a symlink at that moment.
+/// Returns whether one of the hard cases is in it: a hard link to what only an older layer has put there, or something
+/// below a name that is a symlink at that moment.
 pub(crate) fn is_hard(layers: &[Vec<Item>]) -> bool {
     let mut symlinks: Vec<&str> = Vec::new();
     let mut older: Vec<&str> = Vec::new();

@@ -1,4 +1,4 @@
-//! Flattening ends soon after its source reports that nobody needs the result.
+//! Flattening ends soon after its source reports that the result is no longer needed.
 
 use std::cell::Cell;
 
@@ -8,7 +8,7 @@ use hpcc_rootfs::layer::{self, Stream};
 use crate::archive::{layer, tar};
 use crate::run::{Blobs, Collector, spec};
 
-/// Answers so many checks before it asks to stop.
+/// Answers a number of checks before it requests a stop.
 struct Impatient {
     blobs: Blobs,
     checks: Cell<u64>,

@@ -258,7 +258,7 @@ const DIFFERENT: &[&str] = &[
     "a name that goes up",
     "a name that goes up and comes back",
     "a link's target that goes up",
-    // It knows of nothing that is ours.
+    // umoci does not know the reserved directory.
     "entries in it",
     "it as a file or a symlink",
     "a hard link to it",

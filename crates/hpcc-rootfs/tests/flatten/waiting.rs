@@ -22,7 +22,7 @@ fn each(numbers: impl IntoIterator<Item = usize>, entry: impl Fn(usize) -> Strin
     text
 }
 
-/// The numbers from 1 to `n - 1`, each once, far from their neighbors.
+/// Returns the numbers from 1 to `n - 1`, each once, far from their neighbors.
 fn scattered(n: usize) -> impl Iterator<Item = usize> {
     (1..n).map(move |i| i * 7919 % n)
 }

@@ -73,8 +73,8 @@ fn image(layers: Vec<Tar>, limit: u64) -> (Result<u64, Error>, u64) {
     (charged, (HEAP.peak_usage() - before) as u64)
 }
 
-/// A permutation of `0..count`, so that names come in no order. 7919 is a prime that divides none
-/// of the counts here.
+/// Returns a permutation of `0..count`, so that names come in no order. 7919 is a prime that divides none of the counts
+/// here.
 fn shuffled(count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |n| n * 7919 % count)
 }
@@ -88,8 +88,8 @@ fn one(fill: impl FnOnce(&mut Tar)) -> Vec<Tar> {
 /// Layers, oldest first.
 type Image = Box<dyn Fn() -> Vec<Tar>>;
 
-/// An image of many things of each kind, and the most that they may be charged with together. The
-/// sums are those of the table in `docs/flattening.md`.
+/// Returns an image of many things of each kind, and the most that they may be charged with together. The sums are
+/// those of the table in `docs/flattening.md`.
 fn kinds() -> Vec<(&'static str, u64, Image)> {
     const N: u64 = MANY as u64;
     // An entry with a name of that length, whose path is no longer, and a directory.
@@ -364,7 +364,7 @@ fn uncharged() -> Vec<(&'static str, u64, Image)> {
     ]
 }
 
-/// An error and its causes.
+/// Returns an error and its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let cause = error.source().map(|cause| format!(": {}", chain(cause)));
     format!("{error}{}", cause.unwrap_or_default())

@@ -14,7 +14,7 @@ pub(crate) fn octal(number: u64) -> Vec<u8> {
     format!("{number:011o}\0").into_bytes()
 }
 
-/// The top bit set, and then the number in all bytes of the field.
+/// Returns the top bit set, and then the number in all bytes of the field.
 pub(crate) fn base256(number: i128, width: usize) -> Vec<u8> {
     let mut bytes = number.to_be_bytes()[16 - width..].to_vec();
     bytes[0] |= 0x80;
@@ -33,7 +33,7 @@ pub(crate) fn signed(raw: Raw) -> Vec<u8> {
     raw.put(148, format!("{sum:06o}\0 ").as_bytes()).0.to_vec()
 }
 
-/// A global header with these records.
+/// Returns a global header with these records.
 pub(crate) fn global(records: &[(&str, &[u8])]) -> Vec<u8> {
     let pax = pax(records);
     let mut header = Raw([0; 512]);

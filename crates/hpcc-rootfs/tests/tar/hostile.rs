@@ -102,7 +102,7 @@ fn check_entry(entry: &Entry) {
     assert!(entry.metadata.mode <= 0o7777);
 }
 
-/// The pieces of a body, neighbouring ones of a kind as one.
+/// Returns the pieces of a body, neighbouring ones of a kind as one.
 fn body(
     tar: &mut TarReader<'_>,
     entry: &Entry,
@@ -132,7 +132,7 @@ fn body(
 
 fn repair(blob: &mut [u8]) {
     for block in blob.chunks_exact_mut(BLOCK) {
-        // Writers end it with NUL and space, and nobody's file has that right there.
+        // Writers end the checksum with NUL and space, and the contents of files almost never have that at this offset.
         let looks_like_a_header = block[154] == 0 && block[155] == b' ';
         if looks_like_a_header {
             block[CHECKSUM].fill(b' ');

@@ -1,4 +1,4 @@
-//! One archive as lines of text, by whoever reads it.
+//! One archive as lines of text, from each of the readers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,7 +30,7 @@ for path in sys.argv[1:]:
         print('error:', repr(error))
 "#;
 
-/// The lines of each archive, or what Python has against it.
+/// Returns the lines of each archive, or what Python has against it.
 pub(crate) fn python(archives: &[PathBuf]) -> Vec<Result<String, String>> {
     let mut command = Command::new("python3");
     let output = command.args(["-c", LIST]).args(archives).output().unwrap();
@@ -46,7 +46,7 @@ pub(crate) fn python(archives: &[PathBuf]) -> Vec<Result<String, String>> {
     lists.into_iter().map(list).collect()
 }
 
-/// The same lines from our reader, and how many bytes were holes.
+/// Returns the same lines from our reader, and how many bytes were holes.
 pub(crate) fn ours(archive: &[u8]) -> Result<(String, u64), Error> {
     let mut budget = Budget::new(Limits::default());
     let id = DiffId(Digest::of(archive));
@@ -128,7 +128,7 @@ pub(crate) fn gnu_tar(archive: &Path) -> Result<Vec<String>, String> {
     Ok(text.lines().map(line).collect())
 }
 
-/// The lines of [`ours`] in the manner of `tar -tv`.
+/// Returns the lines of [`ours`] in the manner of `tar -tv`.
 pub(crate) fn as_gnu_tar_says(lines: &str) -> Vec<String> {
     let name = |hex: &str| {
         let bytes = (0..hex.len())

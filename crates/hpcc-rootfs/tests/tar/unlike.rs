@@ -1,4 +1,4 @@
-//! Archives that we list, and somebody else otherwise.
+//! Archives that this project lists, and other readers list otherwise.
 
 use crate::by_hand::{Parts, global, write};
 use crate::listing::{as_gnu_tar_says, gnu_tar, ours, python};

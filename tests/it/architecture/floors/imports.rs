@@ -233,7 +233,7 @@ fn tokens(code: &str) -> Vec<String> {
     tokens
 }
 
-/// The length of a literal from its first quote to its last.
+/// Returns the length of a literal from its first quote to its last.
 fn quoted(text: &str, quote: char) -> Option<usize> {
     let mut escaped = false;
     let mut inside = text.char_indices().skip(1);

@@ -135,7 +135,7 @@ impl Boot {
     }
 }
 
-/// The words of a command line. White space between double quotes is a part of a word, and the quotes are not.
+/// Returns the words of a command line. White space between double quotes is a part of a word, and the quotes are not.
 fn words(command_line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();

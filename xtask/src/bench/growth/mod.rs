@@ -67,7 +67,7 @@ pub(super) fn growth(options: &GrowthOptions) -> Result<()> {
     Ok(())
 }
 
-/// All images of a series, one after the other, as often as was asked for.
+/// Measures all images of a series, one after the other, as often as the options say.
 fn measured(series: &'static Series, text: &Text, program: &Path, rounds: usize) -> Result<Table> {
     let mut store = Store::new();
     let mut points = Vec::new();
@@ -99,7 +99,8 @@ fn measured(series: &'static Series, text: &Text, program: &Path, rounds: usize)
     Ok(Table { series, points })
 }
 
-/// As many inodes as were put in, and ours: the root, `/.hpcc`, two files in it, the mount points.
+/// Checks that the image has as many inodes as were put in and those that this project adds: the root, `/.hpcc`, two
+/// files in it, the mount points.
 fn check(artifact: &Path, expected: u64) -> Result<()> {
     let mut count = [0; 4];
     File::open(artifact)?.read_exact_at(&mut count, 4)?;

@@ -14,7 +14,7 @@ pub(super) struct Series {
     pub(super) many: &'static str,
     /// How many of them there are in one of `many`.
     pub(super) each: f64,
-    /// The unit in which the time for one is told, and how many of it are a second.
+    /// The unit in which the time for one is shown, and how many of it are a second.
     pub(super) time: (&'static str, f64),
     pub(super) sizes: &'static [u64],
     pub(super) layers: fn(&Text, u64) -> Vec<Layer>,
@@ -150,7 +150,7 @@ pub(super) const SERIES: &[Series] = &[
     },
 ];
 
-/// How many large files so many bytes are.
+/// Returns how many large files `size` bytes are.
 fn files(size: u64) -> u64 {
     size / (LARGE as u64)
 }

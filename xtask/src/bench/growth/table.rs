@@ -49,8 +49,8 @@ impl Point {
     }
 }
 
-/// The cost of one more is what tells whether growth is linear: it is the same in every row then. The
-/// first row has nothing before it, and is told from nothing.
+/// The cost of one more shows whether growth is linear, because it is the same in every row then. The first row has no
+/// row before it, so its cells are empty.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Series {
@@ -63,7 +63,7 @@ impl fmt::Display for Table {
         } = self.series;
         writeln!(
             f,
-            "\n{title}; what is told of one more {one} is told from the row before:\n\n\
+            "\n{title}; the cost of one more {one} is the difference to the row before:\n\n\
              | {many} | wall s | CPU s | peak MB | {unit} of wall, one more {one} | {unit} of CPU | bytes of memory |\n\
              |---|---|---|---|---|---|---|"
         )?;

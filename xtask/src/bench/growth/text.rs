@@ -9,7 +9,7 @@ const LENGTH: usize = 16 << 20;
 pub(super) struct Text(Vec<u8>);
 
 impl Text {
-    /// The same one every time.
+    /// Returns the text, which is the same every time.
     pub(super) fn new() -> Self {
         Self(text(LENGTH))
     }
@@ -22,7 +22,7 @@ impl Text {
     }
 }
 
-/// A permutation of all numbers that leaves no order in them (splitmix64).
+/// Returns a permutation of all numbers that leaves no order in them (splitmix64).
 pub(super) fn next(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -183,7 +183,7 @@ pub(super) fn agent(number: usize) -> Vec<u8> {
     agent
 }
 
-/// A layer that replaces files all over an image.
+/// Returns a layer that replaces files all over an image.
 fn scattered(tree: &str, text: &[u8]) -> Result<Layer> {
     let names: Vec<&str> = tree
         .lines()
