@@ -44,7 +44,7 @@ impl Setup {
         self
     }
 
-    /// After [`tls`](Self::tls): lets in only who has a certificate of this authority.
+    /// Lets in only clients with a certificate of this authority; needs [`tls`](Self::tls).
     #[must_use]
     pub fn clients_of(mut self, authority: &Authority) -> Self {
         self.http += &format!("    clientcas: [{}]\n", authority.cert().display());
@@ -91,13 +91,13 @@ impl DockerRegistry {
         Setup::default().user(user, password).start()
     }
 
-    /// Where it listens; prints as the host part of a reference.
+    /// Returns where it listens; prints as the host part of a reference.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Where it keeps its blobs.
+    /// Returns where it keeps its blobs.
     #[must_use]
     pub fn storage(&self) -> &Path {
         self.directory.path()
@@ -109,7 +109,7 @@ impl DockerRegistry {
         self.child.id()
     }
 
-    /// What it printed so far: one line a request, among others.
+    /// Returns its output so far: one line per request, among others.
     pub fn log(&self) -> Result<String> {
         Ok(fs::read_to_string(self.directory.path().join("log"))?)
     }

@@ -51,7 +51,7 @@ impl Default for Image {
 }
 
 impl Image {
-    /// No layers, an empty config, linux/amd64.
+    /// Returns an image with no layers, an empty config, linux/amd64.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -69,14 +69,14 @@ impl Image {
         self
     }
 
-    /// Manifest, config and layers under Docker's schema 2 names.
+    /// Sets the media types of manifest, config and layers: those of OCI or of Docker's schema 2.
     #[must_use]
     pub fn flavour(mut self, flavour: Flavour) -> Self {
         self.flavour = flavour;
         self
     }
 
-    /// `linux/arm64` or `linux/arm/v7`.
+    /// Sets the platform: `linux/arm64` or `linux/arm/v7`.
     #[must_use]
     pub fn platform(mut self, platform: &str) -> Self {
         let mut parts = platform.splitn(3, '/');
@@ -98,7 +98,7 @@ impl Image {
         self
     }
 
-    /// What the image starts.
+    /// Sets the program that the image starts.
     #[must_use]
     pub fn entrypoint(mut self, words: &[&str]) -> Self {
         self.config["config"]["Entrypoint"] = json!(words);

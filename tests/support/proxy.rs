@@ -53,13 +53,13 @@ impl Proxy {
         Ok(Self { addr, log })
     }
 
-    /// Where it listens.
+    /// Returns where it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What was requested, a line for each connection: the head of the request, or the host of SOCKS.
+    /// Returns the requests, a line for each connection: the head of the request, or the host of SOCKS.
     #[must_use]
     pub fn seen(&self) -> Vec<String> {
         lock(&self.log).clone()

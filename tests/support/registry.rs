@@ -134,7 +134,7 @@ impl Registry {
         })
     }
 
-    /// Where it listens; prints as the host part of a reference.
+    /// Returns where it listens; prints as the host part of a reference.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -150,7 +150,7 @@ impl Registry {
         self.shared.state().faults.clear();
     }
 
-    /// Every request so far, in the order of arrival.
+    /// Returns every request so far, in the order of arrival.
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.shared.state().requests.clone()

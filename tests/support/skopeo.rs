@@ -33,7 +33,7 @@ pub enum Format {
 }
 
 impl Copy {
-    /// Both places as skopeo spells them: `docker://…`, `oci:DIR:TAG`, `docker-archive:FILE:TAG`.
+    /// Makes a copy between two places as skopeo spells them: `docker://…`, `oci:DIR:TAG`, `docker-archive:FILE:TAG`.
     #[must_use]
     pub fn new(source: &str, destination: &str) -> Self {
         Self {
@@ -53,27 +53,27 @@ impl Copy {
         self.argument("--format").argument(name)
     }
 
-    /// The whole index instead of the one image in it that fits this machine.
+    /// Copies the whole index instead of the one image in it that fits this machine.
     #[must_use]
     pub fn all(self) -> Self {
         self.argument("--all")
     }
 
-    /// What the source wants to see.
+    /// Sets the login for the source.
     #[must_use]
     pub fn source_user(self, user: &str, password: &str) -> Self {
         self.argument("--src-creds")
             .argument(&format!("{user}:{password}"))
     }
 
-    /// What the destination wants to see.
+    /// Sets the login for the destination.
     #[must_use]
     pub fn destination_user(self, user: &str, password: &str) -> Self {
         self.argument("--dest-creds")
             .argument(&format!("{user}:{password}"))
     }
 
-    /// A directory with `client.cert` and `client.key`, shown to the destination.
+    /// Sets a directory with `client.cert` and `client.key`, shown to the destination.
     #[must_use]
     pub fn destination_certificates(self, directory: &Path) -> Self {
         self.argument("--dest-cert-dir")

@@ -78,13 +78,13 @@ impl TokenServer {
         })
     }
 
-    /// From now on, tokens that the registry takes for this long. What they say of themselves is
-    /// five minutes, so that no client knows better.
+    /// Makes the registry accept further tokens for this long. The tokens themselves name five
+    /// minutes, so that clients cannot notice.
     pub fn expire_after(&self, life: Duration) {
         self.shared().life = life;
     }
 
-    /// Every request so far.
+    /// Returns every request so far.
     #[must_use]
     pub fn requests(&self) -> Vec<TokenRequest> {
         self.shared().requests.clone()

@@ -57,14 +57,14 @@ impl Entry {
         Self::new(EntryType::Fifo, name.as_ref(), 0o644)
     }
 
-    /// Permission bits with setuid, setgid and sticky.
+    /// Sets the permission bits with setuid, setgid and sticky.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.header.set_mode(mode);
         self
     }
 
-    /// Numeric owner and group.
+    /// Sets the numeric owner and group.
     #[must_use]
     pub fn owner(mut self, uid: u32, gid: u32) -> Self {
         self.header.set_uid(uid.into());
@@ -79,13 +79,13 @@ impl Entry {
         self
     }
 
-    /// An extended attribute, as GNU tar and Docker write it: `SCHILY.xattr.NAME`, raw bytes.
+    /// Adds an extended attribute, as GNU tar and Docker write it: `SCHILY.xattr.NAME`, raw bytes.
     #[must_use]
     pub fn xattr(self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.pax(&format!("SCHILY.xattr.{name}"), value)
     }
 
-    /// Any PAX record, in front of those that long names need.
+    /// Adds a PAX record, before those that long names need.
     #[must_use]
     pub fn pax(mut self, key: &str, value: impl AsRef<[u8]>) -> Self {
         self.pax.push((key.into(), value.as_ref().to_vec()));

@@ -25,7 +25,7 @@ impl Default for Index {
 }
 
 impl Index {
-    /// Empty, OCI.
+    /// Returns an empty OCI index.
     #[must_use]
     pub fn new() -> Self {
         Self {

@@ -43,7 +43,7 @@ pub struct LargeLayer {
 }
 
 impl LargeLayer {
-    /// Nothing in it.
+    /// Returns an empty layer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -89,31 +89,31 @@ impl Layer {
         self.raw(&entry.encode())
     }
 
-    /// A directory, 0755 root.
+    /// Adds a directory, 0755 root.
     #[must_use]
     pub fn dir(self, name: impl AsRef<[u8]>) -> Self {
         self.entry(Entry::dir(name))
     }
 
-    /// A regular file, 0644 root.
+    /// Adds a regular file, 0644 root.
     #[must_use]
     pub fn file(self, name: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Self {
         self.entry(Entry::file(name, body))
     }
 
-    /// A symbolic link.
+    /// Adds a symbolic link.
     #[must_use]
     pub fn symlink(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         self.entry(Entry::symlink(name, target))
     }
 
-    /// A hard link to a name of this layer or of an older one.
+    /// Adds a hard link to a name of this layer or of an older one.
     #[must_use]
     pub fn hardlink(self, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
         self.entry(Entry::hardlink(name, target))
     }
 
-    /// The marker that removes `name` of the layers below.
+    /// Adds the marker that removes `name` of the layers below.
     #[must_use]
     pub fn whiteout(self, name: impl AsRef<[u8]>) -> Self {
         let name = name.as_ref();
@@ -122,7 +122,7 @@ impl Layer {
         self.file([parent, b".wh.", last].concat(), "")
     }
 
-    /// The marker that hides what the layers below have in `directory`; an empty name is the root.
+    /// Adds the marker that hides the entries of the layers below in `directory`; an empty name is the root.
     #[must_use]
     pub fn opaque(self, directory: impl AsRef<[u8]>) -> Self {
         let mut name = directory.as_ref().to_vec();
@@ -147,14 +147,14 @@ impl Layer {
         self
     }
 
-    /// How the tar is compressed.
+    /// Sets the compression of the tar.
     #[must_use]
     pub fn compressed(mut self, compression: Compression) -> Self {
         self.compression = compression;
         self
     }
 
-    /// What the manifest calls it, whatever it is.
+    /// Sets the media type in the manifest, whatever the blob is.
     #[must_use]
     pub fn media_type_as(mut self, media_type: &str) -> Self {
         self.media_type = Some(media_type.into());
@@ -187,7 +187,7 @@ impl Layer {
         }
     }
 
-    /// Digest of the [`blob`](Self::blob).
+    /// Returns the digest of the [`blob`](Self::blob).
     #[must_use]
     pub fn blob_digest(&self) -> String {
         match &self.blob {
@@ -196,7 +196,7 @@ impl Layer {
         }
     }
 
-    /// Digest of the uncompressed tar; of the blob where there is no tar.
+    /// Returns the digest of the uncompressed tar, or of the blob if there is no tar.
     #[must_use]
     pub fn diff_id(&self) -> String {
         match &self.blob {

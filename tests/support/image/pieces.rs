@@ -18,13 +18,13 @@ impl Pieces {
         }
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.pieces.last().map_or(0, |(end, _)| *end)
     }
 
-    /// Up to `most` bytes from `offset` on, of one piece; nothing at the end.
+    /// Returns up to `most` bytes from `offset` on, of one piece; nothing at the end.
     #[must_use]
     pub fn read_at(&self, offset: u64, most: usize) -> &[u8] {
         let index = self.pieces.partition_point(|(end, _)| *end <= offset);

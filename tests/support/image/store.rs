@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::Pieces;
 use crate::{Failure, Result};
 
-/// `sha256:` and the digest of some bytes.
+/// Returns `sha256:` and the digest of some bytes.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -42,21 +42,21 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// The same for another platform: `{"os": …, "architecture": …}`.
+    /// Returns the descriptor for another platform: `{"os": …, "architecture": …}`.
     #[must_use]
     pub fn with_platform(mut self, platform: Value) -> Self {
         self.platform = Some(platform);
         self
     }
 
-    /// The same with one more annotation.
+    /// Returns the descriptor with one more annotation.
     #[must_use]
     pub fn with_annotation(mut self, key: &str, value: &str) -> Self {
         self.annotations.insert(key.into(), value.into());
         self
     }
 
-    /// As it stands in a manifest.
+    /// Returns the descriptor as JSON of a manifest.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut json = json!({
@@ -86,7 +86,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {
@@ -96,7 +96,7 @@ impl Content {
         }
     }
 
-    /// Up to `most` bytes from `offset` on; nothing at the end.
+    /// Returns up to `most` bytes from `offset` on; nothing at the end.
     pub fn read_at(&self, offset: u64, most: usize) -> std::io::Result<Vec<u8>> {
         match self {
             Self::Memory(bytes) => {
@@ -134,7 +134,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Nothing in it.
+    /// Returns an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -156,13 +156,13 @@ impl Store {
         self.tags.insert(tag.into(), target.clone());
     }
 
-    /// What a tag points to.
+    /// Returns the descriptor that a tag points to.
     #[must_use]
     pub fn tagged(&self, tag: &str) -> Option<&Descriptor> {
         self.tags.get(tag)
     }
 
-    /// Media type and content of what has this digest.
+    /// Returns media type and contents of the document or blob with this digest.
     #[must_use]
     pub fn get(&self, digest: &str) -> Option<(&str, &Content)> {
         let (media_type, content) = self.blobs.get(digest)?;

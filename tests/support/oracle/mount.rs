@@ -30,7 +30,7 @@ impl Mount {
         Ok(Some(Self { point }))
     }
 
-    /// Where it is mounted.
+    /// Returns the mount point.
     #[must_use]
     pub fn root(&self) -> &Path {
         self.point.path()

@@ -34,7 +34,7 @@ pub fn mount(image: &Path) -> Result<Option<Fuse>> {
 }
 
 impl Fuse {
-    /// Where it is mounted.
+    /// Returns the mount point.
     #[must_use]
     pub fn root(&self) -> &Path {
         self.point.path()

@@ -12,7 +12,7 @@ pub fn list(image: &Path) -> Result<String> {
     run_text(Command::new("unsquashfs").arg("-lln").arg(image))
 }
 
-/// What it says of the superblock.
+/// Returns its output about the superblock.
 pub fn superblock(image: &Path) -> Result<String> {
     run_text(Command::new("unsquashfs").arg("-stat").arg(image))
 }

@@ -63,7 +63,7 @@ pub enum Action {
 }
 
 impl Fault {
-    /// For every request whose path with query contains `path`.
+    /// Makes a fault for every request whose path with query contains `path`.
     #[must_use]
     pub fn on(path: &str, action: Action) -> Self {
         Self {
@@ -85,14 +85,14 @@ impl Fault {
         Self::on(path, action)
     }
 
-    /// Only for this method.
+    /// Restricts the fault to this method.
     #[must_use]
     pub fn method(mut self, method: &str) -> Self {
         self.method = Some(method.into());
         self
     }
 
-    /// Only for the first `count` requests that fit.
+    /// Restricts the fault to the first `count` requests that fit.
     #[must_use]
     pub fn times(mut self, count: u32) -> Self {
         self.left = Some(count);

@@ -21,8 +21,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// With a server's certificate. It asks clients for one of `authority` too, takes those who have
-    /// none as well, and tells in its log who had.
+    /// Makes the configuration with a server's certificate. The server requests a certificate of `authority` from
+    /// clients, accepts clients without one as well, and logs which clients had one.
     #[must_use]
     pub fn new(server: &Pair, authority: &Authority) -> Self {
         Self {

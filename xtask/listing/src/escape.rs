@@ -1,6 +1,7 @@
 //! Names are bytes; lines are printable ASCII without spaces in a field.
 
-/// `bytes` as printable ASCII: the backslash, the equals sign, the space and all that is not graphic become `\xNN`.
+/// Returns `bytes` as printable ASCII: the backslash, the equals sign, the space and all that is not graphic become
+/// `\xNN`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
@@ -27,7 +28,7 @@ pub fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// `bytes` in lower-case hexadecimal.
+/// Returns `bytes` in lower-case hexadecimal.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -62,7 +62,7 @@ pub fn say(line: &str) {
         .and_then(|()| console.flush());
 }
 
-/// For `map_err`: puts what was being done before what went wrong.
+/// Returns a function for `map_err` that prefixes an error with the step that failed.
 pub fn while_doing<E: Display>(what: impl Display) -> impl FnOnce(E) -> String {
     move |error| format!("{what}: {error}")
 }
