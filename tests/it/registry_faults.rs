@@ -45,7 +45,7 @@ fn a_blob_cut_at_any_of_fifty_positions_arrives_whole() {
         let seen = registry.requests();
         let asked = seen.iter().filter(|seen| seen.path.contains(&layer));
         ranges.extend(asked.filter_map(|seen| seen.header("range").map(str::to_owned)));
-        // What was cut before its first byte is asked for as a whole.
+    // A blob that was cut before its first byte is requested as a whole.
         expected.extend((at > 0).then(|| format!("bytes={at}-{}", whole - 1)));
     }
     assert_eq!(ranges, expected);
@@ -345,7 +345,7 @@ fn a_token_that_ends_in_the_middle_of_a_pull_is_replaced() {
 
 #[test]
 fn a_manifest_that_changes_between_requests_changes_nothing() {
-    // The tag is asked for once; whatever it points to later is not seen.
+    // The tag is requested once; its later target is not seen.
     let registry = Registry::serve(store(SIZE)).unwrap();
     pull(&reference(&registry), options()).unwrap();
     let by_tag = registry

@@ -100,7 +100,7 @@ fn names_paths_and_depth() {
     let long = "x".repeat(256);
     accepts(&[&long[1..]], |_| ());
     refuses(&[&long], |_| (), &["length of a name", "256", "255"]);
-    // squashfs has no room for more, whatever is asked for.
+    // squashfs cannot hold more, whatever the limit allows.
     refuses(
         &[&long],
         |options| options.limits.name = 300,
