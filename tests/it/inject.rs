@@ -88,7 +88,7 @@ fn injected_files_are_where_they_were_sent_with_their_modes() {
 }
 
 #[test]
-fn what_is_injected_is_part_of_the_key() {
+fn injected_files_are_part_of_the_key() {
     let (registry, reference) = serve();
     let place = Place::new();
     let without = place.pull(&reference, &[]).line().to_owned();

@@ -231,7 +231,7 @@ fn a_blob_with_one_wrong_bit() {
 
 /// Each is found long before the download is at its end.
 #[test]
-fn a_damaged_copy_is_told_by_its_digest_however_early_it_makes_no_sense() {
+fn damaged_copy_is_reported_by_its_digest_first() {
     let layer = |compression| {
         let layer = Layer::new().dir("etc").file("etc/noise", noise(8_000_000));
         layer.compressed(compression)

@@ -48,7 +48,7 @@ fn three_layers() -> Store {
 }
 
 #[test]
-fn what_skopeo_writes_is_read_by_tag_and_without() {
+fn archives_of_skopeo_are_read_with_and_without_tag() {
     for (kind, tag) in [("oci-archive", "v1"), ("docker-archive", "team/app:v1")] {
         let archives = Archives::new();
         let made = archives.made(kind, three_layers(), tag);
@@ -64,7 +64,7 @@ fn what_skopeo_writes_is_read_by_tag_and_without() {
 }
 
 #[test]
-fn the_long_name_of_a_docker_archive_is_the_same_as_the_short_one() {
+fn long_name_of_a_docker_archive_equals_the_short_one() {
     let archives = Archives::new();
     let made = archives.made("docker-archive", store(1000), "app:v1");
     let bare = made.strip_suffix(":app:v1").unwrap();
@@ -116,7 +116,7 @@ fn an_archive_cut_anywhere_is_an_error_and_never_a_shorter_image() {
 }
 
 #[test]
-fn what_is_no_archive_is_told_apart() {
+fn errors_name_the_form_of_other_files() {
     let archives = Archives::new();
     let file = archives.path("x");
     for (bytes, says) in [

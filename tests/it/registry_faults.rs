@@ -45,7 +45,7 @@ fn a_blob_cut_at_any_of_fifty_positions_arrives_whole() {
         let seen = registry.requests();
         let asked = seen.iter().filter(|seen| seen.path.contains(&layer));
         ranges.extend(asked.filter_map(|seen| seen.header("range").map(str::to_owned)));
-    // A blob that was cut before its first byte is requested as a whole.
+        // A blob that was cut before its first byte is requested as a whole.
         expected.extend((at > 0).then(|| format!("bytes={at}-{}", whole - 1)));
     }
     assert_eq!(ranges, expected);
@@ -87,7 +87,7 @@ fn a_stall_is_a_break() {
 }
 
 #[test]
-fn too_many_requests_waits_as_long_as_it_is_told_in_both_forms() {
+fn retry_after_is_honored_in_both_forms() {
     let date = |ahead| httpdate(SystemTime::now() + Duration::from_secs(ahead));
     for (value, least) in [("1".to_owned(), 1000), (date(3), 1000)] {
         let registry = Registry::serve(store(100)).unwrap();
@@ -227,7 +227,7 @@ fn a_redirect_to_another_port_works_and_gets_no_credential() {
 }
 
 #[test]
-fn a_redirect_to_another_host_works_where_it_is_allowed_and_gets_no_credential() {
+fn allowed_redirect_to_another_host_gets_no_credential() {
     let user = Auth::Bearer {
         user: Some(("ada".into(), "hunter2".into())),
     };
@@ -263,7 +263,7 @@ fn a_body_without_an_end_is_left_when_it_is_too_long() {
 }
 
 #[test]
-fn a_body_that_drips_is_slow_but_right_and_a_document_may_not_drip_forever() {
+fn slow_blob_completes_and_slow_document_times_out() {
     let registry = Registry::serve(store(SIZE)).unwrap();
     let whole = pull(&reference(&registry), options()).unwrap();
     let layer = layer_path(&registry);

@@ -39,7 +39,7 @@ fn paths(registry: &Registry) -> Vec<String> {
 }
 
 #[test]
-fn a_mirror_is_asked_before_the_origin_and_told_for_whom() {
+fn mirror_is_tried_first_and_learns_the_origin() {
     let (mirror, origin) = (
         Registry::serve(store(1000)).unwrap(),
         Registry::serve(store(1000)).unwrap(),
@@ -113,7 +113,7 @@ fn a_mirror_that_fails_in_any_way_leaves_it_to_the_next() {
 }
 
 #[test]
-fn a_mirror_that_dies_in_the_middle_is_followed_by_the_next_host_from_there() {
+fn next_host_continues_after_a_mirror_dies() {
     let (first, second, origin) = (
         Registry::serve(store(900_000)).unwrap(),
         Registry::serve(store(900_000)).unwrap(),
@@ -141,7 +141,7 @@ fn a_mirror_that_dies_in_the_middle_is_followed_by_the_next_host_from_there() {
 }
 
 #[test]
-fn credentials_of_the_origin_do_not_go_to_a_mirror_nor_headers_of_a_mirror_to_the_origin() {
+fn credentials_and_headers_go_only_to_their_host() {
     let user = Auth::Basic {
         user: "ada".into(),
         password: "hunter2".into(),
@@ -210,7 +210,7 @@ fn a_mirror_has_an_authority_and_a_client_certificate_of_its_own() {
 }
 
 #[test]
-fn what_a_mirror_trusts_and_shows_is_for_that_mirror_alone() {
+fn certificates_of_a_mirror_are_for_it_alone() {
     let authority = Authority::new().unwrap();
     let server = authority.server("IP:127.0.0.1").unwrap();
     let client = authority.client().unwrap();

@@ -84,7 +84,7 @@ fn registry_behind_nginx_is_pulled_from_by_its_name() {
 
 // moby/moby#25166, goharbor/harbor#19983
 #[test]
-fn page_of_nginx_is_told_by_its_title() {
+fn page_of_nginx_is_reported_by_its_title() {
     let authority = Authority::new().unwrap();
     let server = authority.server("IP:127.0.0.1").unwrap();
     for (location, status, title) in [

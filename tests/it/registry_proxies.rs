@@ -124,7 +124,7 @@ fn wrong_login_is_sent_to_a_proxy_once() {
 
 // docker/hub-feedback#826
 #[test]
-fn refused_tunnel_is_final_and_told_with_the_words_of_the_proxy() {
+fn refused_tunnel_is_final_with_the_proxys_words() {
     let answers = refusing(
         "HTTP/1.0 403 Forbidden\r\nContent-Type: text/html\r\n\r\n<html><title>Blocked \u{7}by\npolicy</title>",
     );

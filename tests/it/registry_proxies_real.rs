@@ -115,7 +115,7 @@ fn real(authority: &Authority) -> (DockerRegistry, String, Options) {
 }
 
 #[test]
-fn tinyproxy_leads_to_a_real_registry_and_its_refusals_are_told() {
+fn tinyproxy_reaches_a_real_registry_and_refusals_are_reported() {
     let authority = Authority::new().unwrap();
     let (_registry, reference, mut options) = real(&authority);
     let open = tinyproxy("Allow 127.0.0.1");
@@ -161,7 +161,7 @@ fn tinyproxy_leads_to_a_real_registry_and_its_refusals_are_told() {
 }
 
 #[test]
-fn squid_leads_to_a_real_registry_and_its_refusals_are_told() {
+fn squid_reaches_a_real_registry_and_refusals_are_reported() {
     let authority = Authority::new().unwrap();
     let (_registry, reference, mut options) = real(&authority);
     let open = squid("http_access allow all");

@@ -93,7 +93,7 @@ fn one_token_of_a_token_server_is_good_for_a_whole_pull() {
 }
 
 #[test]
-fn a_token_that_expires_in_the_middle_of_a_pull_is_replaced_by_one_new_one() {
+fn expired_token_is_replaced_by_one_new_one() {
     let server = TokenServer::start(Some(("ada", "hunter2"))).unwrap();
     let (registry, reference) = with_tokens(&server);
     let directory = tempfile::tempdir().unwrap();

@@ -105,7 +105,7 @@ fn self_signed_certificate_named_as_authority_is_trusted_for_its_names() {
 
 // rustls/rustls#127
 #[test]
-fn certificate_without_alternative_names_is_told_as_such() {
+fn certificate_without_alternative_names_is_reported() {
     let authority = Authority::new().unwrap();
     let own = authority.own_issuer("").unwrap();
     let registry = Setup::default().tls(&own).start().unwrap();
@@ -235,7 +235,7 @@ fn a_redirect_may_lead_to_tls_and_never_away_from_it() {
 }
 
 #[test]
-fn a_client_certificate_is_shown_to_the_registry_and_to_nobody_it_sends_us_to() {
+fn client_certificate_is_shown_to_the_registry_alone() {
     let authority = Authority::new().unwrap();
     let server = authority.server(NAMES).unwrap();
     let client = authority.client().unwrap();

@@ -62,7 +62,7 @@ fn mark(n: u64) -> [u8; 8] {
 }
 
 #[test]
-fn what_lies_behind_4_gib_is_read_by_the_kernel_and_by_unsquashfs() -> Result<()> {
+fn data_after_4_gib_is_read_by_kernel_and_unsquashfs() -> Result<()> {
     // In memory where that is possible: four thousand scattered pages are slow to read from a disk.
     let memory = Path::new("/dev/shm");
     let directory = match memory.is_dir() {

@@ -185,7 +185,7 @@ fn gc_takes_the_least_recently_used_and_nothing_that_is_pinned() {
 }
 
 #[test]
-fn looking_at_an_artifact_is_no_use_of_it_and_building_it_is_one_at_its_end() {
+fn reading_keeps_last_use_and_pull_sets_it() {
     let (registry, reference, digest) = serve(13);
     let place = Place::new();
     // The file is made before its contents come, and longer before the last write than a tick of the kernel's clock.

@@ -10,7 +10,7 @@ const NOT_NEEDED: &str =
     "socket,connect,sendto,pwrite64,ftruncate,fsync,linkat,renameat,unlinkat,unlink,mkdir,flock";
 
 #[test]
-fn what_is_there_takes_no_network_one_utimens_and_no_hashing() {
+fn existing_artifact_takes_one_utimens_no_network_no_hashing() {
     let (registry, reference, _) = serve(50);
     let place = Place::new();
     std::fs::write(place.agent(), vec![b'#'; 20 << 20]).unwrap();

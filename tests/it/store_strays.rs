@@ -240,7 +240,7 @@ fn one_bad_file_leaves_the_others_to_list_gc_and_verify() {
 }
 
 #[test]
-fn what_is_no_digest_never_gets_to_the_file_system() {
+fn invalid_digest_never_reaches_the_file_system() {
     let place = Place::new();
     let good = "0123456789abcdef".repeat(4);
     for digest in [

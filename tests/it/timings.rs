@@ -10,7 +10,7 @@ const STAGES: [&str; 6] = [
 ];
 
 #[test]
-fn the_stages_say_how_many_bytes_went_through_them_and_no_thread_does_two_things_at_once() {
+fn stages_count_bytes_and_never_overlap_on_a_thread() {
     let mut store = Store::new();
     // Nothing that compresses, so that every stage has its megabyte.
     let noise: Vec<u8> = (0..1u32 << 18)

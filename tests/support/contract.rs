@@ -94,7 +94,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_we_add_to_an_image_is_expected_and_nothing_else() {
+    fn additions_to_an_image_are_expected_and_nothing_else() {
         let (mut expected, mut options) = (listing(&[SHIPPED]), DiffOptions::default());
         expect_guest(&mut expected, &mut options);
         assert_eq!(diff(&expected, &listing(&SEEN), &options), []);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_is_not_ours_is_named() {
+    fn foreign_agent_is_named() {
         assert_eq!(wrong_agent(&listing(&SEEN), [0; 32]), None);
         let cases = [
             (

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_kept_to_be_read_again_and_nothing_else() {
+    fn only_failed_output_is_kept() {
         let output = |last: &str| {
             let first = (0..KEPT).map(|n| format!("line {n}\n"));
             first.collect::<String>() + last

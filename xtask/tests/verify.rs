@@ -161,7 +161,7 @@ fn a_guest_that_takes_too_long_is_killed() {
 }
 
 #[test]
-fn the_guest_dies_with_whoever_started_it() {
+fn guest_dies_with_the_process_that_started_it() {
     let tree = Tree::new();
     let image = tree.pack("orphan.sqsh", &[]);
     let listing = tree.directory.path().join("listing");

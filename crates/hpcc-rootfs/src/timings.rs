@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_has_a_line_for_each_stage_and_its_columns_stand_in_line() {
+    fn table_aligns_a_line_for_each_stage() {
         let stage = Stage {
             bytes: 1_234_567_890,
             busy: Duration::from_millis(1500),

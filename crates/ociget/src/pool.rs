@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_proxy_is_asked_for_no_internal_name() {
+    async fn proxy_receives_no_internal_name() {
         let pools = Pools::new(Duration::from_secs(10));
         // Names that do not resolve, without asking the network's own resolver.
         for name in ["cdn.example.com", "storage", "metadata.google.internal"] {

@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_told_from_documents() {
+    fn pages_are_distinguished_from_documents() {
         for (kind, body, page) in [
             (Some("text/html"), "<p>Sign in</p>", true),
             (Some("text/html"), r#"{"schemaVersion":2}"#, false),

@@ -106,6 +106,32 @@ fn comments_and_messages_name_the_actor() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// Returns the name of the function that a line declares as words.
+fn function_words(line: &str) -> Option<String> {
+    let (before, after) = line.split_once("fn ")?;
+    let is_declaration = before
+        .split_whitespace()
+        .all(|word| word.starts_with("pub") || ["const", "async"].contains(&word));
+    let name = after.split(['(', '<']).next()?;
+    is_declaration.then(|| name.replace('_', " "))
+}
+
+#[test]
+fn names_of_functions_name_the_actor() {
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for path in sources() {
+        for words in read(&path).lines().filter_map(function_words) {
+            // Names of one or two words are those of programs and users, such as `nobody`.
+            if words.split(' ').count() > 2 {
+                checked += 1;
+                wrong.extend(broken(&words).map(|what| format!("{path}: {words}: {what}")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 1000, "only {checked} functions found");
+}
+
 /// Returns the name of the function that a line declares, if others can call it.
 fn public_function(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub ")?;
@@ -172,6 +198,9 @@ fn broken_rules_of_sources_are_found() {
     ] {
         assert_eq!(broken(&prose(line, true)), None, "{line}");
     }
+    let riddle = function_words("    fn shown_to_nobody_else() {").unwrap();
+    assert!(broken(&riddle).is_some());
+    assert_eq!(function_words("// a fn is"), None);
     let undocumented = "/// The name.\n#[must_use]\npub fn name(&self) {}\n";
     assert_eq!(without_verb(undocumented).len(), 1);
     let documented = "/// Returns the name.\n#[must_use]\npub const fn name(&self) {}\n/// A field.\npub x: u8,\n";

@@ -61,7 +61,7 @@ fn skopeo_copies_an_index_out_of_it() -> Result<()> {
 }
 
 #[test]
-fn only_those_who_authenticate_get_in() -> Result<()> {
+fn only_authenticated_clients_get_in() -> Result<()> {
     let user = || ("ada".to_owned(), "secret".to_owned());
     let (name, password) = user();
     for auth in [
@@ -301,7 +301,7 @@ fn a_redirect_leads_to_the_other_registry() -> Result<()> {
 }
 
 #[test]
-fn what_is_not_there_is_404_with_the_registrys_code() -> Result<()> {
+fn missing_content_is_404_with_the_registrys_code() -> Result<()> {
     let (registry, _, _) = one_blob()?;
     for (path, code) in [
         ("/v2/name/manifests/none", "MANIFEST_UNKNOWN"),

@@ -63,7 +63,7 @@ fn a_directory_is_listed_as_it_is() {
 }
 
 #[test]
-fn what_is_mounted_in_the_tree_is_not_entered() {
+fn mounts_in_the_tree_are_not_entered() {
     if !rustix::process::geteuid().is_root() {
         assert!(
             std::env::var_os("CI").is_none(),

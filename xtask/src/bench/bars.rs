@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_bar_is_as_long_as_there_is_room_and_the_others_in_proportion() {
+    fn bars_are_in_proportion_to_the_longest() {
         let bar = |name: &str, value, ours| Bar {
             name: name.into(),
             value,

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_everywhere_is_told_in_a_bounded_number_of_ranges() {
+    fn damage_everywhere_is_reported_in_bounded_ranges() {
         let (file, record) = sparse(5000, |chunk| chunk % 2 == 1);
         let damage = verify(&file, &record).unwrap();
         assert_eq!(damage.len(), RANGES_MAX);

@@ -75,7 +75,7 @@ fn lack_of_descriptors_and_memory_is_blamed_on_reuse() {
 }
 
 #[test]
-fn what_passes_by_itself_is_told_from_what_does_not() {
+fn transient_errors_are_distinguished() {
     let store = |errno: Errno| Error::store("write to", Path::new("/x"), errno.into());
     for (errno, transient) in [
         (Errno::MFILE, true),

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_beyond_the_share_waits_for_its_turn_and_then_for_nothing() {
+    fn large_window_waits_only_for_its_turn() {
         let (sender, mut waits) = turn(100);
         waits.wait(100).unwrap();
         let (told, tell) = channel();
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_nobody_will_read_stops_waiting() {
+    fn unread_layer_stops_waiting() {
         let (sender, mut waits) = turn(100);
         drop(sender);
         waits.wait(100).unwrap();

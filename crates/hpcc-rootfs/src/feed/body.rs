@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn room_is_given_back_by_half_and_before_anybody_sleeps() {
+    async fn permits_are_released_by_half_and_before_blocking() {
         let (sender, mut body, _wanted) = channel(10_000, Arc::default(), Stop::default());
         for length in [4000, 2000, 1000, 0] {
             assert!(sender.data(Bytes::from(vec![1; length])).await);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_wanted_any_more_ends_the_waiting_on_both_sides() {
+    async fn dropped_interest_ends_the_waiting_on_both_sides() {
         let (sender, mut body, wanted) = channel(4, Arc::default(), Stop::default());
         let reader = tokio::task::spawn_blocking(move || body.next());
         drop(wanted);

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_takes_less_when_it_is_told_to() {
+    fn receiver_takes_fewer_items_after_a_flush() {
         let (sender, receiver) = queue(100);
         let shared = Arc::clone(&receiver.0);
         let receiving = thread::spawn(move || receiver.recv());
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_need_not_sleep_takes_what_is_there() {
+    fn receiver_that_need_not_sleep_takes_waiting_items() {
         let (sender, receiver) = queue(4);
         assert!(sender.send('a'));
         assert_eq!(receiver.recv(), Some('a'));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_will_take_is_dropped_with_the_receiver() {
+    fn untaken_items_are_dropped_with_the_receiver() {
         let (sender, receiver) = queue(2);
         let item = Arc::new(());
         assert!(sender.send(Arc::clone(&item)));

@@ -127,7 +127,7 @@ async fn however_much_is_read_ahead_the_layers_are_the_same() {
 }
 
 #[tokio::test]
-async fn damage_that_was_found_ahead_is_told_in_its_turn() {
+async fn damage_found_ahead_is_reported_in_its_turn() {
     let (blobs, specs) = image();
     let mut blobs: Vec<_> = blobs.into_iter().map(Some).collect();
     let last = blobs[3].as_mut().unwrap();

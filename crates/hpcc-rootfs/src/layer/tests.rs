@@ -131,7 +131,7 @@ fn members_and_frames_may_be_cut_anywhere_and_small() {
 }
 
 #[test]
-fn what_came_before_a_source_failed_is_still_there() {
+fn bytes_before_a_failure_of_the_source_are_kept() {
     let mut input = Input::new(Failures(vec![Some(b"ab"), Some(b"cd"), None, Some(b"ef")]));
     let mut head = [0; 5];
     assert!(input.head(&mut head).is_err());
@@ -160,7 +160,7 @@ impl Pieces for Failures {
 }
 
 #[test]
-fn damage_is_told_from_a_source_that_failed() {
+fn damage_differs_from_a_failed_source() {
     let content = content();
     for (codec, blob) in [("gzip", gzip(&content)), ("zstd", zstd(&content))] {
         for cut in [blob.len() - 1, blob.len() / 2, 20] {
@@ -209,7 +209,7 @@ impl Read for Failing {
 }
 
 #[test]
-fn what_follows_is_hashed_too() {
+fn bytes_after_the_archive_are_hashed() {
     let content = content();
     let other = [&content[..], b"more"].concat();
     let limits = Limits::default();

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_is_what_the_encoder_was_told() {
+    fn window_equals_the_encoders_setting() {
         for log in 10..=27 {
             let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
             encoder.window_log(log).unwrap();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_has_no_window() {
+    fn data_without_a_frame_has_no_window() {
         let skippable = [0x50, 0x2A, 0x4D, 0x18, 5, 0, 0, 0];
         for head in [
             &skippable[..],

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_or_changed_is_an_error_or_another_entry_and_no_panic() {
+    fn cut_or_changed_entry_never_panics() {
         let (mut bytes, mut last) = (Vec::new(), Vec::new());
         for (entry, body) in entries() {
             put(&mut bytes, &mut last, &entry);

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn exclusive_holder_of_the_lease_file_is_waited_for_within_bounds() {
+    fn lease_waits_for_an_exclusive_lock_within_bounds() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         let (_, digest) = artifact(directory);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn exclusive_holder_of_the_artifact_keeps_nobody_from_a_lease() {
+    fn lock_on_the_artifact_does_not_block_leases() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         let (path, digest) = artifact(directory);

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn lease_file_is_made_again_only_where_it_is_not_as_it_should_be() {
+    fn lease_file_is_made_again_only_if_it_is_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let (directory, digest) = (directory.path(), Digest::of(b"image"));
         let path = directory.join(name::lease(&digest));

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_method_gives_the_same_bytes_read_only_and_leaves_no_other_name() {
+    fn every_link_method_gives_the_same_read_only_bytes() {
         for method in LinkMethod::ALL {
             let directory = tempfile::tempdir().unwrap();
             let lease = artifact(directory.path());

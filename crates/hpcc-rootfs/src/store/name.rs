@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn files_beside_an_artifact_are_told_apart() {
+    fn files_beside_an_artifact_are_classified_by_name() {
         let image = Digest::of(b"image");
         for (name, expected) in [
             (lock(&image), Some(Beside::Lock(image.clone()))),

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn note_of_a_gone_artifact_stays_while_an_older_one_has_its_reference() {
+    fn note_stays_while_an_older_artifact_has_its_reference() {
         for (notes, needed) in [
             (
                 &[("new", false, &[("a", 2)][..]), ("old", true, &[("a", 1)])][..],

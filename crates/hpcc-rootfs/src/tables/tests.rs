@@ -247,7 +247,7 @@ fn a_directory_that_contains_itself_is_refused() {
 }
 
 #[test]
-fn what_is_unknown_is_said_to_be() {
+fn unreadable_tables_leave_owners_unknown() {
     let mut image = image(Compressor::Gzip { level: 9 });
     image[20] = 2;
     assert!(matches!(walk(&image), Err(Error::Codec(2))));

@@ -83,7 +83,7 @@ fn replaced_bodies_are_counted_as_skipped() {
 }
 
 #[test]
-fn a_second_name_of_a_replaced_file_gets_its_content_from_a_second_reading() {
+fn second_name_of_a_replaced_file_is_read_again() {
     let (report, tree) = report(&["t2=old t3==t2", "t2=new", "x"]);
     assert_eq!(tree, "t2=new t3=old x");
     assert_eq!(report.layers_read_again, [0]);
@@ -136,7 +136,7 @@ fn markers_by_the_hundred_thousand_do_not_take_hours() {
 }
 
 #[test]
-fn one_path_twice_in_a_layer_is_dead_weight_and_said_so() {
+fn path_twice_in_a_layer_is_reported_as_dead_bytes() {
     let (report, _) = report(&["f=12345 f=123"]);
     assert_eq!(report.dead_bytes, 5);
 }

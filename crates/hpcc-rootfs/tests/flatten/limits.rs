@@ -65,7 +65,7 @@ fn a_layer_has_a_limit_of_its_own() {
 }
 
 #[test]
-fn links_to_links_may_be_as_long_a_chain_as_they_like_in_any_order() {
+fn chains_of_links_of_any_length_and_order_are_made() {
     let length = 3000;
     for step in [1, length - 1, 7] {
         let mut items: Vec<_> = (0..length)

@@ -7,7 +7,7 @@ use crate::listing::listing;
 use crate::run::{flatten_blobs, flatten_items};
 
 #[test]
-fn directories_that_nobody_describes_take_the_time_that_was_asked_for() {
+fn implied_directories_take_the_time_option() {
     let mut options = Options::default();
     options.time = 77;
     let blob = tar(&layer("a/b/ a/b/c"));

@@ -11,7 +11,7 @@ fn report(layers: &[&str]) -> Report {
 }
 
 #[test]
-fn every_attempt_at_what_is_ours_is_counted_once() {
+fn every_attempt_at_the_reserved_name_is_counted_once() {
     for (text, count) in [
         (".hpcc/ .hpcc/agent ./.hpcc//x", 3),
         (".hpcc->/etc .hpcc", 2),

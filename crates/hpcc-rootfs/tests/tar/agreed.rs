@@ -292,7 +292,7 @@ fn open_ends() -> Vec<(&'static str, Parts)> {
 }
 
 #[test]
-fn what_readers_agree_about_is_listed_as_they_list_it() {
+fn archives_are_listed_as_agreeing_readers_list_them() {
     let directory = tempfile::tempdir().unwrap();
     let ended = [sparse(), numbers(), names(), kinds(), records(), ends()].concat();
     for (cases, end) in [(ended, 1024), (open_ends(), 0)] {

@@ -181,7 +181,7 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
 }
 
 #[test]
-fn what_nobody_should_write_is_refused_whatever_others_make_of_it() {
+fn malformed_archives_are_refused_whatever_other_readers_do() {
     for (name, parts, why) in refused() {
         let archive = [parts.concat(), vec![0; 1024]].concat();
         let message = ours(&archive).unwrap_err().to_string();

@@ -36,7 +36,7 @@ fn unlike() -> Vec<(&'static str, Parts, &'static [Other])> {
 }
 
 #[test]
-fn what_readers_disagree_about_and_is_listed_is_known() {
+fn listed_disagreements_of_readers_are_known() {
     let directory = tempfile::tempdir().unwrap();
     let cases = unlike();
     let paths = write(

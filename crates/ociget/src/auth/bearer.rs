@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_of_a_token_server() {
+    fn requests_to_a_token_server() {
         for (header, expected) in [
             (
                 r#"Bearer realm="https://a.io/t",service="s s""#,

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn certificate_trouble_is_told_in_words_of_people() {
+    fn certificate_errors_are_in_plain_words() {
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let other = |error: webpki::Error| {
             CertificateError::Other(rustls::OtherError(std::sync::Arc::new(error)))

@@ -188,7 +188,7 @@ async fn layer_that_occurs_twice_is_read_twice() {
 /// Archives that name layers they do not hold (podman-container-tools/podman#8132, moby/moby#18723), and such
 /// as docker before 1.10 wrote (moby/moby#6857), which are no root file systems either.
 #[tokio::test]
-async fn incomplete_archives_are_told_apart() {
+async fn incomplete_archives_are_distinguished() {
     let config = config(&[b"l"]);
     for (layers, says) in [
         (&[""][..], "names \"\", which is not in the archive"),

@@ -128,7 +128,7 @@ async fn answered(reply: Reply) -> Error {
 
 // containerd/containerd#4674, #9854, moby/moby#25166, google/go-containerregistry#1405
 #[tokio::test]
-async fn refusals_are_told_in_the_words_of_the_other_side() {
+async fn refusals_are_reported_in_the_servers_words() {
     let html = |status, body: &str| Reply::new(status, body).with("content-type", "text/html");
     for (reply, says, says_not) in [
         (
@@ -272,7 +272,7 @@ fn listening(mut options: Options) -> (Options, Arc<Mutex<Vec<String>>>) {
 
 // oras-project/oras#898
 #[tokio::test]
-async fn warning_of_a_registry_is_told_once() {
+async fn warning_of_a_registry_is_reported_once() {
     let (content, _) = Content::image(b"layer");
     let tag = content.manifest("v1").to_vec();
     let server = Server::start(&content, move |seen| {

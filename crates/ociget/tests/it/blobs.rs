@@ -128,7 +128,7 @@ async fn a_wrong_range_is_not_spliced_in() {
 }
 
 #[tokio::test]
-async fn damage_is_told_by_its_kind() {
+async fn damage_is_reported_by_its_kind() {
     let layer = noise(4096);
     let mut flipped = layer.clone();
     flipped[77] ^= 1;
@@ -234,7 +234,7 @@ async fn a_break_behind_a_redirect_asks_the_registry_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_closed_while_nobody_read_costs_no_retry() {
+async fn connection_closed_while_unread_costs_no_retry() {
     let layer = noise(4096);
     let whole = layer.clone();
     let server = layer_server(&layer, move |seen, number| {
@@ -259,7 +259,7 @@ async fn a_connection_that_was_closed_while_nobody_read_costs_no_retry() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_nobody_waited_for_is_not_lost() {
+async fn unawaited_chunk_is_not_lost() {
     let layer = noise(300_000);
     let whole = layer.clone();
     // Breaks, so that reading, pausing and connecting are all given up at some time.
@@ -324,7 +324,7 @@ async fn dropping_a_stream_ends_its_request() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_apart_and_say_what_to_do() {
+async fn refusals_are_distinguished_and_say_what_to_do() {
     let body =
         |code: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"words of it"}}]}}"#);
     for (status, code, requests, says) in [
@@ -383,7 +383,7 @@ async fn what_passes_is_tried_again_when_the_server_says() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_said_plainly() {
+async fn unreachable_host_is_reported_plainly() {
     let (content, _) = Content::image(b"layer");
     let server = Server::start(&content, |_| None).await;
     let host = server.host.clone();
@@ -405,7 +405,7 @@ async fn nobody_there_is_said_plainly() {
 }
 
 #[tokio::test]
-async fn a_registry_without_tls_is_tried_once_and_told() {
+async fn registry_without_tls_is_tried_once_and_reported() {
     let (content, _) = Content::image(b"layer");
     let server = Server::start(&content, |_| None).await;
     let mut options = quick();

@@ -188,7 +188,7 @@ async fn nothing_but_a_regular_file_under_its_own_name_is_read() {
 }
 
 #[tokio::test]
-async fn damage_on_disk_is_told() {
+async fn damage_on_disk_is_reported() {
     let layer = noise(5000);
     for (name, change, says) in [
         (

@@ -39,7 +39,7 @@ fn listening() -> (Options, Arc<Mutex<Heard>>) {
 }
 
 #[tokio::test]
-async fn every_byte_is_told_once_and_every_retry_with_its_reason() {
+async fn bytes_are_reported_once_and_retries_with_reasons() {
     let layer = noise(50_000);
     let (content, _) = Content::image(&layer);
     let digest = Digest::of(&layer);
@@ -72,7 +72,7 @@ async fn every_byte_is_told_once_and_every_retry_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_status_that_passes_is_told() {
+async fn transient_status_is_reported() {
     let (content, _) = Content::image(b"layer");
     let first = Mutex::new(true);
     let server = Server::start(&content, move |_| {

@@ -177,7 +177,7 @@ async fn size_that_is_a_lie_is_a_size_error() {
 }
 
 #[tokio::test]
-async fn blob_that_is_missing_or_refused_is_told_apart() {
+async fn missing_and_refused_blobs_are_distinguished() {
     for (status, kind) in [
         (404, ociget::ErrorKind::NotFound),
         (401, ociget::ErrorKind::Unauthorized),

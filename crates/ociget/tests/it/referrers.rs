@@ -102,7 +102,7 @@ async fn pages_of_the_api_are_followed_and_filtered() {
 }
 
 #[tokio::test]
-async fn registry_without_the_api_is_asked_for_the_referrers_tag() {
+async fn missing_api_falls_back_to_the_referrers_tag() {
     let subject = Digest::of(b"image");
     // kubernetes/registry.k8s.io#287: unknown paths lead to a page for people.
     let html = Reply::new(200, "<html>").with("content-type", "text/html; charset=utf-8");

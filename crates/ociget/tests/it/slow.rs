@@ -100,7 +100,7 @@ async fn ranges_that_trickle_go_on_in_one_connection() {
 }
 
 #[tokio::test]
-async fn a_manifest_or_a_token_that_trickles_is_asked_for_again() {
+async fn slow_manifest_or_token_is_requested_again() {
     let (content, manifest) = Content::image(b"layer");
     let text = content.manifest(&manifest.to_string()).to_vec();
     let path = format!("/v2/app/manifests/{manifest}");

@@ -16,7 +16,7 @@ fn told(text: &str) -> String {
 }
 
 #[test]
-fn words_that_are_no_transports_are_not_asked_of_a_registry() {
+fn unknown_transports_are_not_sent_to_a_registry() {
     for (text, says) in [
         ("oci-layout:missing", "oci:DIR"),
         ("file:missing.tar", "docker-archive:FILE"),

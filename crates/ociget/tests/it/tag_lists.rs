@@ -145,7 +145,7 @@ async fn link_to_another_host_is_refused() {
 }
 
 #[tokio::test]
-async fn link_to_another_port_of_the_host_is_asked_at_the_registry() {
+async fn link_to_another_port_is_requested_from_the_registry() {
     let other = Server::start(&Content::default(), |_| Some(page(&["stolen"]))).await;
     let target = format!("https://{}/v2/app/tags/list?last=a", other.host);
     let server = Server::start(&Content::default(), move |seen| {

@@ -42,7 +42,7 @@ async fn a_digest_needs_no_request_to_be_known() {
 }
 
 #[tokio::test]
-async fn a_registry_that_has_no_head_or_no_digest_is_asked_by_get() {
+async fn missing_head_or_digest_falls_back_to_get() {
     let (content, manifest) = Content::image(b"layer");
     for (status, digest) in [
         (404, ""),
@@ -89,7 +89,7 @@ async fn a_tag_that_moves_between_two_requests_shows_one_image() {
 }
 
 #[tokio::test]
-async fn what_is_gone_since_the_head_is_asked_for_by_its_tag() {
+async fn manifest_gone_since_the_head_is_requested_by_tag() {
     let (content, manifest) = Content::image(b"layer");
     let gone = Digest::of(b"gone").to_string();
     let server = Server::start(&content, move |seen| {

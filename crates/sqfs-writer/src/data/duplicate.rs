@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_in_content_place_of_holes_or_length_is_told_apart() {
+    fn contents_holes_and_lengths_are_distinguished() {
         let bodies: [(&[Option<u8>], u64); 10] = [
             (&[], 0),
             (&[Some(1)], 1),

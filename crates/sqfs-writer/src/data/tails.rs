@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_open_at_the_end_is_taken_in_the_order_of_indexes() {
+    fn open_fragments_end_in_the_order_of_indexes() {
         for (whole, end) in [
             (Some(1), Some(2)),
             (Some(2), Some(1)),

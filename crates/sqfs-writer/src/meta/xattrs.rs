@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_whose_names_and_values_run_into_each_other_are_told_apart() {
+    fn sets_with_shifted_boundaries_are_distinguished() {
         let sets = [
             set(&[("user.ab", b"c")]),
             set(&[("user.a", b"bc")]),
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_is_stored_again_and_counted() {
+    fn evicted_sets_are_stored_again_and_counted() {
         let sets: Vec<_> = (0..40u8)
             .map(|n| set(&[("user.n", &[n; 4]), ("user.long", &[n / 2; 100])]))
             .collect();
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_linux_cannot_read_back_is_an_error_that_names_the_entry() {
+    fn xattrs_beyond_linux_limits_name_the_entry() {
         let mut queue = queue();
         let mut writer = XattrWriter::new(&shares(1 << 20, 1 << 20), 0, Effort::Compress);
         let name = format!("user.{}", "n".repeat(251));

@@ -71,7 +71,7 @@ fn image(left: usize, threads: usize) -> Result<usize, Error> {
 }
 
 #[test]
-fn a_sink_that_fails_at_any_byte_is_an_error_and_short_writes_are_not() {
+fn failing_sink_is_an_error_and_short_writes_are_not() {
     let len = image(usize::MAX, 1).unwrap();
     // All of the image goes through the sink, and the superblock a second time.
     let total = len + 96;

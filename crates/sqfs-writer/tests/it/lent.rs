@@ -26,7 +26,7 @@ impl AsRef<[u8]> for Lent {
 }
 
 #[test]
-fn what_was_lent_is_given_back() {
+fn shared_bytes_are_released() {
     for threads in [1, 3] {
         let options = options(BLOCK as u32, CODEC, threads);
         let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
@@ -121,7 +121,7 @@ mod compressed {
     }
 
     #[test]
-    fn a_block_that_was_lent_as_a_whole_is_compressed_where_it_is() {
+    fn whole_shared_block_is_compressed_in_place() {
         // Small ones are not: what lies behind them may be large.
         for (block, where_they_are) in [(BLOCK, true), (4096, false)] {
             let seen = Arc::default();
@@ -146,7 +146,7 @@ mod compressed {
     }
 
     #[test]
-    fn what_shrank_is_given_back_before_it_is_written() {
+    fn shared_bytes_are_released_after_compression() {
         for threads in [1, 3] {
             let make = || -> io::Result<Box<dyn Codec>> { Ok(Box::new(Shrinking)) };
             let options = options(BLOCK as u32, CODEC, threads);

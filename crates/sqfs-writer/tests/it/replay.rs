@@ -309,7 +309,7 @@ fn a_new_body_in_front_costs_tails_of_few_fragments() {
 }
 
 #[test]
-fn what_is_forgotten_for_want_of_memory_is_forgotten_alike() {
+fn replay_evicts_the_same_bodies_as_a_cold_write() {
     let mut options = options(4096, CODEC, 2);
     options.memory = 24 << 20;
     let mut earlier = Earlier::default();

@@ -142,7 +142,7 @@ fn large_tree(writer: &mut DataWriter<impl Write>, chunk: usize) -> Tree<FileDat
 
 #[cfg(feature = "zstd")]
 #[test]
-fn neither_threads_nor_their_delays_nor_chunks_nor_the_sink_show_in_a_whole_image() {
+fn image_is_independent_of_threads_chunks_and_sink() {
     let clock = std::time::Instant::now();
     let writer = |threads| {
         let options = options(4096, CODEC, threads);
@@ -224,7 +224,7 @@ fn the_chunking_of_the_input_does_not_show() {
 }
 
 #[test]
-fn both_doors_give_the_same_bytes_and_the_image_may_begin_anywhere() {
+fn both_writers_give_the_same_bytes_at_any_offset() {
     let options = options(4096, CODEC, 1);
     let expected = write(&options, |writer, content| writer.add(content).unwrap());
     for base in [0u64, 1, 5000] {

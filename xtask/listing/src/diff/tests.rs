@@ -203,7 +203,7 @@ fn options_leave_out_what_they_name_and_no_more() {
 }
 
 #[test]
-fn directory_links_are_judged_as_asked() {
+fn directory_links_are_judged_by_the_option() {
     let btrfs = listing(&TREE.replace("links=4", "links=1"));
     let squashfs = listing(TREE);
     for (links, count) in [

@@ -104,7 +104,7 @@ fn directories_and_honest_links_stay() {
 }
 
 #[test]
-fn what_no_kernel_can_mount_over_is_replaced_and_told() {
+fn unmountable_points_are_replaced_and_reported() {
     for (what, target) in [
         ("dangling", "nowhere"),
         ("empty", ""),
@@ -382,7 +382,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_order_of_mounts_reaches_ours(
+    fn no_order_of_mounts_reaches_the_reserved_directory(
         directories in prop::collection::vec(path(), 0..8),
         links in prop::collection::vec((path(), target()), 0..4),
         points in prop::collection::vec(prop::option::of(target()), 6),

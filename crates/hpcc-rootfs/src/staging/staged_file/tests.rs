@@ -46,7 +46,7 @@ fn nothing_has_a_name_before_it_is_published() {
 }
 
 #[test]
-fn publishing_replaces_and_the_old_file_lives_on_for_who_has_it_open() {
+fn publishing_replaces_the_name_and_keeps_the_open_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("name");
     fs::write(&path, b"old").unwrap();
@@ -71,7 +71,7 @@ impl Files for WrittenBack {
 }
 
 #[test]
-fn what_was_written_in_a_row_is_written_back_once_there_is_enough_of_it() {
+fn sequential_writes_are_written_back_in_large_ranges() {
     let directory = tempfile::tempdir().unwrap();
     let seen = Arc::new(WrittenBack::default());
     let mut staging = Staging::new(0, None);

@@ -235,7 +235,7 @@ fn forms_of_entries_that_tools_write_are_read() {
 
 // moby/moby#14669
 #[tokio::test]
-async fn unusual_file_of_a_usual_place_is_a_warning_and_a_named_one_an_error() {
+async fn odd_default_file_warns_and_odd_named_file_fails() {
     let dir = tempfile::tempdir().unwrap();
     // What docker makes of a file that it is to mount and that does not exist.
     std::fs::create_dir(dir.path().join("config.json")).unwrap();

@@ -69,7 +69,7 @@ fn results_come_in_the_order_of_submission_and_within_the_limit() {
 }
 
 #[test]
-fn a_codec_that_fails_or_panics_in_a_thread_is_an_error_and_never_a_hang() {
+fn codec_failure_or_panic_is_an_error_and_no_hang() {
     for (first, message) in [(b'?', "asked for"), (b'!', "it panicked")] {
         for threads in [2, 3] {
             let mut queue = queue(threads);
@@ -92,7 +92,7 @@ fn a_codec_that_fails_or_panics_in_a_thread_is_an_error_and_never_a_hang() {
 }
 
 #[test]
-fn threads_that_panicked_are_an_error_and_what_comes_after_is_no_hang() {
+fn panicked_threads_are_an_error_and_no_hang() {
     let mut queue = queue(2);
     for number in 0..2 {
         submit(&mut queue, number, b'!');

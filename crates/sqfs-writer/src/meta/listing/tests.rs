@@ -127,7 +127,7 @@ fn a_header_ends_where_numbers_or_blocks_of_inodes_are_too_far_away() {
 }
 
 #[test]
-fn each_metadata_block_behind_the_first_has_a_header_that_the_index_leads_to() {
+fn index_leads_to_a_header_in_each_later_block() {
     for before in [0, 1, 4000, 8185, 8191, 8192] {
         let all = lines(3000);
         let (listing, headers) = write(before, &all);

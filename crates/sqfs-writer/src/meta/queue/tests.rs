@@ -98,7 +98,7 @@ fn write(threads: usize) -> (MetadataBlocks, MetadataBlocks) {
 }
 
 #[test]
-fn tables_that_refer_to_each_other_are_the_same_for_every_number_of_threads() {
+fn mutual_references_do_not_depend_on_threads() {
     let (inodes, listings) = write(1);
     assert!(inodes.starts.len() > 5 && listings.starts.len() > 2);
     for threads in [2, 3, 8, 64] {
@@ -154,7 +154,7 @@ fn links_hold_stored_positions_also_across_the_end_of_a_block() {
 }
 
 #[test]
-fn what_begins_below_4_gib_can_be_led_to_and_what_begins_there_is_an_error() {
+fn block_references_are_limited_to_4_gib() {
     let too_large = |error: Error| {
         matches!(error, Error::Limit { what: "size", entry, value, .. }
             if entry == "the inode table" && value == 1 << 32)

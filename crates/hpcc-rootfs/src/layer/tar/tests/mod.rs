@@ -417,7 +417,7 @@ fn global_headers_change_nothing() {
 }
 
 #[test]
-fn what_readers_disagree_about_is_refused() {
+fn forms_that_readers_disagree_about_are_refused() {
     let a = || pax(&[("path", b"a")]);
     assert_eq!(
         refused(&[a(), pax(&[("path", b"b")]), file(b"f", b"")]),
