@@ -129,9 +129,9 @@ fn nothing_is_injected_elsewhere_or_from_nowhere() {
     for (inject, status, said) in [
         ("file:/etc/passwd", 2, "does not lead below /.hpcc"),
         ("file:/.hpcc/../init", 2, "does not lead below /.hpcc"),
-        ("file:/.hpcc/agent", 2, "taken by what is always there"),
-        ("file:/.hpcc/x/../image.json", 2, "taken by"),
-        ("file:/.hpcc/x:4755", 2, "more than permissions"),
+        ("file:/.hpcc/agent", 2, "reserved for a file of every image"),
+        ("file:/.hpcc/x/../image.json", 2, "reserved for"),
+        ("file:/.hpcc/x:4755", 2, "bits beyond the permissions"),
         ("file:/.hpcc/x:rwx", 2, "expected an octal mode"),
         ("file:x", 2, "an absolute path"),
         ("missing:/.hpcc/x", 1, "cannot inject missing"),

@@ -160,7 +160,7 @@ pub(crate) async fn pull(
         match StagedFile::create(&directory, staging) {
             Ok(staged) => Some((Spare::new(staged), documents)),
             Err(error) => {
-                tracing::info!(%error, "the build is not written down for later ones");
+                tracing::info!(%error, "the build leaves no recall file for later ones");
                 None
             }
         }

@@ -100,7 +100,7 @@ fn of_key(key: &Key, options: &Options) -> Result<Options, Error> {
     options.platform = key
         .platform
         .parse::<Platform>()
-        .map_err(|error| unrepeatable(format!("its platform is none: {error}")))?;
+        .map_err(|error| unrepeatable(format!("its platform is not valid: {error}")))?;
     options.insist_on_platform = true;
     if key.agent.is_none() {
         options.agents = crate::options::Agents::default();

@@ -205,7 +205,7 @@ impl Record {
         file.read_exact_at(&mut superblock, 0)?;
         if blake3::hash(&superblock) != record.superblock {
             return Err(RecordError::Damaged(
-                "the superblock in front is not the one that was written",
+                "the superblock of the image is not the one that was written",
             ));
         }
         Ok(record)

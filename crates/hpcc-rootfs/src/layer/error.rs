@@ -54,7 +54,7 @@ pub enum Error {
     #[error("the layer's content is not what the image config promises")]
     DiffId(#[from] Mismatch),
     /// A proof was requested for an archive that was opened without a digest to compare it with.
-    #[error("nothing names the digest of the archive, so its contents cannot be verified")]
+    #[error("no digest of the archive is known, so its contents cannot be verified")]
     Unverified,
 }
 
@@ -90,7 +90,7 @@ pub enum Malformed {
     Checksum,
     /// One block of zeros with more data after it: some readers stop there, and others go on.
     #[error(
-        "a lone zero block with more behind it; readers disagree whether the archive ends here"
+        "a single zero block is followed by more data; readers disagree on whether the archive ends here"
     )]
     LoneZeroBlock,
     /// A number field does not hold a number.
@@ -122,7 +122,7 @@ pub enum Malformed {
     #[error("the root of the image can only be a directory")]
     Root,
     /// A link, directory, device or fifo whose header declares a body.
-    #[error("a {kind} with a size of {size}; readers disagree whether a body follows")]
+    #[error("a {kind} with a size of {size}; readers disagree on whether a body follows")]
     Body {
         /// The type of the entry.
         kind: &'static str,
@@ -131,23 +131,23 @@ pub enum Malformed {
     },
     /// Bytes where `ustar` has the front half of a name, in a header that is almost `ustar`.
     #[error(
-        "its header is neither ustar nor GNU and has something where ustar has a name's prefix; readers disagree whether it counts"
+        "its header is neither ustar nor GNU and has something where ustar has a name's prefix; readers disagree on whether it counts"
     )]
     Prefix,
     /// A file of the oldest format, in which a slash makes a directory, with a slash after only one of its two names.
     #[error(
-        "one of its names ends with '/' and the other does not; readers disagree whether it is a directory"
+        "one of its names ends with '/' and the other does not; readers disagree on whether it is a directory"
     )]
     OldDirectory,
     /// A device in a header of the oldest format, which has no device numbers.
     #[error("a device without device numbers")]
     NoDeviceNumbers,
     /// Two extended headers of one kind for the same entry.
-    #[error("two {0} headers for one entry; readers disagree which one counts")]
+    #[error("two {0} headers for one entry; readers disagree on which one counts")]
     TwoHeaders(&'static str),
     /// A PAX record and a GNU long header that give different names.
     #[error(
-        "a PAX record and a GNU header give it different {0}s; readers disagree which one counts"
+        "a PAX record and a GNU header give it different {0}s; readers disagree on which one counts"
     )]
     TwoNames(&'static str),
     /// An extended header at the end of the archive.

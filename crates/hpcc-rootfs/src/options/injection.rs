@@ -49,7 +49,7 @@ impl Injection {
     /// injection.
     fn place(&self) -> Result<String, &'static str> {
         if self.mode > 0o777 {
-            return Err("its mode is more than permissions; 0777 is the most");
+            return Err("its mode has bits beyond the permissions; the largest mode is 0777");
         }
         let path = self.guest.as_str();
         if !path.starts_with('/') {
@@ -71,7 +71,7 @@ impl Injection {
             return Err("it does not lead below /.hpcc, and the rest of the tree is the image's");
         };
         if matches!(*first, "agent" | "image.json" | "image-config.json") {
-            return Err("that place is taken by what is always there");
+            return Err("that path is reserved for a file of every image");
         }
         if path.ends_with(['/', '.']) && matches!(path.rsplit('/').next(), Some("" | "." | "..")) {
             return Err("it names a directory");
@@ -106,14 +106,17 @@ pub(crate) fn places(injections: &[Injection]) -> Result<Vec<(String, &Injection
             rest.is_some_and(|rest| rest.starts_with('/'))
         };
         if places.iter().any(|(other, _)| taken(other)) {
-            return Err(refused(injection, "another one has a file on its way"));
+            return Err(refused(
+                injection,
+                "another injection has a file on its path",
+            ));
         }
     }
     for pair in places.windows(2) {
         if let [(one, _), (other, injection)] = pair
             && one == other
         {
-            return Err(refused(injection, "another one has the same place"));
+            return Err(refused(injection, "another injection has the same path"));
         }
     }
     Ok(places)

@@ -71,7 +71,7 @@ impl From<Problem> for io::Error {
         match problem {
             Problem::Unreadable(error) => error,
             Problem::Damaged => damaged("an artifact is not what its record says"),
-            Problem::Beyond => damaged("a place lies behind the end of the image"),
+            Problem::Beyond => damaged("a position lies after the end of the image"),
             Problem::Costly => Self::other("copying costs more than reading the layers"),
         }
     }

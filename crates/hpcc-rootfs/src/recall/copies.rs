@@ -244,7 +244,7 @@ impl Source for Copies {
         let fragment = self.unpacked(position.artifact.into(), index)?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let end = offset.checked_add(len).filter(|end| *end <= fragment.len());
-        let end = end.ok_or_else(|| damaged("a tail lies behind the end of its fragment"))?;
+        let end = end.ok_or_else(|| damaged("a tail lies after the end of its fragment"))?;
         Ok(self.copied(position.artifact.into(), fragment.slice(offset..end)))
     }
 }

@@ -236,7 +236,7 @@ impl Directory {
         let within = sections.all(within);
         drop(sections);
         if !within {
-            return Err(damaged("a section lies behind the end of the file"));
+            return Err(damaged("a section lies after the end of the file"));
         }
         Ok(directory)
     }

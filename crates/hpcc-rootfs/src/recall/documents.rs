@@ -43,7 +43,7 @@ impl Documents {
     }
 
     pub(super) fn read(input: &mut impl Read) -> io::Result<Self> {
-        let text = |bytes| String::from_utf8(bytes).map_err(|_| damaged("a text is none"));
+        let text = |bytes| String::from_utf8(bytes).map_err(|_| damaged("a text is not UTF-8"));
         let mut documents = Vec::new();
         let count = number(input)?;
         if count > DOCUMENTS_MAX {
@@ -54,7 +54,9 @@ impl Documents {
             let has_type = number(input)? != 0;
             let content_type = text(byte_string(input)?)?;
             documents.push(Kept {
-                digest: digest.parse().map_err(|_| damaged("a digest is none"))?,
+                digest: digest
+                    .parse()
+                    .map_err(|_| damaged("a digest is not valid"))?,
                 content_type: has_type.then_some(content_type),
                 bytes: byte_string(input)?.into(),
             });
@@ -101,7 +103,7 @@ impl Source for Documents {
         Box::pin(async move {
             match expected {
                 Some(digest) => self.document(digest),
-                None => Err(Error::Usage("nothing but digests is remembered".to_owned())),
+                None => Err(Error::Usage("documents are kept by digest only".to_owned())),
             }
         })
     }

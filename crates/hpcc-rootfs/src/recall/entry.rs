@@ -110,7 +110,7 @@ pub(super) fn read(
 ) -> io::Result<Option<Body>> {
     let shared: usize = small(input)?;
     if shared > entry.path.len() {
-        return Err(damaged("a path shares more than there is"));
+        return Err(damaged("a path shares more bytes than the path before has"));
     }
     entry.path.truncate(shared);
     append(input, &mut entry.path)?;

@@ -144,7 +144,7 @@ impl KnownLayer for Listed {
                 (body, place)
             }
             (None, None, _) => return Ok(Some(None)),
-            _ => return Err(damaged("a body was recovered that is no file's")),
+            _ => return Err(damaged("a recovered body belongs to no file")),
         };
         self.body(body, place).map(|body| Some(Some(body)))
     }
@@ -173,7 +173,7 @@ pub(super) fn recovered(
         let ordinal = number(&mut section)?;
         let len = number(&mut section)?;
         let body = entry::body(&mut section, len)?;
-        let body = body.ok_or_else(|| damaged("a body was recovered that is not there"))?;
+        let body = body.ok_or_else(|| damaged("a recovered body does not exist"))?;
         let place = places::read(&mut section, len)?;
         runs += place.blocks.len() as u64;
         if runs > places::RUNS_MAX || bodies.len() == RECOVERED_MAX {

@@ -38,7 +38,7 @@ impl Recall {
     pub(crate) fn read(file: File) -> io::Result<Self> {
         let directory = Directory::read(&file)?;
         if directory.rules != Rules::CURRENT {
-            return Err(damaged("it was written by other rules"));
+            return Err(damaged("it was written with other parameters"));
         }
         Ok(Self {
             file: Arc::new(file),

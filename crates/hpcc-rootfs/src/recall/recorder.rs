@@ -155,7 +155,7 @@ impl Spool {
 
     /// Ends the recording, and frees its memory. The build continues.
     fn give_up(&mut self, error: &io::Error) {
-        tracing::info!(%error, "the build is not written down for later ones");
+        tracing::info!(%error, "the build leaves no recall file for later ones");
         drop(self.file.take());
         self.state = None;
         self.done = Vec::new();
@@ -230,7 +230,7 @@ impl Spool {
         match self.write_rest(end, places, root, image_bytes, documents) {
             Ok(()) => file.take(),
             Err(error) => {
-                tracing::info!(%error, "the build is not written down for later ones");
+                tracing::info!(%error, "the build leaves no recall file for later ones");
                 drop(file.take());
                 None
             }

@@ -178,7 +178,7 @@ impl SectionReader {
     /// Returns an error unless this is the end, and all bytes match the checksum.
     pub(super) fn finish(mut self) -> io::Result<()> {
         if !self.decoder.fill_buf()?.is_empty() {
-            return Err(damaged("a section goes on behind its end"));
+            return Err(damaged("a section continues after its end"));
         }
         let stored = self.decoder.into_inner().finish().into_inner();
         if stored.left > 0 || stored.hasher.finalize().to_hex().as_str() != self.checksum {

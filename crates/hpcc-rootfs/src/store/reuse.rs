@@ -89,7 +89,7 @@ impl Store {
         let refused = &self.inner.refused_seeds;
         let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.insert(seed.to_owned()) {
-            tracing::warn!(%error, "a seed is passed over");
+            tracing::warn!(%error, "a seed is skipped");
             let because = error.to_string();
             let because = because.as_str();
             let event = Event::SeedRefused { seed, because };

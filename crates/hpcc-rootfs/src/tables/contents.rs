@@ -96,7 +96,7 @@ impl Tables<'_> {
             let offset = usize::try_from(file.offset).unwrap_or(usize::MAX);
             let end = offset.saturating_add(tail);
             let Some(bytes) = fragment.get(offset..end) else {
-                return damaged("a tail lies behind the end of its fragment");
+                return damaged("a tail lies after the end of its fragment");
             };
             contents.extend_from_slice(bytes);
         }

@@ -17,7 +17,7 @@ pub enum Error {
     Codec(u16),
     /// The tables refer to more than any image that this program writes with its default limits. They were probably
     /// made, or damaged, so that they contain a cycle.
-    #[error("the tables lead to more than {max} {what}; most likely they repeat themselves")]
+    #[error("the tables refer to more than {max} {what}; they probably contain a cycle")]
     TooMuch {
         /// The unit of the limit: "names", "bytes of paths", "steps of work".
         what: &'static str,

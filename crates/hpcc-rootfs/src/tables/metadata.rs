@@ -104,9 +104,7 @@ impl<'s> Metadata<'s> {
             }
             // Only the last block of a table may be shorter, so an offset after its end is invalid.
             if cursor.offset != METADATA_SIZE {
-                return Err(Error::Damaged(
-                    "a reference leads behind the end of a table",
-                ));
+                return Err(Error::Damaged("a reference leads past the end of a table"));
             }
             (cursor.block, cursor.offset) = (block.next, 0);
         }

@@ -83,7 +83,7 @@ impl Tables<'_> {
             return Ok(stop);
         }
         let Content::Directory(listing) = root.content else {
-            return Err(Error::Damaged("the root is no directory"));
+            return Err(Error::Damaged("the root is not a directory"));
         };
         let (mut path, mut used) = (Vec::new(), Used::default());
         used.directory(&listing, &[])?;
@@ -142,7 +142,7 @@ impl Tables<'_> {
         open.listing.spend(length)?;
         self.metadata.fill(&mut open.listing.cursor, name)?;
         if name.contains(&b'/') || name.contains(&0) || matches!(&*name, b"." | b"..") {
-            return Err(Error::Damaged("a name is none that a file can have"));
+            return Err(Error::Damaged("a name is not valid for a file"));
         }
         Ok(Some(u64::from(open.run.block) << 16 | u64::from(offset)))
     }

@@ -154,7 +154,7 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
         (
             "a lone block of zeros",
             vec![file(b"a", b""), vec![0; 512], file(b"b", b"")],
-            "lone zero block",
+            "single zero block",
         ),
         (
             "a record with a wrong length",
@@ -170,7 +170,7 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
         ),
         ("a map that ends with a comma", map(b"0,5,"), "odd number"),
         ("a map out of order", map(b"50,2,0,3"), "overlap"),
-        ("a map beyond the end", map(b"96,5"), "behind the end"),
+        ("a map beyond the end", map(b"96,5"), "after the end"),
         ("a map of less than is stored", map(b"0,4"), "disagree"),
         (
             "star's sparse files",

@@ -181,7 +181,7 @@ impl TryFrom<String> for Uuid {
         let uuid = bytes(text.replace('-', "").as_bytes()).map(Self)?;
         match uuid.to_string() == text {
             true => Ok(uuid),
-            false => Err("the hyphens of a UUID are elsewhere"),
+            false => Err("the hyphens of the UUID are misplaced"),
         }
     }
 }
@@ -199,7 +199,7 @@ fn bytes<const N: usize>(text: &[u8]) -> Result<[u8; N], &'static str> {
     };
     let (pairs, rest) = text.as_chunks();
     if pairs.len() != N || !rest.is_empty() {
-        return Err("the number of hex digits is another");
+        return Err("the number of hex digits is wrong");
     }
     let mut bytes = [0; N];
     for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {

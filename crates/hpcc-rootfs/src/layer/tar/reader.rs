@@ -377,7 +377,7 @@ impl<'a> TarReader<'a> {
         let padding = padding(stored);
         let gnu = header.typeflag() == b'S';
         if gnu && !header.gnu_prefix().is_empty() {
-            return Err(self.fail(Malformed::Sparse("its times are no numbers")));
+            return Err(self.fail(Malformed::Sparse("its times are not numbers")));
         }
         let map = match pax.sparse.map() {
             Ok(MapAt::Records(_) | MapAt::Body) if gnu => {

@@ -151,7 +151,7 @@ pub(super) fn check(map: &[Run], size: u64, stored: u64) -> Result<(), Malformed
             .checked_add(run.length)
             .filter(|end| *end <= size)
             .ok_or(Malformed::Sparse(
-                "a data run ends behind the end of the file",
+                "a data run ends after the end of the file",
             ))?;
         // Runs do not overlap and end within the file, so their sum cannot exceed it either.
         total += run.length;

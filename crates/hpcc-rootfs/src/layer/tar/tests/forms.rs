@@ -69,7 +69,7 @@ fn sparse_gnu_header_with_broken_times_is_refused() {
         .put(345, b"dir")
         .put(483, b"00000000000\0");
     let problem = refused(&[header.done()]);
-    assert_eq!(problem, Malformed::Sparse("its times are no numbers"));
+    assert_eq!(problem, Malformed::Sparse("its times are not numbers"));
 }
 
 #[test]
