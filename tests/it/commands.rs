@@ -375,7 +375,7 @@ fn ignored_signals_stay_ignored() {
 }
 
 #[test]
-fn a_tree_that_contains_itself_ends_with_an_error_in_both_formats() {
+fn tree_that_contains_itself_ends_with_an_error_in_both_formats() {
     let mut store = Store::new();
     let image = Image::new()
         .layer(Layer::new().dir("sub"))
@@ -411,7 +411,7 @@ fn a_tree_that_contains_itself_ends_with_an_error_in_both_formats() {
 }
 
 #[test]
-fn an_output_that_is_no_file_is_refused_before_the_image_is_fetched() {
+fn output_that_is_no_file_is_refused_before_the_image_is_fetched() {
     let place = Place::new();
     let fifo = place.path("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o644);

@@ -11,7 +11,7 @@ use crate::cli::{self, Place};
 const MOST: u64 = 64 << 20;
 
 #[test]
-fn memory_stays_small_also_when_the_newest_layer_replaces_half_of_the_image() {
+fn memory_stays_small_when_a_layer_replaces_half() {
     let Some(image) = real_image::big().unwrap() else {
         return;
     };

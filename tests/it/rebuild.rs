@@ -130,7 +130,7 @@ fn rebuild_takes_platform_and_options_from_the_artifact() {
 }
 
 #[test]
-fn rebuild_finds_an_artifact_that_is_not_what_its_image_is_built_to() {
+fn rebuild_finds_an_artifact_that_differs_from_its_image() {
     let (_registry, reference, digest) = serve();
     let place = Place::new();
     let path = place.pull(&reference, &[]).line().to_owned();

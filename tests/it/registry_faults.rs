@@ -243,7 +243,7 @@ fn allowed_redirect_to_another_host_gets_no_credential() {
 }
 
 #[test]
-fn a_body_without_an_end_is_left_when_it_is_too_long() {
+fn body_without_an_end_is_left_when_it_is_too_long() {
     let registry = Registry::serve(store(SIZE)).unwrap();
     pull(&reference(&registry), options()).unwrap();
     registry.inject(Fault::on(&layer_path(&registry), Action::Endless));
@@ -289,7 +289,7 @@ fn slow_blob_completes_and_slow_document_times_out() {
 }
 
 #[test]
-fn redirects_and_realms_to_places_inside_are_refused_before_anything_is_sent() {
+fn redirects_and_realms_to_internal_hosts_are_refused_unsent() {
     let inside = Registry::serve(Store::new()).unwrap();
     let port = inside.addr().port();
     for target in [
@@ -325,7 +325,7 @@ fn redirects_and_realms_to_places_inside_are_refused_before_anything_is_sent() {
 }
 
 #[test]
-fn a_token_that_ends_in_the_middle_of_a_pull_is_replaced() {
+fn token_that_ends_in_the_middle_of_a_pull_is_replaced() {
     let registry = Registry::serve_with(store(SIZE), Auth::Bearer { user: None }).unwrap();
     let whole = pull(&reference(&registry), options()).unwrap();
     let layer = layer_path(&registry);

@@ -334,7 +334,7 @@ fn redirect_to_an_internal_name_does_not_go_through_a_proxy() {
 }
 
 #[test]
-fn hosts_toml_and_the_option_name_proxies_and_the_environment_does_not_matter() {
+fn proxies_of_hosts_toml_and_options_override_the_environment() {
     let registry = Registry::serve(store(LAYER)).unwrap();
     let name = registry.addr().to_string();
     let place = Place::new();

@@ -126,7 +126,7 @@ fn a_token_server_that_gives_to_everybody_gets_no_password() {
 }
 
 #[test]
-fn a_tag_whose_image_is_in_the_store_costs_one_head() {
+fn tag_whose_image_is_in_the_store_costs_one_head() {
     let registry = Registry::serve(store(10_000)).unwrap();
     let reference = format!("{}/app:latest", registry.addr());
     let place = Place::new();
@@ -183,7 +183,7 @@ fn images_of_buildah_and_skopeo_are_read_in_both_formats() {
 }
 
 #[test]
-fn an_index_with_attestations_gives_the_image_and_never_an_attestation() {
+fn index_with_attestations_gives_the_image_and_never_an_attestation() {
     for flavour in [Flavour::Oci, Flavour::Docker] {
         let mut store = Store::new();
         let one = |platform: &str, length| {

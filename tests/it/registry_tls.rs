@@ -36,7 +36,7 @@ fn tls() -> Options {
 }
 
 #[test]
-fn an_own_authority_is_trusted_when_named_and_refused_when_not() {
+fn own_authority_is_trusted_when_named_and_refused_when_not() {
     let authority = Authority::new().unwrap();
     let server = authority.server(NAMES).unwrap();
     let registry = Setup::default().tls(&server).start().unwrap();
@@ -196,7 +196,7 @@ fn the_program_takes_authorities_and_certificates() {
 }
 
 #[test]
-fn a_redirect_may_lead_to_tls_and_never_away_from_it() {
+fn redirect_may_lead_to_tls_and_never_away_from_it() {
     let authority = Authority::new().unwrap();
     let server = authority.server(NAMES).unwrap();
     let tls_of = Tls::new(&server, &authority);

@@ -148,7 +148,7 @@ fn closed_streams_damage_no_artifact() {
 }
 
 #[test]
-fn reader_that_leaves_in_the_middle_of_json_ends_the_program_in_silence() {
+fn closed_pipe_amid_json_ends_the_program_silently() {
     let (_registry, reference, place) = serve();
     for arguments in [
         &["inspect", &reference, "--tree", "--json"][..],

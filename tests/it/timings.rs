@@ -60,7 +60,7 @@ fn stages_count_bytes_and_never_overlap_on_a_thread() {
 }
 
 #[test]
-fn the_table_is_printed_if_asked_for_and_never_to_stdout() {
+fn table_is_printed_if_asked_for_and_never_to_stdout() {
     let mut store = Store::new();
     let image = Image::new()
         .layer(Layer::new().dir("etc"))

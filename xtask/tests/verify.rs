@@ -95,7 +95,7 @@ fn one_flipped_byte_in_an_image_fails() {
 }
 
 #[test]
-fn a_block_that_does_not_decompress_fails_with_the_kernels_words() {
+fn block_that_does_not_decompress_fails_with_the_kernels_words() {
     let tree = Tree::new();
     let expected = tree.listing();
     let image = tree.pack("broken.sqsh", &["-noI", "-no-fragments"]);

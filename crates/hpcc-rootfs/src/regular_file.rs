@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_with_a_writer_is_refused_and_the_writer_undisturbed() {
+    fn fifo_with_a_writer_is_refused_and_the_writer_undisturbed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("fifo");
         rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();

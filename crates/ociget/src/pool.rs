@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_internal_only_while_no_connection_found_it_public() {
+    fn name_is_internal_only_while_no_connection_found_it_public() {
         let addresses = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|text| text.parse().unwrap()).collect()
         };

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_did_not_resolve_is_looked_up_again_later() {
+    fn name_that_did_not_resolve_is_looked_up_again_later() {
         let names = Names::default();
         let start = Instant::now();
         names.note_unknown("a.example", start);

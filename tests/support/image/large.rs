@@ -98,7 +98,7 @@ mod tests {
     use crate::image::sha256;
 
     #[test]
-    fn a_large_layer_is_the_gzip_file_that_its_digests_say() {
+    fn large_layer_is_the_gzip_file_that_its_digests_say() {
         let mut layer = LargeLayer::new();
         let repeated = Member::of(&Entry::dir("d").encode());
         layer.member(&repeated);

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reading_is_found_in_a_log_and_nothing_else_is() {
+    fn reading_is_found_in_a_log_and_nothing_else_is() {
         let micros = Duration::from_micros;
         let reading = Reading {
             walk: micros(1),

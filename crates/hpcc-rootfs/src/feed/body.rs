@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_channel_that_closes_is_never_the_end_of_a_layer() {
+    async fn channel_that_closes_is_never_the_end_of_a_layer() {
         let (sender, mut body, _wanted) = channel(10, Arc::default(), Stop::default());
         assert!(sender.data(Bytes::from_static(b"half")).await);
         drop(sender);

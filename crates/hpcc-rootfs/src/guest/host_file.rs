@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_size_than_it_says_is_an_error() {
+    fn file_of_another_size_than_it_says_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         for (before, after, expected) in [

@@ -249,7 +249,7 @@ fn nothing_that_gzip_can_do_is_beyond_the_ratio() {
 }
 
 #[test]
-fn a_layer_may_have_its_ratio_and_not_a_byte_more() {
+fn layer_may_have_its_ratio_and_not_a_byte_more() {
     let content = b"0123456789".repeat(70_000);
     let blob = gzip(&content);
     let needed = content.len().div_ceil(blob.len()) as u64;
@@ -272,7 +272,7 @@ fn a_layer_may_have_its_ratio_and_not_a_byte_more() {
 }
 
 #[test]
-fn a_window_at_the_cap_is_read_and_one_beyond_is_refused() {
+fn window_at_the_cap_is_read_and_one_beyond_is_refused() {
     let with_window = |log| {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(log).unwrap();

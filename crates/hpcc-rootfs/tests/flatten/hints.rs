@@ -91,7 +91,7 @@ fn second_name_of_a_replaced_file_is_read_again() {
 }
 
 #[test]
-fn a_layer_is_read_again_once_for_all_that_it_lacks() {
+fn layer_is_read_again_once_for_all_that_it_lacks() {
     let (report, tree) = report(&["b/ a->b", "a/x=1 a/y=2 a/z=3", "a/ a/x=new a/y=new"]);
     assert_eq!(tree, "a/ a/x=new a/y=new b/ b/x=1 b/y=2 b/z=3");
     assert_eq!(report.layers_read_again, [1]);

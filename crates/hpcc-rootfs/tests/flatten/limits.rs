@@ -264,7 +264,7 @@ fn xattrs_of_an_entry_have_a_number_dropped_ones_included() {
 }
 
 #[test]
-fn a_thousand_xattrs_are_allowed_and_one_more_than_1024_is_not() {
+fn thousand_xattrs_are_allowed_and_one_more_than_1024_is_not() {
     let item = |count| {
         let mut item = Item::new("f", What::File("x".into()));
         let names = (0..count).map(|n| (format!("user.{n}"), Vec::new()));

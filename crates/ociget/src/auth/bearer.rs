@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_realm_has_to_be_a_place_where_one_may_go() {
+    fn realm_at_a_forbidden_host_is_refused() {
         for header in [
             "Bearer",
             r#"Bearer realm="token""#,

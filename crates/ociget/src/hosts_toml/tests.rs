@@ -290,7 +290,7 @@ fn bases_of_a_file_are_named_in_the_order_tried() {
 }
 
 #[test]
-fn a_host_that_is_no_url_and_no_secret_is_damage() {
+fn host_that_is_no_url_and_no_secret_is_damage() {
     for (text, says) in [
         ("[host.'ftp://h.io']", "is not as it should be"),
         ("[host.'ftp://u@h.io']", "holds credentials"),

@@ -220,7 +220,7 @@ fn features_rule_out_entries_for_linux_alone() {
 }
 
 #[test]
-fn an_entry_is_an_artifact_by_the_type_of_its_config() {
+fn entry_is_an_artifact_by_the_type_of_its_config() {
     for (kind, is_image) in [
         ("", true),
         (OCI_CONFIG, true),

@@ -50,7 +50,7 @@ async fn basic_is_sent_when_asked_for_and_then_always() {
 }
 
 #[tokio::test]
-async fn a_refused_login_is_tried_once_and_named_but_not_shown() {
+async fn refused_login_is_tried_once_and_named_but_not_shown() {
     let (content, _) = Content::image(b"layer");
     let server = Server::start(&content, |_| Some(unauthorized("Basic realm=reg"))).await;
     let error = pull(&*server.source(as_user("hunter2"))).await.unwrap_err();
@@ -194,7 +194,7 @@ async fn a_token_that_is_too_narrow_is_widened_once() {
 }
 
 #[tokio::test]
-async fn an_identity_token_is_exchanged_by_post_or_by_get_where_that_is_unknown() {
+async fn identity_token_is_exchanged_by_post_or_else_by_get() {
     let directory = tempfile::tempdir().unwrap();
     // containerd/containerd#4982, containerd/containerd#2148
     for status in [200, 400, 401, 404, 405, 403] {
@@ -271,7 +271,7 @@ async fn a_token_server_that_says_no_is_heard() {
 }
 
 #[tokio::test]
-async fn no_credential_follows_a_realm_to_where_one_does_not_go() {
+async fn no_credential_follows_a_realm_to_a_forbidden_host() {
     for realm in [
         "http://169.254.169.254/t",
         "http://10.0.0.1/t",
@@ -320,7 +320,7 @@ async fn a_redirect_to_another_port_gets_no_authorization() {
 }
 
 #[tokio::test]
-async fn a_challenge_of_whom_we_were_sent_to_is_not_answered() {
+async fn challenge_of_a_redirected_host_is_not_answered() {
     let (content, _) = Content::image(b"layer");
     let thief = Server::start(&content, |_| Some(unauthorized("Basic realm=r"))).await;
     let target = format!("http://{}/x", thief.host);
@@ -363,7 +363,7 @@ async fn redirects_end_and_stay_out_of_the_inside() {
 }
 
 #[tokio::test]
-async fn list_that_needs_another_scope_than_a_pull_gets_a_token_for_both() {
+async fn list_with_another_scope_gets_a_token_for_both() {
     // renovatebot/renovate#14708
     let (content, _) = Content::image(b"layer");
     let server = Server::start(&content, |seen| {

@@ -84,7 +84,7 @@ async fn a_body_cut_anywhere_is_resumed_there() {
 }
 
 #[tokio::test]
-async fn a_server_without_ranges_starts_over_and_the_head_is_skipped() {
+async fn server_without_ranges_starts_over_and_the_head_is_skipped() {
     let layer = noise(4096);
     let whole = layer.clone();
     let server = layer_server(&layer, move |_, number| {
@@ -183,7 +183,7 @@ async fn damage_is_reported_by_its_kind() {
 }
 
 #[tokio::test]
-async fn a_stalled_body_is_resumed_but_a_slow_reader_is_no_stall() {
+async fn stalled_body_is_resumed_but_a_slow_reader_is_no_stall() {
     let layer = noise(4096);
     let whole = layer.clone();
     let server = layer_server(&layer, move |_, number| {

@@ -42,7 +42,7 @@ impl Credentials for Generous {
 }
 
 #[tokio::test]
-async fn the_first_url_that_works_is_taken_and_hears_nothing_about_us() {
+async fn first_working_url_is_taken_and_gets_no_credentials() {
     let layer = noise(5000);
     let body = layer.clone();
     let there = Server::start(&Content::default(), move |seen| {

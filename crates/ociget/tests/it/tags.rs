@@ -20,7 +20,7 @@ fn pair(method: &str, name: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn the_identity_of_a_tag_costs_one_head_and_is_kept() {
+async fn identity_of_a_tag_costs_one_head_and_is_kept() {
     let (content, manifest) = Content::image(b"layer");
     let server = Server::start(&content, |_| None).await;
     let source = server.source(quick());

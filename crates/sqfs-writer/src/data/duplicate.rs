@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_ends_like_the_hash_of_holes_is_not_taken_for_them() {
+    fn content_that_ends_like_holes_is_not_a_hole() {
         // A block, and a hole of 32 bytes behind it.
         let mut taking = Taking::new();
         taking.content(&[1; 4096]);

@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_stored_once_and_a_short_one_every_time() {
+    fn long_value_is_stored_once_and_a_short_one_every_time() {
         let mut queue = queue();
         let mut writer = XattrWriter::new(&shares(1 << 20, 1 << 20), 0, Effort::Compress);
         for pairs in [

@@ -49,7 +49,7 @@ fn a_stale_directory_takes_no_children() {
 }
 
 #[test]
-fn a_tree_as_deep_as_images_can_ask_for_is_removed_without_recursion() {
+fn tree_as_deep_as_images_can_ask_for_is_removed_without_recursion() {
     let mut tree = Tree::new(Metadata::new(0o755));
     let mut at = NodeId::ROOT;
     for _ in 0..200_000 {

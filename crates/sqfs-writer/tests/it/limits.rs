@@ -166,7 +166,7 @@ fn a_hundred_thousand_links_and_subdirectories_are_counted() {
 }
 
 #[test]
-fn a_file_of_too_many_blocks_is_refused_before_it_is_written() {
+fn file_of_too_many_blocks_is_refused_before_it_is_written() {
     let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
     let max = 4096 * (u64::from(u32::MAX) >> 1);
     for len in [max + 1, u64::MAX] {

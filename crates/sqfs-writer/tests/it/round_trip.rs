@@ -133,7 +133,7 @@ impl sqfs_writer::Codec for Stored {
 }
 
 #[test]
-fn small_files_and_ends_of_longer_ones_are_in_fragments_of_their_own() {
+fn small_files_and_ends_of_longer_ones_have_separate_fragments() {
     let mut bodies = Bodies::new(&options(4096, Compressor::None, 1));
     let mut tree = tree();
     let (small, long) = (
@@ -206,7 +206,7 @@ fn holes_declared_or_found_are_the_same() {
 }
 
 #[test]
-fn a_tail_of_zeros_is_a_hole_and_in_no_fragment() {
+fn tail_of_zeros_is_a_hole_and_in_no_fragment() {
     for len in [1, 100, 4095, 4096 + 1, 2 * 4096 - 1] {
         let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
         let data = writer.add(&vec![0; len][..]).unwrap();
@@ -223,7 +223,7 @@ fn a_tail_of_zeros_is_a_hole_and_in_no_fragment() {
 }
 
 #[test]
-fn a_sparse_file_of_a_terabyte_takes_neither_space_nor_time() {
+fn sparse_file_of_a_terabyte_takes_neither_space_nor_time() {
     let mut writer = DataWriter::new(Vec::new(), &options(1 << 20, CODEC, 1)).unwrap();
     let mut body = writer.begin();
     body.hole(1 << 40).unwrap();

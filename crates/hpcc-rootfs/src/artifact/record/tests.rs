@@ -60,7 +60,7 @@ fn refusal(file: &File) -> String {
 }
 
 #[test]
-fn a_record_reads_back_and_the_file_ends_on_a_sector() {
+fn record_reads_back_and_the_file_ends_on_a_sector() {
     for (length, chunks) in [(LENGTH, 4), (4096, 1), (1 << 20, 1), ((1 << 20) + 4096, 2)] {
         let chunks = &CHUNKS[..chunks];
         let record = Record::new(key(1), length, &[7; SUPERBLOCK], chunks);
@@ -225,7 +225,7 @@ fn a_file_of_another_length_is_not_believed() {
 }
 
 #[test]
-fn a_forged_footer_is_refused_before_anything_is_read_by_it() {
+fn forged_footer_is_refused_before_anything_is_read_by_it() {
     let good = record().encode(&CHUNKS).unwrap();
     let image_length = |length: u64| {
         forge(&good, |bytes| {

@@ -104,7 +104,7 @@ fn a_header_leads_at_most_256_entries() {
 }
 
 #[test]
-fn a_header_ends_where_numbers_or_blocks_of_inodes_are_too_far_away() {
+fn header_ends_where_numbers_or_blocks_of_inodes_are_too_far_away() {
     let other = Place {
         block: 1,
         offset: 0,
@@ -145,7 +145,7 @@ fn index_leads_to_a_header_in_each_later_block() {
 }
 
 #[test]
-fn an_entry_that_begins_a_metadata_block_has_a_header_of_its_own() {
+fn entry_that_begins_a_metadata_block_has_its_own_header() {
     // A header and 256 entries of 16 bytes, another and 254: with 8 bytes in front the block ends there.
     let (listing, headers) = write(8, &lines(3000));
     assert!(headers.iter().any(|header| header.at == METADATA_SIZE));
@@ -154,7 +154,7 @@ fn an_entry_that_begins_a_metadata_block_has_a_header_of_its_own() {
 }
 
 #[test]
-fn a_listing_of_one_block_has_no_index_wherever_it_begins() {
+fn listing_of_one_block_has_no_index_wherever_it_begins() {
     // 12 for the header, 16 an entry.
     let (listing, _) = write(8000, &lines(255));
     assert_eq!(listing.len, 12 + 255 * 16);

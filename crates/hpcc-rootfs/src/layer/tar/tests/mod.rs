@@ -186,7 +186,7 @@ fn a_mode_keeps_its_low_twelve_bits() {
 }
 
 #[test]
-fn the_size_of_all_files_is_checked_by_what_their_headers_declare() {
+fn size_of_all_files_is_checked_by_what_their_headers_declare() {
     let octal = |n: u64| format!("{n:012o}").into_bytes();
     // A hole and nothing else; the last header declares a byte that is missing.
     let hole = |name, size| raw(b'S', name).gnu().put(483, &octal(size)).done();
@@ -389,7 +389,7 @@ fn records_that_cannot_be_taken_apart_are_errors() {
 }
 
 #[test]
-fn a_pax_size_is_for_the_file_and_not_for_the_long_name_before_it() {
+fn pax_size_is_for_the_file_not_its_long_name() {
     let body = vec![b'x'; 700];
     let seen = read(&[
         pax(&[("size", b"700")]),

@@ -64,7 +64,7 @@ fn sparse_files_of_every_format_become_holes() {
 }
 
 #[test]
-fn an_old_sparse_map_goes_on_in_blocks_of_its_own() {
+fn old_sparse_map_goes_on_in_blocks_of_its_own() {
     let octal = |n: usize| format!("{n:011o}\0").into_bytes();
     let slot = |i: usize| [octal(i * 10), octal(1)].concat();
     let header = raw(b'S', b"f")
@@ -132,7 +132,7 @@ fn sparse_maps_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn a_file_has_one_map_and_no_empty_block_in_it() {
+fn file_has_one_map_and_no_empty_block_in_it() {
     let octal = |n: usize| format!("{n:011o}\0").into_bytes();
     let old = || {
         let slots = [octal(0), octal(5)].concat();
