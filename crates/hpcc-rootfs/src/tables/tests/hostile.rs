@@ -187,7 +187,7 @@ fn the_depth_of_directories_has_a_limit() {
 fn bytes_of_paths_have_a_limit() {
     // Less than 2 MB of tables, more than 3 GB of paths.
     let (names, error) = count(&tower(5000, &[b'x'; 255]));
-    let said = "the tables lead to more than 268435456 bytes of paths";
+    let said = "the tables refer to more than 268435456 bytes of paths";
     assert!(error.unwrap().starts_with(said));
     assert!(names < 5000, "{names}");
 }
