@@ -30,9 +30,9 @@ pub struct StoreOptions {
     /// artifact gets it when it is pulled the next time. [`build`](crate::build) gives it to its file as well. With
     /// [`FsVerity::On`], a file system that has none is an error before any request is sent.
     pub fs_verity: FsVerity,
-    /// Number of builds that run concurrently in this process on one [`Store`](crate::Store) and its clones, at least
-    /// 1. Further ones wait, first in, first out, and report [`Event::Queued`](crate::Event::Queued). Default: the
-    /// number of CPUs that this process may use.
+    /// Number of builds, at least one, that run concurrently in this process on one [`Store`](crate::Store) and its
+    /// clones. Further ones wait, first in, first out, and report [`Event::Queued`](crate::Event::Queued). Default:
+    /// the number of CPUs that this process may use.
     pub builds: NonZeroUsize,
     /// Bytes of memory that all of these builds may take together. This lowers [`builds`](Self::builds) if
     /// [`Options::build_memory`](crate::Options::build_memory) of each exceeds it; one build may always run. Default: 4
