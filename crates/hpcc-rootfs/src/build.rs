@@ -112,8 +112,8 @@ async fn check_fs_verity(fs_verity: FsVerity, directory: &Path) -> Result<(), Er
     .map_err(Error::worker)?
 }
 
-/// Refuses an output that can't be replaced (a directory) or must not be (`/dev/null`, a FIFO that
-/// somebody reads from), before an hour of work. A symlink is replaced itself.
+/// Refuses an output that cannot be replaced (a directory) or must not be (`/dev/null`, or a FIFO that another process
+/// reads), before an hour of work. A symlink is replaced itself.
 fn check_output(path: &Path) -> std::io::Result<()> {
     match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => match FileType::from_raw_mode(found.st_mode) {

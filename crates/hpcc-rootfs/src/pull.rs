@@ -69,7 +69,7 @@ impl From<Failed> for Error {
     }
 }
 
-/// What is done with an image, apart from where it comes from.
+/// What is done with an image, apart from its source.
 #[derive(Debug)]
 struct Recipe {
     key: Key,

@@ -26,9 +26,9 @@ pub struct StoreOptions {
     /// missing one is skipped silently, and an untrusted one with [`Event::SeedRefused`](crate::Event::SeedRefused).
     /// Default: none.
     pub seeds: Vec<PathBuf>,
-    /// Whether the file system is to refuse changed blocks of an artifact; [`FsVerity::Off`] by default. An existing
-    /// artifact gets it when it is pulled the next time. [`build`](crate::build) gives it to its file as well. With
-    /// [`FsVerity::On`], a file system that has none is an error before any request is sent.
+    /// Whether the file system is to reject changed blocks of an artifact. An existing artifact gets this when it is
+    /// pulled the next time. [`build`](crate::build) gives it to its file as well. With [`FsVerity::On`], a file system
+    /// without it is an error before any request is sent. Default: [`FsVerity::Off`].
     pub fs_verity: FsVerity,
     /// Number of builds, at least one, that run concurrently in this process on one [`Store`](crate::Store) and its
     /// clones. Further ones wait, first in, first out, and report [`Event::Queued`](crate::Event::Queued). Default:

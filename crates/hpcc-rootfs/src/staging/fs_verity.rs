@@ -26,7 +26,7 @@ pub enum FsVerity {
 }
 
 impl FsVerity {
-    /// Enables it on a finished file that nobody has open for writing, or finds it enabled.
+    /// Enables fs-verity on a finished file that is not open for writing, or finds it enabled.
     ///
     /// # Errors
     /// Returns an error if the value is [`On`](Self::On) and fs-verity cannot be enabled.

@@ -200,8 +200,8 @@ fn leftovers(
     Ok(swept)
 }
 
-/// Removes the lease file of an artifact that is gone, unless somebody holds it. The lock makes sure that the artifact does
-/// not come back meanwhile: its build found the file and made none.
+/// Removes the lease file of an artifact that is gone, unless a lease holds it. The lock makes sure that the artifact
+/// does not come back meanwhile: its build found the file and made none.
 fn remove_lease_file(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bool> {
     let lock = match BuildLock::try_take(directory, digest, trust) {
         Ok(Some(lock)) => Some(lock),
@@ -219,7 +219,7 @@ fn remove_lease_file(directory: &Path, digest: &Digest, trust: Trust) -> io::Res
     removed
 }
 
-/// Whether nobody builds an artifact.
+/// Returns whether no process builds an artifact.
 fn is_unbuilt(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bool> {
     match BuildLock::is_free(directory, digest, trust) {
         Err(error) if regular_file::is_other_type(&error) => Ok(true),
@@ -227,7 +227,7 @@ fn is_unbuilt(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<boo
     }
 }
 
-/// Whoever opened the file and has not locked it yet will see that it has lost its name.
+/// Removes a lock file. A process that opened it and has not locked it yet notices that it has lost its name.
 fn remove_lock(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bool> {
     match BuildLock::try_take(directory, digest, trust) {
         Ok(Some(lock)) => lock.remove(directory, digest).map(|()| true),

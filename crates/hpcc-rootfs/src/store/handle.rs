@@ -428,8 +428,8 @@ impl Store {
         }
     }
 
-    /// Finds out what would keep every pull from succeeding: options out of range, an agent or an
-    /// injected file that can't be read, a directory that can't be written or has no room, fs-verity that is asked for
+    /// Checks for problems that would make every pull fail: options out of range, an agent or an injected file that
+    /// cannot be read, a directory that cannot be written or has too little free space, or fs-verity that is required
     /// and missing. Makes the directory.
     ///
     /// # Errors

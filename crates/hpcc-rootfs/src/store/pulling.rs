@@ -143,9 +143,9 @@ impl Store {
         Ok(pulled)
     }
 
-    /// Builds what was asked for, unless somebody else has done so meanwhile, from what the store holds as far as that goes.
-    /// If that turns out to be of no use, it is done once more without the artifact that failed, or without any. If the
-    /// disk has no room for what is left for later builds, it is done once more and leaves nothing.
+    /// Builds the requested image, unless another process has done so meanwhile. Copies from the artifacts of the store
+    /// as far as possible. If copying fails, builds again without the artifact that failed, or without any. If the disk
+    /// has no space for the recall file, builds again without one.
     async fn build(self, ask: Ask, span: Span, terms: Terms) -> Result<Pulled, Error> {
         let Terms { reuse, is_recorded } = terms;
         let Ask { text, request } = ask.clone();
@@ -283,7 +283,7 @@ impl Store {
                 }),
                 plan,
             ) if can_read_again(ask.request.spec()) => {
-                tracing::warn!(%error, "the disk is full; the image is built anew and not written down for later builds");
+                tracing::warn!(%error, "the disk is full; the image is built again without a recall file");
                 drop(plan);
                 // The next attempt takes its own.
                 drop(turn);
@@ -294,7 +294,7 @@ impl Store {
                 return Box::pin(self.build(ask, span, terms)).await;
             }
             (Err(Failed { error, .. }), Some(plan)) if error.is_of_reuse() => {
-                tracing::warn!(%error, "what earlier builds left is of no use; the image is built anew");
+                tracing::warn!(%error, "copying from earlier builds failed; the image is built again without it");
                 let without = plan.failed().map(|failed| {
                     let is_ours = failed.directory == self.directory();
                     if failed.is_damaged
