@@ -112,8 +112,8 @@ pub use error::Error;
 pub use error::kind::ErrorKind;
 pub use future::BoxFuture;
 pub use manifest::{
-    Descriptor, ImageManifest, Index, IndexEntry, MAX_DOCUMENT, Manifest, ManifestError,
-    OtherEntry, OtherKind,
+    Descriptor, EntryError, ImageManifest, Index, IndexEntry, MAX_DOCUMENT, Manifest,
+    ManifestError, OtherEntry, OtherKind, UnusableEntry,
 };
 pub use media_type::{Compression, MediaType};
 pub use open_archive::{ArchiveStream, OpenArchive, OpenedArchive, PlainFiles, Spool, Wanted};

@@ -14,8 +14,8 @@ use crate::media_type::MediaType;
 use crate::platform::{Platform, PlatformError, RawPlatform};
 
 pub use crate::manifest::descriptor::Descriptor;
-pub(crate) use crate::manifest::descriptor::{MAX_SIZE, RawDescriptor};
-pub use crate::manifest::error::ManifestError;
+pub(crate) use crate::manifest::descriptor::{MAX_SIZE, RawDescriptor, RawEntry};
+pub use crate::manifest::error::{EntryError, ManifestError};
 
 /// Most bytes a manifest, an index or a config may have: 4 MiB, what registries accept.
 pub const MAX_DOCUMENT: u64 = 4 << 20;
@@ -55,6 +55,9 @@ pub struct Index {
     /// artifacts. [`resolve`](crate::resolve) never chooses one of them. An entry whose digest or size
     /// is not valid is left out.
     pub others: Vec<OtherEntry>,
+    /// Images and nested indexes whose entry is not valid, in the document's order.
+    /// [`resolve`](crate::resolve) passes over them, and reports one if no other entry fits.
+    pub unusable: Vec<UnusableEntry>,
     /// Annotations of the index. Values that are not strings are left out.
     pub annotations: BTreeMap<String, String>,
 }
@@ -74,6 +77,30 @@ pub struct IndexEntry {
     pub ref_name: Option<String>,
     /// Its place in the document, from 0, everything counted that the document lists.
     pub(crate) position: usize,
+}
+
+/// An entry of an [`Index`] without a digest, a size or other fields that this crate can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnusableEntry {
+    /// Its platform, if the index has a valid one.
+    pub platform: Option<Platform>,
+    /// The annotation `org.opencontainers.image.ref.name`.
+    pub ref_name: Option<String>,
+    /// Its place in the document, from 0, everything counted that the document lists.
+    pub position: usize,
+    /// Why it cannot be used.
+    pub reason: EntryError,
+}
+
+impl UnusableEntry {
+    /// Returns the error of a document whose entry this is, if this entry is the one that is needed.
+    pub(crate) fn error(&self) -> ManifestError {
+        ManifestError::Entry {
+            position: self.position,
+            reason: self.reason.clone(),
+        }
+    }
 }
 
 /// An entry of an [`Index`] that is not an image.
@@ -186,54 +213,74 @@ fn is_old_config(media_type: &str) -> bool {
 
 impl Index {
     fn from_raw(media_type: MediaType, raw: RawManifest) -> Result<Self, ManifestError> {
-        let annotations = raw.annotations;
-        let (mut entries, mut others) = (Vec::new(), Vec::new());
-        for (position, mut raw) in raw.manifests.unwrap_or_default().into_iter().enumerate() {
-            if let Some(kind) = OtherKind::of(&raw) {
-                // An invalid entry must not make the other images of the index unusable.
-                others.extend(
-                    raw.any()
-                        .ok()
-                        .map(|descriptor| OtherEntry { descriptor, kind }),
-                );
-                continue;
-            }
-            let raw_platform = raw.platform.take();
-            let features = RawPlatform::features(&raw_platform);
-            let (platform, unusable) = match RawPlatform::entry(raw_platform) {
-                // Windows needs features that are no secret; on Linux they are layers of other kinds.
-                Ok(Some(platform)) if platform.os() == "linux" && !features.is_empty() => {
-                    (None, Some(PlatformError::features(&platform, &features)))
-                }
-                Ok(platform) => (platform, None),
-                Err(reason) => (None, Some(reason)),
-            };
-            if platform.as_ref().is_some_and(Platform::is_unknown) {
-                let kind = OtherKind::UnknownPlatform;
-                others.extend(
-                    raw.any()
-                        .ok()
-                        .map(|descriptor| OtherEntry { descriptor, kind }),
-                );
-                continue;
-            }
-            let ref_name = raw.annotations.get("org.opencontainers.image.ref.name");
-            entries.push(IndexEntry {
-                ref_name: ref_name.cloned().flatten(),
-                position,
-                platform,
-                unusable,
-                descriptor: raw.check("manifest entry", MAX_DOCUMENT)?,
-            });
-        }
-        Ok(Self {
+        let mut index = Self {
             media_type,
-            entries,
-            others,
-            annotations: strings(annotations),
-        })
+            entries: Vec::new(),
+            others: Vec::new(),
+            unusable: Vec::new(),
+            annotations: strings(raw.annotations),
+        };
+        for (position, entry) in raw.manifests.unwrap_or_default().into_iter().enumerate() {
+            if let Some(size) = entry.impossible_size() {
+                let reason = format!("entry {position} of its manifests has the size {size}");
+                return Err(ManifestError::Json(serde::de::Error::custom(reason)));
+            }
+            let (platform, ref_name) = (entry.platform(), entry.annotation(REF_NAME));
+            // An entry that is not valid must not make the other images of the index unusable.
+            let read = entry.read().and_then(|raw| index.add(position, raw));
+            if let Err(reason) = read {
+                index.unusable.push(UnusableEntry {
+                    platform,
+                    ref_name,
+                    position,
+                    reason,
+                });
+            }
+        }
+        Ok(index)
+    }
+
+    /// Adds an entry to the list that it belongs to.
+    fn add(&mut self, position: usize, mut raw: RawDescriptor) -> Result<(), EntryError> {
+        if let Some(kind) = OtherKind::of(&raw) {
+            self.add_other(raw, kind);
+            return Ok(());
+        }
+        let raw_platform = raw.platform.take();
+        let features = RawPlatform::features(&raw_platform);
+        let (platform, unusable) = match RawPlatform::entry(raw_platform) {
+            // Windows needs features that are no secret; on Linux they are layers of other kinds.
+            Ok(Some(platform)) if platform.os() == "linux" && !features.is_empty() => {
+                (None, Some(PlatformError::features(&platform, &features)))
+            }
+            Ok(platform) => (platform, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        if platform.as_ref().is_some_and(Platform::is_unknown) {
+            self.add_other(raw, OtherKind::UnknownPlatform);
+            return Ok(());
+        }
+        let ref_name = raw.annotations.get(REF_NAME);
+        self.entries.push(IndexEntry {
+            ref_name: ref_name.cloned().flatten(),
+            position,
+            platform,
+            unusable,
+            descriptor: raw.up_to(MAX_DOCUMENT)?,
+        });
+        Ok(())
+    }
+
+    /// Adds an entry that is not an image, unless its descriptor is not valid.
+    fn add_other(&mut self, raw: RawDescriptor, kind: OtherKind) {
+        let descriptor = raw.any().ok();
+        self.others
+            .extend(descriptor.map(|descriptor| OtherEntry { descriptor, kind }));
     }
 }
+
+/// The annotation that holds the tag, in a layout's `index.json`.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 impl OtherKind {
     /// Returns why `raw` is not an image, as far as its platform does not matter.
@@ -293,7 +340,7 @@ struct RawManifest {
     artifact_type: Option<String>,
     config: Option<RawDescriptor>,
     layers: Option<Vec<RawDescriptor>>,
-    manifests: Option<Vec<RawDescriptor>>,
+    manifests: Option<Vec<RawEntry>>,
     fs_layers: Option<serde::de::IgnoredAny>,
     #[serde(default)]
     annotations: serde_json::Value,

@@ -5,7 +5,7 @@ use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest, Mismatch, Verified};
 use crate::error::{Error, mismatch};
 use crate::future::BoxFuture;
-use crate::manifest::{Descriptor, ImageManifest, Index, IndexEntry, Manifest};
+use crate::manifest::{Descriptor, ImageManifest, Index, IndexEntry, Manifest, UnusableEntry};
 use crate::platform::{Platform, PlatformError};
 use crate::source::{Document, Source};
 
@@ -190,6 +190,10 @@ impl Search<'_> {
                 self.unusable.push(reason.clone());
             }
         }
+        for entry in &index.unusable {
+            let (position, reason) = (entry.position, &entry.reason);
+            tracing::warn!(position, %reason, "an entry of the index is skipped");
+        }
         // The best of those that name their platform; of equals the first, as it stands first.
         let mut best: Option<((u32, u32), &IndexEntry)> = None;
         for entry in &index.entries {
@@ -225,8 +229,22 @@ impl Search<'_> {
                 at: at.to_owned(),
                 what: "an index of several images that do not name their platforms".to_owned(),
             }),
-            (None, _) => Ok(None),
+            (None, _) => self.nothing(at, &index),
         }
+    }
+
+    /// No entry of the index fits. If one does that is not valid, the error is that.
+    fn nothing(&mut self, at: &str, index: &Index) -> Result<Option<Found>, Error> {
+        let is_needed = |entry: &&UnusableEntry| {
+            let platform = entry.platform.as_ref();
+            platform.is_none_or(|platform| self.platform.accepts(platform))
+        };
+        if let Some(entry) = index.unusable.iter().find(is_needed) {
+            return Err(Error::document(at, entry.error()));
+        }
+        let platforms = index.unusable.iter().filter_map(|e| e.platform.clone());
+        self.available.extend(platforms);
+        Ok(None)
     }
 
     async fn entry(&mut self, entry: &IndexEntry, depth: u32) -> Result<Option<Found>, Error> {

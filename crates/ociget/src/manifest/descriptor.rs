@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::digest::Digest;
-use crate::json::null_is_empty;
-use crate::manifest::error::ManifestError;
+use crate::json::{lenient, null_is_empty};
+use crate::manifest::error::{EntryError, ManifestError};
 use crate::media_type::MediaType;
+use crate::platform::{Platform, RawPlatform};
 
 /// Sizes are signed 64-bit numbers in every other implementation.
 pub(crate) const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
@@ -79,8 +80,60 @@ pub(crate) struct RawDescriptor {
     urls: Vec<String>,
     #[serde(default)]
     pub(super) platform: serde_json::Value,
-    #[serde(default, deserialize_with = "null_is_empty")]
+    /// `None` for a value that is not a string.
+    #[serde(default, deserialize_with = "annotations")]
     pub(super) annotations: BTreeMap<String, Option<String>>,
+}
+
+/// One element of the list of an index. Another element that is not valid does not make it unreadable.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(crate) struct RawEntry(serde_json::Value);
+
+impl RawEntry {
+    /// Returns the descriptor.
+    ///
+    /// # Errors
+    /// Returns [`EntryError::Fields`] if the element is not an object, or lacks a field, or has one of the
+    /// wrong type.
+    pub(crate) fn read(self) -> Result<RawDescriptor, EntryError> {
+        if !self.0.is_object() {
+            // serde also reads a list of the fields' values.
+            return Err(EntryError::Fields("expected an object".to_owned()));
+        }
+        serde_json::from_value(self.0).map_err(|error| EntryError::Fields(error.to_string()))
+    }
+
+    /// Returns the size if it is a number that is negative or not whole, of which readers make different sizes.
+    pub(super) fn impossible_size(&self) -> Option<&serde_json::Number> {
+        let size = self.0.get("size")?.as_number()?;
+        size.as_u64().is_none().then_some(size)
+    }
+
+    /// Returns the platform if it is valid, also of an element that is not.
+    pub(super) fn platform(&self) -> Option<Platform> {
+        let platform = self.0.get("platform").cloned().unwrap_or_default();
+        RawPlatform::entry(platform).ok().flatten()
+    }
+
+    /// Returns the annotation `name`, also of an element that is not valid.
+    pub(super) fn annotation(&self, name: &str) -> Option<String> {
+        let found = self.0.get("annotations")?.get(name)?;
+        found.as_str().map(str::to_owned)
+    }
+}
+
+/// Annotations, of which those that are not text have no value: they are no reason to refuse an image.
+fn annotations<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Option<String>>, D::Error> {
+    let members: BTreeMap<String, serde_json::Value> = lenient(deserializer)?;
+    let text = |value| match value {
+        serde_json::Value::String(text) => Some(text),
+        _ => None,
+    };
+    let members = members.into_iter();
+    Ok(members.map(|(name, value)| (name, text(value))).collect())
 }
 
 impl RawDescriptor {
@@ -117,17 +170,16 @@ impl RawDescriptor {
     }
 
     fn within(self, field: &'static str, max: u64) -> Result<Descriptor, ManifestError> {
+        self.up_to(max).map_err(|error| error.of(field))
+    }
+
+    /// Returns the descriptor of content that has at most `max` bytes.
+    pub(super) fn up_to(self, max: u64) -> Result<Descriptor, EntryError> {
         if self.size > max {
-            return Err(ManifestError::Size {
-                field,
-                size: self.size,
-                max,
-            });
+            let size = self.size;
+            return Err(EntryError::Size { size, max });
         }
-        let digest = self
-            .digest
-            .parse()
-            .map_err(|reason| ManifestError::Digest { field, reason })?;
+        let digest = self.digest.parse().map_err(EntryError::Digest)?;
         let mut descriptor = Descriptor::new(self.media_type, digest, self.size);
         // In other blobs they could only lead the client to hosts that it has no reason to contact.
         if descriptor.media_type.is_foreign() {

@@ -29,6 +29,14 @@ pub enum ManifestError {
         /// The most that is taken.
         max: u64,
     },
+    /// The entry of an index that was to be used is not valid.
+    #[error("entry {position} of its manifests, counted from 0, {reason}")]
+    Entry {
+        /// Its position in the document, from 0.
+        position: usize,
+        /// What is wrong.
+        reason: EntryError,
+    },
     /// It can be read in two ways (CVE-2021-41190).
     #[error("ambiguous: {}", text(.0))]
     Ambiguous(String),
@@ -41,4 +49,35 @@ pub enum ManifestError {
     /// What it is for cannot be the name of a platform.
     #[error(transparent)]
     Platform(#[from] PlatformError),
+}
+
+/// Why an entry of an index cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// Its digest is not one, or of an algorithm that is not supported.
+    #[error("has no valid digest: {0}")]
+    Digest(DigestError),
+    /// Its size cannot be that of a document.
+    #[error("claims {size} bytes; {max} is the most")]
+    Size {
+        /// As claimed.
+        size: u64,
+        /// The most that is taken.
+        max: u64,
+    },
+    /// It is not an object, or a field is missing or of the wrong type.
+    #[error("is not a valid descriptor: {}", text(.0))]
+    Fields(String),
+}
+
+impl EntryError {
+    /// Returns the same of the descriptor in `field`.
+    pub(super) fn of(self, field: &'static str) -> ManifestError {
+        match self {
+            Self::Digest(reason) => ManifestError::Digest { field, reason },
+            Self::Size { size, max } => ManifestError::Size { field, size, max },
+            Self::Fields(reason) => ManifestError::Json(serde::de::Error::custom(reason)),
+        }
+    }
 }

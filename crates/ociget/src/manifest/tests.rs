@@ -236,3 +236,85 @@ fn entry_is_an_artifact_by_the_type_of_its_config() {
         }
     }
 }
+
+/// opencontainers/image-spec descriptor.md: an algorithm that a reader does not know does not make a document invalid.
+#[test]
+fn entry_that_is_not_valid_leaves_the_others_usable() {
+    let good = format!(
+        r#"{{"mediaType":"{OCI}","digest":"{D}","size":7,"annotations":{{"a":1}},
+        "platform":{{"os":"linux","architecture":"amd64"}}}}"#
+    );
+    let arm = r#""platform":{"os":"linux","architecture":"arm64"}"#;
+    for (bad, says) in [
+        (
+            format!(
+                r#"{{"mediaType":"{OCI}","digest":"blake3:{}","size":5,{arm}}}"#,
+                &D[7..]
+            ),
+            "blake3",
+        ),
+        (
+            format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":4194305,{arm}}}"#),
+            "4194305",
+        ),
+        (
+            format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":9223372036854775808,{arm}}}"#),
+            "9223372036854775808",
+        ),
+        (
+            format!(r#"{{"mediaType":"{OCI}","size":5,{arm}}}"#),
+            "`digest`",
+        ),
+        (
+            format!(r#"{{"mediaType":"{OCI}","digest":"{D}",{arm}}}"#),
+            "`size`",
+        ),
+        (
+            format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":"5",{arm}}}"#),
+            "u64",
+        ),
+        (
+            format!(r#"{{"mediaType":"{OCI}","digest":null,"size":5,{arm}}}"#),
+            "null",
+        ),
+        (
+            format!(r#"{{"mediaType":7,"digest":"{D}","size":5,{arm}}}"#),
+            "string",
+        ),
+        (
+            format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":5,"artifactType":[],{arm}}}"#),
+            "string",
+        ),
+        ("null".to_owned(), "expected an object"),
+        ("\"x\"".to_owned(), "expected an object"),
+        (
+            format!(r#"["{OCI}","{D}",5,null,[],{{}},{{}}]"#),
+            "expected an object",
+        ),
+    ] {
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{bad},{good}]}}"#);
+        let Ok(Manifest::Index(index)) = Manifest::parse(text.as_bytes(), Some(OCI_INDEX)) else {
+            panic!("{text}");
+        };
+        assert_eq!(
+            (index.entries.len(), index.entries[0].position),
+            (1, 1),
+            "{bad}"
+        );
+        let [unusable] = &index.unusable[..] else {
+            panic!("{bad}: {:?}", index.unusable);
+        };
+        assert_eq!(unusable.platform.is_some(), bad.contains("arm64"), "{bad}");
+        let error = unusable.error().to_string();
+        assert!(error.starts_with("entry 0 of its manifests"), "{error}");
+        assert!(error.contains(says), "{error}");
+    }
+    for size in ["-5", "5.5", "1e30"] {
+        let bad = format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":{size},{arm}}}"#);
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{bad},{good}]}}"#);
+        let error = Manifest::parse(text.as_bytes(), None)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("has the size"), "{error}");
+    }
+}

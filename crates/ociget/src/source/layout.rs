@@ -206,6 +206,13 @@ impl LayoutSource {
         if let (true, Some(reason)) = (found.is_empty(), reason) {
             return Err(Error::document(&listing.at, reason.into()));
         }
+        let damaged = listing.index.unusable.iter().find(|entry| match number {
+            Some(number) => number.parse() == Ok(entry.position),
+            None => self.tag.is_none() || entry.ref_name == self.tag,
+        });
+        if let (true, Some(entry)) = (found.is_empty(), damaged) {
+            return Err(Error::document(&listing.at, entry.error()));
+        }
         let Some(first) = found.first() else {
             return Err(Error::Absent {
                 at: self.shown_root(),

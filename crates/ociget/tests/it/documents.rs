@@ -252,3 +252,29 @@ async fn docker_entry_with_an_oci_manifest_is_taken() {
         assert_eq!(outcome.is_ok(), holds, "{kind}: {outcome:?}");
     }
 }
+
+/// opencontainers/image-spec descriptor.md: "Implementations MAY choose to ignore" what they do not know. The error
+/// of the entry that is needed names what is wrong with it.
+#[tokio::test]
+async fn broken_entry_costs_its_own_platform_alone() {
+    let mut content = Content::default();
+    let manifest = content.add_image("linux", "amd64", &[b"layer"]);
+    let size = content.manifest(&manifest.to_string()).len();
+    let hex = manifest.hex();
+    let text = format!(
+        r#"{{"schemaVersion":2,"manifests":[
+        {{"mediaType":"{OCI}","digest":"blake3:{hex}","size":5,"platform":{{"os":"linux","architecture":"arm64"}}}},
+        {{"mediaType":"{OCI}","digest":"blake3:{hex}","size":5,"platform":{{"os":"linux","architecture":"amd64"}}}},
+        {{"mediaType":"{OCI}","digest":"{manifest}","size":{size},"platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#
+    );
+    let index = content.add_manifest(crate::support::OCI_INDEX, &text);
+    content.tag("v1", &index);
+    let image = resolve(&content, "linux/amd64", false).await.unwrap();
+    assert_eq!(image.manifest.get(), &manifest);
+    let error = resolve(&content, "linux/arm64", false).await.unwrap_err();
+    assert!(matches!(error, Error::Document { .. }), "{error:?}");
+    assert!(error.to_string().contains("\"blake3\""), "{error}");
+    let error = resolve(&content, "linux/s390x", false).await.unwrap_err();
+    assert!(matches!(error, Error::Platform { .. }), "{error:?}");
+    assert!(error.to_string().contains("linux/arm64"), "{error}");
+}

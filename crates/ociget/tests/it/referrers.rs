@@ -215,7 +215,9 @@ async fn list_of_a_broken_form_is_an_error_and_one_broken_entry_is_not() {
         ("{", false),
         ("{}", false),
         (r#"{"errors":[]}"#, false),
-        (r#"{"manifests":[{}]}"#, false),
+        (r#"{"manifests":[{}]}"#, true),
+        (r#"{"manifests":[null,7,{"digest":3}]}"#, true),
+        (r#"{"manifests":{}}"#, false),
         (r#"{"manifests":[],"manifests":[]}"#, false),
         (r#"{"schemaVersion":2,"manifests":null}"#, true),
         (

@@ -10,7 +10,7 @@ use crate::artifact::ArtifactManifest;
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::manifest::{Descriptor, RawDescriptor};
+use crate::manifest::{Descriptor, RawEntry};
 use crate::media_type::{ACCEPT_MANIFESTS, MediaType};
 use crate::progress::Event;
 use crate::reference::Reference;
@@ -219,19 +219,21 @@ impl Referrers {
     }
 
     /// Descriptors of `listed` that did not come before, and how many these are.
-    fn admit(&mut self, listed: Vec<RawDescriptor>, at: &str) -> (Vec<Descriptor>, usize) {
+    fn admit(&mut self, listed: Vec<RawEntry>, at: &str) -> (Vec<Descriptor>, usize) {
         let mut found = Vec::new();
         let mut invalid = 0;
         for raw in listed {
-            match raw.any() {
-                Err(_) => invalid += 1,
-                Ok(entry) if self.seen.insert(entry.digest.clone()) => found.push(entry),
-                Ok(_) => {}
+            let entry = raw.read().ok().and_then(|raw| raw.any().ok());
+            match entry {
+                None => invalid += 1,
+                Some(entry) if self.seen.insert(entry.digest.clone()) => found.push(entry),
+                Some(_) => {}
             }
         }
         if invalid > 0 {
-            let text =
-                format!("{at}: {invalid} referrers have no digest or size that is supported");
+            let text = format!(
+                "{at}: {invalid} referrers are not valid or have no digest or size that is supported"
+            );
             self.source.tell(&Event::Warning { text: &text });
         }
         let fresh = found.len();
@@ -283,7 +285,7 @@ fn referrers_tag(subject: &Digest) -> String {
 struct RawIndex {
     schema_version: Option<u64>,
     media_type: Option<String>,
-    manifests: Option<Vec<RawDescriptor>>,
+    manifests: Option<Vec<RawEntry>>,
 }
 
 fn is_index(bytes: &[u8]) -> bool {
@@ -293,7 +295,7 @@ fn is_index(bytes: &[u8]) -> bool {
     })
 }
 
-fn parse(body: &[u8], at: &str) -> Result<Vec<RawDescriptor>, Error> {
+fn parse(body: &[u8], at: &str) -> Result<Vec<RawEntry>, Error> {
     let index: RawIndex = crate::json::parse(body).map_err(|error| {
         Error::protocol(at, format!("its list of referrers is not one: {error}"))
     })?;
