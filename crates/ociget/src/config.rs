@@ -175,6 +175,7 @@ const KEYS: Keys = Keys {
         "history",
         "container_config",
     ],
+    records: &[],
 };
 
 #[derive(Deserialize)]

@@ -12,6 +12,24 @@ pub(crate) struct Keys {
     pub(crate) known: &'static [&'static str],
     /// Fields whose objects have keys of their own, such as labels. Named also in `known`.
     pub(crate) maps: &'static [&'static str],
+    /// Fields whose objects have keys of their own and objects with known fields as values, such as the registries
+    /// of a credentials file. Named also in `known`.
+    pub(crate) records: &'static [&'static str],
+}
+
+/// An object with keys of its own, in which the rewriting is.
+#[derive(Clone, Copy)]
+struct Map {
+    /// The depth of the object whose field it is.
+    of: usize,
+    is_of_records: bool,
+}
+
+impl Map {
+    /// Whether a key at `depth` belongs to somebody else.
+    fn owns_keys_at(self, depth: usize) -> bool {
+        !self.is_of_records || depth <= self.of + 1
+    }
 }
 
 /// Returns `text` with keys in their canonical spelling and strings that are valid Unicode.
@@ -21,8 +39,7 @@ pub(crate) struct Keys {
 pub(crate) fn as_go_reads(text: &[u8], keys: Keys) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut depth = 0usize;
-    // The depth of the object whose field `maps` names, while its value is copied.
-    let mut map: Option<usize> = None;
+    let mut map: Option<Map> = None;
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         match byte {
@@ -30,7 +47,8 @@ pub(crate) fn as_go_reads(text: &[u8], keys: Keys) -> Vec<u8> {
                 let end = end_of_string(text, at);
                 let string = mended(text.get(at..end).unwrap_or_default());
                 at = end;
-                let key = (map.is_none() && is_key(text, end))
+                let is_ours = map.is_none_or(|map| !map.owns_keys_at(depth));
+                let key = (is_ours && is_key(text, end))
                     .then(|| canonical(&string, keys.known))
                     .flatten();
                 match key {
@@ -38,7 +56,14 @@ pub(crate) fn as_go_reads(text: &[u8], keys: Keys) -> Vec<u8> {
                         out.push(b'"');
                         out.extend_from_slice(key.as_bytes());
                         out.push(b'"');
-                        map = keys.maps.contains(&key).then_some(depth);
+                        let is_of_records = keys.records.contains(&key);
+                        let opens = is_of_records || keys.maps.contains(&key);
+                        map = map.or_else(|| {
+                            opens.then_some(Map {
+                                of: depth,
+                                is_of_records,
+                            })
+                        });
                     }
                     None => out.extend_from_slice(&string),
                 }
@@ -47,9 +72,9 @@ pub(crate) fn as_go_reads(text: &[u8], keys: Keys) -> Vec<u8> {
             b'{' | b'[' => depth = depth.saturating_add(1),
             b'}' | b']' => {
                 depth = depth.saturating_sub(1);
-                map = map.filter(|of| *of <= depth);
+                map = map.filter(|map| map.of <= depth);
             }
-            b',' => map = map.filter(|of| *of != depth),
+            b',' => map = map.filter(|map| map.of != depth),
             _ => {}
         }
         out.push(byte);
@@ -140,8 +165,9 @@ mod tests {
     use super::*;
 
     const KEYS: Keys = Keys {
-        known: &["rootfs", "Labels", "diff_ids"],
+        known: &["rootfs", "Labels", "diff_ids", "auths", "auth"],
         maps: &["Labels"],
+        records: &["auths"],
     };
 
     fn rewritten(text: &[u8]) -> String {
@@ -173,6 +199,10 @@ mod tests {
             (
                 r#"{"a":"RootFS","b":"\":","RootFS":1}"#,
                 r#"{"a":"RootFS","b":"\":","rootfs":1}"#,
+            ),
+            (
+                r#"{"Auths":{"AUTH":{"Auth":1,"Auths":{"x":1}},"Auths":{"AUTH":2}},"RootFS":1}"#,
+                r#"{"auths":{"AUTH":{"auth":1,"auths":{"x":1}},"Auths":{"auth":2}},"rootfs":1}"#,
             ),
         ] {
             assert_eq!(rewritten(text.as_bytes()), expected);

@@ -71,6 +71,7 @@ mod endpoint;
 mod error;
 mod floor;
 mod future;
+mod go_document;
 mod go_json;
 mod hosts_toml;
 mod json;

@@ -329,6 +329,7 @@ const KEYS: Keys = Keys {
         "subject",
     ],
     maps: &["annotations", "data", "subject"],
+    records: &[],
 };
 
 /// Both kinds at once, so that a document that tries to be both is seen.

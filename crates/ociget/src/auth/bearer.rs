@@ -15,6 +15,8 @@ use crate::clock;
 use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::go_document;
+use crate::go_json::Keys;
 use crate::retry::{self, Retry};
 use crate::target;
 use crate::transport::{Answer, Request, Transport};
@@ -184,6 +186,13 @@ fn without_token(answer: &Answer, body: &[u8]) -> String {
     }
 }
 
+/// The fields of a token server's answer, whose readers in Go take them in any case.
+const KEYS: Keys = Keys {
+    known: &["token", "access_token", "expires_in", "issued_at"],
+    maps: &[],
+    records: &[],
+};
+
 fn parse_token(body: &[u8], asked: Instant) -> Option<Token> {
     // Of the wrong type, a field is as if it were not there: only the token has to be good.
     #[derive(Deserialize)]
@@ -193,7 +202,7 @@ fn parse_token(body: &[u8], asked: Instant) -> Option<Token> {
         expires_in: Option<Value>,
         issued_at: Option<Value>,
     }
-    let body: Body = serde_json::from_slice(body).ok()?;
+    let body: Body = serde_json::from_value(go_document::whole(body, KEYS).ok()?).ok()?;
     let text = |value: Option<Value>| match value {
         Some(Value::String(text)) if !text.is_empty() => Some(text),
         _ => None,
@@ -352,6 +361,15 @@ mod tests {
                 r#"{"token":"m","expires_in":"NaN"}"#,
                 Some(("Bearer m", 54)),
             ),
+            // golang/go#14750
+            (r#"{"Token":"n","Expires_In":300}"#, Some(("Bearer n", 270))),
+            (
+                r#"{"ACCESS_TOKEN":"o","token":null}"#,
+                Some(("Bearer o", 54)),
+            ),
+            (r#"{"token":"","token":"p"}"#, Some(("Bearer p", 54))),
+            (r#"{"token":"q"} {}"#, None),
+            ("null", None),
             (r#"{"token":""}"#, None),
             (r#"{"token":"a\nb"}"#, None),
             ("{}", None),

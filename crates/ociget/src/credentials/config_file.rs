@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::credentials::login::{Login, Secret};
 use crate::error::Error;
+use crate::go_document;
+use crate::go_json::Keys;
 use crate::json::null_is_empty;
 use crate::reference::registry_of;
 
@@ -18,15 +22,10 @@ pub(crate) enum Settled<'a> {
 }
 
 /// What docker's `config.json` and podman's `auth.json` have in common.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
 pub(crate) struct ConfigFile {
-    #[serde(deserialize_with = "null_is_empty")]
     auths: BTreeMap<String, Option<Entry>>,
-    #[serde(deserialize_with = "null_is_empty")]
     cred_helpers: BTreeMap<String, Option<String>>,
-    #[serde(deserialize_with = "null_is_empty")]
     creds_store: String,
 }
 
@@ -45,19 +44,64 @@ struct Entry {
     registrytoken: String,
 }
 
+/// The fields that are read. The keys of `auths` and `credHelpers` are names of registries.
+const KEYS: Keys = Keys {
+    known: &[
+        "auths",
+        "credHelpers",
+        "credsStore",
+        "auth",
+        "username",
+        "password",
+        "identitytoken",
+        "registrytoken",
+    ],
+    maps: &["credHelpers"],
+    records: &["auths"],
+};
+
 impl ConfigFile {
     pub(crate) fn parse(text: &[u8], origin: &str) -> Result<Self, Error> {
         if text.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
         }
-        serde_json::from_slice(text).map_err(|error| Error::Credentials {
-            origin: origin.to_owned(),
-            // serde's own words can quote the value it tripped over, which may be a password.
-            reason: format!(
+        // serde's own words can quote the value it tripped over, which may be a password.
+        let value = go_document::whole(text, KEYS).map_err(|error| {
+            format!(
                 "not valid at line {}, column {}",
                 error.line(),
                 error.column()
-            ),
+            )
+        });
+        value
+            .and_then(Self::from_value)
+            .map_err(|reason| Error::Credentials {
+                origin: origin.to_owned(),
+                reason,
+            })
+    }
+
+    fn from_value(value: Value) -> Result<Self, String> {
+        let mut object = match value {
+            Value::Object(object) => object,
+            Value::Null => return Ok(Self::default()),
+            _ => return Err("not valid: expected a JSON object".to_owned()),
+        };
+        let auths: BTreeMap<String, Value> = field(&mut object, "auths")?;
+        let entry = |(key, entry): (String, Value)| {
+            // serde also reads a list of the fields' values.
+            let is_entry = entry.is_object() || entry.is_null();
+            match serde_json::from_value(entry) {
+                Ok(entry) if is_entry => Ok((key, entry)),
+                _ => Err(format!(
+                    "not valid: auths for {key} is not an object, or a field of it is not text"
+                )),
+            }
+        };
+        Ok(Self {
+            auths: auths.into_iter().map(entry).collect::<Result<_, _>>()?,
+            cred_helpers: field(&mut object, "credHelpers")?,
+            creds_store: field(&mut object, "credsStore")?,
         })
     }
 
@@ -108,6 +152,17 @@ impl ConfigFile {
     }
 }
 
+/// Takes a field, which may be missing or `null`.
+fn field<T: DeserializeOwned + Default>(
+    object: &mut Map<String, Value>,
+    name: &str,
+) -> Result<T, String> {
+    let value = object.remove(name).unwrap_or_default();
+    let value: Option<T> = serde_json::from_value(value)
+        .map_err(|_| format!("not valid: {name} has a value of the wrong type"))?;
+    Ok(value.unwrap_or_default())
+}
+
 impl Entry {
     /// `None` for an empty entry, which marks a login kept by a helper.
     fn secret(&self, key: &str, origin: &str) -> Result<Option<Secret>, Error> {
@@ -118,9 +173,9 @@ impl Entry {
             return Ok(Some(Secret::Identity(self.identitytoken.clone())));
         }
         if !self.auth.trim().is_empty() {
-            let (user, password) = decode(&self.auth).ok_or_else(|| Error::Credentials {
+            let (user, password) = decode(&self.auth).map_err(|fault| Error::Credentials {
                 origin: origin.to_owned(),
-                reason: format!("the auth of {key} is not base64 of user:password"),
+                reason: format!("the auth of {key} {fault}"),
             })?;
             return Ok(Some(Secret::Password { user, password }));
         }
@@ -131,17 +186,21 @@ impl Entry {
     }
 }
 
-fn decode(auth: &str) -> Option<(String, String)> {
+/// The user and the password, or what is wrong with their text.
+fn decode(auth: &str) -> Result<(String, String), &'static str> {
+    const NO_LOGIN: &str = "is not base64 of user:password";
     // Tools that encode break lines after 76 characters, and templates add white space.
     let auth: String = auth.chars().filter(|c| !c.is_whitespace()).collect();
     let bytes = STANDARD
         .decode(&auth)
         .or_else(|_| STANDARD_NO_PAD.decode(&auth))
-        .ok()?;
-    let text = String::from_utf8(bytes).ok()?;
-    let (user, password) = text.split_once(':')?;
+        .map_err(|_| NO_LOGIN)?;
+    // docker hands such a login to its engine in JSON, which replaces the bytes that are not UTF-8.
+    let text = String::from_utf8(bytes)
+        .map_err(|_| "holds a user or password that is not UTF-8; log in again with one that is")?;
+    let (user, password) = text.split_once(':').ok_or(NO_LOGIN)?;
     // Old versions of docker padded the password with NUL bytes.
-    Some((user.to_owned(), password.trim_end_matches('\0').to_owned()))
+    Ok((user.to_owned(), password.trim_end_matches('\0').to_owned()))
 }
 
 /// A key as `host` or `host/path`. Docker wrote URLs, of which the host alone counts.

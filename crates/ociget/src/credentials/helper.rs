@@ -16,12 +16,16 @@ use tokio::task::JoinSet;
 
 use crate::credentials::login::{Login, Secret};
 use crate::error::Error;
+use crate::go_document;
+use crate::go_json::Keys;
 use crate::printable;
 
 /// How long a helper may take. Some of them ask the user, or the cloud.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Most bytes that a helper may print.
 const MAX_OUTPUT: u64 = 64 << 10;
+/// Most braces of its output that are tried as the start of its answer.
+const MAX_STARTS: usize = 64;
 /// Most bytes of a helper's stderr that are kept, and most lines that are shown.
 const MAX_STDERR: usize = 8 << 10;
 const MAX_NOTES: usize = 20;
@@ -194,6 +198,13 @@ async fn ask(program: &str, registry: &str, said: Said) -> Result<Secret, String
     parse(&printed).ok_or_else(|| "printed something that is no login".to_owned())
 }
 
+/// The fields of a helper's answer.
+const KEYS: Keys = Keys {
+    known: &["Username", "Secret"],
+    maps: &[],
+    records: &[],
+};
+
 fn parse(printed: &[u8]) -> Option<Secret> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -201,15 +212,21 @@ fn parse(printed: &[u8]) -> Option<Secret> {
         username: String,
         secret: String,
     }
-    // Some helpers log to stdout before they answer.
-    let starts = printed
-        .iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'{');
-    let answer = starts
-        .filter(|(at, _)| *at == 0 || printed.get(at - 1) == Some(&b'\n'))
-        .find_map(|(at, _)| serde_json::from_slice(printed.get(at..)?).ok());
-    let Answer { username, secret } = answer.or_else(|| serde_json::from_slice(printed).ok())?;
+    // Some helpers log to stdout before they answer, also in the same line. As docker does, nothing after the answer
+    // is read.
+    let starts = printed.iter().enumerate();
+    let starts = starts.filter(|(_, byte)| **byte == b'{').map(|(at, _)| at);
+    let is_first = |at: &usize| {
+        let before = printed.get(..*at).unwrap_or_default().iter().rev();
+        let mut before = before.skip_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+        before.next().is_none_or(|byte| *byte == b'\n')
+    };
+    let (first, inner): (Vec<_>, Vec<_>) = starts.partition(is_first);
+    let mut starts = first.into_iter().chain(inner).take(MAX_STARTS);
+    let Answer { username, secret } = starts.find_map(|at| {
+        let value = go_document::first(printed.get(at..)?, KEYS).ok()?;
+        serde_json::from_value(value).ok()
+    })?;
     match username.as_str() {
         "" => None,
         TOKEN_USER => Some(Secret::Identity(secret)),
@@ -309,6 +326,16 @@ mod tests {
                 true,
             ),
             (" {\"Username\":\"u\",\"Secret\":\"s\"}", true),
+            ("note: {\"Username\":\"u\",\"Secret\":\"s\"}", true),
+            // docker/docker-credential-helpers decodes with encoding/json and stops at the end of the object.
+            (r#"{"username":"u","SECRET":"s"}"#, true),
+            ("{\"Username\":\"u\",\"Secret\":\"s\"}\ndone {\n", true),
+            ("{\"Username\":\"u\",\"Secret\":\"s\"}{}", true),
+            (r#"{"Username":"x","Username":"u","Secret":"s"}"#, true),
+            ("{\"Username\":\"u\",\"Secret\":\"caf\\udce9\"}", true),
+            (r#"{"Username":"u","Secret":null}"#, false),
+            (r#"{"Username":"u","Secret":"s""#, false),
+            (r#"["Username","Secret"]"#, false),
             ("time=x {\n", false),
             ("", false),
         ] {

@@ -74,6 +74,7 @@ struct Entry {
 const KEYS: Keys = Keys {
     known: &["Config", "RepoTags", "Layers", "LayerSources"],
     maps: &["LayerSources"],
+    records: &[],
 };
 
 impl DockerArchiveSource {

@@ -48,6 +48,13 @@ fn broken_files_are_errors_that_quote_no_secret() {
         r#"{"auths":{"r.io":{"auth":"c2VjcmV0"}}}"#,
         r#"{"auths":{"r.io":{"auth":"!!secret!!"}}}"#,
         r#"{"auths":{"r.io":"secret"}}"#,
+        r#"{"auths":{"r.io":{"auth":["secret"]}}}"#,
+        r#"{"auths":{"r.io":["","secret","secret","",""]}}"#,
+        r#"{"credsStore":{"secret":1}}"#,
+        r#"{"auths":{}} secret"#,
+        r#"["secret"]"#,
+        r#""secret""#,
+        "\u{feff}{}",
     ] {
         let error = ConfigFile::parse(text.as_bytes(), "f")
             .and_then(|config| config.login("r.io", "x", "f"))
@@ -64,6 +71,18 @@ fn broken_files_are_errors_that_quote_no_secret() {
     }
     assert!(ConfigFile::parse(b" \n", "f").is_ok());
     assert!(ConfigFile::parse(br#"{"auths":null,"credsStore":null}"#, "f").is_ok());
+}
+
+#[test]
+fn password_that_is_not_utf8_is_named_as_that() {
+    // base64 of ada:p and the byte 0xe9
+    let text = r#"{"auths":{"r.io":{"auth":"YWRhOnDp"}}}"#;
+    let error = ConfigFile::parse(text.as_bytes(), "f").and_then(|c| c.login("r.io", "x", "f"));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("the auth of r.io holds a user or password that is not UTF-8"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -210,8 +229,31 @@ fn forms_of_entries_that_tools_write_are_read() {
         ),
         (
             r#"{"credSstore":"x","auths":{"https://r.io/v1/":{}}}"#,
-            None,
+            Some("x"),
         ),
+        // golang/go#14750: encoding/json takes keys in any case.
+        (
+            r#"{"Auths":{"r.io":{"Auth":"aG9zdDpwdw=="}}}"#,
+            Some("host:pw"),
+        ),
+        (
+            r#"{"AUTHS":{"r.io":{"Username":"u","passWord":"p"}},"CredsStore":"x"}"#,
+            Some("u:p"),
+        ),
+        (
+            r#"{"CredHelpers":{"r.io":"own"},"credsstore":"x"}"#,
+            Some("own"),
+        ),
+        (
+            r#"{"auths":{"r.io":{"username":"v"},"r.io":{"username":"u","password":"p"}}}"#,
+            Some("u:p"),
+        ),
+        (
+            r#"{"auths":{"r.io":{"username":"u","password":"p"}},"Auths":{"o.io":{}}}"#,
+            Some("u:p"),
+        ),
+        (r#"{"auths":{"R.IO":{},"auth":{"auth":"!"}}}"#, None),
+        ("null", None),
         // awslabs/amazon-ecr-credential-helper#214: names have no wildcards, as with docker.
         (
             r#"{"credHelpers":{"*.io":"ecr-login"},"credsStore":"pass"}"#,
