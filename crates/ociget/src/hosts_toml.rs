@@ -185,11 +185,14 @@ impl Hosts {
             "" => String::new(),
             host => format!(" of the host {}", redacted(host)),
         };
-        self.warnings.extend(fields.unknown.iter().map(|key| {
+        let keys = fields.unknown.iter().map(|key| ("key", key));
+        let capabilities = fields.unknown_capabilities.iter();
+        let all = keys.chain(capabilities.map(|word| ("capability", word)));
+        self.warnings.extend(all.map(|(what, word)| {
             printable::text(format!(
-                "{}: the key \"{}\"{of} is unknown and has no effect",
+                "{}: the {what} \"{}\"{of} is unknown and has no effect",
                 path.display(),
-                redacted(key)
+                redacted(word)
             ))
         }));
     }

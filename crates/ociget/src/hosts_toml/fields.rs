@@ -25,11 +25,14 @@ const KNOWN: [&str; 8] = [
     "proxy",
 ];
 
+/// The capabilities that containerd knows.
+const CAPABILITIES: [&str; 4] = ["pull", "resolve", "push", "referrers"];
+
 /// What is said of a host.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
-    /// In lower case; `None` for all.
-    capabilities: Option<Vec<String>>,
+    /// In lower case; empty for all.
+    capabilities: Vec<String>,
     authorities: Vec<PathBuf>,
     client: Option<(PathBuf, PathBuf)>,
     /// Where there is no `client`.
@@ -43,6 +46,8 @@ pub(crate) struct Fields {
     dial_timeout: Option<Duration>,
     /// Keys that mean nothing here.
     pub(crate) unknown: Vec<String>,
+    /// Capabilities that mean nothing here.
+    pub(crate) unknown_capabilities: Vec<String>,
 }
 
 impl Fields {
@@ -67,7 +72,14 @@ impl Fields {
             if let Some(list) = field("capabilities") {
                 let list: Vec<String> = list.try_into()?;
                 let lower = list.iter().map(|word| word.trim().to_ascii_lowercase());
-                fields.capabilities = Some(lower.collect());
+                fields.capabilities = lower.collect();
+                let mut unknown = list;
+                unknown.retain(|word| {
+                    let word = word.trim();
+                    let mut known = CAPABILITIES.iter();
+                    !known.any(|known| known.eq_ignore_ascii_case(word))
+                });
+                fields.unknown_capabilities = unknown;
             }
             if let Some(files) = field("ca") {
                 let files: OneOrMany = files.try_into()?;
@@ -118,10 +130,9 @@ impl Fields {
         }
     }
 
-    /// Returns whether the host has a capability; without a list it has all.
+    /// Returns whether the host has a capability; without a list, or with an empty one, it has all.
     pub(crate) fn may(&self, what: &str) -> bool {
-        let listed = self.capabilities.as_ref();
-        listed.is_none_or(|list| list.iter().any(|word| word == what))
+        self.capabilities.is_empty() || self.capabilities.iter().any(|word| word == what)
     }
 
     /// Takes the client certificate of `options` where the file names none.

@@ -141,8 +141,33 @@ fn capabilities_count_in_any_case_and_at_the_root() {
     .unwrap();
     assert!(hosts.mirrors[0].resolves && hosts.mirrors.len() == 1);
     assert!(!hosts.server.unwrap().resolves);
-    let hosts = parse("capabilities = []\n[host.'https://a.io']").unwrap();
+    let hosts = parse("capabilities = ['push']\n[host.'https://a.io']").unwrap();
     assert!(hosts.server.is_none() && hosts.without_server);
+}
+
+/// containerd's config/hosts.go looks at the length of the list.
+#[test]
+fn empty_list_of_capabilities_is_all_of_them() {
+    let hosts = parse("capabilities = []\n[host.'https://a.io']\ncapabilities = []").unwrap();
+    assert!(hosts.mirrors[0].resolves && hosts.server.unwrap().resolves);
+    assert!(hosts.warnings.is_empty(), "{:?}", hosts.warnings);
+}
+
+#[test]
+fn unknown_capabilities_are_warned_about_by_name() {
+    let hosts = parse(
+        "capabilities = ['pull', 'serach']\n[host.'https://a.io']\ncapabilities = ['pull', 'reslove', 'Referrers']",
+    )
+    .unwrap();
+    assert!(!hosts.mirrors[0].resolves);
+    let all = hosts.warnings.join("\n");
+    for words in [
+        "the capability \"reslove\" of the host https://a.io is unknown",
+        "the capability \"serach\" is unknown",
+    ] {
+        assert!(all.contains(words), "{all}");
+    }
+    assert_eq!(hosts.warnings.len(), 2, "{all}");
 }
 
 #[test]

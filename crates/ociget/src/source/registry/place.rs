@@ -38,8 +38,8 @@ pub(crate) struct Place {
     authorizer: Option<Authorizer>,
     /// Whether it may resolve tags.
     pub(crate) resolves: bool,
-    /// The registry that a mirror replaces.
-    mirrors: Option<String>,
+    /// The registry that is meant, for a host that is another one.
+    namespace: Option<String>,
     budget: Budget,
     /// Whether it was unreachable, and is not tried again during this pull.
     lost: AtomicBool,
@@ -78,7 +78,6 @@ pub(crate) async fn find(
             let budget = Place::budget(options, MIRROR_RETRIES);
             let mut place = Place::new(client, reference, host.endpoint.into(), origin, budget);
             place.resolves = host.resolves;
-            place.mirrors = Some(reference.registry().to_owned());
             place
         })
         .collect();
@@ -114,6 +113,9 @@ impl Place {
             true => reference.registry(),
             false => reference::registry_of(&host),
         };
+        // By containerd's rule the registry's own name and port decide, whatever the scheme.
+        let of = |base: &Url| (base.host_str().map(str::to_owned), base.port());
+        let is_same_host = of(&endpoint.base) == of(&origin.base);
         let authorizer = Authorizer::new(
             name,
             reference.repository(),
@@ -128,7 +130,7 @@ impl Place {
             endpoint,
             authorizer: Some(authorizer),
             resolves: true,
-            mirrors: None,
+            namespace: (!is_same_host).then(|| reference.registry().to_owned()),
             budget,
             lost: AtomicBool::new(false),
             without_ranges: AtomicBool::new(false),
@@ -165,7 +167,7 @@ impl Place {
             endpoint: Arc::clone(origin),
             authorizer: None,
             resolves: false,
-            mirrors: None,
+            namespace: None,
             budget: Self::budget(client.options(), MIRROR_RETRIES),
             lost: AtomicBool::new(false),
             without_ranges: AtomicBool::new(false),
@@ -229,7 +231,7 @@ impl Place {
             .base
             .join(&path)
             .map_err(|error| Error::Usage(format!("{path:?} is not a URL path: {error}")))?;
-        if let Some(registry) = &self.mirrors {
+        if let Some(registry) = &self.namespace {
             // As containerd has it: one mirror of many registries has to know which is meant.
             url.query_pairs_mut().append_pair("ns", registry);
         }
