@@ -16,7 +16,12 @@ impl ContentRange {
     /// Parses a header. Returns `None` for an invalid range.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (range, total) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
+        let (unit, range) = text.split_once(' ')?;
+        // RFC 9110, 14.1: names of units are case-insensitive.
+        if !unit.eq_ignore_ascii_case("bytes") {
+            return None;
+        }
+        let (range, total) = range.trim().split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let range = Self {
             first: number(first)?,
@@ -52,6 +57,11 @@ mod tests {
         for (range, expected) in [
             ("bytes 5-9/10", true),
             ("bytes 5-9/*", true),
+            // RFC 9110, 14.1
+            ("Bytes 5-9/10", true),
+            ("BYTES  5-9/10", true),
+            ("byte 5-9/10", false),
+            ("bytes5-9/10", false),
             ("bytes 5-7/10", true),
             ("bytes 4-9/10", false),
             ("bytes 6-9/10", false),

@@ -73,6 +73,7 @@ mod floor;
 mod future;
 mod go_document;
 mod go_json;
+mod header_url;
 mod hosts_toml;
 mod json;
 mod manifest;

@@ -85,7 +85,8 @@ pub(crate) fn check(
 /// Loopback by its name or address.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match host(url) {
-        Some(Host::Address(address)) => address.is_loopback(),
+        // As Go has it, `::ffff:127.0.0.1` is.
+        Some(Host::Address(address)) => address.to_canonical().is_loopback(),
         Some(Host::Name(name)) => is_localhost(&name),
         None => false,
     }
@@ -179,6 +180,27 @@ fn is_localhost(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Go's `IP.IsLoopback` looks at the IPv4 address in a mapped one.
+    #[test]
+    fn loopback_is_known_in_every_spelling() {
+        for (host, is_loopback) in [
+            ("127.0.0.1", true),
+            ("127.9.9.9", true),
+            ("0x7f.1", true),
+            ("[::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("[::FFFF:7f00:1]", true),
+            ("localhost.", true),
+            ("a.localhost", true),
+            ("[::ffff:10.0.0.1]", false),
+            ("[::127.0.0.1]", false),
+            ("10.0.0.1", false),
+        ] {
+            let url = Url::parse(&format!("http://{host}:5000/")).unwrap();
+            assert_eq!(super::is_loopback(&url), is_loopback, "{host}");
+        }
+    }
 
     #[test]
     fn the_rules_for_where_to_go() {

@@ -21,6 +21,7 @@ use crate::agent::AGENT;
 use crate::connect::failure::{ConnectError, ProxyFailure};
 use crate::error::Error;
 use crate::floor::MinRate;
+use crate::header_url;
 use crate::options::Options;
 use crate::pool::Pools;
 use crate::progress::{Event, Progress};
@@ -80,11 +81,9 @@ impl Transport {
                     min_rate: self.min_rate,
                 });
             };
-            let next = location
-                .to_str()
-                .ok()
-                .and_then(|location| url.join(location).ok())
-                .ok_or_else(|| misbehaves(&url, "redirects to something that is not a URL"))?;
+            let next = url
+                .join(&header_url::text(location))
+                .map_err(|_| misbehaves(&url, "redirects to something that is not a URL"))?;
             request.home.check(&next, &url).map_err(Failure::Error)?;
             if request.method == Method::POST {
                 return Err(misbehaves(&url, "redirects a POST that carries a secret"));

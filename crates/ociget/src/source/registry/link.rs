@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap};
 use url::Url;
 
 use crate::error::Error;
+use crate::header_url;
 use crate::target;
 
 /// Returns the target of the link to the next page, if there is one.
@@ -15,10 +16,13 @@ pub(super) fn next(headers: &HeaderMap) -> Option<String> {
     headers
         .get_all(header::LINK)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| split(value, ','))
+        .map(header_url::text)
+        .flat_map(|value| {
+            let links = split(&value, ',').into_iter().map(str::to_owned);
+            links.collect::<Vec<_>>()
+        })
         .find_map(|link| {
-            let mut parts = split(link, ';').into_iter();
+            let mut parts = split(&link, ';').into_iter();
             let target = parts.next()?.trim();
             let relations: Vec<&str> = parts.filter_map(relation).collect();
             let is_next = relations.is_empty()
