@@ -48,6 +48,14 @@ pub enum Event<'a> {
         /// The information, for people.
         text: &'a str,
     },
+    /// The client asks the caller's [`Credentials`](crate::Credentials) for a login, or has their answer. Until then no
+    /// registry is expected to answer; a credential helper may take 30 s.
+    Login {
+        /// The registry that wants a login.
+        registry: &'a str,
+        /// Whether the answer is known.
+        is_known: bool,
+    },
     /// A host failed, and the client continues with the next one: a mirror, or the registry.
     NextHost {
         /// The host that failed.
@@ -87,6 +95,29 @@ impl Progress {
         if let Some(callback) = &self.0 {
             callback(event);
         }
+    }
+}
+
+/// A look-up of a login: [`Event::Login`] reports its beginning, and its end when this is dropped.
+pub(crate) struct LookUp<'a> {
+    progress: &'a Progress,
+    registry: &'a str,
+}
+
+impl<'a> LookUp<'a> {
+    pub(crate) fn begin(progress: &'a Progress, registry: &'a str) -> Self {
+        let is_known = false;
+        progress.tell(&Event::Login { registry, is_known });
+        Self { progress, registry }
+    }
+}
+
+impl Drop for LookUp<'_> {
+    fn drop(&mut self) {
+        self.progress.tell(&Event::Login {
+            registry: self.registry,
+            is_known: true,
+        });
     }
 }
 

@@ -22,7 +22,7 @@ use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::options::Budget;
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, LookUp, Progress};
 use crate::refusal::Sender;
 use crate::retry::Retry;
 use crate::transport::Transport;
@@ -109,10 +109,12 @@ impl Authorizer {
             return Ok(false);
         }
         if state.login.is_none() {
+            let look_up = LookUp::begin(&self.progress, &self.registry);
             let login = self
                 .credentials
                 .login(&self.registry, &self.repository)
                 .await?;
+            drop(look_up);
             tracing::debug!(registry = %self.registry, %login, "credentials");
             for text in &login.warnings {
                 tracing::warn!(registry = %self.registry, text, "credentials");

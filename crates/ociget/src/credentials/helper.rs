@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, Command};
@@ -57,22 +58,54 @@ pub(crate) async fn login(
             ),
         });
     }
-    Ok(run(
-        &format!("docker-credential-{name}"),
-        registry,
-        origin,
-        patience,
-    )
-    .await)
+    let program = format!("docker-credential-{name}");
+    Ok(run(&program, registry, origin, patience, Group::usual()).await)
+}
+
+/// The process group that a helper and its children are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    Own,
+    /// That of this program.
+    Shared,
+}
+
+impl Group {
+    /// A group of its own, unless there is a terminal, which stops a process that reads from it and is not in the group
+    /// in its foreground. Some helpers ask the user.
+    fn usual() -> Self {
+        match std::fs::File::open("/dev/tty") {
+            Ok(_) => Self::Shared,
+            Err(_) => Self::Own,
+        }
+    }
+}
+
+/// Kills the process group of a helper, unless the helper ended by itself.
+struct Killer(Option<Pid>);
+
+impl Drop for Killer {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // A group without processes is not an error.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }
 
 /// The reason of a helper that works and keeps no login for the registry.
 const NO_LOGIN: &str = "has no login for it";
 
 /// What a program answers within its time, or an anonymous login with the reason.
-async fn run(program: &str, registry: &str, origin: &str, patience: Duration) -> Login {
+async fn run(
+    program: &str,
+    registry: &str,
+    origin: &str,
+    patience: Duration,
+    group: Group,
+) -> Login {
     let said = Said::default();
-    let asking = ask(program, registry, said.clone());
+    let asking = ask(program, registry, said.clone(), group);
     let outcome = match tokio::time::timeout(patience, asking).await {
         Ok(outcome) => outcome,
         Err(_) => Err(format!("gave no answer in {} s", patience.as_secs_f32())),
@@ -147,18 +180,26 @@ impl Said {
     }
 }
 
-async fn ask(program: &str, registry: &str, said: Said) -> Result<Secret, String> {
-    let spawned = Command::new(program)
+async fn ask(program: &str, registry: &str, said: Said, group: Group) -> Result<Secret, String> {
+    let mut command = Command::new(program);
+    command
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn();
+        .kill_on_drop(true);
+    if group == Group::Own {
+        command.process_group(0);
+    }
+    let spawned = command.spawn();
     let mut child = spawned.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => "is not installed".to_owned(),
         _ => format!("cannot be started: {error}"),
     })?;
+    // Until the child is waited for, no other process gets its number.
+    let number = child.id().filter(|_| group == Group::Own);
+    let number = number.and_then(|number| i32::try_from(number).ok());
+    let mut killer = Killer(number.and_then(Pid::from_raw));
     if let Some(mut stdin) = child.stdin.take() {
         // A helper that ignores its input may have exited already.
         drop(stdin.write_all(server(registry).as_bytes()).await);
@@ -183,6 +224,7 @@ async fn ask(program: &str, registry: &str, said: Said) -> Result<Secret, String
         .wait()
         .await
         .map_err(|error| format!("got lost: {error}"))?;
+    killer.0 = None;
     // A program that it has started may hold its stderr open.
     let _ = tokio::time::timeout(LAST_WORDS, listening.join_next()).await;
     if !status.success() {
@@ -284,33 +326,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_helper_that_takes_too_long_is_ended() {
+    async fn a_helper_that_takes_too_long_is_ended_with_its_children() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let program = at("docker-credential-sleeps");
         let script = format!(
-            "#!/bin/sh\necho $$ > {}\nexec sleep 60\n",
+            "#!/bin/sh\nsleep 60 &\necho $! > {}\necho $$ > {}\nwait\n",
+            at("child").display(),
             at("pid").display()
         );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         // Enough for a shell to start on a busy machine.
         let patience = Duration::from_secs(3);
-        let login = run(program.to_str().unwrap(), "r.io", "f", patience).await;
+        let login = run(program.to_str().unwrap(), "r.io", "f", patience, Group::Own).await;
         let text = login.to_string();
         assert!(text.contains("gave no answer in 3 s"), "{text}");
-        let pid = std::fs::read_to_string(at("pid")).unwrap();
-        let stat = format!("/proc/{}/stat", pid.trim());
-        for _ in 0..100 {
-            // Gone, or a zombie that the runtime has not reaped yet.
+        for name in ["pid", "child"] {
+            let pid = std::fs::read_to_string(at(name)).unwrap();
+            assert!(ends(pid.trim()).await, "{name} still runs");
+        }
+    }
+
+    /// Whether a process ends within a few seconds.
+    async fn ends(pid: &str) -> bool {
+        let stat = format!("/proc/{pid}/stat");
+        for _ in 0..200 {
+            // Gone, or a zombie that nobody has reaped yet.
             match std::fs::read_to_string(&stat) {
                 Ok(text) if !text.contains(") Z ") => {}
-                _ => return,
+                _ => return true,
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("it still runs");
+        false
     }
 
     #[test]

@@ -229,6 +229,9 @@ impl Reporter {
             return;
         }
         // A retry is drawn for as long as it lasts.
+            ociget::Event::Login { registry, is_known } => {
+                lock(&self.model).login(registry, *is_known, now);
+            }
         let is_drawn = self.form == Form::Drawn && matches!(event, ociget::Event::Retry { .. });
         if is_drawn && !self.verbose {
             return;

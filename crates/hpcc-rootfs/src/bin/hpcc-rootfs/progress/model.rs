@@ -42,6 +42,8 @@ pub(crate) struct Model {
     /// When the source last gave a sign of life.
     heard: Duration,
     notice: Option<Notice>,
+    /// Registries whose logins are looked up, and since when. A credential helper takes its time, not the registry.
+    logins: Vec<(String, Duration)>,
     /// When the first layer was asked for.
     began: Option<Duration>,
     received: u64,
@@ -132,6 +134,7 @@ impl Model {
             is_remote: false,
             heard: Duration::ZERO,
             notice: None,
+            logins: Vec::new(),
             began: None,
             received: 0,
             spent: 0,
@@ -231,6 +234,18 @@ impl Model {
         self.heard(until);
     }
 
+    /// Notes that a login for a registry is looked up, or is known.
+    pub(crate) fn login(&mut self, registry: &str, is_known: bool, now: Duration) {
+        if !is_known {
+            self.logins.push((registry.to_owned(), now));
+            return;
+        }
+        if let Some(at) = self.logins.iter().position(|(name, _)| name == registry) {
+            self.logins.remove(at);
+        }
+        self.heard(now);
+    }
+
     /// Notes that the source gave a sign of life.
     pub(crate) fn heard(&mut self, now: Duration) {
         self.heard = self.heard.max(now);
@@ -328,7 +343,7 @@ impl Model {
     }
 
     fn silent(&self, stage: Stage, now: Duration) -> Option<Duration> {
-        if matches!(self.notice, Some(Notice::Waiting(_))) {
+        if matches!(self.notice, Some(Notice::Waiting(_))) || !self.logins.is_empty() {
             return None;
         }
         let heard = match stage {
@@ -357,8 +372,21 @@ impl Model {
                 let left = until.saturating_sub(now).as_millis().div_ceil(1000);
                 Some(format!("retry {attempt} in {left} s: {text}"))
             }
-            _ => silent.map(|silence| self.silence(silence)),
+            _ => silent
+                .map(|silence| self.silence(silence))
+                .or_else(|| self.look_up(now)),
         }
+    }
+
+    /// The words for a login that takes long.
+    fn look_up(&self, now: Duration) -> Option<String> {
+        let (registry, since) = self.logins.first()?;
+        let seconds = now.saturating_sub(*since);
+        let seconds = Some(seconds).filter(|seconds| *seconds >= SILENCE)?;
+        Some(format!(
+            "waiting for the credentials for {registry} for {} s",
+            seconds.as_secs()
+        ))
     }
 
     /// The words for a silence.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::frame::frame;
-use super::model::{MovingLayer, Stage, View};
+use super::model::{Model, MovingLayer, Stage, View};
 use crate::columns::width;
 
 fn view(layers: usize, size: u64) -> View {
@@ -68,4 +68,27 @@ fn more_layers_than_rows_are_counted() {
     let lines = frame(&view(60, 1 << 20), 80, 10);
     assert_eq!(lines.len(), 9);
     assert_eq!(lines[8], "  and 54 more layers");
+}
+
+#[test]
+fn look_up_of_a_login_is_no_silence_of_the_registry() {
+    let at = Duration::from_secs;
+    let mut model = Model::new();
+    let resolving = hpcc_rootfs::Event::Resolving {
+        image: "r.io/app",
+        is_remote: true,
+    };
+    model.event(&resolving, at(0));
+    model.login("r.io", false, at(1));
+    assert_eq!(model.view(at(2)).note, None);
+    let view = model.view(at(20));
+    assert_eq!(view.silent, None);
+    assert_eq!(
+        view.note.as_deref(),
+        Some("waiting for the credentials for r.io for 19 s")
+    );
+    model.login("r.io", true, at(21));
+    assert_eq!(model.view(at(22)).note, None);
+    let view = model.view(at(30));
+    assert_eq!(view.note.as_deref(), Some("registry silent for 9 s"));
 }
