@@ -173,7 +173,47 @@ fn warnings_have_one_level_and_one_beginning() {
     }
 }
 
-/// Runs with a pipe without a reader as stdout or stderr.
+/// docs/reuse.md: a seed that cannot be used is a warning, once.
+#[test]
+fn seed_that_is_refused_is_one_warning() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_registry, reference) = registry();
+    let place = Place::new();
+    let open = place.path("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let seeds = ["agent", "nowhere", "open"];
+    let pull = ["pull", &reference, "--agent", "agent", "--json"];
+    let mut command = place.command(program());
+    command.args(pull);
+    for seed in seeds {
+        command.args(["--seed", seed]);
+    }
+    let stderr = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    let records: Vec<Value> = stderr
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(records.len(), seeds.len(), "{stderr}");
+    for (record, seed) in records.iter().zip(seeds) {
+        assert_eq!(record["level"], "WARN", "{record}");
+        let message = record["message"].as_str().unwrap();
+        let says = format!("the seed {seed} is passed over: ");
+        assert!(message.starts_with(&says), "{record}");
+    }
+}
+
+#[test]
+fn stderr_of_json_is_empty_where_nothing_is_found() {
+    let place = Place::new();
+    for arguments in [&["list"][..], &["df"], &["config", "show"]] {
+        let outcome = place.run(arguments.iter().chain(&["--json"]));
+        assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+        assert_eq!(outcome.stderr, "", "{outcome:#?}");
+    }
+}
+
+/// Runs with a pipe that nobody reads as stdout or stderr.
 fn unread(place: &Place, arguments: &[&str], stdout: bool) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -97,7 +97,7 @@ pub(crate) fn run(global: &Global, command: &Df) -> anyhow::Result<()> {
         "leftovers": usage.leftovers,
     });
     render::print(global, &value, &lines)?;
-    if rows.is_empty() && !global.quiet {
+    if rows.is_empty() && !global.quiet && !global.json {
         let directory = output::path(store.directory());
         terminal::say(&format!("the store at {directory} is empty"));
     }

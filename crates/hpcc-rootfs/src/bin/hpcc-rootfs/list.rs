@@ -96,7 +96,7 @@ pub(crate) fn run(global: &Global, command: &List) -> anyhow::Result<()> {
     };
     let values: Vec<_> = artifacts.iter().map(value).collect();
     render::print(global, &json!(values), &lines)?;
-    if artifacts.is_empty() && !global.quiet {
+    if artifacts.is_empty() && !global.quiet && !global.json {
         let directory = output::path(store.directory());
         terminal::say(&match is_empty {
             true => format!("the store at {directory} is empty"),

@@ -110,7 +110,7 @@ pub(crate) fn of_builds(wishes: Wishes) -> hpcc_rootfs::Progress {
             if let Event::Outdated { .. } | Event::SeedRefused { .. } = event
                 && let Some(line) = plain::of_event(event, None, false)
             {
-                terminal::say(&line);
+                say_event(event, &line);
             }
         }),
     }
@@ -129,6 +129,15 @@ pub(crate) fn of_network(wishes: Wishes) -> ociget::Progress {
                 terminal::warn(&line);
             }
         }),
+    }
+}
+
+/// Writes the line for an event of a build, on the level that it has.
+fn say_event(event: &Event<'_>, line: &str) {
+    match event {
+        Event::SeedRefused { .. } => terminal::warn(line),
+        _ if is_drawn() => say_folded(line),
+        _ => terminal::say(line),
     }
 }
 
@@ -182,7 +191,7 @@ impl Reporter {
             }
             Form::Plain => {
                 if let Some(line) = plain::of_event(event, finished, self.verbose) {
-                    terminal::say(&line);
+                    say_event(event, &line);
                 }
             }
             Form::Drawn => {
@@ -195,7 +204,7 @@ impl Reporter {
                     Event::Waiting { .. } | Event::Queued { .. } if !self.verbose => None,
                     _ => plain::of_event(event, finished, self.verbose),
                 };
-                line.iter().for_each(|line| say_folded(line));
+                line.iter().for_each(|line| say_event(event, line));
             }
         }
         if received.is_some() {
@@ -220,6 +229,9 @@ impl Reporter {
                 lock(&self.model).retry(trouble, *attempt, *pause, now);
             }
             ociget::Event::Answered { .. } => lock(&self.model).heard(now),
+            ociget::Event::Login { registry, is_known } => {
+                lock(&self.model).login(registry, *is_known, now);
+            }
             _ => {}
         }
         if self.form == Form::Json {
@@ -229,9 +241,6 @@ impl Reporter {
             return;
         }
         // A retry is drawn for as long as it lasts.
-            ociget::Event::Login { registry, is_known } => {
-                lock(&self.model).login(registry, *is_known, now);
-            }
         let is_drawn = self.form == Form::Drawn && matches!(event, ociget::Event::Retry { .. });
         if is_drawn && !self.verbose {
             return;

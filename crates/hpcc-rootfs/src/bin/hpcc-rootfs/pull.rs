@@ -1,9 +1,8 @@
 //! `hpcc-rootfs pull`.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
 
-use hpcc_rootfs::{FsVerity, Options, Pulled, Store};
-use ociget::Digest;
+use hpcc_rootfs::{Pulled, Store};
 use serde_json::{Value, json};
 
 use crate::failure::UsageError;
@@ -133,14 +132,22 @@ impl PullArgs {
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     command.options.check_images(&command.images)?;
     let mut options = command.options.options(&command.images)?;
-    options.progress = work::progress(global);
-    options.network.progress = work::network(global);
-    for seed in options.store.seeds.iter().filter(|seed| !seed.is_dir()) {
+    options.progress = terminal::progress(global);
+    options.network.progress = terminal::network(global);
+    // The store reports those that it does not trust, and only when it builds.
+    options.store.seeds.retain(|seed| {
+        let reason = match std::fs::metadata(seed) {
+            Ok(found) if found.is_dir() => return true,
+            Ok(_) => "it is not a directory".to_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                "there is no such directory".to_owned()
+            }
+            Err(error) => error.to_string(),
+        };
         let seed = output::path(seed);
-        terminal::warn(&format!(
-            "the seed {seed} is passed over: there is no such directory"
-        ));
-    }
+        terminal::warn(&format!("the seed {seed} is passed over: {reason}"));
+        false
+    });
     let store = global.store_with(options)?;
     if let [image] = command.images.as_slice() {
         let pulled = work::block_on(pull(&store, command, image))?;

@@ -44,6 +44,7 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
         match (&error, removed) {
             (None, true) => lines.push(format!("removed {digest} ({})", quantity::bytes(size))),
             // Removed by another process meanwhile: it is gone, as the caller wants it.
+            (None, false) if global.json => {}
             (None, false) => terminal::say(&format!("{digest} is not in the store any more")),
             (Some(error), _) => {
                 terminal::warn_of_failure(&format!("kept {digest}: {}", terminal::one_line(error)))

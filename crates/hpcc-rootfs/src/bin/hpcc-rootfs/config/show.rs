@@ -126,7 +126,7 @@ pub(crate) fn run(
         "problems": problems.iter().map(Problem::json).collect::<Vec<_>>(),
     });
     render::print(global, &value, &lines)?;
-    if files.is_empty() && problems.is_empty() && !global.quiet {
+    if files.is_empty() && problems.is_empty() && !global.quiet && !global.json {
         let places: Vec<_> = places().iter().map(|path| output::path(path)).collect();
         terminal::say(&format!(
             "no configuration file is read; places: {}",
