@@ -192,6 +192,7 @@ impl ImageManifest {
             annotations: strings(raw.annotations),
             config: config.check("config", MAX_DOCUMENT)?,
             layers: layers
+                .unwrap_or_default()
                 .into_iter()
                 .map(|layer| layer.check("layer", MAX_SIZE))
                 .collect::<Result<_, _>>()?,
@@ -340,7 +341,9 @@ struct RawManifest {
     media_type: Option<String>,
     artifact_type: Option<String>,
     config: Option<RawDescriptor>,
-    layers: Option<Vec<RawDescriptor>>,
+    /// `Some(None)` is `null`, which Go writes for an empty list.
+    #[serde(default, deserialize_with = "crate::json::present")]
+    layers: Option<Option<Vec<RawDescriptor>>>,
     manifests: Option<Vec<RawEntry>>,
     fs_layers: Option<serde::de::IgnoredAny>,
     #[serde(default)]

@@ -41,6 +41,11 @@ pub(crate) struct Way {
 /// Connections that are made in one way.
 pub(crate) type Pool = legacy::Client<Connector, Full<Bytes>>;
 
+/// Most headers of an answer.
+pub(crate) const MAX_HEADERS: usize = 2048;
+/// Most bytes of the head of an answer. Go's client takes 10 MiB, others less.
+pub(crate) const MAX_HEAD: usize = 512 << 10;
+
 /// All pools of a client.
 #[derive(Debug)]
 pub(crate) struct Pools {
@@ -156,6 +161,8 @@ impl Pools {
         Ok(legacy::Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_LIFE)
             .pool_timer(TokioTimer::new())
+            .http1_max_headers(MAX_HEADERS)
+            .http1_max_buf_size(MAX_HEAD)
             .build(connector))
     }
 }

@@ -15,6 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::Error;
+use crate::printable;
 use crate::regular_file;
 use crate::tls::verify::{Credulous, Trusting};
 
@@ -77,16 +78,12 @@ impl Profile {
         let chain = certificates(&client.cert)?;
         let pem = regular_file::read(&client.key, MAX_KEY)?.bytes;
         let key = PrivateKeyDer::from_pem_slice(&pem)
-            .map_err(|error| unusable(&client.key, "a private key", error))?;
-        builder
-            .with_client_auth_cert(chain, key)
-            .map_err(|error| Error::Credentials {
-                origin: client.cert.display().to_string(),
-                reason: format!(
-                    "it cannot be used with the key in {}: {error}",
-                    client.key.display()
-                ),
-            })
+            .map_err(|error| unusable(&client.key, "private key", error))?;
+        builder.with_client_auth_cert(chain, key).map_err(|error| {
+            let key = printable::path(&client.key);
+            let reason = format!("its certificate does not fit the key in {key}: {error}");
+            unfit(&client.cert, &reason)
+        })
     }
 
     /// All authorities, and the certificates of those that the configuration names.
@@ -96,15 +93,17 @@ impl Profile {
         for file in &self.authorities {
             for certificate in certificates(file)? {
                 let added = roots.add(certificate.clone());
-                added.map_err(|error| Error::Credentials {
-                    origin: file.display().to_string(),
-                    reason: match error {
-                        rustls::Error::InvalidCertificate(error) => format!(
-                            "one of them cannot be an authority: {}",
-                            words::certificate(&error).reason
-                        ),
-                        _ => "one of them cannot be an authority".to_owned(),
-                    },
+                added.map_err(|error| {
+                    let reason = match error {
+                        rustls::Error::InvalidCertificate(error) => {
+                            format!(": {}", words::certificate(&error).reason)
+                        }
+                        _ => String::new(),
+                    };
+                    unfit(
+                        file,
+                        &format!("one of its certificates cannot be an authority{reason}"),
+                    )
                 })?;
                 named.insert(certificate);
             }
@@ -133,9 +132,9 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = regular_file::read(file, MAX_CERTIFICATES)?.bytes;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| unusable(file, "PEM certificates", error))?;
+        .map_err(|error| unusable(file, "certificate", error))?;
     if found.is_empty() {
-        return Err(unusable(file, "PEM certificates", pem::Error::NoItemsFound));
+        return Err(unusable(file, "certificate", pem::Error::NoItemsFound));
     }
     Ok(found)
 }
@@ -147,11 +146,16 @@ fn unusable(file: &Path, wanted: &str, error: pem::Error) -> Error {
             source,
         },
         // Report only the kind of damage, because the file may hold a key.
-        _ => Error::Credentials {
-            origin: file.display().to_string(),
-            reason: format!("it does not hold {wanted} in PEM form"),
-        },
+        _ => unfit(
+            file,
+            &format!("it holds no {wanted} in PEM form, or a damaged one; name another file"),
+        ),
     }
+}
+
+/// The error of a file that an option or a `hosts.toml` names for TLS. It holds no login for a registry.
+fn unfit(file: &Path, reason: &str) -> Error {
+    Error::Usage(format!("cannot use {}: {reason}", printable::path(file)))
 }
 
 #[cfg(test)]
@@ -175,7 +179,9 @@ mod tests {
                 ..Profile::default()
             };
             for profile in [authority, client] {
-                let error = profile.load().unwrap_err().to_string();
+                let error = profile.load().unwrap_err();
+                assert!(matches!(error, Error::Usage(_)), "{error:?}");
+                let error = error.to_string();
                 assert!(error.contains("x.pem"), "{error}");
                 assert!(
                     !error.contains("hunter2") && !error.contains("secret"),

@@ -250,12 +250,12 @@ impl Connector {
             return Ok(io);
         };
         let encrypted = encrypted(io, config, &proxy.host).await;
-        encrypted.map_err(|error| match tls_failure(error) {
-            ConnectError::Tls(trouble) => failure(
+        encrypted.map_err(|error| {
+            let trouble = tls_trouble(&error, words::of_proxy);
+            failure(
                 format!("no TLS with it: {}{}", trouble.reason, trouble.advice),
                 trouble.is_final,
-            ),
-            other => failure(other.to_string(), false),
+            )
         })
     }
 }
@@ -338,14 +338,19 @@ async fn encrypted(
 }
 
 fn tls_failure(error: io::Error) -> ConnectError {
-    ConnectError::Tls(match words::tls_error(&error) {
-        Some(found) => words::of(found),
+    ConnectError::Tls(tls_trouble(&error, words::of))
+}
+
+/// What `error` of a handshake means, with `of` for the errors of TLS itself.
+fn tls_trouble(error: &io::Error, of: fn(&rustls::Error) -> Trouble) -> Trouble {
+    match words::tls_error(error) {
+        Some(found) => of(found),
         None => Trouble {
             reason: format!("the TLS handshake broke off: {error}"),
             advice: String::new(),
             is_final: false,
         },
-    })
+    }
 }
 
 fn unbracketed(host: &str) -> &str {

@@ -318,3 +318,16 @@ fn entry_that_is_not_valid_leaves_the_others_usable() {
         assert!(error.contains("has the size"), "{error}");
     }
 }
+
+/// Go writes `null` for an empty list.
+#[test]
+fn layers_that_are_null_are_none() {
+    let config = descriptor(OCI_CONFIG, "2");
+    let text = format!(r#"{{"schemaVersion":2,"config":{config},"layers":null}}"#);
+    match Manifest::parse(text.as_bytes(), Some(OCI)) {
+        Ok(Manifest::Image(image)) => assert!(image.layers.is_empty()),
+        other => panic!("{other:?}"),
+    }
+    let text = format!(r#"{{"schemaVersion":2,"config":{config}}}"#);
+    assert!(Manifest::parse(text.as_bytes(), Some(OCI)).is_err());
+}

@@ -64,9 +64,13 @@ pub(super) fn without_secrets_of_urls(text: &str) -> String {
             let before = word.get(..colon).unwrap_or_default();
             before.trim_end_matches(of_scheme).len()
         });
-        let (before, url) = word.split_at_checked(start).unwrap_or((word, ""));
+        let (before, rest) = word.split_at_checked(start).unwrap_or((word, ""));
+        // Punctuation at the end is the text's, and is kept where a query is hidden.
+        let url = rest.trim_end_matches([')', ']', '}', ',', ';', ':', '.', '!']);
+        let after = rest.get(url.len()..).unwrap_or_default();
         clean.push_str(before);
         clean.push_str(&redacted_url(url));
+        clean.push_str(after);
         clean.push_str(end);
     }
     clean

@@ -61,6 +61,23 @@ fn text_shows_every_character_as_itself_or_by_number() {
 }
 
 #[test]
+fn punctuation_behind_a_url_stays() {
+    for (raw, shown) in [
+        (
+            "(see https://u:pw@h/?sig=S); log in",
+            "(see https://***@h/?***); log in",
+        ),
+        ("[https://h/a?s=1], x", "[https://h/a?***], x"),
+        ("at https://h/a?s=1.", "at https://h/a?***."),
+        ("https://h/a?s=(1)&t=2", "https://h/a?***"),
+        ("(https://h/a)", "(https://h/a)"),
+    ] {
+        assert_eq!(text(raw), shown);
+        assert_eq!(text(shown), shown);
+    }
+}
+
+#[test]
 fn text_is_idempotent() {
     let every: String = forbidden().collect();
     for raw in [every.as_str(), "a\\u{1b}\\n", "https://a:b@c/d?e", "***@h"] {

@@ -67,6 +67,20 @@ pub(crate) fn of(error: &rustls::Error) -> Trouble {
     }
 }
 
+/// Returns what `error` means of a connection to a proxy, which is asked without a client certificate and has a URL of its
+/// own.
+pub(crate) fn of_proxy(error: &rustls::Error) -> Trouble {
+    let advice = match error {
+        rustls::Error::InvalidMessage(_) => "; the URL of a proxy without TLS begins with http://",
+        rustls::Error::AlertReceived(_) => "; check the proxy's TLS settings",
+        _ => return of(error),
+    };
+    Trouble {
+        advice: advice.to_owned(),
+        ..of(error)
+    }
+}
+
 /// Returns what is wrong with a certificate: of the server, or one that was named as an authority.
 pub(crate) fn certificate(error: &CertificateError) -> Trouble {
     let clock = "; have it renewed, or this machine's clock is wrong";
@@ -285,6 +299,20 @@ mod tests {
                 assert!(!text.contains(name), "{error:?}: {text}");
             }
             assert!(trouble.is_final);
+        }
+    }
+
+    #[test]
+    fn advice_about_a_proxy_names_no_option_of_the_registry() {
+        for error in [
+            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
+            rustls::Error::AlertReceived(AlertDescription::HandshakeFailure),
+            rustls::Error::AlertReceived(AlertDescription::DecodeError),
+        ] {
+            let trouble = of_proxy(&error);
+            assert!(trouble.advice.contains("proxy"), "{trouble:?}");
+            assert!(!trouble.advice.contains("--"), "{trouble:?}");
+            assert_eq!(trouble.reason, of(&error).reason);
         }
     }
 

@@ -6,12 +6,15 @@ use url::Url;
 
 use crate::connect::failure::{ConnectError, ProxyFailure};
 use crate::error::Error;
-use crate::pool::Way;
+use crate::pool::{MAX_HEAD, MAX_HEADERS, Way};
 use crate::reach::RefusedAddress;
 use crate::refusal::NeedsTls;
 use crate::target;
 use crate::tls::words;
 use crate::transport::request::Request;
+
+/// What hyper says of a head with too many headers or bytes. Its method that tells so is for servers.
+const TOO_LARGE: &str = "message head is too large";
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -76,6 +79,20 @@ pub(super) fn of_pool(
         // With TLS 1.3 a server refuses a client's certificate after the handshake.
         if let Some(error) = words::tls_error(found) {
             return of_connecting(request, url, way, ConnectError::Tls(words::of(error)));
+        }
+        if let Some(error) = found.downcast_ref::<hyper::Error>()
+            && error.is_parse()
+            && error.to_string() == TOO_LARGE
+        {
+            let reason = format!(
+                "the headers of its answer are more than {MAX_HEADERS}, or than {} KiB",
+                MAX_HEAD >> 10
+            );
+            return Failure::Connection(Box::new(Trouble {
+                advice: "; look for the server or the proxy that adds them".to_owned(),
+                is_final: true,
+                ..bare_trouble(request, url, reason)
+            }));
         }
         if let Some(error) = found.downcast_ref::<hyper::Error>()
             && error.is_parse()

@@ -355,3 +355,26 @@ async fn outage_is_waited_for_as_long_as_the_options_say() {
     let error = pull(&*server.source(options)).await.unwrap_err();
     assert!(error.refusal().unwrap().attempts >= 2, "{error:?}");
 }
+
+#[tokio::test]
+async fn many_headers_are_read_and_too_many_are_named() {
+    for (count, holds) in [(120, true), (2000, true), (3000, false)] {
+        let (content, digest) = Content::image(b"layer");
+        let manifest = content.manifest(&digest.to_string()).to_vec();
+        let server = Server::start(&content, move |seen| {
+            let is_manifest = seen.method == "GET" && seen.path.contains("/manifests/");
+            is_manifest.then(|| {
+                let reply = Reply::new(200, manifest.clone());
+                (0..count).fold(reply, |reply, n| reply.with(&format!("x-{n}"), "a"))
+            })
+        })
+        .await;
+        let outcome = pull(&*server.source(quick())).await;
+        assert_eq!(outcome.is_ok(), holds, "{count}");
+        if let Err(error) = outcome {
+            let text = error.to_string();
+            assert!(text.contains("more than 2048"), "{text}");
+            assert!(!text.contains("TLS"), "{text}");
+        }
+    }
+}
