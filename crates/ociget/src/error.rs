@@ -11,7 +11,7 @@ use crate::manifest::ManifestError;
 use crate::platform::{Platform, PlatformError};
 use crate::printable::{self, text};
 use crate::reference::ReferenceError;
-use crate::refusal::Refusal;
+use crate::refusal::{Part, Refusal};
 
 /// Reason why a pull failed.
 ///
@@ -293,6 +293,8 @@ impl Refusal {
         match refusal.status {
             401 => Error::Unauthorized(refusal),
             403 => Error::Denied(refusal),
+            // The image may well exist where the token server does not.
+            404 if refusal.part == Part::Token => Error::Registry(refusal),
             404 => Error::NotFound(refusal),
             429 => Error::Throttled(refusal),
             _ => Error::Registry(refusal),
@@ -328,6 +330,7 @@ fn redirect(from: Option<&str>) -> String {
 fn who(refusal: &Refusal) -> &'static str {
     match refusal.redirected_from {
         Some(_) => "the host of a redirect",
+        None if refusal.part == Part::Token => "the token server",
         None => "the registry",
     }
 }

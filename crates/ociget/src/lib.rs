@@ -91,6 +91,7 @@ mod refusal;
 mod regular_file;
 mod resolve;
 mod retry;
+mod secrets;
 mod source;
 mod target;
 mod tls;

@@ -46,8 +46,8 @@ pub struct Options {
     /// Number of retries of one request after transient failures. Default: 10.
     /// The pauses are 250 ms, doubling up to 15 s, and longer if a server requests it.
     pub retries: u32,
-    /// Longest time from the first of several failures of one request to its last attempt, without the
-    /// pauses that a server requests. Default: 35 s. Retrying ends with this or with
+    /// Longest time from the first of several failures of one request to the start of the last pause. That pause
+    /// may be as long as a server requests, up to 60 s. Default: 35 s. Retrying ends with this or with
     /// [`retries`](field@Self::retries), whichever comes first. With the defaults a pull survives a registry
     /// that does not respond for 30 s.
     pub retry_for: Duration,

@@ -33,6 +33,19 @@ pub struct Refusal {
     pub attempts: u32,
     /// Whether this is a server that expects TLS, and which option changes that.
     pub(crate) needs_tls: Option<NeedsTls>,
+    /// What was requested.
+    pub(crate) part: Part,
+}
+
+/// What a request is for, as far as advice depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Anything that the caller names: a manifest, a list, a blob by its digest.
+    Manifest,
+    /// A blob that a manifest names.
+    Blob,
+    /// A token.
+    Token,
 }
 
 /// Sender of a request and its credentials, for a refusal.
@@ -84,6 +97,13 @@ impl Refusal {
             };
         }
         match (self.status, self.is_authenticated) {
+            (404, _) if self.part == Part::Token => {
+                "; the registry names a token server that does not answer there: ask the registry's operator"
+            }
+            (404, _) if self.part == Part::Blob => {
+                "; the registry has the manifest and not this part of the image: push the image again, or ask the \
+                 registry's operator"
+            }
             (401, _) => {
                 "; log in to this registry (docker login, skopeo login) or check the credentials"
             }
@@ -151,6 +171,7 @@ mod tests {
             proxy: None,
             attempts: 1,
             needs_tls: None,
+            part: Part::Manifest,
         }
     }
 
@@ -170,6 +191,23 @@ mod tests {
             for word in ["credential", "log in", "tag"] {
                 assert!(!text.contains(word), "{status}: {text}");
             }
+        }
+    }
+
+    #[test]
+    fn advice_to_check_the_tag_is_for_what_the_caller_names() {
+        for (part, speaks_of_tag) in [
+            (Part::Manifest, true),
+            (Part::Blob, false),
+            (Part::Token, false),
+        ] {
+            let refusal = Refusal {
+                part,
+                ..refusal(404)
+            };
+            let advice = refusal.advice();
+            assert_eq!(advice.contains("tag"), speaks_of_tag, "{advice}");
+            assert!(!advice.is_empty());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Trying again: what is worth it, how often, after how long.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -11,9 +12,8 @@ use crate::error::Error;
 use crate::options::Budget;
 use crate::printable;
 use crate::progress::{Event, Progress};
-use crate::refusal::{Refusal, Sender};
+use crate::refusal::{Part, Refusal, Sender};
 use crate::transport::{Answer, Failure, Request, Transport};
-use crate::words;
 
 /// The first pause; each following one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -30,9 +30,8 @@ const MAX_ERROR_BODY: usize = 64 << 10;
 pub(crate) struct Retry {
     budget: Budget,
     used: u32,
-    /// When the failures began, and the part of the time since then that servers requested.
-    since: Option<Instant>,
-    granted: Duration,
+    /// When the failures began. Requests in parallel for one thing share it, and so their time.
+    since: Arc<Mutex<Option<Instant>>>,
     progress: Progress,
 }
 
@@ -41,9 +40,17 @@ impl Retry {
         Self {
             budget,
             used: 0,
-            since: None,
-            granted: Duration::ZERO,
+            since: Arc::default(),
             progress,
+        }
+    }
+
+    /// Returns the patience of a request in parallel for a part of the same thing: with a count of its own, and with
+    /// the time of all of them.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            used: 0,
+            ..self.clone()
         }
     }
 
@@ -60,8 +67,7 @@ impl Retry {
 
     /// Something came: the other side is there, so that its absence begins with the next failure.
     pub(crate) fn heard(&mut self) {
-        self.since = None;
-        self.granted = Duration::ZERO;
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Waits before the next attempt at `url`. Returns `false` if there is to be none. `asked` is the shortest
@@ -73,16 +79,19 @@ impl Retry {
             return false;
         }
         let now = Instant::now();
-        let since = *self.since.get_or_insert(now);
-        let limit = self.budget.time.saturating_add(self.granted);
-        let left = limit.saturating_sub(now.saturating_duration_since(since));
+        let since = {
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            *since.get_or_insert(now)
+        };
+        let spent = now.saturating_duration_since(since);
+        let left = self.budget.time.saturating_sub(spent);
         if left.is_zero() {
             return false;
         }
-        // The server's advice is a minimum: following it alone would hammer a server that always requests 1 s.
+        // The server's advice is a minimum: following it alone would hammer a server that always requests 1 s. It
+        // counts like any pause, and only the last one, of at most `LONGEST_RETRY_AFTER`, may end after the time.
         let own = jittered(own_pause(self.used)).min(left);
         let pause = asked.map_or(own, |asked| asked.max(own));
-        self.granted = self.granted.saturating_add(asked.unwrap_or_default());
         self.used += 1;
         let reason = &printable::text(reason);
         tracing::info!(attempt = self.used, ?pause, url, reason, "trying again");
@@ -146,12 +155,20 @@ pub(crate) async fn read(
     }
 }
 
-/// Returns the error of an answer other than 200, with the text of its sender.
-pub(crate) async fn refuse(mut answer: Answer, sender: Sender) -> Error {
+/// Returns the error of an answer other than a success, with the text of its sender. `part` is what was requested.
+pub(crate) async fn refuse(mut answer: Answer, sender: Sender, part: Part) -> Error {
     let status = answer.status().as_u16();
     // The body is a courtesy. If it does not come, the status alone has to do.
     let body = answer.read_start(MAX_ERROR_BODY).await;
-    let (code, message) = words::of(answer.header(header::CONTENT_TYPE), &body);
+    let (code, message) = match part {
+        // Only a refusal has words. Anything else may be a token.
+        Part::Token if status < 400 => (None, None),
+        Part::Token => {
+            answer.secrets.note_body(&body);
+            answer.words(&body)
+        }
+        Part::Manifest | Part::Blob => answer.words(&body),
+    };
     Refusal {
         needs_tls: answer.needs_tls(&body),
         retry_after: retry_after(&answer),
@@ -164,6 +181,7 @@ pub(crate) async fn refuse(mut answer: Answer, sender: Sender) -> Error {
         credentials: sender.credentials,
         is_authenticated: sender.is_authenticated,
         attempts: answer.attempts,
+        part,
     }
     .into_error()
 }
@@ -282,6 +300,43 @@ mod tests {
         assert!(!retry.pause(None, "url", "reason").await);
         retry.heard();
         assert!(retry.pause(None, "url", "reason").await);
+    }
+
+    #[tokio::test]
+    async fn pauses_that_a_server_requests_count_against_the_time() {
+        let budget = Budget {
+            retries: u32::MAX,
+            time: Duration::from_millis(200),
+        };
+        for asked in [1, 50, 250] {
+            let mut retry = Retry::new(budget, Progress::default());
+            let mut pauses = 0;
+            while pauses < 20
+                && retry
+                    .pause(Some(Duration::from_millis(asked)), "url", "reason")
+                    .await
+            {
+                pauses += 1;
+            }
+            assert!((1..10).contains(&pauses), "{asked} ms: {pauses} pauses");
+        }
+    }
+
+    #[tokio::test]
+    async fn parallel_requests_share_the_time_and_not_the_count() {
+        let budget = Budget {
+            retries: 2,
+            time: Duration::from_millis(800),
+        };
+        let mut whole = Retry::new(budget, Progress::default());
+        let (mut one, mut other) = (whole.share(), whole.share());
+        assert!(one.pause(None, "url", "reason").await);
+        assert!(other.pause(Some(budget.time), "url", "reason").await);
+        assert!(!one.pause(None, "url", "reason").await);
+        assert!(!whole.pause(None, "url", "reason").await);
+        one.heard();
+        assert!(whole.pause(None, "url", "reason").await);
+        assert_eq!(whole.attempts(), 2);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::header_url;
 use crate::options::Options;
 use crate::pool::Pools;
 use crate::progress::{Event, Progress};
+use crate::secrets::Secrets;
 use crate::target;
 use crate::warning::Warnings;
 
@@ -41,6 +42,8 @@ pub(crate) struct Transport {
     stall_timeout: Duration,
     min_rate: MinRate,
     warnings: Warnings,
+    /// What was sent and no text of a server may repeat.
+    pub(crate) secrets: Secrets,
     progress: Progress,
 }
 
@@ -51,6 +54,7 @@ impl Transport {
             stall_timeout: options.stall_timeout,
             min_rate: options.min_rate(),
             warnings: Warnings::default(),
+            secrets: Secrets::default(),
             progress: options.progress.clone(),
         }
     }
@@ -63,7 +67,7 @@ impl Transport {
                 "request",
                 method = %request.method,
                 host = url.host_str(),
-                path = url.path(),
+                path = self.shown(request, &url, url.path()),
             );
             let (response, proxy) = self.exchange(request, &url).instrument(span).await?;
             let status = response.status();
@@ -72,25 +76,37 @@ impl Transport {
                 return Ok(Answer {
                     response,
                     asked: target::shown(&request.url),
-                    url: target::shown(&url),
+                    url: self.shown(request, &url, &target::shown(&url)),
                     at_home: url.origin() == request.url.origin(),
                     proxy,
                     in_clear: trouble::needs_tls(&url),
                     attempts: 1,
                     stall_timeout: self.stall_timeout,
                     min_rate: self.min_rate,
+                    secrets: self.secrets.clone(),
                 });
             };
             let next = url
                 .join(&header_url::text(location))
                 .map_err(|_| misbehaves(&url, "redirects to something that is not a URL"))?;
-            request.home.check(&next, &url).map_err(Failure::Error)?;
+            request
+                .home
+                .check(&next, &url)
+                .map_err(|error| Failure::Error(self.secrets.hide_in(error)))?;
             if request.method == Method::POST {
                 return Err(misbehaves(&url, "redirects a POST that carries a secret"));
             }
             url = next;
         }
         Err(misbehaves(&request.url, "redirects without end"))
+    }
+
+    /// Returns a text with `url`, without secrets if it is a server's: the caller's own may look like one.
+    fn shown(&self, request: &Request<'_>, url: &Url, text: &str) -> String {
+        match *url == request.url {
+            true => text.to_owned(),
+            false => self.secrets.hide(text),
+        }
     }
 
     async fn exchange(
@@ -102,6 +118,7 @@ impl Transport {
         let is_home = url.origin() == request.home.base.origin();
         if is_home {
             headers.clone_from(&request.home.headers);
+            self.secrets.note_headers(&headers);
         }
         headers.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         // A layer is compressed already, and what is hashed is what is stored.
@@ -114,6 +131,7 @@ impl Transport {
         if let Some(authorization) = &request.authorization
             && url.origin() == request.url.origin()
         {
+            self.secrets.note_authorization(authorization);
             headers.insert(header::AUTHORIZATION, authorization.clone());
         }
         let range = match request.until {
@@ -143,12 +161,14 @@ impl Transport {
                 ));
             }
             if let Some(authorization) = proxy.authorization() {
+                self.secrets.note_authorization(&authorization);
                 headers.insert(header::PROXY_AUTHORIZATION, authorization);
             }
         }
         let pool = self.pools.get(&way).await.map_err(Failure::Error)?;
         let mut body = Full::default();
         if let Some(form) = &request.form {
+            self.secrets.note_form(form);
             let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(header::CONTENT_TYPE, form_type);
             body = Full::new(Bytes::from(form.clone()));
@@ -184,7 +204,7 @@ impl Transport {
         let status = response.status().as_u16();
         tracing::debug!(status, "answer");
         self.progress.tell(&Event::Answered {
-            url: &target::shown(url),
+            url: &self.shown(request, url, &target::shown(url)),
             status,
         });
         if let Some(proxy) = forwarder
@@ -210,7 +230,7 @@ impl Transport {
             ));
         }
         if is_home {
-            for text in self.warnings.new_in(response.headers()) {
+            for text in self.warnings.new_in(response.headers(), &self.secrets) {
                 let host = request.home.host();
                 tracing::warn!(host, text, "the registry warns");
                 self.progress.tell(&Event::Warning {

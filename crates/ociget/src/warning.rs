@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use http::header::{self, HeaderMap};
 
 use crate::printable;
+use crate::secrets::Secrets;
 
 /// Most different texts that are shown for one client.
 const MOST: usize = 32;
@@ -18,11 +19,13 @@ pub(crate) struct Warnings(Mutex<HashSet<String>>);
 
 impl Warnings {
     /// Returns the warnings of an answer that were not seen before, as lines that are safe to print.
-    pub(crate) fn new_in(&self, headers: &HeaderMap) -> Vec<String> {
+    /// `secrets` are hidden in them.
+    pub(crate) fn new_in(&self, headers: &HeaderMap, secrets: &Secrets) -> Vec<String> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new = Vec::new();
         for value in headers.get_all(header::WARNING) {
-            for text in parse(&String::from_utf8_lossy(value.as_bytes())) {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            for text in parse(&secrets.hide(&value)) {
                 if seen.len() < MOST && seen.insert(text.clone()) {
                     new.push(text);
                 }
@@ -105,15 +108,15 @@ mod tests {
 
     #[test]
     fn a_warning_is_shown_once_and_many_are_not_shown() {
-        let warnings = Warnings::default();
+        let (warnings, none) = (Warnings::default(), Secrets::default());
         let mut headers = HeaderMap::new();
         headers.append("warning", r#"299 - "a""#.parse().unwrap());
         headers.append("warning", r#"299 - "b", 299 - "a""#.parse().unwrap());
-        assert_eq!(warnings.new_in(&headers), ["a", "b"]);
-        assert!(warnings.new_in(&headers).is_empty());
+        assert_eq!(warnings.new_in(&headers, &none), ["a", "b"]);
+        assert!(warnings.new_in(&headers, &none).is_empty());
         for number in 0..2 * MOST {
             headers.append("warning", format!("299 - \"{number}\"").parse().unwrap());
         }
-        assert_eq!(warnings.new_in(&headers).len(), MOST - 2);
+        assert_eq!(warnings.new_in(&headers, &none).len(), MOST - 2);
     }
 }

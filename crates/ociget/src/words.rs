@@ -1,9 +1,12 @@
 //! The text in the body of an answer that refuses a request: JSON, XML, plain text or HTML.
 
 use crate::printable;
+use crate::secrets::Secrets;
 
 /// Most characters of a message that are shown.
 const LONGEST: usize = 1000;
+/// Most characters that are looked at for a message of [`LONGEST`].
+const LONGEST_RAW: usize = 16 << 10;
 /// Most characters of a code.
 const LONGEST_CODE: usize = 100;
 /// Stands at the end of words that were longer.
@@ -12,17 +15,22 @@ const CUT: &str = " [cut]";
 /// Returns the code and the message of a body, each in one printable line.
 ///
 /// JSON is `{"errors":[{"code":…,"message":…}]}`, or the OAuth form of it. Storage answers in XML.
-/// Of plain text the first line counts, of a page its title.
-pub(crate) fn of(content_type: Option<&str>, body: &[u8]) -> (Option<String>, Option<String>) {
+/// Of plain text the first line counts, of a page its title. `secrets` are hidden in both.
+pub(crate) fn of(
+    content_type: Option<&str>,
+    body: &[u8],
+    secrets: &Secrets,
+) -> (Option<String>, Option<String>) {
+    let line = |text: &str, longest| line(text, longest, secrets);
     if let Ok(json) = serde_json::from_slice::<serde_json::Value>(body)
         && (json.is_object() || json.is_array())
     {
-        return of_json(&json);
+        return of_json(&json, &line);
     }
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if is_html(content_type, text) {
-        return (None, title(text));
+        return (None, title(text, &line));
     }
     if text.starts_with('<') {
         return (
@@ -65,7 +73,10 @@ fn is_html(content_type: Option<&str>, text: &str) -> bool {
     is_said && text.starts_with('<') || starts("<!doctype html") || starts("<html")
 }
 
-fn of_json(json: &serde_json::Value) -> (Option<String>, Option<String>) {
+fn of_json(
+    json: &serde_json::Value,
+    line: &impl Fn(&str, usize) -> Option<String>,
+) -> (Option<String>, Option<String>) {
     let first = json
         .get("errors")
         .and_then(|errors| errors.get(0))
@@ -88,7 +99,7 @@ fn of_json(json: &serde_json::Value) -> (Option<String>, Option<String>) {
 }
 
 /// The title of a page, or its first heading.
-fn title(page: &str) -> Option<String> {
+fn title(page: &str, line: &impl Fn(&str, usize) -> Option<String>) -> Option<String> {
     let found = element(page, "title").or_else(|| element(page, "h1"))?;
     line(&found, LONGEST)
 }
@@ -133,8 +144,12 @@ fn element(page: &str, name: &str) -> Option<String> {
 }
 
 /// One printable line of at most `longest` characters and a mark; `None` if nothing is left.
-fn line(text: &str, longest: usize) -> Option<String> {
-    let spaced: String = text
+fn line(text: &str, longest: usize, secrets: &Secrets) -> Option<String> {
+    let start = text.char_indices().nth(LONGEST_RAW).map(|(end, _)| end);
+    let text = start.and_then(|end| text.get(..end)).unwrap_or(text);
+    // Before anything changes or cuts it, because a changed secret is not recognized.
+    let spaced: String = secrets
+        .hide(text)
         .chars()
         .map(|c| {
             if matches!(c, '\n' | '\r' | '\t') {
@@ -251,7 +266,7 @@ mod tests {
             ),
             (None, "", None, None),
         ] {
-            let (found_code, found_message) = of(kind, body.as_bytes());
+            let (found_code, found_message) = of(kind, body.as_bytes(), &Secrets::default());
             assert_eq!(
                 (found_code.as_deref(), found_message.as_deref()),
                 (code, message),
@@ -264,7 +279,7 @@ mod tests {
     fn long_words_are_cut_with_a_mark() {
         let of_length = |n: usize| {
             let body = format!(r#"{{"message":"{}"}}"#, "é".repeat(n));
-            of(None, body.as_bytes()).1.unwrap()
+            of(None, body.as_bytes(), &Secrets::default()).1.unwrap()
         };
         assert_eq!(of_length(1000).chars().count(), 1000);
         let long = of_length(1001);

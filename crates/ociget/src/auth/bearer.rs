@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::HeaderValue;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
@@ -17,6 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::go_document;
 use crate::go_json::Keys;
+use crate::refusal::{Part, Sender};
 use crate::retry::{self, Retry};
 use crate::target;
 use crate::transport::{Answer, Request, Transport};
@@ -94,10 +95,9 @@ impl TokenServer {
             match self.ask(transport, &request, login, patience.clone()).await {
                 // Token servers without OAuth know the GET alone, and say so in different ways.
                 Err(error)
-                    if error
-                        .refusal()
-                        .is_some_and(|refusal| matches!(refusal.status, 400 | 401 | 404 | 405)) => {
-                }
+                    if error.refusal().is_some_and(|refusal| {
+                        matches!(refusal.status, 400 | 401 | 404 | 405 | 501)
+                    }) => {}
                 outcome => return outcome,
             }
         }
@@ -122,8 +122,14 @@ impl TokenServer {
             // Taken before the request, so that its way here shortens the life of the token.
             let asked = Instant::now();
             let mut answer = retry::send(transport, request, &mut retry).await?;
-            if answer.status() != StatusCode::OK {
-                return Err(retry::refuse(answer, login.sender()).await);
+            // Any success may bring a token, as docker and containerd have it.
+            if !answer.status().is_success() {
+                // The target of a redirect got no credentials.
+                let sender = match answer.at_home {
+                    true => login.sender(),
+                    false => Sender::default(),
+                };
+                return Err(retry::refuse(answer, sender, Part::Token).await);
             }
             let Some(body) = retry::read(&mut answer, MAX_TOKEN, &mut retry).await? else {
                 continue;
@@ -169,13 +175,19 @@ pub(crate) fn header(token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// What an answer without a token is instead.
+/// What a success without a token is instead. A body that cannot be read may be a token, so nothing of it is quoted:
+/// only the message of a JSON object without a token, and the title of a page.
 fn without_token(answer: &Answer, body: &[u8]) -> String {
-    let kind = answer.header(header::CONTENT_TYPE);
-    let (code, message) = words::of(kind, body);
+    let is_page = words::is_page(answer.header(header::CONTENT_TYPE), body);
+    let has_token = answer.secrets.note_body(body);
+    let is_object = serde_json::from_slice::<Value>(body).is_ok_and(|json| json.is_object());
+    let (code, message) = match is_page || is_object && !has_token {
+        true => answer.words(body),
+        false => (None, None),
+    };
     let said = message.or(code).map(|said| format!(": {said}"));
     let said = said.unwrap_or_default();
-    match (words::is_page(kind, body), answer.encoding()) {
+    match (is_page, answer.encoding()) {
         (true, _) => {
             format!("it answers with a web page (text/html) where a token was expected{said}")
         }

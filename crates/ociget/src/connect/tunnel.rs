@@ -9,6 +9,7 @@ use crate::connect::failure::ProxyFailure;
 use crate::connect::stream::Io;
 use crate::printable;
 use crate::proxy::Proxy;
+use crate::secrets::Secrets;
 use crate::words;
 
 /// Most bytes of the head of a proxy's answer.
@@ -97,8 +98,13 @@ pub(crate) async fn open(
     };
     // The words are a courtesy; the status alone has to do if they do not come.
     let _ = tokio::time::timeout(WORDS_TIME, reading).await;
-    let (code, message) = words::of(header("content-type").as_deref(), &body);
-    let said = message.or(code).or_else(|| header("x-squid-error"));
+    let secrets = Secrets::default();
+    if let Some(value) = &authorization {
+        secrets.note_authorization(value);
+    }
+    let (code, message) = words::of(header("content-type").as_deref(), &body, &secrets);
+    let of_squid = || header("x-squid-error").map(|text| secrets.hide(&text));
+    let said = message.or(code).or_else(of_squid);
     let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
     let because = match (status, proxy.login.is_some()) {
         (407, true) => "; check the user and the password in the proxy's URL",

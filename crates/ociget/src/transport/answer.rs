@@ -11,7 +11,9 @@ use hyper::body::{Body as _, Incoming};
 use crate::error::Error;
 use crate::floor::{Floor, MinRate};
 use crate::refusal::NeedsTls;
+use crate::secrets::Secrets;
 use crate::transport::trouble::{Failure, Trouble, causes, no_progress};
+use crate::words;
 
 /// Number of stall limits within which a document must be complete: one byte at a time is progress, and would
 /// hold us for as long as it pleases the other side.
@@ -34,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) attempts: u32,
     pub(super) stall_timeout: Duration,
     pub(super) min_rate: MinRate,
+    /// Hidden in whatever is shown of the answer.
+    pub(crate) secrets: Secrets,
 }
 
 impl Answer {
@@ -50,6 +54,23 @@ impl Answer {
         self.headers()
             .get(name)
             .and_then(|value| value.to_str().ok())
+    }
+
+    /// One header as text that may be shown; empty if there is none.
+    pub(crate) fn quoted(&self, name: header::HeaderName) -> String {
+        self.secrets.hide(self.header(name).unwrap_or_default())
+    }
+
+    /// The code and the message of a body of this answer, as they may be shown.
+    pub(crate) fn words(&self, body: &[u8]) -> (Option<String>, Option<String>) {
+        words::of(self.header(header::CONTENT_TYPE), body, &self.secrets)
+    }
+
+    /// Whether the body is all of what was requested. A status of this class that a client does not know is to be
+    /// taken for 200 (RFC 9110, 15); 203 is an answer that a proxy may have changed, which a digest shows.
+    pub(crate) fn is_whole(&self) -> bool {
+        let status = self.status();
+        status.is_success() && !matches!(status.as_u16(), 202 | 204..=206)
     }
 
     /// Number of bytes of the body, if the answer has it.
@@ -80,10 +101,30 @@ impl Answer {
         (self.status() == StatusCode::BAD_REQUEST && says).then_some(reason)
     }
 
-    /// Returns the encoding of the body, if it is not the requested identity.
-    pub(crate) fn encoding(&self) -> Option<&str> {
-        let encoding = self.header(header::CONTENT_ENCODING)?;
-        (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
+    /// Returns the encoding of the body as it may be shown, if it is not the requested identity.
+    pub(crate) fn encoding(&self) -> Option<String> {
+        let fields = self.headers().get_all(header::CONTENT_ENCODING).iter();
+        let texts = fields.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let all: Vec<String> = texts.collect();
+        let all = all.join(", ");
+        let is_none = |one: &str| one.is_empty() || one.eq_ignore_ascii_case("identity");
+        let is_encoded = all.split(',').any(|one| !is_none(one.trim()));
+        is_encoded.then(|| self.secrets.hide(&all))
+    }
+
+    /// Checks that `what` comes in the requested encoding.
+    ///
+    /// # Errors
+    /// Returns [`Error::Protocol`] that names the encoding.
+    pub(crate) fn check_encoding(&self, what: &str) -> Result<(), Error> {
+        let Some(encoding) = self.encoding() else {
+            return Ok(());
+        };
+        let reason = format!(
+            "it sends {what} with Content-Encoding {encoding:?}, which was not asked for; a proxy or a cache in \
+             between may be the cause"
+        );
+        Err(Error::protocol(self.at(), reason))
     }
 
     /// Returns the next bytes. The clock of the stall limit runs only during this call.

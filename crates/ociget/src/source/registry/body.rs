@@ -17,6 +17,7 @@ use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 use crate::options::Ranges;
 use crate::progress::{Event, Progress};
+use crate::refusal::Part;
 use crate::retry::Retry;
 use crate::source::registry::place::Place;
 use crate::source::registry::ranges::{self, Origin, RangedBody};
@@ -308,7 +309,8 @@ impl RegistryBody {
         self.since_break = 0;
         self.skip = 0;
         match answer.status() {
-            StatusCode::OK => {
+            _ if answer.is_whole() => {
+                answer.check_encoding("the blob")?;
                 if let Some(length) = answer.length().filter(|length| *length != self.size) {
                     return Err(Error::size(&answer.at(), self.size, length.to_string()));
                 }
@@ -327,6 +329,7 @@ impl RegistryBody {
                 let range = answer.header(header::CONTENT_RANGE).unwrap_or_default();
                 let parsed = ContentRange::parse(range);
                 if !parsed.is_some_and(|range| range.continues(self.offset, self.size)) {
+                    let range = answer.quoted(header::CONTENT_RANGE);
                     let reason = format!(
                         "it was asked for bytes from {} of {} and sends {range:?}",
                         self.offset, self.size
@@ -340,14 +343,9 @@ impl RegistryBody {
                     "it sends a part of what it was asked for",
                 ));
             }
-            _ => return Err(place.refuse(answer).await),
+            _ => return Err(place.refuse_part(answer, Part::Blob).await),
         }
-        if let Some(encoding) = answer.encoding() {
-            let reason = format!(
-                "it sends the blob with Content-Encoding {encoding:?}, which was not asked for"
-            );
-            return Err(Error::protocol(answer.at(), reason));
-        }
+        answer.check_encoding("the blob")?;
         let left = self.size - self.offset;
         if self.skip == 0 && ranges::are_worth_it(self.ranges, left, place, &answer) {
             let origin = Origin {
@@ -355,6 +353,7 @@ impl RegistryBody {
                 place: self.place,
                 name: self.digest.to_string(),
                 size: self.size,
+                retry: self.retry.share(),
             };
             let from = self.offset + self.ranges.bytes;
             self.ranged = Some(RangedBody::start(origin, self.ranges, from));

@@ -19,7 +19,7 @@ use crate::options::{Budget, Options};
 use crate::printable;
 use crate::progress::Event;
 use crate::reference::{self, Reference};
-use crate::refusal::Sender;
+use crate::refusal::{Part, Sender};
 use crate::retry::{self, Retry};
 use crate::source::{Document, verify};
 use crate::target;
@@ -346,6 +346,11 @@ impl Place {
     }
 
     pub(crate) async fn refuse(&self, answer: Answer) -> Error {
+        self.refuse_part(answer, Part::Manifest).await
+    }
+
+    /// Returns the error of an answer that refuses `part` of an image.
+    pub(crate) async fn refuse_part(&self, answer: Answer, part: Part) -> Error {
         let told = matches!(answer.status().as_u16(), 401 | 403 | 429);
         let mut sender = match &self.authorizer {
             Some(authorizer) if told && answer.at_home => authorizer.who().await,
@@ -355,22 +360,18 @@ impl Place {
             // Whose requests were too many is known; only the advice depends on it.
             sender.credentials.clear();
         }
-        retry::refuse(answer, sender).await
+        retry::refuse(answer, sender, part).await
     }
 }
 
 /// Returns why the bytes of a successful answer are no manifest, if its headers show it.
 fn not_a_manifest(answer: &Answer, bytes: &[u8]) -> Option<Error> {
-    if let Some(encoding) = answer.encoding() {
-        let reason = format!(
-            "it sends the manifest with Content-Encoding {encoding:?}, which was not asked for; a proxy or a cache in \
-             between may be the cause"
-        );
-        return Some(Error::protocol(answer.at(), reason));
+    if let Err(error) = answer.check_encoding("the manifest") {
+        return Some(error);
     }
     let kind = answer.header(header::CONTENT_TYPE);
     words::is_page(kind, bytes).then(|| {
-        let (_, title) = words::of(kind, bytes);
+        let (_, title) = answer.words(bytes);
         let title = title.map(|title| format!(", {title:?},")).unwrap_or_default();
         let reason = format!(
             "it answers with a web page (text/html){title} where a manifest was expected; the address may be that of a \

@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use crate::content_range::ContentRange;
 use crate::error::Error;
 use crate::options::Ranges;
+use crate::retry::Retry;
 use crate::source::registry::place::Place;
 use crate::transport::{Answer, Request};
 
@@ -34,6 +35,8 @@ pub(crate) struct Origin {
     /// Digest of the blob.
     pub(crate) name: String,
     pub(crate) size: u64,
+    /// Shares its time with the blob, so that ranges cannot spend it again.
+    pub(crate) retry: Retry,
 }
 
 /// The rest of a blob from some byte on, on its way. Dropping it ends the requests.
@@ -150,13 +153,16 @@ async fn fetch(
         .places
         .get(origin.place)
         .ok_or("there is no such place")?;
-    let mut answer = request(place, origin, &range)
+    let mut retry = origin.retry.share();
+    let mut answer = request(place, origin, &range, &mut retry)
         .await
         .map_err(|error| error.to_string())?;
     if let Err(reason) = check(&answer, &range, origin.size) {
         place.serves_no_ranges();
         return Err(reason);
     }
+    // The ranges wait for each other, so that one that comes is progress for all.
+    retry.heard();
     let mut left = range.end - range.start;
     while left > 0 {
         let Some(mut chunk) = answer.chunk().await? else {
@@ -176,11 +182,16 @@ async fn fetch(
     Ok(())
 }
 
-async fn request(place: &Place, origin: &Origin, range: &Range<u64>) -> Result<Answer, Error> {
+async fn request(
+    place: &Place,
+    origin: &Origin,
+    range: &Range<u64>,
+    retry: &mut Retry,
+) -> Result<Answer, Error> {
     let mut request = Request::get(place.url("blobs", &origin.name)?, &place.endpoint);
     request.from = range.start;
     request.until = Some(range.end);
-    place.send(&mut request, &mut place.patience()).await
+    place.send(&mut request, retry).await
 }
 
 /// Returns whether it is the requested range.
@@ -188,13 +199,18 @@ fn check(answer: &Answer, range: &Range<u64>, size: u64) -> Result<(), String> {
     if answer.status() != StatusCode::PARTIAL_CONTENT {
         return Err(format!("it answered {} to a range", answer.status()));
     }
+    if let Some(encoding) = answer.encoding() {
+        return Err(format!(
+            "it sends a range with Content-Encoding {encoding:?}"
+        ));
+    }
     let found = answer.header(header::CONTENT_RANGE).unwrap_or_default();
     let exact = ContentRange::parse(found).is_some_and(|found| {
         found.continues(range.start, size) && found.last.saturating_add(1) == range.end
     });
     let length = answer.length().unwrap_or(range.end - range.start);
-    let encoded = answer.encoding().is_some();
-    if !exact || length != range.end - range.start || encoded {
+    if !exact || length != range.end - range.start {
+        let found = answer.quoted(header::CONTENT_RANGE);
         return Err(format!(
             "it was asked for the bytes {}-{} of {size} and sends {found:?}",
             range.start,

@@ -14,6 +14,7 @@ use crate::manifest::{Descriptor, RawEntry};
 use crate::media_type::{ACCEPT_MANIFESTS, MediaType};
 use crate::progress::Event;
 use crate::reference::Reference;
+use crate::refusal::Part;
 use crate::source::registry::RegistrySource;
 use crate::source::registry::pages::{Page, Pages};
 
@@ -163,7 +164,8 @@ impl Referrers {
             Ok((url, page)) => Ok(Some((Box::new(pages), url, page))),
             Err(Error::NotFound(_)) => Ok(None),
             Err(Error::Registry(refusal))
-                if matches!(refusal.status, 400 | 405 | 406 | 415 | 501) =>
+                if refusal.part != Part::Token
+                    && matches!(refusal.status, 400 | 405 | 406 | 415 | 501) =>
             {
                 Ok(None)
             }
