@@ -12,8 +12,6 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use http::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
-use crate::error::Error;
-
 /// Stands in the place of a secret.
 const HIDDEN: &str = "***";
 /// Most secrets that are kept; the oldest goes first. One that is sent again is noted again.
@@ -89,22 +87,24 @@ impl Secrets {
 
     /// Notes the tokens in a body of a token server, whatever it means by them. Returns whether there are any.
     pub(crate) fn note_body(&self, body: &[u8]) -> bool {
-        fn walk(secrets: &Secrets, value: &Value, is_secret: bool) -> bool {
+        fn walk(secrets: &Secrets, value: &Value, is_secret: bool) -> usize {
             match value {
                 Value::String(text) if is_secret => {
                     secrets.note(text);
-                    true
+                    1
                 }
-                Value::Array(values) => values.iter().fold(false, |found, value| {
-                    walk(secrets, value, is_secret) || found
-                }),
-                Value::Object(fields) => fields.iter().fold(false, |found, (name, value)| {
-                    walk(secrets, value, is_secret || names_a_secret(name)) || found
-                }),
-                _ => false,
+                Value::Array(values) => values
+                    .iter()
+                    .map(|value| walk(secrets, value, is_secret))
+                    .sum(),
+                Value::Object(fields) => fields
+                    .iter()
+                    .map(|(name, value)| walk(secrets, value, is_secret || names_a_secret(name)))
+                    .sum(),
+                _ => 0,
             }
         }
-        serde_json::from_slice(body).is_ok_and(|json| walk(self, &json, false))
+        serde_json::from_slice(body).is_ok_and(|json| walk(self, &json, false) > 0)
     }
 
     fn note(&self, secret: &str) {
@@ -150,26 +150,6 @@ impl Secrets {
             rest = after;
         }
         shown
-    }
-
-    /// Returns an error about a URL that a server chose, with its secrets hidden.
-    pub(crate) fn hide_in(&self, error: Error) -> Error {
-        match error {
-            Error::Forbidden {
-                url,
-                target,
-                reason,
-            } => Error::Forbidden {
-                target: self.hide(&target),
-                reason: self.hide(&reason),
-                url,
-            },
-            Error::Protocol { url, reason } => Error::Protocol {
-                reason: self.hide(&reason),
-                url,
-            },
-            other => other,
-        }
     }
 }
 

@@ -92,13 +92,33 @@ impl Transport {
             request
                 .home
                 .check(&next, &url)
-                .map_err(|error| Failure::Error(self.secrets.hide_in(error)))?;
+                .map_err(|error| Failure::Error(self.hide_in(error)))?;
             if request.method == Method::POST {
                 return Err(misbehaves(&url, "redirects a POST that carries a secret"));
             }
             url = next;
         }
         Err(misbehaves(&request.url, "redirects without end"))
+    }
+
+    /// Returns an error about a URL that a server chose, with its secrets hidden.
+    pub(crate) fn hide_in(&self, error: Error) -> Error {
+        match error {
+            Error::Forbidden {
+                url,
+                target,
+                reason,
+            } => Error::Forbidden {
+                target: self.secrets.hide(&target),
+                reason: self.secrets.hide(&reason),
+                url,
+            },
+            Error::Protocol { url, reason } => Error::Protocol {
+                reason: self.secrets.hide(&reason),
+                url,
+            },
+            other => other,
+        }
     }
 
     /// Returns a text with `url`, without secrets if it is a server's: the caller's own may look like one.

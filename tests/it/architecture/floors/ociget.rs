@@ -103,7 +103,6 @@ pub(super) const OCIGET: Floors = &[
             "progress",
             "refusal",
             "transport",
-            "words",
         ],
     ),
     (
@@ -120,9 +119,11 @@ pub(super) const OCIGET: Floors = &[
             "progress",
             "reach",
             "refusal",
+            "secrets",
             "target",
             "tls",
             "warning",
+            "words",
         ],
     ),
     (
@@ -139,7 +140,15 @@ pub(super) const OCIGET: Floors = &[
     ),
     (
         "connect",
-        &["agent", "printable", "proxy", "reach", "tls", "words"],
+        &[
+            "agent",
+            "printable",
+            "proxy",
+            "reach",
+            "secrets",
+            "tls",
+            "words",
+        ],
     ),
     (
         "options",
@@ -186,8 +195,9 @@ pub(super) const OCIGET: Floors = &[
         ],
     ),
     ("refusal", &["printable"]),
-    ("warning", &["printable"]),
-    ("words", &["printable"]),
+    ("warning", &["printable", "secrets"]),
+    ("words", &["printable", "secrets"]),
+    ("secrets", &[]),
     (
         "config",
         &["digest", "go_json", "json", "manifest", "platform"],
