@@ -36,12 +36,13 @@ fn civil(days: i64) -> (i64, i64, i64) {
 }
 
 /// `Retry-After`: seconds, or a date, of which the time from `now` on counts. 0 and a date that has
-/// passed are no advice.
+/// passed are no advice. A number that is too large for the type is the largest one.
 pub(crate) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
-    let pause = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let pause = match is_number {
+        true => Duration::from_secs(text.parse().unwrap_or(u64::MAX)),
+        false => {
             let date = httpdate::parse_http_date(text).ok()?;
             date.duration_since(now).ok()?
         }
@@ -161,6 +162,10 @@ mod tests {
             ("Tue, 15 Nov 1994 08:12:41 GMT", Some(10)),
             ("Tue, 15 Nov 1994 08:12:31 GMT", None),
             ("Tue, 15 Nov 1994 08:12:21 GMT", None),
+            // RFC 9110, 10.2.3: any number of digits
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("000000000000000000000000007", Some(7)),
+            ("", None),
             ("-5", None),
             ("1.5", None),
             ("soon", None),

@@ -11,7 +11,7 @@ use crate::manifest::ManifestError;
 use crate::platform::{Platform, PlatformError};
 use crate::printable::{self, text};
 use crate::reference::ReferenceError;
-use crate::refusal::{Part, Refusal};
+use crate::refusal::{Part, Refusal, may_pass};
 
 /// Reason why a pull failed.
 ///
@@ -236,7 +236,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Throttled(_) | Self::Unreachable { .. } | Self::Interrupted { .. } => true,
-            Self::Registry(refusal) => refusal.status >= 500 || refusal.status == 408,
+            Self::Registry(refusal) => may_pass(refusal.status),
             Self::Proxy { status, .. } => status.is_none_or(|status| status >= 500),
             _ => false,
         }

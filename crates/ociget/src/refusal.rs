@@ -29,7 +29,7 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Proxy, as `host:port`, that the request was sent to in clear. The answer may be the proxy's.
     pub proxy: Option<String>,
-    /// How often it was tried.
+    /// Number of answers with this status to this request and its retries.
     pub attempts: u32,
     /// Whether this is a server that expects TLS, and which option changes that.
     pub(crate) needs_tls: Option<NeedsTls>,
@@ -54,6 +54,12 @@ pub(crate) struct Sender {
     /// Whose credentials were sent, or why none were; empty if that played no part.
     pub(crate) credentials: String,
     pub(crate) is_authenticated: bool,
+}
+
+/// Returns whether the same request may have another answer soon. 501 and 505 are about what a server can do at all
+/// (RFC 9110, 15.6.2 and 15.6.6).
+pub(crate) fn may_pass(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500..=599) && !matches!(status, 501 | 505)
 }
 
 /// Why TLS was not spoken.

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header;
+use http::{Method, header};
 
 use crate::clock;
 use crate::error::Error;
 use crate::options::Budget;
 use crate::printable;
 use crate::progress::{Event, Progress};
-use crate::refusal::{Part, Refusal, Sender};
+use crate::refusal::{Part, Refusal, Sender, may_pass};
 use crate::transport::{Answer, Failure, Request, Transport};
 
 /// The first pause; each following one is twice as long.
@@ -32,6 +32,10 @@ pub(crate) struct Retry {
     used: u32,
     /// When the failures began. Requests in parallel for one thing share it, and so their time.
     since: Arc<Mutex<Option<Instant>>>,
+    /// The statuses that were answered with another attempt.
+    passed: Vec<u16>,
+    /// Whether a server that was reached gave no answer to a `HEAD`.
+    is_head_unanswered: bool,
     progress: Progress,
 }
 
@@ -41,6 +45,8 @@ impl Retry {
             budget,
             used: 0,
             since: Arc::default(),
+            passed: Vec::new(),
+            is_head_unanswered: false,
             progress,
         }
     }
@@ -50,6 +56,7 @@ impl Retry {
     pub(crate) fn share(&self) -> Self {
         Self {
             used: 0,
+            passed: Vec::new(),
             ..self.clone()
         }
     }
@@ -59,9 +66,23 @@ impl Retry {
         self.used + 1
     }
 
+    /// Answers with `status`, the last one included.
+    fn answers(&self, status: u16) -> u32 {
+        let passed = self.passed.iter().filter(|passed| **passed == status);
+        u32::try_from(passed.count())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1)
+    }
+
+    /// Returns whether the last error was that of a `HEAD` without an answer, and forgets it.
+    pub(crate) fn take_unanswered_head(&mut self) -> bool {
+        std::mem::take(&mut self.is_head_unanswered)
+    }
+
     /// Things went well for a while: patience is full again.
     pub(crate) fn refill(&mut self) {
         self.used = 0;
+        self.passed.clear();
         self.heard();
     }
 
@@ -115,9 +136,9 @@ pub(crate) async fn send(
     loop {
         match transport.send_once(request).await {
             Ok(mut answer) => {
-                answer.attempts = retry.attempts();
                 let status = answer.status().as_u16();
-                if !matches!(status, 408 | 429 | 500..=599) {
+                answer.attempts = retry.answers(status);
+                if !may_pass(status) {
                     return Ok(answer);
                 }
                 let asked = retry_after(&answer);
@@ -125,9 +146,15 @@ pub(crate) async fn send(
                 if !retry.pause(asked, &answer.url, &reason).await {
                     return Ok(answer);
                 }
+                retry.passed.push(status);
             }
             Err(Failure::Error(error)) => return Err(error),
             Err(Failure::Connection(trouble)) => {
+                // A server or a firewall that knows no HEAD may well answer a GET.
+                if request.method == Method::HEAD && trouble.is_unanswered {
+                    retry.is_head_unanswered = true;
+                    return Err(trouble.into_error(retry.attempts()));
+                }
                 let is_final = trouble.is_final;
                 if is_final || !retry.pause(None, &trouble.url, &trouble.reason).await {
                     return Err(trouble.into_error(retry.attempts()));

@@ -49,20 +49,25 @@ impl TokenServer {
     /// From a challenge of the registry `home`.
     ///
     /// `wanted` is the scope that the client needs, which it requests if the challenge names
-    /// none. The scopes that `self` requested before are requested again with it.
+    /// none. The scopes that `before` requested are requested again with it. A challenge to one of its tokens may
+    /// name no token server (RFC 6750, 3); then it is that of `before`.
     pub(crate) fn from_challenge(
         challenge: &Challenge,
         home: &Endpoint,
         wanted: &str,
         before: Option<&Self>,
     ) -> Result<Self, Error> {
-        let realm = challenge.get("realm").unwrap_or_default();
-        let realm = Url::parse(realm).map_err(|_| {
-            Error::protocol(
-                target::shown(&home.base),
-                "its challenge names no token server (realm)",
-            )
-        })?;
+        let named = Url::parse(challenge.get("realm").unwrap_or_default());
+        let (realm, service) = match (named, before) {
+            (Ok(realm), _) => (realm, challenge.get("service").map(str::to_owned)),
+            (Err(_), Some(before)) => (before.realm.clone(), before.service.clone()),
+            (Err(_), None) => {
+                return Err(Error::protocol(
+                    target::shown(&home.base),
+                    "its challenge names no token server (realm)",
+                ));
+            }
+        };
         home.check(&realm, &home.base)?;
         let mut scopes = before
             .map(|before| before.scopes.clone())
@@ -70,7 +75,7 @@ impl TokenServer {
         scopes.add(challenge.get("scope").unwrap_or(wanted));
         Ok(Self {
             realm,
-            service: challenge.get("service").map(str::to_owned),
+            service,
             scopes,
         })
     }
@@ -173,6 +178,11 @@ pub(crate) fn header(token: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
     value.set_sensitive(true);
     Some(value)
+}
+
+/// Whether an `Authorization` header holds a token.
+pub(crate) fn is_header(value: &HeaderValue) -> bool {
+    value.as_bytes().starts_with(b"Bearer ")
 }
 
 /// What a success without a token is instead. A body that cannot be read may be a token, so nothing of it is quoted:

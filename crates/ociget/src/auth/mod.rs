@@ -129,21 +129,31 @@ impl Authorizer {
         let Some(login) = state.login.clone() else {
             return Ok(false);
         };
-        if let Some(challenge) = named("bearer") {
-            if let Secret::Registry(token) = &login.secret {
-                return Ok(state.change(bearer::header(token)));
-            }
-            // If the scope did not suffice, request the old one together with the new.
-            let before = state.renewal.as_ref().map(|(server, _)| server);
-            let scope = format!("repository:{}:pull", self.repository);
-            let server = TokenServer::from_challenge(challenge, &self.home, &scope, before)?;
-            self.renew(&mut state, transport, server).await?;
-            return Ok(true);
+        if let (Some(_), Secret::Registry(token)) = (named("bearer"), &login.secret) {
+            return Ok(state.change(bearer::header(token)));
         }
-        Ok(match &login.secret {
-            Secret::Password { user, password } => state.change(basic::header(user, password)),
-            Secret::None | Secret::Identity(_) | Secret::Registry(_) => false,
-        })
+        // If the scope did not suffice, request the old one together with the new.
+        let before = state.renewal.as_ref().map(|(server, _)| server.clone());
+        let scope = format!("repository:{}:pull", self.repository);
+        let mut unusable = None;
+        for challenge in challenges.iter().filter(|c| c.scheme == "bearer") {
+            match TokenServer::from_challenge(challenge, &self.home, &scope, before.as_ref()) {
+                Ok(server) => {
+                    self.renew(&mut state, transport, server).await?;
+                    return Ok(true);
+                }
+                Err(error) => unusable = unusable.or(Some(error)),
+            }
+        }
+        // A challenge that cannot be used is passed over for one that can be (RFC 9110, 11.6.1), and is the error if there
+        // is none.
+        match (&login.secret, named("basic"), unusable) {
+            (Secret::Password { user, password }, Some(_), _) => {
+                Ok(state.change(basic::header(user, password)))
+            }
+            (_, _, Some(error)) => Err(transport.hide_in(error)),
+            (_, _, None) => Ok(false),
+        }
     }
 
     /// Whose credentials the last answer was made of, for a refusal.
@@ -195,10 +205,11 @@ impl State {
     }
 }
 
-/// Returns whether a 401 means that a token is valid, but not for this request.
+/// Returns whether a 401 or 403 means that a token is valid, but not for this request (RFC 6750, 3.1).
 pub(crate) fn wants_more_scope(headers: &HeaderMap) -> bool {
     challenges(headers)
         .iter()
+        .filter(|challenge| challenge.scheme == "bearer")
         .any(|challenge| challenge.get("error") == Some("insufficient_scope"))
 }
 

@@ -181,6 +181,7 @@ impl Answer {
             reason,
             advice: "; check the network".to_owned(),
             is_final: false,
+            is_unanswered: false,
             proxy: None,
         }))
     }

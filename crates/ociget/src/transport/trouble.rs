@@ -35,6 +35,8 @@ pub(crate) struct Trouble {
     pub(super) advice: String,
     /// Whether the same again ends in the same way.
     pub(crate) is_final: bool,
+    /// Whether there was a connection, and no answer to the request.
+    pub(crate) is_unanswered: bool,
     /// If it is the proxy's.
     pub(super) proxy: Option<ProxyFailure>,
 }
@@ -108,6 +110,7 @@ pub(super) fn of_pool(
                     None => "; check the address and the port",
                 }
                 .to_owned(),
+                is_unanswered: true,
                 ..bare_trouble(request, url, "it does not answer in HTTP".to_owned())
             }));
         }
@@ -132,6 +135,7 @@ fn bare_trouble(request: &Request<'_>, url: &Url, reason: String) -> Trouble {
         reason,
         advice: String::new(),
         is_final: false,
+        is_unanswered: false,
         proxy: None,
     }
 }
@@ -140,6 +144,7 @@ fn bare_trouble(request: &Request<'_>, url: &Url, reason: String) -> Trouble {
 pub(super) fn broken(request: &Request<'_>, url: &Url, reason: String) -> Failure {
     Failure::Connection(Box::new(Trouble {
         advice: "; check the network".to_owned(),
+        is_unanswered: true,
         ..bare_trouble(request, url, reason)
     }))
 }

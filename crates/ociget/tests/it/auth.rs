@@ -430,3 +430,74 @@ async fn logins_by_token_are_sent_as_what_they_are() {
     assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
+
+// RFC 9110, 11.6.1: a client chooses among the challenges
+#[tokio::test]
+async fn first_usable_challenge_of_several_is_answered() {
+    const BASIC: &str = "Basic dXNlcjpzZWNyZXQ=";
+    for (challenges, expected) in [
+        (
+            &[r#"Bearer error="invalid_token""#, "REALM"][..],
+            "Bearer T",
+        ),
+        (&[r#"Bearer realm="ftp://x/""#, "REALM"], "Bearer T"),
+        (
+            &[r#"Bearer realm="http://10.0.0.1/", Basic realm="x""#],
+            BASIC,
+        ),
+        (&[r#"Bearer service="x""#, r#"Basic realm="x""#], BASIC),
+        (&[r#"Basic realm="x""#, "REALM"], "Bearer T"),
+    ] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, move |seen| {
+            let host = seen.header("host").unwrap_or_default();
+            if seen.path.starts_with("/token") {
+                return Some(Reply::new(201, r#"{"token":"T"}"#));
+            }
+            (seen.header("authorization") != Some(expected)).then(|| {
+                let realm = format!("Bearer realm=\"http://{host}/token\"");
+                let headers = challenges.iter().map(|text| text.replace("REALM", &realm));
+                headers.fold(Reply::new(401, ""), |reply, text| {
+                    reply.with("www-authenticate", text)
+                })
+            })
+        })
+        .await;
+        let outcome = pull(&*server.source(as_user("secret"))).await;
+        assert_eq!(outcome.unwrap(), [b"layer"], "{challenges:?}");
+    }
+}
+
+// RFC 6750, 3.1
+#[tokio::test]
+async fn insufficient_scope_with_403_gets_a_token_for_both_scopes() {
+    // The second form names no token server.
+    for realm in [true, false] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, move |seen| {
+            let host = seen.header("host").unwrap_or_default();
+            let server = format!("Bearer realm=\"http://{host}/token\"");
+            if seen.path.starts_with("/token") {
+                let wide = seen.path.contains("base");
+                return Some(Reply::new(200, format!(r#"{{"token":"wide-{wide}"}}"#)));
+            }
+            match seen.header("authorization") {
+                None => Some(unauthorized(&server)),
+                Some("Bearer wide-false") if seen.path.contains("/blobs/") => {
+                    let start = if realm {
+                        &*server
+                    } else {
+                        "Bearer realm=\"x\""
+                    };
+                    let rest = r#"scope="repository:base/x:pull",error="insufficient_scope""#;
+                    let challenge = format!("{start},{rest}");
+                    Some(Reply::new(403, "").with("www-authenticate", challenge))
+                }
+                Some(_) => None,
+            }
+        })
+        .await;
+        assert_eq!(pull(&*server.source(quick())).await.unwrap(), [b"layer"]);
+        assert_eq!(server.seen_at("/token").len(), 2);
+    }
+}

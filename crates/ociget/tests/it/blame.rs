@@ -406,6 +406,87 @@ async fn refused_ranges_spend_one_budget_of_time() {
     assert!((4..=20).contains(&asked), "{asked}");
 }
 
+/// The outcome of a pull whose layer is answered `replies` in turn.
+async fn with_layer(replies: Vec<Reply>) -> Result<Vec<Vec<u8>>, Error> {
+    let (content, _) = Content::image(b"layer");
+    let path = format!("/v2/app/blobs/{}", Digest::of(b"layer"));
+    let replies = Mutex::new(replies.into_iter());
+    let server = Server::start(&content, move |seen| {
+        (seen.path == path).then(|| replies.lock().unwrap().next())?
+    })
+    .await;
+    pull(&*server.source(quick())).await
+}
+
+// RFC 9110, 15 and 15.3.4
+#[tokio::test]
+async fn blob_with_another_success_than_200_is_proved_by_its_digest() {
+    for status in [201, 203, 299] {
+        let layers = with_layer(vec![Reply::new(status, "layer")]).await;
+        assert_eq!(layers.unwrap(), [b"layer"], "{status}");
+    }
+    for status in [202, 204] {
+        let error = with_layer(vec![Reply::new(status, "")]).await.unwrap_err();
+        assert_eq!(error.refusal().unwrap().status, status);
+    }
+}
+
+#[tokio::test]
+async fn encoded_blob_is_blamed_on_its_encoding_and_not_on_its_length() {
+    for encoding in ["gzip", "identity, br"] {
+        let reply = Reply::new(200, "squeezed").with("content-encoding", encoding);
+        let text = with_layer(vec![reply]).await.unwrap_err().to_string();
+        assert!(text.contains("Content-Encoding"), "{text}");
+        assert!(!text.contains("damaged"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn refusal_after_a_break_counts_its_own_answers() {
+    let cut = Reply::new(200, "layer").sent(Delivery::Cut(2));
+    let error = with_layer(vec![cut, Reply::new(404, "")])
+        .await
+        .unwrap_err();
+    assert_eq!(error.refusal().unwrap().attempts, 1);
+    let text = error.to_string();
+    assert!(
+        !text.contains("times") && !text.contains("the tag"),
+        "{text}"
+    );
+    let again = vec![Reply::new(503, ""), Reply::new(503, "")];
+    let error = with_layer(again).await.unwrap_err();
+    assert_eq!(error.refusal().unwrap().attempts, 2);
+}
+
+// docs/registry.md: the target of a redirect got no credentials
+#[tokio::test]
+async fn refusal_behind_a_token_servers_redirect_is_of_no_credentials() {
+    let (empty, _) = Content::image(b"");
+    let other = Server::start(&empty, |_| Some(Reply::new(403, "no"))).await;
+    let target = format!("http://{}/t", other.host);
+    let server = with_token_server(
+        move |_| Reply::new(302, "").with("location", target.clone()),
+        |_| None,
+    )
+    .await;
+    let (options, _) = with(ociget::Login::password("ada", "secret", "a file"));
+    let text = pull(&*server.source(options))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(!text.contains("credentials"), "{text}");
+    assert!(other.seen()[0].header("authorization").is_none());
+
+    let server = with_token_server(|_| Reply::new(404, ""), |_| None).await;
+    let error = pull(&*server.source(quick())).await.unwrap_err();
+    assert_eq!(error.kind(), ociget::ErrorKind::Registry);
+    let text = error.to_string();
+    assert!(
+        !text.contains("tag") && text.contains("token server"),
+        "{text}"
+    );
+}
+
 fn listening(mut options: Options) -> (Options, Arc<Mutex<Vec<String>>>) {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&heard);

@@ -51,6 +51,10 @@ async fn missing_head_or_digest_falls_back_to_get() {
         (200, ""),
         (200, "sha256:short"),
         (500, ""),
+        // RFC 9110, 15.6.2: not a failure that may pass
+        (501, ""),
+        // Without a challenge nothing was refused.
+        (401, ""),
     ] {
         let server = Server::start(&content, move |seen| {
             let head = Reply::new(status, "").with("docker-content-digest", digest);
@@ -63,6 +67,32 @@ async fn missing_head_or_digest_falls_back_to_get() {
         assert_eq!(root.digest.get(), &manifest);
         let names = asked(&server);
         assert_eq!(names.last().unwrap(), &pair("GET", "v1"), "{names:?}");
+    }
+}
+
+// RFC 9110, 15.6.2
+#[tokio::test]
+async fn head_that_the_server_does_not_know_is_not_repeated() {
+    let (content, _) = Content::image(b"layer");
+    for reply in [
+        Reply::new(501, ""),
+        Reply::new(401, ""),
+        // No status line, so no answer.
+        Reply::new(0, ""),
+    ] {
+        let server = Server::start(&content, move |seen| {
+            (seen.method == "HEAD").then(|| reply.clone())
+        })
+        .await;
+        let mut options = quick();
+        options.retries = 10;
+        assert_eq!(pull(&*server.source(options)).await.unwrap(), [b"layer"]);
+        let heads = server
+            .seen()
+            .iter()
+            .filter(|seen| seen.method == "HEAD")
+            .count();
+        assert_eq!(heads, 1);
     }
 }
 

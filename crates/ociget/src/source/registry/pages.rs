@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{self, HeaderMap};
 use url::Url;
 
@@ -151,9 +150,10 @@ impl Pages {
         let mut retry = place.patience();
         loop {
             let mut answer = place.send(&mut request, &mut retry).await?;
-            if answer.status() != StatusCode::OK {
+            if !answer.is_whole() {
                 return Err(place.refuse(answer).await);
             }
+            answer.check_encoding("the list")?;
             let Some(body) = retry::read(&mut answer, MAX_PAGE, &mut retry).await? else {
                 continue;
             };

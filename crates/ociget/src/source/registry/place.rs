@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::{Method, StatusCode, header};
 use url::Url;
 
-use crate::auth::{self, Authorizer};
+use crate::auth::{self, Authorizer, bearer};
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::endpoint::Endpoint;
@@ -246,25 +246,49 @@ impl Place {
         request.method = Method::HEAD;
         request.accept = Some(ACCEPT_MANIFESTS);
         let mut retry = self.patience();
-        let answer = self.send(&mut request, &mut retry).await?;
+        let Some(answer) = self.head(&mut request, &mut retry).await? else {
+            return Ok(None);
+        };
         let status = answer.status();
         match status.as_u16() {
-            200 => Ok(claimed(&answer)),
+            _ if answer.is_whole() => Ok(claimed(&answer)),
+            // Nothing was sent that could be refused, and a GET may have a challenge or need none.
+            401 if request.authorization.is_none() => Ok(None),
             401 | 408 | 429 | 500..=599 => {
-                // The words come with a GET alone. Credentials that have been refused are not sent
+                // The words come with a GET alone. Passwords that have been refused are not sent
                 // again with it: some registries count how often.
                 request.method = Method::GET;
-                if status == StatusCode::UNAUTHORIZED {
+                let is_of_password = status == StatusCode::UNAUTHORIZED
+                    && !request
+                        .authorization
+                        .as_ref()
+                        .is_some_and(bearer::is_header);
+                if is_of_password {
                     request.authorization = None;
                 }
                 let words = retry::send(self.client.transport(), &request, &mut retry).await?;
                 match words.status() {
                     found if found == status => Err(self.refuse(words).await),
-                    _ if status == StatusCode::UNAUTHORIZED => Err(self.refuse(answer).await),
+                    _ if is_of_password => Err(self.refuse(answer).await),
                     _ => Ok(None),
                 }
             }
             _ => Ok(None),
+        }
+    }
+
+    /// Sends a `HEAD`. `None` if a server that was reached does not answer it; a `GET` may then do better.
+    pub(crate) async fn head(
+        &self,
+        request: &mut Request<'_>,
+        retry: &mut Retry,
+    ) -> Result<Option<Answer>, Error> {
+        match self.send(request, retry).await {
+            Err(error) if retry.take_unanswered_head() => {
+                tracing::debug!(%error, "no answer to HEAD");
+                Ok(None)
+            }
+            outcome => outcome.map(Some),
         }
     }
 
@@ -280,7 +304,7 @@ impl Place {
         let mut retry = self.patience();
         loop {
             let mut answer = self.send(&mut request, &mut retry).await?;
-            if answer.status() != StatusCode::OK {
+            if !answer.is_whole() {
                 return Err(self.refuse(answer).await);
             }
             let Some(bytes) = retry::read(&mut answer, MAX_DOCUMENT, &mut retry).await? else {
@@ -328,17 +352,25 @@ impl Place {
             let ticket = authorizer.ticket(transport).await?;
             request.authorization.clone_from(&ticket.header);
             let answer = retry::send(transport, request, retry).await?;
+            let is_narrow = auth::wants_more_scope(answer.headers());
+            let is_denied = answer.status() == StatusCode::FORBIDDEN;
+            let is_challenge =
+                answer.status() == StatusCode::UNAUTHORIZED || is_denied && is_narrow;
             // A 401 of a place that the registry redirected to is not for our credentials.
-            if answer.status() != StatusCode::UNAUTHORIZED || !answer.at_home {
+            if !is_challenge || !answer.at_home {
                 return Ok(answer);
             }
             // One answer to the challenge, and another if it turns out to be too narrow.
-            let allowed = 1 + u32::from(auth::wants_more_scope(answer.headers()));
-            if answers >= allowed
-                || !authorizer
-                    .answer(&ticket, answer.headers(), transport)
-                    .await?
-            {
+            if answers >= 1 + u32::from(is_narrow) {
+                return Ok(answer);
+            }
+            let answering = authorizer.answer(&ticket, answer.headers(), transport);
+            let is_answered = match answering.await {
+                // The registry's own words say more than that its challenge cannot be used.
+                Err(Error::Protocol { .. } | Error::Forbidden { .. }) if is_denied => false,
+                outcome => outcome?,
+            };
+            if !is_answered {
                 return Ok(answer);
             }
             answers += 1;

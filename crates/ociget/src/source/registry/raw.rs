@@ -114,23 +114,26 @@ async fn size(place: &Place, digest: &Digest) -> Result<u64, Error> {
     let mut request = Request::get(url, &place.endpoint);
     request.method = Method::HEAD;
     let mut retry = place.patience();
-    let answer = place.send(&mut request, &mut retry).await?;
-    match answer.status() {
-        StatusCode::OK => {
+    match place.head(&mut request, &mut retry).await? {
+        Some(answer) if answer.is_whole() => {
             // Some answer a HEAD with the length of its own body.
             if let Some(size) = announced(&answer).filter(|size| *size > 0) {
                 return Ok(size);
             }
         }
         // Credentials that were refused are not sent again.
-        StatusCode::UNAUTHORIZED => return Err(place.refuse(answer).await),
+        Some(answer)
+            if answer.status() == StatusCode::UNAUTHORIZED && request.authorization.is_some() =>
+        {
+            return Err(place.refuse(answer).await);
+        }
         // Signed URLs are for one method, and some proxies know no HEAD.
         _ => {}
     }
     request.method = Method::GET;
     loop {
         let answer = place.send(&mut request, &mut retry).await?;
-        if answer.status() != StatusCode::OK {
+        if !answer.is_whole() {
             return Err(place.refuse(answer).await);
         }
         if let Some(size) = announced(&answer) {
