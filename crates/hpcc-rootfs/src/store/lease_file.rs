@@ -122,7 +122,7 @@ fn is_strangers(directory: &Path, mode: u32, trust: Trust) -> io::Result<bool> {
     Ok(rustix::fs::stat(directory)?.st_mode & OTHERS_ENTER != 0)
 }
 
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded)
 }
