@@ -153,4 +153,40 @@ mod tests {
     fn fragment_takes_what_the_bound_allows_for() {
         assert_eq!(size_of::<Fragment>() + size_of::<u32>(), 52);
     }
+
+    #[test]
+    fn fragments_of_many_artifacts_take_no_more_than_the_bound() {
+        const EACH: usize = FRAGMENTS_MAX / 3;
+        let mut fragments = Fragments::default();
+        let add = |fragments: &mut Fragments, count: usize| {
+            fragments.add(|all, most| {
+                if count > most {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                // As the reader of a recall file does.
+                all.reserve_exact(count);
+                for _ in 0..count {
+                    let number = all.len() as u64;
+                    let mut tails = [0; 32];
+                    tails[..8].copy_from_slice(&number.to_le_bytes());
+                    all.push(Fragment {
+                        start: number,
+                        len: 1,
+                        raw: false,
+                        tails: Some(Fingerprint::from_bytes(tails)),
+                    });
+                }
+                Ok(())
+            })
+        };
+        let outcomes = [EACH, EACH, EACH, EACH, 1, 1].map(|count| add(&mut fragments, count));
+        let taken = outcomes.map(|outcome| outcome.is_ok());
+        // The fourth finds no room, and what is left is one fragment.
+        assert_eq!(taken, [true, true, true, false, true, false]);
+        fragments.sort();
+        let bytes = fragments.all.capacity() * size_of::<Fragment>()
+            + fragments.by_tails.capacity() * size_of::<u32>();
+        assert_eq!(fragments.all.len(), FRAGMENTS_MAX);
+        assert!(bytes <= 13 << 20, "{bytes}");
+    }
 }
