@@ -67,7 +67,7 @@ impl Archive {
         match self.opened().await? {
             Opened::InPlace(file, members) => {
                 let found = members.find(name);
-                Ok(found.map(|pieces| Section::of(file, path, pieces)))
+                Ok(found.map(|pieces| Section::of(file, path, Arc::clone(pieces))))
             }
             Opened::Arriving(archive) => {
                 let found = archive.find(name).await;
@@ -82,10 +82,7 @@ impl Archive {
         if let Some(section) = self.find(name).await? {
             return Ok(section);
         }
-        let target = match self.opened().await? {
-            Opened::InPlace(_, members) => members.target(name).to_owned(),
-            Opened::Arriving(archive) => archive.target(name).await,
-        };
+        let target = self.target(name).await?;
         let source = match target == name {
             true => io::ErrorKind::NotFound.into(),
             false => io::Error::new(
@@ -96,6 +93,14 @@ impl Archive {
         Err(Error::Io {
             path: self.path.join(name),
             source,
+        })
+    }
+
+    /// The name that `name` leads to by links, as far as they are known.
+    pub(crate) async fn target(&self, name: &str) -> Result<String, Error> {
+        Ok(match self.opened().await? {
+            Opened::InPlace(_, members) => members.target(name).to_owned(),
+            Opened::Arriving(archive) => archive.target(name).await,
         })
     }
 

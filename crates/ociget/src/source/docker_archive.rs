@@ -8,7 +8,6 @@
 //! of it is verified as it is read, and the config by its name, so that the digest of the manifest
 //! that was made stands for the whole image.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::blob::BlobStream;
 use crate::config::ImageConfig;
-use crate::digest::{Algorithm, Digest, Verified};
+use crate::digest::{Digest, Verified};
 use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::go_json::Keys;
@@ -28,18 +27,13 @@ use crate::reference::Reference;
 use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
 use crate::source::arriving::plan::Plan;
-use crate::source::made::{self, MadeLayer};
-use crate::source::section::Section;
-use crate::source::tar_fields::BLOCK;
-use crate::source::tar_header::is_header;
+use crate::source::docker_layers::Layers;
+use crate::source::made;
 use crate::source::tar_headers::clean;
 use crate::source::{Document, Source, verify};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-const PLAIN: &str = "application/vnd.docker.image.rootfs.diff.tar";
-const GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 /// An image in the output of `docker save`.
 #[derive(Clone, Debug)]
@@ -176,27 +170,12 @@ impl DockerArchiveSource {
         }
         let mut members = vec![(config_digest.clone(), config)];
         let mut layers = Vec::new();
-        let mut known: HashMap<(String, Digest), (&'static str, Digest)> = HashMap::new();
+        let mut known = Layers::default();
         for (name, diff_id) in entry.layers.iter().zip(&parsed.diff_ids) {
             let name = self.member(name)?;
-            let section = self.archive.section(&name).await?;
-            let size = section.length;
-            // An image may have a layer many times, and finding out what it is may mean to read it.
-            let key = (name.clone(), diff_id.0.clone());
-            let (media_type, digest) = match known.get(&key) {
-                Some(layer) => layer.clone(),
-                None => {
-                    let layer = self.layer(&name, section, &diff_id.0).await?;
-                    known.insert(key, layer.clone());
-                    layer
-                }
-            };
-            layers.push(MadeLayer {
-                media_type,
-                digest: digest.clone(),
-                size,
-            });
-            members.push((digest, name));
+            let layer = known.layer(&self.archive, &name, &diff_id.0).await?;
+            members.push((layer.digest.clone(), name));
+            layers.push(layer);
         }
         let manifest = made::manifest(MANIFEST, CONFIG, &parsed.raw, &layers)
             .map_err(|error| Error::document(&at, error.into()))?;
@@ -256,44 +235,6 @@ impl DockerArchiveSource {
         let digest = verify(&at, digest, &text)?.into_inner();
         let config = ImageConfig::parse(text).map_err(|reason| Error::document(&at, reason))?;
         Ok((name, digest, config))
-    }
-
-    /// What a layer is, and the digest that it has to have.
-    async fn layer(
-        &self,
-        name: &str,
-        section: Section,
-        diff_id: &Digest,
-    ) -> Result<(&'static str, Digest), Error> {
-        // Enough for a tar header, whose first bytes are a name of any letters.
-        let start = section.head(BLOCK).await?;
-        let media_type = match *start {
-            _ if is_header(&start) => return Ok((PLAIN, diff_id.clone())),
-            [0x1f, 0x8b, ..] => GZIP,
-            // A frame, or a skippable one.
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => ZSTD,
-            [0xfd, b'7', b'z', b'X', b'Z', ..] | [b'B', b'Z', b'h', ..] => {
-                return Err(Error::Unsupported {
-                    at: section.path.display().to_string(),
-                    what:
-                        "a layer compressed with xz or bzip2; store the layers plain, or with gzip \
-                           or zstd"
-                            .to_owned(),
-                });
-            }
-            _ => return Ok((PLAIN, diff_id.clone())),
-        };
-        let named = name
-            .strip_prefix("blobs/sha256/")
-            .and_then(|hex| format!("sha256:{hex}").parse().ok());
-        if let Some(digest) = named {
-            return Ok((media_type, digest));
-        }
-        let (mut hasher, mut section) = (Algorithm::Sha256.hasher(), section);
-        while let Some(chunk) = section.next().await? {
-            hasher.update(&chunk);
-        }
-        Ok((media_type, hasher.finish()))
     }
 
     fn member(&self, name: &str) -> Result<String, Error> {

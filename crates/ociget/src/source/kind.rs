@@ -1,17 +1,27 @@
 //! The kind of a file or directory, for messages about a path with the wrong transport.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::Path;
 
+use serde::de::IgnoredAny;
+
 use crate::error::Error;
+use crate::manifest::MAX_DOCUMENT;
 use crate::open_archive;
 use crate::printable;
 use crate::regular_file;
-use crate::source::by_offset::InFile;
-use crate::source::tar_headers::Headers;
+use crate::source::by_offset::{ByOffset, InFile};
+use crate::source::piece::Piece;
+use crate::source::tar_headers::{Headers, Member};
 
 /// Headers that are looked at.
 const MAX_HEADERS: usize = 65_536;
+
+/// The member that makes a tar file an image layout.
+const LAYOUT: &str = "oci-layout";
+/// The member that makes a tar file one of `docker save`.
+const MANIFEST: &str = "manifest.json";
 
 /// The transports that read from this machine, as a message lists them.
 pub(crate) const LOCAL: &str =
@@ -25,11 +35,11 @@ pub(crate) enum Kind {
     Directory,
     /// Another directory.
     OtherDirectory,
-    /// A tar file with `oci-layout`.
+    /// A tar file with the `oci-layout` of an image layout.
     OciArchive,
-    /// A tar file with `manifest.json`.
+    /// A tar file with a `manifest.json` that lists images.
     DockerArchive,
-    /// A tar file with `ID/layer.tar`, and without `manifest.json`.
+    /// A tar file with `ID/layer.tar` and `ID/VERSION`, and without `manifest.json`.
     OldDockerArchive,
     /// Another tar file.
     Tar,
@@ -112,52 +122,112 @@ pub(crate) fn of(path: &Path) -> Option<Kind> {
 }
 
 /// The kind of a file that is not compressed.
+///
+/// A root file system may have members of the names that image archives have. Their contents tell
+/// them apart.
 pub(crate) fn of_tar(file: &File) -> Kind {
     let Ok(mut bytes) = InFile::new(file, || true) else {
         return Kind::Other;
     };
     let mut headers = Headers::new(MAX_HEADERS);
-    let mut names = Vec::new();
+    let mut signs = Signs::default();
     // An archive that is broken further on is still one.
     while let Ok(Some(found)) = headers.next(&mut bytes) {
         // Directories and devices count: a root file system has them.
-        let name = found.name.unwrap_or_default();
-        let top = name.split('/').next().unwrap_or_default();
-        if matches!(name.as_str(), "oci-layout" | "manifest.json")
-            || name.ends_with("/layer.tar")
-            || is_of_root(top)
-        {
-            names.push(name);
-            if names.len() > 64 {
-                break;
+        let mut name = found.name.unwrap_or_default();
+        if matches!(name.as_str(), LAYOUT | MANIFEST) {
+            let text = found.member.and_then(|member| text(&mut bytes, &member));
+            if !text.is_some_and(|text| is_of_image(&name, &text)) {
+                name.clear();
             }
-        } else if names.is_empty() {
-            names.push(String::new());
+        }
+        signs.see(&name);
+        if signs.is_root {
+            break;
         }
     }
-    of_names(names.iter().map(String::as_str))
+    signs.kind()
+}
+
+/// The contents of a member that may be a document.
+fn text(bytes: &mut dyn ByOffset, member: &Member) -> Option<Vec<u8>> {
+    let Member::File(pieces) = member else {
+        return None;
+    };
+    let lengths = pieces.iter().map(|piece| piece.length());
+    if lengths.fold(0, u64::saturating_add) > MAX_DOCUMENT {
+        return None;
+    }
+    let mut text = Vec::new();
+    for piece in pieces.iter() {
+        let from = text.len();
+        text.resize(from + usize::try_from(piece.length()).ok()?, 0);
+        if let Piece::Data { offset, .. } = *piece {
+            bytes.read_exact_at(text.get_mut(from..)?, offset).ok()?;
+        }
+    }
+    Some(text)
+}
+
+/// Whether `text` is what an image archive has under `name`.
+fn is_of_image(name: &str, text: &[u8]) -> bool {
+    type Object = HashMap<String, IgnoredAny>;
+    let has = |object: &Object, key: &str| object.keys().any(|name| name.eq_ignore_ascii_case(key));
+    match name {
+        MANIFEST => serde_json::from_slice::<Vec<Object>>(text)
+            .is_ok_and(|images| images.iter().all(|image| has(image, "Config"))),
+        _ => serde_json::from_slice::<Object>(text)
+            .is_ok_and(|layout| has(&layout, "imageLayoutVersion")),
+    }
 }
 
 /// The kind of a tar file with members of these names.
 pub(crate) fn of_names<'a>(names: impl Iterator<Item = &'a str>) -> Kind {
-    let (mut layout, mut manifest, mut layers, mut any) = (false, false, false, false);
-    for name in names {
-        any = true;
-        let top = name.split('/').next().unwrap_or_default();
-        if is_of_root(top) {
-            return Kind::Tar;
+    let mut signs = Signs::default();
+    names.for_each(|name| signs.see(name));
+    signs.kind()
+}
+
+/// What the names of members show of an archive.
+#[derive(Default)]
+struct Signs {
+    is_root: bool,
+    layout: bool,
+    manifest: bool,
+    any: bool,
+    /// Directories with a `layer.tar`, and those with a `VERSION`.
+    layers: HashSet<String>,
+    versions: HashSet<String>,
+}
+
+impl Signs {
+    fn see(&mut self, name: &str) {
+        self.any = true;
+        let (top, rest) = name.split_once('/').unwrap_or((name, ""));
+        self.is_root |= is_of_root(top);
+        self.layout |= name == LAYOUT;
+        self.manifest |= name == MANIFEST;
+        let directories = match rest {
+            "layer.tar" => &mut self.layers,
+            "VERSION" => &mut self.versions,
+            _ => return,
+        };
+        // They are called by a hash.
+        if top.len() <= 64 {
+            directories.insert(top.to_owned());
         }
-        layout |= name == "oci-layout";
-        manifest |= name == "manifest.json";
-        layers |= name.ends_with("/layer.tar");
     }
-    match (layout, manifest) {
-        // Current tools write both into one archive.
-        (_, true) => Kind::DockerArchive,
-        (true, false) => Kind::OciArchive,
-        (false, false) if layers => Kind::OldDockerArchive,
-        (false, false) if any => Kind::Tar,
-        (false, false) => Kind::Other,
+
+    fn kind(&self) -> Kind {
+        match (self.layout, self.manifest) {
+            _ if self.is_root => Kind::Tar,
+            // Current tools write both into one archive.
+            (_, true) => Kind::DockerArchive,
+            (true, false) => Kind::OciArchive,
+            _ if !self.layers.is_disjoint(&self.versions) => Kind::OldDockerArchive,
+            _ if self.any => Kind::Tar,
+            _ => Kind::Other,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod beneath;
 mod by_offset;
 pub(crate) mod directory;
 pub(crate) mod docker_archive;
+mod docker_layers;
 pub(crate) mod kind;
 pub(crate) mod layout;
 mod made;

@@ -4,6 +4,7 @@
 //! fit the header are in a member before it: POSIX's `x`, GNU's `L` and `K`. Bodies are passed over.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::open_archive::unwanted;
 use crate::source::by_offset::ByOffset;
@@ -48,7 +49,7 @@ pub(crate) struct Found {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Member {
-    File(Box<[Piece]>),
+    File(Arc<[Piece]>),
     /// The name that it leads to.
     Link(String),
 }
@@ -290,7 +291,7 @@ fn file(
 ) -> io::Result<Member> {
     Ok(Member::File(match sparse {
         Some(map) => map.pieces(bytes, at, body, stored)?.into(),
-        None => Box::new([Piece::Data {
+        None => Arc::new([Piece::Data {
             offset: body,
             length: stored,
         }]),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use crate::open_archive::unwanted;
 use crate::source::by_offset::InFile;
@@ -62,7 +63,7 @@ impl Members {
     }
 
     /// The pieces of the body of `name`. Links are followed.
-    pub(crate) fn find(&self, name: &str) -> Option<&[Piece]> {
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<[Piece]>> {
         match self.by_name.get(self.target(name))? {
             Member::File(pieces) => Some(pieces),
             Member::Link(_) => None,

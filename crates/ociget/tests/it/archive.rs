@@ -456,6 +456,47 @@ async fn archives_of_another_kind_name_their_transport() {
     }
 }
 
+/// An image that holds nothing but an application may have its files at the top.
+#[tokio::test]
+async fn root_file_system_may_have_names_of_image_archives() {
+    let many: Vec<String> = (0..70).map(|id| format!("{id}/layer.tar")).collect();
+    let mut saved: Vec<Member<'_>> = many.iter().map(|name| file(name, b"l")).collect();
+    saved.push(file(
+        "manifest.json",
+        br#"[{"config":"c.json","layers":[]}]"#,
+    ));
+    for (member, is_image) in [
+        (
+            &[file("manifest.json", br#"{"name":"My web app"}"#)][..],
+            false,
+        ),
+        (
+            &[file("manifest.json", br#"[{"name":"My web app"}]"#)],
+            false,
+        ),
+        (&[file("./manifest.json", b"")], false),
+        (&[(b'5', "manifest.json/", "", &b""[..])], false),
+        (&[file("oci-layout", b"notes")], false),
+        (&[file("oci-layout", br#"{"version":1}"#)], false),
+        (&[file("jars/layer.tar", b"")], false),
+        (&[file("manifest.json", br#"[{"Config":"c.json"}]"#)], true),
+        (
+            &[file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)],
+            true,
+        ),
+        // jib's, after the layers.
+        (&saved, true),
+    ] {
+        let place = Place::new();
+        let members = [&[file("app", b"#!")][..], member].concat();
+        let outcome = pull(&TarSource::new(place.write(&tar(&members)))).await;
+        assert_eq!(outcome.is_err(), is_image, "{member:?}");
+        if let Err(error) = outcome {
+            assert!(matches!(error, Error::Usage(_)), "{error:?}");
+        }
+    }
+}
+
 /// `tar -C LAYOUT -cf FILE .` (orbstack/orbstack#2059), and without an end (old writers).
 #[tokio::test]
 async fn layout_in_a_tar_file_may_have_dots_before_its_names() {

@@ -2,6 +2,7 @@
 
 mod archive;
 mod archive_headers;
+mod archive_holes;
 mod auth;
 mod blame;
 mod blobs;

@@ -19,7 +19,7 @@ pub(crate) struct Plan {
 /// A member that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundMember {
-    pub(crate) pieces: Vec<Piece>,
+    pub(crate) pieces: Arc<[Piece]>,
     /// Of the one reader whose member is not kept.
     #[expect(dead_code, reason = "it is there to be dropped")]
     pub(crate) attached: Option<Arc<Attached>>,

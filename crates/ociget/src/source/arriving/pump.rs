@@ -95,7 +95,7 @@ impl Pump {
         loop {
             if let Some(pieces) = self.members.find(name) {
                 let found = FoundMember {
-                    pieces: pieces.to_vec(),
+                    pieces: Arc::clone(pieces),
                     attached: self.attach(name),
                 };
                 return Ok(Step::Done(Some(found)));
@@ -220,7 +220,7 @@ impl Pump {
 
     fn is_one_piece(&self, name: &str) -> bool {
         let pieces = self.members.find(name);
-        pieces.is_some_and(|pieces| matches!(pieces, [Piece::Data { .. }]))
+        pieces.is_some_and(|pieces| matches!(**pieces, [Piece::Data { .. }]))
     }
 
     /// Whether what comes now is for a reader that exists, or is still to come.

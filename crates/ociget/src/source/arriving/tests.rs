@@ -72,7 +72,7 @@ fn open(bytes: Vec<u8>) -> (Arc<Arriving>, Arc<AtomicU64>) {
 async fn read(archive: &Arriving, name: &str) -> io::Result<Vec<u8>> {
     let found = archive.find(name).await?.ok_or(io::ErrorKind::NotFound)?;
     let mut bytes = Vec::new();
-    for piece in &found.pieces {
+    for piece in found.pieces.iter() {
         let &Piece::Data { offset, length } = piece else {
             panic!("a hole in {name}");
         };
