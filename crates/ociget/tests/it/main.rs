@@ -3,6 +3,7 @@
 mod archive;
 mod archive_headers;
 mod archive_holes;
+mod archive_kinds;
 mod auth;
 mod blame;
 mod blobs;
