@@ -15,8 +15,7 @@ use crate::platform::{HalfPlatform, Platform, RawPlatform};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImageConfig {
-    /// What the image runs on. `None` if the config leaves system or architecture out, as some
-    /// old tools did.
+    /// The platform of the image. `None` if the config leaves system or architecture out, as some old tools did.
     pub platform: Option<Platform>,
     /// System and architecture where the config has one of them alone.
     pub(crate) half: HalfPlatform,
@@ -24,7 +23,7 @@ pub struct ImageConfig {
     pub diff_ids: Vec<DiffId>,
     /// When it was made, as its author wrote it; empty if the config has no such text.
     pub created: String,
-    /// How to start it.
+    /// The command, environment and user with which it starts.
     pub runtime: RuntimeConfig,
     /// The document as it was hashed.
     pub raw: Bytes,
@@ -67,7 +66,8 @@ pub struct RuntimeConfig {
     pub healthcheck: Option<Healthcheck>,
 }
 
-/// How to find out whether the program of an image works. Times are in nanoseconds, and 0 means the runtime's default.
+/// The check by which a runtime finds out whether the program of an image works. Times are in nanoseconds, and 0 means
+/// the runtime's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 #[non_exhaustive]

@@ -18,7 +18,7 @@ use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 use crate::source::Source;
 
-/// How [`copy_to_layout`] copies.
+/// Options of [`copy_to_layout`].
 ///
 /// ```
 /// let mut options = ociget::CopyOptions::default();
@@ -46,7 +46,7 @@ impl Default for CopyOptions {
     }
 }
 
-/// What [`copy_to_layout`] did.
+/// The result of [`copy_to_layout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Copied {

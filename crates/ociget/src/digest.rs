@@ -160,7 +160,7 @@ pub enum DigestError {
     Length {
         /// The algorithm named.
         algorithm: Algorithm,
-        /// How many bytes follow the colon.
+        /// Number of bytes after the colon.
         found: usize,
     },
     /// Something else than `0-9a-f`.
@@ -257,7 +257,7 @@ pub struct Verifier<T> {
 }
 
 impl<T: AsRef<Digest>> Verifier<T> {
-    /// What the end should hash to.
+    /// Returns the expected hash of the end.
     pub(crate) fn expected(&self) -> &T {
         &self.expected
     }
@@ -305,9 +305,9 @@ impl AsRef<Digest> for DiffId {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("digest mismatch: expected {expected}, got {found}")]
 pub struct Mismatch {
-    /// What was promised.
+    /// The expected digest.
     pub expected: Digest,
-    /// What the content hashes to.
+    /// The digest of the content.
     pub found: Digest,
 }
 

@@ -13,7 +13,7 @@ use crate::reach::Reach;
 use crate::target;
 use crate::tls;
 
-/// Where requests go, and how.
+/// The address of requests, and how they are sent.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// `https://host/v2/`

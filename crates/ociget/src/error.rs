@@ -26,7 +26,7 @@ pub enum Error {
     Reference {
         /// The text of the caller, without credentials.
         text: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: ReferenceError,
     },
     /// Invalid platform; the caller is responsible.
@@ -43,7 +43,7 @@ pub enum Error {
     Credentials {
         /// The file.
         origin: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The registry does not have the document or blob.

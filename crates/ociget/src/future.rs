@@ -1,4 +1,4 @@
 //! Futures behind a pointer.
 
-/// What an object-safe trait's asynchronous functions return.
+/// The return type of an object-safe trait's asynchronous functions.
 pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -49,11 +49,11 @@ pub(crate) struct Host {
 pub(crate) struct Hosts {
     /// In the order of the file.
     pub(crate) mirrors: Vec<Host>,
-    /// What to ask in the registry's place, at last.
+    /// The host to which requests go last, in the registry's place.
     pub(crate) server: Option<Host>,
     /// Whether neither the server nor the registry may be pulled from.
     pub(crate) without_server: bool,
-    /// What is odd about it, for people.
+    /// Oddities of it, for people.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -91,7 +91,7 @@ impl Hosts {
         Ok(Self::default())
     }
 
-    /// What the certificates of a directory say of the registry itself.
+    /// Returns the settings of the registry itself that the certificates of a directory mean.
     fn of_files(found: Files, registry: &str, options: &Options) -> Result<Self, Error> {
         let mut endpoint = Endpoint::origin(reference::api_host_of(registry), options)?;
         let mut fields = Fields::of_files(found.authorities, found.clients.into_iter().next());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How a layer's tar is packed.
+/// The compression of a layer's tar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Compression {
@@ -32,7 +32,7 @@ pub enum MediaType {
     DockerConfig,
     /// A file system layer.
     Layer {
-        /// How its tar is packed.
+        /// The compression of its tar.
         compression: Compression,
         /// It need not be in the registry: `foreign` in Docker's words, `nondistributable` in the OCI's.
         foreign: bool,
@@ -141,7 +141,7 @@ impl MediaType {
 }
 
 impl MediaType {
-    /// What a document of this type is, for people.
+    /// Returns a noun for a document of this type, for people.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::OciManifest => "an OCI manifest",

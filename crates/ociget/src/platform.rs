@@ -104,7 +104,7 @@ impl Platform {
         self.fit(found).is_some()
     }
 
-    /// How well `found` fits, higher is better; `None` if it does not run here.
+    /// Returns how well `found` fits, higher is better; `None` if it does not run here.
     pub(crate) fn fit(&self, found: &Self) -> Option<(u32, u32)> {
         if self.os != found.os || self.architecture != found.architecture {
             return None;

@@ -25,7 +25,7 @@ use crate::tls;
 /// How long an unused connection is kept.
 const IDLE_LIFE: Duration = Duration::from_secs(90);
 
-/// How connections of one pool are made.
+/// How the connections of one pool are made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Way {
     /// `None` for plain http.

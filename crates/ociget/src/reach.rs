@@ -1,4 +1,4 @@
-//! Which addresses a name may lead to.
+//! The addresses that a name may resolve to.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ pub(crate) enum Reach {
     Public,
 }
 
-/// What is known of names.
+/// The known facts about names.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     /// Names that were resolved for a connection, and whether all of their addresses have ever been

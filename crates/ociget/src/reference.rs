@@ -24,7 +24,7 @@ pub(crate) fn api_host_of(host: &str) -> &str {
     if HUB.contains(&host) { HUB[2] } else { host }
 }
 
-/// Which image, where: a registry, a repository there, and a tag or a digest.
+/// The address of an image: a registry, a repository there, and a tag or a digest.
 ///
 /// Parsing fills in what people leave out, by Docker's rules: no registry means `docker.io`, a
 /// name of one component *there* gets the prefix `library/`, neither tag nor digest means `latest`.

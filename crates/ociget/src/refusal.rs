@@ -25,7 +25,7 @@ pub struct Refusal {
     pub credentials: String,
     /// Whether the host that gave the answer was sent credentials.
     pub is_authenticated: bool,
-    /// How long `Retry-After` asks to wait, if it asks for any time at all.
+    /// Length of the pause that `Retry-After` requests, if it requests one.
     pub retry_after: Option<Duration>,
     /// Proxy, as `host:port`, that the request was sent to in clear. The answer may be the proxy's.
     pub proxy: Option<String>,
@@ -72,7 +72,7 @@ pub(crate) enum NeedsTls {
 }
 
 impl Refusal {
-    /// What to do about it, after a semicolon; empty if there is nothing to say.
+    /// Returns the advice, after a semicolon; empty if there is none.
     pub(crate) fn advice(&self) -> String {
         let mut advice = self.cause().to_owned();
         if let Some(pause) = self.retry_after {

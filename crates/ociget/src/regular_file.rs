@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::Error;
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) bytes: Vec<u8>,
@@ -49,7 +49,7 @@ pub(crate) fn read(path: &Path, cap: u64) -> Result<Content, Error> {
     })
 }
 
-/// As [`read`], away from the threads that wait for the network.
+/// Reads like [`read`], away from the threads that wait for the network.
 pub(crate) async fn read_in_background(path: &Path, cap: u64) -> Result<Content, Error> {
     let file = path.to_owned();
     match tokio::task::spawn_blocking(move || read(&file, cap)).await {

@@ -25,7 +25,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Most bytes read of the body of a refusal.
 const MAX_ERROR_BODY: usize = 64 << 10;
 
-/// How much patience is left for one thing that is wanted.
+/// The retry budget of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Retry {
     budget: Budget,
@@ -86,7 +86,7 @@ impl Retry {
         self.heard();
     }
 
-    /// Something came: the other side is there, so that its absence begins with the next failure.
+    /// Notes that data came: the other side is alive, so its absence begins with the next failure.
     pub(crate) fn heard(&mut self) {
         *self.since.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

@@ -1,4 +1,4 @@
-//! Where a registry may send us: redirects, realms of token servers, URLs of foreign layers.
+//! The hosts to which a registry may send requests: redirects, realms of token servers, URLs of foreign layers.
 //!
 //! All are URLs that the other side chooses. Followed blindly they make this client a way into
 //! whatever network it runs in, so they are checked here, in one place.

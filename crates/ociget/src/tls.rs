@@ -28,7 +28,7 @@ const MAX_KEY: u64 = 16 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ClientCertificate {
-    /// PEM file with the certificate, and after it those that it was signed with.
+    /// PEM file with the certificate, and after it the certificates that signed it.
     pub cert: PathBuf,
     /// PEM file with the key; may be the same file.
     pub key: PathBuf,
@@ -44,7 +44,7 @@ impl ClientCertificate {
     }
 }
 
-/// How to make TLS connections to some host.
+/// The settings of TLS connections to some host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Profile {
     /// PEM files with authorities that are trusted besides the system's.

@@ -21,7 +21,7 @@ pub enum Error {
     Name {
         /// The name as it was given, bytes that are not printable escaped.
         name: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: &'static str,
     },
     /// An impossible edit of the tree, such as a stale node, a child of a file, or a hard link to a directory.
@@ -29,13 +29,13 @@ pub enum Error {
     Tree {
         /// The path or name of the edit, bytes that are not printable escaped; `None` if only the node is known.
         entry: Option<String>,
-        /// What is wrong with it.
+        /// The reason.
         reason: TreeError,
     },
     /// A value that the format cannot express.
     #[error("{what} of {entry} is {value}; squashfs allows at most {max}")]
     Limit {
-        /// What was counted or measured, as a noun: "symlink target length".
+        /// The counted or measured quantity, as a noun: "symlink target length".
         what: &'static str,
         /// The entry or table it belongs to.
         entry: String,
@@ -78,11 +78,11 @@ pub enum Error {
     /// [`ImageWriter::directory_from`](crate::ImageWriter#method.directory_from) reads.
     #[error("cannot {action} {path}")]
     Host {
-        /// What the writer tried, as a verb: "open", "read the extended attributes of".
+        /// The operation, as a verb: "open", "read the extended attributes of".
         action: &'static str,
         /// The path on the host, bytes that are not printable escaped.
         path: String,
-        /// What the system answered.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
@@ -94,7 +94,7 @@ pub enum Error {
     Changed {
         /// The path on the host, bytes that are not printable escaped.
         path: String,
-        /// What is different.
+        /// The difference.
         found: &'static str,
     },
     /// Writing the image failed.

@@ -189,7 +189,7 @@ pub(crate) struct Resolved {
     pub(crate) exportable: bool,
 }
 
-/// Which files end in a fragment.
+/// The files that end in a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TailPolicy {
     /// None.

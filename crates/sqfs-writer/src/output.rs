@@ -12,7 +12,7 @@ pub(crate) struct Output<W> {
     position: u64,
     /// Time spent in the sink.
     busy: Duration,
-    /// What the listener received last, and what has changed since.
+    /// The values that the listener received last, and the changes since.
     progress: Progress,
     listener: Option<Listener>,
 }

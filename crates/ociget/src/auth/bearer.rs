@@ -30,7 +30,7 @@ const DEFAULT_LIFE: u64 = 60;
 /// Names us to token servers that want to know.
 const CLIENT_ID: &str = "ociget";
 
-/// Where tokens come from, and for what.
+/// The server that issues tokens, and their scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TokenServer {
     realm: Url,
@@ -80,7 +80,7 @@ impl TokenServer {
         })
     }
 
-    /// Where it is, as it may be printed.
+    /// Returns its address as it may be printed.
     pub(crate) fn shown(&self) -> String {
         target::shown(&self.realm)
     }
@@ -254,7 +254,7 @@ fn parse_token(body: &[u8], asked: Instant) -> Option<Token> {
     })
 }
 
-/// What a token allows: actions by resource, so that scopes merge.
+/// The rights of a token: actions by resource, so that scopes merge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Scopes(BTreeMap<String, BTreeSet<String>>);
 

@@ -1,4 +1,4 @@
-//! What to say to one registry about one repository.
+//! The credentials for one registry and one repository.
 //!
 //! The first request to a registry has no credentials: some answer a proactive Basic with 400, and
 //! only the challenge tells which way it goes. Once that is known, every request carries the
@@ -51,7 +51,7 @@ struct State {
     login: Option<Login>,
 }
 
-/// What to send with a request.
+/// The credentials to send with a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Ticket {
     pub(crate) header: Option<HeaderValue>,

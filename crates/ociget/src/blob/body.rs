@@ -1,4 +1,4 @@
-//! Where the bytes of a blob come from.
+//! The source of the bytes of a blob.
 
 use bytes::Bytes;
 

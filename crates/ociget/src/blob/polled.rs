@@ -1,4 +1,4 @@
-//! What a blob that is read by polls keeps from one poll to the next.
+//! The state that a blob which is read by polls keeps from one poll to the next.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::blob::body::BlobBody;
 use crate::error::Error;
 use crate::future::BoxFuture;
 
-/// What a body gave, and the body.
+/// The result of a body, and the body.
 type Delivery = (Box<dyn BlobBody>, Result<Option<Bytes>, Error>);
 
 /// What is kept between two polls.

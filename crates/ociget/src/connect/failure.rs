@@ -21,7 +21,7 @@ pub(crate) enum ConnectError {
     Proxy(ProxyFailure),
 }
 
-/// What a proxy did instead of connecting.
+/// The answer of a proxy that did not connect.
 #[derive(Clone, Debug)]
 pub(crate) struct ProxyFailure {
     /// Its host and port.

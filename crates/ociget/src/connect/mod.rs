@@ -1,4 +1,4 @@
-//! How a connection comes about: directly, or through a proxy; with TLS, or without.
+//! Makes connections: directly, or through a proxy; with TLS, or without.
 //!
 //! ```text
 //!   name ─► addresses that may be connected to ─► TCP ───────────────────────────► [TLS] ─► requests
@@ -39,7 +39,7 @@ use crate::tls::words::{self, Trouble};
 /// How long a proxy that refused our login is not shown it again.
 const REFUSAL_LIFE: Duration = Duration::from_secs(60);
 
-/// What is known of the proxies of a client.
+/// The experience of a client with its proxies.
 #[derive(Debug, Default)]
 pub(crate) struct Experience {
     /// Proxies that have led somewhere.
@@ -301,7 +301,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// What a connection that is coming about waits for.
+/// The stage of a connection that is being made.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     /// A connection to the proxy, and TLS with it.

@@ -140,7 +140,7 @@ pub(crate) async fn open(
     Ok(())
 }
 
-/// What a reply means, and whether the next one will be the same.
+/// Returns the meaning of a reply, and whether the next one will be the same.
 fn meaning(reply: u8) -> (&'static str, bool) {
     match reply {
         2 => ("not allowed by its rules", true),

@@ -125,7 +125,7 @@ pub(crate) async fn open(
     })
 }
 
-/// Where the empty line after the head ends.
+/// Returns the position of the empty line after the head.
 fn head_end(head: &[u8]) -> Option<usize> {
     let crlf = head
         .windows(4)

@@ -25,7 +25,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Longest wait for another copy that fetches the same blob and gets no further.
 const LOCK_PATIENCE: Duration = Duration::from_secs(600);
 
-/// Where a blob of the copy came from.
+/// The origin of a blob of the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fetched {
     /// The layout had it.
@@ -280,7 +280,7 @@ impl BlobFile {
     }
 }
 
-/// What became of an attempt to lock an unfinished blob.
+/// The result of an attempt to lock an unfinished blob.
 enum Claim {
     Ours(BlobFile),
     /// Another copy is writing it, and has this number of bytes.

@@ -1,4 +1,4 @@
-//! What a manifest or index leads to: every document, read, and every blob, by its descriptor.
+//! The graph below a manifest or index: every document, read, and every blob, by its descriptor.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::manifest::{Descriptor, MAX_DOCUMENT};
 use crate::media_type::MediaType;
 use crate::source::Source;
 
-/// How deep indexes may nest.
+/// Largest depth of nested indexes.
 const MAX_DEPTH: u32 = 4;
 const MAX_DOCUMENTS: usize = 1024;
 /// Most bytes of all documents together, which are held in memory.

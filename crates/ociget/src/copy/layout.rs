@@ -34,7 +34,7 @@ pub(super) struct Layout {
     root: OwnedFd,
 }
 
-/// Where a blob is, or shall be.
+/// The path of a blob that exists or is to be written.
 #[derive(Debug)]
 pub(super) struct Shelf {
     pub(super) dir: OwnedFd,
@@ -114,7 +114,7 @@ impl Layout {
         .await
     }
 
-    /// Where blobs of `algorithm` are. Makes the directory.
+    /// Returns the directory of the blobs of `algorithm`, and makes it.
     pub(super) fn shelf(&self, algorithm: Algorithm) -> Result<Shelf, Error> {
         let mut path = self.path.clone();
         let mut dir: Option<OwnedFd> = None;
@@ -144,7 +144,7 @@ impl Layout {
         }
     }
 
-    /// Where a blob is, for people.
+    /// Returns the path of a blob, for people.
     pub(super) fn shown(&self, digest: &Digest) -> String {
         let blobs = self.path.join("blobs").join(digest.algorithm().as_str());
         blobs.join(digest.hex()).display().to_string()

@@ -1,4 +1,4 @@
-//! What docker's `config.json` and podman's `auth.json` say of a registry.
+//! The entries of docker's `config.json` and podman's `auth.json` for a registry.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::go_json::Keys;
 use crate::json::null_is_empty;
 use crate::reference::registry_of;
 
-/// What a file decides.
+/// The decision of a file.
 pub(crate) enum Settled<'a> {
     Login(Login),
     Helper(&'a str),

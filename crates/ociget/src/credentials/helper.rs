@@ -37,7 +37,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// User name of helpers for an identity token that has no password.
 const TOKEN_USER: &str = "<token>";
 
-/// What the helper `name` has for `registry`.
+/// Returns the login of the helper `name` for `registry`.
 ///
 /// A helper that is missing, fails or has nothing leads to an anonymous login that says so: a
 /// public image can be had without, and where it cannot, the refusal carries the reason.
@@ -132,7 +132,7 @@ async fn run(
     login
 }
 
-/// What a program writes to its stderr, as far as that is kept.
+/// The kept part of a program's stderr.
 #[derive(Clone, Default)]
 struct Said {
     stderr: Arc<Mutex<Vec<u8>>>,

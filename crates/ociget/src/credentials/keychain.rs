@@ -157,11 +157,11 @@ impl Keychain {
     }
 }
 
-/// What was found so far on the way from file to file.
+/// The result of the search so far, from file to file.
 struct Search<'a> {
     registry: &'a str,
     repository: &'a str,
-    /// Where there was no login, and why.
+    /// The files without a login, and the reasons.
     looked: Vec<String>,
     warnings: Vec<String>,
     notes: Vec<String>,

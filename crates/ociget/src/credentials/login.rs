@@ -12,9 +12,9 @@ pub struct Login {
     pub(crate) origin: String,
     /// Whether a helper gave it, so that the permissions of the file do not matter.
     pub(crate) is_from_helper: bool,
-    /// What people should know about where it comes from.
+    /// Warnings about its origin, for people.
     pub(crate) warnings: Vec<String>,
-    /// What may help to find out why it is not what was expected.
+    /// Notes that may help to find out why it is not the expected one.
     pub(crate) notes: Vec<String>,
     /// Credential helpers that failed, and how.
     pub(crate) failures: Vec<String>,

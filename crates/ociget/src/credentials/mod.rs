@@ -14,8 +14,8 @@ use crate::future::BoxFuture;
 
 /// Source of credentials. The client calls it when a registry requires some, once for each repository.
 pub trait Credentials: Send + Sync + fmt::Debug {
-    /// What to say to `registry` (as in [`Reference::registry`](crate::Reference::registry),
-    /// so Docker Hub is `docker.io`) about `repository`.
+    /// Returns the credentials for `repository` at `registry` (as in
+    /// [`Reference::registry`](crate::Reference::registry), so Docker Hub is `docker.io`).
     ///
     /// Without credentials it returns a [`Login::anonymous`] that names the places where it looked, and no error.
     fn login<'a>(

@@ -1,4 +1,4 @@
-//! What to do about a failure, apart from the words that say what failed.
+//! Advice about a failure, apart from the words that say what failed.
 
 use crate::error::Error;
 

@@ -140,7 +140,7 @@ impl Fields {
         self.other_client.clone_from(&options.client_certificate);
     }
 
-    /// How connections to the host are secured; files are relative to `dir`.
+    /// Returns how connections to the host are secured; files are relative to `dir`.
     pub(crate) fn tls(&self, dir: &Path, options: &Options) -> tls::Profile {
         let mut authorities = options.ca_files.clone();
         authorities.extend(self.authorities.iter().map(|file| dir.join(file)));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::printable;
 
-/// What a directory without a `hosts.toml` holds.
+/// The files of a directory without a `hosts.toml`.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
     pub(crate) dir: PathBuf,

@@ -26,15 +26,15 @@ pub(crate) const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Descriptor {
-    /// What it is. [`MediaType::Other`] for everything that is not a part of an image;
-    /// [`media_type_name`](Self::media_type_name) then returns its name.
+    /// Its media type. [`MediaType::Other`] for everything that is not a part of an image;
+    /// [`media_type_name`](Self::media_type_name) then returns the name.
     pub media_type: MediaType,
-    /// What its bytes hash to.
+    /// The digest of its bytes.
     pub digest: Digest,
-    /// How many bytes it has; never above `i64::MAX` if it comes from a document.
+    /// Number of its bytes; never above `i64::MAX` if it comes from a document.
     pub size: u64,
-    /// Where else it may be had, as the document has it: of foreign layers, which need not be in
-    /// the registry. Empty for everything else.
+    /// Other places of the blob, as the document lists them, for foreign layers, which need not be in the registry.
+    /// Empty for everything else.
     pub urls: Vec<String>,
     /// The field `artifactType`, as the document has it.
     pub artifact_type: Option<String>,

@@ -14,17 +14,17 @@ pub enum ManifestError {
     /// A digest in it is not one.
     #[error("its {field} has no valid digest: {reason}")]
     Digest {
-        /// Which descriptor.
+        /// The descriptor.
         field: &'static str,
-        /// What is wrong.
+        /// The reason.
         reason: DigestError,
     },
     /// A size in it cannot be.
     #[error("its {field} claims {size} bytes; {max} is the most")]
     Size {
-        /// Which descriptor.
+        /// The descriptor.
         field: &'static str,
-        /// As claimed.
+        /// The claimed size.
         size: u64,
         /// The most that is taken.
         max: u64,

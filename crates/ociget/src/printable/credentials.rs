@@ -1,6 +1,6 @@
 //! User names, passwords and signatures in references and URLs: found, and replaced by `***`.
 
-/// What stands in the place of a secret.
+/// Replacement for a secret.
 const HIDDEN: &str = "***";
 
 /// Schemes that may stay before a hidden user name. Any other word there may be part of a secret.

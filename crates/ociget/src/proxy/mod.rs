@@ -148,7 +148,7 @@ impl Routes {
     }
 }
 
-/// How to talk to a proxy.
+/// The protocol of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Protocol {
     Http,

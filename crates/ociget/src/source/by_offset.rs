@@ -1,4 +1,4 @@
-//! What the bytes of an archive are read from.
+//! The file that an archive is read from, by offset.
 
 use std::fs::File;
 use std::io;

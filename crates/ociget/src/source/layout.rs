@@ -50,7 +50,7 @@ struct Listing {
     index: Index,
 }
 
-/// What a tag, or the lack of one, leads to.
+/// The entry that a tag, or the lack of one, selects.
 enum Choice<'a> {
     One(&'a IndexEntry),
     /// An index of the platforms that `index.json` itself lists.
@@ -367,7 +367,7 @@ fn are_platforms_of_one(entries: &[&IndexEntry]) -> bool {
     })
 }
 
-/// What a layout holds, for a message.
+/// Returns the names in a layout, for a message.
 fn names(index: &Index) -> String {
     let names: Vec<String> = index
         .entries

@@ -1,4 +1,4 @@
-//! Where a part of a member is.
+//! The position of a part of a member.
 
 /// Bytes that follow each other: of the file, or zeros that the file does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

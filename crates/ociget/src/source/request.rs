@@ -1,4 +1,4 @@
-//! What a caller asks for: a source, and the digest that its image must have.
+//! The request of a caller: a source, and the digest that its image must have.
 
 use crate::client::Client;
 use crate::digest::Digest;

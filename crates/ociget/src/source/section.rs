@@ -32,7 +32,7 @@ pub(crate) struct Section {
     pub(crate) length: u64,
 }
 
-/// What a section is a part of.
+/// The file or archive of a section.
 #[derive(Clone, Debug)]
 enum Where {
     File(Arc<File>),

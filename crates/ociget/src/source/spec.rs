@@ -18,7 +18,7 @@ use crate::source::registry::RegistrySource;
 use crate::source::tar::TarSource;
 use crate::source::transport::{self, Transport};
 
-/// What a user writes to say where an image is, as skopeo spells it.
+/// The text by which a user names the place of an image, in skopeo's spelling.
 ///
 /// | text | source |
 /// |---|---|
@@ -48,17 +48,17 @@ pub enum SourceSpec {
     Layout {
         /// Its directory.
         dir: PathBuf,
-        /// Which of its images; may be left out if it holds one.
+        /// The name of one of its images. Optional if it holds one.
         tag: Option<String>,
     },
     /// An OCI image layout in a tar file.
     OciArchive {
         /// The file.
         file: PathBuf,
-        /// Which of its images; may be left out if it holds one.
+        /// The name of one of its images. Optional if it holds one.
         tag: Option<String>,
     },
-    /// What `skopeo copy` writes to a directory.
+    /// The output of `skopeo copy` in a directory.
     Directory {
         /// The directory.
         dir: PathBuf,
@@ -68,11 +68,11 @@ pub enum SourceSpec {
         /// The file.
         file: PathBuf,
     },
-    /// What `docker save` writes.
+    /// The output of `docker save`.
     DockerArchive {
         /// The file.
         file: PathBuf,
-        /// Which of its images, as `name:tag`; may be left out if it holds one.
+        /// One of its images, as `name:tag`. Optional if it holds one.
         tag: Option<String>,
     },
 }

@@ -19,7 +19,7 @@ const MAX_EXTENSION: u64 = 1 << 20;
 /// Most zeros at the end of an archive whose last member claims contents.
 const MAX_ZEROS: u64 = 1 << 20;
 
-/// Where the next header is.
+/// A walk from header to header.
 #[derive(Debug)]
 pub(crate) struct Headers {
     at: u64,
@@ -38,12 +38,12 @@ struct Claim {
 
 /// A header that is not one of those that describe the next.
 pub(crate) struct Found {
-    /// Where the header is.
+    /// Offset of the header.
     pub(crate) at: u64,
     /// `None` if it leaves the archive.
     pub(crate) name: Option<String>,
     pub(crate) member: Option<Member>,
-    /// Where the body ends, without its padding.
+    /// Offset of the end of the body, without its padding.
     pub(crate) end: u64,
 }
 

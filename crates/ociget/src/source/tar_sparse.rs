@@ -12,7 +12,7 @@ const MAX_PIECES: usize = 65_536;
 /// Most bytes of a member with its holes: more than any layer may have.
 const MAX_LENGTH: u64 = 64 << 30;
 
-/// What a header, or the records before it, say of a sparse member.
+/// The facts about a sparse member in its header, or in the records before it.
 #[derive(Debug, Default)]
 pub(crate) struct Sparse {
     /// Its name, where the header has another.

@@ -1,4 +1,4 @@
-//! What TLS trouble is, in words for people: no names of types, dates as dates, and what to do.
+//! Errors of TLS in words for people: no names of types, dates as dates, and what to do.
 
 use std::io;
 use std::time::{Duration, SystemTime};

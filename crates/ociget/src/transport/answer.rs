@@ -1,4 +1,4 @@
-//! What came back, and the reading of it.
+//! An answer, and the reading of it.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::words;
 /// hold us for as long as it pleases the other side.
 const DOCUMENT_PATIENCE: u32 = 5;
 
-/// What came back, its body unread.
+/// An answer whose body is unread.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(super) response: http::Response<Incoming>,
@@ -78,7 +78,7 @@ impl Answer {
         self.response.body().size_hint().exact()
     }
 
-    /// Where it comes from, for people.
+    /// Returns its origin, for people.
     pub(crate) fn at(&self) -> String {
         match self.redirected_from() {
             Some(from) => format!("{} (to which {from} redirects)", self.url),

@@ -1,4 +1,4 @@
-//! What is sent.
+//! A request.
 
 use http::Method;
 use http::header::HeaderValue;

@@ -1,4 +1,4 @@
-//! What went wrong on the way to an answer, and whose it is.
+//! Failures on the way to an answer, with the responsible party.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
 /// A connection that did not come about, or broke.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    /// Where, as it may be shown.
+    /// The URL, as it may be shown.
     pub(crate) url: String,
     pub(super) redirected_from: Option<String>,
     pub(crate) reason: String,
@@ -63,7 +63,7 @@ impl Trouble {
     }
 }
 
-/// What an error of the pool means.
+/// Returns the failure that an error of the pool means.
 pub(super) fn of_pool(
     request: &Request<'_>,
     url: &Url,

@@ -1,4 +1,4 @@
-//! What squashfs calls gzip: a zlib stream, with zlib's header and checksum.
+//! The codec that squashfs calls gzip: a zlib stream, with zlib's header and checksum.
 
 use std::io;
 
@@ -21,7 +21,7 @@ impl Codec for Gzip {
 
     fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> io::Result<bool> {
         output.clear();
-        // More room would only be used for a result that is not wanted.
+        // More capacity would only be used for a result that is not wanted.
         output.reserve(input.len());
         self.0.reset();
         let status = self

@@ -24,7 +24,7 @@ impl Codec for Lz4 {
         } else {
             CompressionMode::DEFAULT
         };
-        // Always the worst case, so that what comes out doesn't depend on the room there was.
+        // Always the worst case, so that the output does not depend on the capacity.
         output.resize(compress_bound(input.len())?, 0);
         let len = compress_to_buffer(input, Some(mode), false, output)?;
         output.truncate(len);

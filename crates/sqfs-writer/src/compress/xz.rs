@@ -33,7 +33,7 @@ impl Codec for Xz {
         filters.lzma2(&options);
         let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32)?;
         output.clear();
-        // More room would only be used for a result that is not wanted.
+        // More capacity would only be used for a result that is not wanted.
         output.reserve_exact(input.len());
         let status = stream.process_vec(input, output, Action::Finish)?;
         Ok(status == Status::StreamEnd && output.len() < input.len())

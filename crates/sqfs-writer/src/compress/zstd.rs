@@ -26,8 +26,7 @@ impl Codec for Zstd {
 
     fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> io::Result<bool> {
         output.clear();
-        // Always the worst case: then zstd cannot run out of room, and never looks at how much
-        // there is.
+        // Always the worst case: zstd then cannot run out of capacity, and never checks how much there is.
         output.reserve(compress_bound(input.len()));
         self.0.compress_to_buffer(input, output)?;
         Ok(output.len() < input.len())

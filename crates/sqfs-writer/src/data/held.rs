@@ -9,15 +9,15 @@ use crate::output::Output;
 /// So the image stays a function of what went in.
 pub(super) struct Held {
     bytes: Vec<u8>,
-    /// How many bytes may wait. What is more is written before it is known whether it is a
-    /// duplicate, and stays.
+    /// Number of bytes that may wait. Further bytes are written before it is known whether they are a duplicate, and
+    /// stay.
     budget: usize,
-    /// Where the body begins in the image, once it was too large to be held.
+    /// Start of the body in the image, once it was too large to be held.
     start: Option<u64>,
     sizes: Sizes,
 }
 
-/// How much there is of a body.
+/// The sizes of a body.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Sizes {
     pub(super) blocks: u64,

@@ -20,30 +20,30 @@ const HOLES: u32 = 1 << 31;
 /// In the count of a list: [`Lists::claim`] has seen it.
 const CLAIMED: u32 = 1 << 31;
 
-/// What stands in front of the words of a list.
+/// Words before the block words of a list.
 const HEADER: usize = 3;
 
 /// All block lists, in order of arrival.
 pub(crate) struct Lists {
     words: Pieces<u32>,
     block_size: u64,
-    /// How many fragments there are, once all are there.
+    /// Number of fragments, once all are known.
     fragments: usize,
 }
 
-/// Where a block word will be once the block is compressed.
+/// Position of a block word, before its block is compressed.
 #[derive(Clone, Copy)]
 pub(super) struct WordIndex(u32);
 
-/// What the inode of a file has to say about its content.
+/// The fields of a file's inode about its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Content {
-    /// Where the first stored block begins; 0 without one.
+    /// Start of the first stored block; 0 without one.
     pub(crate) start: u64,
     /// Bytes in holes.
     pub(crate) sparse: u64,
     pub(crate) fragment: FragmentIndex,
-    /// Where the tail begins in the fragment.
+    /// Offset of the tail in the fragment.
     pub(crate) offset: u32,
 }
 
@@ -65,7 +65,7 @@ impl Lists {
         Ok(list)
     }
 
-    /// Makes room for the word of a block that is on its way.
+    /// Reserves the word of a block in flight.
     pub(super) fn add_block(&mut self) -> Result<WordIndex, Error> {
         let index = WordIndex(self.end()?);
         self.words.push(0);

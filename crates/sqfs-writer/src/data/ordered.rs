@@ -28,7 +28,7 @@ pub(super) enum Wait {
 
 pub(super) struct Ordered<P> {
     pool: Pool,
-    /// What each submitted block is for, and the result once it is there.
+    /// The purpose of each submitted block, and the result once it exists.
     slots: VecDeque<(P, Option<Result<Compressed, Error>>)>,
     /// Ticket of the first slot.
     first: u64,

@@ -32,7 +32,7 @@ pub(super) enum Purpose {
     Fragment(FragmentIndex),
 }
 
-/// What becomes of the blocks of a body.
+/// The use of the blocks of a body.
 #[derive(Clone, Copy)]
 pub(super) enum End {
     Keep(BlockList),
@@ -74,7 +74,7 @@ pub(crate) struct DataPlane<W> {
     pub(super) block_size: usize,
     pub(super) memory: Shares,
     pub(super) tail_policy: TailPolicy,
-    /// What is tried on blocks, and on fragments.
+    /// The efforts on blocks, and on fragments.
     pub(super) efforts: [Effort; 2],
     /// Source of what earlier images store.
     pub(super) source: Option<Box<dyn Source>>,

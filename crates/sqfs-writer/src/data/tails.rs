@@ -11,7 +11,7 @@ use crate::format::FragmentIndex;
 use crate::known::{Fingerprint, Of};
 use crate::pool::Block;
 
-/// Which tails go to the same fragment.
+/// The kind of a tail, by which its fragment is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// All of a body.
@@ -82,7 +82,7 @@ impl Fragment {
         }
     }
 
-    /// Adds a tail for which there is room.
+    /// Adds a tail that fits.
     pub(super) fn add(&mut self, tail: TailBytes<'_>, fingerprint: Option<Fingerprint>) {
         let offset = self.block.filled().len();
         match (&mut self.sequence, fingerprint) {

@@ -1,4 +1,4 @@
-//! Directory listings: runs of entries, each run behind a header.
+//! Directory listings: runs of entries, each run after a header.
 
 use super::inode::InodeNumber;
 use super::layout::layout;
@@ -18,7 +18,7 @@ layout! {
 }
 
 impl DirHeader {
-    /// Where `start_block` is.
+    /// Offset of `start_block`.
     pub(crate) const START_BLOCK: usize = 4;
 }
 
@@ -37,9 +37,9 @@ layout! {
 }
 
 layout! {
-    /// One entry of a directory index; the first name behind the header it points to follows.
+    /// One entry of a directory index. The first name after the header that it points to follows.
     DirIndex: 12 {
-        /// Where that header is, in bytes of this listing.
+        /// Position of that header, in bytes of this listing.
         index: u32,
         /// The metadata block which that header is in.
         start_block: u32,
@@ -49,6 +49,6 @@ layout! {
 }
 
 impl DirIndex {
-    /// Where `start_block` is.
+    /// Offset of `start_block`.
     pub(crate) const START_BLOCK: usize = 4;
 }

@@ -59,7 +59,7 @@ impl InodeType {
 }
 
 layout! {
-    /// What every inode begins with.
+    /// The fields with which every inode begins.
     InodeHeader: 16 {
         inode_type: u16,
         /// The low 12 bits only: the kernel answers `EIO` to an inode that has type bits here.
@@ -84,7 +84,7 @@ layout! {
 }
 
 impl DirInode {
-    /// Where `start_block` is.
+    /// Offset of `start_block`.
     pub(crate) const START_BLOCK: usize = 0;
 }
 
@@ -102,7 +102,7 @@ layout! {
 }
 
 impl LDirInode {
-    /// Where `start_block` is.
+    /// Offset of `start_block`.
     pub(crate) const START_BLOCK: usize = 8;
 }
 
@@ -111,7 +111,7 @@ layout! {
     FileInode: 16 {
         start_block: u32,
         fragment: FragmentIndex,
-        /// Where the tail begins in the uncompressed fragment.
+        /// Offset of the tail in the uncompressed fragment.
         offset: u32,
         file_size: u32,
     }
@@ -132,7 +132,7 @@ layout! {
 }
 
 layout! {
-    /// Symlink; the target follows, and behind it, in the extended form, the xattr index.
+    /// Symlink. The target follows, and after it, in the extended form, the xattr index.
     SymlinkInode: 8 {
         nlink: u32,
         symlink_size: u32,

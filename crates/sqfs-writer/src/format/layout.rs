@@ -6,7 +6,7 @@ use std::mem;
 pub(crate) trait Field: Copy {
     /// Bytes on disk.
     const SIZE: usize;
-    /// Writes itself to the front of `at`, and moves `at` behind it.
+    /// Writes itself to the front of `at`, and moves `at` past it.
     fn put(self, at: &mut &mut [u8]);
 }
 

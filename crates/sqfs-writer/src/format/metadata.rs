@@ -12,8 +12,8 @@ use super::layout::newtype;
 pub(crate) const METADATA_SIZE: usize = 8192;
 
 newtype! {
-    /// Where a metadata block begins, from the start of its table. Listings, inodes of directories
-    /// and references to inodes have 32 bits for it, so what they lead to begins below 4 GiB.
+    /// Start of a metadata block in its table. Listings, inodes of directories and references to inodes have 32 bits
+    /// for it, so the blocks that they refer to begin below 4 GiB.
     BlockStart(u32)
 }
 

@@ -1,9 +1,9 @@
-//! The compressor's number, and the options block behind the superblock.
+//! The compressor's number, and the options block after the superblock.
 
 use super::layout::{layout, newtype};
 
 newtype! {
-    /// Which codec the image needs.
+    /// The codec that the image needs.
     Compression(u16)
 }
 

@@ -40,12 +40,11 @@ layout! {
     /// `struct squashfs_super_block`.
     Superblock: 96 {
         s_magic: u32,
-        /// How many inodes there are. The kernel takes `df -i` from it, and the size of the
-        /// export table.
+        /// Number of inodes. The kernel takes `df -i` from it, and the size of the export table.
         inodes: u32,
         mkfs_time: u32,
         block_size: u32,
-        /// How many fragment blocks there are.
+        /// Number of fragment blocks.
         fragments: u32,
         compression: Compression,
         /// `block_size == 1 << block_log`, or the kernel refuses to mount.
@@ -55,7 +54,7 @@ layout! {
         s_major: u16,
         s_minor: u16,
         root_inode: InodeRef,
-        /// Where the last table ends, without the padding behind it.
+        /// End of the last table, without the padding after it.
         bytes_used: u64,
         id_table_start: u64,
         xattr_id_table_start: u64,

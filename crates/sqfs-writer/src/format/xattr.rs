@@ -58,7 +58,7 @@ layout! {
 layout! {
     /// One set of attributes.
     XattrId: 16 {
-        /// Where the first entry is: start of the metadata block, 16 bits of offset.
+        /// Reference to the first entry: start of the metadata block, 16 bits of offset.
         xattr: u64,
         count: u32,
         /// Bytes of all entries and values as stored.
@@ -67,7 +67,7 @@ layout! {
 }
 
 layout! {
-    /// What the superblock points to; positions of the metadata blocks of [`XattrId`]s follow.
+    /// The header to which the superblock points. Positions of the metadata blocks of [`XattrId`]s follow.
     XattrTableHeader: 16 {
         xattr_table_start: u64,
         xattr_ids: u32,

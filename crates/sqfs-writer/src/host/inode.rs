@@ -16,13 +16,13 @@ use crate::tree::Device;
 /// Why an entry could not be read.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// What was tried, as a verb with its object, and what the system answered.
+    /// The operation, as a verb with its object, and the error of the system.
     Io(&'static str, io::Error),
-    /// What is different now.
+    /// The difference.
     Changed(&'static str),
 }
 
-/// What tells inodes apart on this host.
+/// The numbers that distinguish inodes on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     device: u64,

@@ -32,7 +32,7 @@ pub(crate) fn inode_type<B>(kind: &Kind<B>) -> InodeType {
     }
 }
 
-/// What an inode is made of besides its content.
+/// The fields of an inode apart from its contents.
 #[derive(Clone, Copy)]
 pub(crate) struct Common<'a> {
     pub(crate) metadata: &'a Metadata,
@@ -45,7 +45,7 @@ pub(crate) struct Common<'a> {
 /// Writes inodes, one after the other, and collects what they refer to.
 pub(crate) struct InodeWriter<'r> {
     scratch: Vec<u8>,
-    /// What in `scratch` is the position of a metadata block.
+    /// The positions of metadata blocks in `scratch`.
     links: Vec<Link>,
     lists: &'r Lists,
     ids: Ids,
@@ -279,8 +279,7 @@ impl<'r> InodeWriter<'r> {
         Ok(())
     }
 
-    /// What is `at` bytes behind the end of the scratch buffer will be the position of a block of
-    /// listings.
+    /// Notes that the field `at` bytes after the end of the scratch buffer will be the position of a block of listings.
     fn link(&mut self, at: usize, block: u32) {
         self.links.push(Link {
             at: self.scratch.len() + at,

@@ -6,7 +6,7 @@ use crate::format::{
     DIR_COUNT_MAX, DirEntry, DirHeader, Field, InodeNumber, InodeType, METADATA_SIZE,
 };
 
-/// Where a listing is, for the inode of its directory.
+/// The position of a listing, for the inode of its directory.
 pub(crate) struct Listing {
     pub(crate) place: Place,
     /// Bytes of headers and entries.
@@ -16,13 +16,13 @@ pub(crate) struct Listing {
     pub(crate) index: Vec<IndexPoint>,
 }
 
-/// A header that can be reached without reading what is in front of it.
+/// A header that can be reached without reading the bytes before it.
 pub(crate) struct IndexPoint {
-    /// Where the header is, in bytes of the listing.
+    /// Position of the header, in bytes of the listing.
     pub(crate) offset: u32,
     /// The metadata block it begins in.
     pub(crate) block: u32,
-    /// The first name behind it.
+    /// The first name after it.
     pub(crate) name: Box<[u8]>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Line<'a> {
 /// Writes listings, one after the other.
 #[derive(Default)]
 pub(crate) struct ListingWriter {
-    /// Entries behind a header whose count is not known yet.
+    /// Entries after a header whose count is not known yet.
     run: Vec<u8>,
 }
 
@@ -154,8 +154,8 @@ impl Listing {
     /// Readers find a header at the position of the listing plus the point's offset, modulo the
     /// size of a metadata block, in the block that the point names.
     fn add_index_point(&mut self, place: Place, name: &[u8]) {
-        // More points than the inode can count are not an error: what is behind the last one is
-        // found by reading on.
+        // More points than the inode can count are not an error, because names after the last one are found by reading
+        // on.
         if self.index.len() >= usize::from(u16::MAX) {
             return;
         }

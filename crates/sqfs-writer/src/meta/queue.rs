@@ -49,7 +49,7 @@ pub(crate) struct Place {
 /// Four bytes that will be the stored position of a metadata block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
-    /// Where they are in what is written.
+    /// Offset of the field in the written bytes.
     pub(crate) at: usize,
     pub(crate) table: Table,
     pub(crate) block: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Link {
 /// A link, or the part of it that is in one block.
 struct Patch {
     at: usize,
-    /// How many of the four bytes are in the block before.
+    /// Number of the four bytes that are in the block before.
     skip: usize,
     table: Table,
     block: u32,
@@ -69,7 +69,7 @@ pub(crate) struct MetadataBlocks {
     name: &'static str,
     /// All blocks with their headers, without gaps, but for what was taken before.
     pub(crate) bytes: StoredBytes,
-    /// Where each block begins in the table.
+    /// Start of each block in the table.
     pub(crate) starts: Vec<u64>,
 }
 
@@ -89,9 +89,9 @@ pub(crate) struct MetadataQueue {
     /// Blocks that are full and not in the pool yet, oldest first.
     pending: VecDeque<Pending>,
     in_flight: usize,
-    /// How many are compressed, and wait for one in front of them that is not.
+    /// Number of compressed blocks that wait for an earlier one that is not compressed.
     early: usize,
-    /// How many blocks may be pending, in the pool, or early.
+    /// Largest number of blocks that are pending, in the pool, or early.
     limit: usize,
     spare: Vec<Block>,
 }
@@ -102,10 +102,9 @@ struct State {
     effort: Effort,
     raw: Block,
     patches: Vec<Patch>,
-    /// How many blocks were ended.
+    /// Number of blocks that were ended.
     ended: u32,
-    /// Where each block begins that has only compressed ones in front of it: one more than there
-    /// are compressed ones.
+    /// Start of each block before which all blocks are compressed: one more than there are compressed ones.
     starts: Vec<u64>,
     /// From the first block that is not in `bytes` on.
     results: VecDeque<Option<Compressed>>,
@@ -238,7 +237,7 @@ impl MetadataQueue {
     pub(crate) fn finish(&mut self, table: Table) -> MetadataBlocks {
         let state = self.state_mut(table);
         let mut starts = std::mem::replace(&mut state.starts, vec![0]);
-        // Nothing begins behind the last block.
+        // Nothing begins after the last block.
         starts.pop();
         state.ended = 0;
         MetadataBlocks {

@@ -35,15 +35,15 @@ pub(crate) struct XattrWriter {
     /// Sets that are stored, by index, and where long values are. A set that was forgotten is
     /// stored again, nothing worse. `None` once the sets need its memory.
     known: Option<Known>,
-    /// What `known` had to give up.
+    /// Number of sets that `known` evicted.
     forgotten: u64,
     memory: Memory,
     dropped: u64,
-    /// What is tried on the table of sets.
+    /// The effort on the table of sets.
     effort: Effort,
 }
 
-/// What the sets may take of the writer's budget.
+/// The share of the writer's budget that the sets may take.
 struct Memory {
     /// Bytes that the lists of blocks and fragments take of it already.
     taken: usize,
@@ -135,7 +135,7 @@ impl XattrWriter {
     ) -> Result<XattrIndex, Error> {
         let dropped = unsupported(xattrs);
         if dropped > 0 {
-            // What is left may be a set that is known.
+            // The remaining attributes may be a known set.
             let mut rest = Xattrs::default();
             for (name, value) in xattrs
                 .iter()

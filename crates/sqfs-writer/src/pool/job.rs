@@ -37,7 +37,7 @@ pub(crate) struct Compressed {
     pub(crate) outcome: Outcome,
 }
 
-/// Which bytes of a block are stored.
+/// The bytes of a block that are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The output, which is shorter.

@@ -11,7 +11,7 @@ use super::jobs::Jobs;
 use crate::compress::{Codec, Codecs};
 use crate::error::Error;
 
-/// What a thread does from its start to its end.
+/// The work of a thread from its start to its end.
 pub(super) type Work = Box<dyn FnOnce() + Send>;
 
 /// Starts a thread.

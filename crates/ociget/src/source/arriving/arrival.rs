@@ -22,7 +22,7 @@ const PIECE: usize = 256 << 10;
 /// made to waste time.
 const MAX_PASSED: u64 = 1 << 40;
 
-/// What becomes of a body.
+/// The use of a body.
 #[derive(Debug)]
 pub(super) enum Use {
     /// It is not looked at: a body that belongs to no member.
@@ -43,7 +43,7 @@ pub(super) enum Use {
 /// The body that comes now, or came last.
 #[derive(Debug)]
 pub(super) struct Body {
-    /// Where its header is.
+    /// Offset of its header.
     pub(super) at: u64,
     pub(super) start: u64,
     /// Without its padding.
@@ -58,7 +58,7 @@ pub(super) struct Arrival {
     wanted: Wanted,
     moved: Arc<Notify>,
     buffer: Box<[u8]>,
-    /// What of the buffer has come and was not consumed.
+    /// Start of the bytes in the buffer that have arrived and were not consumed.
     from: usize,
     to: usize,
     /// The offset of the next byte.
@@ -105,7 +105,7 @@ impl Arrival {
         self.hashes.get(&start)
     }
 
-    /// What becomes of a body of which nothing was read yet.
+    /// Sets the use of a body of which nothing was read yet.
     pub(super) fn set_use(&mut self, its_use: Use) {
         if let Some(body) = &mut self.body {
             if matches!(its_use, Use::Passed(_) | Use::Direct(_)) && body.end > body.start {

@@ -1,4 +1,4 @@
-//! What is needed of an archive, and what is found in it.
+//! The members of an archive that are needed, and those that are found.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::source::piece::Piece;
 
-/// What is needed of an archive, by names of members.
+/// The members of an archive that are needed, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     /// Blobs that are opened at some time.

@@ -1,4 +1,4 @@
-//! What reads an archive on, and knows its members.
+//! Reads an archive on, and knows its members.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -181,7 +181,7 @@ impl Pump {
         Ok(())
     }
 
-    /// How a member is compared with one of its name that came before.
+    /// Compares a member with an earlier one of the same name.
     fn compare(&self, there: &Member, member: &Member, at: u64) -> io::Result<Use> {
         let Some((first, _, length)) = comparable(there, member) else {
             return match matches!(there, Member::Link(_)) && there == member {

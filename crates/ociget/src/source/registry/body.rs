@@ -44,7 +44,7 @@ pub(crate) struct RegistryBody {
     skip: u64,
     since_break: u64,
     answer: Option<Answer>,
-    /// What comes after the bytes of `answer`, where a blob is fetched in ranges.
+    /// The bytes after those of `answer`, if a blob is fetched in ranges.
     ranged: Option<RangedBody>,
     ranges: Ranges,
     retry: Retry,
@@ -121,7 +121,7 @@ impl RegistryBody {
         Ok(body)
     }
 
-    /// Where it comes from, for people.
+    /// Returns its origin, for people.
     pub(crate) fn at(&self) -> String {
         match &self.answer {
             Some(answer) => answer.at(),

@@ -46,7 +46,7 @@ impl Page {
     }
 }
 
-/// Where a list is, from its first page to its last.
+/// The address of a list, from its first page to its last.
 #[derive(Debug)]
 pub(super) struct Pages {
     places: Arc<[Place]>,

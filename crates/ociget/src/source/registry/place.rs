@@ -47,7 +47,7 @@ pub(crate) struct Place {
     without_ranges: AtomicBool,
 }
 
-/// What a request to a place is for.
+/// The purpose of a request to a place.
 #[derive(Debug)]
 enum What {
     /// Anything of a repository.
@@ -56,7 +56,7 @@ enum What {
     Blob(Url),
 }
 
-/// Where to ask for `reference`, in this order: mirrors, then the registry.
+/// Returns the places to request `reference` from, in this order: mirrors, then the registry.
 pub(crate) async fn find(
     client: &Client,
     reference: &Reference,
@@ -198,7 +198,7 @@ impl Place {
         });
     }
 
-    /// Whether several ranges at once are worth a try.
+    /// Returns whether several concurrent ranges are worth a try.
     pub(crate) fn may_serve_ranges(&self) -> bool {
         !self.without_ranges.load(Ordering::Relaxed)
     }
@@ -413,7 +413,7 @@ fn not_a_manifest(answer: &Answer, bytes: &[u8]) -> Option<Error> {
     })
 }
 
-/// What the registry believes to send, or to have.
+/// Returns the digest that the registry claims to send, or to have.
 fn claimed(answer: &Answer) -> Option<Digest> {
     let claimed = answer.header(header::HeaderName::from_static("docker-content-digest"))?;
     claimed.parse().ok()

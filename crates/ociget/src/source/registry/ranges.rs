@@ -26,11 +26,11 @@ use crate::retry::Retry;
 use crate::source::registry::place::Place;
 use crate::transport::{Answer, Request};
 
-/// Where the ranges of one blob come from.
+/// The origin of the ranges of one blob.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) places: Arc<[Place]>,
-    /// Which of them.
+    /// Index of the place among them.
     pub(crate) place: usize,
     /// Digest of the blob.
     pub(crate) name: String,

@@ -22,7 +22,7 @@ use crate::source::registry::pages::{Page, Pages};
 const MAX_LOOKS: u32 = 64;
 /// Most characters of the encoded part of a digest in a referrers tag, by the specification.
 const MAX_ENCODED: usize = 64;
-/// What a call after a broken page returns.
+/// The error of a call after a broken page.
 const FAILED: &str = "the list of referrers is read on after an error";
 
 /// The manifests that name one image as their `subject`, requested page by page.
@@ -173,7 +173,7 @@ impl Referrers {
         }
     }
 
-    /// What the index under the referrers tag holds.
+    /// Returns the entries of the index under the referrers tag.
     async fn by_tag(&mut self) -> Result<Vec<Descriptor>, Error> {
         let document = match self.source.by_tag(&referrers_tag(&self.subject)).await {
             Ok(document) => document,

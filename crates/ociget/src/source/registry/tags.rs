@@ -15,7 +15,7 @@ use crate::source::registry::place::Place;
 
 /// Tags per page where the caller does not choose: the most that common registries serve.
 const PAGE_SIZE: u32 = 1000;
-/// What a call after a broken page returns.
+/// The error of a call after a broken page.
 const FAILED: &str = "the list of tags is read on after an error";
 
 /// The tags of one repository, requested page by page.
