@@ -14,7 +14,18 @@ pub(crate) fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
+        let mut build = Command::new(cargo);
+        // Build scripts that ask for the package of the tests would run again, and what depends on them be built again.
+        let variables = std::env::vars_os().map(|(name, _)| name);
+        let of_package = variables.filter(|name| {
+            let prefixes = [&b"CARGO_MANIFEST_"[..], b"CARGO_PKG_"];
+            let name = name.as_encoded_bytes();
+            prefixes.iter().any(|prefix| name.starts_with(prefix))
+        });
+        for name in of_package {
+            build.env_remove(name);
+        }
+        let built = build
             // As part of the workspace it was built along with the tests, and nothing is left to do.
             .args([
                 "build",
