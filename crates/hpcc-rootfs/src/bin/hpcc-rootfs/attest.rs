@@ -17,7 +17,8 @@ pub(crate) struct Attest {
     subject: Subject,
 }
 
-/// Prints the statement as one line, with `--json` or without: what is signed must not depend on how it is shown.
+/// Prints the statement as one line, with `--json` or without, because the signed bytes must not depend on how they are
+/// shown.
 pub(crate) fn run(global: &Global, command: &Attest) -> anyhow::Result<()> {
     let (path, file, _) = subject::open(global, &command.subject)?;
     let statement = hpcc_rootfs::attest(&file)

@@ -48,7 +48,7 @@ impl Root {
         options
     }
 
-    /// Returns the kernel line of an artifact, with other options in front.
+    /// Returns the kernel line of an artifact, with other options before it.
     pub(crate) fn line(&self, record: &Record, append: &str) -> anyhow::Result<String> {
         let mut options = self.options();
         options.append = append.to_owned();

@@ -2,12 +2,12 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// Columns that printable text takes.
+/// Returns the number of columns that printable text takes.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The beginning of a text that takes at most that many columns.
+/// Returns the beginning of a text that takes at most that many columns.
 pub(crate) fn cut(text: &str, columns: usize) -> &str {
     let mut taken = 0;
     for (at, letter) in text.char_indices() {
@@ -19,7 +19,7 @@ pub(crate) fn cut(text: &str, columns: usize) -> &str {
     text
 }
 
-/// The text in lines of at most that many columns, broken at spaces where there are some.
+/// Returns the text in lines of at most that many columns, broken at spaces if there are some.
 pub(crate) fn fold(text: &str, columns: usize) -> Vec<String> {
     let columns = columns.max(1);
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! `hpcc-rootfs completions`, `hpcc-rootfs man`: what shells and readers of manuals need.
+//! `hpcc-rootfs completions`, `hpcc-rootfs man`: scripts for shells and manual pages.
 
 use std::ffi::OsStr;
 use std::fs;

@@ -1,8 +1,8 @@
 //! Options from the command line, the environment and `hpcc-rootfs.toml`, in this order.
 //!
-//! Everything here is about any option of any command. It works on the description of the command line:
-//! what is not given there becomes the default of its option, so that parsers and messages are the same
-//! whatever a value comes from.
+//! Everything here applies to any option of any command. It works on the description of the command line: a setting
+//! from elsewhere becomes the default of its option, so that parsers and messages are the same wherever a value comes
+//! from.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -35,14 +35,15 @@ pub(crate) use self::layers::Layers;
 pub(crate) use self::options::{long, variables};
 pub(crate) use self::problem::{Place, Problem};
 
-/// Commands that explain the program and its set-up, also when the set-up is wrong. They report what is wrong with it.
+/// Commands that explain the program and its settings. They run even if the settings are wrong, and report the
+/// problems.
 const EXPLAIN: [&str; 2] = ["config", "doctor"];
 
-/// The same without any set-up.
+/// Commands that run without any settings.
 const NEED_NOTHING: [&str; 2] = ["completions", "man"];
 
-/// Parses the command line and takes from the environment and the configuration files what it leaves
-/// open. Most commands refuse to run with a problem in these.
+/// Parses the command line, and takes the options that it leaves open from the environment and the configuration files.
+/// Most commands refuse to run with a problem in these.
 pub(crate) fn parse<A: CommandFactory + FromArgMatches>() -> Result<(A, Layers), clap::Error> {
     let words = std::env::args_os().collect();
     parse_words(A::command(), words, |named| {
@@ -58,7 +59,7 @@ fn parse_words<A: FromArgMatches>(
     let relaxed = relaxed(command.clone());
     let given = match relaxed.clone().try_get_matches_from(&words) {
         Ok(given) => given,
-        // What an option requires may come from elsewhere. Nothing else is wrong with these words.
+        // A required option may come from elsewhere. Nothing else is wrong with these words.
         Err(error) if needed::is_of_options(&error) => {
             let lenient = relaxed.ignore_errors(true);
             lenient.try_get_matches_from(&words)?

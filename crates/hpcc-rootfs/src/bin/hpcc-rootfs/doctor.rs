@@ -1,6 +1,6 @@
 //! `hpcc-rootfs doctor`: checks everything that a pull with the same options needs, and says what to do about it.
 //!
-//! It changes nothing: no directory is made, no file gets a name, and no layer is fetched.
+//! It changes nothing: it makes no directory, names no file, and fetches no layer.
 
 mod disk;
 mod finding;
@@ -38,7 +38,7 @@ pub(crate) struct Doctor {
 pub(crate) fn run(global: &Global, command: &Doctor, layers: &Layers) -> anyhow::Result<()> {
     command.options.check_images(&command.images)?;
     let report = Report::new(global);
-    // All of it runs where a signal ends the program, because any of it may wait for a disk or a network.
+    // All checks run where a signal ends the program, because any of them may wait for a disk or a network.
     let examined = work::block_on(async { Ok(examine(global, command, layers, &report).await) })?;
     examined?;
     report.end()
@@ -66,7 +66,7 @@ async fn examine(
     network::findings(global, &command.images, &command.options, &resolved, report).await
 }
 
-/// Reports the files that were read, and what is wrong with them and with the environment.
+/// Reports the files that were read, their problems, and those of the environment.
 fn configuration(layers: &Layers) -> Vec<Finding> {
     const CHECK: &str = "configuration";
     let files: Vec<_> = layers

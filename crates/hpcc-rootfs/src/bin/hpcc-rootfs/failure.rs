@@ -1,15 +1,15 @@
-//! How a run fails: its exit code, and the one object that a program reads of it.
+//! How a run fails: its exit code, and the one object that programs read about it.
 
 use ociget::printable;
 use serde::Serialize;
 
 use crate::stop::Stopped;
 
-/// Exit code of a failure that stays until somebody changes something.
+/// Exit code of a failure that stays until something is changed.
 pub(crate) const FAILED: u8 = 1;
 /// Exit code of a wrong command line.
 pub(crate) const USAGE: u8 = 2;
-/// Exit code of a failure that may pass by itself: `EX_TEMPFAIL` of sysexits.h.
+/// Exit code of a failure that may pass without any change: `EX_TEMPFAIL` of sysexits.h.
 pub(crate) const TRANSIENT: u8 = 75;
 
 /// Kind of a failure that has no type of its own.
@@ -20,7 +20,7 @@ const OTHER: &str = "failed";
 #[error("{0}")]
 pub(crate) struct UsageError(pub(crate) String);
 
-/// A failure of the program rather than of its library, with the kind that a script tells it by.
+/// A failure of the program rather than of its library, with the kind that scripts read.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Failure {
@@ -31,18 +31,18 @@ pub(crate) struct Failure {
     pub(crate) transient: bool,
 }
 
-/// What `--json` prints of an error.
+/// The error object that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// What kind of failure it is; the list is in `docs/cli.md`.
+    /// The kind of failure; `docs/cli.md` lists them.
     pub(crate) kind: String,
     /// What failed, in one line.
     pub(crate) message: String,
-    /// Why it failed: each cause of the one before.
+    /// The causes, each of the one before.
     pub(crate) causes: Vec<String>,
     /// Whether the same call may succeed later without any change.
     pub(crate) transient: bool,
-    /// What to do about it.
+    /// The advice.
     pub(crate) hint: Option<String>,
 }
 
@@ -76,8 +76,8 @@ impl Report {
     }
 }
 
-/// The message and its causes, each one line of printable text. A cause that the line before already ends with is
-/// left out.
+/// Returns the message and its causes, each as one line of printable text. A cause that the line before already ends
+/// with is left out.
 pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain() {
@@ -89,14 +89,14 @@ pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
     lines
 }
 
-/// Whether the same call may succeed later without any change.
+/// Returns whether the same call may succeed later without any change.
 fn is_transient(error: &anyhow::Error) -> bool {
     let library = error.downcast_ref::<hpcc_rootfs::Error>();
     let own = error.downcast_ref::<Failure>();
     library.is_some_and(hpcc_rootfs::Error::is_transient) || own.is_some_and(|own| own.transient)
 }
 
-/// The exit code of a run that failed.
+/// Returns the exit code of a run that failed.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
         return stopped.code();

@@ -100,7 +100,7 @@ fn freed(collected: &Collected) -> u64 {
     removed.map(|gone| gone.size + gone.beside).sum()
 }
 
-/// Returns the last line: what was done, and what stays.
+/// Returns the last line: what was removed, and what stays.
 fn summary(collected: &Collected, is_dry: bool) -> String {
     let (removed, leftovers) = (collected.removed.len() as u64, collected.leftovers);
     let count = |number: u64, one: &str, many: &str| {
@@ -125,7 +125,7 @@ fn summary(collected: &Collected, is_dry: bool) -> String {
     line
 }
 
-/// What is wrong with the record of an artifact.
+/// Returns the problem of an artifact's record.
 fn problem(artifact: &Artifact) -> String {
     let error = artifact.record.as_ref().err().cloned();
     error.map_or_else(String::new, |error| terminal::one_line(&error.into()))

@@ -32,9 +32,9 @@ pub(crate) struct Inspect {
     requires: Requires,
 }
 
-/// Where the build put what the image says about itself.
+/// Path of the image's description of itself.
 const DESCRIPTION: &[u8] = b"/.hpcc/image.json";
-/// Most bytes of it: those of the largest configuration that a client accepts, escaped, and some more.
+/// Largest description in bytes: that of the largest config that a client accepts, escaped, and a margin.
 const DESCRIPTION_MAX: usize = 64 << 20;
 
 pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
@@ -98,8 +98,8 @@ fn line(name: &str, value: &str) -> String {
     format!("{name:<NAME$} {value}")
 }
 
-/// Returns a line in as many lines as it takes in a window of this width. A digest that does not fit becomes
-/// short, as `list` has it, because nobody can copy it from two lines.
+/// Returns a line in as many lines as it takes in a window of this width. A digest that does not fit is shortened, as
+/// in `list`, because it could not be copied from two lines.
 fn fit(line: &str, width: usize) -> Vec<String> {
     let line = printable::text(line);
     if columns::width(&line) <= width {
@@ -127,7 +127,7 @@ fn fit(line: &str, width: usize) -> Vec<String> {
         .collect()
 }
 
-/// Returns what the store knows of the artifact, if it is in the store, and the sizes of its layers' blobs.
+/// Returns the facts of the store about the artifact, if it is in the store, and the sizes of its layers' blobs.
 fn stored(global: &Global, path: &Path, record: &Record) -> Option<(Artifact, Option<Blobs>)> {
     let store = global.store().ok()?;
     let identity = &record.key.identity;
@@ -178,7 +178,7 @@ fn layers(image: Option<&Value>, blobs: Blobs) -> Vec<Layer> {
         .collect()
 }
 
-/// Returns what the image says about itself. Without it an artifact is shown all the same.
+/// Returns the image's description of itself. An artifact without it is shown all the same.
 fn description(file: &File) -> Result<Value, String> {
     let read =
         Tables::open(file).and_then(|mut tables| tables.contents(DESCRIPTION, DESCRIPTION_MAX));
@@ -232,7 +232,7 @@ fn of_record(record: &Record) -> Vec<String> {
     lines
 }
 
-/// Returns the lines of what a guest runs.
+/// Returns the lines about what a guest runs.
 fn of_image(image: &Result<Value, String>) -> Vec<String> {
     let image = match image {
         Ok(image) => image,
@@ -241,7 +241,7 @@ fn of_image(image: &Result<Value, String>) -> Vec<String> {
     let config = &image["config"];
     let words = |name: &str| {
         let words = config[name].as_array().filter(|words| !words.is_empty());
-        // As JSON, so that an empty word and one with spaces can be told.
+        // As JSON, so that an empty word and one with spaces can be distinguished.
         words.map_or_else(
             || "-".to_owned(),
             |words| Value::from(words.clone()).to_string(),
@@ -270,7 +270,7 @@ fn of_image(image: &Result<Value, String>) -> Vec<String> {
     lines
 }
 
-/// Returns the lines of what takes how much, compressed and not.
+/// Returns the lines about sizes, compressed and not.
 fn of_sizes(sizes: &Sizes, record: &Record) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, stored) in &sizes.parts {

@@ -1,4 +1,4 @@
-//! The options that raise or lower what an image may ask for.
+//! The options that raise or lower the limits on images.
 
 use clap::Args;
 use hpcc_rootfs::layer::Limits;
@@ -64,7 +64,7 @@ pub(crate) struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// Sets the limits that were given.
+    /// Sets the given limits.
     pub(crate) fn apply(&self, limits: &mut Limits) {
         let length = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         set(&mut limits.entries, self.max_entries);

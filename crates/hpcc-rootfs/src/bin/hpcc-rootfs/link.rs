@@ -37,7 +37,7 @@ pub(crate) struct Link {
 }
 
 pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
-    // Before anything else: a parent that ends meanwhile is not another one.
+    // Before anything else, so that a parent that ends meanwhile is not mistaken for another one.
     let parent = getppid();
     let store = global.store()?;
     let digest = command.subject.existing_stored(&store)?;

@@ -15,7 +15,7 @@ use crate::{output, quantity, render, terminal};
 
 pub(crate) mod filter;
 
-/// Hex digits of a short digest, unless more are needed to tell artifacts apart.
+/// Hex digits of a short digest, unless more are needed to distinguish artifacts.
 pub(crate) const SHORT: usize = 12;
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(crate) fn run(global: &Global, command: &List) -> anyhow::Result<()> {
     };
     let mut artifacts: Vec<_> = all.into_iter().filter(shown).collect();
     match command.sort.unwrap_or_default() {
-        // As they come.
+        // Already in order.
         Key::Digest => {}
         Key::Size => artifacts.sort_by_key(|artifact| Reverse(artifact.size)),
         Key::Built => artifacts.sort_by_key(|artifact| Reverse(artifact.built)),
@@ -106,7 +106,7 @@ pub(crate) fn run(global: &Global, command: &List) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the cells of one artifact. A damaged one is listed as what it is.
+/// Returns the cells of one artifact. A damaged one is listed as damaged.
 fn row(artifact: &Artifact, now: SystemTime, digits: Option<usize>) -> Vec<String> {
     let (platform, agent, source) = match &artifact.record {
         Ok(record) => {
@@ -139,7 +139,7 @@ pub(crate) fn digest(digest: &Digest, digits: Option<usize>) -> String {
     short.map_or_else(|| digest.to_string(), str::to_owned)
 }
 
-/// Returns the number of hex digits that tell digests apart, at least [`SHORT`].
+/// Returns the number of hex digits that distinguish digests, at least [`SHORT`].
 pub(crate) fn distinct(digests: &[&Digest]) -> usize {
     let mut all: Vec<_> = digests.iter().map(|digest| digest.hex()).collect();
     all.sort_unstable();
@@ -176,7 +176,7 @@ fn value(artifact: &Artifact) -> Value {
     value
 }
 
-/// Seconds since 1970.
+/// Returns seconds since 1970.
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -21,7 +21,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Whether each line on stderr is an object of JSON: as the log format says, else as the result or the progress is.
+/// Returns whether each line on stderr is an object of JSON: by the log format, else if the result or the progress is.
 pub(crate) fn is_json(log_format: Option<Format>, json: bool, progress: Mode) -> bool {
     match log_format {
         Some(format) => format == Format::Json,
@@ -29,7 +29,7 @@ pub(crate) fn is_json(log_format: Option<Format>, json: bool, progress: Mode) ->
     }
 }
 
-/// Begins to print the records that `RUST_LOG` asks for: `LEVEL`, or `TARGET=LEVEL`, separated by commas.
+/// Begins to print the records that `RUST_LOG` selects: `LEVEL`, or `TARGET=LEVEL`, separated by commas.
 pub(crate) fn start() {
     let Some(filter) = std::env::var_os(FILTER).filter(|filter| !filter.is_empty()) else {
         return;
@@ -37,7 +37,7 @@ pub(crate) fn start() {
     let targets = filter
         .to_str()
         .and_then(|text| text.parse::<Targets>().ok());
-    // A quiet program prints records as well, and says why it cannot.
+    // A quiet program prints records as well, and reports why it cannot.
     let Some(targets) = targets else {
         terminal::warn_of_failure(&format!(
             "{FILTER} is not used: found {filter:?}, expected LEVEL or TARGET=LEVEL, separated by commas"

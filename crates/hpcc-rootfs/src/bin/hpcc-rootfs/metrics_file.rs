@@ -34,7 +34,7 @@ pub(crate) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// Counts from here on what the library reports.
+    /// Counts the library's measurements from here on.
     pub(crate) fn start(file: PathBuf) -> Self {
         let run = Run::default();
         // It fails only if a recorder is installed already, and this is the only place that installs one.
@@ -52,7 +52,7 @@ impl MetricsFile {
     }
 }
 
-/// What one run counted.
+/// The counts of one run.
 #[derive(Debug, Default)]
 struct Counted {
     samples: Samples,

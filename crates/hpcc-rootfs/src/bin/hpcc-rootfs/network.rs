@@ -1,4 +1,4 @@
-//! The options of registries: how to reach them, whom to trust, who we are, how patient to be.
+//! The options of registries: how to reach them, which to trust, credentials, and timeouts.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::num::NonZeroUsize;
@@ -80,12 +80,12 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// Whether an option decides about proxies, and not the environment.
+    /// Returns whether an option decides about proxies, and not the environment.
     pub(crate) fn names_proxy(&self) -> bool {
         self.proxy.is_some()
     }
 
-    /// Sets what was given. `sources` are the images, whose registry a login from stdin is for.
+    /// Sets the given options. `sources` are the images, whose registry a login from stdin is for.
     pub(crate) fn apply(&self, options: &mut Options, sources: &[String]) -> anyhow::Result<()> {
         if let Some(layers) = self.parallel_layers.and_then(NonZeroUsize::new) {
             options.parallel_layers = layers;
@@ -123,7 +123,7 @@ impl NetworkArgs {
         if let Some(window) = self.min_rate_window {
             options.min_rate_window = window;
         }
-        // What may fail comes last, so that doctor can go on with the rest.
+        // Fallible options come last, so that doctor can go on with the rest.
         options.proxies = match self.proxy.as_deref() {
             Some("none") => Proxies::none(),
             Some(url) => Proxies::all(url, self.no_proxy.as_deref().unwrap_or_default())
@@ -137,7 +137,7 @@ impl NetworkArgs {
     }
 }
 
-/// Reads the login for the one registry of `sources` from stdin. No error repeats what was read.
+/// Reads the login for the one registry of `sources` from stdin. No error repeats the input.
 fn login(sources: &[String]) -> anyhow::Result<OneLogin> {
     let mut registries = Vec::new();
     for source in sources {

@@ -1,10 +1,10 @@
 //! The one place that writes to stdout and stderr.
 //!
-//! Much of what is printed was chosen by others: by an image, a registry, a file in the store, or the
-//! environment. Two layers keep it from a terminal's interpreter. A line is made printable as a whole, so
-//! that no value in it can begin another line. Whatever is written then passes through [`Output`], which
-//! lets only newlines, tabs and printable characters through. The lines of the progress alone stand between
-//! control sequences, which `screen` writes around text that is made printable before.
+//! Others choose much of the printed text: an image, a registry, a file in the store, or the environment. Two layers
+//! keep it from a terminal's interpreter. A line is made printable as a whole, so that no value in it can begin another
+//! line. All output then passes through [`Output`], which lets only newlines, tabs and printable characters through.
+//! Only the lines of the progress stand between control sequences, which `screen` writes around text that was made
+//! printable before.
 
 mod screen;
 
@@ -24,19 +24,19 @@ use screen::Screen;
 pub(crate) enum Notation {
     /// `\u{1b}`, for people.
     Text,
-    /// `\u001b`, which decodes to the same string. It is needed for what JSON allows unescaped, such as
+    /// `\u001b`, which decodes to the same string. It is needed for characters that JSON allows unescaped, such as
     /// bidirectional controls.
     Json,
 }
 
-/// What is drawn on stderr. Its lock also keeps lines of several threads apart.
+/// The lines that are drawn on stderr. The lock also keeps lines of several threads apart.
 static SCREEN: Mutex<Screen> = Mutex::new(Screen::new());
-/// Whether the last line was written, below which nothing is drawn.
+/// Whether the last line was written. Nothing is drawn after it.
 static IS_OVER: AtomicBool = AtomicBool::new(false);
-/// Whether nobody reads stdout or stderr any more.
+/// Whether stdout or stderr was closed by its reader.
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Writes one line to stderr, above the progress. If nobody reads stderr any more, the program ends.
+/// Writes one line to stderr, above the progress. If stderr was closed by its reader, the program ends.
 pub(crate) fn say(line: &str) {
     let written = write_line_to_stderr(line);
     end_if_closed(&written);
@@ -58,7 +58,7 @@ pub(crate) fn say_at_the_end(line: &str) {
     let _ = write_line_to_stderr(line);
 }
 
-/// Writes one object to stderr, as a line of JSON. If nobody reads stderr any more, the program ends.
+/// Writes one object to stderr, as a line of JSON. If stderr was closed by its reader, the program ends.
 pub(crate) fn say_json(value: &impl Serialize) {
     let written = write_json_to_stderr(value);
     end_if_closed(&written);
@@ -89,12 +89,12 @@ pub(crate) fn draw(lines: &[String]) {
     end_if_closed(&written);
 }
 
-/// Whether nobody reads stdout or stderr any more, as far as that was noticed.
+/// Returns whether stdout or stderr was closed by its reader, as far as that was noticed.
 pub(crate) fn is_closed() -> bool {
     IS_CLOSED.load(Ordering::Relaxed)
 }
 
-/// Columns and rows of the terminal that stderr is, if it is one and tells.
+/// Returns columns and rows of the terminal on stderr, if it is one and reports them.
 pub(crate) fn window() -> Option<(usize, usize)> {
     let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
     let is_known = size.ws_col > 0 && size.ws_row > 0;
@@ -116,7 +116,7 @@ fn write_json_to_stderr(value: &impl Serialize) -> io::Result<()> {
     })
 }
 
-/// Writes above the lines that are drawn, all at once.
+/// Writes above the lines that are drawn, in one step.
 fn write_above(
     notation: Notation,
     write: impl FnOnce(&mut Output<&mut Vec<u8>>) -> io::Result<()>,
@@ -129,7 +129,7 @@ fn write_above(
     note_closed(io::stderr().lock().write_all(&all))
 }
 
-/// Remembers that nobody reads a stream any more.
+/// Remembers that the reader of a stream closed it.
 fn note_closed<T>(written: io::Result<T>) -> io::Result<T> {
     if let Err(error) = &written
         && error.kind() == io::ErrorKind::BrokenPipe
@@ -153,7 +153,7 @@ pub(crate) fn stdout(notation: Notation) -> Output<io::StdoutLock<'static>> {
     Output::new(io::stdout().lock(), notation)
 }
 
-/// Returns the columns of the window that stdout is, or `None` if it is not a terminal.
+/// Returns the columns of the window on stdout, or `None` if it is not a terminal.
 pub(crate) fn width() -> Option<usize> {
     let stdout = io::stdout();
     if !io::IsTerminal::is_terminal(&stdout) {
@@ -165,7 +165,7 @@ pub(crate) fn width() -> Option<usize> {
     Some(if columns == 0 { 80 } else { columns })
 }
 
-/// Whether progress can be drawn on stderr.
+/// Returns whether progress can be drawn on stderr.
 pub(crate) fn is_terminal() -> bool {
     io::IsTerminal::is_terminal(&io::stderr())
 }
@@ -216,7 +216,7 @@ impl<W: Write> Output<W> {
 
 impl<W: Write> Write for Output<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Listings of millions of names are of nothing else.
+        // Listings of millions of names contain nothing else.
         let is_plain = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
         if self.held.is_empty() && bytes.iter().all(is_plain) {
             note_closed(self.inner.write_all(bytes))?;

@@ -1,4 +1,4 @@
-//! Says how far builds are: as lines that are drawn on a terminal, as lines of a log, or as lines of JSON.
+//! Reports the progress of builds: as lines that are drawn on a terminal, as lines of a log, or as lines of JSON.
 
 mod frame;
 mod json;
@@ -35,7 +35,7 @@ pub(crate) enum Mode {
     None,
 }
 
-/// The size that is taken for a terminal which does not tell its own.
+/// The assumed size of a terminal that does not report its own.
 const USUAL: (usize, usize) = (80, 24);
 /// Time between two drawings.
 const DRAW: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ const DRAW: Duration = Duration::from_millis(100);
 const JSON: Duration = Duration::from_secs(1);
 /// Time between two regular lines of a log.
 const LINE: Duration = Duration::from_secs(5);
-/// The same while nothing changes.
+/// Time between two regular lines of a log while nothing changes.
 const SELDOM: Duration = Duration::from_secs(60);
 
 /// How progress reaches its reader.
@@ -61,18 +61,18 @@ struct Reporter {
     verbose: bool,
     started: Instant,
     model: Mutex<Model>,
-    /// Odd while a thread shows the model now and then.
+    /// Odd while a thread shows the model periodically.
     generation: AtomicU64,
     /// Held while something is shown or the thread is started or ended.
     showing: Mutex<()>,
-    /// What is said as soon as nothing is drawn that it would push out of the window.
+    /// Lines that are printed once no drawing would be pushed out of the window by them.
     later: Mutex<Vec<String>>,
 }
 
-/// The one of this run. It begins with the first build.
+/// The reporter of this run. It begins with the first build.
 static REPORTER: OnceLock<Option<Arc<Reporter>>> = OnceLock::new();
 
-/// What progress depends on.
+/// The options that progress depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wishes {
     pub(crate) mode: Mode,
@@ -95,7 +95,7 @@ impl Wishes {
     }
 }
 
-/// Whether the terminal cannot move its cursor.
+/// Returns whether the terminal cannot move its cursor.
 fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb")
 }
@@ -105,7 +105,7 @@ pub(crate) fn of_builds(wishes: Wishes) -> hpcc_rootfs::Progress {
     match reporter(wishes) {
         Some(reporter) => hpcc_rootfs::Progress::new(move |event| reporter.event(event)),
         None if wishes.quiet => hpcc_rootfs::Progress::default(),
-        // These are worth a word without progress as well.
+        // These events are printed without progress as well.
         None => hpcc_rootfs::Progress::new(move |event| {
             if let Event::Outdated { .. } | Event::SeedRefused { .. } = event
                 && let Some(line) = plain::of_event(event, None, false)
@@ -116,8 +116,8 @@ pub(crate) fn of_builds(wishes: Wishes) -> hpcc_rootfs::Progress {
     }
 }
 
-/// Returns the callback for the events of the network. Warnings are said without progress as well, unless the program
-/// is to be quiet.
+/// Returns the callback for the events of the network. Warnings are printed without progress as well, unless the
+/// program is quiet.
 pub(crate) fn of_network(wishes: Wishes) -> ociget::Progress {
     match reporter(wishes) {
         Some(reporter) => ociget::Progress::new(move |event| reporter.network(event)),
@@ -208,7 +208,7 @@ impl Reporter {
             }
         }
         if received.is_some() {
-            // The lines of the layers would push what is said out of the window.
+            // The lines of the layers would push the message out of the window.
             if self.form == Form::Drawn {
                 self.draw();
             }
@@ -254,7 +254,7 @@ impl Reporter {
         }
     }
 
-    /// Starts the thread that shows the model now and then, unless it runs.
+    /// Starts the thread that shows the model periodically, unless it runs.
     fn begin(self: &Arc<Self>) {
         if self.generation.load(Ordering::Relaxed) % 2 == 1 {
             return;
@@ -266,7 +266,7 @@ impl Reporter {
         }
         self.generation.store(generation + 1, Ordering::Relaxed);
         let reporter = Arc::clone(self);
-        // Without the thread there is less to see, and nothing else is different.
+        // Without the thread less is shown, and nothing else is different.
         let _ = thread::Builder::new()
             .name("progress".to_owned())
             .spawn(move || reporter.show(generation + 1));

@@ -157,8 +157,8 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     several(global, command, &store)
 }
 
-/// Pulls one image after the other, so that each takes what it has in common with the ones before from
-/// the store. One that fails does not keep the others from being pulled.
+/// Pulls one image after the other, so that each copies the layers that it shares with the ones before from the store.
+/// One that fails does not keep the others from being pulled.
 fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()> {
     let all = command.images.len();
     let (mut values, mut failed) = (Vec::new(), Vec::new());
@@ -171,7 +171,7 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
                 Ok(pulled) => {
                     let (value, path) = report(global, command, &pulled);
                     values.push(value);
-                    // At once: what comes later may take long, or be interrupted.
+                    // Immediately, because later images may take long, or be interrupted.
                     if !global.json && printed.is_ok() {
                         printed = render::print(global, &Value::Null, &[path]);
                     }
@@ -197,7 +197,7 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
         let what = format!("{} of {all} images were pulled before", tried - count);
         return Err(stopped.context(what));
     }
-    // One that fails again whenever it is tried decides about the exit code.
+    // A failure that is permanent decides about the exit code.
     failed.sort_by_key(|(_, error)| failure::exit_code(error) == failure::TRANSIENT);
     match failed.into_iter().next() {
         None => Ok(()),
@@ -231,7 +231,7 @@ async fn pull(store: &Store, command: &Pull, image: &str) -> Result<Pulled, hpcc
     }
 }
 
-/// Says what was done, and returns the JSON and the path of an artifact.
+/// Prints what was done, and returns the JSON and the path of an artifact.
 fn report(global: &Global, command: &Pull, pulled: &Pulled) -> (Value, String) {
     if let Some(summary) = &pulled.built {
         work::summary(global, summary, command.options.timings());

@@ -1,5 +1,5 @@
-//! Numbers, sizes and time spans: as options have them, and as people read them. Whatever is printed here can
-//! be given to an option.
+//! Numbers, sizes and time spans, as options take them and as people read them. Every printed value can be given to an
+//! option.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use hpcc_rootfs::Size;
 
-/// What a size looks like.
+/// The form of a size.
 const SIZE: &str = "expected a number of bytes, with B or with K, M, G or T for powers of 1024, less than \
                     16777216T, such as 4096 or 1.5G";
-/// What a time span looks like.
+/// The form of a time span.
 const SPAN: &str =
     "expected numbers with w, d, h, m or s in this order, or seconds, such as 90, 15m, 1h30m or 1w";
 /// The units of a time span, in seconds.
@@ -22,7 +22,7 @@ const UNITS: [(char, u64); 5] = [
     ('s', 1),
 ];
 
-/// Returns a parser for whole numbers of a range. `what` says in the error what is counted.
+/// Returns a parser for whole numbers of a range. `what` is the counted thing, for the error.
 pub(crate) fn whole<T: TryFrom<u64>>(
     what: &'static str,
     range: RangeInclusive<u64>,
@@ -44,7 +44,7 @@ fn digits(text: &str) -> Option<u64> {
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// Parses bytes, with K, M, G or T for powers of 1024. What is less than a byte is cut off.
+/// Parses bytes, with K, M, G or T for powers of 1024. Fractions of a byte are cut off.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let shift = match text.get(number.len()..).unwrap_or_default() {
@@ -89,8 +89,8 @@ pub(crate) fn bytes(bytes: u64) -> String {
     Size(bytes).to_string()
 }
 
-/// A time span for people, in its largest unit and the next smaller one: `9s`, `1m5s`, `1h30m`, `1d2h`, `1w`.
-/// What is less is cut off.
+/// A time span for people, in its largest unit and the next smaller one: `9s`, `1m5s`, `1h30m`, `1d2h`, `1w`. Smaller
+/// units are cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(pub(crate) Duration);
 

@@ -46,7 +46,7 @@ pub(crate) struct RebuildArgs {
     network: NetworkArgs,
 }
 
-/// Where images come from.
+/// The sources of images.
 pub(crate) struct Sources {
     given: Option<String>,
     noted: HashMap<Digest, String>,
@@ -71,7 +71,7 @@ impl RebuildArgs {
         })
     }
 
-    /// Builds an artifact again and says what came of it.
+    /// Builds an artifact again and reports the result.
     pub(crate) fn run(
         &self,
         global: &Global,

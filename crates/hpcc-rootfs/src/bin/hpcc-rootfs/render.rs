@@ -54,7 +54,7 @@ pub(crate) fn untagged(global: &Global, digest: &Digest, removed: bool) -> anyho
     )
 }
 
-/// What a record says, as JSON.
+/// Returns a record as JSON.
 pub(crate) fn record(record: &Record) -> Value {
     json!({
         "key": record.key,
@@ -65,7 +65,7 @@ pub(crate) fn record(record: &Record) -> Value {
     })
 }
 
-/// What a build did, as JSON. Times are in seconds, sizes in bytes.
+/// Returns the summary of a build as JSON. Times are in seconds, sizes in bytes.
 pub(crate) fn summary(summary: &Summary) -> Value {
     let layers = &summary.flattened;
     let image = &summary.image;
@@ -89,7 +89,7 @@ pub(crate) fn summary(summary: &Summary) -> Value {
             "dropped_hidden": layers.hidden,
             "dropped_acls": layers.acls,
             "dropped_overlay_xattrs": layers.overlay_xattrs,
-            // Layers have numbers from 1 wherever they are named.
+            // Layers are numbered from 1 in all output.
             "read_again": layers.layers_read_again.iter().map(|layer| layer + 1).collect::<Vec<_>>(),
         },
         "image": {

@@ -14,19 +14,18 @@ use tokio::sync::oneshot;
 use crate::stop::{self, Stopped};
 use crate::terminal;
 
-/// How long the threads of the work have after a signal to clean up after themselves. What is left
-/// then has no name, or a dot-name that the next build removes.
+/// Time that the threads of the work have after a signal to clean up. A file that is left then has no name, or a
+/// dot-name that the next build removes.
 pub(crate) const CLEANUP: Duration = Duration::from_millis(500);
 
-/// How long the program has after a signal, should it not even get to its cleanup.
+/// Time until the program ends after a signal, even if its cleanup does not finish.
 const GRACE: Duration = Duration::from_millis(800);
 
-/// How long the last line has to be taken by the reader of stderr.
+/// Time in which the reader of stderr must take the last line.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
-/// Begins to listen, on a thread of its own: the one that asks for this may be busy for long.
-/// Returns where the reason to stop comes. The program ends [`GRACE`] after it, or at the second
-/// signal.
+/// Begins to listen, on its own thread, because the caller's thread may be busy for long. Returns the channel that
+/// delivers the reason to stop. The program ends [`GRACE`] after it, or at the second signal.
 pub(crate) fn listen() -> anyhow::Result<oneshot::Receiver<Stopped>> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -78,7 +77,7 @@ async fn next(signal: &mut Option<Signal>) {
     }
 }
 
-/// Says why the program ends, unless the reader of stderr takes its time: a full pipe must not keep the program.
+/// Prints why the program ends, unless the reader of stderr is slow, because a full pipe must not keep the program.
 fn say_in_time(reason: Stopped) {
     let (done, said) = mpsc::channel();
     let error = move || {
@@ -99,7 +98,7 @@ struct Signals {
 impl Signals {
     fn watch(&mut self, runtime: &Runtime, sender: oneshot::Sender<Stopped>) {
         let reason = runtime.block_on(self.first());
-        // Nobody listens any more if the work is over; then the program is about to end.
+        // The receiver was dropped if the work is over; then the program is about to end.
         if sender.send(reason).is_err() {
             return;
         }

@@ -19,7 +19,7 @@ pub(crate) struct SpoolArgs {
 }
 
 impl SpoolArgs {
-    /// Sets the options that were given.
+    /// Sets the given options.
     pub(crate) fn apply(&self, options: &mut SpoolOptions) {
         options.directory.clone_from(&self.spool_dir);
         if let Some(bytes) = self.max_spool {

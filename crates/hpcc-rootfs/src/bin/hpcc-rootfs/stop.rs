@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// Exit code of a run whose output nobody reads any more: 128 and SIGPIPE, as a shell reports it.
+/// Exit code of a run whose output has no reader any more: 128 and SIGPIPE, as a shell reports it.
 pub(crate) const CLOSED_PIPE: u8 = 141;
 
 /// Whether a thread waits for a reason to stop.
 static LISTENS: AtomicBool = AtomicBool::new(false);
-/// Wakes that thread because nobody reads stderr any more.
+/// Wakes that thread because stderr was closed by its reader.
 static UNREAD: Notify = Notify::const_new();
 
 /// Why the work ended before it was done. Its text is the message for people.
@@ -47,12 +47,12 @@ pub(crate) fn listened() {
     LISTENS.store(true, Ordering::SeqCst);
 }
 
-/// Waits until nobody reads stderr any more.
+/// Waits until stderr is closed by its reader.
 pub(crate) async fn until_unread() {
     UNREAD.notified().await;
 }
 
-/// Ends the program because nobody reads stderr any more: at once, unless there is work that has to clean up.
+/// Ends the program because stderr was closed by its reader: at once, unless there is work that has to clean up.
 pub(crate) fn unread() {
     if LISTENS.load(Ordering::SeqCst) {
         UNREAD.notify_one();

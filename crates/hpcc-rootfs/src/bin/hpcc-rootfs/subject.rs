@@ -23,11 +23,11 @@ pub(crate) enum Subject {
     Digest(Digest),
     /// A path that cannot be anything else.
     File(PathBuf),
-    /// Anything else: only the store and the current directory tell what it is.
+    /// Anything else, whose meaning depends on the store and the current directory.
     Name(String),
 }
 
-/// What a [`Subject`] turned out to be.
+/// The meaning of a [`Subject`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// An artifact of the store, which need not exist.
@@ -45,7 +45,7 @@ impl clap::builder::ValueParserFactory for Subject {
 }
 
 impl Subject {
-    /// Parses an argument. What begins like a path is one, and so is what is not UTF-8. A file in the
+    /// Parses an argument. Text that begins like a path is a path, and so is text that is not UTF-8. A file in the
     /// current directory whose name looks like something else is given as `./NAME`.
     fn parse(argument: OsString) -> Result<Self, String> {
         let text = match argument.into_string() {
@@ -92,7 +92,7 @@ impl Subject {
                 transient: false,
             }),
             (Ok(Some(digest)), false) => Ok(Found::Digest(digest)),
-            // A store that cannot be read is no reason not to look at a file.
+            // A store that cannot be read must not hide a file.
             (_, true) => Ok(Found::File(name.into())),
             // A directory, for example: the error says so.
             (Ok(None), false) if kind.is_ok() => Ok(Found::File(name.into())),
@@ -107,7 +107,7 @@ impl Subject {
     /// Returns the artifact or the file of this name.
     ///
     /// # Errors
-    /// An error of the kind `not-found` if it does not exist, and of the kind `io` if it is not a regular file.
+    /// Returns an error of the kind `not-found` if it does not exist, and of the kind `io` if it is not a regular file.
     pub(crate) fn existing(&self, store: &Store) -> anyhow::Result<Found> {
         let found = self.find(store)?;
         match &found {
@@ -121,7 +121,7 @@ impl Subject {
     /// digest or a path into the store.
     ///
     /// # Errors
-    /// An error of the kind `not-found` if the name is that of another file.
+    /// Returns an error of the kind `not-found` if the name is that of another file.
     pub(crate) fn stored(&self, store: &Store) -> anyhow::Result<Digest> {
         let path = match self.find(store)? {
             Found::Digest(digest) => return Ok(digest),
@@ -133,7 +133,7 @@ impl Subject {
     /// Returns the artifact of the store that has this name.
     ///
     /// # Errors
-    /// An error of the kind `not-found` if it does not exist.
+    /// Returns an error of the kind `not-found` if it does not exist.
     pub(crate) fn existing_stored(&self, store: &Store) -> anyhow::Result<Digest> {
         let digest = self.stored(store)?;
         check_stored(store, &digest)?;
@@ -169,7 +169,7 @@ fn stored(store: &Store, path: &Path) -> Option<Digest> {
 fn check_stored(store: &Store, digest: &Digest) -> anyhow::Result<()> {
     match fs::symlink_metadata(store.path_for(digest)) {
         Err(error) if is_absent(&error) => Err(not_in_the_store(store, &digest.to_string())),
-        // An artifact that cannot be looked at exists; the command says what is wrong with it.
+        // An artifact whose metadata cannot be read exists; the command reports the error.
         _ => Ok(()),
     }
 }
@@ -190,7 +190,7 @@ fn check_file(path: &Path) -> anyhow::Result<()> {
             }
             .into())
         }
-        // The system says what keeps a file from being read when it is opened.
+        // Opening the file reports the error that keeps it from being read.
         _ => Ok(()),
     }
 }
@@ -229,7 +229,7 @@ pub(crate) fn open(global: &Global, subject: &Subject) -> anyhow::Result<(PathBu
         let record = hpcc_rootfs::read_record(path)?;
         Ok((std::path::absolute(path)?, open(path)?, record))
     };
-    // Without a look at the store, which may be nowhere.
+    // Without reading the store, whose directory may be unknown.
     if let Subject::File(path) = subject {
         return of_file(path);
     }

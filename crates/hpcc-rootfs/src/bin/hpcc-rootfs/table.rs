@@ -2,9 +2,9 @@
 
 use crate::columns;
 
-/// What stands between two columns.
+/// Spaces between two columns.
 const GAP: usize = 2;
-/// What stands for the part of a cell that does not fit.
+/// Replacement for the part of a cell that does not fit.
 const CUT: char = '…';
 
 /// A column of a table.
@@ -83,7 +83,7 @@ pub(crate) fn lines(
     };
     if let Some(width) = width {
         let cut = columns.iter().rposition(|column| column.may_cut);
-        // What the cut column needs at least to say something.
+        // The width that the cut column needs to be useful.
         let least = |widths: &[usize]| {
             let mut widths = widths.to_vec();
             if let Some(cell) = cut.and_then(|cut| widths.get_mut(cut)) {

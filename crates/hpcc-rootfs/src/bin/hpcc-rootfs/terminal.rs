@@ -14,10 +14,10 @@ use crate::record::{Level, Record};
 /// Whether stderr gets lines of JSON instead of text.
 static SPEAKS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Whether nothing is said but results and errors.
+/// Whether only results and errors are printed.
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Whether every line on stderr is to be an object of JSON.
+/// Returns whether every line on stderr is to be an object of JSON.
 pub(crate) fn speaks_json() -> bool {
     SPEAKS_JSON.load(Ordering::Relaxed)
 }
@@ -45,16 +45,16 @@ pub(crate) fn say_folded(line: &str) {
     }
 }
 
-/// Writes one line about something that should be changed, unless the program is to be quiet. In text the line
-/// begins with `warning: `; a warning of a library that begins so already gets no second one.
+/// Writes one line about a condition that should be changed, unless the program is to be quiet. In text the line begins
+/// with `warning: `; a warning of a library that already begins so gets no second one.
 pub(crate) fn warn(line: &str) {
     if !IS_QUIET.load(Ordering::Relaxed) {
         warn_of_failure(line);
     }
 }
 
-/// Writes a warning about the part of the work that failed, before the error of the whole. It is said by a
-/// quiet program as well.
+/// Writes a warning about the part of the work that failed, before the error of the whole. A quiet program prints it as
+/// well.
 pub(crate) fn warn_of_failure(line: &str) {
     let line = line.strip_prefix("warning:").unwrap_or(line).trim_start();
     if speaks_json() {
@@ -64,7 +64,7 @@ pub(crate) fn warn_of_failure(line: &str) {
     }
 }
 
-/// Chooses between text and JSON, and whether warnings are said.
+/// Chooses between text and JSON, and whether warnings are printed.
 pub(crate) fn speak(is_json: bool, is_quiet: bool) {
     SPEAKS_JSON.store(is_json, Ordering::Relaxed);
     IS_QUIET.store(is_quiet, Ordering::Relaxed);
@@ -79,8 +79,8 @@ pub(crate) fn error(error: &anyhow::Error) {
     }
 }
 
-/// Reports a panic in one line, because its message may hold text of others. A backtrace follows if the
-/// environment asks for one, as with the standard hook.
+/// Reports a panic in one line, because its message may contain foreign text. A backtrace follows if the environment
+/// requests one, as with the standard hook.
 pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed");
@@ -105,7 +105,7 @@ pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
     }
 }
 
-/// The chain of causes, in printable text, without repeating a cause that the message before already holds.
+/// Returns the chain of causes in printable text, without a cause that the message before already contains.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     failure::lines(error).join(": ")
 }

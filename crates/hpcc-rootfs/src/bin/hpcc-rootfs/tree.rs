@@ -1,5 +1,5 @@
-//! The names in an artifact, for `inspect --tree`. Each goes out as it is found: an artifact may have
-//! millions, and one that somebody made to harm has as many as the tables' limits allow.
+//! The names in an artifact, for `inspect --tree`. Each is printed when it is found, because an artifact may have
+//! millions, and one that an attacker made has as many as the tables' limits allow.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -67,7 +67,7 @@ fn unreadable(path: &Path) -> String {
     format!("cannot read the tables of {}", output::path(path))
 }
 
-/// Calls `visit` for every name until it fails. What is wrong with the tables is in the inner result.
+/// Calls `visit` for every name until it fails. An error of the tables is in the inner result.
 fn walk(
     file: &File,
     mut visit: impl FnMut(&Entry<'_>) -> io::Result<()>,
@@ -85,7 +85,7 @@ fn walk(
     }
 }
 
-/// A line of text or an element of JSON, whose memory serves the next one.
+/// A line of text or an element of JSON, whose memory is reused for the next one.
 #[derive(Default)]
 struct Line {
     text: String,
@@ -94,8 +94,8 @@ struct Line {
 }
 
 impl Line {
-    /// As `ls` has it, with owners and times as numbers: `-rwxr-xr-x 0:0 4711 0 /bin/sh`. Whatever is not
-    /// printable is escaped.
+    /// Returns a line like that of `ls`, with owners and times as numbers: `-rwxr-xr-x 0:0 4711 0 /bin/sh`. Unprintable
+    /// characters are escaped.
     fn text(&mut self, entry: &Entry<'_>) -> &[u8] {
         let (letter, size, target) = match entry.kind {
             EntryKind::Directory => ('d', String::new(), None),
@@ -125,7 +125,7 @@ impl Line {
         self.text.as_bytes()
     }
 
-    /// An object on one line. Its strings are those of the text.
+    /// Returns an object on one line. Its strings are those of the text.
     fn json(&mut self, entry: &Entry<'_>) -> &[u8] {
         self.target.clear();
         let kind = match entry.kind {
@@ -164,8 +164,7 @@ impl Line {
     }
 }
 
-/// The path that was escaped last. The next one mostly begins as it does, and a path of megabytes is
-/// followed by many.
+/// The path that was escaped last. The next one usually begins as it does, and a path of megabytes is followed by many.
 #[derive(Default)]
 struct EscapedPath {
     raw: Vec<u8>,
@@ -176,7 +175,7 @@ impl EscapedPath {
     fn escape(&mut self, path: &[u8], backslash: &str) -> &str {
         let same = self.raw.iter().zip(path).take_while(|(a, b)| a == b);
         let same = path.get(..same.count()).unwrap_or_default();
-        // Up to an ASCII character, so that no other one is cut.
+        // Up to an ASCII character, so that no other character is cut.
         let same = same.iter().rposition(u8::is_ascii);
         let same = same.map_or(0, |last| last.saturating_add(1));
         let mut dropped = String::new();
@@ -194,8 +193,8 @@ impl EscapedPath {
     }
 }
 
-/// Appends bytes as [`printable::name`] has them. `backslash` stands in front of each backslash and each
-/// quotation mark: nothing, or a backslash for a string of JSON.
+/// Appends bytes in the form of [`printable::name`]. `backslash` comes before each backslash and each quotation mark:
+/// nothing, or a backslash for a string of JSON.
 fn escape(text: &mut String, bytes: &[u8], backslash: &str) {
     for c in printable::name(bytes).chars() {
         if matches!(c, '"' | '\\') {
@@ -205,7 +204,7 @@ fn escape(text: &mut String, bytes: &[u8], backslash: &str) {
     }
 }
 
-/// `rwsr-xr-t`.
+/// Returns permissions in the form `rwsr-xr-t`.
 fn permissions(mode: u16) -> String {
     let special = [(0o4000, 's', 'S'), (0o2000, 's', 'S'), (0o1000, 't', 'T')];
     let mut text = String::with_capacity(9);

@@ -11,7 +11,7 @@ use crate::failure::{self, Report};
 use crate::output::{self, Notation};
 use crate::{stop, terminal};
 
-/// Prints what `clap` returned instead of arguments: an error, the help, or the version.
+/// Prints the outcome of `clap` other than arguments: an error, the help, or the version.
 pub(crate) fn print(mut error: clap::Error) -> ExitCode {
     let context: Vec<_> = error
         .context()
@@ -45,7 +45,7 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
     ExitCode::from(failure::USAGE)
 }
 
-/// The first paragraph of what `clap` says is the message, its tips or the usage are the hint.
+/// Returns the report: the first paragraph of `clap`'s text is the message, its tips or the usage are the hint.
 fn report(text: &str) -> Report {
     let mut message = String::new();
     let (mut tips, mut usage) = (Vec::new(), None);
@@ -78,7 +78,7 @@ fn report(text: &str) -> Report {
     }
 }
 
-/// One line, without credentials.
+/// Returns a value in one line, without credentials.
 fn clean(value: &ContextValue) -> ContextValue {
     let word = |text: &str| printable::text(printable::redacted(text));
     match value {

@@ -24,13 +24,13 @@ pub(crate) struct Verify {
     rebuild: RebuildArgs,
 }
 
-/// Artifacts that the last line names.
+/// Largest number of artifacts that the last line names.
 const NAMED: usize = 4;
 
 pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     let store = global.store()?;
     let subjects: Vec<_> = if command.subjects.is_empty() {
-        // Also those that are not trusted, and are therefore no existing images.
+        // Includes artifacts that are not trusted, and are therefore not existing images.
         let artifacts = store.artifacts()?.into_iter();
         artifacts.map(|a| Found::Digest(a.digest)).collect()
     } else {
@@ -45,7 +45,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     for subject in &subjects {
         let checked = check(&store, subject);
         if command.subjects.is_empty() && matches!(checked, Ok(None)) {
-            // Removed since it was listed.
+            // The artifact was removed since it was listed.
             continue;
         }
         let (mut sound, mut text, mut value) = outcome(&subject.to_string(), checked);
@@ -93,8 +93,8 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A digest names an artifact in the store, which is set aside if it is damaged; anything else is a
-/// path, which stays.
+/// Verifies a subject. A digest names an artifact in the store, which is quarantined if it is damaged; anything else is
+/// a path, whose file stays.
 fn check(store: &Store, subject: &Found) -> Result<Option<Vec<Damage>>, Error> {
     match subject {
         Found::Digest(digest) => store.verify(digest),

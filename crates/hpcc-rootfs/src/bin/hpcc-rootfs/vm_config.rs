@@ -1,4 +1,4 @@
-//! `hpcc-rootfs vm-config`: a machine that boots an artifact, in the words of its monitor.
+//! `hpcc-rootfs vm-config`: a machine that boots an artifact, in the form that its monitor reads.
 
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
     render::print(global, &json!(words), &[quoted.join(" ")])
 }
 
-/// Refuses a line that the kernel would not take whole, with the words that a monitor adds to it.
+/// Refuses a line that the kernel would not accept whole, with the words that a monitor adds to it.
 ///
 /// Both monitors add one word per device, such as `virtio_mmio.device=4K@0xd0000000:5`, and Firecracker others.
 fn fits(line: &str) -> anyhow::Result<()> {
@@ -167,7 +167,7 @@ impl VmConfig {
             option("-initrd", text(initrd)?.to_owned());
         }
         option("-append", line.to_owned());
-        // A value of QEMU's ends at a comma, and two of them stand for one.
+        // A value of QEMU's ends at a comma, and two of them mean one.
         let file = text(drive)?.replace(',', ",,");
         option(
             "-drive",

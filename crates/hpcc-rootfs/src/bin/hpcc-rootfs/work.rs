@@ -1,4 +1,4 @@
-//! The work of the library, with what its user is told meanwhile and at its end.
+//! The work of the library, with the messages to its user meanwhile and at its end.
 
 use anyhow::Context as _;
 use hpcc_rootfs::{Size, Summary};

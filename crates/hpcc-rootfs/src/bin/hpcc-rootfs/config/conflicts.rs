@@ -52,7 +52,7 @@ impl Conflicts {
 
 /// Returns the groups of which one member has to be given, and that have a member of this kind.
 ///
-/// An option says by itself which group it is in, so a group has its members only when the command is built.
+/// Each option names its group, so a group has its members only when the command is built.
 pub(super) fn groups_with(command: &clap::Command, is_kind: impl Fn(&Arg) -> bool) -> Vec<Id> {
     let required: BTreeSet<_> = required_groups(command).collect();
     if required.is_empty() {

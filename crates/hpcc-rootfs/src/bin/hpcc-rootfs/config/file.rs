@@ -1,8 +1,7 @@
 //! `hpcc-rootfs.toml`.
 //!
-//! The file can name the agent that guests run and a proxy for all connections. So it is believed under
-//! the rules for the store: nobody but this user and root may be able to write to it, and the current
-//! directory is not searched.
+//! The file can name the agent that guests run and a proxy for all connections. So it is trusted under the rules for
+//! the store: only this user and root may be able to write to it, and the current directory is not searched.
 
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -24,10 +23,10 @@ const LENGTH_MAX: u64 = 1 << 20;
 /// Permission bits with which users other than the owner can write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Where the names of options are.
+/// Advice that names where the options are listed.
 const LIST: &str = "hpcc-rootfs config show lists the options";
 
-/// Returns the tables of a command, the one that counts first in front. `doctor` checks what `pull` would do.
+/// Returns the tables of a command, the one that counts first at the front. `doctor` checks what `pull` would do.
 fn tables(command: &str) -> Vec<&str> {
     match command {
         "doctor" => vec!["doctor", "pull"],
@@ -45,7 +44,7 @@ pub(crate) struct File {
 /// A key with its value.
 #[derive(Debug)]
 struct Key {
-    /// The table that it is in: a command, or none for all commands.
+    /// The table that it is in: a command, or `None` for all commands.
     command: Option<String>,
     name: String,
     line: usize,
@@ -54,7 +53,7 @@ struct Key {
     is_table: bool,
 }
 
-/// Returns the places where a file is looked for, the one that counts first in front.
+/// Returns the paths at which a file is looked up, the one that counts first at the front.
 pub(crate) fn places() -> Vec<PathBuf> {
     let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
     let home = || from("HOME").map(|home| PathBuf::from(home).join(".config"));
@@ -65,8 +64,8 @@ pub(crate) fn places() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Reads the file that is named, or those that are in their places. `none` names none. A file that cannot be used as a
-/// whole is left out, and so is what is wrong in one.
+/// Reads the file that is named, or those at the default paths. `none` means no file. A file that cannot be used as a
+/// whole is left out, and so is every wrong part of one.
 pub(crate) fn find(named: Option<PathBuf>) -> (Vec<File>, Vec<Problem>) {
     let (mut files, mut problems) = (Vec::new(), Vec::new());
     let mut read = |path: PathBuf, file| match File::read(path, file) {
@@ -98,8 +97,8 @@ pub(crate) fn find(named: Option<PathBuf>) -> (Vec<File>, Vec<Problem>) {
     (files, problems)
 }
 
-/// Whether a place has no file. A directory that cannot be searched, such as another user's home, is no place of this
-/// user's file. A file that exists is one, also if it cannot be read, or is a symlink to nothing.
+/// Returns whether there is no file at a path. A directory that cannot be searched, such as another user's home, does
+/// not hold a file of this user. A file that exists counts, even if it cannot be read or is a symlink to nothing.
 fn is_absent(path: &Path, error: &io::Error) -> bool {
     let may_be_absent = matches!(
         error.kind(),
@@ -115,13 +114,13 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
     Problem::of_file(path, what, advice.to_owned())
 }
 
-/// Opens a regular file, and waits for none.
+/// Opens a regular file without waiting.
 fn open(path: &Path) -> io::Result<std::fs::File> {
     hpcc_rootfs::open_artifact(path)
 }
 
 impl File {
-    /// Reads a file of a user who may decide what guests run.
+    /// Reads a file of a user who may choose what guests run.
     fn read(path: PathBuf, file: std::fs::File) -> Result<(Self, Vec<Problem>), Problem> {
         let failed = |error: io::Error| unreadable(&path, &error);
         let metadata = file.metadata().map_err(failed)?;
@@ -155,7 +154,7 @@ impl File {
         let mut problems: Vec<Problem> = Vec::new();
         for error in &errors {
             let line = line(error.span().map_or(0, |span| span.start));
-            // What follows from the first error of a line says nothing new.
+            // Further errors of a line follow from the first one.
             if problems.iter().any(|other| other.place.line == Some(line)) {
                 continue;
             }
@@ -201,7 +200,7 @@ impl File {
         &self.path
     }
 
-    /// Removes keys that are no options, and values that no option takes. Returns what was wrong with each.
+    /// Removes keys that are not options, and values that no option takes. Returns the problem of each.
     pub(crate) fn check(&mut self, root: &Command) -> Vec<Problem> {
         let keys = std::mem::take(&mut self.keys);
         let mut problems = Vec::new();
@@ -295,7 +294,7 @@ impl File {
         problem
     }
 
-    /// Returns what the file sets an option of a command to.
+    /// Returns the setting of an option of a command in the file.
     pub(crate) fn setting(&self, names: &[&str], arg: &Arg) -> Result<Option<Setting>, Problem> {
         let keys = self.keys.iter().filter(|key| key.name == long(arg));
         let of = |command: Option<&str>| {

@@ -1,7 +1,7 @@
-//! Whether stderr is to get JSON, of a command line that may be wrong.
+//! Whether stderr gets JSON, for a command line that may be wrong.
 //!
-//! The rule is that of a command line that is right. What cannot be understood is passed over, because it may
-//! be what the error is about.
+//! The rule is that of a correct command line. Words that cannot be understood are skipped, because they may be the
+//! cause of the error.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -36,7 +36,7 @@ impl Given {
             let bytes = word.as_bytes();
             let names: Vec<&str> = given.command.as_deref().into_iter().collect();
             let known = options_of(root, &names);
-            // A word that begins like an option is none's value, unless the option says otherwise.
+            // A word that begins like an option is not a value, unless the option allows such values.
             let takes = |arg: &&Arg, next: Option<&OsString>| {
                 let takes_one = !matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count);
                 let is_option =

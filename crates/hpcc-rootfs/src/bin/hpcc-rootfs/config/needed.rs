@@ -1,7 +1,7 @@
 //! Options that another option requires, set by a variable or a file.
 //!
-//! What a variable or a file sets becomes the default of its option, and for clap an option with a default is not given. So
-//! an option that is required by another one becomes a word of the command line, as if the user had written it.
+//! A setting of a variable or a file becomes the default of its option, and for clap an option with a default is not
+//! given. So an option that another one requires becomes a word of the command line, as if the user had written it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, Command};
 use super::options::long;
 use super::setting::Setting;
 
-/// Whether an error says that options are missing, and no argument of another kind.
+/// Returns whether an error says that options are missing, and no argument of another kind.
 pub(super) fn is_of_options(error: &clap::Error) -> bool {
     let missing = missing(error);
     !missing.is_empty() && missing.iter().all(|text| option(text).is_some())
@@ -38,7 +38,7 @@ pub(super) fn options<'a>(
         .collect()
 }
 
-/// Returns what an error says is missing, as the usage has it.
+/// Returns the missing arguments in an error, in the spelling of the usage.
 fn missing(error: &clap::Error) -> &[String] {
     match (error.kind(), error.get(ContextKind::InvalidArg)) {
         (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => missing,
@@ -70,7 +70,7 @@ pub(super) fn words(options: &[&Arg], settings: &BTreeMap<String, Setting>) -> V
     words
 }
 
-/// Returns the command line with `more` words behind the name of the command; `None` if there are none.
+/// Returns the command line with `more` words after the name of the command; `None` if there are none.
 pub(super) fn inserted(
     root: &Command,
     names: &[&str],
@@ -98,7 +98,7 @@ pub(super) fn inserted(
     )
 }
 
-/// Returns the number of words behind the name of a command that is one of `command`'s.
+/// Returns the number of words after the name of a command that is one of `command`'s.
 fn behind(command: &Command, words: &[OsString]) -> Option<usize> {
     let options = command.get_arguments().filter(|arg| !arg.is_positional());
     let parser = Command::new("words")

@@ -1,4 +1,4 @@
-//! What is wrong with the environment or a configuration file.
+//! Problems of the environment or a configuration file.
 
 use std::path::{Path, PathBuf};
 
@@ -13,15 +13,15 @@ use crate::output;
 /// Something in the environment or a configuration file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
-    /// What is wrong and where.
+    /// The problem, with its place.
     pub(crate) what: String,
-    /// What to do about it.
+    /// The advice.
     pub(crate) advice: String,
-    /// In a box, because most results with a problem hold a value instead.
+    /// Boxed, because most results with a problem hold a value instead.
     pub(crate) place: Box<Place>,
 }
 
-/// Where the problem is, as far as that is known.
+/// The place of the problem, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) variable: Option<String>,
@@ -44,7 +44,7 @@ impl Place {
 }
 
 impl Problem {
-    /// Returns the problem with the value of an option. `what` says where it is set.
+    /// Returns the problem with the value of an option. `what` names where it is set.
     pub(crate) fn of(origin: &Origin, key: &str, what: String) -> Self {
         let mut place = Place {
             key: Some(key.to_owned()),

@@ -53,8 +53,8 @@ const COLUMNS: [Column; 3] = [
     Column::text("FROM", 0),
 ];
 
-/// Prints the options, also those beside a problem. With a problem, other commands refuse to run, and so this fails at
-/// its end.
+/// Prints the options, even if there is a problem. With a problem, other commands refuse to run, and so this one fails
+/// at its end.
 pub(crate) fn run(
     global: &Global,
     config: &Config,
@@ -209,7 +209,7 @@ impl Shown {
     }
 }
 
-/// Returns the default of an option, as its help has it.
+/// Returns the default of an option, from its help.
 fn default(arg: &Arg) -> String {
     let defaults = arg.get_default_values().iter();
     let defaults: Vec<_> = defaults.map(|value| value.to_string_lossy()).collect();

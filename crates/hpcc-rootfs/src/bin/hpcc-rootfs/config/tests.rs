@@ -29,7 +29,7 @@ const SAMPLES: [&str; 15] = [
     "platform=x",
 ];
 
-/// What a command line, variables and a file come to.
+/// Returns the result of a command line, variables and a file.
 fn parsed(
     root: &clap::Command,
     words: &[String],
@@ -92,7 +92,8 @@ impl Given {
     }
 }
 
-/// Completes a command line by what clap says is missing. Returns the words behind the options, and the options.
+/// Completes a command line with the arguments that clap reports as missing. Returns the words after the options, and
+/// the options.
 fn completed(
     root: &clap::Command,
     names: &[&str],
@@ -144,7 +145,7 @@ fn line(names: &[&str], options: &[Given], positional: &[String]) -> Vec<String>
         .collect()
 }
 
-/// The program with one command alone, which takes less time to parse.
+/// Returns the program with one command alone, which takes less time to parse.
 fn alone(root: &clap::Command, command: &clap::Command) -> clap::Command {
     clap::Command::new("hpcc-rootfs")
         .args(root.get_arguments().cloned())
@@ -215,7 +216,7 @@ fn variable_and_key_of_every_option_do_what_it_does() {
             if more.is_empty() {
                 continue;
             }
-            // What the option requires may come from elsewhere as well.
+            // A required option may come from elsewhere as well.
             let own = line(&names, &[given], &positional);
             let all: Vec<_> = more.iter().map(Given::variable).collect();
             let by_variable = parsed(&root, &own, &all, "");

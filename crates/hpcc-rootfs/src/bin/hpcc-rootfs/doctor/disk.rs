@@ -17,9 +17,9 @@ use crate::global::Global;
 use crate::quantity::bytes;
 use crate::{output, terminal};
 
-/// Less than this much free space is worth a word: an image of some hundred MiB needs as much.
+/// Free space in bytes below which a warning is due: an image of a few hundred MiB needs as much.
 const TIGHT: u64 = 1 << 30;
-/// No version of this program is older than 2025, so that no right clock says less, in seconds since 1970.
+/// No version of this program is older than 2025, so a correct clock is later, in seconds since 1970.
 const RELEASED: u64 = 1_735_689_600;
 /// How far in the future a file may lie that another host wrote.
 const DAY: Duration = Duration::from_secs(86_400);
@@ -70,7 +70,7 @@ pub(super) fn findings(
     Ok(())
 }
 
-/// Reports what the store holds. The way to a directory that does not exist is checked as well.
+/// Reports the contents of the store. The path to a directory that does not exist is checked as well.
 fn holds(check: &'static str, store: &Store) -> Finding {
     let shown = output::path(store.directory());
     match store.existing_images() {
@@ -131,7 +131,7 @@ fn fs_verity(directory: &Path, options: &Options) -> Option<Finding> {
     })
 }
 
-/// Reports further directories that the options name and that cannot be used.
+/// Reports further directories that the options name but that cannot be used.
 fn beside(options: &Options) -> Vec<Finding> {
     let mut findings = Vec::new();
     for seed in options.store.seeds.iter().filter(|seed| !seed.is_dir()) {
@@ -224,7 +224,7 @@ fn space(directory: &Path, min_free: u64) -> Finding {
     Finding::new(CHECK, status, found, advice)
 }
 
-/// What builds do without files that have no name.
+/// Advice for builds on file systems without unnamed files.
 const STAGED: &str =
     "builds work with .staged- files instead, which the next build removes after a crash";
 
@@ -267,7 +267,7 @@ fn unnamed(directory: &Path) -> Finding {
     }
 }
 
-/// Compares the clock with what cannot be in the future.
+/// Compares the clock with times that cannot be in the future.
 pub(super) fn clock(global: &Global) -> Finding {
     let artifacts = global.store().ok().and_then(|store| store.artifacts().ok());
     let newest = artifacts

@@ -8,7 +8,7 @@ use crate::config::Place;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
     Good,
-    /// Not checked, because nothing names what to check.
+    /// Not checked, because no option names anything to check.
     Skipped,
     /// Pulls work, but something may surprise.
     Warning,
@@ -33,11 +33,11 @@ pub(super) struct Finding {
     pub(super) check: &'static str,
     pub(super) status: Status,
     pub(super) found: String,
-    /// Empty if nothing is to be done.
+    /// Empty if no action is needed.
     advice: String,
     /// Whether the failure may pass without any change.
     pub(super) transient: bool,
-    /// Where the fault is, if it is one of the configuration.
+    /// The place of the fault, if it is in the configuration.
     place: Option<Place>,
 }
 

@@ -1,4 +1,4 @@
-//! What this host's kernel can mount. Guests have kernels of their own, which need the same.
+//! The images that this host's kernel can mount. Guests have their own kernels, which need the same options.
 
 use std::fs;
 use std::io::Read as _;

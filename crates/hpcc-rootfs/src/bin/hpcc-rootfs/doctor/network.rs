@@ -1,4 +1,4 @@
-//! Registries, credentials, and what connections need.
+//! Registries, credentials, and the requirements of connections.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const PROXIES: [&str; 8] = [
     "no_proxy",
 ];
 
-/// Has retries, warnings and changes of host said while requests are waited for.
+/// Prints retries, warnings and changes of host while requests wait.
 pub(super) fn listen(report: &Report<'_>, options: &mut Options) {
     if !report.says() {
         return;
@@ -95,7 +95,7 @@ pub(super) async fn findings(
         repositories.push(DEFAULT);
     }
     repositories.dedup();
-    // A registry that answers does not need what is broken.
+    // A registry that answers does not need the broken part.
     let status = match is_reached {
         true => Status::Warning,
         false => Status::Failed,
@@ -110,7 +110,7 @@ pub(super) async fn findings(
     Ok(())
 }
 
-/// Finds out which image a pull would build.
+/// Resolves which image a pull would build.
 async fn image_finding(
     global: &Global,
     options: &Options,
@@ -141,7 +141,7 @@ async fn image_finding(
     }
     let store = match global.store_with(options.clone()) {
         Ok(store) => store,
-        // It is a finding of its own; any directory will do for a question.
+        // This is a separate finding, and any directory will do for a request.
         Err(_) => match hpcc_rootfs::Store::open(std::env::temp_dir(), options.clone()) {
             Ok(store) => store,
             Err(error) => return failed(check, Status::Failed, "", error, ""),
@@ -174,7 +174,7 @@ fn patience(options: &Options) -> String {
     }
 }
 
-/// Says where the login for a registry comes from, and nothing of the login itself.
+/// Reports the origin of the login for a registry, and nothing of the login itself.
 async fn credentials(
     options: &Options,
     registry: &str,

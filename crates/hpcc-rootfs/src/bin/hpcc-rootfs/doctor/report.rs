@@ -32,7 +32,7 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Says on stderr what takes time, unless nobody wants to know.
+    /// Reports slow steps on stderr, if the user watches.
     pub(super) fn says(&self) -> bool {
         let global = self.global;
         !global.quiet && (!global.json || global.verbose || output::is_terminal())

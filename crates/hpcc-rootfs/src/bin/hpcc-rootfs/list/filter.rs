@@ -101,7 +101,7 @@ fn is_start(text: &str) -> bool {
     starts || hex.unwrap_or(text).bytes().all(is_digit)
 }
 
-/// Whether a text is the pattern, in which `*` stands for any text.
+/// Returns whether a text matches the pattern, in which `*` stands for any text.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

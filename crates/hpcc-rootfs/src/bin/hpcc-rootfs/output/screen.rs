@@ -1,18 +1,18 @@
-//! The lines at the end of a terminal's window that are drawn again and again.
+//! The lines at the end of a terminal's window that are redrawn.
 //!
-//! The cursor rests at the beginning of the first of them. A terminal that changes its width may wrap the lines that
-//! stand there, or cut them, or leave them; the cursor stays where they begin in each case. So everything from the
-//! cursor on can be erased without knowing what became of it, and nothing above is touched.
+//! The cursor rests at the beginning of the first of them. A terminal that changes its width may wrap these lines, or
+//! cut them, or leave them; the cursor stays where they begin in each case. So everything from the cursor on can be
+//! erased whatever happened to the lines, and nothing above is touched.
 
 /// Erases from the cursor to the end of the window.
 const ERASE: &str = "\r\x1b[J";
-/// Long lines are cut by the terminal, should the window have become narrower a moment ago.
+/// Makes the terminal cut long lines, in case the window has become narrower a moment ago.
 const NO_WRAP: &str = "\x1b[?7l";
 const WRAP: &str = "\x1b[?7h";
 /// Erases to the end of the line.
 const ERASE_LINE: &str = "\x1b[K";
 
-/// What is drawn at the moment.
+/// The lines that are drawn at the moment.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
     lines: Vec<String>,
@@ -23,14 +23,14 @@ impl Screen {
         Self { lines: Vec::new() }
     }
 
-    /// Replaces the lines, which hold printable text and fit the window. Returns what the terminal is sent.
+    /// Replaces the lines, which hold printable text and fit the window. Returns the bytes for the terminal.
     pub(super) fn draw(&mut self, lines: Vec<String>) -> String {
         let drawn = frame(&lines);
         self.lines = lines;
         drawn
     }
 
-    /// Removes the lines for good.
+    /// Removes the lines permanently.
     pub(super) fn erase(&mut self) -> String {
         let was_drawn = !std::mem::take(&mut self.lines).is_empty();
         if was_drawn {
@@ -40,7 +40,7 @@ impl Screen {
         }
     }
 
-    /// What makes room for text above the lines, and what draws them again below it.
+    /// Returns the bytes before text above the lines, and the bytes that draw the lines again below it.
     pub(super) fn around(&self) -> (&'static str, String) {
         if self.lines.is_empty() {
             return ("", String::new());

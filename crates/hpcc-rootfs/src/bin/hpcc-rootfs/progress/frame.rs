@@ -6,11 +6,11 @@ use super::model::{MovingLayer, Stage, View};
 use crate::columns::{cut, width};
 use crate::quantity::Span;
 
-/// Columns of the bar, where there is room for one.
+/// Columns of the bar, if it fits.
 const BAR: usize = 20;
 
-/// At most `rows - 1` lines of at most `columns - 1` columns: a cursor behind the last column, or below the last row,
-/// would make the terminal wrap or scroll.
+/// Returns at most `rows - 1` lines of at most `columns - 1` columns, because a cursor after the last column, or below
+/// the last row, would make the terminal wrap or scroll.
 pub(crate) fn frame(view: &View, columns: usize, rows: usize) -> Vec<String> {
     let columns = columns.saturating_sub(1).max(1);
     let most = rows.saturating_sub(1).max(1);
@@ -41,7 +41,7 @@ pub(crate) fn frame(view: &View, columns: usize, rows: usize) -> Vec<String> {
         .collect()
 }
 
-/// The longest form that fits.
+/// Returns the longest form that fits.
 fn overall(view: &View, columns: usize) -> String {
     let stage = view.stage.name();
     let elapsed = Span(view.elapsed);
@@ -83,7 +83,7 @@ fn line(layer: &MovingLayer, columns: usize) -> String {
     } = layer;
     let (received, size) = (Size(layer.received), Size(layer.size));
     let hex = digest.rsplit(':').next().unwrap_or(digest);
-    // A layer for which the build has no room does not crawl because of the network.
+    // If the build has no capacity for a layer, the network does not slow it down.
     let rate = match layer.is_held {
         true => "held".to_owned(),
         false => format!("{}/s", Size(layer.per_second)),
@@ -101,7 +101,7 @@ fn line(layer: &MovingLayer, columns: usize) -> String {
     .unwrap_or_else(|| format!(" {number}"))
 }
 
-/// A size without its decimal, where it has two digits before it.
+/// Returns a size without its decimal, if it has two digits before it.
 fn compact(size: Size) -> String {
     let text = size.to_string();
     match text.split_once('.') {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::model::{Finished, View};
 
-/// The line for an event of a build; `None` for those that only the regular lines count.
+/// Returns the line for an event of a build; `None` for events that only the regular lines count.
 pub(super) fn of_event(event: &Event<'_>, finished: Option<Finished>) -> Option<Value> {
     let layer = |name: &str, layer: &ImageLayer<'_>| {
         json!({
@@ -63,7 +63,7 @@ pub(super) fn of_event(event: &Event<'_>, finished: Option<Finished>) -> Option<
     })
 }
 
-/// The line for an event of the network; `None` for those that are no news.
+/// Returns the line for an event of the network; `None` for events without news.
 pub(super) fn of_network(event: &ociget::Event<'_>) -> Option<Value> {
     Some(match event {
         ociget::Event::Retry {
@@ -91,7 +91,7 @@ pub(super) fn of_network(event: &ociget::Event<'_>) -> Option<Value> {
     })
 }
 
-/// The regular line.
+/// Returns the regular line.
 pub(super) fn of_view(view: &View) -> Value {
     json!({
         "event": "progress",

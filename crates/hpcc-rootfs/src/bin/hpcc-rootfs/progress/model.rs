@@ -1,5 +1,5 @@
-//! How far all builds are, from their events. No clock and no terminal: the time is an argument, as the time since
-//! the program began.
+//! The progress of all builds, from their events. The model reads no clock and no terminal: the time is an argument, as
+//! the time since the program began.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use ociget::Digest;
 
 use super::rate::{Rate, per_second};
 
-/// Silence of the source that is worth a word.
+/// Length of a silence of the source that is reported.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// What a build is about at the moment.
+/// The stage of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Resolve,
@@ -33,13 +33,13 @@ impl Stage {
     }
 }
 
-/// How far all builds are.
+/// The progress of all builds.
 #[derive(Debug)]
 pub(crate) struct Model {
     images: Vec<ImageState>,
     stage: Stage,
     is_remote: bool,
-    /// When the source last gave a sign of life.
+    /// Time of the last data from the source.
     heard: Duration,
     notice: Option<Notice>,
     /// Registries whose logins are looked up, and since when. A credential helper takes its time, not the registry.
@@ -47,7 +47,7 @@ pub(crate) struct Model {
     /// When the first layer was asked for.
     began: Option<Duration>,
     received: u64,
-    /// Bytes that came for builds which began anew.
+    /// Bytes that arrived for builds which restarted.
     spent: u64,
     rate: Rate,
 }
@@ -63,7 +63,7 @@ struct ImageState {
 struct LayerState {
     digest: String,
     size: u64,
-    /// Bytes that are to come or came; more than the size if it is fetched twice, none if it is reused.
+    /// Bytes that are expected or arrived: more than the size if the layer is fetched twice, none if it is reused.
     wanted: u64,
     started: Option<Duration>,
     received: u64,
@@ -75,10 +75,10 @@ struct LayerState {
     rate: Rate,
 }
 
-/// Why nothing arrives.
+/// The reason why nothing arrives.
 #[derive(Debug)]
 enum Notice {
-    /// What for, as a whole line.
+    /// The purpose, as a whole line.
     Waiting(String),
     Retry {
         text: String,
@@ -87,7 +87,7 @@ enum Notice {
     },
 }
 
-/// How far all builds are at one moment.
+/// The progress of all builds at one moment.
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) stage: Stage,
@@ -101,11 +101,11 @@ pub(crate) struct View {
     pub(crate) note: Option<String>,
     /// How long the source has been silent, if that is long.
     pub(crate) silent: Option<Duration>,
-    /// Layers that are under way, oldest first.
+    /// Layers in flight, oldest first.
     pub(crate) moving: Vec<MovingLayer>,
 }
 
-/// A layer that is under way.
+/// A layer in flight.
 #[derive(Clone, Debug)]
 pub(crate) struct MovingLayer {
     pub(crate) number: usize,
@@ -115,11 +115,11 @@ pub(crate) struct MovingLayer {
     pub(crate) received: u64,
     pub(crate) size: u64,
     pub(crate) per_second: u64,
-    /// Whether the build has no room for more of it.
+    /// Whether the build has no capacity for more of it.
     pub(crate) is_held: bool,
 }
 
-/// What a layer took.
+/// The bytes and the time of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Finished {
     pub(crate) time: Duration,
@@ -142,7 +142,7 @@ impl Model {
         }
     }
 
-    /// Takes an event in. For the end of a layer, returns what it took.
+    /// Takes an event in. For the end of a layer, returns its bytes and its time.
     pub(crate) fn event(&mut self, event: &Event<'_>, now: Duration) -> Option<Finished> {
         if !matches!(
             event,
@@ -204,14 +204,15 @@ impl Model {
             Event::Publishing { image } => self.next(image, Stage::Publish),
             _ => {}
         }
-        // The pause before a retry goes on, whatever else arrives.
+        // The pause before a retry continues, whatever else arrives.
         if matches!(self.notice, Some(Notice::Waiting(_))) {
             self.notice = None;
         }
         None
     }
 
-    /// For the event after which no build fetches any more: the bytes that came, and the time since the first.
+    /// Returns, for the event after which no build fetches any more, the bytes that arrived and the time since the
+    /// first.
     pub(crate) fn received_until(
         &self,
         event: &Event<'_>,
@@ -257,7 +258,7 @@ impl Model {
 
     fn resolved(&mut self, image: &ociget::Image) {
         let digest = image.identity.get();
-        // The same image again: its build begins anew.
+        // The same image again: its build restarts.
         let mut again = self.images.extract_if(.., |state| state.digest == *digest);
         let spent: u64 = again
             .by_ref()
@@ -402,7 +403,7 @@ impl LayerState {
     }
 
     fn start(&mut self, now: Duration) {
-        // What came before is thrown away and comes again.
+        // The bytes so far are discarded and are fetched again.
         self.wanted = self.received_in_all.saturating_add(self.size);
         self.started = Some(now);
         self.received = 0;

@@ -10,13 +10,13 @@ use super::model::{Finished, Stage, View, queued};
 use crate::output;
 use crate::quantity::Span;
 
-/// What a user is warned of when a seed is not trusted.
+/// Returns the warning about a seed that is not trusted.
 pub(super) fn seed_refused(seed: &Path, because: &str) -> String {
     let seed = output::path(seed);
     format!("warning: the seed {seed} is passed over: {because}")
 }
 
-/// The line for an event of a build; most have one only with `--verbose`.
+/// Returns the line for an event of a build; most have one only with `--verbose`.
 pub(super) fn of_event(
     event: &Event<'_>,
     finished: Option<Finished>,
@@ -49,7 +49,7 @@ pub(super) fn of_event(
     })
 }
 
-/// The line for an event of the network: every retry and warning, the rest with `--verbose`.
+/// Returns the line for an event of the network: every retry and warning, the rest with `--verbose`.
 pub(super) fn of_network(event: &ociget::Event<'_>, verbose: bool) -> Option<String> {
     Some(match event {
         ociget::Event::Warning { text } => (*text).to_owned(),
@@ -66,7 +66,7 @@ pub(super) fn of_network(event: &ociget::Event<'_>, verbose: bool) -> Option<Str
     })
 }
 
-/// What went wrong before a retry.
+/// Returns the failure before a retry.
 pub(super) fn trouble(event: &ociget::Event<'_>) -> String {
     match event {
         ociget::Event::Retry { url, reason, .. } => format!("{url}: {reason}"),
@@ -74,7 +74,7 @@ pub(super) fn trouble(event: &ociget::Event<'_>) -> String {
     }
 }
 
-/// The regular line.
+/// Returns the regular line.
 pub(super) fn of_view(view: &View) -> String {
     let mut line = format!("{}: ", view.stage.name());
     if view.stage == Stage::Fetch {
@@ -93,7 +93,7 @@ pub(super) fn of_view(view: &View) -> String {
     line
 }
 
-/// What all builds received, at the end of a stage.
+/// Returns the bytes that all builds received, at the end of a stage.
 pub(super) fn received(bytes: u64, time: Duration) -> String {
     let rate = super::rate::per_second(bytes, time);
     format!(
@@ -113,7 +113,7 @@ fn resolved(image: &Image) -> String {
     line + &about(image)
 }
 
-/// As [`of_event`] has it, with short digests.
+/// Returns the line of [`of_event`] with short digests.
 pub(super) fn resolved_in_short(image: &Image) -> String {
     format!(
         "image {}{}",

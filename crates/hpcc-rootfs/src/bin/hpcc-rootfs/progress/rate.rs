@@ -8,14 +8,14 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// Time between two samples that are kept.
 const STEP: Duration = Duration::from_millis(200);
 
-/// A count of bytes that grows, by the time at which it was seen.
+/// A count of bytes that grows, with the times of its values.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     samples: VecDeque<(Duration, u64)>,
 }
 
 impl Rate {
-    /// Notes how many bytes there are in all at that time.
+    /// Notes the total number of bytes at that time.
     pub(super) fn note(&mut self, now: Duration, bytes: u64) {
         let is_early = self
             .samples
@@ -38,7 +38,7 @@ impl Rate {
         }
     }
 
-    /// Bytes per second between the window's beginning and now.
+    /// Returns the bytes per second between the window's beginning and now.
     pub(super) fn per_second(&self, now: Duration) -> u64 {
         let (Some((first, from)), Some((_, to))) = (self.samples.front(), self.samples.back())
         else {
@@ -48,7 +48,7 @@ impl Rate {
     }
 }
 
-/// Bytes per second of so many bytes in that time.
+/// Returns the bytes per second for `bytes` bytes in that time.
 pub(super) fn per_second(bytes: u64, time: Duration) -> u64 {
     let millis = time.as_millis().max(1);
     let rate = u128::from(bytes) * 1000 / millis;
