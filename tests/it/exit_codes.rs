@@ -213,7 +213,7 @@ fn stderr_of_json_is_empty_where_nothing_is_found() {
     }
 }
 
-/// Runs with a pipe that nobody reads as stdout or stderr.
+/// Runs with a pipe without a reader as stdout or stderr.
 fn unread(place: &Place, arguments: &[&str], stdout: bool) -> Output {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -26,7 +26,7 @@ struct Map {
 }
 
 impl Map {
-    /// Whether a key at `depth` belongs to somebody else.
+    /// Whether a key at `depth` belongs to another document.
     fn owns_keys_at(self, depth: usize) -> bool {
         !self.is_of_records || depth <= self.of + 1
     }

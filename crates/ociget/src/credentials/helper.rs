@@ -353,7 +353,7 @@ mod tests {
     async fn ends(pid: &str) -> bool {
         let stat = format!("/proc/{pid}/stat");
         for _ in 0..200 {
-            // Gone, or a zombie that nobody has reaped yet.
+            // Gone, or a zombie that is not reaped yet.
             match std::fs::read_to_string(&stat) {
                 Ok(text) if !text.contains(") Z ") => {}
                 _ => return true,

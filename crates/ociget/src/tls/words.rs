@@ -67,7 +67,7 @@ pub(crate) fn of(error: &rustls::Error) -> Trouble {
     }
 }
 
-/// Returns what `error` means of a connection to a proxy, which is asked without a client certificate and has a URL of its
+/// Returns what `error` means of a connection to a proxy, which receives no client certificate and has a URL of its
 /// own.
 pub(crate) fn of_proxy(error: &rustls::Error) -> Trouble {
     let advice = match error {
