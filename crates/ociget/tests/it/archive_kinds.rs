@@ -1,8 +1,4 @@
 //! Archives of one kind under the transport of another.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests: a failure here is a failed test"
-)]
 
 use ociget::{DockerArchiveSource, Error, LayoutSource, TarSource};
 
