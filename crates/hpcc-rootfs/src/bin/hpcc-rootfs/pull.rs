@@ -1,8 +1,10 @@
 //! `hpcc-rootfs pull`.
 
 use std::io::ErrorKind;
+use std::path::PathBuf;
 
-use hpcc_rootfs::{Pulled, Store};
+use hpcc_rootfs::{FsVerity, Options, Pulled, Store};
+use ociget::Digest;
 use serde_json::{Value, json};
 
 use crate::failure::UsageError;
@@ -132,8 +134,8 @@ impl PullArgs {
 pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     command.options.check_images(&command.images)?;
     let mut options = command.options.options(&command.images)?;
-    options.progress = terminal::progress(global);
-    options.network.progress = terminal::network(global);
+    options.progress = work::progress(global);
+    options.network.progress = work::network(global);
     // The store reports those that it does not trust, and only when it builds.
     options.store.seeds.retain(|seed| {
         let reason = match std::fs::metadata(seed) {
