@@ -20,6 +20,7 @@ mod progress;
 mod ranges;
 mod raw;
 mod referrers;
+mod repeated;
 mod slow;
 mod spelling;
 // A package has no dependency on itself that enables the feature.
