@@ -74,11 +74,19 @@ impl Group {
     /// A group of its own, unless there is a terminal, which stops a process that reads from it and is not in the group
     /// in its foreground. Some helpers ask the user.
     fn usual() -> Self {
-        match std::fs::File::open("/dev/tty") {
-            Ok(_) => Self::Shared,
-            Err(_) => Self::Own,
+        match std::fs::read_to_string("/proc/self/stat") {
+            Ok(stat) if has_terminal(&stat) => Self::Shared,
+            _ => Self::Own,
         }
     }
+}
+
+/// Whether the process with this `/proc/PID/stat` has a controlling terminal (proc_pid_stat(5), `tty_nr`).
+fn has_terminal(stat: &str) -> bool {
+    // The name of the program is in parentheses and may hold anything.
+    let after_name = stat.rsplit_once(") ").map(|(_, after)| after);
+    let number = after_name.and_then(|after| after.split_ascii_whitespace().nth(4));
+    number.is_some_and(|number| number != "0")
 }
 
 /// Kills the process group of a helper, unless the helper ended by itself.
@@ -361,6 +369,17 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         false
+    }
+
+    #[test]
+    fn terminal_is_known_by_its_number() {
+        for (stat, expected) in [
+            ("7 (a) S 1 7 7 34816 7 4194304", true),
+            ("7 (a) b) S 1 7 7 0 -1 4194304", false),
+            ("", false),
+        ] {
+            assert_eq!(has_terminal(stat), expected, "{stat}");
+        }
     }
 
     #[test]
