@@ -328,4 +328,18 @@ mod tests {
         let error = SourceSpec::check_is_no_file(text).unwrap_err().to_string();
         assert!(error.contains(&format!("write oci:{text}")), "{error}");
     }
+
+    #[test]
+    fn path_that_goes_on_after_its_colon_is_refused_unless_it_exists() {
+        let directory = tempfile::tempdir().unwrap();
+        let (short, long) = (directory.path().join("a"), directory.path().join("a:v1"));
+        let text = format!("oci-archive:{}", long.display());
+        let check = || text.parse::<SourceSpec>().unwrap().check_path();
+        check().unwrap();
+        std::fs::write(&long, "").unwrap();
+        let error = check().unwrap_err().to_string();
+        assert!(error.contains("the first colon ends the path"), "{error}");
+        std::fs::write(&short, "").unwrap();
+        check().unwrap();
+    }
 }

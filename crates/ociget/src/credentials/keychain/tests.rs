@@ -343,3 +343,17 @@ async fn helper_without_a_login_leaves_it_to_the_next_file() {
     assert!(matches!(login.secret, Secret::None));
     assert_eq!(login.failures.len(), 1);
 }
+
+#[tokio::test]
+async fn file_with_a_login_is_a_warning_if_others_can_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("auth.json");
+    std::fs::write(&path, r#"{"auths":{"r.io":{"auth":"aG9zdDpwdw=="}}}"#).unwrap();
+    let keychain = Keychain::from_file(&path);
+    for (mode, warnings) in [(0o600, 0), (0o640, 1), (0o604, 1)] {
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        let login = keychain.login("r.io", "x").await.unwrap();
+        assert_eq!(login.warnings.len(), warnings, "{mode:o}");
+    }
+}
