@@ -147,4 +147,28 @@ mod tests {
     fn a_range_without_files_is_known_to_have_none() {
         assert_eq!(Owners::none().to_string(), "no file's content");
     }
+
+    /// A file may claim to lie in every range of a long list.
+    #[test]
+    fn every_range_that_a_file_lies_in_takes_steps() {
+        let mut options = sqfs_writer::Options::default();
+        options.compressor = sqfs_writer::Compressor::None;
+        options.block_size = 4096;
+        let image = std::io::Cursor::new(Vec::new());
+        let mut image = sqfs_writer::ImageWriter::new(image, &options).unwrap();
+        let metadata = sqfs_writer::Metadata::new(0o644);
+        image.file("/f", metadata, &[b'x'; 4096][..]).unwrap();
+        let image = image.finish().unwrap().0.into_inner();
+        let source = image.as_slice();
+        let steps = |count: u64| {
+            let ranges: Vec<_> = (0..count).map(|n| 96 + 2 * n..97 + 2 * n).collect();
+            let mut owners = vec![Owners::default(); ranges.len()];
+            let mut tables = Tables::open(&source).unwrap();
+            let before = tables.metadata.work();
+            tables.owners(&ranges, &mut owners).unwrap();
+            assert!(owners.iter().all(|owners| owners.total == 1));
+            before - tables.metadata.work()
+        };
+        assert_eq!(steps(1001) - steps(1), 32 * 1000);
+    }
 }

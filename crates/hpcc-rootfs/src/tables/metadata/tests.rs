@@ -24,6 +24,11 @@ fn at(block: u64) -> Cursor {
 }
 
 impl Metadata<'_> {
+    /// Steps that are left.
+    pub(in crate::tables) fn work(&self) -> u64 {
+        self.work
+    }
+
     /// Steps that a read takes.
     fn steps<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> u64 {
         let before = self.work;

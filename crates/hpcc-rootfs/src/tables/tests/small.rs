@@ -27,7 +27,13 @@ const DEVICE: Device = Device {
 };
 
 fn small(compressor: Compressor) -> Vec<u8> {
+    small_with(compressor, true)
+}
+
+/// Without `tails`, the end of a file is a block of its own.
+fn small_with(compressor: Compressor, tails: bool) -> Vec<u8> {
     let mut options = Options::default();
+    options.tails = tails;
     options.compressor = compressor;
     options.block_size = u32::try_from(BLOCK).unwrap();
     let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
@@ -55,7 +61,8 @@ fn both() -> [Vec<u8>; 2] {
 
 #[test]
 fn contents_and_starts_of_all_lengths_are_those_that_were_written() {
-    for image in both() {
+    let without_tails = small_with(Compressor::None, false);
+    for image in both().into_iter().chain([without_tails]) {
         let source = image.as_slice();
         for (name, contents) in files() {
             let mut tables = Tables::open(&source).unwrap();
