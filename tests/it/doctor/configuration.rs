@@ -80,9 +80,9 @@ fn each_fault_of_the_configuration_is_found_with_its_place() {
     let expected = [
         json!(["failed", 1, null, null]),
         json!(["failed", 4, "agnet", null]),
+        json!(["failed", 6, "min-free", null]),
         json!(["failed", 7, "pul", null]),
         json!(["failed", null, "offline", "HPCC_OFFLINE"]),
-        json!(["failed", 6, "min-free", null]),
         json!(["failed", 5, "compressor", null]),
         json!(["warning", null, null, null]),
     ];

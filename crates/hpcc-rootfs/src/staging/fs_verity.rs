@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_of_every_file_is_told_from_other_errors() {
+    fn refusal_of_every_file_differs_from_other_errors() {
         for errno in [
             Errno::NOTTY,
             Errno::OPNOTSUPP,
