@@ -103,6 +103,16 @@ pub fn various(name: &str) -> Result<Option<RealImage>> {
     image(&format!("{name}-real"), build)
 }
 
+/// Builds the images that tests pull, where they are missing. [`compilers`] is for the benches, and is left out.
+pub fn all() -> Result<()> {
+    small()?;
+    big()?;
+    for name in VARIOUS {
+        various(name)?;
+    }
+    Ok(())
+}
+
 fn image(name: &str, build: fn(work: &Path) -> Result<()>) -> Result<Option<RealImage>> {
     if !may_be_root("building an image from Debian packages") {
         return Ok(None);

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
+use test_support::real_image;
 
 use crate::fuzz::FuzzOptions;
 use crate::tally::Tally;
@@ -26,61 +27,71 @@ pub struct TestOptions {
 
 type Step = fn(TestOptions) -> Result<Tally>;
 
-/// In an order that fails early and cheaply, but nothing is left out when something fails.
-const STEPS: [(&str, Step); 9] = [
-    ("packages", |_| {
-        packages::install().map(|()| Tally::default())
-    }),
-    ("lock files", |_| lock_files()),
-    ("format", |_| {
-        check(workspace::cargo().args(["fmt", "--all", "--check"]))
-    }),
-    ("lints", |_| {
-        check(workspace::cargo().args([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]))
-    }),
-    ("licenses, bans, sources and advisories", |_| policy::deny()),
-    ("oldest Rust", |_| policy::oldest_rust()),
-    ("library without the command line", |_| {
-        check(workspace::cargo().args([
-            "check",
-            "--package",
-            "hpcc-rootfs",
-            "--no-default-features",
-        ]))
-    }),
-    ("encoder with each codec alone", |_| codecs()),
-    ("tests", |_| {
-        // Not nextest, which gives each test a process of its own: without it, tests share one, and must bear that.
-        counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]))
-    }),
-];
+/// Steps that run one after another.
+type Lane = &'static [(&'static str, Step)];
 
-/// Sequences of steps that run at the same time after the others: an emulated guest has one processor, and building keeps the
-/// others busy. Their lines mingle; each names its step, its image or its target.
-const TOGETHER: [&[(&str, Step)]; 2] = [
-    &[("images in a virtual machine", |_| images::verify_all())],
+/// Phases in order, and in each the lanes that run at the same time. A step that fails leaves out no other. The lines of
+/// lanes mingle; each names its step, its image or its target.
+const PHASES: [&[Lane]; 3] = [
+    &[&[
+        ("packages", |_| {
+            packages::install().map(|()| Tally::default())
+        }),
+        ("lock files", |_| lock_files()),
+        ("format", |_| {
+            check(workspace::cargo().args(["fmt", "--all", "--check"]))
+        }),
+    ]],
     &[
-        ("documentation", |_| {
-            check(
-                workspace::cargo()
-                    .args(["doc", "--workspace", "--no-deps"])
-                    .env("RUSTDOCFLAGS", "-Dwarnings"),
-            )
-        }),
-        ("public interfaces", |_| api::check()),
-        ("book", |_| book::build()),
-        ("Debian package", |_| dist::check()),
-        ("torture", |options| torture::run(options.torture_time)),
-        ("fuzzing", |options| {
-            fuzz::run(&FuzzOptions::all(options.fuzz_time))
-        }),
+        // Downloads packages and writes files, which leaves the CPUs to the compiler.
+        &[("images of the tests", |_| real_images())],
+        &[
+            ("lints", |_| {
+                check(workspace::cargo().args([
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--",
+                    "-D",
+                    "warnings",
+                ]))
+            }),
+            ("licenses, bans, sources and advisories", |_| policy::deny()),
+            ("oldest Rust", |_| policy::oldest_rust()),
+            ("library without the command line", |_| {
+                check(workspace::cargo().args([
+                    "check",
+                    "--package",
+                    "hpcc-rootfs",
+                    "--no-default-features",
+                ]))
+            }),
+            ("encoder with each codec alone", |_| codecs()),
+        ],
+    ],
+    &[
+        // An emulated guest has one processor, and some tests, like some of what is built, use one of the others.
+        &[("images in a virtual machine", |_| images::verify_all())],
+        &[
+            ("tests", |_| {
+                // Not nextest, which gives each test a process of its own: without it, tests share one, and must bear that.
+                counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]))
+            }),
+            ("documentation", |_| {
+                check(
+                    workspace::cargo()
+                        .args(["doc", "--workspace", "--no-deps"])
+                        .env("RUSTDOCFLAGS", "-Dwarnings"),
+                )
+            }),
+            ("public interfaces", |_| api::check()),
+            ("book", |_| book::build()),
+            ("Debian package", |_| dist::check()),
+            ("torture", |options| torture::run(options.torture_time)),
+            ("fuzzing", |options| {
+                fuzz::run(&FuzzOptions::all(options.fuzz_time))
+            }),
+        ],
     ],
 ];
 
@@ -103,23 +114,24 @@ pub fn test(options: TestOptions) -> Result<()> {
         }
         total += tally;
     };
-    for (name, step) in STEPS {
-        count(name, take(name, || step(options)));
-    }
-    thread::scope(|scope| {
-        let running = TOGETHER.map(|steps| {
-            scope.spawn(move || {
-                let steps = steps.iter();
-                let taken = steps.map(|(name, step)| (*name, take(name, || step(options))));
-                taken.collect::<Vec<_>>()
-            })
-        });
-        for thread in running {
-            for (name, tally) in thread.join().unwrap_or_else(|panic| resume_unwind(panic)) {
-                count(name, tally);
+    for lanes in PHASES {
+        thread::scope(|scope| {
+            let spawn = |lane: &Lane| {
+                let steps = lane.iter();
+                scope.spawn(move || {
+                    let taken = steps.map(|(name, step)| (*name, take(name, || step(options))));
+                    taken.collect::<Vec<_>>()
+                })
+            };
+            // All are spawned before the first is waited for.
+            let running: Vec<_> = lanes.iter().map(spawn).collect();
+            for thread in running {
+                for (name, tally) in thread.join().unwrap_or_else(|panic| resume_unwind(panic)) {
+                    count(name, tally);
+                }
             }
-        }
-    });
+        });
+    }
     let name = "work tree";
     count(name, take(name, || unchanged(before.as_deref())));
 
@@ -164,6 +176,12 @@ fn lock_files() -> Result<Tally> {
         command::output(&mut cargo)?;
     }
     println!("Cargo.lock and fuzz/Cargo.lock fit their manifests");
+    Ok(Tally::default())
+}
+
+/// Builds the images that tests pull, most of which would wait for the same one otherwise.
+fn real_images() -> Result<Tally> {
+    real_image::all().map_err(Error::msg)?;
     Ok(Tally::default())
 }
 
