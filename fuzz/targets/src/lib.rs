@@ -47,11 +47,15 @@ pub mod record;
 pub mod reference;
 pub mod tables;
 pub mod tar_entries;
+pub mod tar_readers;
 pub mod writer;
 
 mod archives;
 mod members;
+mod open_archive;
 mod seeds;
+mod source;
+mod stored;
 mod tar_forms;
 
 use std::time::Duration;
@@ -79,7 +83,7 @@ pub const MEMORY: usize = 96 << 20;
 pub const TIME: Duration = Duration::from_secs(10);
 
 /// All targets.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     target("challenge", 4 << 10, challenge::check, seeds::challenge),
     target(
         "config_file",
@@ -126,6 +130,12 @@ pub const TARGETS: [Target; 18] = [
         32 << 10,
         tar_entries::check,
         seeds::tar_entries,
+    ),
+    target(
+        "tar_readers",
+        32 << 10,
+        tar_readers::check,
+        seeds::tar_readers,
     ),
     target("writer", 2 << 10, writer::check, seeds::writer),
 ];

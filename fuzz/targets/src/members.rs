@@ -49,6 +49,15 @@ pub(crate) fn archive(input: &[u8]) -> Vec<u8> {
     tar
 }
 
+/// Returns names and contents of the members that are no links.
+pub(crate) fn files(input: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let files = linked(input)
+        .into_iter()
+        .filter(|member| member.link.is_none());
+    let named = files.map(|file| (String::from_utf8(file.name).unwrap(), file.contents));
+    named.collect()
+}
+
 struct Member {
     name: Vec<u8>,
     link: Option<Vec<u8>>,

@@ -1,6 +1,7 @@
 //! Seeds that code makes, because they must fit formats that change with the program.
 
 use crate::archive::{layer, tar};
+use crate::stored::{self, FORMS};
 use crate::tar_forms;
 
 /// Media types of OCI, in the order in which documents name each other.
@@ -19,6 +20,7 @@ pub(crate) fn challenge() -> Vec<Vec<u8>> {
 pub(crate) fn config_file() -> Vec<Vec<u8>> {
     texts(&[
         r#"{"auths":{"reg.example:5000":{"auth":"YWRhOmh1bnRlcjJodW50ZXIy"}}}"#,
+        r#"{"Auths":{"REG.example:5000/team":{"AUTH":"YWRhOmh1bnRlcjJodW50ZXIy","email":5}},"auths":{"docker.io":{"Username":"ada"}},"credsStore":null,"CredHelpers":{"docker.io":""},"HttpHeaders":{"a":["b"]}}"#,
         r#"{"auths":{"reg.example:5000/team/app":{"username":"ada","password":"hunter2hunter2"},"docker.io":{"identitytoken":"hunter2hunter2"}}}"#,
         r#"{"auths":{"docker.io":{"registrytoken":"hunter2hunter2","auth":""}},"credHelpers":{"reg.example:5000":"pass"},"credsStore":"desktop"}"#,
         r#"{"auths":{"docker.io":null,"reg.example:5000":{"auth":"aHVudGVyMmh1bnRlcjI="}},"credHelpers":null}"#,
@@ -44,7 +46,7 @@ pub(crate) fn docker_archive() -> Vec<Vec<u8>> {
     let layer = tar_text("./ a/ a/b a/c->b d==a/b");
     let config = config(&layer);
     let manifest = r#"[{"Config":"@1","RepoTags":["app:v1"],"Layers":["@2"]}]"#;
-    let short = r#"[{"Config":"@2","RepoTags":null,"Layers":["@1","@1"]}]"#;
+    let short = r#"[{"Config":"@2","RepoTags":null,"Layers":["@1"]}]"#;
     vec![
         members(&[
             &format!("manifest.json\n{manifest}"),
@@ -57,16 +59,27 @@ pub(crate) fn docker_archive() -> Vec<Vec<u8>> {
             &format!("c.json\n{config}"),
             &format!("one/layer.tar\n{layer}"),
         ]),
-        raw(&docker_members(manifest, &config, &layer)),
+        raw(&crate::members::archive(&docker_members(
+            manifest, &config, &layer,
+        ))),
     ]
+    .into_iter()
+    .chain(in_all_forms(&docker_members(manifest, &config, &layer)))
+    .collect()
 }
 
 fn docker_members(manifest: &str, config: &str, layer: &str) -> Vec<u8> {
-    crate::members::archive(&members(&[
+    members(&[
         &format!("manifest.json\n{manifest}"),
         &format!("c.json\n{config}"),
         &format!("layer.tar\n{layer}"),
-    ]))
+    ])
+}
+
+/// Returns an archive for each form in which tar stores members.
+fn in_all_forms(text: &[u8]) -> [Vec<u8>; FORMS.len()] {
+    let files = crate::members::files(text);
+    FORMS.map(|form| raw(&stored::archive(&files, form)))
 }
 
 pub(crate) fn oci_archive() -> Vec<Vec<u8>> {
@@ -89,6 +102,9 @@ pub(crate) fn oci_archive() -> Vec<Vec<u8>> {
         members(&nested),
         raw(&crate::members::archive(&members(&whole))),
     ]
+    .into_iter()
+    .chain(in_all_forms(&members(&whole)))
+    .collect()
 }
 
 fn oci_members(layer: &str) -> Vec<String> {
@@ -146,6 +162,7 @@ pub(crate) fn hosts_toml() -> Vec<Vec<u8>> {
         "[host.\"http://a.io:5000/x\"]\n  client = [[\"c.pem\", \"c.key\"]]\n  [host.\"http://a.io:5000/x\".header]\n    x-one = \"hunter2hunter2\"\n    x-two = [\"2\", \"3\"]\n",
         "[host.\"https://m.io/api/own/\"]\n  override_path = true\n  skip_verify = true\n  client = \"/abs/both.pem\"\n[host.\"localhost:5000\"]\n",
         "server = \"https://u:hunter2hunter2@r.io\"\n",
+        "[host.\"https://m.io\"]\n  dial_timeout = \"1h2m3.5s4ms5us6ns\"\n[host.\"https://n.io\"]\n  dial_timeout = \"+0\"\n  proxy = \"http://p.io:3128\"\n",
     ])
 }
 
@@ -176,10 +193,31 @@ pub(crate) fn manifest() -> Vec<Vec<u8>> {
         document.as_bytes()
     });
     let image = documents.collect::<Vec<_>>().join(&0xff);
-    let index = format!(
-        "{{\"schemaVersion\":2,\"manifests\":[{{\"mediaType\":\"{MANIFEST}\",$1,\"platform\":{{\"os\":\"linux\",\"architecture\":\"amd64\",\"variant\":\"v2\"}}}}]}}"
-    );
-    vec![[index.as_bytes(), &[0xff], &image].concat(), image]
+    let index = |variant| {
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{MANIFEST}",$1,"platform":{{"os":"linux","architecture":"amd64"{variant}}}}}]}}"#
+        )
+    };
+    // As other tools write them, and Go reads them: nulls, single words, other case, wrong types where nothing rests on them.
+    let odd = [
+        format!(
+            r#"{{"SchemaVersion":2,"mediatype":"{MANIFEST}","artifactType":null,"config":{{"mediaType":"{CONFIG}",$1,"urls":null,"annotations":{{"a":1,"b":"c"}},"data":"e30="}},"layers":[{{"mediaType":"{LAYER}",$2,"urls":["https://h.example/l"],"annotations":null}}],"subject":null,"annotations":["none"]}}"#
+        ),
+        format!(
+            r#"{{"Architecture":"amd64","OS":"linux","os.version":null,"os.features":null,"created":5,"config":{{"Entrypoint":"/init","Cmd":null,"Env":[null,"A=b"],"User":null,"WorkingDir":"","Labels":{{"a":null,"A":"b"}},"StopSignal":15,"Volumes":{{"/v":{{}}}},"ExposedPorts":["80"],"Healthcheck":{{"Test":["CMD",null],"Interval":1,"Retries":null}}}},"rootfs":{{"type":null,"diff_ids":["{}"]}},"history":[{{"x":1,"X":2}}],"container_config":{{"Labels":null}}}}"#,
+            ociget::Digest::of(layer.as_bytes())
+        ),
+        layer,
+    ];
+    let odd: Vec<&[u8]> = odd.iter().map(String::as_bytes).collect();
+    vec![
+        [index("").as_bytes(), &[0xff], &image].concat(),
+        [index(r#","variant":"v2""#).as_bytes(), &[0xff], &image].concat(),
+        image,
+        odd.join(&0xff),
+        br#"{"schemaVersion":2,"manifests":[null,{"digest":"x","size":-1},{"digest":"x","size":1,"platform":{"os":"linux"}}],"layers":null}"#.to_vec(),
+        br#"{"schemaVersion":2,"config":{"mediaType":"","digest":"x","size":1},"layers":null,"fsLayers":[]}"#.to_vec(),
+    ]
 }
 
 pub(crate) fn note() -> Vec<Vec<u8>> {
@@ -204,8 +242,13 @@ pub(crate) fn record() -> Vec<Vec<u8>> {
     options.platform = "linux/amd64".parse().unwrap();
     let image = format!("oci-archive:{}", archive.display());
     let mut seeds = Vec::new();
-    for verity in [false, true] {
+    let points = vec![
+        "/etc/resolv.conf:file".parse().unwrap(),
+        "/data".parse().unwrap(),
+    ];
+    for (verity, mount_points) in [(false, Vec::new()), (true, points)] {
         options.image.verity = verity;
+        options.image.mount_points = mount_points;
         let built = hpcc_rootfs::build(&image, None, &output, &options);
         runtime.block_on(built).unwrap();
         let artifact = std::fs::read(&output).unwrap();
@@ -271,6 +314,16 @@ pub(crate) fn tar_entries() -> Vec<Vec<u8>> {
     let tar = tar(&layer("./ a/ a/b=text@4755 c->a d==a/b"));
     let mut seeds = vec![zstd::encode_all(&tar[..], 3).unwrap(), tar];
     seeds.extend(tar_forms::forms());
+    seeds
+}
+
+/// Each form of a header, and each of a member.
+pub(crate) fn tar_readers() -> Vec<Vec<u8>> {
+    let long = "directory/".repeat(12) + "long";
+    let contents = [vec![0; 600], b"text".repeat(100), vec![0; 2000]].concat();
+    let members = [(long, contents), ("b".to_owned(), b"text".to_vec())];
+    let mut seeds = tar_forms::forms();
+    seeds.extend(FORMS.map(|form| stored::archive(&members, form)));
     seeds
 }
 

@@ -1,19 +1,19 @@
 //! Archives in forms that other programs write, each with a few entries: seeds for readers of layers.
 
-const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 
 /// Fields of a header that differ from those of an empty regular file.
-struct Header<'a> {
-    name: &'a str,
-    kind: u8,
-    size: &'a [u8],
-    mtime: &'a [u8],
-    link: &'a str,
-    magic: &'a [u8],
-    prefix: &'a [u8],
+pub(crate) struct Header<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) kind: u8,
+    pub(crate) size: &'a [u8],
+    pub(crate) mtime: &'a [u8],
+    pub(crate) link: &'a str,
+    pub(crate) magic: &'a [u8],
+    pub(crate) prefix: &'a [u8],
 }
 
-const FILE: Header<'static> = Header {
+pub(crate) const FILE: Header<'static> = Header {
     name: "",
     kind: b'0',
     size: b"00000000000",
@@ -23,10 +23,10 @@ const FILE: Header<'static> = Header {
     prefix: b"",
 };
 
-const GNU: &[u8] = b"ustar  \0";
+pub(crate) const GNU: &[u8] = b"ustar  \0";
 
 impl Header<'_> {
-    fn block(&self) -> Vec<u8> {
+    pub(crate) fn block(&self) -> Vec<u8> {
         let mut block = vec![0; BLOCK];
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, self.name.as_bytes());
@@ -44,20 +44,20 @@ impl Header<'_> {
     }
 }
 
-fn seal(block: &mut [u8]) {
+pub(crate) fn seal(block: &mut [u8]) {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
 }
 
-fn padded(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn padded(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
     bytes
 }
 
 /// Returns an extended header of these records.
-fn extended(kind: u8, records: &[&str]) -> Vec<u8> {
+pub(crate) fn extended(kind: u8, records: &[&str]) -> Vec<u8> {
     let mut body = String::new();
     for record in records {
         let mut length = record.len() + 2;
@@ -222,7 +222,112 @@ pub(crate) fn forms() -> Vec<Vec<u8>> {
             ],
             &map,
         ),
+        // Names in the two parts of POSIX's header and of star's, and in members of their own.
+        whole(&[
+            Header {
+                name: "name",
+                prefix: b"directory/of/directories",
+                ..FILE
+            }
+            .block(),
+            star(),
+            long(b'L', b"directory/of/a/long/name\0"),
+            long(b'K', b"a\0"),
+            Header {
+                name: "short",
+                kind: b'1',
+                magic: GNU,
+                ..FILE
+            }
+            .block(),
+            long(b'K', b"../a"),
+            Header {
+                name: "d/symlink",
+                kind: b'2',
+                link: "b",
+                ..FILE
+            }
+            .block(),
+        ]),
+        // Sizes in base 256, in a record, and with a checksum of signed bytes.
+        whole(&[
+            Header {
+                name: "binary",
+                size: b"\x80\0\0\0\0\0\0\0\0\0\0\x03",
+                magic: GNU,
+                ..FILE
+            }
+            .block(),
+            padded(b"abc"),
+            extended(b'x', &["size=3", "linkpath="]),
+            file("record"),
+            signed(),
+        ]),
+        whole(&[long_sparse(), file("after")]),
     ]
+}
+
+/// Returns a member that describes the next one, as GNU tar writes it.
+pub(crate) fn long(kind: u8, name: &[u8]) -> Vec<u8> {
+    let size = format!("{:011o}", name.len());
+    let header = Header {
+        name: "././@LongLink",
+        kind,
+        size: size.as_bytes(),
+        magic: GNU,
+        ..FILE
+    };
+    [header.block(), padded(name)].concat()
+}
+
+/// Returns a header in star's format, whose prefix is shorter than that of POSIX.
+fn star() -> Vec<u8> {
+    let mut block = Header {
+        name: "name",
+        prefix: b"directory",
+        ..FILE
+    }
+    .block();
+    block[476..487].copy_from_slice(b"00000000012");
+    block[508..511].copy_from_slice(b"tar");
+    seal(&mut block);
+    block
+}
+
+/// Returns a header whose checksum is a sum of signed bytes.
+fn signed() -> Vec<u8> {
+    let mut block = Header {
+        name: "\u{e4}",
+        ..FILE
+    }
+    .block();
+    block[148..156].fill(b' ');
+    let sum: i32 = block.iter().map(|byte| i32::from(byte.cast_signed())).sum();
+    block[148..156].copy_from_slice(format!("{sum:07o}\0").as_bytes());
+    block
+}
+
+/// Returns a file in GNU's own sparse format whose map goes on after the header.
+fn long_sparse() -> Vec<u8> {
+    let mut block = Header {
+        name: "sparse",
+        kind: b'S',
+        size: b"00000000005",
+        magic: GNU,
+        ..FILE
+    }
+    .block();
+    let numbers = |number: usize| format!("{:011o}\0{:011o}\0", 8 * number, 1);
+    for number in 0..4 {
+        let at = 386 + 24 * number;
+        block[at..at + 24].copy_from_slice(numbers(number).as_bytes());
+    }
+    block[482] = 1;
+    block[483..494].copy_from_slice(b"00000000100");
+    seal(&mut block);
+    let mut more = vec![0; BLOCK];
+    more[..24].copy_from_slice(numbers(4).as_bytes());
+    [block, more, padded(b"datum")].concat()
 }
 
 #[cfg(test)]

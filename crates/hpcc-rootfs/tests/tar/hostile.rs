@@ -130,7 +130,8 @@ fn body(
     Ok(pieces)
 }
 
-fn repair(blob: &mut [u8]) {
+/// Sets the checksums of what looks like a header right.
+pub(crate) fn repair(blob: &mut [u8]) {
     for block in blob.chunks_exact_mut(BLOCK) {
         // Writers end the checksum with NUL and space, and the contents of files almost never have that at this offset.
         let looks_like_a_header = block[154] == 0 && block[155] == b' ';

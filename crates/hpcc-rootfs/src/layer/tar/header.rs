@@ -215,8 +215,9 @@ fn text(field: &[u8]) -> &[u8] {
 /// Reads octal digits with spaces or NULs before and after them; an empty field is 0. After 0x80 or 0xFF, reads
 /// big-endian two's complement in the other bytes (GNU, star).
 ///
-/// NULs before the digits are skipped because Go does so, and with it every container engine. Python and bsdtar read 0
-/// there, GNU tar skips one NUL.
+/// Other white space is an error, as it is for Go; GNU tar and Python skip it. Whatever follows the first NUL after the
+/// digits is ignored. NULs before the digits are skipped because Go does so, and with it every container engine. Python
+/// and bsdtar read 0 there, GNU tar skips one NUL.
 fn number(field: &[u8], what: &'static str) -> Result<i128, Malformed> {
     let Some((first, rest)) = field.split_first() else {
         return Ok(0);
@@ -237,9 +238,13 @@ fn number(field: &[u8], what: &'static str) -> Result<i128, Malformed> {
             Err(_) => Err(Malformed::Number(what)),
         };
     }
-    let blank = |byte: &u8| matches!(byte, 0 | b' ');
-    let blanks = field.iter().take_while(|byte| blank(byte)).count();
-    let digits = text(&field[blanks..]).trim_ascii();
+    let is_blank = |byte: &u8| matches!(byte, 0 | b' ');
+    let start = field.iter().position(|byte| !is_blank(byte));
+    let end = field.iter().rposition(|byte| !is_blank(byte));
+    let (Some(start), Some(end)) = (start, end) else {
+        return Ok(0);
+    };
+    let digits = text(&field[start..=end]);
     digits.iter().try_fold(0i128, |value, digit| match digit {
         b'0'..=b'7' => Ok((value << 3) | i128::from(digit - b'0')),
         _ => Err(Malformed::Number(what)),

@@ -116,6 +116,23 @@ fn nuls_before_digits_are_skipped_as_go_skips_them() {
 }
 
 #[test]
+fn white_space_in_numbers_is_refused_as_go_refuses_it() {
+    // Go trims spaces and NULs alone; GNU tar and Python skip more.
+    for field in [
+        &b"144\t"[..],
+        b"\t144\0",
+        b"144\n\0\0",
+        b"144 \x007",
+        b"1 44",
+    ] {
+        let header = raw(b'0', b"f").put(108, field).done();
+        assert_eq!(refused(&[header]), Malformed::Number("uid"), "{field:?}");
+    }
+    let header = raw(b'0', b"f").put(108, b" 144 \0 ").done();
+    assert_eq!(one(&[header]).entry.metadata.uid, 100);
+}
+
+#[test]
 fn last_file_without_padding_is_complete() {
     // opencontainers/umoci#436, project-stacker/stacker#597, google/go-containerregistry#364
     let directory = raw(b'5', b"x/").done();
