@@ -142,3 +142,23 @@ fn now<T>(future: impl Future<Output = T>) -> T {
         Poll::Pending => unreachable!("the documents are in memory"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seeds;
+
+    /// All but an image of another variant, and documents that are refused.
+    #[test]
+    fn seeds_are_images() {
+        let platform: Platform = "linux/amd64".parse().unwrap();
+        for (number, seed) in seeds::manifest().iter().enumerate() {
+            if matches!(number, 1 | 4 | 5) {
+                continue;
+            }
+            let documents = Documents::linked(seed);
+            let image = now(ociget::resolve(&documents, None, &platform));
+            assert!(image.is_ok(), "{number}: {image:?}");
+        }
+    }
+}

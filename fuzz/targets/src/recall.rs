@@ -12,7 +12,7 @@ use hpcc_rootfs::{Agents, Options, Store};
 use ociget::Digest;
 use tempfile::TempDir;
 
-use crate::archive::{layer, tar};
+use crate::archive::{Item, What, layer, tar};
 
 /// Of the end of the file: magic 8, version 4, length of the directory 4, checksum 32.
 const FOOTER: usize = 48;
@@ -102,7 +102,7 @@ impl Place {
         };
         let mut images = Vec::new();
         for layers in images_of_layers() {
-            let layers: Vec<Vec<u8>> = layers.iter().map(|text| tar(&layer(text))).collect();
+            let layers: Vec<Vec<u8>> = layers.iter().map(|text| tar(&items(text))).collect();
             let diff_ids: Vec<_> = layers
                 .iter()
                 .map(|layer| format!(r#""{}""#, Digest::of(layer)))
@@ -188,10 +188,29 @@ impl Place {
     }
 }
 
-/// Files of all kinds, one that the newest layer hides and an older link keeps, and one that is larger than a block.
+/// Files of all kinds: some that the newest layer hides and an older link keeps, and some that are equal, larger than a block,
+/// or holes.
 fn images_of_layers() -> [Vec<&'static str>; 2] {
-    let base = "./ a/ a/b=text c->a d==a/b a/e=kept a/f=99999999999999999999";
-    [vec![base, "g==a/e", "a/e=new"], vec![base, "h=other"]]
+    let base = "./ a/ a/b=text c->a d==a/b a/e=kept a/f=x*9000 a/g=x*9000 a/h=0*9000 a/i=y*8192 \
+                a/j=z*5000 a/k=z*5000 l=0*4096 m=w*9000";
+    [
+        vec![base, "g==a/e n==m o==a/k", "a/e=new m=new a/k=new"],
+        vec![base, "h=other i=x*9000 j=0*9000 k=v*4097"],
+    ]
+}
+
+/// Returns a layer in which `x*9000` stands for contents of 9000 bytes, and `0` for zeros.
+fn items(text: &str) -> Vec<Item> {
+    let mut items = layer(text);
+    for item in &mut items {
+        if let What::File(text) = &mut item.what
+            && let Some((letter, count)) = text.split_once('*')
+        {
+            let letter = if letter == "0" { "\0" } else { letter };
+            *text = letter.repeat(count.parse().unwrap());
+        }
+    }
+    items
 }
 
 /// Splits what the template has, and takes what the input has instead.
