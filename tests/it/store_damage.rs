@@ -7,7 +7,7 @@ use rustix::fs::FlockOperation;
 use test_support::image::{Image, Layer, Store};
 use test_support::registry::{Action, Fault, Registry};
 
-use crate::cli::Place;
+use crate::cli::{self, Place};
 
 /// Returns a registry with one image of some megabytes that don't shrink, and its pinned reference.
 pub(crate) fn serve(seed: u64) -> (Registry, String, String) {
@@ -251,6 +251,45 @@ fn a_full_disk_leaves_nothing() {
     );
     assert_eq!(place.cached(), [""; 0]);
     drop(mounted);
+}
+
+/// Seeds are often on read-only file systems, where a damaged artifact cannot be set aside.
+#[test]
+fn damage_in_a_read_only_store_is_reported() {
+    if !test_support::oracle::may_be_root("mounting a store read-only") {
+        return;
+    }
+    let place = Place::new();
+    let [changed, cut] = [21, 22].map(|seed| {
+        let (_registry, reference, _) = serve(seed);
+        place.pull(&reference, &[]).line().to_owned()
+    });
+    let mut bytes = fs::read(&changed).unwrap();
+    bytes[2 << 20] ^= 1;
+    fs::write(&changed, bytes).unwrap();
+    let cut = File::options().write(true).open(cut).unwrap();
+    cut.set_len(5000).unwrap();
+    let before = place.cached();
+    let mut command = place.command("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg("mount --bind cache cache && mount -o remount,ro,bind cache && exec \"$@\"")
+        .arg("sh")
+        .arg(cli::program())
+        .args(["verify", "--json"]);
+    let outcome = cli::outcome(&mut command);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    let reports: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let reports = reports.as_array().unwrap();
+    assert!(reports.iter().all(|report| report["sound"] == false));
+    let range = |report: &serde_json::Value| report["damage"][0]["start"] == 2 << 20;
+    assert!(reports.iter().any(range), "{outcome:#?}");
+    let record = |report: &serde_json::Value| {
+        let error = report["error"].as_str();
+        error.is_some_and(|error| error.contains("cut short"))
+    };
+    assert!(reports.iter().any(record), "{outcome:#?}");
+    assert_eq!(place.cached(), before);
 }
 
 /// Unmounts on drop.

@@ -341,7 +341,8 @@ impl Store {
     ///
     /// # Errors
     /// Returns [`Error::Artifact`] if the record itself cannot be believed, in which case the file is quarantined as
-    /// well, and [`Error::Store`] if the file cannot be read or renamed.
+    /// well, and [`Error::Store`] if the file cannot be read. A damaged artifact that cannot be quarantined, for example
+    /// in a read-only store, is a warning in the log.
     pub fn verify(&self, digest: &Digest) -> Result<Option<Vec<Damage>>, Error> {
         let _span = tracing::info_span!("verify", %digest).entered();
         let path = self.path_for(digest);
@@ -362,8 +363,10 @@ impl Store {
             Err(RecordError::Io(error)) => return Err(failed(error)),
             Err(source) => Err(artifact_error(&path, source)),
         };
-        if verdict.as_ref().map_or(true, |damage| !damage.is_empty()) {
-            self.set_aside(digest, file.as_fd()).map_err(failed)?;
+        if verdict.as_ref().map_or(true, |damage| !damage.is_empty())
+            && let Err(error) = self.set_aside(digest, file.as_fd())
+        {
+            tracing::warn!(%digest, %error, "a damaged artifact keeps its name");
         }
         verdict.map(Some)
     }
