@@ -54,7 +54,7 @@ fn mount_points_are_made_where_missing_and_part_of_the_key() {
     let agent = agent.to_str().unwrap();
     let built = [&["build", &reference, "-o", "out", "--agent", agent], more].concat();
     let told = place.run(built).stderr;
-    let note = "/etc/resolv.conf:file was made to be mounted over";
+    let note = "/etc/resolv.conf:file was created as a mount point";
     assert!(told.contains(note), "{told}");
     assert!(pulled.stderr.contains("mount points"), "{}", pulled.stderr);
 

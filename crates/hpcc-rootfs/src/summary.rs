@@ -124,11 +124,11 @@ impl fmt::Display for Summary {
         for path in &self.replaced_mount_points {
             writeln!(
                 f,
-                "note:      {path} is no place to mount safely; replaced by a directory"
+                "note:      {path} cannot be mounted over safely; replaced with a directory"
             )?;
         }
         for path in &self.made_mount_points {
-            writeln!(f, "note:      {path} was made to be mounted over")?;
+            writeln!(f, "note:      {path} was created as a mount point")?;
         }
         if let Some(problem) = &self.agent_problem {
             writeln!(f, "warning:   {problem}")?;

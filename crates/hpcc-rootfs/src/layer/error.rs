@@ -16,7 +16,7 @@ pub enum Error {
     #[error("cannot read the layer's blob")]
     Source(#[source] io::Error),
     /// The blob is not a layer, whatever the manifest calls it.
-    #[error("the blob is no layer: its first bytes are neither tar nor gzip nor zstd")]
+    #[error("the blob is not a layer: its first bytes are neither tar nor gzip nor zstd")]
     Encoding,
     /// The compressed data is damaged, cut short, or has garbage after its end.
     #[error("the layer is damaged: its {codec} data is invalid at compressed byte {position}")]

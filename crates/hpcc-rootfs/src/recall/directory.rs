@@ -213,7 +213,7 @@ impl Directory {
             bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
         };
         if magic != MAGIC || number(8) != VERSION {
-            return Err(damaged("it is no recall file of this version"));
+            return Err(damaged("it is not a recall file of this version"));
         }
         let json_length = Some(number(12)).filter(|length| *length <= LENGTH_MAX);
         let start = json_length.and_then(|length| at.checked_sub(length.into()));

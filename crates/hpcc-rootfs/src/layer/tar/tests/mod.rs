@@ -464,7 +464,7 @@ fn archives_end_at_an_entry_and_nowhere_else() {
         let message = result.unwrap_err().to_string();
         // With less than one header, the format cannot be recognized.
         let expected = if length < 512 {
-            "the blob is no layer"
+            "the blob is not a layer"
         } else {
             "cut short"
         };
