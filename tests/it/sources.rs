@@ -148,7 +148,7 @@ fn damaged_and_foreign_archives_leave_nothing_behind() {
             "neither a tar archive nor one compressed with gzip or zstd",
         ),
         (b"a text", "neither a tar archive"),
-        (b"", "it is not a tar file"),
+        (b"", "it is empty, and a tar file has at least one block"),
     ] {
         fs::write(place.path("archive"), bytes).unwrap();
         for outcome in [

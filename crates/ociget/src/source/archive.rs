@@ -110,13 +110,20 @@ impl Archive {
         if let Some(section) = self.find(name).await? {
             return Ok(section);
         }
-        let found = match self.opened().await? {
-            Opened::InPlace(_, members) => kind::of_names(members.names()),
+        let (found, length) = match self.opened().await? {
+            Opened::InPlace(file, members) => {
+                let metadata = file.metadata().map_err(|source| self.failed(source))?;
+                (kind::of_names(members.names()), metadata.len())
+            }
             Opened::Arriving(archive) => {
                 let names = archive.names().await;
-                kind::of_names(names.iter().map(String::as_str))
+                let found = kind::of_names(names.iter().map(String::as_str));
+                (found, archive.length().await)
             }
         };
+        if length == 0 {
+            return Err(self.failed(kind::empty()));
+        }
         Err(kind::mistaken(self.transport, &self.path, Some(found)))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use serde::de::IgnoredAny;
@@ -239,6 +240,15 @@ fn is_of_root(top: &str) -> bool {
     )
 }
 
+/// The error for a file of no bytes. It is not the fault of the command line: a program whose output is piped and that
+/// failed writes nothing.
+pub(crate) fn empty() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "it is empty, and a tar file has at least one block; the program that writes it may have failed",
+    )
+}
+
 /// The error for `path`, named under `transport`, that is something else.
 pub(crate) fn mistaken(transport: &str, path: &Path, found: Option<Kind>) -> Error {
     let shown = printable::path(path);
@@ -255,7 +265,16 @@ pub(crate) fn mistaken(transport: &str, path: &Path, found: Option<Kind>) -> Err
     if kind.transport() == Some(transport) {
         return Error::Usage(format!("{shown} is {what}, but lacks a part of it"));
     }
-    let advice = kind.advice(path);
+    // A file that is none of the kinds cannot be read under another transport either.
+    let advice = match (kind, transport) {
+        (Kind::Other, "oci" | "dir") => "name a directory".to_owned(),
+        (Kind::Other, _) => "name a tar file, or check the program that wrote it".to_owned(),
+        _ => kind.advice(path),
+    };
+    let what = match (kind, transport) {
+        (Kind::Other, "oci" | "dir") => "not a directory",
+        _ => what,
+    };
     Error::Usage(format!(
         "{transport}: cannot read {shown}: it is {what}; {advice}"
     ))

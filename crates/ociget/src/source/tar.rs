@@ -99,10 +99,7 @@ impl TarSource {
             }
             let (length, identity) = hash(&file, algorithm, &*wanted)?;
             if length == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "it is empty, and a tar file has at least one block; the program that writes it may have failed",
-                ));
+                return Err(kind::empty());
             }
             Ok(Ok((file, length, identity)))
         });

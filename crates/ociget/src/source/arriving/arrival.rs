@@ -100,6 +100,12 @@ impl Arrival {
         }
     }
 
+    /// The number of bytes that have come.
+    pub(super) fn arrived(&self) -> u64 {
+        let buffered = u64::try_from(self.to.saturating_sub(self.from)).unwrap_or(u64::MAX);
+        self.position.saturating_add(buffered)
+    }
+
     /// The hash of a body that was not kept and begins at `start`.
     pub(super) fn hash_of(&self, start: u64) -> Option<&Digest> {
         self.hashes.get(&start)

@@ -57,6 +57,11 @@ impl Arriving {
         self.pump.lock().await.names()
     }
 
+    /// The number of bytes that have come.
+    pub(crate) async fn length(&self) -> u64 {
+        self.pump.lock().await.length()
+    }
+
     /// The name that `name` leads to by links that have come.
     pub(crate) async fn target(&self, name: &str) -> String {
         self.pump.lock().await.target(name).to_owned()

@@ -87,6 +87,11 @@ impl Pump {
         self.members.names().map(str::to_owned).collect()
     }
 
+    /// The number of bytes that have come.
+    pub(super) fn length(&self) -> u64 {
+        self.arrival.arrived()
+    }
+
     pub(super) fn target<'a>(&'a self, name: &'a str) -> &'a str {
         self.members.target(name)
     }
