@@ -98,7 +98,8 @@ impl Store {
     /// | `debian:12`, `ghcr.io/team/app`, `oci:DIR:TAG` | the one that this reference was last pulled to |
     /// | `debian@sha256:<64 hex digits>` | the one with this digest |
     ///
-    /// References are compared in their full form: `debian` is `docker.io/library/debian:latest`. A reference that was
+    /// References are compared in their full form: `debian` is `docker.io/library/debian:latest`, and `oci:./dir/:v1` is
+    /// the `oci:` of the absolute path of `dir`. Symlinks in paths are not resolved. A reference that was
     /// pulled to several artifacts, one after the other, is the name of the last one, even after that one was removed.
     ///
     /// # Errors
