@@ -7,6 +7,8 @@ use std::str::FromStr;
 const NAME_MAX: usize = 255;
 /// Bytes of a path: the most that a kernel takes.
 const PATH_MAX: usize = 4095;
+/// Directories below which no mount point can be, because every guest mounts another file system over them.
+const COVERED: [&str; 5] = ["proc", "sys", "dev", "tmp", "run"];
 /// What follows the path of a file.
 const FILE: &str = ":file";
 
@@ -41,7 +43,7 @@ impl MountPoint {
     ///
     /// # Errors
     /// Returns [`MountPointError`] if the path is relative, holds `..` or a NUL byte, is too long, is the root, or leads
-    /// into `/.hpcc`.
+    /// into `/.hpcc` or below a directory that every guest mounts over.
     pub fn new(path: &str, file: bool) -> Result<Self, MountPointError> {
         let refused = |problem| MountPointError {
             path: path.to_owned(),
@@ -57,6 +59,9 @@ impl MountPoint {
         let problem = match *names {
             [] => Some("it is the root"),
             [".hpcc", ..] => Some("the directory /.hpcc is reserved"),
+            [first, _, ..] if COVERED.contains(&first) => Some(
+                "every guest mounts another file system over /proc, /sys, /dev, /tmp and /run, which hides it",
+            ),
             _ if names.contains(&"..") => Some("it holds the name .., which depends on the image"),
             _ if path.contains('\0') => Some("it holds a NUL byte"),
             _ if path.len() > PATH_MAX || names.iter().any(|name| name.len() > NAME_MAX) => {
@@ -152,6 +157,8 @@ mod tests {
             ("/etc/resolv.conf:file", "/etc/resolv.conf:file"),
             ("/a:b", "/a:b"),
             ("/x/.hpcc", "/x/.hpcc"),
+            ("/proc", "/proc"),
+            ("/x/run/y", "/x/run/y"),
         ] {
             assert_eq!(text.parse::<MountPoint>().unwrap().to_string(), shown);
         }
@@ -163,6 +170,8 @@ mod tests {
             ("/", "the root"),
             ("/.:file", "the root"),
             ("/.hpcc", "reserved"),
+            ("/proc/x", "hides it"),
+            ("//run/./x:file", "hides it"),
             ("//./.hpcc/x:file", "reserved"),
             ("/a/../.hpcc", ".."),
             ("/a\0", "NUL"),
