@@ -9,7 +9,7 @@ use ociget::printable;
 #[non_exhaustive]
 #[error(
     "{}: {}, but only {} may be able to change {}; {}, or trust the store as it is with --trust-store",
-    printable::path(.path), fault(*.owner, *.user, *.mode), trusted(*.user), .kind.role(), .kind.remedy()
+    printable::path(.path), fault(*.owner, *.user, *.mode), trusted(*.user), .kind.role(), .kind.remedy(*.owner, *.user)
 )]
 pub struct Untrusted {
     /// The directory or file.
@@ -44,14 +44,18 @@ impl Kind {
         }
     }
 
-    fn remedy(self) -> &'static str {
+    fn remedy(self, owner: u32, user: u32) -> String {
+        let repair = match owner == user || owner == 0 {
+            true => "run chmod go-w".to_owned(),
+            false => format!("run chown {user} and chmod go-w"),
+        };
         match self {
-            Self::Directory => {
-                "choose another directory, or remove the files of other users and run chmod go-w on it"
-            }
-            Self::Parent => "choose another directory, or run chmod go-w on this one",
-            Self::Link => "choose another directory",
-            Self::File => "pull the image again, or remove the file",
+            Self::Directory => format!(
+                "choose another directory, or remove the files of other users and {repair} on it"
+            ),
+            Self::Parent => format!("choose another directory, or {repair} on this one"),
+            Self::Link => "choose another directory".to_owned(),
+            Self::File => "pull the image again, or remove the file".to_owned(),
         }
     }
 }
