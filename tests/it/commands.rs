@@ -1,6 +1,7 @@
 //! The commands beside `pull` and `build`, and what `--json` makes of them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 
 use serde_json::json;
 use test_support::image::{Entry, Image, Index, Layer, Store};
@@ -418,16 +419,48 @@ fn output_that_is_no_file_is_refused_before_the_image_is_fetched() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let directory = place.cache();
     std::fs::create_dir_all(&directory).unwrap();
-    for (output, status, found) in [
-        (fifo.to_str().unwrap(), 1, "a named pipe (FIFO)"),
-        (directory.to_str().unwrap(), 2, "a directory"),
-        ("/dev/null", 1, "a character device"),
+    let (stdout, null) = (place.path("stdout"), place.path("null"));
+    std::os::unix::fs::symlink("/proc/self/fd/1", &stdout).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+    for (output, found) in [
+        (fifo.to_str().unwrap(), "a named pipe (FIFO)"),
+        (directory.to_str().unwrap(), "a directory"),
+        ("/dev/null", "a character device"),
+        // containers/skopeo#1485: people write to such names. Root would replace the stream of the whole machine.
+        (stdout.to_str().unwrap(), "a name in /proc"),
+        ("/dev/fd/1", "a name in /proc"),
+        (
+            null.to_str().unwrap(),
+            "a symbolic link to a character device",
+        ),
     ] {
         let outcome = place.run(["build", "loopback.invalid/x", "-o", output]);
-        assert_eq!(outcome.status, Some(status), "{outcome:#?}");
+        assert_eq!(outcome.status, Some(2), "{outcome:#?}");
         let said = format!("cannot write {output}: {found}, not a regular file");
         assert!(outcome.stderr.contains(&said), "{outcome:#?}");
     }
+    assert!(stdout.is_symlink() && null.is_symlink());
+}
+
+/// A metrics file is written after the work, and must not keep the program from its end.
+#[test]
+fn metrics_file_that_is_no_file_is_one_warning() {
+    let place = Place::new();
+    let (fifo, null) = (place.path("fifo"), place.path("null"));
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &null).unwrap();
+    for file in [&fifo, &null] {
+        let outcome = place.run([OsStr::new("list"), "--metrics-file".as_ref(), file.as_ref()]);
+        assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+        let warning = "warning: cannot write the metrics to ";
+        assert_eq!(outcome.stderr.matches(warning).count(), 1, "{outcome:#?}");
+        assert!(
+            outcome.stderr.contains(", not a regular file"),
+            "{outcome:#?}"
+        );
+    }
+    assert!(null.is_symlink());
 }
 
 /// Nothing is written for a second or more while names are settled, so no write can notice.

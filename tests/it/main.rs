@@ -20,6 +20,7 @@ mod inject;
 mod missing_names;
 mod names;
 mod names_shown;
+mod peer_reports;
 mod real;
 mod rebuild;
 mod reference;

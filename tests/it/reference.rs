@@ -206,6 +206,10 @@ fn completions_of_values_are_what_the_option_takes() {
         ("pull x --agent 'my'", "<my files>"),
         ("pull x --agent 'my files/ag'", "<my files/agent one>"),
         ("build x --output 'my'", "<my files>"),
+        // Bash makes three words of `--agent=my`. hpc/charliecloud#1639, syncany/syncany#209
+        ("pull x --agent '=' 'my'", "<my files>"),
+        ("build x --compressor '='", "<zstd><gzip><xz><lz4><none>"),
+        ("build x --compressor '=' l", "<lz4>"),
         ("build x -o 'my'", "<my files>"),
         // Bash itself adds the directories.
         ("pull x --cache-dir 'my'", "<>"),

@@ -76,7 +76,7 @@ fn kernel_line_boots_plain_and_sealed_artifacts() {
             &["boot-args", "plain.sqsh", "--device", "vda rw"][..],
             "cannot name the device",
         ),
-        (&["boot-args", "bare.sqsh"], "--init names one"),
+        (&["boot-args", "bare.sqsh"], "(--init)"),
         (
             &["boot-args", "bare.sqsh", "--init", "sbin/init"],
             "cannot name the init",

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use ociget::{Digest, Request, SourceSpec};
-use rustix::fs::{AtFlags, CWD, FileType};
-use rustix::io::Errno;
 use tracing::{Instrument as _, Span};
 
 use crate::artifact::Record;
@@ -31,8 +29,8 @@ pub struct Built {
     pub summary: Summary,
 }
 
-/// Builds an image to a file at `output`. The file appears when it is complete, and replaces a regular file or a
-/// symlink of that name. The bytes are those that a store with the same options would hold.
+/// Builds an image to a file at `output`. The file appears when it is complete, and replaces what
+/// [`check_output`](crate::check_output) accepts: a regular file, or a symlink to one. The bytes are those that a store with the same options would hold.
 ///
 /// `image` is a reference or any other source that [`ociget::SourceSpec`] can express; `expected` pins it. If it
 /// differs from a digest in the reference, that is a usage error before anything is opened. If no agent is configured
@@ -73,7 +71,7 @@ async fn in_span(
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     };
-    check_output(&path).map_err(failed)?;
+    regular_file::check_output(&path).map_err(failed)?;
     let fs_verity = options.store.fs_verity;
     check_fs_verity(fs_verity, directory).await?;
     let supplies = pull::supplies(options).await?;
@@ -110,19 +108,6 @@ async fn check_fs_verity(fs_verity: FsVerity, directory: &Path) -> Result<(), Er
     })
     .await
     .map_err(Error::worker)?
-}
-
-/// Refuses an output that cannot be replaced (a directory) or must not be (`/dev/null`, or a FIFO that another process
-/// reads), before an hour of work. A symlink is replaced itself.
-fn check_output(path: &Path) -> std::io::Result<()> {
-    match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(found) => match FileType::from_raw_mode(found.st_mode) {
-            FileType::Symlink => Ok(()),
-            other => regular_file::check(other),
-        },
-        Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Opens and hashes the agent and the injected files that `options` name, as a build does first. A missing agent is not

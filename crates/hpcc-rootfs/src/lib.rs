@@ -81,6 +81,7 @@ pub use ociget::{Digest, Platform};
 pub use options::{Agents, Injection, Options, SpoolOptions, StoreOptions};
 pub use progress::{Event, ImageLayer, Progress};
 pub use rebuild::{Rebuilt, rebuild};
+pub use regular_file::check_output;
 pub use sqfs_writer::Compressor;
 pub use staging::FsVerity;
 pub use store::{
@@ -89,7 +90,7 @@ pub use store::{
 };
 pub use summary::{Reuse, Summary};
 pub use timings::{Stage, Timings};
-pub use units::{ShortDigest, Size};
+pub use units::{Count, ShortDigest, Size, Span};
 pub use untrusted::Untrusted;
 // Their types are in the signatures of this crate, so callers need the same versions.
 pub use {ociget, sqfs_writer};

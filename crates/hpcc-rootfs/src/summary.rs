@@ -7,7 +7,7 @@ use ociget::Digest;
 
 use crate::flatten;
 use crate::timings::Timings;
-use crate::units::Size;
+use crate::units::{Count, Size, Span};
 
 /// The result of a build, and how long it took.
 #[derive(Clone, Debug, Default)]
@@ -66,59 +66,59 @@ impl fmt::Display for Summary {
         } = self;
         writeln!(
             f,
-            "layers:    {} entries, {} of files, {} whiteouts, {} of replaced files not written",
-            flattened.entries,
+            "layers:    {}, {} of files, {}, {} of replaced files not written",
+            Count(flattened.entries, "entry"),
             Size(flattened.logical_bytes),
-            flattened.whiteouts,
+            Count(flattened.whiteouts, "whiteout"),
             Size(flattened.skipped_bytes),
         )?;
         writeln!(
             f,
-            "image:     {} inodes, {} in {} blocks and {} fragments, {} of holes, {} unused",
-            image.inodes,
+            "image:     {}, {} in {} and {}, {} of holes, {} unused",
+            Count(image.inodes.into(), "inode"),
             Size(image.image_bytes),
-            image.blocks,
-            image.fragments,
+            Count(image.blocks, "block"),
+            Count(image.fragments.into(), "fragment"),
             Size(image.hole_bytes),
             Size(image.dead_bytes),
         )?;
         if self.reuse.layers > 0 || self.reuse.bytes > 0 {
             writeln!(
                 f,
-                "reuse:     {} layers not fetched, {} copied from {} earlier artifacts",
-                self.reuse.layers,
+                "reuse:     {} not fetched, {} copied from {}",
+                Count::of(self.reuse.layers, "layer"),
                 Size(self.reuse.bytes),
-                self.reuse.sources.len(),
+                Count::of(self.reuse.sources.len(), "earlier artifact"),
             )?;
         }
-        for (what, count) in [
+        for (count, what) in [
             (
-                "entries that tried to reach /.hpcc, dropped",
-                flattened.reserved,
+                Count(flattened.reserved, "entry"),
+                " that tried to reach /.hpcc",
             ),
             (
-                "entries below whiteouts or of aufs, dropped",
-                flattened.hidden,
+                Count(flattened.hidden, "entry"),
+                " below whiteouts or of aufs",
             ),
-            ("access control lists, dropped", flattened.acls),
+            (Count(flattened.acls, "access control list"), ""),
             (
-                "extended attributes that squashfs can't hold, dropped",
-                self.dropped_xattrs(),
+                Count(self.dropped_xattrs(), "extended attribute"),
+                " that squashfs cannot hold",
             ),
             (
-                "extended attributes of overlay file systems, dropped",
-                flattened.overlay_xattrs,
+                Count(flattened.overlay_xattrs, "extended attribute"),
+                " of overlay file systems",
             ),
         ] {
-            if count > 0 {
-                writeln!(f, "note:      {count} {what}")?;
+            if count.0 > 0 {
+                writeln!(f, "note:      {count}{what}, dropped")?;
             }
         }
         if !flattened.layers_read_again.is_empty() {
             writeln!(
                 f,
-                "note:      {} layers read a second time, for files that looked replaced",
-                flattened.layers_read_again.len()
+                "note:      {} read a second time, for files that looked replaced",
+                Count::of(flattened.layers_read_again.len(), "layer")
             )?;
         }
         for path in &self.replaced_mount_points {
@@ -135,10 +135,10 @@ impl fmt::Display for Summary {
         }
         write!(
             f,
-            "time:      {:.2} s reading layers, {:.2} s sealing, {:.2} s publishing",
-            self.reading.as_secs_f32(),
-            self.sealing.as_secs_f32(),
-            self.timings.publish.busy.as_secs_f32(),
+            "time:      {:.2} reading layers, {:.2} sealing, {:.2} publishing",
+            Span(self.reading),
+            Span(self.sealing),
+            Span(self.timings.publish.busy),
         )
     }
 }

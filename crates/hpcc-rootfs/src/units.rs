@@ -1,6 +1,7 @@
-//! Numbers for people: sizes, and digests that are short enough for a line.
+//! Numbers for people: sizes, counts, time spans, and digests that are short enough for a line.
 
 use std::fmt;
+use std::time::Duration;
 
 use ociget::Digest;
 
@@ -23,6 +24,66 @@ impl fmt::Display for Size {
         // One decimal, in integers, because a float would need a cast that loses bits.
         let tenths = (u128::from(self.0) * 10) >> shift;
         f.pad(&format!("{}.{}{unit}", tenths / 10, tenths % 10))
+    }
+}
+
+/// A number of things for people: `1 entry`, `2 entries`. The noun is in the singular, and its last word has a regular
+/// plural.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count<'a>(pub u64, pub &'a str);
+
+impl Count<'_> {
+    /// Counts the elements of a collection, by its length.
+    #[must_use]
+    pub fn of(length: usize, noun: &str) -> Count<'_> {
+        Count(u64::try_from(length).unwrap_or(u64::MAX), noun)
+    }
+}
+
+impl fmt::Display for Count<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(number, noun) = self;
+        match (*number, noun.strip_suffix('y')) {
+            (1, _) => write!(f, "1 {noun}"),
+            (_, Some(stem)) => write!(f, "{number} {stem}ies"),
+            (_, None) => write!(f, "{number} {noun}s"),
+        }
+    }
+}
+
+/// A time span for people, in its largest unit and the next smaller one: `9s`, `1m5s`, `1h30m`, `1d2h`, `1w`. Smaller
+/// units are cut off. A precision adds decimals to a span of less than a minute: `{:.1}` prints `0.3s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    /// The letters of the units and their lengths in seconds, the longest first.
+    pub const UNITS: [(char, u64); 5] = [
+        ('w', 604_800),
+        ('d', 86_400),
+        ('h', 3600),
+        ('m', 60),
+        ('s', 1),
+    ];
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        if let (Some(decimals), 0..60) = (f.precision(), seconds) {
+            return write!(f, "{:.decimals$}s", self.0.as_secs_f64());
+        }
+        let mut units = Self::UNITS.iter().skip_while(|(_, unit)| *unit > seconds);
+        let Some((letter, unit)) = units.next() else {
+            return f.pad("0s");
+        };
+        let mut text = format!("{}{letter}", seconds / unit);
+        if let Some((letter, next)) = units.next()
+            && let more @ 1.. = seconds % unit / next
+        {
+            text.push_str(&format!("{more}{letter}"));
+        }
+        write!(f, "{text:>0$}", f.width().unwrap_or_default())
     }
 }
 
@@ -56,6 +117,35 @@ mod tests {
             assert_eq!(Size(bytes).to_string(), text);
         }
         assert_eq!(format!("{:>6}|{:<6}", Size(1024), Size(7)), "  1.0K|7B    ");
+    }
+
+    #[test]
+    fn one_thing_is_singular_and_others_plural() {
+        for (count, text) in [
+            (Count(0, "entry"), "0 entries"),
+            (Count(1, "entry"), "1 entry"),
+            (Count(2, "leftover file"), "2 leftover files"),
+            (Count::of(1, "layer"), "1 layer"),
+        ] {
+            assert_eq!(count.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn spans_have_two_units_and_short_ones_decimals_on_request() {
+        for (millis, whole, precise) in [
+            (0, "0s", "0.0s"),
+            (310, "0s", "0.3s"),
+            (59_000, "59s", "59.0s"),
+            (65_500, "1m5s", "1m5s"),
+            (5_400_000, "1h30m", "1h30m"),
+            (604_800_000, "1w", "1w"),
+        ] {
+            let span = Span(Duration::from_millis(millis));
+            assert_eq!(span.to_string(), whole);
+            assert_eq!(format!("{span:.1}"), precise);
+        }
+        assert_eq!(format!("{:>5}", Span(Duration::from_secs(7))), "   7s");
     }
 
     #[test]

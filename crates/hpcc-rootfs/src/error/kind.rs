@@ -187,9 +187,9 @@ fn of_kind(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Invalid => Some("build the image again and push it"),
         ErrorKind::Limit => Some("if this image is to be trusted, raise the limit that is named"),
         ErrorKind::NoAgent => Some("name an agent with --agent or Options::agents"),
-        ErrorKind::NoSpace => {
-            Some("make room, for example with `hpcc-rootfs gc --max-size SIZE`, and try again")
-        }
+        ErrorKind::NoSpace => Some(
+            "free disk space or inodes, for example with `hpcc-rootfs gc --max-size SIZE`, and try again",
+        ),
         ErrorKind::Untrusted => Some(
             "take the write permission from other users, or choose another directory with --cache-dir",
         ),

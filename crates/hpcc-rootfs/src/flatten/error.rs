@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::layers::LayerSpec;
 use crate::layer::{self, EntryName, Limit, Measure};
-use crate::units::{ShortDigest, Size};
+use crate::units::{Count, ShortDigest, Size};
 
 /// Why an image could not be flattened.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +12,8 @@ use crate::units::{ShortDigest, Size};
 pub enum Error {
     /// The image has more layers than [`Limits`](layer::Limits) allow.
     #[error(
-        "the image has {value} layers, the limit is {max}; if this image is to be trusted, raise the limit with --max-layers"
+        "the image has {}, the limit is {max}; if this image is to be trusted, raise the limit with --max-layers",
+        Count::of(*.value, "layer")
     )]
     TooManyLayers {
         /// The number of layers that it has.

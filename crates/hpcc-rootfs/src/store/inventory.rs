@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -24,6 +25,8 @@ pub struct Artifact {
     pub path: PathBuf,
     /// Bytes of the file, its record included.
     pub size: u64,
+    /// Number of names that the file has. Removing the artifact frees the space of the file only if it is 1.
+    pub links: u64,
     /// Bytes of the files beside it, which are removed with it: its note, and its recall file.
     pub beside: u64,
     /// Time at which it was written.
@@ -70,9 +73,9 @@ pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option
     let path = directory.join(name::artifact(&digest));
     let seen = fs::symlink_metadata(&path).and_then(|metadata| {
         let times = (metadata.modified()?, metadata.accessed()?);
-        Ok((metadata.len(), times))
+        Ok((metadata.len(), metadata.nlink(), times))
     });
-    let ((size, (built, last_used)), record) = match seen {
+    let ((size, links, (built, last_used)), record) = match seen {
         Ok(seen) => {
             let record = read(&path, &digest, trust).map_err(|source| Error::Artifact {
                 path: path.clone(),
@@ -82,13 +85,14 @@ pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            let nothing = (0, (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH));
+            let nothing = (0, 1, (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH));
             (nothing, Err(Error::store("look at", &path, error)))
         }
     };
     let note = Note::read(directory, &digest, trust);
     Some(Artifact {
         size,
+        links,
         beside: beside(directory, &digest),
         built,
         last_used,

@@ -52,36 +52,36 @@ pub(crate) enum Command {
     Build(Box<Build>),
     /// List the artifacts in the store
     List(List),
-    /// Print where the artifact of an image is; for a whole digest, also where it would be
+    /// Print the path of an artifact; for a full digest, even if the artifact does not exist
     Path(PathOf),
     /// Show what an artifact was made from
     Inspect(Inspect),
-    /// Print an in-toto statement with SLSA provenance about an artifact, to be signed
+    /// Print an in-toto statement with SLSA provenance about an artifact, for you to sign
     Attest(Attest),
     /// Print the kernel command line that boots an artifact
     BootArgs(BootArgs),
-    /// Print a virtual machine that boots an artifact, for its monitor
+    /// Print the virtual machine configuration that boots an artifact, for Firecracker or QEMU
     VmConfig(VmConfig),
-    /// Read artifacts whole and compare them with their records; exit 1 if one is not sound
+    /// Read artifacts in full and compare them with their records; exit 1 if one is damaged
     Verify(Box<Verify>),
     /// Remove artifacts from the store
     Rm(Rm),
-    /// Remove one artifact from the store, as rm does; for a whole digest, a missing one is fine
+    /// Remove one artifact from the store, as rm does; succeed if no artifact has the full digest
     Untag(Untag),
-    /// Give an artifact a second name where a VM looks for it, such as a jail
+    /// Link an artifact to a second path, such as one in the jail of a VM
     Link(Link),
-    /// Make room: remove artifacts least recently used first, and what belongs to none
+    /// Free disk space: remove leftover files, and the least recently used artifacts over a limit
     Gc(Gc),
-    /// Show how much of the disk each artifact takes, and how much of its layers others have too
+    /// Show the disk space of each artifact, and the size of the layers that it shares with others
     Df(Df),
-    /// Check everything that a pull with the same options needs, and say what to do; exit 1 if the pull
-    /// would fail, 75 if it may succeed later
+    /// Check everything that a pull with these options needs, and advise; exit 1 if the pull would fail, 75
+    /// if it may succeed later
     Doctor(Box<Doctor>),
-    /// Show how the options are set
+    /// Show the configuration
     Config(Config),
     /// Print a script that completes commands and options in a shell
     Completions(Completions),
-    /// Write the manual pages, one for each command
+    /// Write the manual pages, one per command
     Man(Man),
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn run(global: &Global, command: &BootArgs) -> anyhow::Result<()> {
 
 fn usage(error: BootError) -> anyhow::Error {
     let advice = match error {
-        BootError::NoAgent => "; --init names one",
+        BootError::NoAgent => " (--init)",
         BootError::Append { .. } => " (--append)",
         _ => "",
     };

@@ -23,7 +23,7 @@ pub(crate) struct Build {
     /// Image reference, docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG],
     /// dir:DIR, or tar:FILE for a root file system; a FILE of - is standard input
     source: String,
-    /// File to write; it appears when it is complete
+    /// File to write; it appears only when it is complete
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Digest of the manifest or index that the image must have
@@ -63,7 +63,8 @@ impl Build {
                 "cannot write {shown}: there is no directory {}; make it first",
                 output::path(parent)
             ))),
-            _ => Ok(()),
+            _ => hpcc_rootfs::check_output(output)
+                .map_err(|error| UsageError(format!("cannot write {shown}: {error}; name a file"))),
         }
     }
 

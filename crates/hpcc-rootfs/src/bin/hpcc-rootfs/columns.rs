@@ -64,7 +64,7 @@ mod tests {
 
     #[test]
     fn folded_lines_fit_and_lose_no_letter() {
-        let text = "retry 2 in 3 s: https://registry.example/v2/日本語日本語日本語/blobs 503";
+        let text = "retry 2 in 3s: https://registry.example/v2/日本語日本語日本語/blobs 503";
         for columns in 1..80 {
             let lines = fold(text, columns);
             let fits = |line: &String| width(line) <= columns.max(2);

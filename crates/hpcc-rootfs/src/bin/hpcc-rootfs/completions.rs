@@ -9,11 +9,23 @@ use anyhow::Context as _;
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Arg, Command, ValueEnum, ValueHint};
 
+use hpcc_rootfs::Count;
+
 use crate::global::Global;
 use crate::output::{self, Notation};
 use crate::{reference, terminal};
 
 const PROGRAM: &str = "hpcc-rootfs";
+
+/// The line of the script for bash that sets the word before the completed one.
+const PREVIOUS: &str = "    prev=\"$3\"\n";
+/// Lines after it for a value that follows an equals sign.
+const EQUALS: &str = r#"    if [[ "${prev}" == "=" && "${COMP_CWORD}" -ge 2 ]]; then
+        prev="${COMP_WORDS[COMP_CWORD-2]}"
+    elif [[ "${COMP_WORDS[COMP_CWORD]}" == "=" ]]; then
+        cur=""
+    fi
+"#;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -21,7 +33,7 @@ const PROGRAM: &str = "hpcc-rootfs";
   hpcc-rootfs completions zsh > /usr/local/share/zsh/site-functions/_hpcc-rootfs
   hpcc-rootfs completions fish > ~/.config/fish/completions/hpcc-rootfs.fish")]
 pub(crate) struct Completions {
-    /// The shell
+    /// Shell that runs the script
     #[arg(value_name = "SHELL", value_parser = ShellParser)]
     shell: Shell,
 }
@@ -65,7 +77,7 @@ impl TypedValueParser for ShellParser {
 #[command(after_help = "Example:
   hpcc-rootfs man /usr/local/share/man/man1")]
 pub(crate) struct Man {
-    /// Directory for the pages, which is made if it does not exist
+    /// Directory for the pages; created if it does not exist
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 }
@@ -85,6 +97,8 @@ pub(crate) fn run(command: &Completions, root: Command) -> anyhow::Result<()> {
         // The generator replaces the hyphen of the program's name in two ways, so that no case of the
         // script would be that of a command.
         script = script.replace("hpcc__subcmd__rootfs", "hpcc__rootfs");
+        // Bash splits words at an equals sign, and the generator does not know that `--option=value` is three of them.
+        script = script.replacen(PREVIOUS, &format!("{PREVIOUS}{EQUALS}"), 1);
     }
     let mut stdout = output::stdout(Notation::Text);
     stdout
@@ -135,7 +149,10 @@ pub(crate) fn man(global: &Global, command: &Man, root: Command) -> anyhow::Resu
     }
     if !global.quiet {
         let directory = output::path(directory);
-        terminal::say(&format!("wrote {} pages to {directory}", pages.len()));
+        terminal::say(&format!(
+            "wrote {} to {directory}",
+            Count::of(pages.len(), "page")
+        ));
     }
     Ok(())
 }

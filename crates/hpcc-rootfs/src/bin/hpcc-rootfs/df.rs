@@ -15,7 +15,7 @@ use crate::{output, render, terminal};
   hpcc-rootfs df
   hpcc-rootfs df --json")]
 pub(crate) struct Df {
-    /// Print whole digests and whole lines, as into a pipe
+    /// Print full digests and full lines, as in a pipe
     #[arg(long)]
     no_trunc: bool,
 }

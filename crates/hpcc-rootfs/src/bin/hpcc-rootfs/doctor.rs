@@ -28,7 +28,7 @@ use crate::{output, terminal, work};
   hpcc-rootfs doctor debian:12 --agent ./agent --cache-dir /var/cache/rootfs"
 )]
 pub(crate) struct Doctor {
-    /// Images to ask their registries for [default: no request is sent]
+    /// Images to look up in their registries [default: send no request]
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
     #[command(flatten)]

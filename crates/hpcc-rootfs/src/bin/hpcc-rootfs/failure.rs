@@ -1,6 +1,9 @@
 //! How a run fails: its exit code, and the one object that programs read about it.
 
+use std::io;
+
 use ociget::printable;
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::stop::Stopped;
@@ -61,7 +64,7 @@ impl Report {
             )
         } else if error.is::<Stopped>() {
             ("stopped".to_owned(), None)
-        } else if error.is::<std::io::Error>() {
+        } else if error.is::<io::Error>() {
             (hpcc_rootfs::ErrorKind::Io.to_string(), None)
         } else {
             (OTHER.to_owned(), None)
@@ -71,7 +74,7 @@ impl Report {
             message: causes.next().unwrap_or_default(),
             causes: causes.collect(),
             transient: is_transient(error),
-            hint: hint.map(printable::text),
+            hint: hint.map(|hint| printable::text(without_api(&hint))),
         }
     }
 }
@@ -81,7 +84,7 @@ impl Report {
 pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain() {
-        let cause = printable::text(cause.to_string().replace('\n', " "));
+        let cause = printable::text(without_api(&cause.to_string()).replace('\n', " "));
         if !lines.last().is_some_and(|last| last.ends_with(&cause)) {
             lines.push(cause);
         }
@@ -89,11 +92,40 @@ pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
     lines
 }
 
+/// Returns a message without the fields of the library that it names next to the options of the program.
+fn without_api(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (before, after) in [(" (", ")"), (", ", ""), (" or ", "")] {
+        let begin = format!("{before}Options::");
+        while let Some(at) = text.find(&begin) {
+            let rest = text.get(at + begin.len()..).unwrap_or_default();
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            let end = at + begin.len() + end.unwrap_or(rest.len());
+            let end = match text.get(end..) {
+                Some(rest) if rest.starts_with(after) => end + after.len(),
+                _ => end,
+            };
+            text.replace_range(at..end, "");
+        }
+    }
+    text
+}
+
 /// Returns whether the same call may succeed later without any change.
 fn is_transient(error: &anyhow::Error) -> bool {
     let library = error.downcast_ref::<hpcc_rootfs::Error>();
     let own = error.downcast_ref::<Failure>();
-    library.is_some_and(hpcc_rootfs::Error::is_transient) || own.is_some_and(|own| own.transient)
+    let system = error.downcast_ref::<io::Error>();
+    library.is_some_and(hpcc_rootfs::Error::is_transient)
+        || own.is_some_and(|own| own.transient)
+        || system.is_some_and(is_shortage)
+}
+
+/// Returns whether the system had no descriptor, thread or memory left, which other processes use at the moment.
+fn is_shortage(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    code.is_some_and(|code| shortages.contains(&code))
 }
 
 /// Returns the exit code of a run that failed.
@@ -126,6 +158,28 @@ mod tests {
         assert_eq!(report.message, "the build failed");
         assert_eq!(report.causes, ["cannot write: disk full"]);
         assert_eq!((report.kind.as_str(), report.transient), ("failed", false));
+    }
+
+    #[test]
+    fn fields_of_the_library_are_no_advice_for_users() {
+        for (text, expected) in [
+            ("give --x (Options::x_y)", "give --x"),
+            (
+                "a file (--ca-file, Options::ca_files)",
+                "a file (--ca-file)",
+            ),
+            (
+                "name it with --agent or Options::agents",
+                "name it with --agent",
+            ),
+            (
+                "with --agent or Options::agents; more",
+                "with --agent; more",
+            ),
+            ("Options:: is not a field", "Options:: is not a field"),
+        ] {
+            assert_eq!(without_api(text), expected);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use hpcc_rootfs::{Artifact, Bounds, Collected};
+use hpcc_rootfs::{Artifact, Bounds, Collected, Count};
 use serde_json::json;
 
 use crate::global::Global;
@@ -15,13 +15,15 @@ use crate::{render, terminal};
   hpcc-rootfs gc
   hpcc-rootfs gc --max-size 20G --max-age 4w --dry-run")]
 pub(crate) struct Gc {
-    /// Largest total size of all artifacts and the files beside them, with K, M, G or T for powers of 1024, such as 1.5G
+    /// Largest total size of all artifacts and the files beside them, with K, M, G or T for powers of 1024,
+    /// such as 1.5G [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<u64>,
-    /// Longest time since an artifact was last used, with w, d, h, m or s, such as 1w or 1h30m
+    /// Longest time since an artifact was last used, with w, d, h, m or s, such as 1w or 1h30m [default: no
+    /// limit]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     max_age: Option<Duration>,
-    /// Remove nothing, and print what would be removed
+    /// Print what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -48,8 +50,12 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
             };
             let source = artifact.source.as_ref();
             let source = source.map_or(String::new(), |source| format!(", {source}"));
+            let linked = match artifact.links {
+                0 | 1 => "",
+                _ => ", whose file another link keeps",
+            };
             format!(
-                "{verb} {} ({}{source})",
+                "{verb} {} ({}{source}){linked}",
                 artifact.digest,
                 bytes(artifact.size + artifact.beside)
             )
@@ -87,40 +93,36 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
         terminal::warn_of_failure(&format!("kept: {line}"));
     }
     if !failed.is_empty() {
-        bail!(
-            "the store keeps files that could not be removed: {}",
-            failed.len()
-        );
+        bail!("{} could not be removed", Count::of(failed.len(), "file"));
     }
     Ok(())
 }
 
+/// Returns the bytes that the removals free. A file with another link, such as in a jail, stays on the disk.
 fn freed(collected: &Collected) -> u64 {
     let removed = collected.removed.iter();
-    removed.map(|gone| gone.size + gone.beside).sum()
+    let freed = removed.map(|gone| match gone.links {
+        0 | 1 => gone.size + gone.beside,
+        _ => gone.beside,
+    });
+    freed.sum()
 }
 
 /// Returns the last line: what was removed, and what stays.
 fn summary(collected: &Collected, is_dry: bool) -> String {
     let (removed, leftovers) = (collected.removed.len() as u64, collected.leftovers);
-    let count = |number: u64, one: &str, many: &str| {
-        format!("{number} {}", if number == 1 { one } else { many })
-    };
     let mut line = format!(
-        "{} {}, {} and {}; {} of artifacts {}",
+        "{} {}, {} and {}; {} {}",
         if is_dry { "would remove" } else { "removed" },
-        count(removed, "artifact", "artifacts"),
+        Count(removed, "artifact"),
         bytes(freed(collected)),
-        count(leftovers, "leftover file", "leftover files"),
+        Count(leftovers, "leftover file"),
         bytes(collected.remaining_bytes),
         if is_dry { "would stay" } else { "stay" },
     );
     if !collected.pinned.is_empty() {
-        let pinned = collected.pinned.len() as u64;
-        line.push_str(&format!(
-            ", {} in use",
-            count(pinned, "artifact", "artifacts")
-        ));
+        let pinned = Count::of(collected.pinned.len(), "artifact");
+        line.push_str(&format!(", {pinned} in use"));
     }
     line
 }

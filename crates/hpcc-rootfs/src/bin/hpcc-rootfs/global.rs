@@ -20,20 +20,20 @@ pub(crate) struct Global {
     /// Configuration file, or none [default: hpcc-rootfs/hpcc-rootfs.toml under ~/.config and /etc]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub(crate) config: Option<PathBuf>,
-    /// Use the store although users other than this one and root can write to it; they then choose
-    /// what the guests run
+    /// Accept a store that users other than you and root can write to; those users then control what guests
+    /// run
     #[arg(long, global = true, help_heading = GLOBAL)]
     trust_store: bool,
     /// Print results as JSON
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
-    /// Say more about what happens
+    /// Print more about each step
     #[arg(short, long, global = true, overrides_with = "verbose", help_heading = GLOBAL)]
     pub(crate) verbose: bool,
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     pub(crate) quiet: bool,
-    /// File to add the counters of this run to, in the text form of Prometheus
+    /// File to add this run's counters to, in the Prometheus text format
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub(crate) metrics_file: Option<PathBuf>,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(crate) struct LogArgs {
         hide_default_value = true
     )]
     pub(crate) progress: Mode,
-    /// Form of notices, log records (RUST_LOG) and errors on stderr [default: text, with --json json]
+    /// Format of notices, log records (RUST_LOG) and errors on stderr [default: text, or json with --json]
     #[arg(
         long,
         global = true,
@@ -86,12 +86,10 @@ impl Global {
         if let Some(directory) = &self.cache_dir {
             return Ok(directory.clone());
         }
-        let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
-        from("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| from("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        absolute_of("XDG_CACHE_HOME")
+            .or_else(|| absolute_of("HOME").map(|home| home.join(".cache")))
             .map(|cache| cache.join("hpcc-rootfs"))
-            .context("neither XDG_CACHE_HOME nor HOME is set; name a directory with --cache-dir")
+            .context("neither XDG_CACHE_HOME nor HOME names an absolute path; name a directory with --cache-dir")
     }
 
     /// Whether the directory of the store is named by a path relative to the working directory.
@@ -110,6 +108,13 @@ impl Global {
         options.store.trusted = self.trust_store;
         Ok(Store::open(self.directory()?, options)?)
     }
+}
+
+/// Returns the path in a variable of the environment, if it is absolute. The XDG Base Directory Specification has relative
+/// ones ignored, because they would be other directories for each working directory.
+pub(crate) fn absolute_of(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
+    path.filter(|path| path.is_absolute())
 }
 
 impl LogArgs {

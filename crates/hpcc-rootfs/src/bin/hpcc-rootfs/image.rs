@@ -11,28 +11,28 @@ use crate::quantity::{size, whole};
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Image options")]
 pub(crate) struct ImageArgs {
-    /// Codec of the image [default: zstd]
+    /// Compression of the image [default: zstd]
     #[arg(long)]
     compressor: Option<Codec>,
-    /// Level of the codec: zstd 1 to 22, gzip 1 to 9, xz 0 to 9 [default: 3, 9, 6]
+    /// Compression level: 1 to 22 for zstd, 1 to 9 for gzip, 0 to 9 for xz [default: 3, 9, 6]
     #[arg(long, allow_negative_numbers = true, value_parser = whole::<u32>("a level", 0..=22, 3))]
     level: Option<u32>,
-    /// Size of a data block, 4K to 1M, a power of two [default: 128K]
+    /// Size of a data block: a power of two from 4K to 1M [default: 128K]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     block_size: Option<u64>,
     /// Whether the ends of files larger than a block go into fragments
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     tails: Option<bool>,
-    /// Time of what is not the image's own, in seconds since 1970 [default: 0]
+    /// Timestamp of files that the image does not contain itself, in seconds since 1970 [default: 0]
     #[arg(long, value_name = "SECONDS", value_parser = whole::<u32>("a number of seconds", 0..=u32::MAX.into(), 1_700_000_000))]
     time: Option<u32>,
-    /// Append a dm-verity hash tree, with which the kernel of a guest refuses every other byte
+    /// Append a dm-verity hash tree, with which a guest's kernel detects every changed byte
     #[arg(long)]
     verity: bool,
-    /// Threads that compress [default: the CPUs this process may use]
+    /// Number of compression threads [default: the CPUs that this process may use]
     #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of threads", 1..=65_536, 4))]
     threads: Option<usize>,
-    /// Print where the time went, stage by stage
+    /// Print the time that each stage took
     #[arg(long)]
     pub(crate) timings: bool,
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 
 use hpcc_rootfs::tables::{Sizes, Tables};
-use hpcc_rootfs::{Artifact, Record, ShortDigest};
+use hpcc_rootfs::{Artifact, Count, Record, ShortDigest};
 use ociget::{Digest, printable};
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ pub(crate) struct Inspect {
     /// The artifact, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]
     subject: Subject,
-    /// List every file in it as well
+    /// Also list every file in the artifact
     #[arg(long)]
     tree: bool,
     #[command(flatten)]
@@ -277,9 +277,9 @@ fn of_sizes(sizes: &Sizes, record: &Record) -> Vec<String> {
         let mut value = bytes(*stored);
         if *name == "data" {
             value.push_str(&format!(
-                " for {} of {} files ({})",
+                " for {} of {} ({})",
                 bytes(sizes.contents),
-                sizes.files,
+                Count(sizes.files, "file"),
                 record.key.compressor
             ));
         }

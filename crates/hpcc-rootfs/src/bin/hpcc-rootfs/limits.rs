@@ -16,10 +16,10 @@ fn number<T: TryFrom<u64>>(
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
-    /// Number of entries of all layers together [default: 1048576]
+    /// Number of entries in all layers together [default: 1048576]
     #[arg(long, value_name = "N", value_parser = number::<u64>(1_048_576))]
     max_entries: Option<u64>,
-    /// Size of the files of all layers together, in bytes with K, M, G or T [default: 16G]
+    /// Size of the files in all layers together, with K, M, G or T for powers of 1024 [default: 16G]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
     /// Decompressed size of one layer [default: 32G]

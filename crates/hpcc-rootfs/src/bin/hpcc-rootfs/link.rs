@@ -26,12 +26,12 @@ pub(crate) struct Link {
     /// The artifact in the store, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]
     subject: Subject,
-    /// Path of the file to make, in a directory that exists
+    /// Path of the file to create, in an existing directory
     path: PathBuf,
-    /// End immediately, so that gc may remove the artifact; the file at the path stays
+    /// Exit immediately, so that gc may remove the artifact; the file at the path stays
     #[arg(long)]
     detach: bool,
-    /// Make a file of its own, never a hard link, so that its owner and mode may be changed
+    /// Create a separate file, never a hard link, so that you can change its owner and mode
     #[arg(long)]
     own: bool,
 }
@@ -53,11 +53,8 @@ pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
         _ => "copy",
     };
     let path = output::path(&linked.path);
-    render::print(
-        global,
-        &json!({ "digest": digest.to_string(), "path": path, "method": method }),
-        std::slice::from_ref(&path),
-    )?;
+    let value = json!({ "digest": digest.to_string(), "path": path, "method": method });
+    render::result(global, &value, &linked.path)?;
     if command.detach {
         return Ok(());
     }

@@ -26,18 +26,18 @@ pub(crate) struct List {
     /// Order: digest, size (largest first), built or used (newest first), or source [default: digest]
     #[arg(long, value_name = "KEY", hide_possible_values = true)]
     sort: Option<Key>,
-    /// Print the last one first
+    /// Reverse the order
     #[arg(long)]
     reverse: bool,
-    /// Condition on the artifacts to list: KEY=VALUE with the keys source (* stands for any text), digest,
-    /// platform, agent, status (usable or unusable), larger (than a size), unused (for a time) or older
-    /// (than a time). May be repeated; all have to hold
+    /// Condition that listed artifacts meet. KEY is source (* matches any text), digest, platform, agent,
+    /// status (usable or unusable), larger (than a size), unused (for a time) or older (than a time). May be
+    /// repeated; all must hold
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
-    /// Print whole digests and whole lines, as into a pipe
+    /// Print full digests and full lines, as in a pipe
     #[arg(long)]
     no_trunc: bool,
-    /// Leave out the line with the names of the columns
+    /// Omit the header line
     #[arg(long)]
     no_header: bool,
 }

@@ -5,18 +5,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hpcc_rootfs::Span;
 use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
+use rustix::fs::OFlags;
 
 use crate::{output, terminal};
+
+/// Time to wait for another run that updates the file. It holds the lock for moments.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+/// Most bytes that are read of a file. One of this program has some thousand.
+const LENGTH_MAX: u64 = 1 << 20;
 
 /// The first line of a file of this program. A file that begins otherwise is not replaced.
 const HEAD: &str = "# Counters of hpcc-rootfs, added up over its runs.";
@@ -149,7 +158,74 @@ impl Recorder for Run {
     }
 }
 
+/// Opens a file of this program, or creates it. Does not wait for another process if it is a FIFO, and follows no symlink
+/// that another user may have put there.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = options.custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other(format!(
+            "{} is not a regular file; remove it",
+            output::path(path)
+        ))),
+    }
+}
+
+/// Waits until no other run updates the file.
+fn lock(path: &Path) -> io::Result<File> {
+    // Opening the file is enough to lock it, so no other user may.
+    let options = &mut OpenOptions::new();
+    let lock = open(path, options.create(true).append(true).mode(0o600))?;
+    if lock.metadata()?.mode() & 0o077 != 0 {
+        lock.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    let started = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other(format!(
+                    "another process has held the lock {} for {}",
+                    output::path(path),
+                    Span(PATIENCE)
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+}
+
+/// Returns the text of the file, which is empty if the file does not exist.
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    match open(file, OpenOptions::new().read(true)) {
+        Ok(file) => file.take(LENGTH_MAX).read_to_string(&mut text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    Ok(text)
+}
+
+/// Writes a file that no other process sees, or has opened before.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = open(file, OpenOptions::new().create_new(true).write(true))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
 fn update(file: &Path, counted: &Counted, succeeded: bool) -> io::Result<()> {
+    hpcc_rootfs::check_output(file)?;
+    // A symlink stays, and the file that it leads to is replaced.
+    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let name = file.file_name().ok_or(io::ErrorKind::IsADirectory)?;
     let beside = |prefix: &str, suffix: &str| -> PathBuf {
         let mut hidden = std::ffi::OsString::from(prefix);
@@ -157,17 +233,8 @@ fn update(file: &Path, counted: &Counted, succeeded: bool) -> io::Result<()> {
         hidden.push(suffix);
         file.with_file_name(hidden)
     };
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(beside(".", ".lock"))?;
-    lock.lock()?;
-    let mut samples = match fs::read_to_string(file) {
-        Ok(text) => parse(&text)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Samples::new(),
-        Err(error) => return Err(error),
-    };
+    let _lock = lock(&beside(".", ".lock"))?;
+    let mut samples = parse(&read(file)?)?;
     for (name, series) in &counted.samples {
         let sums = samples.entry(name.clone()).or_default();
         for (labels, value) in series {
@@ -180,8 +247,7 @@ fn update(file: &Path, counted: &Counted, succeeded: bool) -> io::Result<()> {
         samples.insert(LAST.into(), BTreeMap::from([(String::new(), seconds)]));
     }
     let temporary = beside(".", ".new");
-    let written = fs::write(&temporary, text(&samples, &counted.help))
-        .and_then(|()| File::open(&temporary)?.sync_all())
+    let written = write(&temporary, &text(&samples, &counted.help))
         .and_then(|()| fs::rename(&temporary, file));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -283,5 +349,61 @@ mod tests {
             update(&file, &counted(), true).unwrap_err();
             assert_eq!(fs::read_to_string(&file).unwrap(), *content);
         }
+    }
+
+    #[test]
+    fn lock_is_not_waited_for_forever_and_not_for_other_users() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        // As an older version made it.
+        fs::write(at(".x.lock"), "").unwrap();
+        fs::set_permissions(at(".x.lock"), Permissions::from_mode(0o644)).unwrap();
+        for name in ["x", "y"] {
+            update(&at(name), &counted(), true).unwrap();
+            let lock = at(&format!(".{name}.lock"));
+            assert_eq!(fs::metadata(&lock).unwrap().mode() & 0o777, 0o600);
+        }
+        let held = File::open(at(".x.lock")).unwrap();
+        held.lock_shared().unwrap();
+        let error = update(&at("x"), &counted(), true).unwrap_err().to_string();
+        assert!(
+            error.starts_with("another process has held the lock "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn only_regular_files_are_replaced_and_links_stay() {
+        use rustix::fs::{CWD, FileType, Mode};
+        use std::os::unix::fs::symlink;
+
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let fifo = |name: &str| {
+            let (kind, mode) = (FileType::Fifo, Mode::from_raw_mode(0o644));
+            rustix::fs::mknodat(CWD, at(name), kind, mode, 0).unwrap();
+        };
+        symlink("/dev/null", at("null")).unwrap();
+        symlink("/proc/self/fd/1", at("stdout")).unwrap();
+        symlink("real", at("link")).unwrap();
+        fifo("fifo");
+        for name in ["null", "stdout", "fifo"] {
+            let error = update(&at(name), &counted(), true).unwrap_err().to_string();
+            assert!(error.ends_with(", not a regular file"), "{error}");
+        }
+        let names = fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!(names, 4, "a lock was left");
+        fs::write(at("real"), "").unwrap();
+        for _ in 0..2 {
+            update(&at("link"), &counted(), true).unwrap();
+        }
+        assert!(at("link").is_symlink());
+        assert!(fs::read_to_string(at("real")).unwrap().contains("} 3\n"));
+        // What a killed run left is replaced, and what others put there is not followed.
+        symlink(at("victim"), at(".real.new")).unwrap();
+        update(&at("link"), &counted(), true).unwrap();
+        assert!(!at("victim").exists());
+        fifo(".y.lock");
+        update(&at("y"), &counted(), true).unwrap_err();
     }
 }

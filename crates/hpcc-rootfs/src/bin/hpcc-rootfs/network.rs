@@ -21,57 +21,57 @@ const MAX_LOGIN: u64 = 64 << 10;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Network options")]
 pub(crate) struct NetworkArgs {
-    /// Registry to talk to without TLS; may be repeated (loopback always is)
+    /// Registry to connect to without TLS; registries on loopback need no option; may be repeated
     #[arg(long, value_name = "HOST[:PORT]")]
     plain_http: Vec<String>,
-    /// Talk to registries on loopback with TLS, too
+    /// Use TLS for registries on loopback as well
     #[arg(long)]
     tls_on_loopback: bool,
-    /// PEM file with certificate authorities to trust besides the system's; may be repeated
+    /// PEM file with certificate authorities to trust in addition to the system's; may be repeated
     #[arg(long, value_name = "FILE")]
     ca_file: Vec<PathBuf>,
-    /// PEM file with the certificate to show to the registry
+    /// PEM file with the client certificate for the registry
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
-    /// PEM file with the key of that certificate [default: in the same file]
+    /// PEM file with the key of the client certificate [default: the file of --cert]
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// Directory with HOST/hosts.toml for registries that have mirrors, as containerd has it
+    /// Directory with a HOST/hosts.toml for each registry that has mirrors, in containerd's format
     #[arg(long, value_name = "DIR")]
     hosts_dir: Option<PathBuf>,
-    /// Proxy for all connections, instead of those of the environment and for loopback too:
+    /// Proxy for all connections, loopback included, instead of the proxies that the environment names:
     /// [http|https|socks5|socks5h]://[USER:PASSWORD@]HOST:PORT, or "none"
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
-    /// Hosts that --proxy is not used for, in the form of NO_PROXY
+    /// Hosts to connect to without --proxy, in the format of NO_PROXY
     #[arg(long, value_name = "LIST", requires = "proxy")]
     no_proxy: Option<String>,
-    /// Internal token server or storage that a public registry may send us to; may be repeated
+    /// Internal token server or storage to which a public registry may redirect; may be repeated
     #[arg(long, value_name = "HOST[:PORT]")]
     allow_private_realm: Vec<String>,
-    /// File with credentials, as docker and podman keep them
+    /// File with credentials, in the format of docker and podman
     #[arg(long, value_name = "FILE")]
     authfile: Option<PathBuf>,
     /// Read USER:PASSWORD for the image's registry from stdin
     #[arg(long, conflicts_with = "authfile")]
     creds_stdin: bool,
-    /// Layers that are fetched and decompressed at once [default: 3]
+    /// Number of layers to fetch and decompress concurrently [default: 3]
     #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of layers", 1..=65_536, 3))]
     parallel_layers: Option<usize>,
-    /// Number of concurrent ranges per layer over 64M, for stores with slow connections [default: 1]
+    /// Number of concurrent requests per layer over 64M, for storage with slow connections [default: 1]
     #[arg(long, value_name = "N", value_parser = whole::<u32>("a number of ranges", 1..=u32::MAX.into(), 4))]
     ranges: Option<u32>,
-    /// Number of times to try a failed request again [default: 10, or any number with --retry-for]
+    /// Number of times to retry a failed request [default: 10, or no limit with --retry-for]
     #[arg(long, value_name = "N", value_parser = whole::<u32>("a number of retries", 0..=u32::MAX.into(), 10))]
     retries: Option<u32>,
-    /// Longest time to try a failed request again, with w, d, h, m or s, such as 1m30s [default: 35s, or
-    /// any time with --retries]
+    /// Longest time to retry a failed request, with w, d, h, m or s, such as 1m30s [default: 35s, or no limit
+    /// with --retries]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     retry_for: Option<Duration>,
-    /// Longest time without a byte before a request fails, with w, d, h, m or s, such as 30s
+    /// Longest time without a byte before a request fails, with w, d, h, m or s, such as 30s [default: 1m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     stall_timeout: Option<Duration>,
-    /// Bytes per second below which a download counts as stalled, 0 for none [default: 1K]
+    /// Bytes per second below which a download counts as stalled; 0 for no minimum [default: 1K]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     min_rate: Option<u64>,
     /// Time over which --min-rate is averaged, with w, d, h, m or s [default: 5m]
@@ -87,6 +87,23 @@ impl NetworkArgs {
 
     /// Sets the given options. `sources` are the images, whose registry a login from stdin is for.
     pub(crate) fn apply(&self, options: &mut Options, sources: &[String]) -> anyhow::Result<()> {
+        self.apply_without_login(options)?;
+        if let Some(login) = self.login(sources)? {
+            options.network.credentials = login;
+        }
+        Ok(())
+    }
+
+    /// Reads the login from stdin, if it is there. That can be done once.
+    pub(crate) fn login(&self, sources: &[String]) -> anyhow::Result<Option<Arc<OneLogin>>> {
+        match self.creds_stdin {
+            true => Ok(Some(Arc::new(login(sources)?))),
+            false => Ok(None),
+        }
+    }
+
+    /// Sets the given options but the login from stdin.
+    pub(crate) fn apply_without_login(&self, options: &mut Options) -> anyhow::Result<()> {
         if let Some(layers) = self.parallel_layers.and_then(NonZeroUsize::new) {
             options.parallel_layers = layers;
         }
@@ -130,9 +147,6 @@ impl NetworkArgs {
                 .map_err(|error| UsageError(format!("--proxy: {error}")))?,
             None => Proxies::from_env(),
         };
-        if self.creds_stdin {
-            options.credentials = Arc::new(login(sources)?);
-        }
         Ok(())
     }
 }
@@ -149,6 +163,7 @@ fn login(sources: &[String]) -> anyhow::Result<OneLogin> {
         };
         registries.push(reference.registry().to_owned());
     }
+    registries.sort_unstable();
     registries.dedup();
     if registries.is_empty() {
         return Err(usage(

@@ -4,7 +4,8 @@
 //! keep it from a terminal's interpreter. A line is made printable as a whole, so that no value in it can begin another
 //! line. All output then passes through [`Output`], which lets only newlines, tabs and printable characters through.
 //! Only the lines of the progress stand between control sequences, which `screen` writes around text that was made
-//! printable before.
+//! printable before. A path that is a result is written as its bytes, unless stdout is a terminal, because a script opens
+//! the file of this name.
 
 mod screen;
 
@@ -77,10 +78,11 @@ pub(crate) fn erase() {
     let _ = note_closed(io::stderr().lock().write_all(erased.as_bytes()));
 }
 
-/// Replaces the lines that are drawn on stderr, which must fit the window.
+/// Replaces the lines that are drawn on stderr, which must fit the window. In the background nothing is drawn: a shell
+/// and its user write to the terminal then.
 pub(crate) fn draw(lines: &[String]) {
     let mut screen = screen();
-    if IS_OVER.load(Ordering::Relaxed) {
+    if IS_OVER.load(Ordering::Relaxed) || !is_in_front() {
         return;
     }
     let drawn = screen.draw(lines.iter().map(printable::text).collect());
@@ -101,8 +103,19 @@ pub(crate) fn window() -> Option<(usize, usize)> {
     is_known.then(|| (size.ws_col.into(), size.ws_row.into()))
 }
 
+/// Returns the lines that are drawn. Those from before the program went to the background are the shell's now.
 fn screen() -> MutexGuard<'static, Screen> {
-    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+    let mut screen = SCREEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !is_in_front() {
+        screen.forget();
+    }
+    screen
+}
+
+/// Returns whether the program is in the foreground of the terminal on stderr, or stderr is no terminal of its session.
+fn is_in_front() -> bool {
+    let group = rustix::termios::tcgetpgrp(io::stderr());
+    group.is_err() || group == Ok(rustix::process::getpgrp())
 }
 
 fn write_line_to_stderr(line: &str) -> io::Result<()> {
@@ -168,6 +181,18 @@ pub(crate) fn width() -> Option<usize> {
 /// Returns whether progress can be drawn on stderr.
 pub(crate) fn is_terminal() -> bool {
     io::IsTerminal::is_terminal(&io::stderr())
+}
+
+/// Writes a path to stdout as one line: to a terminal like all text, elsewhere as its bytes.
+pub(crate) fn print_path(path: &Path) -> io::Result<()> {
+    if io::IsTerminal::is_terminal(&io::stdout()) {
+        let mut stdout = stdout(Notation::Text);
+        return write_line(&mut stdout, &self::path(path)).and_then(|()| stdout.flush());
+    }
+    let mut line = path.as_os_str().as_encoded_bytes().to_vec();
+    line.push(b'\n');
+    let mut stdout = io::stdout().lock();
+    note_closed(stdout.write_all(&line).and_then(|()| stdout.flush()))
 }
 
 /// Writes `line`, in which newlines are escaped as well.

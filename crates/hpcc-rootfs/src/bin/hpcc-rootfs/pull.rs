@@ -38,8 +38,8 @@ pub(crate) struct PullArgs {
     /// Digest of the manifest or index that the image must have
     #[arg(long, value_name = "DIGEST")]
     pub(crate) digest: Option<Digest>,
-    /// Ask no registry for anything: a tag is what it was pulled to last, and what the store lacks is an
-    /// error
+    /// Send no request to a registry: resolve a tag to the image that it was last pulled to, and fail if the
+    /// store lacks data
     #[arg(long, help_heading = STORE)]
     offline: bool,
     #[command(flatten)]
@@ -53,17 +53,17 @@ pub(crate) struct PullArgs {
     /// Check an existing artifact in full, and rebuild it if it is damaged
     #[arg(long, help_heading = STORE)]
     verify: bool,
-    /// Fetch every layer, also those that the store knows from other images
+    /// Fetch every layer, even those that the store has from other images
     #[arg(long, help_heading = STORE)]
     no_reuse: bool,
-    /// Store of this user or of root to copy known layers from, never written; may be repeated
+    /// Store to copy layers from, which you or root must own; never written to; may be repeated
     #[arg(long, value_name = "DIR", help_heading = STORE)]
     seed: Vec<PathBuf>,
-    /// Bytes to leave free on the file system of the store [default: 64M]
+    /// Disk space to leave free on the file system of the store [default: 64M]
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = STORE)]
     min_free: Option<u64>,
-    /// Have the file system refuse changed blocks of the artifact: off, auto (where it can), or on (fail
-    /// where it cannot) [default: off]
+    /// Whether the file system rejects changed blocks of the artifact: off, auto (if it can), or on (fail if
+    /// it cannot) [default: off]
     #[arg(long, value_name = "off|auto|on", value_parser = fs_verity::parse, help_heading = STORE)]
     fs_verity: Option<FsVerity>,
     #[command(flatten)]
@@ -153,8 +153,8 @@ pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
     let store = global.store_with(options)?;
     if let [image] = command.images.as_slice() {
         let pulled = work::block_on(pull(&store, command, image))?;
-        let (value, path) = report(global, command, &pulled);
-        return render::print(global, &value, &[path]);
+        let value = report(global, command, &pulled);
+        return render::result(global, &value, &pulled.path);
     }
     several(global, command, &store)
 }
@@ -171,12 +171,12 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
             let image = ociget::printable::redacted(image);
             match pulled {
                 Ok(pulled) => {
-                    let (value, path) = report(global, command, &pulled);
-                    values.push(value);
+                    let value = report(global, command, &pulled);
                     // Immediately, because later images may take long, or be interrupted.
                     if !global.json && printed.is_ok() {
-                        printed = render::print(global, &Value::Null, &[path]);
+                        printed = render::result(global, &value, &pulled.path);
                     }
+                    values.push(value);
                 }
                 Err(error) => {
                     let error = anyhow::Error::from(error);
@@ -196,7 +196,9 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
     printed?;
     let count = failed.len();
     if let Err(stopped) = ended {
-        let what = format!("{} of {all} images were pulled before", tried - count);
+        let done = tried - count;
+        let was = if done == 1 { "was" } else { "were" };
+        let what = format!("{done} of {all} images {was} pulled before");
         return Err(stopped.context(what));
     }
     // A failure that is permanent decides about the exit code.
@@ -233,19 +235,17 @@ async fn pull(store: &Store, command: &Pull, image: &str) -> Result<Pulled, hpcc
     }
 }
 
-/// Prints what was done, and returns the JSON and the path of an artifact.
-fn report(global: &Global, command: &Pull, pulled: &Pulled) -> (Value, String) {
+/// Prints what was done, and returns the JSON of an artifact.
+fn report(global: &Global, command: &Pull, pulled: &Pulled) -> Value {
     if let Some(summary) = &pulled.built {
         work::summary(global, summary, command.options.timings());
     } else if global.verbose || command.options.timings() {
         terminal::say("already there");
     }
-    let path = output::path(&pulled.path);
-    let value = json!({
+    json!({
         "digest": pulled.digest.to_string(),
-        "path": path,
+        "path": output::path(&pulled.path),
         "record": render::record(&pulled.record),
         "built": pulled.built.as_ref().map(render::summary),
-    });
-    (value, path)
+    })
 }

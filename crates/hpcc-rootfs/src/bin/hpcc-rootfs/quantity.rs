@@ -1,11 +1,11 @@
 //! Numbers, sizes and time spans, as options take them and as people read them. Every printed value can be given to an
 //! option.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use hpcc_rootfs::Size;
+pub(crate) use hpcc_rootfs::Span;
 
 /// The form of a size.
 const SIZE: &str = "expected a number of bytes, with B or with K, M, G or T for powers of 1024, less than \
@@ -13,14 +13,6 @@ const SIZE: &str = "expected a number of bytes, with B or with K, M, G or T for 
 /// The form of a time span.
 const SPAN: &str =
     "expected numbers with w, d, h, m or s in this order, or seconds, such as 90, 15m, 1h30m or 1w";
-/// The units of a time span, in seconds.
-const UNITS: [(char, u64); 5] = [
-    ('w', 604_800),
-    ('d', 86_400),
-    ('h', 3600),
-    ('m', 60),
-    ('s', 1),
-];
 
 /// Returns a parser for whole numbers of a range. `what` is the counted thing, for the error.
 pub(crate) fn whole<T: TryFrom<u64>>(
@@ -89,26 +81,44 @@ pub(crate) fn bytes(bytes: u64) -> String {
     Size(bytes).to_string()
 }
 
-/// A time span for people, in its largest unit and the next smaller one: `9s`, `1m5s`, `1h30m`, `1d2h`, `1w`. Smaller
-/// units are cut off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Span(pub(crate) Duration);
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let mut units = UNITS.iter().skip_while(|(_, unit)| *unit > seconds);
-        let Some((letter, unit)) = units.next() else {
-            return f.pad("0s");
-        };
-        let mut text = format!("{}{letter}", seconds / unit);
-        if let Some((letter, next)) = units.next()
-            && let more @ 1.. = seconds % unit / next
-        {
-            text.push_str(&format!("{more}{letter}"));
-        }
-        f.pad(&text)
+/// Returns a time in seconds since 1970 as a date with the time of day.
+pub(crate) fn date(seconds: u64) -> String {
+    let (mut days, second) = (seconds / 86_400, seconds % 86_400);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    // Whole cycles of the calendar, so that no time takes long.
+    let mut year = 1970 + days / 146_097 * 400;
+    days %= 146_097;
+    while days >= 365 + u64::from(is_leap(year)) {
+        days -= 365 + u64::from(is_leap(year));
+        year += 1;
     }
+    let mut month = 1;
+    for length in [
+        31,
+        28 + u64::from(is_leap(year)),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+    ] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!(
+        "{year}-{month:02}-{:02} {hour:02}:{minute:02}:{second:02} UTC",
+        days + 1
+    )
 }
 
 /// Parses a time span: numbers with w, d, h, m or s, the largest unit first. A lone number is seconds.
@@ -117,7 +127,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if let Some(seconds) = number(text) {
         return Ok(Duration::from_secs(seconds));
     }
-    let (mut rest, mut units, mut total) = (text, UNITS.iter(), 0_u64);
+    let (mut rest, mut units, mut total) = (text, Span::UNITS.iter(), 0_u64);
     while !rest.is_empty() {
         let end = rest.find(|c: char| c.is_ascii_alphabetic()).ok_or(SPAN)?;
         let (count, unit) = rest.split_at_checked(end).ok_or(SPAN)?;
@@ -187,7 +197,21 @@ mod tests {
             assert!(parsed.as_secs() <= seconds, "{shown}");
             assert_eq!(Span(parsed).to_string(), shown);
         }
-        assert_eq!(format!("{:>5}", Span(Duration::from_secs(7))), "   7s");
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_735_689_600, "2025-01-01 00:00:00 UTC"),
+            (4_107_542_399, "2100-02-28 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+            (12_622_780_800, "2370-01-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use hpcc_rootfs::{Agents, Injection, Options, Rebuilt, Store, read_record};
-use ociget::Digest;
+use ociget::{Digest, OneLogin, Request, SourceSpec};
 use serde_json::{Value, json};
 
 use crate::failure::UsageError;
@@ -21,21 +22,21 @@ use crate::{terminal, work};
 
 #[derive(Debug, Args)]
 pub(crate) struct RebuildArgs {
-    /// Build each artifact again from its image, without reuse, and compare; nothing is kept, and exit 1
-    /// if one differs. Platform and image options are those of the artifact
+    /// Build each artifact again from its image, without reuse, and compare the two; exit 1 if one differs.
+    /// Takes the platform and the image options from the artifact, and keeps nothing
     #[arg(long)]
     pub(crate) rebuild: bool,
-    /// Image to rebuild one artifact from, with its digest: a source as for build [default: the
-    /// reference that the store noted at the last pull]
+    /// Image to rebuild one artifact from, with its digest: a source as for build [default: the reference of
+    /// the last pull]
     #[arg(long, value_name = "SOURCE", requires = "rebuild")]
     from: Option<String>,
-    /// Program that the artifact has as /.hpcc/agent
+    /// Agent that the artifact contains as /.hpcc/agent
     #[arg(long, value_name = "FILE", requires = "rebuild")]
     agent: Option<PathBuf>,
-    /// Further file that the artifact has, as for build; may be repeated
+    /// Additional file that the artifact contains, as for build; may be repeated
     #[arg(long, value_name = "HOST:GUEST[:MODE]", value_parser = injection::parse, requires = "rebuild")]
     inject: Vec<Injection>,
-    /// Threads that compress [default: the CPUs this process may use]
+    /// Number of compression threads [default: the CPUs that this process may use]
     #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of threads", 1..=65_536, 4))]
     threads: Option<usize>,
     #[command(flatten)]
@@ -46,10 +47,11 @@ pub(crate) struct RebuildArgs {
     network: NetworkArgs,
 }
 
-/// The sources of images.
+/// The sources of images, and the login for the registry of those that have one.
 pub(crate) struct Sources {
     given: Option<String>,
     noted: HashMap<Digest, String>,
+    login: Option<Arc<OneLogin>>,
 }
 
 impl RebuildArgs {
@@ -65,10 +67,37 @@ impl RebuildArgs {
             noted
                 .extend(artifacts.filter_map(|artifact| Some((artifact.digest, artifact.source?))));
         }
+        let login = match self.rebuild {
+            true => self.login(&noted, subjects)?,
+            false => None,
+        };
         Ok(Sources {
             given: self.from.clone(),
             noted,
+            login,
         })
+    }
+
+    /// Reads the login for all images, whose sources are known before the first is rebuilt. Images that come from files
+    /// need none.
+    fn login(
+        &self,
+        noted: &HashMap<Digest, String>,
+        subjects: &[Found],
+    ) -> anyhow::Result<Option<Arc<OneLogin>>> {
+        let of_registries = |source: &&String| {
+            let request = Request::parse(source, None);
+            !request.is_ok_and(|request| !matches!(request.spec(), SourceSpec::Registry(_)))
+        };
+        let own = subjects.iter().filter_map(|subject| match subject {
+            Found::Digest(digest) => noted.get(digest),
+            Found::File(path) => noted.get(&read_record(path).ok()?.key.identity),
+        });
+        let sources: Vec<_> = match &self.from {
+            Some(from) => vec![from.clone()],
+            None => own.filter(of_registries).cloned().collect(),
+        };
+        self.network.login(&sources)
     }
 
     /// Builds an artifact again and reports the result.
@@ -135,8 +164,10 @@ impl RebuildArgs {
         }
         self.spool.apply(&mut options.spool);
         self.limits.apply(&mut options.limits);
-        self.network
-            .apply(&mut options, std::slice::from_ref(from))?;
+        self.network.apply_without_login(&mut options)?;
+        if let Some(login) = &sources.login {
+            options.network.credentials = login.clone();
+        }
         options.progress = work::progress(global);
         options.network.progress = work::network(global);
         let rebuilt = work::block_on(hpcc_rootfs::rebuild(&path, from, &options))?;

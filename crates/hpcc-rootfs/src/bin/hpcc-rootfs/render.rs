@@ -14,19 +14,24 @@ use crate::output::{self, Notation};
 /// Prints JSON or lines, as configured.
 pub(crate) fn print(global: &Global, json: &Value, lines: &[String]) -> anyhow::Result<()> {
     if global.json {
-        let mut stdout = output::stdout(Notation::Json);
-        serde_json::to_writer_pretty(&mut stdout, json)
-            .map_err(io::Error::from)
-            .and_then(|()| writeln!(stdout))
-            .and_then(|()| stdout.flush())
-    } else {
-        let mut stdout = output::stdout(Notation::Text);
-        lines
-            .iter()
-            .try_for_each(|line| output::write_line(&mut stdout, line))
-            .and_then(|()| stdout.flush())
+        return pretty(json);
     }
-    .context("cannot write to stdout")
+    let mut stdout = output::stdout(Notation::Text);
+    lines
+        .iter()
+        .try_for_each(|line| output::write_line(&mut stdout, line))
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")
+}
+
+/// Prints JSON for people and programs.
+pub(crate) fn pretty(json: &Value) -> anyhow::Result<()> {
+    let mut stdout = output::stdout(Notation::Json);
+    serde_json::to_writer_pretty(&mut stdout, json)
+        .map_err(io::Error::from)
+        .and_then(|()| writeln!(stdout))
+        .and_then(|()| stdout.flush())
+        .context("cannot write to stdout")
 }
 
 /// Prints a JSON document as it is, in one line.
@@ -38,12 +43,15 @@ pub(crate) fn document(json: &str) -> anyhow::Result<()> {
 }
 
 pub(crate) fn path(global: &Global, path: &Path) -> anyhow::Result<()> {
-    let path = output::path(path);
-    print(
-        global,
-        &json!({ "path": path }),
-        std::slice::from_ref(&path),
-    )
+    result(global, &json!({ "path": output::path(path) }), path)
+}
+
+/// Prints JSON or the path of a file, as configured.
+pub(crate) fn result(global: &Global, json: &Value, path: &Path) -> anyhow::Result<()> {
+    match global.json {
+        true => print(global, json, &[]),
+        false => output::print_path(path).context("cannot write to stdout"),
+    }
 }
 
 pub(crate) fn untagged(global: &Global, digest: &Digest, removed: bool) -> anyhow::Result<()> {

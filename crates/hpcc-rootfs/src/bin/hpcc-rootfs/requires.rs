@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
-use hpcc_rootfs::{KernelConfig, Record, kernel_requirements};
+use hpcc_rootfs::{Count, KernelConfig, Record, kernel_requirements};
 use serde_json::json;
 
 use crate::global::Global;
@@ -13,10 +13,10 @@ use crate::{output, render};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Requires {
-    /// List the kernel options that it needs to boot, each with the reason
+    /// List the kernel options that the artifact needs to boot, each with the reason
     #[arg(long, conflicts_with = "tree")]
     pub(crate) requires: bool,
-    /// Compare them with a kernel's configuration, such as /proc/config.gz; exit 1 if one is missing
+    /// Kernel configuration to compare these options with, such as /proc/config.gz; exit 1 if one is missing
     #[arg(long, value_name = "FILE", requires = "requires")]
     kernel_config: Option<PathBuf>,
     /// Assume an initramfs that loads modules and sets up the dm-verity device
@@ -67,9 +67,9 @@ pub(crate) fn run(
         }
     };
     bail!(
-        "the kernel lacks {} of {} options that the artifact needs: {}{advice}",
+        "the kernel lacks {} of {} that the artifact needs: {}{advice}",
         missing.len(),
-        needs.len(),
+        Count::of(needs.len(), "option"),
         missing.join(", ")
     );
 }

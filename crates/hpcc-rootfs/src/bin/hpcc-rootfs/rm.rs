@@ -1,6 +1,9 @@
 //! `hpcc-rootfs rm`, and `untag`, its name in scripts.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use anyhow::bail;
+use hpcc_rootfs::Count;
 use ociget::Digest;
 use serde_json::json;
 
@@ -31,7 +34,8 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
     let (mut lines, mut values, mut failed) = (Vec::new(), Vec::new(), None);
     let mut count = 0;
     for digest in &digests {
-        let size = std::fs::symlink_metadata(store.path_for(digest)).map_or(0, |file| file.len());
+        let file = std::fs::symlink_metadata(store.path_for(digest));
+        let (size, links) = file.map_or((0, 1), |file| (file.len(), file.nlink()));
         let (removed, error) = match store.untag_image(digest) {
             Ok(removed) => (removed, None),
             Err(error) => (false, Some(anyhow::Error::from(error))),
@@ -42,7 +46,14 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
         }
         values.push(value);
         match (&error, removed) {
-            (None, true) => lines.push(format!("removed {digest} ({})", quantity::bytes(size))),
+            (None, true) => {
+                let linked = match links {
+                    0 | 1 => "",
+                    _ => ", whose file another link keeps",
+                };
+                let size = quantity::bytes(size);
+                lines.push(format!("removed {digest} ({size}){linked}"));
+            }
             // Removed by another process meanwhile: it is gone, as the caller wants it.
             (None, false) if global.json => {}
             (None, false) => terminal::say(&format!("{digest} is not in the store any more")),
@@ -60,8 +71,8 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
         None => Ok(()),
         Some(error) if digests.len() == 1 => Err(error),
         Some(error) => {
-            let all = digests.len();
-            bail!(error.context(format!("{count} of {all} artifacts could not be removed")))
+            let all = Count::of(digests.len(), "artifact");
+            bail!(error.context(format!("{count} of {all} could not be removed")))
         }
     }
 }

@@ -98,9 +98,10 @@ struct Signals {
 impl Signals {
     fn watch(&mut self, runtime: &Runtime, sender: oneshot::Sender<Stopped>) {
         let reason = runtime.block_on(self.first());
-        // The receiver was dropped if the work is over; then the program is about to end.
+        // The receiver was dropped if the work is over. The reader of the result may be slow, and metrics
+        // may wait for a lock, so the program may be far from its end.
         if sender.send(reason).is_err() {
-            return;
+            Self::end(reason);
         }
         runtime.block_on(async {
             tokio::select! {
@@ -108,6 +109,10 @@ impl Signals {
                 () = tokio::time::sleep(GRACE) => {}
             }
         });
+        Self::end(reason);
+    }
+
+    fn end(reason: Stopped) -> ! {
         if reason != Stopped::Unread {
             say_in_time(reason);
         }

@@ -9,11 +9,11 @@ use crate::quantity::size;
 
 #[derive(Debug, Args)]
 pub(crate) struct SpoolArgs {
-    /// Directory for an archive that is compressed as a whole or piped, while it is read [default: where
-    /// the artifact is made]
+    /// Directory for a temporary copy of an archive that is piped or compressed as a whole [default: the
+    /// directory of the artifact]
     #[arg(long, value_name = "DIR")]
     spool_dir: Option<PathBuf>,
-    /// Size of such an archive, decompressed, in bytes with K, M, G or T [default: 16G]
+    /// Largest size of that copy, decompressed, with K, M, G or T for powers of 1024 [default: 16G]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_spool: Option<u64>,
 }

@@ -26,7 +26,7 @@ pub(crate) enum Stopped {
     #[error("the terminal is gone; nothing more was published")]
     HungUp,
     /// SIGPIPE, were it not ignored.
-    #[error("nobody reads the output any more; nothing more was published")]
+    #[error("the output has no reader any more; nothing more was published")]
     Unread,
 }
 

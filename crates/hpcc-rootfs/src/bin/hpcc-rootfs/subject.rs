@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_digests_and_names_are_told_apart() {
+    fn paths_digests_and_names_are_distinguished() {
         let digest = Digest::of(b"image").to_string();
         assert!(matches!(subject(&digest), Subject::Digest(_)));
         for path in ["./sha256:x", "/x/sha256:y", "../out.sqsh"] {

@@ -17,24 +17,23 @@ pub(crate) const CONTENT: &str = "Content options";
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = CONTENT)]
 pub(crate) struct Target {
-    /// Platform to choose of an index, os/architecture[/variant]; counts where an index and the config
-    /// that it leads to name different ones [default: this host's]
+    /// Platform to select from an image index, os/architecture[/variant]; takes precedence if the index and
+    /// the config disagree [default: this host's]
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<Platform>,
-    /// Program that becomes PID 1, put into the image as /.hpcc/agent
+    /// Program to add to the image as /.hpcc/agent, which the guest runs as PID 1
     #[arg(long, value_name = "FILE")]
     pub(crate) agent: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) spool: SpoolArgs,
-    /// Further file for the guest, to a path below /.hpcc, with an octal mode [default: 644]; may be
-    /// repeated
+    /// File to add to the image below /.hpcc, with an octal mode [default: 644]; may be repeated
     #[arg(long, value_name = "HOST:GUEST[:MODE]", value_parser = injection::parse)]
     pub(crate) inject: Vec<Injection>,
-    /// Put no agent into the image: PID 1 comes from elsewhere
+    /// Add no agent to the image; PID 1 comes from elsewhere
     #[arg(long, conflicts_with = "agent")]
     pub(crate) no_agent: bool,
-    /// Directory, or with :file a file, to make where the image has none, for the guest to mount
-    /// over; may be repeated
+    /// Directory, or file with :file, to create if the image lacks it, for the guest to mount over; may be
+    /// repeated
     #[arg(long, value_name = "PATH[:file]")]
     pub(crate) mount_point: Vec<MountPoint>,
 }

@@ -21,7 +21,7 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
     for (kind, value) in context {
         error.insert(kind, value);
     }
-    let text = error.render().to_string();
+    let text = with_possible_tips(error.render().to_string());
     if !error.use_stderr() {
         let mut stdout = output::stdout(Notation::Text);
         let written = stdout.write_all(text.as_bytes());
@@ -43,6 +43,22 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
         }
     }
     ExitCode::from(failure::USAGE)
+}
+
+/// Returns the text of an error with advice that helps options, too: `clap` advises `-- -x` for a value `-x`, which only
+/// an argument takes.
+fn with_possible_tips(text: String) -> String {
+    let lines = text.split_inclusive('\n').map(|line| {
+        let tip = line.trim().strip_prefix("tip: to pass '");
+        let word = tip.and_then(|tip| tip.split_once("' as a value, use '-- "));
+        match word {
+            Some((word, _)) => format!(
+                "  tip: to pass '{word}' to an option, write '--OPTION={word}'; as an argument, write '-- {word}'\n"
+            ),
+            None => line.to_owned(),
+        }
+    });
+    lines.collect()
 }
 
 /// Returns the report: the first paragraph of `clap`'s text is the message, its tips or the usage are the hint.
@@ -193,6 +209,19 @@ mod tests {
         assert!(vague.is_empty(), "{vague:#?}");
         // Each number, size, time, digest and word of a list has a parser that refuses something.
         assert!(options.len() > 60, "{options:#?}");
+    }
+
+    #[test]
+    fn tip_for_a_value_with_a_dash_helps_options() {
+        for arguments in [&["build", "a", "-o", "-x"][..], &["inspect", "-x"]] {
+            let arguments = ["hpcc-rootfs"].iter().chain(arguments);
+            let error = Args::try_parse_from(arguments).unwrap_err();
+            let text = with_possible_tips(error.render().to_string());
+            let tip = "  tip: to pass '-x' to an option, write '--OPTION=-x'; as an argument, write '-- -x'\n";
+            assert!(text.contains(tip), "{text}");
+        }
+        let written = ["hpcc-rootfs", "build", "a", "--output=-x"];
+        assert!(Args::try_parse_from(written).is_ok());
     }
 
     #[test]

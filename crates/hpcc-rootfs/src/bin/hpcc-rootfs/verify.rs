@@ -1,6 +1,6 @@
 //! `hpcc-rootfs verify`.
 
-use hpcc_rootfs::{Damage, Error, Store};
+use hpcc_rootfs::{Count, Damage, Error, Store};
 use ociget::printable;
 use serde_json::{Value, json};
 
@@ -16,8 +16,8 @@ use crate::{output, render, terminal};
   hpcc-rootfs verify debian:12 ./out.sqsh
   hpcc-rootfs verify --rebuild debian:12")]
 pub(crate) struct Verify {
-    /// Artifacts by digest, prefix of a digest or reference, which are set aside if damaged, or by
-    /// path [default: all in the store]
+    /// Artifacts, each by digest, prefix of a digest, reference or path [default: all in the store]; a
+    /// damaged one in the store is quarantined, unless it is named by its path
     #[arg(value_name = "NAME")]
     subjects: Vec<Subject>,
     #[command(flatten)]
@@ -74,6 +74,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
             String::new()
         };
         let (all, count) = (lines.len(), bad.len());
+        let are = if count == 1 { "is" } else { "are" };
         bad.truncate(NAMED);
         let what = match command.rebuild.rebuild {
             true => "not sound, or not rebuilt to the same bytes",
@@ -82,7 +83,8 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         return Err(Failure {
             kind: "corrupt",
             message: format!(
-                "{count} of {all} artifacts are {what}: {}{more}",
+                "{count} of {} {are} {what}: {}{more}",
+                Count::of(all, "artifact"),
                 bad.join(", ")
             ),
             hint: Some("pull the images of damaged artifacts again".to_owned()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{ArgGroup, Args as ClapArgs};
 use hpcc_rootfs::{BootError, check_kernel_line};
+use ociget::printable;
 use serde_json::{Value, json};
 
 use crate::boot_args::Root;
@@ -31,13 +32,13 @@ pub(crate) struct VmConfig {
     /// Print the command of a QEMU microvm
     #[arg(long, group = "monitor")]
     qemu: bool,
-    /// Kernel of the guest, as the monitor is to open it
+    /// Guest kernel, by the path at which the monitor opens it
     #[arg(long, value_name = "FILE")]
     kernel: PathBuf,
-    /// Initramfs of the guest, as the monitor is to open it
+    /// Guest initramfs, by the path at which the monitor opens it
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
-    /// Artifact as the monitor is to open it, such as its path in a jail [default: its path here]
+    /// Path at which the monitor opens the artifact, such as its path in a jail [default: its path here]
     #[arg(long, value_name = "FILE")]
     drive_path: Option<PathBuf>,
     /// Number of vCPUs
@@ -51,8 +52,8 @@ pub(crate) struct VmConfig {
     vsock: Option<Vsock>,
     #[command(flatten)]
     root: Root,
-    /// Options of the kernel line before those for the root [default: the serial console, and an end of the
-    /// machine when its kernel panics]
+    /// Kernel options to put before those for the root [default: a serial console, and a machine that stops
+    /// when its kernel panics]
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     append: Option<String>,
 }
@@ -74,9 +75,7 @@ pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
     fits(&line)?;
     if command.firecracker {
         let config = command.firecracker(drive, &line)?;
-        let text = serde_json::to_string_pretty(&config)?;
-        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        return render::print(global, &config, &lines);
+        return render::pretty(&config);
     }
     let words = command.qemu(drive, &line, is_arm)?;
     let quoted: Vec<_> = words.iter().map(|word| quoted(word)).collect();
@@ -214,10 +213,19 @@ fn text(path: &Path) -> anyhow::Result<&str> {
 /// Returns a word as a POSIX shell reads it.
 fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:,@%+".contains(&byte);
-    match !word.is_empty() && word.bytes().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
     }
+    if word.chars().all(printable::is_printable) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    // Bytes for a shell with `$'…'`, because the word has characters that must not reach a terminal.
+    let bytes = word.bytes().map(|byte| match byte {
+        b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+        b' '..=b'~' => char::from(byte).to_string(),
+        _ => format!("\\{byte:03o}"),
+    });
+    format!("$'{}'", bytes.collect::<String>())
 }
 
 fn mebibytes(text: &str) -> Result<u64, String> {
@@ -256,6 +264,8 @@ mod tests {
             ("it's", r"'it'\''s'"),
             ("$HOME", "'$HOME'"),
             ("file=/x,y", "file=/x,y"),
+            ("gr\u{f6}\u{df}e", "'gr\u{f6}\u{df}e'"),
+            ("a'\\\t\u{202e}", r"$'a\'\\\011\342\200\256'"),
         ] {
             assert_eq!(quoted(word), expected);
         }

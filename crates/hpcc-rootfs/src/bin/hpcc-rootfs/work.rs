@@ -1,7 +1,7 @@
 //! The work of the library, with the messages to its user meanwhile and at its end.
 
 use anyhow::Context as _;
-use hpcc_rootfs::{Size, Summary};
+use hpcc_rootfs::{Size, Span, Summary};
 
 use crate::global::Global;
 use crate::terminal::{say, say_folded, warn};
@@ -15,7 +15,7 @@ pub(crate) fn block_on<T>(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the asynchronous runtime")?;
+        .context("cannot start the work")?;
     let signal = signals::listen()?;
     let outcome = runtime.block_on(async {
         tokio::select! {
@@ -52,9 +52,9 @@ pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
         let is_note = |line: &&str| line.starts_with("note:") || line.starts_with("warning:");
         text.lines().filter(is_note).for_each(say_line);
         say_folded(&format!(
-            "wrote {} in {:.1} s",
+            "wrote {} in {:.1}",
             Size(summary.image.image_bytes),
-            summary.timings.total.as_secs_f32()
+            Span(summary.timings.total)
         ));
     } else if !global.quiet {
         summary.to_string().lines().for_each(say_line);

@@ -15,6 +15,7 @@ use super::options::{NOT_IN_FILES, all_options, long, options_of, own_options};
 use super::problem::Problem;
 use super::setting::{Origin, Setting};
 use super::value::Value;
+use crate::global::absolute_of;
 use crate::output;
 
 const NAME: &str = "hpcc-rootfs.toml";
@@ -55,9 +56,8 @@ struct Key {
 
 /// Returns the paths at which a file is looked up, the one that counts first at the front.
 pub(crate) fn places() -> Vec<PathBuf> {
-    let from = |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty());
-    let home = || from("HOME").map(|home| PathBuf::from(home).join(".config"));
-    let own = from("XDG_CONFIG_HOME").map(PathBuf::from).or_else(home);
+    let home = || absolute_of("HOME").map(|home| home.join(".config"));
+    let own = absolute_of("XDG_CONFIG_HOME").or_else(home);
     let directories = own.into_iter().chain([PathBuf::from("/etc")]);
     directories
         .map(|directory| directory.join("hpcc-rootfs").join(NAME))

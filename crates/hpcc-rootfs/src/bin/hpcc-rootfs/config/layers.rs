@@ -149,7 +149,7 @@ impl Layers {
                 (Some(text), ArgAction::Append) => text.split(',').map(OsString::from).collect(),
                 (Some(text), ArgAction::SetTrue | ArgAction::Count) => {
                     vec![switch(text, arg).ok_or_else(|| {
-                        let expected = "expected 1, 0, true, false, yes or no";
+                        let expected = "expected 1, 0, true, false, yes, no, on or off";
                         let text = printable::redacted(text).to_string();
                         let what = format!("cannot use {text:?} as {origin}: {expected}");
                         Problem::of(&origin, long(arg), what)

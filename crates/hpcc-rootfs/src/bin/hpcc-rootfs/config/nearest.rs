@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn one_slip_is_told_from_another_name() {
+    fn one_slip_is_distinguished_from_another_name() {
         for (one, other, expected) in [
             ("AGENT", "AGNET", true),
             ("AGENT", "AGEN", true),

@@ -33,7 +33,7 @@ pub(crate) struct Config {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Print the value of every option and where it comes from
+    /// Print the value of every option and its origin
     Show(Show),
 }
 
@@ -42,7 +42,7 @@ enum Action {
   hpcc-rootfs config show
   HPCC_LEVEL=9 hpcc-rootfs config show pull")]
 pub(crate) struct Show {
-    /// Command whose options are printed [default: all commands]
+    /// Command whose options to print [default: all commands]
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
 }

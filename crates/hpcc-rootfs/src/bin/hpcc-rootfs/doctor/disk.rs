@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hpcc_rootfs::{FsVerity, Options, Store};
+use hpcc_rootfs::{Count, FsVerity, Options, Store};
 use rustix::fs::{Access, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -14,13 +14,17 @@ use super::finding::{Finding, Status};
 use super::report::Report;
 use crate::config::Layers;
 use crate::global::Global;
-use crate::quantity::bytes;
+use crate::quantity::{bytes, date};
 use crate::{output, terminal};
 
 /// Free space in bytes below which a warning is due: an image of a few hundred MiB needs as much.
 const TIGHT: u64 = 1 << 30;
+/// Files that a pull may make: an artifact, the files beside it, and a directory.
+const INODES: u64 = 6;
 /// No version of this program is older than 2025, so a correct clock is later, in seconds since 1970.
 const RELEASED: u64 = 1_735_689_600;
+/// A clock that is 20 years later is wrong.
+const OUTDATED: u64 = RELEASED + 20 * 365 * 86_400;
 /// How far in the future a file may lie that another host wrote.
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -79,15 +83,8 @@ fn holds(check: &'static str, store: &Store) -> Finding {
             Finding::good(check, found)
         }
         Ok(images) => {
-            let noun = if images.len() == 1 {
-                "artifact"
-            } else {
-                "artifacts"
-            };
-            Finding::good(
-                check,
-                format!("{shown} holds {} usable {noun}", images.len()),
-            )
+            let count = Count::of(images.len(), "usable artifact");
+            Finding::good(check, format!("{shown} holds {count}"))
         }
         // The message says what to do.
         Err(error) => Finding::new(check, Status::Failed, terminal::one_line(&error.into()), ""),
@@ -196,20 +193,17 @@ fn space(directory: &Path, min_free: u64) -> Finding {
     };
     let free = status.f_bavail.saturating_mul(status.f_frsize);
     // File systems without a table of inodes report none in total.
-    let has_no_inodes = status.f_files > 0 && status.f_favail == 0;
+    let lacks_inodes = status.f_files > 0 && status.f_favail < INODES;
     let found = format!(
         "{} are free on the file system of {}",
         bytes(free),
         output::path(directory)
     );
     let advice = "make room, as with hpcc-rootfs gc --max-size";
-    if has_no_inodes {
-        return Finding::new(
-            CHECK,
-            Status::Failed,
-            format!("{found}, and no inode"),
-            "remove files",
-        );
+    if lacks_inodes {
+        let left = Count(status.f_favail, "inode");
+        let found = format!("{found}, and {left}, of which a pull needs {INODES}");
+        return Finding::new(CHECK, Status::Failed, found, "remove files");
     }
     if free < min_free {
         let found = format!("{found}, and builds leave {} to others", bytes(min_free));
@@ -282,16 +276,18 @@ fn clock_at(now: SystemTime, newest: Option<SystemTime>) -> Finding {
     const CHECK: &str = "clock";
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let advice = "set the clock: certificates and the ages of artifacts depend on it";
-    if since < RELEASED {
-        let found = format!("{since} s since 1970, which is before this program was written");
-        return Finding::new(CHECK, Status::Failed, found, advice);
-    }
-    if newest.is_some_and(|newest| newest > now + DAY) {
-        let found =
-            format!("{since} s since 1970, which is before an artifact in the store was built");
-        return Finding::new(CHECK, Status::Warning, found, advice);
-    }
-    Finding::good(CHECK, format!("{since} s since 1970"))
+    let date = date(since);
+    // No pull reads the clock but for certificates, which the registry is checked with.
+    let problem = if since < RELEASED {
+        "which is before this program was written"
+    } else if since > OUTDATED {
+        "which is long after this program was written"
+    } else if newest.is_some_and(|newest| newest > now + DAY) {
+        "which is before an artifact in the store was built"
+    } else {
+        return Finding::good(CHECK, date);
+    };
+    Finding::new(CHECK, Status::Warning, format!("{date}, {problem}"), advice)
 }
 
 #[cfg(test)]
@@ -307,7 +303,8 @@ mod tests {
             (now, Some(now), Status::Good),
             (now, Some(now + 3600), Status::Good),
             (now, Some(now + 90_000), Status::Warning),
-            (7, Some(7), Status::Failed),
+            (7, Some(7), Status::Warning),
+            (4_102_444_800, None, Status::Warning),
         ] {
             let finding = clock_at(at(clock), newest.map(at));
             assert_eq!(finding.status, status, "{finding:?}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hpcc_rootfs::{Error, Options};
+use hpcc_rootfs::{Count, Error, Options, Span};
 use ociget::{Client, Event, Progress, Request, SourceSpec};
 
 use super::finding::{Finding, Status};
@@ -40,8 +40,8 @@ pub(super) fn listen(report: &Report<'_>, options: &mut Options) {
             pause,
             reason,
         } => {
-            let pause = pause.as_secs_f32();
-            terminal::say(&format!("{url}: {reason}; retry {attempt} in {pause:.1} s"));
+            let pause = Span(*pause);
+            terminal::say(&format!("{url}: {reason}; retry {attempt} in {pause:.1}"));
         }
         Event::NextHost { host, reason } => {
             terminal::say(&format!("{host}: {reason}; connecting to the next host"));
@@ -163,13 +163,15 @@ async fn image_finding(
 /// Returns how long a request is tried again.
 fn patience(options: &Options) -> String {
     let (retries, time) = (options.network.retries, options.network.retry_for);
+    let times = |retries: u32| Count(retries.into(), "time");
     match (retries, time) {
         (0, _) => "a failure is not retried".to_owned(),
-        (retries, Duration::MAX) => format!("a failure is retried up to {retries} times"),
-        (u32::MAX, time) => format!("a failure is retried for up to {} s", time.as_secs()),
+        (retries, Duration::MAX) => format!("a failure is retried up to {}", times(retries)),
+        (u32::MAX, time) => format!("a failure is retried for up to {}", Span(time)),
         (retries, time) => format!(
-            "a failure is retried up to {retries} times and for up to {} s",
-            time.as_secs()
+            "a failure is retried up to {} and for up to {}",
+            times(retries),
+            Span(time)
         ),
     }
 }

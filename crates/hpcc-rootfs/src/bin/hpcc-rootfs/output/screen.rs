@@ -40,6 +40,11 @@ impl Screen {
         }
     }
 
+    /// Forgets the lines, and leaves them where they are.
+    pub(super) fn forget(&mut self) {
+        self.lines.clear();
+    }
+
     /// Returns the bytes before text above the lines, and the bytes that draw the lines again below it.
     pub(super) fn around(&self) -> (&'static str, String) {
         if self.lines.is_empty() {

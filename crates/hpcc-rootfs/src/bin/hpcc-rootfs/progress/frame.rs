@@ -1,6 +1,6 @@
 //! The lines of a terminal: one for all, below it the layers that move. They fit the window, whatever its size.
 
-use hpcc_rootfs::Size;
+use hpcc_rootfs::{Count, Size};
 
 use super::model::{MovingLayer, Stage, View};
 use crate::columns::{cut, width};
@@ -32,7 +32,8 @@ pub(crate) fn frame(view: &View, columns: usize, rows: usize) -> Vec<String> {
             .map(|layer| line(layer, columns)),
     );
     if !all_fit && room > 0 {
-        lines.push(format!("  and {} more layers", view.moving.len() - shown));
+        let more = Count::of(view.moving.len() - shown, "more layer");
+        lines.push(format!("  and {more}"));
     }
     lines.truncate(most);
     lines

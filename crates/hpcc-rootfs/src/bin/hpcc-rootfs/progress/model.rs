@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hpcc_rootfs::{Event, ImageLayer, ShortDigest};
+use hpcc_rootfs::{Count, Event, ImageLayer, ShortDigest, Span};
 use ociget::Digest;
 
 use super::rate::{Rate, per_second};
@@ -47,6 +47,8 @@ pub(crate) struct Model {
     /// When the first layer was asked for.
     began: Option<Duration>,
     received: u64,
+    /// Bytes of it that were reported as those of images before.
+    reported: u64,
     /// Bytes that arrived for builds which restarted.
     spent: u64,
     rate: Rate,
@@ -137,6 +139,7 @@ impl Model {
             logins: Vec::new(),
             began: None,
             received: 0,
+            reported: 0,
             spent: 0,
             rate: Rate::default(),
         }
@@ -211,17 +214,23 @@ impl Model {
         None
     }
 
-    /// Returns, for the event after which no build fetches any more, the bytes that arrived and the time since the
-    /// first.
+    /// Returns, for the event after which no build fetches any more, the bytes that arrived since the last such event and
+    /// the time since the first of them was requested.
     pub(crate) fn received_until(
-        &self,
+        &mut self,
         event: &Event<'_>,
         now: Duration,
     ) -> Option<(u64, Duration)> {
         let is_end = matches!(event, Event::Sealing { .. });
         let is_last = self.images.iter().all(|image| !image.is_fetching);
-        let began = self.began.filter(|_| is_end && is_last)?;
-        Some((self.received, now.saturating_sub(began)))
+        if !is_end || !is_last {
+            return None;
+        }
+        // The next of several images has its own bytes and its own time.
+        let began = self.began.take()?;
+        let before = std::mem::replace(&mut self.reported, self.received);
+        let received = self.received.saturating_sub(before);
+        Some((received, now.saturating_sub(began)))
     }
 
     /// Notes that something is tried again after a pause.
@@ -370,8 +379,9 @@ impl Model {
                 attempt,
                 until,
             }) if *until > now => {
-                let left = until.saturating_sub(now).as_millis().div_ceil(1000);
-                Some(format!("retry {attempt} in {left} s: {text}"))
+                // Rounded up, so that it never says 0.
+                let left = until.saturating_sub(now) + Duration::from_millis(999);
+                Some(format!("retry {attempt} in {}: {text}", Span(left)))
             }
             _ => silent
                 .map(|silence| self.silence(silence))
@@ -385,15 +395,15 @@ impl Model {
         let seconds = now.saturating_sub(*since);
         let seconds = Some(seconds).filter(|seconds| *seconds >= SILENCE)?;
         Some(format!(
-            "waiting for the credentials for {registry} for {} s",
-            seconds.as_secs()
+            "waiting for the credentials for {registry} for {}",
+            Span(seconds)
         ))
     }
 
     /// The words for a silence.
     fn silence(&self, silence: Duration) -> String {
         let who = if self.is_remote { "registry" } else { "source" };
-        format!("{who} silent for {} s", silence.as_secs())
+        format!("{who} silent for {}", Span(silence))
     }
 }
 
@@ -424,6 +434,8 @@ impl LayerState {
 
 /// What a build waits for that is not yet its turn.
 pub(super) fn queued(ahead: usize) -> String {
-    let noun = if ahead == 1 { "build" } else { "builds" };
-    format!("waiting for {ahead} other {noun} of this store")
+    format!(
+        "waiting for {} of this store",
+        Count::of(ahead, "other build")
+    )
 }

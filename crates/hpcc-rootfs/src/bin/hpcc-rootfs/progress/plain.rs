@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hpcc_rootfs::{Event, ShortDigest, Size};
+use hpcc_rootfs::{Count, Event, ShortDigest, Size};
 use ociget::Image;
 
 use super::model::{Finished, Stage, View, queued};
@@ -36,8 +36,8 @@ pub(super) fn of_event(
         Event::LayerStarted { layer } => format!("{layer}: fetching"),
         Event::LayerDone { layer } => match finished {
             Some(Finished { time, per_second }) => format!(
-                "{layer}: verified after {:.1} s, {}/s",
-                time.as_secs_f32(),
+                "{layer}: verified after {:.1}, {}/s",
+                Span(time),
                 Size(per_second)
             ),
             None => format!("{layer}: verified"),
@@ -53,11 +53,9 @@ pub(super) fn of_event(
 pub(super) fn of_network(event: &ociget::Event<'_>, verbose: bool) -> Option<String> {
     Some(match event {
         ociget::Event::Warning { text } => (*text).to_owned(),
-        ociget::Event::Retry { attempt, pause, .. } => format!(
-            "retry {attempt} in {:.1} s: {}",
-            pause.as_secs_f32(),
-            trouble(event)
-        ),
+        ociget::Event::Retry { attempt, pause, .. } => {
+            format!("retry {attempt} in {:.1}: {}", Span(*pause), trouble(event))
+        }
         ociget::Event::NextHost { host, reason } if verbose => {
             format!("asking the next host after {host}: {reason}")
         }
@@ -97,7 +95,7 @@ pub(super) fn of_view(view: &View) -> String {
 pub(super) fn received(bytes: u64, time: Duration) -> String {
     let rate = super::rate::per_second(bytes, time);
     format!(
-        "received {} in {}, {}/s",
+        "received {} in {:.1}, {}/s",
         Size(bytes),
         Span(time),
         Size(rate)
@@ -127,7 +125,6 @@ fn about(image: &Image) -> String {
     let bytes = layers.fold(0, |all: u64, layer| {
         all.saturating_add(layer.descriptor.size)
     });
-    let count = image.layers.len();
-    let noun = if count == 1 { "layer" } else { "layers" };
-    format!(", {}, {count} {noun}, {}", image.platform, Size(bytes))
+    let count = Count::of(image.layers.len(), "layer");
+    format!(", {}, {count}, {}", image.platform, Size(bytes))
 }

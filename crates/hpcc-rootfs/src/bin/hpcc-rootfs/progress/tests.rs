@@ -21,7 +21,7 @@ fn view(layers: usize, size: u64) -> View {
         total: size,
         per_second: size / 50,
         eta: Some(Duration::from_secs(75)),
-        note: Some("retry 3 in 12 s: https://registry.example/v2/größe/日本/: 503".to_owned()),
+        note: Some("retry 3 in 12s: https://registry.example/v2/größe/日本/: 503".to_owned()),
         silent: None,
         moving: (0..layers).map(moving).collect(),
     }
@@ -49,7 +49,7 @@ fn frame_of_80_columns_has_every_word() {
     let lines = frame(&view(3, 300 << 20), 81, 24);
     let expected = [
         "fetch    33%  100.0M of 300.0M  6.0M/s  ETA 1m15s  elapsed 1h2m",
-        "  retry 3 in 12 s: https://registry.example/v2/größe/日本/: 503",
+        "  retry 3 in 12s: https://registry.example/v2/größe/日本/: 503",
         "  layer  1 of 3 sha256:0123456789ab  [======>             ]  100.0M of 300.0M",
     ];
     assert_eq!(lines[..2], expected[..2]);
@@ -85,10 +85,10 @@ fn look_up_of_a_login_is_no_silence_of_the_registry() {
     assert_eq!(view.silent, None);
     assert_eq!(
         view.note.as_deref(),
-        Some("waiting for the credentials for r.io for 19 s")
+        Some("waiting for the credentials for r.io for 19s")
     );
     model.login("r.io", true, at(21));
     assert_eq!(model.view(at(22)).note, None);
     let view = model.view(at(30));
-    assert_eq!(view.note.as_deref(), Some("registry silent for 9 s"));
+    assert_eq!(view.note.as_deref(), Some("registry silent for 9s"));
 }
