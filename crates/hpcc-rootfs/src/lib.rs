@@ -68,8 +68,8 @@ pub use artifact::{
     RecordError, Verity,
 };
 pub use boot::{
-    BootError, BootOptions, KernelConfig, KernelConfigError, KernelRequirement, Setting, boot_args,
-    check_kernel_line, kernel_requirements, verity_table,
+    BootError, BootOptions, KernelConfig, KernelConfigError, KernelRequirement, KernelVersion,
+    Setting, boot_args, check_kernel_line, kernel_requirements, verity_table,
 };
 pub use build::{Built, build, check_host_files};
 pub use candidate::Candidate;

@@ -90,6 +90,18 @@ impl Xattrs {
             .insert(name.into(), value.into());
     }
 
+    /// Removes the attributes whose names begin with `prefix`, and returns their number.
+    pub fn remove_prefix(&mut self, prefix: &[u8]) -> usize {
+        let before = self.len();
+        if let Some(map) = &mut self.0 {
+            map.retain(|name, _| !name.starts_with(prefix));
+        }
+        if self.is_empty() {
+            self.0 = None;
+        }
+        before - self.len()
+    }
+
     /// Returns names and values in bytewise order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.0

@@ -9,7 +9,26 @@ const LENGTH_MAX: u64 = 16 << 20;
 
 /// Settings of a kernel's options, read from a `.config` file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KernelConfig(BTreeMap<String, Setting>);
+pub struct KernelConfig {
+    settings: BTreeMap<String, Setting>,
+    version: Option<KernelVersion>,
+}
+
+/// The first two numbers of a kernel's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelVersion {
+    /// 5 in 5.9.
+    pub major: u32,
+    /// 9 in 5.9.
+    pub minor: u32,
+}
+
+/// Displays a version as in `5.9`.
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
 
 /// Whether a kernel has the feature of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +81,10 @@ impl KernelConfig {
             false => bytes,
         };
         let mut settings = BTreeMap::new();
+        let mut version = None;
         for line in bytes.split(|byte| *byte == b'\n') {
             let line = line.trim_ascii_end();
+            version = version.or_else(|| version_of(line));
             let unset = line
                 .strip_prefix(b"# CONFIG_")
                 .and_then(|rest| rest.strip_suffix(b" is not set"));
@@ -89,16 +110,38 @@ impl KernelConfig {
         }
         match settings.is_empty() {
             true => Err(KernelConfigError::Other),
-            false => Ok(Self(settings)),
+            false => Ok(Self { settings, version }),
         }
     }
 
     /// Returns the setting of an option, whose name is given without `CONFIG_`.
     #[must_use]
     pub fn setting(&self, option: &str) -> Setting {
-        let setting = self.0.get(option);
+        let setting = self.settings.get(option);
         setting.copied().unwrap_or(Setting::Missing)
     }
+
+    /// Returns the version of the kernel, which the comment at the top of most configurations names.
+    #[must_use]
+    pub fn version(&self) -> Option<KernelVersion> {
+        self.version
+    }
+}
+
+/// Reads a comment like `# Linux/x86 6.1.0 Kernel Configuration`, or `# Linux kernel version: 3.10.0` of older kernels.
+fn version_of(line: &[u8]) -> Option<KernelVersion> {
+    let line = str::from_utf8(line).ok()?.strip_prefix("# Linux")?;
+    let text = match line.strip_suffix(" Kernel Configuration") {
+        Some(rest) => rest.split_once(' ')?.1,
+        None => line.strip_prefix(" kernel version: ")?,
+    };
+    let (major, rest) = text.split_once('.')?;
+    let end = rest.find(|c: char| !c.is_ascii_digit());
+    let minor = rest.get(..end.unwrap_or(rest.len()))?;
+    Some(KernelVersion {
+        major: major.parse().ok()?,
+        minor: minor.parse().ok()?,
+    })
 }
 
 fn limited(input: &mut impl Read) -> Result<Vec<u8>, KernelConfigError> {
@@ -133,6 +176,29 @@ mod tests {
             let all = ["A", "B", "C", "D", "E", "F", "G", "H"].map(|name| config.setting(name));
             let all = all.map(|setting| setting.to_string()).concat();
             assert_eq!(all, "ymnnnynn");
+        }
+    }
+
+    #[test]
+    fn version_is_read_from_the_comment_at_the_top() {
+        for (line, version) in [
+            ("# Linux/x86 6.1.0 Kernel Configuration", "6.1"),
+            ("# Linux/x86_64 5.4.0-rc3 Kernel Configuration", "5.4"),
+            ("# Linux/arm64 5.10-custom Kernel Configuration\r", "5.10"),
+            ("# Linux kernel version: 3.10.0", "3.10"),
+            ("# Linux/x86 Kernel Configuration", ""),
+            ("# Linux/x86 six.1 Kernel Configuration", ""),
+            ("# Linux/x86 99999999999.1 Kernel Configuration", ""),
+            ("CONFIG_B=\"# Linux/x86 6.1.0 Kernel Configuration\"", ""),
+        ] {
+            let text = format!("#\n{line}\n#\nCONFIG_A=y\n# Linux/x86 2.6 Kernel Configuration");
+            let text = match version {
+                "" => format!("{line}\nCONFIG_A=y\n"),
+                _ => text,
+            };
+            let config = KernelConfig::read(text.as_bytes()).unwrap();
+            let found = config.version().map(|version| version.to_string());
+            assert_eq!(found.unwrap_or_default(), version, "{line}");
         }
     }
 

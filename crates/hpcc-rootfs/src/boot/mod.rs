@@ -7,7 +7,7 @@ mod line;
 mod requirements;
 
 pub use error::BootError;
-pub use kernel_config::{KernelConfig, KernelConfigError, Setting};
+pub use kernel_config::{KernelConfig, KernelConfigError, KernelVersion, Setting};
 pub use limits::check_kernel_line;
 pub use line::{BootOptions, boot_args, verity_table};
 pub use requirements::{KernelRequirement, kernel_requirements};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::kernel_config::{KernelConfig, Setting};
+use super::kernel_config::{KernelConfig, KernelVersion, Setting};
 use crate::artifact::Record;
 use crate::tables::Tables;
 
@@ -12,6 +12,8 @@ use crate::tables::Tables;
 const SUPERBLOCK: usize = 96;
 /// Path of the agent.
 const AGENT: &[u8] = b"/.hpcc/agent";
+/// The first kernel whose dm-verity knows the argument `panic_on_corruption` of the device table.
+const PANIC_ON_CORRUPTION: KernelVersion = KernelVersion { major: 5, minor: 9 };
 /// First bytes of a script.
 const SCRIPT: &[u8] = b"#!";
 
@@ -25,21 +27,28 @@ pub struct KernelRequirement {
     pub why: String,
     /// Whether a module is enough.
     pub module: bool,
+    /// The oldest kernel whose option does what the artifact needs, if the option is older than that.
+    pub since: Option<KernelVersion>,
 }
 
 impl KernelRequirement {
-    /// Returns the option that comes closest in this configuration, its setting, and whether that is enough.
+    /// Returns the option that comes closest in this configuration, its setting, and whether that is enough. A kernel
+    /// whose configuration names no version counts as new enough.
     #[must_use]
     pub fn compare(&self, config: &KernelConfig) -> (&'static str, Setting, bool) {
         let settings = self
             .options
             .iter()
             .map(|name| (*name, config.setting(name)));
+        let is_new_enough = match (self.since, config.version()) {
+            (Some(since), Some(version)) => version >= since,
+            _ => true,
+        };
         let mut best = ("", Setting::Missing, false);
         for (name, setting) in settings {
             let met = match setting {
-                Setting::BuiltIn => true,
-                Setting::Module => self.module,
+                Setting::BuiltIn => is_new_enough,
+                Setting::Module => is_new_enough && self.module,
                 Setting::Missing => false,
             };
             let better = met && !best.2 || best.1 == Setting::Missing && setting == Setting::Module;
@@ -89,7 +98,9 @@ pub fn kernel_requirements(
     }
     needs.option("SQUASHFS", "the root file system is squashfs");
     if let Some((option, codec)) = codec(&superblock) {
-        let why = format!("blocks of this image are compressed with {codec}");
+        let why = format!(
+            "the superblock of this image names {codec}, and the kernel requires it to mount"
+        );
         needs.option(option, &why);
     }
     if has_xattrs(&superblock) {
@@ -105,6 +116,7 @@ pub fn kernel_requirements(
         );
         needs.option("BLK_DEV_DM", "dm-verity is a target of the device mapper");
         needs.option("DM_VERITY", "the kernel checks each block of this artifact");
+        needs.since(PANIC_ON_CORRUPTION);
         needs.option("CRYPTO_SHA256", "the hash tree is made of SHA-256");
         if !initramfs {
             needs.option("DM_INIT", "the kernel line describes the dm-verity device");
@@ -154,7 +166,15 @@ impl Needs {
             options: options.to_vec(),
             why: why.to_owned(),
             module: self.module,
+            since: None,
         });
+    }
+
+    /// Requires a version for the option that was listed last.
+    fn since(&mut self, version: KernelVersion) {
+        if let Some(last) = self.list.last_mut() {
+            last.since = Some(version);
+        }
     }
 }
 
@@ -187,6 +207,7 @@ mod tests {
             options: options.to_vec(),
             why: String::new(),
             module,
+            since: None,
         };
         let config = KernelConfig::read(config.as_bytes()).unwrap();
         let (name, setting, met) = requirement.compare(&config);
@@ -198,6 +219,26 @@ mod tests {
         let config = "CONFIG_A=m\n";
         assert_eq!(compared(&["A"], false, config), ("A=m".into(), false));
         assert_eq!(compared(&["A"], true, config), ("A=m".into(), true));
+    }
+
+    #[test]
+    fn option_of_a_kernel_that_is_too_old_is_not_enough() {
+        let requirement = KernelRequirement {
+            options: vec!["A"],
+            why: String::new(),
+            module: false,
+            since: Some(PANIC_ON_CORRUPTION),
+        };
+        for (version, met) in [
+            ("5.8.18", false),
+            ("5.9.0", true),
+            ("5.10", true),
+            ("", true),
+        ] {
+            let text = format!("# Linux/x86 {version} Kernel Configuration\nCONFIG_A=y\n");
+            let config = KernelConfig::read(text.as_bytes()).unwrap();
+            assert_eq!(requirement.compare(&config), ("A", Setting::BuiltIn, met));
+        }
     }
 
     #[test]

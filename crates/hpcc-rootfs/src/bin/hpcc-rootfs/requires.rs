@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
-use hpcc_rootfs::{Count, KernelConfig, Record, kernel_requirements};
+use hpcc_rootfs::{Count, KernelConfig, Record, Setting, kernel_requirements};
 use serde_json::json;
 
 use crate::global::Global;
@@ -40,13 +40,23 @@ pub(crate) fn run(
         let names = names.join(" or ");
         let mut value = json!({ "options": need.options, "why": need.why });
         let mut line = format!("{names:<26} {}", need.why);
+        if let Some(version) = need.since {
+            line = format!("{line}, as of Linux {version}");
+            value["since"] = version.to_string().into();
+        }
         if let Some(config) = &config {
             let (option, setting, met) = need.compare(config);
             value["found"] = json!({ "option": option, "setting": setting.to_string() });
             value["met"] = met.into();
             line = match met {
                 true => format!("ok       {line}"),
-                false => format!("missing  {line}; found {setting}"),
+                false => match (setting, need.since, config.version()) {
+                    // The option is there, so the version is at fault.
+                    (Setting::BuiltIn, Some(_), Some(version)) => {
+                        format!("missing  {line}; found Linux {version}")
+                    }
+                    _ => format!("missing  {line}; found {setting}"),
+                },
             };
             if !met {
                 missing.push(names);

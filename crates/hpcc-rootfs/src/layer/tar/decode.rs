@@ -55,6 +55,15 @@ pub(super) fn decode(
         b'6' => EntryKind::Fifo,
         other => return Err(Malformed::Type(other).into()),
     };
+    // Linux keeps these of files and directories alone (xattr(7)): no other inode of a file system can have any.
+    if !matches!(
+        entry.kind,
+        EntryKind::File { .. } | EntryKind::Directory | EntryKind::HardLink(_)
+    ) {
+        let dropped = entry.metadata.xattrs.remove_prefix(b"user.");
+        let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
+        entry.unstorable_xattrs = entry.unstorable_xattrs.saturating_add(dropped);
+    }
     if entry.path.is_empty() && entry.kind != EntryKind::Directory {
         return Err(Malformed::Root.into());
     }

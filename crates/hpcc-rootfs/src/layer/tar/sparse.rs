@@ -108,6 +108,12 @@ impl PaxSparse {
             return Err(Malformed::Sparse("the map ends with an offset"));
         }
         match (self.major, self.minor) {
+            // Go makes an empty file of it, and others one hole.
+            (None, None) | (Some(0), Some(0 | 1))
+                if self.map.is_empty() && self.size.is_some_and(|size| size > 0) =>
+            {
+                Err(Malformed::Sparse("it has a size and no map"))
+            }
             (None, None) | (Some(0), Some(0 | 1)) => {
                 Ok(MapAt::Records(std::mem::take(&mut self.map)))
             }

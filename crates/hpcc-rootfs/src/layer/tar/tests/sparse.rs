@@ -91,6 +91,21 @@ fn old_sparse_map_goes_on_in_blocks_of_its_own() {
     assert_eq!(seen.body, expected);
 }
 
+/// Go reads an empty file, GNU tar, bsdtar and Python one hole.
+#[test]
+fn records_of_a_sparse_file_without_a_map_are_refused() {
+    let records = |size: &'static [u8]| {
+        let numbers = [
+            ("GNU.sparse.size", size),
+            ("GNU.sparse.numblocks", &b"0"[..]),
+        ];
+        [pax(&numbers), file(b"f", b"")]
+    };
+    let problem = refused(&records(b"5"));
+    assert_eq!(problem, Malformed::Sparse("it has a size and no map"));
+    assert_eq!(one(&records(b"0")).body, b"");
+}
+
 #[test]
 fn sparse_maps_that_do_not_fit_are_refused() {
     let with = |map: &[u8]| {

@@ -62,6 +62,36 @@ fn xattrs_without_a_place_in_squashfs_are_dropped_and_counted() {
     assert_eq!(names, [b"user.a"]);
 }
 
+/// moby/moby#37966, containerd/containerd#7094: engines go on after the kernel's EPERM, so the file has none.
+#[test]
+fn user_attributes_of_other_types_are_dropped_and_counted() {
+    let records = pax(&[
+        ("SCHILY.xattr.user.a", &b"1"[..]),
+        ("LIBARCHIVE.xattr.user.b", b"eQ"),
+        ("SCHILY.xattr.trusted.c", b"2"),
+        ("SCHILY.xattr.security.d", b"3"),
+    ]);
+    let link = raw(b'2', b"n").link(b"t").done();
+    let of = |entry: Vec<u8>| {
+        let seen = one(&[records.clone(), entry]);
+        let xattrs = seen.entry.metadata.xattrs.iter();
+        let names: Vec<_> = xattrs.map(|(name, _)| name.to_vec()).collect();
+        (names, seen.entry.unstorable_xattrs)
+    };
+    let kept = ["security.d", "trusted.c"].map(|name| name.as_bytes().to_vec());
+    for entry in [
+        link,
+        raw(b'3', b"n").done(),
+        raw(b'4', b"n").done(),
+        raw(b'6', b"n").done(),
+    ] {
+        assert_eq!(of(entry), (kept.to_vec(), 2));
+    }
+    for entry in [file(b"n", b""), raw(b'5', b"n").done()] {
+        assert_eq!(of(entry).1, 0);
+    }
+}
+
 #[test]
 fn xattrs_that_cannot_be_decoded_are_errors() {
     for (key, value) in [
