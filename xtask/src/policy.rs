@@ -23,7 +23,7 @@ pub(crate) fn deny() -> Result<Tally> {
         let mut cargo = workspace::cargo();
         cargo
             .args(["deny", "--locked", "--manifest-path", manifest])
-            .args(["check", "--config", "deny.toml"])
+            .args(["--config", "deny.toml", "check"])
             .args(&checks);
         let shown = command::show(&mut cargo)?;
         if !shown.success {
