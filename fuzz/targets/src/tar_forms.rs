@@ -264,6 +264,19 @@ pub(crate) fn forms() -> Vec<Vec<u8>> {
             signed(),
         ]),
         whole(&[long_sparse(), file("after")]),
+        // The size of a file before its long name, which has a size of its own (composefs/tar-rs#454).
+        whole(&[
+            extended(b'x', &["size=3"]),
+            long(b'L', b"directory/of/a/long/name\0"),
+            Header {
+                name: "short",
+                magic: GNU,
+                ..FILE
+            }
+            .block(),
+            padded(b"abc"),
+            file("after"),
+        ]),
     ]
 }
 
