@@ -25,7 +25,6 @@ const GROUP: usize = 48;
 enum Odd {
     Blanks,
     DeviceOfFile,
-    EmptyMap,
     FarTime,
     LeadingNuls,
     Garbage,
@@ -110,11 +109,6 @@ const RULES: &[Rule] = &[
         "a hard link with a size and no contents",
         &[Reader::Bsdtar],
         Odd::SizeWithoutContents,
-    ),
-    Rule(
-        "a sparse file (1.0) of one hole and without a map",
-        &[Reader::GnuTar],
-        Odd::EmptyMap,
     ),
     Rule(
         "contents without padding at the end",

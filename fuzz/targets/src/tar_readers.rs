@@ -220,7 +220,7 @@ mod tests {
         block
     }
 
-    /// What one of the readers refuses by intent, and who accepts it.
+    /// Returns what one of the readers refuses by intent, and the reader that accepts it.
     fn differences() -> Vec<(&'static str, Vec<u8>, Accepted)> {
         let put = |at: usize, bytes: &'static [u8]| {
             header(|block| block[at..at + bytes.len()].copy_from_slice(bytes))

@@ -27,9 +27,6 @@ pub(super) fn sparse(random: &mut Random, odd: &mut Vec<Odd>) -> Vec<u8> {
         // What writers put at the end of a map.
         runs.push((real, 0));
     }
-    if runs.is_empty() {
-        odd.push(Odd::EmptyMap);
-    }
     let stored = data.len();
     let decimal = |number: usize| number.to_string().into_bytes();
     let list = |separator: &str| {
