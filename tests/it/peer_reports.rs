@@ -250,3 +250,28 @@ fn empty_archive_is_no_mistake_of_the_command_line() {
         failed(&built, 2, "it is not a directory; name a directory");
     }
 }
+
+/// A pipe that another process made non-blocking cut the output short.
+#[test]
+fn output_into_a_slow_nonblocking_pipe_is_whole() {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use std::io::Read as _;
+
+    let place = Place::new();
+    let whole = place.run(["completions", "bash"]).stdout;
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    let mut command = place.command(program());
+    let mut child = command
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .spawn()
+        .unwrap();
+    // The command holds the other end as well.
+    drop(command);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let mut read = String::new();
+    reader.read_to_string(&mut read).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(read, whole);
+}

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use test_support::image::{Image, Layer, Store};
-use test_support::registry::Registry;
+use test_support::registry::{Auth, Registry};
 
-use crate::cli::Place;
+use crate::cli::{Place, outcome, program};
 use crate::store_damage::noise;
 
 /// Returns a registry with one image, its pinned reference and its digest.
@@ -147,7 +147,7 @@ fn rebuild_finds_an_artifact_that_differs_from_its_image() {
         "{outcome:#?}"
     );
     assert!(
-        outcome.stderr.contains("not rebuilt to the same bytes"),
+        outcome.stderr.contains("rebuilt to other bytes"),
         "{outcome:#?}"
     );
     assert!(fs::read(&path).unwrap() == forged, "the file stays");
@@ -155,6 +155,91 @@ fn rebuild_finds_an_artifact_that_differs_from_its_image() {
     let values: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(values[0]["sound"], true);
     assert_eq!(values[0]["rebuilt"]["same"], false);
+}
+
+#[test]
+fn artifact_that_cannot_be_rebuilt_now_is_not_called_damaged() {
+    let (registry, reference, digest) = serve();
+    let place = Place::new();
+    place.pull(&reference, &[]).line();
+    drop(registry);
+    let agent = place.agent();
+    let arguments = [
+        "verify",
+        "--rebuild",
+        "--agent",
+        agent.to_str().unwrap(),
+        "--retries",
+        "0",
+        "--json",
+    ];
+    let outcome = place.run(arguments);
+    assert_eq!(outcome.status, Some(75), "{outcome:#?}");
+    let values: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(values[0]["sound"], true);
+    assert_eq!(values[0]["rebuilt"]["same"], serde_json::Value::Null);
+    let error: serde_json::Value =
+        serde_json::from_str(outcome.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(error["kind"], "network", "{error}");
+    assert_eq!(error["transient"], true, "{error}");
+    let message = format!("cannot rebuild 1 of 1 artifact, such as {digest}");
+    assert_eq!(error["message"], message.as_str());
+}
+
+#[test]
+fn login_on_stdin_is_for_all_artifacts_of_its_registry() {
+    let mut store = Store::new();
+    for tag in ["a", "b"] {
+        let image = Image::new()
+            .layer(Layer::new().file(tag, tag))
+            .add_to(&mut store);
+        store.tag(tag, &image);
+    }
+    let auth = Auth::Basic {
+        user: "robot".into(),
+        password: "hunter2".into(),
+    };
+    let place = Place::new();
+    let registry = Registry::serve_with(store, auth).unwrap();
+    fs::write(place.path("login"), "robot:hunter2\n").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = place.command(program());
+        let login = fs::File::open(place.path("login")).unwrap();
+        outcome(command.args(arguments).arg("--creds-stdin").stdin(login))
+    };
+    let [a, b] = ["a", "b"].map(|tag| format!("{}/image:{tag}", registry.addr()));
+    let pulled = run(&["pull", &a, &b, "--no-agent", "--quiet"]);
+    assert_eq!(pulled.status, Some(0), "{pulled:#?}");
+    let rebuilt = run(&["verify", "--rebuild"]);
+    assert_eq!(rebuilt.status, Some(0), "{rebuilt:#?}");
+    let same = rebuilt.stdout.matches("rebuilt to the same bytes").count();
+    assert_eq!(same, 2, "{rebuilt:#?}");
+}
+
+#[test]
+fn damage_is_reported_even_if_the_artifact_cannot_be_set_aside() {
+    let (_registry, reference, digest) = serve();
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    // A directory in the place of the other name.
+    let aside = place
+        .cache()
+        .join(format!(".bad-{}", digest.replacen(':', "-", 1)));
+    fs::create_dir(&aside).unwrap();
+    for is_aside in [false, true] {
+        if is_aside {
+            fs::remove_dir(&aside).unwrap();
+        }
+        let outcome = place.run(["verify", &digest, "--json"]);
+        assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+        let values: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(values[0]["damage"][0]["start"], 0, "{values}");
+        assert_eq!(values[0]["set_aside"], is_aside, "{values}");
+        assert_eq!(Path::new(&path).exists(), !is_aside);
+    }
 }
 
 #[test]

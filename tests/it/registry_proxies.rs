@@ -227,7 +227,7 @@ fn silent_proxy_is_named_and_not_the_registry() {
         let text = error.to_string();
         assert!(text.contains(&format!("the proxy {addr}")), "{text}");
         assert!(
-            text.contains("0.15 s") || text.contains("is silent"),
+            text.contains("0.15s") || text.contains("is silent"),
             "{text}"
         );
     }

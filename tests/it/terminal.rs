@@ -1,5 +1,6 @@
 //! Progress on a terminal, in logs and for programs.
 
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -122,6 +123,39 @@ fn lines(place: &Place, arguments: &[&str]) -> (Option<i32>, Vec<String>) {
     let outcome = place.run(arguments);
     let lines = outcome.stderr.lines().map(str::to_owned).collect();
     (outcome.status, lines)
+}
+
+/// The terminal belongs to the shell and its user while the program is in the background.
+#[test]
+fn pull_in_the_background_draws_nothing() {
+    let (registry, reference, _) = serve(2);
+    throttle(&registry);
+    let place = Place::new();
+    for (job, is_drawn) in [("\"$0\" \"$@\" & wait $!", false), ("\"$0\" \"$@\"", true)] {
+        // A session with the window as its terminal, in which the shell gives each job a group of its own.
+        let script = format!("set -m; {job}");
+        let outer = "exec setsid -c \"$@\" <&2";
+        let mut command = place.command("sh");
+        let command = command
+            .env("TERM", "xterm")
+            .args(["-c", outer, "sh", "sh", "-c", &script]);
+        let cache = format!("cache-{is_drawn}");
+        let pull = [
+            "pull",
+            &reference,
+            "--agent",
+            "agent",
+            "--cache-dir",
+            &cache,
+        ];
+        let command = command.arg(program()).args(pull).stdout(Stdio::null());
+        let mut window = Window::run(command, (80, 24)).may_overflow();
+        assert_eq!(window.end().0, Some(0), "{:#?}", window.seen);
+        let written = String::from_utf8_lossy(&window.written);
+        assert_eq!(written.contains("ETA"), is_drawn, "{written:?}");
+        assert_eq!(written.contains("\u{1b}[J"), is_drawn, "{written:?}");
+        assert!(written.contains("wrote "), "{written:?}");
+    }
 }
 
 #[test]

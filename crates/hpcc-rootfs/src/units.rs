@@ -1,9 +1,9 @@
 //! Numbers for people: sizes, counts, time spans, and digests that are short enough for a line.
 
 use std::fmt;
-use std::time::Duration;
 
 use ociget::Digest;
+pub use ociget::printable::Span;
 
 /// Number of hex digits of a digest that are shown where the whole one does not fit.
 const SHORT: usize = 12;
@@ -51,42 +51,6 @@ impl fmt::Display for Count<'_> {
     }
 }
 
-/// A time span for people, in its largest unit and the next smaller one: `9s`, `1m5s`, `1h30m`, `1d2h`, `1w`. Smaller
-/// units are cut off. A precision adds decimals to a span of less than a minute: `{:.1}` prints `0.3s`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
-
-impl Span {
-    /// The letters of the units and their lengths in seconds, the longest first.
-    pub const UNITS: [(char, u64); 5] = [
-        ('w', 604_800),
-        ('d', 86_400),
-        ('h', 3600),
-        ('m', 60),
-        ('s', 1),
-    ];
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        if let (Some(decimals), 0..60) = (f.precision(), seconds) {
-            return write!(f, "{:.decimals$}s", self.0.as_secs_f64());
-        }
-        let mut units = Self::UNITS.iter().skip_while(|(_, unit)| *unit > seconds);
-        let Some((letter, unit)) = units.next() else {
-            return f.pad("0s");
-        };
-        let mut text = format!("{}{letter}", seconds / unit);
-        if let Some((letter, next)) = units.next()
-            && let more @ 1.. = seconds % unit / next
-        {
-            text.push_str(&format!("{more}{letter}"));
-        }
-        write!(f, "{text:>0$}", f.width().unwrap_or_default())
-    }
-}
-
 /// A digest with its first 12 hex digits: `sha256:0123456789ab`.
 #[derive(Clone, Copy, Debug)]
 pub struct ShortDigest<'a>(pub &'a Digest);
@@ -129,23 +93,6 @@ mod tests {
         ] {
             assert_eq!(count.to_string(), text);
         }
-    }
-
-    #[test]
-    fn spans_have_two_units_and_short_ones_decimals_on_request() {
-        for (millis, whole, precise) in [
-            (0, "0s", "0.0s"),
-            (310, "0s", "0.3s"),
-            (59_000, "59s", "59.0s"),
-            (65_500, "1m5s", "1m5s"),
-            (5_400_000, "1h30m", "1h30m"),
-            (604_800_000, "1w", "1w"),
-        ] {
-            let span = Span(Duration::from_millis(millis));
-            assert_eq!(span.to_string(), whole);
-            assert_eq!(format!("{span:.1}"), precise);
-        }
-        assert_eq!(format!("{:>5}", Span(Duration::from_secs(7))), "   7s");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::printable;
+
 /// A least rate, and the time over which it is an average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MinRate {
@@ -64,8 +66,8 @@ impl Floor {
             return Ok(());
         }
         Err(format!(
-            "only {came} bytes came in {} s, less than {} bytes per second (the minimum rate)",
-            waited.as_secs_f32(),
+            "only {came} bytes came in {}, less than {} bytes per second (the minimum rate)",
+            printable::exact(waited),
             self.rate.bytes
         ))
     }
@@ -143,7 +145,7 @@ mod tests {
         let reason = floor.receive(1, at(600)).unwrap_err();
         assert_eq!(
             reason,
-            "only 2 bytes came in 300 s, less than 1024 bytes per second (the minimum rate)"
+            "only 2 bytes came in 5m, less than 1024 bytes per second (the minimum rate)"
         );
         // After a stall there is a new window, for a new connection.
         assert!(floor.receive(1, at(899)).is_ok());

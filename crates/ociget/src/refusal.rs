@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::printable::text;
+use crate::printable::{self, text};
 
 /// Answer of a registry, its storage or its token server that refuses a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Refusal {
     pub(crate) fn advice(&self) -> String {
         let mut advice = self.cause().to_owned();
         if let Some(pause) = self.retry_after {
-            advice.push_str(&format!("; it asks to wait {}", span(pause)));
+            advice.push_str(&format!("; it asks to wait {}", printable::Span(pause)));
         }
         advice
     }
@@ -150,16 +150,6 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// `90 s`, `3600 s (1 h)`.
-fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{seconds} s ({} min)", seconds.div_ceil(60)),
-        _ => format!("{seconds} s ({} h)", seconds.div_ceil(3600)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,9 +210,9 @@ mod tests {
     #[test]
     fn advice_says_how_long_to_wait() {
         for (seconds, words) in [
-            (7, "asks to wait 7 s"),
-            (3600, "asks to wait 3600 s (60 min)"),
-            (21_600, "asks to wait 21600 s (6 h)"),
+            (7, "asks to wait 7s"),
+            (3600, "asks to wait 1h"),
+            (21_600, "asks to wait 6h"),
         ] {
             let refusal = Refusal {
                 retry_after: Some(Duration::from_secs(seconds)),

@@ -13,8 +13,8 @@ pub(crate) enum ConnectError {
     Refused(#[from] RefusedAddress),
     #[error("no connection: {0}")]
     Tcp(String),
-    #[error("no connection within {0} s")]
-    TooLate(f32),
+    #[error("no connection within {0}")]
+    TooLate(String),
     #[error("{}", .0.reason)]
     Tls(Trouble),
     #[error("{}", .0.reason)]

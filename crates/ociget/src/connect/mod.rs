@@ -32,6 +32,7 @@ use crate::connect::failure::{ConnectError, ProxyFailure, Unresolved};
 use crate::connect::resolver::Resolver;
 use crate::connect::socks::Wanted;
 use crate::connect::stream::{Io, Stream};
+use crate::printable;
 use crate::proxy::{Protocol, Proxy};
 use crate::reach::RefusedAddress;
 use crate::tls::words::{self, Trouble};
@@ -283,19 +284,19 @@ impl Service<Uri> for Connector {
             if let Ok(outcome) = tokio::time::timeout(timeout, connecting).await {
                 return outcome;
             }
-            let seconds = timeout.as_secs_f32();
+            let limit = printable::exact(timeout);
             let reached = *reached.lock().unwrap_or_else(PoisonError::into_inner);
             let reason = match reached {
-                Stage::ToHost => return Err(ConnectError::TooLate(seconds)),
-                Stage::ToProxy => format!("no connection to it within {seconds} s"),
+                Stage::ToHost => return Err(ConnectError::TooLate(limit)),
+                Stage::ToProxy => format!("no connection to it within {limit}"),
                 Stage::OpenToProxy => format!(
-                    "it accepted the connection and did not lead to {host} within {seconds} s; it, or \
+                    "it accepted the connection and did not lead to {host} within {limit}; it, or \
                      {host} behind it, is silent"
                 ),
             };
             Err(match proxy {
                 Some(proxy) => ConnectError::Proxy(ProxyFailure::passing(&proxy, reason)),
-                None => ConnectError::TooLate(seconds),
+                None => ConnectError::TooLate(limit),
             })
         })
     }

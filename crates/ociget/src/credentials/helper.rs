@@ -116,7 +116,7 @@ async fn run(
     let asking = ask(program, registry, said.clone(), group);
     let outcome = match tokio::time::timeout(patience, asking).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("gave no answer in {} s", patience.as_secs_f32())),
+        Err(_) => Err(format!("gave no answer in {}", printable::exact(patience))),
     };
     let mut login = match outcome {
         Ok(secret) => Login::new(secret, format!("{program}, named in {origin}")),
@@ -350,7 +350,7 @@ mod tests {
         let patience = Duration::from_secs(3);
         let login = run(program.to_str().unwrap(), "r.io", "f", patience, Group::Own).await;
         let text = login.to_string();
-        assert!(text.contains("gave no answer in 3 s"), "{text}");
+        assert!(text.contains("gave no answer in 3s"), "{text}");
         for name in ["pid", "child"] {
             let pid = std::fs::read_to_string(at(name)).unwrap();
             assert!(ends(pid.trim()).await, "{name} still runs");

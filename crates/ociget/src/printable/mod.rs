@@ -14,9 +14,12 @@
 //! The [`Display`] output of every error of this crate has passed through here.
 
 mod credentials;
+mod span;
 
 pub(crate) use credentials::has_credentials;
 pub use credentials::redacted;
+pub use span::Span;
+pub(crate) use span::exact;
 
 use std::fmt::{Display, Write as _};
 use std::path::Path;

@@ -10,6 +10,7 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::error::Error;
 use crate::floor::{Floor, MinRate};
+use crate::printable;
 use crate::refusal::NeedsTls;
 use crate::secrets::Secrets;
 use crate::transport::trouble::{Failure, Trouble, causes, no_progress};
@@ -151,8 +152,8 @@ impl Answer {
         match tokio::time::timeout(limit, self.gather(cap)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(self.broken(format!(
-                "a small document was not there after {} s",
-                limit.as_secs_f32()
+                "a small document was not there after {}",
+                printable::exact(limit)
             ))),
         }
     }

@@ -7,6 +7,7 @@ use url::Url;
 use crate::connect::failure::{ConnectError, ProxyFailure};
 use crate::error::Error;
 use crate::pool::{MAX_HEAD, MAX_HEADERS, Way};
+use crate::printable;
 use crate::reach::RefusedAddress;
 use crate::refusal::NeedsTls;
 use crate::target;
@@ -197,7 +198,7 @@ pub(super) fn forbidden(request: &Request<'_>, url: &Url, refused: RefusedAddres
 }
 
 pub(super) fn no_progress(limit: Duration) -> String {
-    format!("nothing came for {} s", limit.as_secs_f32())
+    format!("nothing came for {}", printable::exact(limit))
 }
 
 /// The chain of causes, from the innermost words of HTTP on. The outermost say "client error".

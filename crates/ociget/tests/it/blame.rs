@@ -165,7 +165,7 @@ async fn refusals_are_reported_in_the_servers_words() {
         ),
         (
             Reply::new(429, "{}").with("retry-after", "3600"),
-            "asks to wait 3600 s (60 min)",
+            "asks to wait 1h",
             "credentials",
         ),
         (
@@ -234,7 +234,7 @@ async fn token_server_that_answers_without_a_token_is_quoted() {
         ),
         (
             Reply::new(429, "").with("retry-after", "7200"),
-            "asks to wait 7200 s (2 h)",
+            "asks to wait 2h",
         ),
     ] {
         let (content, _) = Content::image(b"layer");

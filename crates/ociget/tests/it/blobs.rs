@@ -429,5 +429,5 @@ async fn a_registry_that_never_answers_is_given_up() {
         .await
         .unwrap_err()
         .to_string();
-    assert!(error.contains("nothing came for 2 s"), "{error}");
+    assert!(error.contains("nothing came for 2s"), "{error}");
 }

@@ -35,7 +35,7 @@ use crate::vm_config::VmConfig;
   hpcc-rootfs list
 
 Each option can also be set by a variable, HPCC_CACHE_DIR for --cache-dir, or by a key of
-hpcc-rootfs.toml, cache-dir = \"DIR\". The command line counts first, then the variable, then the file."
+hpcc-rootfs.toml, cache-dir = \"DIR\". The command line takes precedence over the variable, and the variable over the file."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

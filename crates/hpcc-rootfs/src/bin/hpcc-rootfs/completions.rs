@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Arg, Command, ValueEnum, ValueHint};
 
@@ -135,6 +135,9 @@ fn hinted(command: Command) -> Command {
 pub(crate) fn man(global: &Global, command: &Man, root: Command) -> anyhow::Result<()> {
     let directory = &command.directory;
     let failed = |path: &Path| format!("cannot write {}", output::path(path));
+    if directory.metadata().is_ok_and(|found| !found.is_dir()) {
+        bail!("{}: not a directory; name a directory", failed(directory));
+    }
     fs::create_dir_all(directory).with_context(|| failed(directory))?;
     let mut root = root.disable_help_subcommand(true);
     root.build();

@@ -17,7 +17,7 @@ pub(crate) struct Global {
     /// Directory of the store [default: hpcc-rootfs under the user's cache directory]
     #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     cache_dir: Option<PathBuf>,
-    /// Configuration file, or none [default: hpcc-rootfs/hpcc-rootfs.toml under ~/.config and /etc]
+    /// Configuration file, or "none" to use no file [default: hpcc-rootfs/hpcc-rootfs.toml under ~/.config and /etc]
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     pub(crate) config: Option<PathBuf>,
     /// Accept a store that users other than you and root can write to; those users then control what guests
@@ -43,7 +43,7 @@ pub(crate) struct Global {
 /// The options of what stderr gets.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// How to show progress on stderr
+    /// Form of progress on stderr
     #[arg(
         long,
         global = true,

@@ -12,7 +12,7 @@ use hpcc_rootfs::Options;
 use ociget::{ClientCertificate, Keychain, Login, OneLogin, Proxies, Request, SourceSpec};
 
 use crate::failure::UsageError;
-use crate::quantity::{duration, size, whole};
+use crate::quantity::{duration, size, time_limit, whole};
 
 /// Most bytes of a login on stdin.
 const MAX_LOGIN: u64 = 64 << 10;
@@ -69,13 +69,13 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     retry_for: Option<Duration>,
     /// Longest time without a byte before a request fails, with w, d, h, m or s, such as 30s [default: 1m]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time_limit)]
     stall_timeout: Option<Duration>,
     /// Bytes per second below which a download counts as stalled; 0 for no minimum [default: 1K]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     min_rate: Option<u64>,
     /// Time over which --min-rate is averaged, with w, d, h, m or s [default: 5m]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time_limit)]
     min_rate_window: Option<Duration>,
 }
 

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ociget::printable;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::stop;
@@ -192,7 +194,44 @@ pub(crate) fn print_path(path: &Path) -> io::Result<()> {
     let mut line = path.as_os_str().as_encoded_bytes().to_vec();
     line.push(b'\n');
     let mut stdout = io::stdout().lock();
-    note_closed(stdout.write_all(&line).and_then(|()| stdout.flush()))
+    note_closed(write_all(&mut stdout, &line).and_then(|()| flush(&mut stdout)))
+}
+
+/// Writes all bytes to a stream that may be non-blocking, because another process that has it made it so.
+fn write_all(inner: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match inner.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) => wait_after(error)?,
+        }
+    }
+    Ok(())
+}
+
+/// Flushes a stream that may be non-blocking.
+fn flush(inner: &mut impl Write) -> io::Result<()> {
+    loop {
+        match inner.flush() {
+            Err(error) => wait_after(error)?,
+            flushed => return flushed,
+        }
+    }
+}
+
+/// Waits until stdout takes more bytes, if the error is that it took none.
+fn wait_after(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::WouldBlock => {
+            let stdout = io::stdout();
+            match poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None) {
+                Ok(_) | Err(Errno::INTR) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        }
+        _ => Err(error),
+    }
 }
 
 /// Writes `line`, in which newlines are escaped as well.
@@ -244,7 +283,7 @@ impl<W: Write> Write for Output<W> {
         // Listings of millions of names contain nothing else.
         let is_plain = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
         if self.held.is_empty() && bytes.iter().all(is_plain) {
-            note_closed(self.inner.write_all(bytes))?;
+            note_closed(write_all(&mut self.inner, bytes))?;
             return Ok(bytes.len());
         }
         let mut all = std::mem::take(&mut self.held);
@@ -264,12 +303,12 @@ impl<W: Write> Write for Output<W> {
                 safe.push_str(&printable::bytes(invalid));
             }
         }
-        note_closed(self.inner.write_all(safe.as_bytes()))?;
+        note_closed(write_all(&mut self.inner, safe.as_bytes()))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        note_closed(self.inner.flush())
+        note_closed(flush(&mut self.inner))
     }
 }
 

@@ -81,6 +81,14 @@ pub(crate) fn bytes(bytes: u64) -> String {
     Size(bytes).to_string()
 }
 
+/// Parses a time span that is not zero, for a limit.
+pub(crate) fn time_limit(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("expected a time limit of 1s or more, such as 30s".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
 /// Returns a time in seconds since 1970 as a date with the time of day.
 pub(crate) fn date(seconds: u64) -> String {
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);

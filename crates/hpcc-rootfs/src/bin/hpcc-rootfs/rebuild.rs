@@ -100,18 +100,18 @@ impl RebuildArgs {
         self.network.login(&sources)
     }
 
-    /// Builds an artifact again and reports the result.
+    /// Builds an artifact again and reports the result: whether the bytes are the same, or why that is not known.
     pub(crate) fn run(
         &self,
         global: &Global,
         store: &Store,
         sources: &Sources,
         subject: &Found,
-    ) -> (bool, String, Value) {
+    ) -> (anyhow::Result<bool>, String, Value) {
         let rebuilt = self.rebuild(global, store, sources, subject);
         match rebuilt {
             Ok((from, rebuilt)) if rebuilt.is_same() => (
-                true,
+                Ok(true),
                 "rebuilt to the same bytes".to_owned(),
                 json!({ "same": true, "from": from, "root": rebuilt.rebuilt.root() }),
             ),
@@ -125,12 +125,12 @@ impl RebuildArgs {
                     new.image_length
                 );
                 let value = json!({ "same": false, "from": from, "root": new.root() });
-                (false, text, value)
+                (Ok(false), text, value)
             }
             Err(error) => {
                 let line = terminal::one_line(&error);
-                let value = json!({ "same": false, "error": line });
-                (false, format!("not rebuilt: {line}"), value)
+                let value = json!({ "same": null, "error": line });
+                (Err(error), format!("not rebuilt: {line}"), value)
             }
         }
     }

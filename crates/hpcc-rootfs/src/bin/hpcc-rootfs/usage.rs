@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use ociget::printable;
 
 use crate::failure::{self, Report};
@@ -21,7 +21,10 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
     for (kind, value) in context {
         error.insert(kind, value);
     }
-    let text = with_possible_tips(error.render().to_string());
+    let mut text = with_possible_tips(error.render().to_string());
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        text.push_str("\n  tip: an image is named by text; redirect standard input from a file of another name, and write -\n");
+    }
     if !error.use_stderr() {
         let mut stdout = output::stdout(Notation::Text);
         let written = stdout.write_all(text.as_bytes());
@@ -114,7 +117,6 @@ fn clean(value: &ContextValue) -> ContextValue {
 
 #[cfg(test)]
 mod tests {
-    use clap::error::ErrorKind;
     use clap::{CommandFactory as _, Parser as _};
 
     use crate::args::Args;

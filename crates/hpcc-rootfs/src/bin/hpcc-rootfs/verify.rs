@@ -1,5 +1,7 @@
 //! `hpcc-rootfs verify`.
 
+use std::fs;
+
 use hpcc_rootfs::{Count, Damage, Error, Store};
 use ociget::printable;
 use serde_json::{Value, json};
@@ -8,7 +10,7 @@ use crate::failure::Failure;
 use crate::global::Global;
 use crate::rebuild::RebuildArgs;
 use crate::subject::{Found, Subject};
-use crate::{output, render, terminal};
+use crate::{failure, output, render, terminal};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -40,7 +42,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         found.collect::<Result<_, _>>()?
     };
     let sources = command.rebuild.sources(&store, &subjects)?;
-    let mut bad = Vec::new();
+    let (mut bad, mut unknown) = (Vec::new(), Vec::new());
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     for subject in &subjects {
         let checked = check(&store, subject);
@@ -48,10 +50,22 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
             // The artifact was removed since it was listed.
             continue;
         }
+        let is_missing = matches!(checked, Ok(None));
         let (mut sound, mut text, mut value) = outcome(&subject.to_string(), checked);
+        if let (Found::Digest(digest), false, false) = (subject, sound, is_missing) {
+            let is_aside = fs::symlink_metadata(store.path_for(digest)).is_err();
+            value["set_aside"] = is_aside.into();
+            text.push_str(match is_aside {
+                true => "; set aside",
+                false => "; not set aside",
+            });
+        }
         if sound && command.rebuild.rebuild {
             let (same, found, rebuilt) = command.rebuild.run(global, &store, &sources, subject);
-            sound = same;
+            match same {
+                Ok(same) => sound = same,
+                Err(error) => unknown.push((subject.to_string(), error)),
+            }
             text = format!("{text}, {found}");
             value["rebuilt"] = rebuilt;
         }
@@ -77,7 +91,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         let are = if count == 1 { "is" } else { "are" };
         bad.truncate(NAMED);
         let what = match command.rebuild.rebuild {
-            true => "not sound, or not rebuilt to the same bytes",
+            true => "not sound, or rebuilt to other bytes",
             false => "not sound",
         };
         return Err(Failure {
@@ -92,7 +106,19 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         }
         .into());
     }
-    Ok(())
+    // Nothing is wrong with these artifacts as far as it is known. A failure that is permanent decides about the exit
+    // code.
+    unknown.sort_by_key(|(_, error)| failure::exit_code(error) == failure::TRANSIENT);
+    let count = unknown.len();
+    match unknown.into_iter().next() {
+        None => Ok(()),
+        Some((subject, error)) => {
+            let all = Count::of(lines.len(), "artifact");
+            Err(error.context(format!(
+                "cannot rebuild {count} of {all}, such as {subject}"
+            )))
+        }
+    }
 }
 
 /// Verifies a subject. A digest names an artifact in the store, which is quarantined if it is damaged; anything else is
