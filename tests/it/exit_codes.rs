@@ -230,6 +230,7 @@ fn unread(place: &Place, arguments: &[&str], stdout: bool) -> Output {
     command.spawn().unwrap().wait_with_output().unwrap()
 }
 
+/// rust-lang/cargo#5234, BurntSushi/ripgrep#22
 #[test]
 fn closed_stdout_ends_the_program_in_silence() {
     let (_registry, reference) = registry();

@@ -237,8 +237,8 @@ fn damaged_copy_is_reported_by_its_digest_first() {
         layer.compressed(compression)
     };
     for (compression, position, sense) in [
-        (Compression::Gzip, 0, "no layer"),
-        (Compression::Zstd, 2, "no layer"),
+        (Compression::Gzip, 0, "not a layer"),
+        (Compression::Zstd, 2, "not a layer"),
         (Compression::None, 512, "checksum"),
         (Compression::None, 512 + 156, "checksum"),
     ] {

@@ -165,6 +165,7 @@ fn closed_pipe_amid_json_ends_the_program_silently() {
     }
 }
 
+/// moby/buildkit#5962, moby/buildkit#3963, docker/buildx#1399
 #[test]
 fn pull_ends_well_in_windows_that_hold_nothing() {
     let (_registry, reference, place) = serve();

@@ -253,8 +253,12 @@ pub(crate) fn empty() -> io::Error {
 pub(crate) fn mistaken(transport: &str, path: &Path, found: Option<Kind>) -> Error {
     let shown = printable::path(path);
     let Some(kind) = found else {
+        let reason = match path.metadata() {
+            Err(error) => format!(": {error}"),
+            Ok(_) => String::new(),
+        };
         return Error::Usage(format!(
-            "{transport}:{shown} cannot be opened; write {LOCAL}"
+            "{transport}:{shown} cannot be opened{reason}; write {LOCAL}"
         ));
     };
     let shown = match path == Path::new("-") {

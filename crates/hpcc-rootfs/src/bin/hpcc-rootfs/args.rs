@@ -69,6 +69,12 @@ pub(crate) enum Command {
     /// Remove one artifact from the store, as rm does; succeed if no artifact has the full digest
     Untag(Untag),
     /// Link an artifact to a second path, such as one in the jail of a VM
+    ///
+    /// The file at the path is a hard link, else a file that shares its blocks, else a copy. It is read-only, and complete
+    /// when its name appears.
+    ///
+    /// The command prints the path and stays until the process that ran it ends. Until then, gc leaves the artifact
+    /// alone.
     Link(Link),
     /// Free disk space: remove leftover files, and the least recently used artifacts over a limit
     Gc(Gc),

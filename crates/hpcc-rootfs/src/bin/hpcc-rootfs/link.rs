@@ -13,15 +13,9 @@ use crate::subject::Subject;
 use crate::{output, render, subject};
 
 #[derive(Debug, clap::Args)]
-#[command(
-    long_about = "Give an artifact a second name where a VM looks for it, such as a jail: a hard link, else a file \
-                  that shares its blocks, else a copy. The file is read-only, and complete when its name appears.\n\n\
-                  The command prints the path and stays. Until it ends, gc leaves the artifact alone. It ends with the \
-                  process that ran it.",
-    after_help = "Examples:
+#[command(after_help = "Examples:
   hpcc-rootfs link debian:12 /srv/jail/root.sqsh &
-  hpcc-rootfs link 3f1e5a /srv/jail/root.sqsh --detach --own"
-)]
+  hpcc-rootfs link 3f1e5a /srv/jail/root.sqsh --detach --own")]
 pub(crate) struct Link {
     /// The artifact in the store, by digest, prefix of a digest, reference or path
     #[arg(value_name = "NAME")]
