@@ -147,6 +147,22 @@ impl Place {
         outcome(self.command(program()).args(arguments))
     }
 
+    /// Runs the program with these arguments. Returns its peak of memory in bytes as well.
+    pub(crate) fn run_measured(&self, arguments: &[&str]) -> (Outcome, u64) {
+        let mut command = self.command("/usr/bin/time");
+        command
+            .args(["-f", "peak %M"])
+            .arg(program())
+            .args(arguments);
+        let outcome = outcome(&mut command);
+        let peak = outcome.stderr.lines().last().unwrap_or_default();
+        let kilobytes = peak.strip_prefix("peak ").map(str::parse::<u64>);
+        let Some(Ok(kilobytes)) = kilobytes else {
+            panic!("no peak: {outcome:#?}");
+        };
+        (outcome, kilobytes << 10)
+    }
+
     /// `pull` with the agent.
     pub(crate) fn pull(&self, reference: &str, more: &[&str]) -> Outcome {
         let agent = self.agent();

@@ -6,7 +6,7 @@ use std::process::Command;
 use test_support::oracle::umoci;
 use test_support::real_image::{self, RealImage};
 
-use crate::cli::{self, Place};
+use crate::cli::Place;
 
 const MOST: u64 = 64 << 20;
 
@@ -48,22 +48,12 @@ fn memory_stays_small_when_a_layer_replaces_half() {
 /// Returns the peak of memory in bytes, and the size of the image.
 fn build(place: &Place, layout: &Path) -> (u64, u64) {
     let source = format!("oci:{}:{}", layout.display(), RealImage::TAG);
-    let mut command = place.command("/usr/bin/time");
-    command.args(["-f", "peak %M"]).arg(cli::program()).args([
-        "build",
-        &source,
-        "--threads",
-        "2",
-        "-o",
-        "image",
-    ]);
-    let outcome = cli::outcome(&mut command);
+    let arguments = ["build", &source, "--threads", "2", "-o", "image"];
+    let (outcome, peak) = place.run_measured(&arguments);
     assert_eq!(outcome.status, Some(0), "{outcome:#?}");
-    let peak = outcome.stderr.lines().last().unwrap();
-    let kilobytes: u64 = peak.strip_prefix("peak ").unwrap().parse().unwrap();
     let size = std::fs::metadata(place.path("image")).unwrap().len();
     std::fs::remove_file(place.path("image")).unwrap();
-    (kilobytes << 10, size)
+    (peak, size)
 }
 
 fn run(command: &mut Command) {

@@ -51,6 +51,7 @@ mod sealed;
 mod sealed_boot;
 mod sealed_evidence;
 mod sealed_fs_verity;
+mod sealed_memory;
 mod secrets;
 mod sources;
 mod sqfs_fixture;

@@ -6,6 +6,7 @@
 //! [`Image::edit_manifest`], [`Entry::patch`] and [`Layer::raw`] are the ways to lie.
 
 mod entry;
+mod incompressible;
 mod index;
 mod large;
 mod layer;
