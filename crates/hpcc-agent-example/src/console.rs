@@ -5,9 +5,10 @@
 //! keeps a descriptor of its own, opened before the command starts, writes to it with a time limit, and undoes what the
 //! command did before the last line.
 
-use std::fs::read_to_string;
+use std::fs::{read_to_string, symlink_metadata};
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::mpsc::channel;
@@ -52,6 +53,16 @@ pub(crate) fn open_both() -> Result<(), String> {
         let _ = CONSOLE.set(console);
     }
     Ok(())
+}
+
+/// Opens the console after a failure that came before [`open_both`], because the standard streams may be closed. `/dev`
+/// has to be a mount: a device node of the image could be any device.
+pub(crate) fn open_unless_open() {
+    let device = |path| symlink_metadata(path).map(|found| found.dev()).ok();
+    if CONSOLE.get().is_none() && device("/dev") != device("/") {
+        // Without a console, no output can be seen.
+        let _ = open_both();
+    }
 }
 
 /// Returns the terminal of `/dev/console`, which is the last one of the kernel's list. A root command can redirect

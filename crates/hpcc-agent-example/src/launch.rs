@@ -9,8 +9,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, fchown};
+use rustix::io::Errno;
 use rustix::process::{Gid, Uid, chdir, setsid};
+use rustix::termios::isatty;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::users::Account;
@@ -62,9 +64,14 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         })?;
         // A session of its own: a signal for the group of PID 1 is not for the command.
         setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
+        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+        if let Err(error) = give_console(user) {
+            say(&format!(
+                "warning: cannot give the console to the user: {error}"
+            ));
+        }
         // These are calls for one thread, and this process has no other. The groups go first, because the user may
         // not be allowed to change them.
-        let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
         set_thread_groups(&groups)
             .and_then(|()| set_thread_res_gid(group, group, group))
             .and_then(|()| set_thread_res_uid(user, user, user))
@@ -105,11 +112,19 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
+/// Makes the user the owner of the console, because programs open `/dev/stdout` and `/dev/stderr` by name, and that opens
+/// the device again. PID 1 has a descriptor of its own. Standard input is `/dev/null`, which stays what it is.
+fn give_console(user: Uid) -> Result<(), Errno> {
+    let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
+    let mut terminals = streams.into_iter().filter(|stream| isatty(stream));
+    terminals.try_for_each(|stream| fchown(stream, Some(user), None))
+}
+
 /// Enters the directory, and makes it if it does not exist, as Docker does.
 fn enter(directory: &Path) -> std::io::Result<()> {
     // A relative directory begins at the root, where PID 1 is.
     match chdir(directory) {
-        Err(rustix::io::Errno::NOENT) => {
+        Err(Errno::NOENT) => {
             std::fs::create_dir_all(directory)?;
             Ok(chdir(directory)?)
         }

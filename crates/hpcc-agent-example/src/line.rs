@@ -43,9 +43,6 @@ pub(crate) struct Line {
     pub(crate) entrypoint: Option<Vec<OsString>>,
     pub(crate) command: Option<Vec<OsString>>,
     pub(crate) stop_timeout: Duration,
-    pub(crate) end: End,
-    /// Port of a vsock of the host.
-    pub(crate) status: Option<u32>,
 }
 
 /// The location of the root's upper layer.
@@ -83,8 +80,6 @@ impl Default for Line {
             entrypoint: None,
             command: None,
             stop_timeout: Duration::from_secs(10),
-            end: End::PowerOff,
-            status: None,
         }
     }
 }
@@ -95,6 +90,12 @@ impl End {
     pub(crate) fn of_machine() -> Self {
         std::fs::read("/proc/cmdline").map_or(Self::Restart, |line| end_of(&line))
     }
+}
+
+/// Returns the port of a vsock of the host that receives the exit code, even if the rest of the line of this machine is
+/// wrong.
+pub(crate) fn status_of_machine() -> Option<u32> {
+    status_of(&std::fs::read("/proc/cmdline").ok()?)
 }
 
 impl Line {
@@ -177,8 +178,8 @@ impl Line {
                     words.push(decoded(value));
                 }
                 b"status" => {
-                    let port = text()?.strip_prefix("vsock:").and_then(port);
-                    parsed.status = Some(port.ok_or_else(invalid)?);
+                    // The value was read before.
+                    port(value).ok_or_else(invalid)?;
                 }
                 b"cmd" => {
                     let words = parsed.command.get_or_insert_default();
@@ -199,7 +200,6 @@ impl Line {
                 }
             }
         }
-        parsed.end = end_of(line);
         Ok(parsed)
     }
 }
@@ -221,6 +221,15 @@ fn end_of(line: &[u8]) -> End {
     found.unwrap_or(default)
 }
 
+/// Returns the port of the last valid `hpcc.status`. The function cannot fail, because a host that waits for an exit
+/// code has to learn of a wrong line too.
+fn status_of(line: &[u8]) -> Option<u32> {
+    let words = words(line).into_iter();
+    let options = words.take_while(|word| word != b"--");
+    let ports = options.filter_map(|word| port(word.strip_prefix(b"hpcc.status=")?));
+    ports.last()
+}
+
 /// Returns whether `text` is a host name or a domain, which can be written into the files of `/etc` without another
 /// meaning there.
 pub(crate) fn is_name(text: &str) -> bool {
@@ -229,9 +238,11 @@ pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 64 && text.bytes().all(valid)
 }
 
-/// Returns a port of a vsock. The largest number means any port.
-fn port(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|port| *port != u32::MAX)
+/// Returns the port in `vsock:PORT`. The largest number means any port.
+fn port(value: &[u8]) -> Option<u32> {
+    let text = decoded(value).into_string().ok()?;
+    let port = text.strip_prefix("vsock:")?.parse().ok();
+    port.filter(|port| *port != u32::MAX)
 }
 
 /// Returns whether `value` is the first of two words, or `None` if it is neither.
@@ -325,6 +336,8 @@ mod tests {
              hpcc.nameserver=10.0.0.2 hpcc.nameserver=fd00::1 hpcc.search=example.org hpcc.user=7:8 \
              hpcc.directory=/a%20b \"hpcc.env=A=b c\" hpcc.env=\"D=e f\" hpcc.entrypoint=/bin/x hpcc.entrypoint=%2D \
              hpcc.stop_timeout=3 hpcc.end=restart hpcc.status=vsock:17727 -- one \"two 2\" 100%25 hpcc.root=overlay --";
+        assert_eq!(end_of(line.as_bytes()), End::Restart);
+        assert_eq!(status_of(line.as_bytes()), Some(17_727));
         let line = parse(line).unwrap();
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         assert!(!line.writable && line.nodev && line.nosuid);
@@ -340,8 +353,6 @@ mod tests {
         let command = words(&["one", "two 2", "100%", "hpcc.root=overlay", "--"]);
         assert_eq!(line.command, Some(command));
         assert_eq!(line.stop_timeout, Duration::from_secs(3));
-        assert_eq!(line.end, End::Restart);
-        assert_eq!(line.status, Some(17_727));
     }
 
     #[test]
@@ -376,9 +387,8 @@ mod tests {
 
     #[test]
     fn machine_with_a_way_to_reboot_ends_by_restarting() {
-        assert_eq!(parse("reboot=k panic=1").unwrap().end, End::Restart);
-        let line = "hpcc.end=poweroff reboot=k";
-        assert_eq!(parse(line).unwrap().end, End::PowerOff);
+        assert_eq!(end_of(b"reboot=k panic=1"), End::Restart);
+        assert_eq!(end_of(b"hpcc.end=poweroff reboot=k"), End::PowerOff);
     }
 
     #[test]
@@ -396,6 +406,23 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line}");
             assert_eq!(end_of(line.as_bytes()), end, "{line}");
+        }
+    }
+
+    #[test]
+    fn host_port_is_known_although_the_line_is_wrong() {
+        for (line, port) in [
+            ("hpcc.rootfs=ro hpcc.status=vsock:7", Some(7)),
+            ("hpcc.status=vsock:7 hpcc.user", Some(7)),
+            ("hpcc.status=vsock:7 hpcc.status=vsock:", Some(7)),
+            (
+                "hpcc.status=vsock:7 hpcc.status=%76sock:8 hpcc.x=1",
+                Some(8),
+            ),
+            ("hpcc.x=1 -- hpcc.status=vsock:7", None),
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+            assert_eq!(status_of(line.as_bytes()), port, "{line}");
         }
     }
 

@@ -28,6 +28,7 @@ mod supervise;
 mod users;
 
 use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, ExitCode, Stdio};
 
 use rustix::process::Pid;
@@ -35,7 +36,7 @@ use rustix::system::{RebootCommand, reboot};
 
 use image::Image;
 use line::{End, Line};
-use supervise::Signals;
+use supervise::Supervisor;
 
 /// The exit code of a command that could not be started, for a reason outside the command.
 const FAILED: u8 = 125;
@@ -55,7 +56,10 @@ fn main() -> ExitCode {
     }
     // Until the line is known: a machine without a power switch would halt at a power-off, and never end.
     let (mut end, mut port) = (End::Restart, None);
-    let code = run(&mut end, &mut port).unwrap_or_else(|error| {
+    // The kernel panics when PID 1 panics, and then neither the host learns the exit code nor a drive is synced.
+    let ended = catch_unwind(AssertUnwindSafe(|| run(&mut end, &mut port)));
+    let code = ended.unwrap_or_else(|_| Err("this agent panicked".to_owned()));
+    let code = code.unwrap_or_else(|error| {
         say(&format!("error: {error}"));
         FAILED
     });
@@ -83,12 +87,17 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Sets the machine up, runs the command, and returns its exit code.
+/// Reads how the machine ends and the port for its exit code, so that every later failure can be seen, and does the work.
 fn run(end: &mut End, port: &mut Option<u32>) -> Result<u8, String> {
     mounts::early()?;
     *end = End::of_machine();
+    *port = line::status_of_machine();
+    work().inspect_err(|_| console::open_unless_open())
+}
+
+/// Sets the machine up, runs the command, and returns its exit code.
+fn work() -> Result<u8, String> {
     let line = Line::read()?;
-    *port = line.status;
     // Before the root can be written to, so that files that a tenant left on a second drive do not come first.
     let image = Image::read()?;
     let own = etc::OwnFiles::read()?;
@@ -118,7 +127,7 @@ fn run(end: &mut End, port: &mut Option<u32>) -> Result<u8, String> {
     });
 
     // Before the command starts, so that neither its end nor a request to stop is missed.
-    let signals = Signals::register()?;
+    let supervisor = Supervisor::new(line.stop_timeout)?;
     // Ctrl-Alt-Del of the host, which is how Firecracker asks a guest to stop, is then a SIGINT to PID 1.
     if let Err(error) = reboot(RebootCommand::CadOff) {
         say(&format!("warning: cannot handle Ctrl-Alt-Del: {error}"));
@@ -137,7 +146,7 @@ fn run(end: &mut End, port: &mut Option<u32>) -> Result<u8, String> {
         })?;
     let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let main = main.ok_or("the kernel gave a process no number")?;
-    Ok(signals.supervise(main, stop_signal, line.stop_timeout))
+    Ok(supervisor.supervise(main, stop_signal))
 }
 
 /// Returns an error unless `/.hpcc` is still the directory from before anything was mounted.

@@ -1,5 +1,6 @@
 //! The duties of PID 1 towards the processes below it: it forwards signals to them and reaps them.
 
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -22,23 +23,50 @@ const FORWARDED: [i32; 7] = [
     SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGWINCH,
 ];
 
-/// The signals that PID 1 receives. The kernel discards signals for which PID 1 has no handler.
-pub(crate) struct Signals(signal_hook::iterator::Signals);
+/// What PID 1 needs to supervise a command. It is made before the command starts, because the command may leave no
+/// memory and no process number for anything new.
+pub(crate) struct Supervisor {
+    /// The kernel discards signals for which PID 1 has no handler.
+    signals: signal_hook::iterator::Signals,
+    killer: Killer,
+}
 
-impl Signals {
-    pub(crate) fn register() -> Result<Self, String> {
+/// A thread that kills a process some time later.
+struct Killer(SyncSender<Pid>);
+
+impl Killer {
+    fn start(delay: Duration) -> std::io::Result<Self> {
+        let (sender, receiver) = sync_channel(1);
+        std::thread::Builder::new().spawn(move || {
+            if let Ok(process) = receiver.recv() {
+                std::thread::sleep(delay);
+                // The machine ends with this process, so the number is still its own.
+                let _ = kill_process(process, Signal::KILL);
+            }
+        })?;
+        Ok(Self(sender))
+    }
+
+    /// Starts the delay, the first time that this is called.
+    fn kill(&self, process: Pid) {
+        let _ = self.0.try_send(process);
+    }
+}
+
+impl Supervisor {
+    /// Handles signals from now on. A command is killed `timeout` after the first request to stop.
+    pub(crate) fn new(timeout: Duration) -> Result<Self, String> {
         let signals = STOPS.iter().chain(&FORWARDED).chain(&[SIGCHLD]);
-        signal_hook::iterator::Signals::new(signals)
-            .map(Self)
-            .map_err(|error| format!("cannot handle signals: {error}"))
+        let signals = signal_hook::iterator::Signals::new(signals)
+            .map_err(|error| format!("cannot handle signals: {error}"))?;
+        let killer =
+            Killer::start(timeout).map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Self { signals, killer })
     }
 
     /// Forwards signals to `main` and reaps every process that ends, until `main` does; returns its exit code.
-    ///
-    /// `timeout` after the first request to stop, `main` is killed.
-    pub(crate) fn supervise(mut self, main: Pid, stop: Signal, timeout: Duration) -> u8 {
-        let mut stopping = false;
-        for signal in self.0.forever() {
+    pub(crate) fn supervise(mut self, main: Pid, stop: Signal) -> u8 {
+        for signal in self.signals.forever() {
             if signal == SIGCHLD {
                 if let Some(status) = reap(main) {
                     return code(status);
@@ -59,13 +87,8 @@ impl Signals {
                     sent.as_raw()
                 ));
             }
-            if stops && !stopping {
-                stopping = true;
-                std::thread::spawn(move || {
-                    std::thread::sleep(timeout);
-                    // The machine ends with `main`, so the number is still that of `main`.
-                    let _ = kill_process(main, Signal::KILL);
-                });
+            if stops {
+                self.killer.kill(main);
             }
         }
         super::FAILED

@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn file_that_is_a_pipe_or_too_large_is_refused_without_waiting() {
+    fn pipe_or_too_large_file_is_refused_without_waiting() {
         let directory = tempfile::tempdir().unwrap();
         let pipe = directory.path().join("pipe");
         let mode = Mode::from_raw_mode(0o600);

@@ -38,7 +38,7 @@ const fn linked(name: &'static str) -> Case {
     )
 }
 
-const CASES: [Case; 27] = [
+const CASES: [Case; 28] = [
     linked("etc -> .hpcc"),
     linked("etc -> /.hpcc"),
     linked("etc -> ../../.hpcc"),
@@ -122,6 +122,11 @@ const CASES: [Case; 27] = [
         &["witness: words: 40 1 2 3 4 5 6 7 8 9 w10 w11 "],
     ),
     case("status by vsock", 5, &[]),
+    case(
+        "wrong word, and standard streams that lead nowhere",
+        125,
+        &["hpcc-agent: error: hpcc.rooot=ro on the kernel command line is unknown to this agent"],
+    ),
     case("console nonblocking", 7, &[]),
     case("console stopped", 7, &[]),
     case("console slow", 7, &[]),
@@ -160,7 +165,11 @@ pub(super) fn boot(directory: &Path) -> Result<Ended> {
         .chain([&LAST])
         .flat_map(|case| case.wrong(&ended.log))
         .collect();
-    for line in ["witness: vsock: exit 5\\n", UNHEARD] {
+    for line in [
+        "witness: vsock: exit 5\\n",
+        "witness: vsock: exit 125\\n",
+        UNHEARD,
+    ] {
         if !ended.log.lines().any(|found| found.starts_with(line)) {
             wrong.push(format!("no line begins with {line:?}"));
         }

@@ -10,6 +10,7 @@ begin() {
     root=/tmp/root
     line='hpcc.root=ro hpcc.disk=none'
     user=0
+    streams=
     mkdir -p "$root/.hpcc"
     cd "$root" || exit 99
     mkdir proc sys dev tmp run etc
@@ -25,7 +26,8 @@ run() {
     echo "$line" > /tmp/line
     unshare --mount --uts --pid --fork sh -c '
         mount --bind "$0" "$0" && mount -t proc proc "$0/proc" &&
-        mount --bind /tmp/line "$0/proc/cmdline" && exec chroot "$0" /.hpcc/agent' "$root"
+        mount --bind /tmp/line "$0/proc/cmdline" && if [ "$1" ]; then exec > "$1" 2>&1; fi &&
+        exec chroot "$0" /.hpcc/agent' "$root" "$streams"
     cd /
     rm -rf "$root"
 }
@@ -103,17 +105,30 @@ line="$line $(seq -f 'hpcc.cmd=%%3%.0f' 1 9 | tr '\n' ' ')$(seq -f 'hpcc.cmd=w%.
 witness words
 
 # The exit code by vsock. The loopback transport stands for the host.
+listen() {
+    : > /tmp/heard
+    timeout 60 /.hpcc/witness listen "$1" > /tmp/heard &
+    for _ in $(seq 100); do
+        grep -q listens /tmp/heard && break
+        sleep 0.1
+    done
+    line="$line hpcc.status=vsock:$1"
+}
+heard() {
+    wait
+    echo 'case heard'
+    cat /tmp/heard
+}
 begin 'status by vsock'
-line="$line hpcc.status=vsock:1234"
-timeout 60 /.hpcc/witness listen 1234 > /tmp/heard &
-for _ in $(seq 100); do
-    grep -q listens /tmp/heard && break
-    sleep 0.1
-done
+listen 1234
 witness exit 5
-wait
-echo 'case heard'
-cat /tmp/heard
+heard
+begin 'wrong word, and standard streams that lead nowhere'
+listen 1234
+line="$line hpcc.rooot=ro"
+streams=/dev/null
+witness exit 6
+heard
 begin 'status by vsock without a listener'
 line="$line hpcc.status=vsock:1235"
 witness exit 6

@@ -4,7 +4,8 @@
 //! - `facts CODE`: user, environment, files, mounts; exits with the code.
 //! - `signals`: leaves orphans to PID 1, and sends PID 1 signals, which come back.
 //! - `all`: both.
-//! - `stubborn`: asks PID 1 to stop the machine, and ignores what PID 1 does about it.
+//! - `stubborn`: lets no process or thread start any more, asks PID 1 to stop the machine, and ignores what PID 1
+//!   does about it.
 //! - `tour`: what the demo shows.
 //! - `show PATH...`: content of files.
 //! - `groups`: the number of supplementary groups, and two of them.
@@ -237,6 +238,8 @@ fn stubborn() -> std::io::Result<u8> {
     // A child that outlives this process, and must not outlive the machine.
     let child = Command::new("/proc/self/exe").arg("sleep").spawn();
     drop(child);
+    // Less than the kernel's own threads, so PID 1 cannot start a thread either, as after a command that forks without end.
+    fs::write("/proc/sys/kernel/threads-max", "20")?;
     kill_process(Pid::INIT, Signal::TERM)?;
     tell("stubborn", "waits");
     let _signals = signals;
