@@ -4,6 +4,7 @@ mod commands;
 mod lines;
 mod messages;
 mod pages;
+mod recipes;
 mod shell;
 mod sources;
 mod words;

@@ -1,11 +1,12 @@
 //! What a kernel and a monitor are given to boot an artifact.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use test_support::image::{Entry, Image, Layer, Store};
+use test_support::oracle::json_schema;
 use test_support::registry::Registry;
 
 use crate::cli::Place;
@@ -126,6 +127,10 @@ fn firecracker_configuration_names_everything_it_needs() {
         "vsock": { "guest_cid": 17, "uds_path": "/run/agent.vsock" },
     });
     assert_eq!(outcome.json(), expected);
+    let configuration = place.path("vm.json");
+    fs::write(&configuration, &outcome.stdout).unwrap();
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/data/firecracker.schema.json");
+    json_schema::validate(Path::new(schema), &[configuration]).unwrap();
 
     // In a jail the artifact has another path, and the kernel line may be the caller's alone.
     let jailed = place.run([
@@ -286,7 +291,7 @@ fn required_kernel_options_are_those_of_this_artifact() {
 }
 
 #[test]
-fn agent_that_is_a_script_needs_a_kernel_that_runs_scripts() {
+fn script_agent_needs_a_kernel_that_runs_scripts() {
     let place = Place::new();
     let mut store = Store::new();
     let image = Image::new().layer(Layer::new().dir("etc"));

@@ -3,7 +3,7 @@
 //! Two kinds. [`umoci`] says what tree an image of layers *should* become; all others say what a
 //! squashfs file *is*: [`Mount`] through the kernel, [`unsquashfs`], [`sqfs2tar`], [`squashfuse`], [`sevenzip`],
 //! [`grub`] and [`backhand`]. Trees are compared as [`Listing`](tree_listing::Listing)s. [`veritysetup`] judges hash
-//! trees, and [`json_schema`] documents.
+//! trees, and [`json_schema`] and [`yaml`] judge documents.
 
 pub mod backhand;
 pub mod grub;
@@ -15,6 +15,7 @@ pub mod squashfuse;
 pub mod umoci;
 pub mod unsquashfs;
 pub mod veritysetup;
+pub mod yaml;
 
 use std::path::Path;
 

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 37] = [
+const PROGRAMS: [(&str, &str); 38] = [
     // Compiles libFuzzer.
     ("c++", "g++"),
     // Oracles for images: other writers and readers.
@@ -21,6 +21,7 @@ const PROGRAMS: [(&str, &str); 37] = [
     ("veritysetup", "cryptsetup-bin"),
     // And for documents.
     ("jsonschema", "python3-jsonschema"),
+    ("yamllint", "yamllint"),
     // Real images, and a real registry to pull them from.
     ("mmdebstrap", "mmdebstrap"),
     ("umoci", "umoci"),

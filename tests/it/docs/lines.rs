@@ -27,7 +27,7 @@ const NO_COMMANDS: [&str; 1] = ["dm-verity"];
 const HISTORY: &str = "CHANGELOG.md";
 
 /// Blocks of a language in all documents, each with the place that it is at.
-fn all_blocks(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, Block)> {
+pub(super) fn all_blocks(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, Block)> {
     let mut found = Vec::new();
     for (path, text) in documents() {
         for block in blocks(&text).into_iter().filter(|b| is_wanted(&b.info)) {
@@ -37,7 +37,7 @@ fn all_blocks(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, Block)> {
     found
 }
 
-fn is_shell(info: &str) -> bool {
+pub(super) fn is_shell(info: &str) -> bool {
     matches!(
         info.split_whitespace().next(),
         Some("sh" | "console" | "bash")
@@ -239,7 +239,7 @@ fn shell_blocks_have_the_syntax_of_bash() {
 }
 
 /// Text between a line that ends in `<<END` or `<<'END'` and the line `END`, each with the line that begins it.
-fn here_documents(text: &str) -> Vec<(String, String)> {
+pub(super) fn here_documents(text: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     let mut is_open = false;
     for line in text.lines() {
