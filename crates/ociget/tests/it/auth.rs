@@ -1,13 +1,12 @@
-//! Challenges, tokens, and which request carries what.
+//! Logins and challenges, and which request carries what.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use ociget::{Error, Login, Options};
 
-use crate::support::{Content, Reply, Server, noise, pull, quick};
+use crate::support::{Content, Reply, Server, pull, quick};
 
-/// Says the same to everybody.
+/// Returns the same login for every host.
 #[derive(Debug)]
 struct Fixed(Login);
 
@@ -17,13 +16,13 @@ impl ociget::Credentials for Fixed {
     }
 }
 
-fn as_user(password: &str) -> Options {
+pub(crate) fn as_user(password: &str) -> Options {
     let mut options = quick();
     options.credentials = Arc::new(Fixed(Login::password("user", password, "the test")));
     options
 }
 
-fn unauthorized(challenge: &str) -> Reply {
+pub(crate) fn unauthorized(challenge: &str) -> Reply {
     let body = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}"#;
     Reply::new(401, body).with("www-authenticate", challenge)
 }
@@ -83,319 +82,6 @@ async fn refused_login_is_tried_once_and_named_but_not_shown() {
     );
     assert!(error.contains("docker login"), "{error}");
     assert!(!error.contains('\n'));
-}
-
-/// A registry that wants tokens of its own `/token`, each good for `uses` requests.
-async fn token_registry(uses: u32, challenge_rest: &'static str) -> Server {
-    let (content, _) = Content::image(&noise(5000));
-    let (issued, used) = (Arc::new(AtomicU32::new(0)), AtomicU32::new(0));
-    Server::start(&content, move |seen| {
-        if seen.path.starts_with("/token") {
-            let number = issued.fetch_add(1, SeqCst) + 1;
-            used.store(0, SeqCst);
-            return Some(Reply::new(
-                200,
-                format!(r#"{{"token":"t{number}","expires_in":300}}"#),
-            ));
-        }
-        let current = format!("Bearer t{}", issued.load(SeqCst));
-        let good =
-            seen.header("authorization") == Some(&current) && used.fetch_add(1, SeqCst) < uses;
-        let host = seen.header("host").unwrap_or_default();
-        (!good).then(|| {
-            unauthorized(&format!(
-                r#"Bearer realm="http://{host}/token"{challenge_rest}"#
-            ))
-        })
-    })
-    .await
-}
-
-#[tokio::test]
-async fn one_token_serves_a_whole_pull() {
-    let server = token_registry(99, r#",service="reg",scope="repository:app:pull""#).await;
-    pull(&*server.source(as_user("secret"))).await.unwrap();
-    let tokens = server.seen_at("/token");
-    assert_eq!(tokens.len(), 1);
-    assert_eq!(
-        tokens[0].path,
-        "/token?service=reg&scope=repository%3Aapp%3Apull"
-    );
-    assert_eq!(
-        tokens[0].header("authorization"),
-        Some("Basic dXNlcjpzZWNyZXQ=")
-    );
-    // The password went to the token server alone.
-    for seen in server.seen_at("/v2/") {
-        assert!(
-            seen.header("authorization")
-                .is_none_or(|value| value.starts_with("Bearer "))
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_public_image_needs_an_anonymous_token() {
-    let server = token_registry(99, "").await;
-    pull(&*server.source(quick())).await.unwrap();
-    let tokens = server.seen_at("/token");
-    assert_eq!(tokens.len(), 1);
-    assert_eq!(tokens[0].path, "/token?scope=repository%3Aapp%3Apull");
-    assert_eq!(tokens[0].header("authorization"), None);
-}
-
-#[tokio::test]
-async fn a_401_in_mid_pull_gets_one_fresh_token() {
-    let server = token_registry(1, "").await;
-    pull(&*server.source(quick())).await.unwrap();
-    let tokens = server.seen_at("/token").len();
-    assert_eq!(tokens, 4, "tag, manifest, config, layer");
-    let never = token_registry(0, "").await;
-    let error = pull(&*never.source(quick())).await.unwrap_err();
-    assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
-    assert_eq!(never.seen_at("/token").len(), 1);
-}
-
-#[tokio::test]
-async fn a_token_that_is_too_narrow_is_widened_once() {
-    let (content, _) = Content::image(b"layer");
-    let server = Server::start(&content, |seen| {
-        let host = seen.header("host").unwrap_or_default();
-        let realm = format!(r#"Bearer realm="http://{host}/token""#);
-        if seen.path.starts_with("/token") {
-            let wide = seen.path.contains("extra");
-            return Some(Reply::new(
-                200,
-                format!(r#"{{"access_token":"wide-{wide}"}}"#),
-            ));
-        }
-        match seen.header("authorization") {
-            Some("Bearer wide-true") => None,
-            None => Some(unauthorized(&realm)),
-            Some(_) => Some(unauthorized(&format!(
-                r#"{realm},scope="repository:extra:pull",error="insufficient_scope""#
-            ))),
-        }
-    })
-    .await;
-    pull(&*server.source(quick())).await.unwrap();
-    let paths: Vec<String> = server
-        .seen_at("/token")
-        .into_iter()
-        .map(|seen| seen.path)
-        .collect();
-    assert_eq!(
-        paths,
-        [
-            "/token?scope=repository%3Aapp%3Apull",
-            "/token?scope=repository%3Aapp%3Apull&scope=repository%3Aextra%3Apull",
-        ]
-    );
-}
-
-#[tokio::test]
-async fn identity_token_is_exchanged_by_post_or_else_by_get() {
-    let directory = tempfile::tempdir().unwrap();
-    // containerd/containerd#4982, containerd/containerd#2148
-    for status in [200, 400, 401, 404, 405, 403] {
-        let (content, _) = Content::image(b"layer");
-        let server = Server::start(&content, move |seen| {
-            let host = seen.header("host").unwrap_or_default();
-            if seen.path.starts_with("/token") {
-                let posted = seen.method == "POST";
-                let status = if posted { status } else { 200 };
-                return Some(Reply::new(status, r#"{"access_token":"good"}"#));
-            }
-            (seen.header("authorization") != Some("Bearer good")).then(|| {
-                unauthorized(&format!(
-                    r#"Bearer realm="http://{host}/token",service="reg""#
-                ))
-            })
-        })
-        .await;
-        let file = directory.path().join("config.json");
-        let config = format!(
-            r#"{{"auths":{{"{}":{{"identitytoken":"s3cret"}}}}}}"#,
-            server.host
-        );
-        std::fs::write(&file, config).unwrap();
-        let mut options = quick();
-        options.credentials = Arc::new(ociget::Keychain::from_file(file));
-        let outcome = pull(&*server.source(options)).await;
-        let tokens = server.seen_at("/token");
-        let methods: Vec<&str> = tokens.iter().map(|seen| &*seen.method).collect();
-        assert_eq!(
-            tokens[0].body,
-            "grant_type=refresh_token&service=reg&client_id=ociget\
-             &scope=repository%3Aapp%3Apull&refresh_token=s3cret"
-        );
-        assert!(tokens.iter().all(|seen| !seen.path.contains("s3cret")));
-        match status {
-            200 => assert_eq!(methods, ["POST"]),
-            403 => {
-                let error = outcome.unwrap_err();
-                assert!(matches!(error, Error::Denied(_)), "{error:?}");
-                assert_eq!(methods, ["POST"]);
-                continue;
-            }
-            _ => {
-                assert_eq!(methods, ["POST", "GET"]);
-                // <token>:s3cret
-                let sent = tokens[1].header("authorization");
-                assert_eq!(sent, Some("Basic PHRva2VuPjpzM2NyZXQ="));
-            }
-        }
-        assert_eq!(outcome.unwrap(), [b"layer"]);
-    }
-}
-
-#[tokio::test]
-async fn a_token_server_that_says_no_is_heard() {
-    let (content, _) = Content::image(b"layer");
-    let server = Server::start(&content, |seen| {
-        let host = seen.header("host").unwrap_or_default();
-        Some(if seen.path.starts_with("/token") {
-            Reply::new(401, r#"{"details":"incorrect username or password"}"#)
-        } else {
-            unauthorized(&format!(r#"Bearer realm="http://{host}/token""#))
-        })
-    })
-    .await;
-    let error = pull(&*server.source(as_user("secret")))
-        .await
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("incorrect username or password"), "{error}");
-    assert!(error.contains("/token answered 401"), "{error}");
-    assert!(error.contains("the credentials from the test"), "{error}");
-}
-
-#[tokio::test]
-async fn no_credential_follows_a_realm_to_a_forbidden_host() {
-    for realm in [
-        "http://169.254.169.254/t",
-        "http://10.0.0.1/t",
-        "http://localhost:1/t",
-        "file:///t",
-    ] {
-        let (content, _) = Content::image(b"layer");
-        let server = Server::start(&content, move |_| {
-            Some(unauthorized(&format!(r#"Bearer realm="{realm}""#)))
-        })
-        .await;
-        let error = pull(&*server.source(as_user("secret"))).await.unwrap_err();
-        assert!(
-            matches!(error, Error::Forbidden { .. }),
-            "{realm}: {error:?}"
-        );
-        assert_eq!(server.seen().len(), 1);
-    }
-}
-
-#[tokio::test]
-async fn a_redirect_to_another_port_gets_no_authorization() {
-    let layer = noise(3000);
-    let (content, _) = Content::image(&layer);
-    let storage = Server::start(&content, |_| None).await;
-    let target = format!("http://{}", storage.host);
-    let server = Server::start(&content, move |seen| {
-        if seen.header("authorization").is_none() {
-            return Some(unauthorized("Basic realm=r"));
-        }
-        let blob = seen.path.contains("/blobs/");
-        blob.then(|| Reply::new(307, "").with("location", format!("{target}{}", seen.path)))
-    })
-    .await;
-    assert_eq!(
-        pull(&*server.source(as_user("secret"))).await.unwrap(),
-        [layer]
-    );
-    assert_eq!(storage.seen().len(), 2);
-    assert!(
-        storage
-            .seen()
-            .iter()
-            .all(|seen| seen.header("authorization").is_none())
-    );
-}
-
-#[tokio::test]
-async fn challenge_of_a_redirected_host_is_not_answered() {
-    let (content, _) = Content::image(b"layer");
-    let thief = Server::start(&content, |_| Some(unauthorized("Basic realm=r"))).await;
-    let target = format!("http://{}/x", thief.host);
-    let server = Server::start(&content, move |seen| {
-        seen.path
-            .contains("/blobs/")
-            .then(|| Reply::new(302, "").with("location", target.clone()))
-    })
-    .await;
-    let error = pull(&*server.source(as_user("secret"))).await.unwrap_err();
-    assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
-    assert_eq!(thief.seen().len(), 1);
-    assert!(thief.seen()[0].header("authorization").is_none());
-}
-
-#[tokio::test]
-async fn redirects_end_and_stay_out_of_the_inside() {
-    for (location, says) in [
-        ("/v2/app/manifests/v1", "redirects without end"),
-        (
-            "http://169.254.169.254/latest/meta-data",
-            "internal address",
-        ),
-        ("http://localhost:1/", "internal address"),
-        ("ftp://example.com/", "neither https nor http"),
-        ("http://u:p@127.0.0.1/", "user name"),
-    ] {
-        let (content, _) = Content::image(b"layer");
-        let server = Server::start(&content, move |_| {
-            Some(Reply::new(302, "").with("location", location))
-        })
-        .await;
-        let error = pull(&*server.source(quick()))
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(says), "{location}: {error}");
-        assert!(server.seen().len() <= 6);
-    }
-}
-
-#[tokio::test]
-async fn list_with_another_scope_gets_a_token_for_both() {
-    // renovatebot/renovate#14708
-    let (content, _) = Content::image(b"layer");
-    let server = Server::start(&content, |seen| {
-        let host = seen.header("host").unwrap_or_default();
-        let lists = seen.path.contains("/tags/list");
-        if seen.path.starts_with("/token") {
-            let both = seen.path.contains("metadata_read");
-            return Some(Reply::new(
-                200,
-                format!(r#"{{"access_token":"both-{both}"}}"#),
-            ));
-        }
-        let action = if lists { "metadata_read" } else { "pull" };
-        let realm =
-            format!(r#"Bearer realm="http://{host}/token",scope="repository:app:{action}""#);
-        match seen.header("authorization") {
-            Some("Bearer both-true") if lists => {
-                Some(Reply::new(200, r#"{"name":"app","tags":["v1"]}"#))
-            }
-            Some(_) if !lists => None,
-            _ => Some(unauthorized(&realm)),
-        }
-    })
-    .await;
-    let client = ociget::Client::new(quick()).unwrap();
-    let reference = format!("{}/app:v1", server.host).parse().unwrap();
-    let source = ociget::RegistrySource::new(&client, reference).unwrap();
-    source.raw_manifest(None).await.unwrap();
-    assert_eq!(source.tags().all().await.unwrap(), ["v1"]);
-    let tokens = server.seen_at("/token");
-    let scope = "scope=repository%3Aapp%3Ametadata_read%2Cpull";
-    assert!(tokens[1].path.contains(scope), "{}", tokens[1].path);
 }
 
 #[tokio::test]
@@ -465,39 +151,5 @@ async fn first_usable_challenge_of_several_is_answered() {
         .await;
         let outcome = pull(&*server.source(as_user("secret"))).await;
         assert_eq!(outcome.unwrap(), [b"layer"], "{challenges:?}");
-    }
-}
-
-// RFC 6750, 3.1
-#[tokio::test]
-async fn insufficient_scope_with_403_gets_a_token_for_both_scopes() {
-    // The second form names no token server.
-    for realm in [true, false] {
-        let (content, _) = Content::image(b"layer");
-        let server = Server::start(&content, move |seen| {
-            let host = seen.header("host").unwrap_or_default();
-            let server = format!("Bearer realm=\"http://{host}/token\"");
-            if seen.path.starts_with("/token") {
-                let wide = seen.path.contains("base");
-                return Some(Reply::new(200, format!(r#"{{"token":"wide-{wide}"}}"#)));
-            }
-            match seen.header("authorization") {
-                None => Some(unauthorized(&server)),
-                Some("Bearer wide-false") if seen.path.contains("/blobs/") => {
-                    let start = if realm {
-                        &*server
-                    } else {
-                        "Bearer realm=\"x\""
-                    };
-                    let rest = r#"scope="repository:base/x:pull",error="insufficient_scope""#;
-                    let challenge = format!("{start},{rest}");
-                    Some(Reply::new(403, "").with("www-authenticate", challenge))
-                }
-                Some(_) => None,
-            }
-        })
-        .await;
-        assert_eq!(pull(&*server.source(quick())).await.unwrap(), [b"layer"]);
-        assert_eq!(server.seen_at("/token").len(), 2);
     }
 }
