@@ -376,7 +376,7 @@ fn ignored_signals_stay_ignored() {
 }
 
 #[test]
-fn tree_that_contains_itself_ends_with_an_error_in_both_formats() {
+fn tree_containing_itself_is_an_error_in_both_formats() {
     let mut store = Store::new();
     let image = Image::new()
         .layer(Layer::new().dir("sub"))
@@ -412,7 +412,7 @@ fn tree_that_contains_itself_ends_with_an_error_in_both_formats() {
 }
 
 #[test]
-fn output_that_is_no_file_is_refused_before_the_image_is_fetched() {
+fn output_that_is_no_file_is_refused_before_fetching() {
     let place = Place::new();
     let fifo = place.path("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o644);

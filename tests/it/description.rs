@@ -78,7 +78,7 @@ fn an_image_is_described_as_its_author_meant_it() {
 }
 
 #[test]
-fn config_of_the_image_is_beside_its_description_byte_for_byte() {
+fn image_config_is_beside_its_description_byte_for_byte() {
     let mut store = Store::new();
     // A member that no reader here knows.
     let image = Image::new()
@@ -97,7 +97,7 @@ fn config_of_the_image_is_beside_its_description_byte_for_byte() {
 }
 
 #[test]
-fn whatever_an_image_leaves_out_its_description_is_as_the_schema_says() {
+fn description_of_incomplete_image_is_as_the_schema_says() {
     let images = [
         Image::new().layer(layer()),
         Image::new(),

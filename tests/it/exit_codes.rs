@@ -60,7 +60,7 @@ fn failure_that_may_pass_has_exit_code_75() {
 }
 
 #[test]
-fn json_of_an_error_lists_its_causes_and_says_what_to_do() {
+fn json_of_error_lists_causes_and_what_to_do() {
     let (_registry, reference) = registry();
     let place = Place::new();
     let (code, agent) = error(
@@ -285,7 +285,7 @@ fn full_pipe_at_stderr_does_not_delay_a_signal() {
 }
 
 #[test]
-fn closed_stderr_ends_a_pull_and_changes_no_other_exit_code() {
+fn closed_stderr_ends_pull_and_changes_no_other_exit_code() {
     let (registry, reference) = registry();
     let place = Place::new();
     let stall = Action::Stall {

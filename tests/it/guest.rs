@@ -24,7 +24,7 @@ fn serve(layer: Layer) -> (Registry, String) {
 }
 
 #[test]
-fn mount_points_are_made_where_missing_and_part_of_the_key() {
+fn mount_points_are_made_if_missing_and_change_the_key() {
     let layer = Layer::new().dir("srv").file("etc/hosts", "of the image\n");
     let (_registry, reference) = serve(layer);
     let place = Place::new();
@@ -172,7 +172,7 @@ fn interpreter_of_an_agent_may_be_injected() {
 }
 
 #[test]
-fn linked_artifact_is_read_only_and_pinned_while_its_asker_lives() {
+fn linked_artifact_is_read_only_and_pinned_during_the_lease() {
     let (_registry, reference) = serve(Layer::new().file("x", "content"));
     let place = Place::new();
     let artifact = place.pull(&reference, &[]).line().to_owned();

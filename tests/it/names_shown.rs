@@ -88,7 +88,7 @@ fn command_that_has_nothing_to_show_says_so() {
 }
 
 #[test]
-fn dry_run_of_gc_removes_nothing_and_says_what_gc_then_does() {
+fn gc_dry_run_removes_nothing_and_says_what_gc_does() {
     let (registry, [a, _]) = serve();
     let place = Place::new();
     for tag in ["a", "b"] {

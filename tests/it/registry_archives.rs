@@ -93,7 +93,7 @@ fn a_flipped_bit_is_found_wherever_it_is() {
 }
 
 #[test]
-fn archive_cut_anywhere_is_an_error_and_never_a_shorter_image() {
+fn archive_cut_anywhere_fails_and_never_shortens_the_image() {
     for (kind, tag) in [("oci-archive", "v1"), ("docker-archive", "app:v1")] {
         let archives = Archives::new();
         let made = archives.made(kind, store(5_000), tag);

@@ -123,7 +123,7 @@ fn httpdate(time: SystemTime) -> String {
 }
 
 #[test]
-fn statuses_that_may_pass_are_tried_again_and_others_are_not() {
+fn transient_statuses_are_tried_again_and_others_not() {
     for (code, requests) in [
         (500, 2),
         (502, 2),
@@ -243,7 +243,7 @@ fn allowed_redirect_to_another_host_gets_no_credential() {
 }
 
 #[test]
-fn body_without_an_end_is_left_when_it_is_too_long() {
+fn endless_body_is_abandoned_when_it_is_too_long() {
     let registry = Registry::serve(store(SIZE)).unwrap();
     pull(&reference(&registry), options()).unwrap();
     registry.inject(Fault::on(&layer_path(&registry), Action::Endless));
@@ -325,7 +325,7 @@ fn redirects_and_realms_to_internal_hosts_are_refused_unsent() {
 }
 
 #[test]
-fn token_that_ends_in_the_middle_of_a_pull_is_replaced() {
+fn token_that_expires_during_a_pull_is_replaced() {
     let registry = Registry::serve_with(store(SIZE), Auth::Bearer { user: None }).unwrap();
     let whole = pull(&reference(&registry), options()).unwrap();
     let layer = layer_path(&registry);

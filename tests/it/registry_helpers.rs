@@ -46,7 +46,7 @@ fn pull(place: &Place, reference: &str) -> Outcome {
 }
 
 #[test]
-fn helper_logs_in_at_a_real_registry_and_its_secret_shows_nowhere() {
+fn helper_logs_in_at_real_registry_without_showing_its_secret() {
     let registry = DockerRegistry::start_with_user("ada", "hunter2").unwrap();
     let seed = Registry::serve(store(10_000)).unwrap();
     let reference = format!("{}/app:v1", registry.addr());

@@ -102,7 +102,7 @@ fn fill(registry: &DockerRegistry, login: Option<(&str, &str)>) -> (String, Stri
 }
 
 #[test]
-fn tags_of_a_real_registry_are_listed_for_every_page_size() {
+fn real_registry_tags_are_listed_for_every_page_size() {
     let registry = DockerRegistry::start().unwrap();
     fill(&registry, None);
     let reference = format!("{}/team/app", registry.addr());
@@ -126,7 +126,7 @@ fn tags_of_a_real_registry_are_listed_for_every_page_size() {
 }
 
 #[test]
-fn referrers_of_a_real_registry_are_those_under_the_referrers_tag() {
+fn real_registry_referrers_are_those_under_the_referrers_tag() {
     // oras-project/rust-oci-client#259: the registry answers 404 for the API.
     let registry = DockerRegistry::start().unwrap();
     let (digest, _) = fill(&registry, None);
@@ -181,7 +181,7 @@ fn blob_of_a_real_registry_is_found_by_its_digest() {
 }
 
 #[test]
-fn layout_copied_from_a_real_registry_is_read_by_skopeo_and_umoci() {
+fn layout_from_real_registry_is_read_by_skopeo_and_umoci() {
     let registry = DockerRegistry::start().unwrap();
     let (digest, _) = fill(&registry, None);
     let reference = format!("{}/team/app:v1", registry.addr());

@@ -73,7 +73,7 @@ fn a_mirror_that_does_not_resolve_sees_digests_alone() {
 }
 
 #[test]
-fn mirror_that_fails_in_any_way_leaves_it_to_the_next() {
+fn mirror_failing_in_any_way_is_followed_by_the_next() {
     for action in [
         Action::Status {
             status: 404,
@@ -172,7 +172,7 @@ fn credentials_and_headers_go_only_to_their_host() {
 }
 
 #[test]
-fn mirror_has_an_authority_and_a_client_certificate_of_its_own() {
+fn mirror_has_authority_and_client_certificate_of_its_own() {
     let authority = Authority::new().unwrap();
     let server = authority.server("IP:127.0.0.1").unwrap();
     let client = authority.client().unwrap();
@@ -250,7 +250,7 @@ fn without_any_host_the_origin_has_the_last_word() {
 }
 
 #[test]
-fn real_pull_through_mirror_is_killed_and_the_origin_goes_on() {
+fn origin_completes_real_pull_when_mirror_is_killed() {
     let origin = DockerRegistry::start().unwrap();
     let seed = Registry::serve(store(3_000_000)).unwrap();
     let reference = format!("{}/app:v1", origin.addr());

@@ -34,7 +34,7 @@ fn somewhere() -> SocketAddr {
 }
 
 #[test]
-fn https_registries_are_reached_by_tunnel_also_at_an_ipv6_literal() {
+fn https_registries_are_reached_by_tunnel_at_ipv6_literals_too() {
     let authority = Authority::new().unwrap();
     let server = authority.server("DNS:reg.example,IP:2001:db8::7").unwrap();
     let tls = Tls::new(&server, &authority);
@@ -56,7 +56,7 @@ fn https_registries_are_reached_by_tunnel_also_at_an_ipv6_literal() {
 }
 
 #[test]
-fn http_registries_are_reached_by_forwarding_with_the_login_of_the_proxy() {
+fn http_registries_are_reached_by_forwarding_with_proxy_login() {
     let registry = Registry::serve(store(LAYER)).unwrap();
     let answers = Answers {
         // ada:w@rd
@@ -301,7 +301,7 @@ fn socks_proxies_resolve_names_and_check_logins() {
 }
 
 #[test]
-fn redirect_to_an_internal_name_does_not_go_through_a_proxy() {
+fn redirect_to_internal_name_does_not_use_a_proxy() {
     let registry = Registry::serve(store(LAYER)).unwrap();
     for target in [
         "http://localhost:8080",

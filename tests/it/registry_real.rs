@@ -55,7 +55,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[test]
-fn one_token_of_a_token_server_is_good_for_a_whole_pull() {
+fn one_token_is_enough_for_a_whole_pull() {
     let server = TokenServer::start(Some(("ada", "hunter2"))).unwrap();
     let (registry, reference) = with_tokens(&server);
     let directory = tempfile::tempdir().unwrap();

@@ -204,7 +204,7 @@ fn ssrf_by_a_redirect_of_the_token_server() {
 }
 
 #[test]
-fn cve_2021_41190_a_manifest_that_is_also_an_index_is_refused() {
+fn cve_2021_41190_manifest_that_is_an_index_is_refused() {
     let oci = "application/vnd.oci.image";
     let both = format!(
         r#"{{"schemaVersion":2,"mediaType":"{oci}.index.v1+json","manifests":[],"layers":[]}}"#
@@ -239,7 +239,7 @@ fn cve_2024_3727_a_digest_is_never_a_path() {
 }
 
 #[test]
-fn cve_2020_1702_a_document_beyond_the_cap_is_not_read() {
+fn cve_2020_1702_document_beyond_the_cap_is_not_read() {
     let registry = served(|manifest| manifest["annotations"]["x"] = "x".repeat(5 << 20).into());
     let error = pull(&format!("{}/app:latest", registry.addr()), options()).unwrap_err();
     assert!(

@@ -68,7 +68,7 @@ fn own_authority_is_trusted_when_named_and_refused_when_not() {
 
 // rustls/webpki#205, seanmonstar/reqwest#2041
 #[test]
-fn self_signed_certificate_named_as_authority_is_trusted_for_its_names() {
+fn self_signed_certificate_as_authority_is_trusted_for_its_names() {
     let authority = Authority::new().unwrap();
     let own = authority.own_issuer("DNS:localhost").unwrap();
     let registry = Setup::default().tls(&own).start().unwrap();

@@ -305,7 +305,7 @@ fn spoiled_side_files_cost_time_and_no_byte() {
 }
 
 #[test]
-fn damage_of_a_source_is_noticed_and_the_source_set_aside() {
+fn damaged_source_is_noticed_and_quarantined() {
     let (base, middle, one, two) = (base(), middle(), app(1), app(2));
     let served = serve(&[&[&base, &middle, &one], &[&base, &middle, &two]]);
     let expected = served.cold(1, &[]);
@@ -345,7 +345,7 @@ fn side_files_go_with_their_artifacts() {
 }
 
 #[test]
-fn limits_that_are_lower_now_give_the_error_of_a_cold_build() {
+fn lowered_limits_give_the_error_of_a_cold_build() {
     let (base, one, two) = (base(), app(1), app(2));
     let served = serve(&[&[&base, &one], &[&base, &two]]);
     let place = Place::new();

@@ -212,7 +212,7 @@ fn layers() -> [Layer; 3] {
 
 /// That every bit counts is shown where stored bytes are read; here it is what a build makes of it.
 #[test]
-fn any_flipped_bit_of_a_source_costs_time_and_no_byte() {
+fn flipped_bit_of_a_source_costs_time_and_no_byte() {
     let [base, one, two] = layers();
     let stores = Stores::new(&[&[&base, &one], &[&base, &two]]);
     let (seed, plain) = (seed(), stores.options());

@@ -188,7 +188,7 @@ fn options_between_two_builds_decide_what_is_copied() {
 }
 
 #[test]
-fn store_of_many_images_on_one_base_copies_the_base_for_each() {
+fn many_images_on_one_base_copy_it_for_each() {
     const IMAGES: usize = 50;
     let base = base();
     let apps: Vec<_> = (0..IMAGES as u64)

@@ -175,7 +175,7 @@ fn sealed_artifact_holds_the_same_image_and_mounts_as_squashfs() -> Result<()> {
 }
 
 #[test]
-fn sealing_is_part_of_the_key_and_reuses_what_the_store_holds() -> Result<()> {
+fn sealing_changes_the_key_and_reuses_what_the_store_holds() -> Result<()> {
     let mut store = Store::new();
     let base = Layer::new().file("base", noise(310, 2 << 20));
     let images = [1, 2].map(|seed| {

@@ -176,7 +176,7 @@ fn credentials_in_answers_of_a_registry_are_not_repeated() {
 }
 
 #[test]
-fn credentials_of_the_environment_stdin_helpers_and_options_are_not_repeated() {
+fn credentials_of_environment_stdin_helpers_and_options_never_show() {
     // A registry that takes another password, so that every way ends in an error.
     let mut store = Store::new();
     let manifest = image().add_to(&mut store);

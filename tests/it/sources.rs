@@ -338,7 +338,7 @@ fn root_file_system_in_a_tar_file_becomes_an_image() {
 /// A root file system in a tar file is a layer like others. From standard input nothing is reused, because
 /// it cannot be read again.
 #[test]
-fn tar_file_with_another_agent_is_copied_from_the_first_build() {
+fn tar_file_with_another_agent_is_copied_from_first_build() {
     let place = Place::new();
     let rootfs = Layer::new().file("noise", noise(1, 300_000)).tar();
     fs::write(place.path("rootfs.tar"), &rootfs).unwrap();
@@ -368,7 +368,7 @@ fn tar_file_with_another_agent_is_copied_from_the_first_build() {
 }
 
 #[test]
-fn named_pipe_for_a_file_is_refused_with_what_to_write() {
+fn named_pipe_for_a_file_is_refused_with_advice() {
     let place = Place::new();
     let fifo = place.path("fifo");
     assert!(

@@ -108,7 +108,7 @@ fn every_reader_finds_what_went_in() -> Result<()> {
 }
 
 #[test]
-fn tables_that_just_fit_a_block_and_that_just_do_not() -> Result<()> {
+fn tables_that_just_fit_a_block_or_just_exceed_it() -> Result<()> {
     for count in [511u32, 512, 513, 1023, 1024, 1025, 2047, 2048, 2049] {
         let mut fixture = Fixture::new(&options(4096, Compressor::default(), 2));
         let fragments = count <= 513;

@@ -108,7 +108,7 @@ fn verify_finds_a_flipped_bit_and_sets_the_artifact_aside() {
 }
 
 #[test]
-fn damage_names_the_files_that_it_hit_even_if_it_hit_the_tables() {
+fn damage_names_the_files_it_hit_even_in_tables() {
     let mut store = Store::new();
     let layer = Layer::new()
         .file("first", noise(60, 2 << 20))
@@ -147,7 +147,7 @@ fn damage_names_the_files_that_it_hit_even_if_it_hit_the_tables() {
 }
 
 #[test]
-fn gc_takes_the_least_recently_used_and_nothing_that_is_pinned() {
+fn gc_takes_least_recently_used_and_nothing_pinned() {
     let place = Place::new();
     let served: Vec<_> = (10..13).map(serve).collect();
     let paths: Vec<_> = served

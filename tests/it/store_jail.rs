@@ -179,7 +179,7 @@ fn artifact_of_an_older_store_can_be_leased_and_collected() {
 }
 
 #[test]
-fn lease_file_of_an_untagged_artifact_goes_with_its_last_holder() {
+fn untagged_artifact_loses_its_lease_file_with_the_last_holder() {
     let jailed = Jailed::new();
     let digest = &jailed.digests[0];
     let lease = jailed.store.lease(digest).unwrap().unwrap();

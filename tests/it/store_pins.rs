@@ -112,7 +112,7 @@ fn sha512(bytes: &[u8]) -> Digest {
 }
 
 #[test]
-fn pull_returns_the_pinned_image_or_an_error_from_every_source() {
+fn pull_returns_pinned_image_or_error_from_every_source() {
     let sources = Sources::new();
     let (a, b) = (&sources.a, &sources.b);
     let file = |kind: &str, name: &str, tag: &str| {
@@ -192,7 +192,7 @@ fn callers_with_different_pins_do_not_share_a_build() {
 }
 
 #[test]
-fn build_with_two_digests_is_a_usage_error_and_writes_nothing() {
+fn build_with_two_digests_fails_and_writes_nothing() {
     let sources = Sources::new();
     let output = sources.place.path("out.sqsh");
     let built = |text: &str, expected: &Digest| {
@@ -213,7 +213,7 @@ fn build_with_two_digests_is_a_usage_error_and_writes_nothing() {
 }
 
 #[test]
-fn command_with_two_digests_exits_2_before_it_looks_at_anything() {
+fn command_with_two_digests_exits_2_before_reading_anything() {
     let sources = Sources::new();
     let (a, b) = (sources.a.to_string(), sources.b.to_string());
     let pinned = sources.pinned(&sources.a);

@@ -116,7 +116,7 @@ fn strays_of_every_kind_are_skipped_and_stay_nobodys_business() {
 }
 
 #[test]
-fn fifos_in_place_of_files_are_refused_and_none_is_waited_for() {
+fn fifos_in_place_of_files_are_refused_without_waiting() {
     let (_registry, reference, digest) = serve(83);
     let place = Place::new();
     let fifo = |path: &Path| {
@@ -165,7 +165,7 @@ fn fifos_in_place_of_files_are_refused_and_none_is_waited_for() {
 }
 
 #[test]
-fn one_bad_file_leaves_the_others_to_list_gc_and_verify() {
+fn one_bad_file_does_not_stop_list_gc_and_verify() {
     let (_registry, reference, digest) = serve(84);
     let place = Place::new();
     let good = place.pull(&reference, &[]).line().to_owned();

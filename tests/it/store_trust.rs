@@ -50,7 +50,7 @@ fn run_as(place: &Place, user: u32, umask: &str, arguments: &[&str]) -> Outcome 
 }
 
 #[test]
-fn directory_that_others_can_write_to_is_refused_by_every_command() {
+fn directory_writable_by_others_is_refused_by_every_command() {
     let (registry, reference, digest) = serve(90);
     let place = Place::new();
     let path = place.pull(&reference, &[]).line().to_owned();
@@ -133,7 +133,7 @@ fn directory_that_an_access_control_list_opens_is_refused() {
 }
 
 #[test]
-fn artifact_that_others_can_write_to_is_rebuilt_with_a_warning() {
+fn artifact_writable_by_others_is_rebuilt_with_a_warning() {
     let (_registry, reference, digest) = serve(91);
     let place = Place::new();
     let path = PathBuf::from(place.pull(&reference, &[]).line());
@@ -160,7 +160,7 @@ fn artifact_that_others_can_write_to_is_rebuilt_with_a_warning() {
 }
 
 #[test]
-fn files_of_another_user_are_replaced_in_a_directory_of_ones_own() {
+fn files_of_another_user_are_replaced_in_own_directory() {
     if !may_be_root("giving files to another user") {
         return;
     }
@@ -205,7 +205,7 @@ fn replaces_files_of_another_user(bits: u32) {
 }
 
 #[test]
-fn artifact_planted_in_a_directory_for_all_users_is_never_returned() {
+fn artifact_planted_in_shared_directory_is_never_returned() {
     if !may_be_root("acting for two other users") {
         return;
     }
@@ -237,7 +237,7 @@ fn artifact_planted_in_a_directory_for_all_users_is_never_returned() {
 }
 
 #[test]
-fn gc_goes_on_past_a_file_that_it_must_not_touch() {
+fn gc_goes_on_past_file_that_it_must_keep() {
     if !may_be_root("acting for two other users") {
         return;
     }

@@ -213,7 +213,7 @@ fn waiting_retries_and_silence_are_said() {
 }
 
 #[test]
-fn each_retry_is_a_line_of_a_log_and_of_json() {
+fn each_retry_is_a_line_of_log_and_json() {
     let (registry, reference, _) = serve(1);
     let place = Place::new();
     let pull = ["pull", &reference, "--agent", "agent"];

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn command_of_more_words_than_the_kernel_takes_is_passed_by_option() {
+    fn command_beyond_the_kernel_words_is_passed_by_option() {
         let mut words = vec!["w".to_owned(); WORDS_MAX];
         let line = |words: &[String]| {
             let mut boot = Boot::of(Path::new("x"));

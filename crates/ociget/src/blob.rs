@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_byte_too_many_is_handed_out_and_an_error_stays() {
+    async fn no_excess_byte_is_returned_and_an_error_stays() {
         let mut stream = stream(b"ab", &[b"a", b"bc", b"d"]);
         assert_eq!(stream.chunk().await.unwrap().unwrap(), "a");
         assert!(matches!(stream.chunk().await, Err(Error::Size { .. })));

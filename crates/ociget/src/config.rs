@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_a_healthcheck_are_read_in_any_case_and_as_null() {
+    fn healthcheck_fields_are_read_in_any_case_and_as_null() {
         let check = |text: &str| {
             let text =
                 format!(r#"{{"rootfs":{{"type":"layers"}},"config":{{"Healthcheck":{text}}}}}"#);

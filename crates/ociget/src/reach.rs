@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_the_addresses_of_a_name_only_those_in_reach_are_kept() {
+    fn only_reachable_addresses_of_a_name_are_kept() {
         let addresses = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|text| text.parse().unwrap()).collect()
         };

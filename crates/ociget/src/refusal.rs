@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn advice_to_check_the_tag_is_for_what_the_caller_names() {
+    fn advice_to_check_the_tag_needs_a_named_tag() {
         for (part, speaks_of_tag) in [
             (Part::Manifest, true),
             (Part::Blob, false),

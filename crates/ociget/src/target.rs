@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn low_port_of_the_own_host_is_refused_unless_it_is_named() {
+    fn low_port_of_own_host_is_refused_unless_named() {
         let url = |text: &str| Url::parse(text).unwrap();
         let named = ["reg.example:636".to_owned(), "10.0.0.1".to_owned()];
         for (target, home, allowed) in [

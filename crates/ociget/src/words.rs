@@ -178,7 +178,7 @@ mod tests {
 
     // containerd/containerd#3076, goharbor/harbor#19983, moby/moby#30798, google/go-containerregistry#451
     #[test]
-    fn words_of_the_other_side_reach_people_but_not_their_terminal() {
+    fn words_of_the_other_side_cannot_control_the_terminal() {
         let (json, plain, html) = (
             Some("application/json"),
             Some("text/plain"),

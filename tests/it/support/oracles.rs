@@ -49,7 +49,7 @@ fn every_reader_sees_the_tree_that_went_in() -> Result<()> {
 }
 
 #[test]
-fn flipped_byte_in_a_data_block_is_noticed_by_every_reader() -> Result<()> {
+fn flipped_byte_in_data_block_is_noticed_by_every_reader() -> Result<()> {
     let (_directory, image) = squashfs()?;
     let mut bytes = fs::read(&image)?;
     // The first data block starts behind the superblock of 96 bytes.

@@ -187,7 +187,7 @@ fn faults_do_what_they_say_as_often_as_they_say() -> Result<()> {
 }
 
 #[test]
-fn delays_and_stalls_take_their_time_and_a_drop_ends_them() -> Result<()> {
+fn delays_and_stalls_take_time_and_end_when_dropped() -> Result<()> {
     let (registry, path, body) = one_blob()?;
     let time = Duration::from_millis(150);
     for action in [Action::Delay(time), Action::Stall { at: 500, time }] {
@@ -215,7 +215,7 @@ fn delays_and_stalls_take_their_time_and_a_drop_ends_them() -> Result<()> {
 }
 
 #[test]
-fn secrets_that_are_not_for_it_are_noticed_on_every_request() -> Result<()> {
+fn secrets_meant_for_others_are_noticed_on_every_request() -> Result<()> {
     let user = || ("ada".to_owned(), "secret".to_owned());
     let (name, password) = user();
     let basic = |text: &str| {

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_at_a_sample_or_of_the_size_change_the_digest() {
+    fn change_at_a_sample_or_of_size_changes_the_digest() {
         let mut file = tempfile::tempfile().unwrap();
         let size = DISTANCE + (1 << 20);
         file.set_len(size).unwrap();

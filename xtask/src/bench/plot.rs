@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn axes_end_at_round_numbers_at_or_beyond_what_is_shown() {
+    fn axes_end_at_round_numbers_beyond_what_is_shown() {
         for (most, ends, steps) in [
             (0.0, 1.0, 5),
             (0.07, 0.08, 4),

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn words_for_pid_1_are_counted_as_the_kernel_counts_them() {
+    fn words_for_pid_1_are_counted_as_by_the_kernel() {
         // unikraft-cloud/cli#470
         let repeat = |word: &str, count: usize| format!(" {word}").repeat(count);
         for (line, expected) in [

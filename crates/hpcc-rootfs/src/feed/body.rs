@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_pieces_take_what_they_cost_and_do_not_keep_their_buffer() {
+    async fn small_pieces_are_charged_exactly_and_free_their_buffer() {
         let (sender, mut body, _wanted) = channel(10 * 128, Arc::default(), Stop::default());
         let buffer = Bytes::from(vec![1; 1 << 20]);
         for at in 0..10 {

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn symlink_of_the_image_is_not_followed_to_a_mount_point() {
+    fn symlink_of_the_image_is_not_followed_to_mount_point() {
         for (entries, point) in [
             (&["etc->proc/1/root/.hpcc"][..], "/etc/x:file"),
             (

@@ -104,7 +104,7 @@ fn every_member_of_a_gzip_file_counts() {
 }
 
 #[test]
-fn every_frame_of_a_zstd_file_counts_but_those_to_skip() {
+fn every_zstd_frame_counts_except_skippable_ones() {
     let content = content();
     let skip = [&[0x50, 0x2A, 0x4D, 0x18, 5, 0, 0, 0][..], b"12345"].concat();
     let mut blob = skip.clone();
@@ -272,7 +272,7 @@ fn layer_may_have_its_ratio_and_not_a_byte_more() {
 }
 
 #[test]
-fn window_at_the_cap_is_read_and_one_beyond_is_refused() {
+fn window_at_the_cap_is_read_and_larger_one_refused() {
     let with_window = |log| {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(log).unwrap();
@@ -323,7 +323,7 @@ fn within_ratio(blob: &[u8], content: &[u8], floor: usize) -> Result<(), String>
 }
 
 #[test]
-fn zeros_in_gzip_are_bound_by_the_ratio_above_the_floor() {
+fn ratio_limits_zeros_in_gzip_above_the_floor() {
     let content = vec![0; 1 << 20];
     let blob = gzip(&content);
     within_ratio(&blob, &content, content.len()).unwrap();

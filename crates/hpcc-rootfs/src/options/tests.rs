@@ -7,7 +7,7 @@ fn with_points(points: impl Iterator<Item = String>) -> Options {
 }
 
 #[test]
-fn more_mount_points_than_a_record_holds_are_a_usage_error() {
+fn mount_points_beyond_the_record_are_a_usage_error() {
     let numbered = |count: usize| (0..count).map(|number| format!("/mnt/point-{number:05}"));
     assert!(with_points(numbered(3000)).check().is_ok());
     let error = with_points(numbered(4000)).check().unwrap_err();
@@ -19,7 +19,7 @@ fn more_mount_points_than_a_record_holds_are_a_usage_error() {
 }
 
 #[test]
-fn more_injected_files_than_a_record_holds_are_a_usage_error() {
+fn injected_files_beyond_the_record_are_a_usage_error() {
     let with = |count: usize| {
         let mut options = Options::default();
         let places = (0..count).map(|number| format!("/.hpcc/files/{number:0>200}"));

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn flipped_bits_of_an_artifact_are_noticed_before_a_byte_is_used() {
+    fn flipped_bits_of_artifact_are_noticed_before_use() {
         let directory = tempfile::tempdir().unwrap();
         let file = artifact(directory.path());
         let (sound, outcome) = read(&file).unwrap();

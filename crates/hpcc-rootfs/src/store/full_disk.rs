@@ -50,7 +50,7 @@ fn names(directory: &Path, prefix: &str) -> usize {
 }
 
 #[test]
-fn disk_that_is_full_at_sync_costs_what_is_left_for_later_builds() {
+fn full_disk_at_sync_drops_the_data_for_later_builds() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

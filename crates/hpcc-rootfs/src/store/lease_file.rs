@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn other_file_in_the_place_of_a_lease_file_pins_nothing() {
+    fn foreign_file_in_place_of_lease_file_pins_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let (directory, digest) = (directory.path(), Digest::of(b"image"));
         let path = directory.join(name::lease(&digest));

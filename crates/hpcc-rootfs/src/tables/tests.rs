@@ -131,7 +131,7 @@ fn every_name_is_found_with_what_it_leads_to() {
 }
 
 #[test]
-fn contents_of_a_file_are_read_from_blocks_holes_and_fragments() {
+fn file_contents_are_read_from_blocks_holes_and_fragments() {
     for compressor in codecs() {
         let image = image(compressor);
         let source = image.as_slice();

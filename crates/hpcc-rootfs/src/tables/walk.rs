@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_name_of_the_limit_is_accepted_and_one_more_refused() {
+    fn name_at_the_limit_is_accepted_and_one_more_refused() {
         let names = NAMES_MAX - 1;
         let mut used = Used {
             names,
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_paths_and_targets_count_together_up_to_the_limit() {
+    fn bytes_of_paths_and_targets_share_one_limit() {
         let path_bytes = PATH_BYTES_MAX - 9;
         let used = || Used {
             path_bytes,

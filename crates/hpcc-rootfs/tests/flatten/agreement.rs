@@ -85,7 +85,7 @@ fn every_seed_of_the_fuzzer_becomes_what_the_model_says() {
 
 /// Shapes in which a marker could go wrong that random layers seldom have.
 #[test]
-fn markers_near_the_border_of_two_layers_do_what_the_model_says() {
+fn markers_near_a_layer_border_follow_the_model() {
     for layers in [
         // The emptied directory is the newest thing of the older layer, and holds a second name of an older file.
         &["f d/ d/l==f", "d/.wh..wh..opq"][..],

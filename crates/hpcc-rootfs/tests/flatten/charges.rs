@@ -135,7 +135,7 @@ fn every_kind_of_link_costs_what_its_row_says() {
 }
 
 #[test]
-fn a_link_costs_more_for_each_further_name_that_it_waits_for() {
+fn link_costs_more_for_each_name_it_waits_for() {
     let c = Charges::documented();
     // `a` waits for `y`, and for `longer`: the latter may become a symlink.
     let a = c.entry(1, 1) + c.link(1, 3) + c.waits(1, 3, 1);

@@ -264,7 +264,7 @@ fn xattrs_of_an_entry_have_a_number_dropped_ones_included() {
 }
 
 #[test]
-fn thousand_xattrs_are_allowed_and_one_more_than_1024_is_not() {
+fn xattrs_up_to_1024_are_allowed_and_1025_refused() {
     let item = |count| {
         let mut item = Item::new("f", What::File("x".into()));
         let names = (0..count).map(|n| (format!("user.{n}"), Vec::new()));
@@ -277,7 +277,7 @@ fn thousand_xattrs_are_allowed_and_one_more_than_1024_is_not() {
 }
 
 #[test]
-fn memory_of_every_kind_of_entry_is_charged_to_the_byte() {
+fn memory_of_every_entry_kind_is_charged_to_the_byte() {
     let mut xattrs = Item::new("f", What::File("x".into()));
     xattrs.xattrs.push(("user.a".into(), vec![1; 4]));
     let text = |layers: &[&str]| layers.iter().map(|text| layer(text)).collect();

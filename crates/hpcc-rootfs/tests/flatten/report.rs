@@ -48,7 +48,7 @@ fn markers_and_what_is_hidden_by_them_are_counted_apart() {
 }
 
 #[test]
-fn access_control_lists_are_left_out_and_counted_over_all_layers() {
+fn access_control_lists_are_omitted_and_counted_over_all_layers() {
     let with = |text, kinds: &[&str]| {
         let mut items = layer(text);
         for kind in kinds {
@@ -67,7 +67,7 @@ fn access_control_lists_are_left_out_and_counted_over_all_layers() {
 }
 
 #[test]
-fn attributes_are_left_out_and_counted_by_reason_over_all_layers() {
+fn attributes_are_omitted_and_counted_by_reason_over_layers() {
     let with = |text, names: &[&str]| {
         let mut items = layer(text);
         let xattrs = names.iter().map(|name| ((*name).into(), b"y".to_vec()));

@@ -4,7 +4,7 @@ use crate::corpus::seeds;
 use crate::hostile;
 
 #[test]
-fn every_seed_of_the_fuzzer_is_read_alike_however_it_comes() {
+fn fuzzer_seeds_are_read_alike_in_pieces_of_any_size() {
     for (name, seed) in seeds("tar_entries") {
         eprintln!("{name}");
         hostile::check(&seed);

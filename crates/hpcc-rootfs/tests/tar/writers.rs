@@ -96,7 +96,7 @@ fn make_tree(root: &Path) {
 }
 
 #[test]
-fn archives_of_other_writers_list_as_python_and_gnu_tar_list_them() {
+fn foreign_archives_list_as_python_and_gnu_tar_list_them() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("root");
     make_tree(&root);

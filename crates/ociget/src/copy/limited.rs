@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn futures_run_up_to_the_limit_and_end_at_an_error() {
+    async fn futures_run_up_to_the_limit_and_end_at_error() {
         let (now, most) = (Cell::new(0), Cell::new(0));
         let work = |number: u32, fails: bool| {
             let (now, most) = (&now, &most);

@@ -333,7 +333,7 @@ mod tests {
 
     // seanmonstar/reqwest#2579
     #[test]
-    fn variable_that_holds_no_proxy_url_is_an_error_that_names_it() {
+    fn variable_without_proxy_url_is_an_error_naming_it() {
         for value in [
             "htp://127.0.0.1:3128",
             "http://[bad",

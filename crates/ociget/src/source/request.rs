@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn digest_in_the_path_of_a_file_source_is_a_usage_error() {
+    fn digest_in_path_of_file_source_is_a_usage_error() {
         let digest = Digest::of(b"a");
         for text in [
             format!("oci:dir@{digest}"),

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_without_a_transport_are_refused_where_an_image_has_that_name() {
+    fn text_without_transport_is_refused_if_image_has_its_name() {
         let accepts = |text: &str, kind: Option<Kind>| {
             let checked = SourceSpec::check_is_none_of(text, |path| {
                 assert_eq!(path, Path::new(text));
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn path_that_goes_on_after_its_colon_is_refused_unless_it_exists() {
+    fn path_with_slash_after_colon_is_refused_unless_it_exists() {
         let directory = tempfile::tempdir().unwrap();
         let (short, long) = (directory.path().join("a"), directory.path().join("a:v1"));
         let text = format!("oci-archive:{}", long.display());

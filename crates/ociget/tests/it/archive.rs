@@ -399,7 +399,7 @@ async fn sparse_members_are_read_with_their_holes() {
 
 /// `docker export`, of which nothing but the digest of the tar is known.
 #[tokio::test]
-async fn root_file_system_is_named_by_the_digest_of_its_tar() {
+async fn root_file_system_is_named_by_digest_of_its_tar() {
     let place = Place::new();
     let rootfs = tar(&[
         file("etc/hosts", b"localhost"),
@@ -429,7 +429,7 @@ async fn root_file_system_is_named_by_the_digest_of_its_tar() {
 
 /// `tar -C LAYOUT -cf FILE .` (orbstack/orbstack#2059), and without an end (old writers).
 #[tokio::test]
-async fn layout_in_a_tar_file_may_have_dots_before_its_names() {
+async fn layout_in_tar_file_may_have_dots_before_names() {
     let (content, manifest) = Content::image(b"layer");
     let size = content.manifest(&manifest.to_string()).len();
     let index = format!(

@@ -183,7 +183,7 @@ async fn damage_is_reported_by_its_kind() {
 }
 
 #[tokio::test]
-async fn stalled_body_is_resumed_but_a_slow_reader_is_no_stall() {
+async fn stalled_body_is_resumed_but_slow_reader_is_no_stall() {
     let layer = noise(4096);
     let whole = layer.clone();
     let server = layer_server(&layer, move |_, number| {

@@ -89,7 +89,7 @@ fn config(text: &str) -> Result<ImageConfig, String> {
 /// microsoft/containerregistry#59, containers/skopeo#1287: Go reads keys in any case. Two spellings of one
 /// key are two values, of which readers take different ones.
 #[test]
-fn keys_of_a_config_may_have_any_case_but_one_spelling() {
+fn config_keys_may_have_any_case_but_one_spelling() {
     let read = config(&format!(
         r#"{{"OS":"linux","Architecture":"amd64","rootfS":{{"Type":"layers","DIFF_IDS":["{DIGEST}"]}},
         "Config":{{"env":["A=b"],"labels":{{"Os":"x","os":"y"}},"volumes":{{"/Env":{{}},"/env":{{}}}}}}}}"#
@@ -112,7 +112,7 @@ fn keys_of_a_config_may_have_any_case_but_one_spelling() {
 /// moby's `strslice` takes both; Python's `json` writes half pairs for names that are not UTF-8; Go writes
 /// `null` for what is empty.
 #[test]
-fn words_and_labels_of_a_config_are_read_as_docker_does() {
+fn config_words_and_labels_are_read_as_docker_does() {
     let read = config(
         r#"{"rootfs":{"type":"layers"},"config":{"Cmd":"/bin/sh -c x","Entrypoint":"",
         "Labels":{"a":"caf\udce9","b":null,"c":"\ud83d\ude00"}}}"#,
@@ -173,7 +173,7 @@ fn entries(entries: &str) -> Vec<IndexEntry> {
 
 /// opencontainers/image-spec#1131: the type is that of the entry's config.
 #[test]
-fn entry_with_the_artifact_type_of_a_config_is_an_image() {
+fn entry_with_artifact_type_of_config_is_an_image() {
     let entry = |kind: &str| {
         let descriptor = format!(r#""mediaType":"{OCI}","digest":"{DIGEST}","size":2"#);
         entries(&format!(r#"{{{descriptor},"artifactType":{kind}}}"#)).len()

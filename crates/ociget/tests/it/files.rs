@@ -26,7 +26,7 @@ async fn registry() -> Server {
 }
 
 #[tokio::test]
-async fn named_pipe_in_the_place_of_a_file_is_an_error() {
+async fn named_pipe_in_place_of_a_file_is_an_error() {
     let server = registry().await;
     let dir = tempfile::tempdir().unwrap();
     let pipe = dir.path().join("pipe");

@@ -82,7 +82,7 @@ async fn what_the_registry_has_is_not_looked_for_elsewhere() {
 }
 
 #[tokio::test]
-async fn urls_lead_only_where_a_redirect_may_lead_and_to_the_right_bytes() {
+async fn urls_lead_only_to_allowed_hosts_and_right_bytes() {
     let layer = noise(5000);
     let there = Server::start(&Content::default(), |_| Some(Reply::new(200, noise(4999)))).await;
     for (urls, says) in [

@@ -118,7 +118,7 @@ async fn several_images_are_a_question() {
 }
 
 #[tokio::test]
-async fn nothing_but_a_regular_file_under_its_own_name_is_read() {
+async fn only_regular_file_under_its_own_name_is_read() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     let layer = b"layer".to_vec();
     fs::write(secret.path(), &layer).unwrap();

@@ -64,7 +64,7 @@ async fn a_big_blob_comes_in_ranges_and_in_order() {
 }
 
 #[tokio::test]
-async fn small_blob_and_a_registry_that_promises_nothing_get_one_request() {
+async fn small_blob_and_registry_without_ranges_get_one_request() {
     let small = noise(1 << 19);
     let one = server(&small, |_, _| None).await;
     pull(&*one.source(in_pieces())).await.unwrap();

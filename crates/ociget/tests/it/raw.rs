@@ -106,7 +106,7 @@ async fn manifest_of_any_type_is_fetched_and_verified() {
 }
 
 #[tokio::test]
-async fn size_of_a_blob_is_found_where_head_does_not_say() {
+async fn blob_size_is_found_where_head_lacks_it() {
     let bytes = noise(5000);
     let mut content = Content::default();
     content.add_blob("x", &bytes);
@@ -214,7 +214,7 @@ async fn refusal_says_how_long_to_wait() {
 }
 
 #[test]
-fn entries_of_an_index_that_are_no_images_are_kept_and_marked() {
+fn index_entries_that_are_no_images_are_kept_and_marked() {
     let digest = Digest::of(b"x");
     let manifest = "application/vnd.oci.image.manifest.v1+json";
     let entry = |media_type: &str, more: &str| {

@@ -174,7 +174,7 @@ async fn referrers_tag_that_leads_to_something_else_means_none() {
 }
 
 #[tokio::test]
-async fn type_that_the_referrers_tag_leaves_out_is_read_from_the_manifest() {
+async fn type_missing_in_referrers_tag_is_read_from_the_manifest() {
     // sigstore/cosign#4641
     let mut content = Content::default();
     let mut entries = Vec::new();
@@ -209,7 +209,7 @@ async fn type_that_the_referrers_tag_leaves_out_is_read_from_the_manifest() {
 }
 
 #[tokio::test]
-async fn list_of_a_broken_form_is_an_error_and_one_broken_entry_is_not() {
+async fn list_of_broken_form_fails_and_one_broken_entry_not() {
     let subject = Digest::of(b"image");
     for (body, holds) in [
         ("{", false),
@@ -239,7 +239,7 @@ async fn list_of_a_broken_form_is_an_error_and_one_broken_entry_is_not() {
 }
 
 #[tokio::test]
-async fn pages_in_a_circle_or_at_another_host_are_an_error() {
+async fn pages_in_a_circle_or_at_another_host_fail() {
     let subject = Digest::of(b"image");
     for (link, says) in [
         ("<?a=1>; rel=next", "circle"),

@@ -198,7 +198,7 @@ async fn page_that_is_too_long_is_an_error() {
 }
 
 #[tokio::test]
-async fn list_of_a_broken_form_is_an_error_and_an_empty_one_is_not() {
+async fn list_of_broken_form_fails_and_an_empty_one_not() {
     for (body, says) in [
         ("<html>", "not one"),
         ("[]", "not one"),
@@ -226,7 +226,7 @@ async fn list_of_a_broken_form_is_an_error_and_an_empty_one_is_not() {
 
 /// Registries also list digests (containers/skopeo#2346) and nothing (containers/skopeo#2409) among tags.
 #[tokio::test]
-async fn name_that_is_not_a_tag_is_left_out_with_a_warning() {
+async fn name_that_is_not_a_tag_is_omitted_with_warning() {
     let body = r#"{"tags":["v1","../etc","a\nb","\u001b[31m","","-x",null,"sha256:0123","v2"]}"#;
     let server = Server::start(&Content::default(), move |_| Some(Reply::new(200, body))).await;
     let warnings = Arc::<Mutex<Vec<String>>>::default();
@@ -277,7 +277,7 @@ async fn failed_request_is_repeated_by_the_next_call() {
 }
 
 #[tokio::test]
-async fn list_that_is_read_on_after_a_broken_page_stays_an_error() {
+async fn list_read_further_after_broken_page_stays_an_error() {
     let server = Server::start(&Content::default(), |seen| {
         Some(match asks_for(seen, "last=a") {
             true => Reply::new(200, "{"),

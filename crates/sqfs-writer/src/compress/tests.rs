@@ -121,7 +121,7 @@ impl Codec for Boasting {
 }
 
 #[test]
-fn result_that_readers_would_take_for_something_else_is_not_stored() {
+fn result_that_readers_would_misread_is_not_stored() {
     for (len, stored) in [
         (0, false),
         (1, true),

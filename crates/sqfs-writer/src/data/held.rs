@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn body_within_the_budget_leaves_no_trace_and_a_larger_one_does() {
+    fn body_within_budget_leaves_no_trace_and_larger_one_does() {
         for (last, written) in [(4, 0), (5, 11)] {
             let mut output = Output::new(Vec::new(), 96);
             let mut held = Held::new(10);

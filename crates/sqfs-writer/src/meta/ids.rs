@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_65536th_id_is_refused_and_known_ones_are_still_found() {
+    fn id_number_65536_is_refused_and_known_ones_still_found() {
         let mut ids = Ids::default();
         for id in 0..65_535 {
             assert_eq!(ids.index(id * 7), Some(IdIndex(u16::try_from(id).unwrap())));

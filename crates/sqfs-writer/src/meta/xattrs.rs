@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sets_share_an_index_also_after_dropping_what_cannot_be_stored() {
+    fn equal_sets_share_an_index_after_dropping_unstorable_attributes() {
         let mut queue = queue();
         let mut writer = XattrWriter::new(&shares(1 << 20, 1 << 20), 0, Effort::Compress);
         let cases = [
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn long_value_is_stored_once_and_a_short_one_every_time() {
+    fn long_value_is_stored_once_and_short_one_every_time() {
         let mut queue = queue();
         let mut writer = XattrWriter::new(&shares(1 << 20, 1 << 20), 0, Effort::Compress);
         for pairs in [

@@ -11,7 +11,7 @@ fn directory(tree: &mut Tree<u8>, parent: NodeId, name: &[u8]) -> NodeId {
 }
 
 #[test]
-fn removing_a_directory_removes_what_is_below_and_keeps_outside_links() {
+fn removing_a_directory_removes_contents_and_keeps_outside_links() {
     let mut tree = Tree::new(Metadata::new(0o755));
     let a = directory(&mut tree, NodeId::ROOT, b"a");
     let inner = file(&mut tree, a, b"inner");
@@ -25,7 +25,7 @@ fn removing_a_directory_removes_what_is_below_and_keeps_outside_links() {
 }
 
 #[test]
-fn linking_a_name_to_the_node_it_already_has_changes_nothing() {
+fn linking_a_name_to_its_own_node_changes_nothing() {
     let mut tree = Tree::new(Metadata::new(0o755));
     let node = file(&mut tree, NodeId::ROOT, b"f");
     tree.link(NodeId::ROOT, b"f", node).unwrap();
@@ -49,7 +49,7 @@ fn a_stale_directory_takes_no_children() {
 }
 
 #[test]
-fn tree_as_deep_as_images_can_ask_for_is_removed_without_recursion() {
+fn deepest_tree_of_images_is_removed_without_recursion() {
     let mut tree = Tree::new(Metadata::new(0o755));
     let mut at = NodeId::ROOT;
     for _ in 0..200_000 {

@@ -120,7 +120,7 @@ fn bodies_that_differ_in_one_place_are_not_shared() {
 }
 
 #[test]
-fn duplicate_too_large_to_be_held_back_is_written_and_counted() {
+fn duplicate_too_large_to_hold_back_is_written_and_counted() {
     // 4 MiB of compressed blocks are held, and not a byte more.
     let fits = noise(4 << 20, 1);
     let exceeds = noise((4 << 20) + 131_072 + 5, 2);

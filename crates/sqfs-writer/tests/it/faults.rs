@@ -126,7 +126,7 @@ fn a_broken_body_is_discarded_and_the_writer_goes_on() {
 }
 
 #[test]
-fn broken_body_of_a_path_names_it_and_leaves_nothing_there() {
+fn broken_body_of_a_path_is_named_and_leaves_nothing() {
     let sink = Cursor::new(Vec::new());
     let mut image = ImageWriter::new(sink, &options(4096, CODEC, 1)).unwrap();
     let metadata = Metadata::new(0o644);

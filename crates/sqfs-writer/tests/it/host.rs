@@ -272,7 +272,7 @@ fn entry_that_another_process_changes_is_an_error() {
 
 /// The walk opens an entry once. A name that leads elsewhere by then is of no interest.
 #[test]
-fn entry_that_is_replaced_after_it_was_opened_is_read_as_it_was() {
+fn entry_replaced_after_opening_is_read_as_it_was() {
     let (source, outside) = (directory(), directory());
     let root = source.path();
     fs::write(outside.path().join("f"), "outside").unwrap();

@@ -129,7 +129,7 @@ fn an_empty_symlink_target_names_its_entry() {
 }
 
 #[test]
-fn the_65536th_id_is_an_error_and_the_65535th_is_not() {
+fn ids_up_to_65535_are_stored_and_65536_fail() {
     for (count, good) in [(65_535u32, true), (65_536, false)] {
         let mut image =
             ImageWriter::new(Cursor::new(Vec::new()), &options(131_072, CODEC, 1)).unwrap();
@@ -166,7 +166,7 @@ fn a_hundred_thousand_links_and_subdirectories_are_counted() {
 }
 
 #[test]
-fn file_of_too_many_blocks_is_refused_before_it_is_written() {
+fn file_of_too_many_blocks_is_refused_before_writing() {
     let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
     let max = 4096 * (u64::from(u32::MAX) >> 1);
     for len in [max + 1, u64::MAX] {

@@ -35,7 +35,7 @@ fn write(memory: usize, threads: usize, len: usize, far: bool) -> (Vec<u8>, Summ
 }
 
 #[test]
-fn with_little_memory_near_duplicates_are_found_and_far_ones_are_not() {
+fn little_memory_finds_near_duplicates_and_no_far_ones() {
     const MIB: usize = 1 << 20;
     for (memory, len, far, found, all_known) in [
         (128 * MIB, 24, true, 30_000..=30_000, true),

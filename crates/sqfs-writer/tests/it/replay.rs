@@ -433,7 +433,7 @@ fn source_that_fails_or_lies_about_lengths_ends_the_image() {
 }
 
 #[test]
-fn replay_without_a_source_is_an_error_only_if_one_is_needed() {
+fn replay_without_source_fails_only_if_one_is_needed() {
     let options = options(4096, CODEC, 1);
     let mut earlier = Earlier::default();
     let bodies = [noise(5000, 1), vec![0; 5 * 4096], Vec::new()];
@@ -452,7 +452,7 @@ fn replay_without_a_source_is_an_error_only_if_one_is_needed() {
 }
 
 #[test]
-fn recipe_of_another_block_size_is_refused_and_the_writer_goes_on() {
+fn recipe_of_another_block_size_is_refused_without_harm() {
     let mut earlier = Earlier::default();
     let bodies = [noise(3 * 4096, 1)];
     let (_, known) = cold(&bodies, &options(4096, CODEC, 1), &mut earlier);

@@ -316,7 +316,7 @@ fn names_of_all_bytes_and_lengths() {
 }
 
 #[test]
-fn hard_links_whose_numbers_are_too_far_away_for_one_header() {
+fn hard_links_with_numbers_too_far_for_one_header() {
     let bodies = Bodies::new(&options(4096, CODEC, 1));
     let mut tree = tree();
     let first = put(&mut tree, "a", Kind::directory());

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn login_on_stdin_is_one_line_and_no_error_repeats_it() {
+    fn login_on_stdin_is_one_line_that_no_error_repeats() {
         for (text, expected) in [
             ("bob:s3cret", Some(("bob", "s3cret"))),
             ("bob:s3cret\n", Some(("bob", "s3cret"))),

@@ -42,7 +42,7 @@ impl Metadata<'_> {
 }
 
 #[test]
-fn elements_are_found_by_number_in_any_block_of_their_table() {
+fn elements_are_found_by_number_in_any_table_block() {
     const COUNT: u64 = 1300;
     let element = |number: u64| [number.to_le_bytes(), (!number).to_le_bytes()].concat();
     let all: Vec<u8> = (0..COUNT).flat_map(element).collect();
@@ -91,7 +91,7 @@ fn headers_without_a_possible_length_are_damage() {
 }
 
 #[test]
-fn data_is_read_as_its_word_says_and_never_beyond_the_block_size() {
+fn data_is_read_as_declared_and_within_block_size() {
     let packed = zlib(&[b'x'; 500]);
     let length = u32::try_from(packed.len()).unwrap();
     let source = packed.as_slice();
@@ -128,7 +128,7 @@ fn blocks_that_were_read_are_kept_up_to_a_number() {
 }
 
 #[test]
-fn every_read_takes_steps_for_its_bytes_and_its_system_calls() {
+fn every_read_costs_steps_for_bytes_and_system_calls() {
     let (plain, packed) = (raw(&[1; 300]), zlib(&[2; 300]));
     let header = u16::try_from(packed.len()).unwrap().to_le_bytes();
     let second = u64::try_from(plain.len()).unwrap();
@@ -167,7 +167,7 @@ fn every_read_takes_steps_for_its_bytes_and_its_system_calls() {
 /// A few bytes can make a decoder start again from nothing, and more of them cost more. Yet a full block takes less than
 /// a 4096th of the limit: the tables of a million files have fewer.
 #[test]
-fn decompressing_costs_more_than_copying_and_less_than_a_share_of_the_limit() {
+fn decompressing_costs_more_than_copying_within_share_of_limit() {
     let all = [
         1,
         6,

@@ -60,7 +60,7 @@ fn both() -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn contents_and_starts_of_all_lengths_are_those_that_were_written() {
+fn contents_and_starts_of_all_lengths_are_as_written() {
     let without_tails = small_with(Compressor::None, false);
     for image in both().into_iter().chain([without_tails]) {
         let source = image.as_slice();
@@ -104,7 +104,7 @@ fn contents_and_starts_of_all_lengths_are_those_that_were_written() {
 
 /// One walk, with a range for each byte of the data.
 #[test]
-fn each_stored_byte_is_owned_by_the_files_that_it_is_of() {
+fn each_stored_byte_belongs_to_the_files_it_is_of() {
     for image in both() {
         let end = usize::try_from(u64::from_le_bytes(*image[64..].first_chunk().unwrap())).unwrap();
         let place = |bytes: &[u8]| {

@@ -345,7 +345,7 @@ async fn helper_without_a_login_leaves_it_to_the_next_file() {
 }
 
 #[tokio::test]
-async fn file_with_a_login_is_a_warning_if_others_can_read_it() {
+async fn login_file_that_others_can_read_is_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("auth.json");

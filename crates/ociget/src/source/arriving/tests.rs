@@ -150,7 +150,7 @@ async fn newest_layer_passes_through_and_foreign_blobs_are_passed_over() {
 }
 
 #[tokio::test]
-async fn everything_before_the_plan_is_kept_and_nothing_after_the_last_need() {
+async fn everything_before_the_plan_is_kept_until_last_need() {
     let (layer, foreign) = (blob(1, 3000), blob(2, 4000));
     let members = [
         (&*layer.0, &layer.1[..]),

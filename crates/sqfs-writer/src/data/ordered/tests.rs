@@ -45,7 +45,7 @@ fn first(number: u32) -> u8 {
 }
 
 #[test]
-fn results_come_in_the_order_of_submission_and_within_the_limit() {
+fn results_come_in_order_of_submission_within_the_limit() {
     for threads in [1, 2, 3, 8] {
         let mut queue = queue(threads);
         let mut seen = 0;

@@ -104,7 +104,7 @@ fn a_header_leads_at_most_256_entries() {
 }
 
 #[test]
-fn header_ends_where_numbers_or_blocks_of_inodes_are_too_far_away() {
+fn header_ends_where_inode_numbers_or_blocks_are_too_far() {
     let other = Place {
         block: 1,
         offset: 0,

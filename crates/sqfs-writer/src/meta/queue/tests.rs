@@ -113,7 +113,7 @@ fn mutual_references_do_not_depend_on_threads() {
 }
 
 #[test]
-fn links_hold_stored_positions_also_across_the_end_of_a_block() {
+fn links_hold_stored_positions_across_the_end_of_blocks() {
     let codecs = Compressor::None.resolve(131_072, None).unwrap();
     for before in METADATA_SIZE - 5..METADATA_SIZE + 1 {
         let pool = Pool::new(1, &codecs).unwrap();

@@ -115,7 +115,7 @@ mod tests {
     use crate::args::Args;
 
     #[test]
-    fn language_of_a_wrong_command_line_is_that_of_a_right_one() {
+    fn wrong_command_line_has_the_language_of_a_right_one() {
         let root = Args::command();
         for (line, expected) in [
             ("pull", false),

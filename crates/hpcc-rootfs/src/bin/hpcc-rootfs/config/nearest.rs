@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_in_another_notation_or_with_slips_has_a_nearest_one() {
+    fn misspelled_or_otherwise_written_name_has_a_nearest_one() {
         let known = ["agent", "agent-amd64", "cache-dir", "no-proxy", "pull"].map(str::to_owned);
         for (wrong, expected) in [
             ("cache_dir", Some("cache-dir")),

@@ -235,7 +235,7 @@ fn variable_and_key_of_every_option_do_what_it_does() {
 
 /// clap-rs/clap#1204
 #[test]
-fn options_that_exclude_each_other_do_so_on_both_sides_of_the_command() {
+fn conflicting_options_conflict_on_both_sides_of_the_command() {
     let root = Args::command();
     for line in [
         "--quiet --verbose list",

@@ -71,7 +71,7 @@ fn more_layers_than_rows_are_counted() {
 }
 
 #[test]
-fn look_up_of_a_login_is_no_silence_of_the_registry() {
+fn look_up_of_a_login_is_not_a_stalled_registry() {
     let at = Duration::from_secs;
     let mut model = Model::new();
     let resolving = hpcc_rootfs::Event::Resolving {

@@ -164,7 +164,7 @@ fn sparse_file_without_padding_at_the_end_is_complete() {
 }
 
 #[test]
-fn size_of_a_hard_link_or_directory_is_ignored_before_a_header() {
+fn size_of_hard_link_or_directory_before_header_is_ignored() {
     // bazel-contrib/rules_img#63, composefs/tar-rs#314; libarchive `test_compat_tar_hardlink_1`
     for flag in *b"15" {
         let sized = || raw(flag, b"n").link(b"f").size(777).done();

@@ -186,7 +186,7 @@ fn a_mode_keeps_its_low_twelve_bits() {
 }
 
 #[test]
-fn size_of_all_files_is_checked_by_what_their_headers_declare() {
+fn total_file_size_is_checked_by_what_headers_declare() {
     let octal = |n: u64| format!("{n:012o}").into_bytes();
     // A hole and nothing else; the last header declares a byte that is missing.
     let hole = |name, size| raw(b'S', name).gnu().put(483, &octal(size)).done();

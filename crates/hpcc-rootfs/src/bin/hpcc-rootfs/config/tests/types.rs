@@ -80,7 +80,7 @@ fn takes(arg: &Arg, value: Type) -> bool {
 }
 
 #[test]
-fn every_option_refuses_values_of_types_that_it_does_not_take() {
+fn every_option_refuses_values_of_other_types() {
     let root = Args::command();
     let (mut taken, mut refused) = (0, 0);
     for command in root.get_subcommands().map(clap::Command::get_name) {
