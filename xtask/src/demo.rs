@@ -41,7 +41,7 @@ pub fn run() -> Result<()> {
     let reference = format!("{}/demo/tour:latest", registry.addr());
     println!("   {reference}");
 
-    println!("3. Pull: resolve, verify, flatten, furnish, seal, publish");
+    println!("3. Pull: resolve, verify, flatten, add the agent, write the tables, publish");
     let directory = workspace::target("demo")?;
     let digest = image.digest.parse().context("the builder's digest")?;
     println!("   the agent is crates/hpcc-agent-example");
@@ -57,14 +57,14 @@ pub fn run() -> Result<()> {
         }
     }
 
-    println!("4. Pull again: the artifact is there, nothing is asked of the registry");
-    let asked = registry.requests().len();
+    println!("4. Pull again: the artifact exists, so no request is sent");
+    let requests = registry.requests().len();
     let again = pull::pull_into(&store, &reference, Some(&digest))?;
     ensure!(
-        again.built.is_none() && registry.requests().len() == asked,
+        again.built.is_none() && registry.requests().len() == requests,
         "the second pull did work"
     );
-    println!("   the registry was asked {asked} times before, and not once more");
+    println!("   the registry received {requests} requests before, and none now");
 
     boot(&pulled.path)?;
 

@@ -208,6 +208,11 @@ fn path_of(file: &File) -> OsString {
 fn drive(id: &str, readonly: &str, file: OsString) -> OsString {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let mut option = format!("if=none,id={id},format=raw,readonly={readonly},file=").into_bytes();
+    // QEMU takes text before a colon in the first component for a protocol.
+    let first = file.as_bytes().split(|byte| *byte == b'/').next();
+    if first.is_some_and(|first| first.contains(&b':')) {
+        option.extend(b"./");
+    }
     for &byte in file.as_bytes() {
         option.push(byte);
         // QEMU ends a value at a comma and takes two of them for one.
@@ -239,6 +244,12 @@ mod tests {
             drive("a", "on", "/x,y".into()),
             "if=none,id=a,format=raw,readonly=on,file=/x,,y"
         );
+    }
+
+    #[test]
+    fn colon_in_a_path_begins_no_protocol() {
+        let path = drive("a", "on", "nbd:x/y".into());
+        assert_eq!(path, "if=none,id=a,format=raw,readonly=on,file=./nbd:x/y");
     }
 
     #[test]

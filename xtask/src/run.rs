@@ -85,8 +85,8 @@ pub(crate) fn progress() -> Progress {
             );
         }
         Event::LayerDone { layer } => println!("   {layer}: verified"),
-        Event::Sealing { .. } => println!("   names settled, writing the tables"),
-        Event::Syncing { .. } => println!("   every proof in hand, syncing and publishing"),
+        Event::Sealing { .. } => println!("   all names are final; writing the tables"),
+        Event::Syncing { .. } => println!("   everything is verified; syncing and publishing"),
         _ => {}
     })
 }

@@ -43,7 +43,9 @@ pub(crate) fn environment(
     let defaults = defaults.map(|(name, value)| (name.into(), value.into()));
     let of_image = image.config.env.iter().filter_map(|variable| {
         let (name, value) = variable.split_once('=')?;
-        (!name.is_empty()).then(|| (name.into(), value.into()))
+        // An empty HOME is none, as in Docker.
+        let counts = !name.is_empty() && (name, value) != ("HOME", "");
+        counts.then(|| (name.into(), value.into()))
     });
     let of_line = line.environment.iter().cloned();
     defaults

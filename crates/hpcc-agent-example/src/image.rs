@@ -7,6 +7,9 @@ use serde::Deserialize;
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Image {
     version: u32,
+    /// Digest of the image manifest.
+    #[serde(default)]
+    pub(crate) manifest: String,
     pub(crate) config: Config,
 }
 

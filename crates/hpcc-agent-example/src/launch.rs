@@ -3,17 +3,20 @@
 //! Its exit codes for a command that never ran are those of a shell: 127 if it was not found, 126 if it could not be
 //! executed.
 
-use std::ffi::{OsStr, OsString};
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
 use std::io::ErrorKind;
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use nix::unistd::execve;
 use rustix::fs::{Access, access, fchown};
 use rustix::io::Errno;
-use rustix::process::{Gid, Uid, chdir, setsid};
+use rustix::process::{Gid, Resource, Rlimit, Uid, chdir, setrlimit, setsid};
 use rustix::termios::isatty;
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use signal_hook::consts::signal::SIGPIPE;
 
 use crate::users::Account;
 use crate::{FAILED, command, say};
@@ -24,6 +27,9 @@ pub(crate) const ROLE: &str = "--launch";
 /// Groups in one argument. Linux takes arguments of at most 128 KiB (`MAX_ARG_STRLEN`), and a user can have 65 536
 /// groups of 10 digits.
 const GROUPS: usize = 4096;
+
+/// Symlinks that are followed while a directory is made, as many as Linux follows (`MAXSYMLINKS`).
+const LINKS_MAX: usize = 40;
 
 /// Returns the arguments of a process in this role: user, group, the number of lists of groups, the lists, directory,
 /// command.
@@ -70,6 +76,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
                 "warning: cannot give the console to the user: {error}"
             ));
         }
+        set_limits();
         // These are calls for one thread, and this process has no other. The groups go first, because the user may
         // not be allowed to change them.
         set_thread_groups(&groups)
@@ -94,22 +101,64 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usable = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
     let Some(file) = command::find(&program, &path, usable, Path::exists) else {
-        say(&format!(
-            "error: {} is not in {}",
-            program.display(),
-            path.display()
-        ));
+        let place = match path.is_empty() {
+            true => "PATH, which is empty".to_owned(),
+            false => path.display().to_string(),
+        };
+        say(&format!("error: {} is not in {place}", program.display()));
         return 127;
     };
-    let error = Command::new(&file).arg0(&program).args(arguments).exec();
+    let mut argv = vec![program];
+    argv.extend(arguments);
+    let error = execute(&file, argv);
+    let reason = match error {
+        nix::Error::ENOENT if file.exists() => "its interpreter or loader does not exist",
+        error => error.desc(),
+    };
     say(&format!(
-        "error: cannot execute {}: {error}",
+        "error: cannot execute {}: {reason}",
         file.display()
     ));
-    match error.kind() {
-        ErrorKind::NotFound => 127,
+    match error {
+        nix::Error::ENOENT => 127,
         _ => 126,
     }
+}
+
+/// Executes a file, or returns the reason why not.
+///
+/// [`std::process::Command`] would give a file that the kernel does not know, such as a program for another
+/// architecture, to `/bin/sh`, which executes what it takes for commands.
+fn execute(file: &Path, argv: Vec<OsString>) -> nix::Error {
+    // Rust ignores this signal, which the command would inherit. A handler becomes the default action.
+    let _ = signal_hook::flag::register(SIGPIPE, Arc::default());
+    let text = |text: OsString| CString::new(text.into_vec()).map_err(|_| nix::Error::EINVAL);
+    let variable = |(mut name, value): (OsString, OsString)| {
+        name.push("=");
+        name.push(value);
+        text(name)
+    };
+    let executed = || -> Result<Infallible, nix::Error> {
+        let argv = argv.into_iter().map(text).collect::<Result<Vec<_>, _>>()?;
+        let environment = std::env::vars_os().map(variable);
+        let environment = environment.collect::<Result<Vec<_>, _>>()?;
+        execve(&text(file.into())?, &argv, &environment)
+    };
+    match executed() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+/// Sets the limits of a container that Docker starts: the kernel's own limit of open files is 4096, to which no program
+/// can be raised.
+fn set_limits() {
+    let files = Rlimit {
+        current: Some(1024),
+        maximum: Some(524_288),
+    };
+    // The kernel refuses more than its own largest number, and the command runs with less.
+    let _ = setrlimit(Resource::Nofile, files);
 }
 
 /// Makes the user the owner of the console, because programs open `/dev/stdout` and `/dev/stderr` by name, and that opens
@@ -125,11 +174,30 @@ fn enter(directory: &Path) -> std::io::Result<()> {
     // A relative directory begins at the root, where PID 1 is.
     match chdir(directory) {
         Err(Errno::NOENT) => {
-            std::fs::create_dir_all(directory)?;
+            make(directory, LINKS_MAX)?;
             Ok(chdir(directory)?)
         }
         entered => Ok(entered?),
     }
+}
+
+/// Makes a directory with its parents, also where a symlink leads to one that does not exist.
+fn make(directory: &Path, links: usize) -> std::io::Result<()> {
+    let mut path = PathBuf::new();
+    for component in directory.components() {
+        path.push(component);
+        match std::fs::create_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(_) if path.is_dir() => {}
+            made => made?,
+        }
+        if path.is_symlink() && !path.exists() {
+            let target = path.with_file_name(std::fs::read_link(&path)?);
+            let links = links.checked_sub(1).ok_or(Errno::LOOP)?;
+            make(&target, links)?;
+        }
+    }
+    Ok(())
 }
 
 fn number(text: &OsStr) -> Result<u32, String> {
@@ -158,6 +226,35 @@ mod tests {
         );
         account.groups.clear();
         assert_eq!(arguments(&account, "/".as_ref(), &argv)[3..5], ["0", "/"]);
+    }
+
+    #[test]
+    fn directory_is_made_at_the_end_of_dangling_symlinks() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        std::os::unix::fs::symlink("data/x", path("work")).unwrap();
+        std::os::unix::fs::symlink(path("work/y"), path("other")).unwrap();
+        make(&path("other/z"), LINKS_MAX).unwrap();
+        assert!(path("data/x/y/z").is_dir());
+        make(&path("other/z"), LINKS_MAX).unwrap();
+        std::os::unix::fs::symlink("loop", path("loop")).unwrap();
+        assert!(make(&path("loop"), LINKS_MAX).is_err());
+        std::fs::write(path("file"), "").unwrap();
+        assert!(make(&path("file/x"), LINKS_MAX).is_err());
+    }
+
+    #[test]
+    fn file_that_the_kernel_cannot_execute_is_an_error() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        // A shell would end this process with an error.
+        std::fs::write(&file, "exit 7\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&file, mode).unwrap();
+        assert_eq!(execute(&file, vec!["x".into()]), nix::Error::ENOEXEC);
+        std::fs::write(&file, "#!/nowhere\n").unwrap();
+        assert_eq!(execute(&file, vec!["x".into()]), nix::Error::ENOENT);
+        assert_eq!(execute(&file, vec!["\0".into()]), nix::Error::EINVAL);
     }
 
     #[test]

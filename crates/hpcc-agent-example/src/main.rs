@@ -16,6 +16,7 @@
 
 mod command;
 mod console;
+mod disk;
 mod etc;
 mod image;
 mod launch;
@@ -25,6 +26,7 @@ mod mounts;
 mod status;
 mod stop;
 mod supervise;
+mod sysctl;
 mod users;
 
 use std::io::ErrorKind;
@@ -102,7 +104,7 @@ fn work() -> Result<u8, String> {
     let image = Image::read()?;
     let own = etc::OwnFiles::read()?;
     let before = mounts::identity()?;
-    let writable = mounts::root(&line)?;
+    let writable = mounts::root(&line, &image.manifest)?;
     mounts::all()?;
     unchanged(before)?;
     console::open_both()?;
@@ -111,6 +113,7 @@ fn work() -> Result<u8, String> {
             "warning: cannot enable the loopback device: {error}"
         ));
     }
+    sysctl::set();
     let hostname = etc::install(&line, &own, writable)?;
     unchanged(before)?;
 
@@ -142,6 +145,11 @@ fn work() -> Result<u8, String> {
             ErrorKind::InvalidInput => {
                 "the command, its environment or its directory has a zero byte in it".to_owned()
             }
+            ErrorKind::ArgumentListTooLong => {
+                "the command and its environment are too long: Linux takes 128 KiB for each word or variable, and a quarter \
+                 of the stack limit, usually 2 MiB, for all of them"
+                    .to_owned()
+            }
             _ => format!("cannot start a process: {error}"),
         })?;
     let main = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -151,10 +159,14 @@ fn work() -> Result<u8, String> {
 
 /// Returns an error unless `/.hpcc` is still the directory from before anything was mounted.
 fn unchanged(before: mounts::Identity) -> Result<(), String> {
-    if mounts::identity()? == before {
+    // A drive can hide what a mount needs.
+    if mounts::identity().is_ok_and(|now| now == before) {
         return Ok(());
     }
-    Err("/.hpcc is another directory after the mounts than before".to_owned())
+    Err(
+        "/.hpcc is another directory after the mounts than before; if a second drive holds the root, empty it"
+            .to_owned(),
+    )
 }
 
 /// Writes a line to the console, after the name of this program.

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{chdir, pivot_root};
 
+use crate::disk;
 use crate::line::{Disk, Line};
 use crate::say;
 
@@ -63,11 +64,6 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
-
-/// File systems that a second drive may have.
-const DISK_KINDS: [&str; 3] = ["ext4", "xfs", "btrfs"];
-/// Directory of this agent on a second drive.
-const DISK_DIRECTORY: &str = "hpcc-root";
 
 impl Mount {
     fn mount(&self) -> Result<(), String> {
@@ -126,12 +122,12 @@ pub(crate) fn identity() -> Result<Identity, String> {
     Ok([of("/.hpcc")?, of("/.hpcc/image.json")?])
 }
 
-/// Prepares the root, and returns whether it can be written to.
-pub(crate) fn root(line: &Line) -> Result<bool, String> {
+/// Prepares the root, and returns whether it can be written to. `manifest` is the digest of the image's manifest.
+pub(crate) fn root(line: &Line, manifest: &str) -> Result<bool, String> {
     let mut flags = MountFlags::empty();
     flags.set(MountFlags::NODEV, line.nodev);
     flags.set(MountFlags::NOSUID, line.nosuid);
-    if line.writable && overlay(line, flags)? {
+    if line.writable && overlay(line, flags, manifest)? {
         return Ok(true);
     }
     if !flags.is_empty() {
@@ -143,19 +139,19 @@ pub(crate) fn root(line: &Line) -> Result<bool, String> {
 
 /// Puts a layer that can be written to over the root and makes the two of them the root; returns false if this kernel has no
 /// overlay file system.
-fn overlay(line: &Line, flags: MountFlags) -> Result<bool, String> {
+fn overlay(line: &Line, flags: MountFlags, manifest: &str) -> Result<bool, String> {
     let failed = |what: &str, error: Errno| {
         format!("cannot make a root that can be written to: {what}: {error}")
     };
     // Every image has this directory, and nothing of the image needs it yet.
     let base = "/run";
-    let on_disk = disk(&line.disk, base)?;
+    let on_disk = disk::mount_on(&line.disk, base)?;
     if !on_disk {
         mount("tmpfs", base, "tmpfs", NOSUID_NODEV, c"mode=755")
             .map_err(|error| failed("mount tmpfs", error))?;
     }
     let layer = if on_disk {
-        format!("{base}/{DISK_DIRECTORY}")
+        format!("{base}/{}", disk::DIRECTORY)
     } else {
         base.to_owned()
     };
@@ -165,6 +161,16 @@ fn overlay(line: &Line, flags: MountFlags) -> Result<bool, String> {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(failed(directory, error)),
         }
+        // A command that was root can have written to the drive itself.
+        if !fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir()) {
+            return Err(format!(
+                "{} on the second drive has another file in the place of a directory; empty the drive",
+                disk::DIRECTORY
+            ));
+        }
+    }
+    if on_disk {
+        disk::claim(Path::new(&layer), manifest, line.disk != Disk::Any)?;
     }
     let options = format!("lowerdir=/,upperdir={upper},workdir={work}");
     let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
@@ -185,7 +191,8 @@ fn overlay(line: &Line, flags: MountFlags) -> Result<bool, String> {
         Ok(found) if found.is_dir() => {}
         _ => {
             return Err(format!(
-                "{DISK_DIRECTORY} on the second drive hides /.hpcc; empty the drive"
+                "{} on the second drive hides /.hpcc; empty the drive",
+                disk::DIRECTORY
             ));
         }
     }
@@ -197,52 +204,4 @@ fn overlay(line: &Line, flags: MountFlags) -> Result<bool, String> {
         .and_then(|()| chdir("/"))
         .map_err(|error| failed("change the root", error))?;
     Ok(true)
-}
-
-/// Mounts the second drive on `point`, or returns false if there is none to use.
-fn disk(disk: &Disk, point: &str) -> Result<bool, String> {
-    let (device, named) = match disk {
-        Disk::Memory => return Ok(false),
-        Disk::Any => ("/dev/vdb", false),
-        Disk::Named(device) => (device.as_str(), true),
-    };
-    if !named && !Path::new(device).exists() {
-        return Ok(false);
-    }
-    let mut last = Errno::NODEV;
-    let mounted = DISK_KINDS.iter().any(|kind| {
-        let mounted = mount(device, point, *kind, NOSUID_NODEV, None);
-        // The kernel does not know this file system, so keep the error of the one that it does know.
-        last = mounted
-            .err()
-            .filter(|error| *error != Errno::NODEV)
-            .unwrap_or(last);
-        mounted.is_ok()
-    });
-    if mounted {
-        // A drive with other files on it has another purpose.
-        let mut entries = fs::read_dir(point).into_iter().flatten().flatten();
-        let foreign = entries
-            .find(|entry| entry.file_name() != DISK_DIRECTORY && entry.file_name() != "lost+found");
-        if named || foreign.is_none() {
-            return Ok(true);
-        }
-        unmount(point, UnmountFlags::DETACH)
-            .map_err(|error| format!("cannot unmount {device}: {error}"))?;
-        say(&format!(
-            "{device} is not used for the root: it holds other files (name it with hpcc.disk= to use it)"
-        ));
-        return Ok(false);
-    }
-    if named {
-        return Err(format!(
-            "cannot mount {device} as {}: {last}",
-            DISK_KINDS.join(", ")
-        ));
-    }
-    say(&format!(
-        "{device} is not used for the root: it has no file system of {}",
-        DISK_KINDS.join(", ")
-    ));
-    Ok(false)
 }

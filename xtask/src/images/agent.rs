@@ -47,7 +47,8 @@ pub(super) const CASES: [(&str, Case); 5] = [
 /// Boots a real Debian with its own passwd, shell and coreutils.
 fn debian(directory: &Path) -> Result<Ended> {
     const SCRIPT: &str = "id; echo \"$GREETING,$HOME,$HOSTNAME,$PATH\"; pwd; cat /proc/sys/kernel/hostname /etc/hosts \
-        /etc/resolv.conf; grep ' / ' /proc/mounts; touch /tmp/x /srv/x; echo err >&2; echo opened > /dev/stdout; echo again > /dev/stderr; exit 3";
+        /etc/resolv.conf; grep ' / ' /proc/mounts; touch /tmp/x /srv/x; echo err >&2; echo opened > /dev/stdout; echo again > /dev/stderr; \
+        echo limits $(ulimit -n) $(ulimit -Hn) $(cat /proc/sys/net/ipv4/ip_unprivileged_port_start); exit 3";
     let image = real_image::small()
         .map_err(Error::msg)?
         .context("this user cannot build real images")?;
@@ -76,6 +77,7 @@ fn debian(directory: &Path) -> Result<Ended> {
             // moby#31243: programs that log to these names, not as root.
             "opened",
             "again",
+            "limits 1024 524288 0",
         ],
     )?;
     Ok(ended)
@@ -186,13 +188,19 @@ fn second_drive(directory: &Path) -> Result<Ended> {
     boot.second = Some(&drive);
     let ended = boot.run()?;
     expect(&ended, 128 + 9, &["witness: stubborn: waits"])?;
-    let kept = "cat /hpcc-root/upper/kept/file";
-    let kept = command::output(Command::new("debugfs").args(["-R", kept, &path]))?;
-    if kept != "kept\n" {
-        bail!(
-            "the drive holds {kept:?} where the command wrote \"kept\"\n{}",
-            ended.log
-        );
+    let manifest = hpcc_rootfs::read_record(&artifact)?.key.manifest;
+    for (file, expected) in [
+        ("upper/kept/file", "kept\n".to_owned()),
+        ("image", format!("{manifest}\n")),
+    ] {
+        let cat = format!("cat /hpcc-root/{file}");
+        let found = command::output(Command::new("debugfs").args(["-R", &cat, &path]))?;
+        if found != expected {
+            bail!(
+                "hpcc-root/{file} of the drive holds {found:?}, not {expected:?}\n{}",
+                ended.log
+            );
+        }
     }
     Ok(ended)
 }

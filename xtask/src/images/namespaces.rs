@@ -38,7 +38,7 @@ const fn linked(name: &'static str) -> Case {
     )
 }
 
-const CASES: [Case; 28] = [
+const CASES: [Case; 29] = [
     linked("etc -> .hpcc"),
     linked("etc -> /.hpcc"),
     linked("etc -> ../../.hpcc"),
@@ -113,6 +113,11 @@ const CASES: [Case; 28] = [
         "command is not executable",
         126,
         &["hpcc-agent: error: cannot execute /etc/file: Permission denied"],
+    ),
+    case(
+        "command is for another machine",
+        126,
+        &["hpcc-agent: error: cannot execute /etc/file: Exec format error"],
     ),
     case("command is relative to the working directory", 3, &[]),
     case("command dies of a signal", 128 + 9, &[]),

@@ -95,6 +95,10 @@ run '"nothing"'
 begin 'command is not executable'
 touch etc/file
 run '"/etc/file"'
+begin 'command is for another machine'
+printf '\177ELF\nexit 0\n' > etc/file
+chmod 755 etc/file
+run '"/etc/file"'
 begin 'command is relative to the working directory'
 line="$line hpcc.directory=/.hpcc"
 run '"./witness","exit","3"'
