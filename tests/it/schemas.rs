@@ -119,6 +119,51 @@ fn each_command_with_json_has_a_schema() {
     }
 }
 
+/// Returns the names of the members at the top of a schema's documents, of all its forms.
+fn members(schema: &Value, root: &Value, found: &mut BTreeSet<String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = root.pointer(reference.trim_start_matches('#')).unwrap();
+        members(target, root, found);
+    }
+    for form in schema["oneOf"].as_array().into_iter().flatten() {
+        members(form, root, found);
+    }
+    if schema["items"].is_object() {
+        members(&schema["items"], root, found);
+    }
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    found.extend(properties.map(|(name, _)| name.clone()));
+}
+
+#[test]
+fn formats_page_names_the_members_of_each_document() {
+    let page = Path::new(SCHEMAS).parent().unwrap().join("formats.md");
+    let page = fs::read_to_string(page).unwrap();
+    let mut wrong = Vec::new();
+    for name in schema_names() {
+        // The documents on stderr have a table of their own in the reference.
+        if ["error", "log", "progress"].contains(&name.as_str()) {
+            continue;
+        }
+        let command = name.replace('-', " ");
+        let row = page.lines().find(|line| {
+            line.starts_with(&format!("| `{name}` |"))
+                || line.starts_with(&format!("| `{command}` |"))
+        });
+        let row = row.unwrap_or_else(|| panic!("no row for {name}"));
+        let schema = Path::new(SCHEMAS).join(format!("{name}.schema.json"));
+        let schema: Value = serde_json::from_slice(&fs::read(schema).unwrap()).unwrap();
+        let mut found = BTreeSet::new();
+        members(&schema, &schema, &mut found);
+        assert!(!found.is_empty(), "{name} has no members");
+        let missing = found
+            .iter()
+            .filter(|member| !row.contains(&format!("`{member}`")));
+        wrong.extend(missing.map(|member| format!("{name}: {member}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Adds the objects of a schema that take further members, and the members that nothing describes.
 fn gaps(value: &Value, defs: &Value, path: &str, found: &mut Vec<String>) {
     if let Some(members) = value["properties"].as_object() {

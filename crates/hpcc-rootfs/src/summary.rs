@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use ociget::Digest;
+use ociget::{Digest, printable};
 
 use crate::flatten;
 use crate::timings::Timings;
@@ -128,6 +128,7 @@ impl fmt::Display for Summary {
             )?;
         }
         for path in &self.made_mount_points {
+            let path = printable::name(path.as_bytes());
             writeln!(f, "note:      {path} was created as a mount point")?;
         }
         if let Some(problem) = &self.agent_problem {
@@ -140,5 +141,21 @@ impl fmt::Display for Summary {
             Span(self.sealing),
             Span(self.timings.publish.busy),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_point_with_a_line_break_stays_on_its_line() {
+        let summary = Summary {
+            made_mount_points: vec!["/a\nwarning: b".to_owned()],
+            ..Summary::default()
+        };
+        let text = summary.to_string();
+        let expected = r"note:      /a\nwarning: b was created as a mount point";
+        assert!(text.lines().any(|line| line == expected), "{text}");
     }
 }

@@ -303,8 +303,8 @@ impl Store {
     /// A copy reads the whole file, so call this in a blocking thread if the caller is asynchronous.
     ///
     /// # Errors
-    /// Returns [`Error::Store`] if `path` exists and is not the artifact, or cannot be created; otherwise the errors of
-    /// [`lease`](Self::lease).
+    /// Returns [`Error::Store`] if `path` exists and is not the artifact, is in the store, or cannot be created;
+    /// otherwise the errors of [`lease`](Self::lease).
     pub fn link(&self, digest: &Digest, path: impl AsRef<Path>) -> Result<Option<Linked>, Error> {
         self.link_with(digest, path, &LinkMethod::ALL)
     }
@@ -325,6 +325,8 @@ impl Store {
         let Some(lease) = self.lease(digest)? else {
             return Ok(None);
         };
+        let own = self.path_for(digest);
+        link::refuse_store(&absolute, &own).map_err(failed)?;
         let method = link::link(&lease, &absolute, methods).map_err(failed)?;
         Ok(Some(Linked {
             path: absolute,

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +53,23 @@ impl LinkMethod {
 
 /// Distinguishes the temporary names of one process.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+/// Refuses a path in the store's directory other than `own`, which is the artifact's. A name there is the store's, and could
+/// be that of another image.
+pub(super) fn refuse_store(path: &Path, own: &Path) -> io::Result<()> {
+    let identity = |path: &Path| {
+        let found = path.parent().map(std::fs::metadata)?.ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    let is_in_store = identity(own).is_some_and(|store| identity(path) == Some(store));
+    if is_in_store && path.file_name() != own.file_name() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "this is the directory of the store, which takes the files in it for its own; link into another directory",
+        ));
+    }
+    Ok(())
+}
 
 /// Gives the leased artifact the name `path`, by the first of `methods` that works. An existing file of that name is an
 /// error, unless it is the artifact already.
@@ -178,7 +196,7 @@ fn copy(lease: &Lease, mut file: &File) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
     use ociget::Digest;
 
@@ -241,6 +259,23 @@ mod tests {
         let nowhere = directory.path().join("none/root.sqsh");
         let error = link(&lease, &nowhere, &LinkMethod::ALL).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn path_in_the_store_is_refused_except_the_own_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let lease = artifact(directory.path());
+        let own = lease.path();
+        let jail = tempfile::tempdir().unwrap();
+        let alias = jail.path().join("alias");
+        std::os::unix::fs::symlink(directory.path(), &alias).unwrap();
+        for refused in [directory.path().join("sha256-0.sqsh"), alias.join("x")] {
+            let error = refuse_store(&refused, own).unwrap_err();
+            assert!(error.to_string().contains("the directory of the store"));
+        }
+        refuse_store(own, own).unwrap();
+        refuse_store(&jail.path().join("x"), own).unwrap();
+        refuse_store(&jail.path().join("none/x"), own).unwrap();
     }
 
     #[test]

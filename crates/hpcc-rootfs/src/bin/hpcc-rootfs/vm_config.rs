@@ -68,7 +68,7 @@ struct Vsock {
 pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
     let (path, _, record) = subject::open(global, &command.subject)?;
     let drive = command.drive_path.as_deref().unwrap_or(&path);
-    let is_arm = record.key.platform.split('/').nth(1) == Some("arm64");
+    let is_arm = is_arm(&record.key.platform)?;
     let append = command.append.as_deref();
     let append = append.unwrap_or_else(|| default_append(command.qemu, is_arm));
     let line = command.root.line(&record, append)?;
@@ -80,6 +80,18 @@ pub(crate) fn run(global: &Global, command: &VmConfig) -> anyhow::Result<()> {
     let words = command.qemu(drive, &line, is_arm)?;
     let quoted: Vec<_> = words.iter().map(|word| quoted(word)).collect();
     render::print(global, &json!(words), &[quoted.join(" ")])
+}
+
+/// Returns whether the machine is one for arm64, not for x86-64.
+fn is_arm(platform: &str) -> anyhow::Result<bool> {
+    match platform.split('/').nth(1) {
+        Some("amd64" | "386") => Ok(false),
+        Some("arm64") => Ok(true),
+        _ => anyhow::bail!(
+            "cannot describe a machine for {platform}: vm-config knows machines for linux/amd64, linux/386 and \
+             linux/arm64; `boot-args` prints the kernel line alone"
+        ),
+    }
 }
 
 /// Refuses a line that the kernel would not accept whole, with the words that a monitor adds to it.
@@ -167,7 +179,7 @@ impl VmConfig {
         }
         option("-append", line.to_owned());
         // A value of QEMU's ends at a comma, and two of them mean one.
-        let file = text(drive)?.replace(',', ",,");
+        let file = file_name(text(drive)?).replace(',', ",,");
         option(
             "-drive",
             format!("if=none,id=root,format=raw,readonly=on,file={file}"),
@@ -201,6 +213,15 @@ fn default_append(is_qemu: bool, is_arm: bool) -> &'static str {
         (false, _) => "console=ttyS0 reboot=k panic=1",
         (true, false) => "console=ttyS0 reboot=t panic=-1",
         (true, true) => "console=ttyAMA0 panic=-1",
+    }
+}
+
+/// Returns a path as QEMU opens a file: text before a colon in its first component would be a protocol, such as `nbd:`.
+fn file_name(path: &str) -> String {
+    let first = path.split('/').next().unwrap_or_default();
+    match first.contains(':') {
+        true => format!("./{path}"),
+        false => path.to_owned(),
     }
 }
 
@@ -268,6 +289,33 @@ mod tests {
             ("a'\\\t\u{202e}", r"$'a\'\\\011\342\200\256'"),
         ] {
             assert_eq!(quoted(word), expected);
+        }
+    }
+
+    #[test]
+    fn drive_is_a_file_and_no_protocol_of_qemu() {
+        for (path, expected) in [
+            ("/a:b/c", "/a:b/c"),
+            ("a/b:c", "a/b:c"),
+            ("nbd:host:1", "./nbd:host:1"),
+            ("fat:rw:/etc", "./fat:rw:/etc"),
+            ("json:{}", "./json:{}"),
+        ] {
+            assert_eq!(file_name(path), expected);
+        }
+    }
+
+    #[test]
+    fn machine_is_known_for_x86_and_arm_alone() {
+        for (platform, expected) in [
+            ("linux/amd64", Some(false)),
+            ("linux/386", Some(false)),
+            ("linux/arm64/v8", Some(true)),
+            ("linux/arm/v7", None),
+            ("linux/riscv64", None),
+            ("linux/s390x", None),
+        ] {
+            assert_eq!(is_arm(platform).ok(), expected, "{platform}");
         }
     }
 
