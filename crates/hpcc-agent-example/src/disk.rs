@@ -52,7 +52,7 @@ pub(crate) fn mount_on(disk: &Disk, point: &str) -> Result<bool, String> {
         unmount(point, UnmountFlags::DETACH)
             .map_err(|error| format!("cannot unmount {device}: {error}"))?;
         say(&format!(
-            "{device} is not used for the root: it holds other files (name it with hpcc.disk= to use it)"
+            "warning: {device} is not used for the root: it holds other files (name it with hpcc.disk= to use it)"
         ));
         return Ok(false);
     }
@@ -63,7 +63,7 @@ pub(crate) fn mount_on(disk: &Disk, point: &str) -> Result<bool, String> {
         ));
     }
     say(&format!(
-        "{device} is not used for the root: it has no file system of {}",
+        "warning: {device} is not used for the root: it has none of the file systems {}",
         KINDS.join(", ")
     ));
     Ok(false)

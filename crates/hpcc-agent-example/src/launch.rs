@@ -101,11 +101,11 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usable = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
     let Some(file) = command::find(&program, &path, usable, Path::exists) else {
-        let place = match path.is_empty() {
-            true => "PATH, which is empty".to_owned(),
-            false => path.display().to_string(),
-        };
-        say(&format!("error: {} is not in {place}", program.display()));
+        say(&format!(
+            "error: {} was not found in PATH ({})",
+            program.display(),
+            path.display()
+        ));
         return 127;
     };
     let mut argv = vec![program];

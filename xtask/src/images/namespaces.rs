@@ -107,7 +107,7 @@ const CASES: [Case; 29] = [
     case(
         "command does not exist",
         127,
-        &["hpcc-agent: error: nothing is not in /usr/local/sbin:"],
+        &["hpcc-agent: error: nothing was not found in PATH (/usr/local/sbin:"],
     ),
     case(
         "command is not executable",

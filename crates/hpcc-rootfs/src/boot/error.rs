@@ -25,7 +25,7 @@ pub enum BootError {
     },
     /// The artifact has no agent, so the default init does not exist.
     #[error(
-        "the artifact has no agent, so a kernel would find no /.hpcc/agent; name another init, or build the artifact with an agent"
+        "the artifact has no agent, so a kernel would find no /.hpcc/agent; build the artifact with an agent, or name another program as PID 1"
     )]
     NoAgent,
     /// The line is longer than a kernel accepts; a kernel ignores the rest.
