@@ -9,14 +9,14 @@ use hpcc_rootfs::BootOptions;
 
 use crate::initramfs::Extras;
 use crate::kernel::Kernel;
-use crate::qemu::{Accel, Machine};
+use crate::qemu::{Accel, CONSOLE, Machine};
 use crate::{guest, initramfs};
 
 /// The modules of what the example agent mounts: overlay, and a second drive.
 const MODULES: [&str; 2] = ["overlay", "ext4"];
 
-/// Where the agent writes to, and that nothing else does: messages of the kernel would stand between those of the command.
-const CONSOLE: &str = "console=ttyS0 panic=-1 quiet loglevel=1";
+/// Nothing but the agent writes to the console: messages of the kernel would stand between those of the command.
+const QUIET: &str = "quiet loglevel=1";
 
 /// The words after `--` that a kernel takes.
 const WORDS_MAX: usize = 32;
@@ -117,7 +117,7 @@ impl<'a> Boot<'a> {
     }
 
     fn command_line(&self, root: &str) -> String {
-        let mut line = format!("{root} {CONSOLE}{}", self.accel.kernel_options());
+        let mut line = format!("{root} {CONSOLE} {QUIET}{}", self.accel.kernel_options());
         if !self.words.is_empty() {
             line.push(' ');
             line.push_str(self.words);

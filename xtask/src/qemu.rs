@@ -13,6 +13,11 @@ use anyhow::{Context, Result};
 
 use crate::console::Console;
 
+/// Where the kernel logs to, and that it ends the machine when it panics.
+///
+/// A restart by ACPI sometimes spins without an end when the kernel panics on a busy host. A triple fault does not.
+pub(crate) const CONSOLE: &str = "console=ttyS0 reboot=t panic=-1";
+
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Accel {

@@ -15,11 +15,8 @@ use tree_listing::{DiffOptions, Kind, Listing, Sha256, diff};
 use crate::disk::{Attached, Disk};
 use crate::initramfs::Extras;
 use crate::kernel::Kernel;
-use crate::qemu::{Accel, Machine, Run};
+use crate::qemu::{Accel, CONSOLE, Machine, Run};
 use crate::{guest, initramfs, qemu};
-
-/// Where the kernel logs to, and that it ends the machine when it panics. Not part of the contract.
-const CONSOLE: &str = "console=ttyS0 panic=-1";
 
 /// Room for the report of a million entries. It takes what is written to it, no more.
 const REPORT_SIZE: u64 = 512 << 20;

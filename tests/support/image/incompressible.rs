@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blob_is_small_and_has_the_diff_id_of_its_tar() {
+    fn incompressible_layer_is_small_and_matches_its_diff_id() {
         let layer = Layer::of_incompressible::<10_000_001>("noise");
         let blob = layer.blob();
         assert!(blob.len() < 300_000, "{} bytes", blob.len());

@@ -12,7 +12,7 @@ use test_support::oracle::Mount;
 
 use crate::initramfs::Extras;
 use crate::kernel::Kernel;
-use crate::qemu::{Accel, Machine};
+use crate::qemu::{Accel, CONSOLE, Machine};
 use crate::{command, guest, initramfs, qemu};
 
 /// Emulated, and some images are slow to read without that.
@@ -42,11 +42,7 @@ pub(super) fn in_guest(image: &Path) -> Result<Reading> {
     let machine = Machine {
         kernel: &kernel.image,
         initramfs: &initramfs,
-        command_line: &format!(
-            "{} console=ttyS0 panic=-1{}",
-            contract::BOOT,
-            accel.kernel_options()
-        ),
+        command_line: &format!("{} {CONSOLE}{}", contract::BOOT, accel.kernel_options()),
         root: image,
         second: Some(&qemu::empty_disk(1 << 20)?),
         disks: &[],

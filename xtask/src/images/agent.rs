@@ -99,7 +99,7 @@ fn without_etc(directory: &Path) -> Result<Ended> {
         });
     let artifact = made(directory, &source, &[])?;
     let mut boot = boot(&artifact);
-    boot.words = "hpcc.env=A=2 hpcc.nameserver=fd00::1";
+    boot.words = "hpcc.env=A=2 hpcc.nameserver=fd00::1 hpcc.end=poweroff";
     let ended = boot.run()?;
     expect(
         &ended,
