@@ -107,6 +107,10 @@ impl Line {
     }
 
     fn parse(line: &[u8]) -> Result<Self, String> {
+        // A word that reaches to the end of the line could hold options that were meant to count.
+        if line.iter().filter(|byte| **byte == b'"').count() % 2 != 0 {
+            return Err("a quote on the kernel command line has no end".to_owned());
+        }
         let mut parsed = Self::default();
         let mut words = words(line).into_iter();
         while let Some(word) = words.next() {
@@ -447,6 +451,8 @@ mod tests {
             "hpcc.status=vsock:4294967295",
             "hpcc.user=%FF",
             "hpcc.rootflags=nosuid",
+            "hpcc.env=Q=a\"b hpcc.root_flags=nosuid,nodev",
+            "quiet \" hpcc.root=ro",
             "hpcc.root",
         ] {
             let error = parse(word).unwrap_err();
