@@ -88,7 +88,7 @@ fn redirected_pull_writes_plain_lines_and_its_result_alone() {
 
 /// docker/cli#1751, moby/moby#33968: a clean-up reported space that it had not freed.
 #[test]
-fn space_of_an_artifact_with_another_link_is_not_reported_as_freed() {
+fn space_of_artifact_with_another_link_is_not_freed() {
     let (registry, [a, _]) = serve();
     let place = Place::new();
     let tag = format!("{}/image:a", registry.addr());

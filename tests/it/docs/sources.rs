@@ -30,7 +30,7 @@ const EXCEPT: [&str; 1] = ["tests/it/docs/sources.rs"];
 const BEFORE_WHO: [&str; 9] = ["to", "of", "for", "by", "from", "with", "not", "and", "is"];
 
 /// Returns the sources of the repository by their paths in it, tests and examples among them.
-fn all_sources() -> Vec<String> {
+fn sources() -> Vec<String> {
     fn collect(path: &Path, found: &mut Vec<PathBuf>) {
         if path.is_dir() && !path.ends_with("target") {
             for entry in fs::read_dir(path).unwrap() {
@@ -48,14 +48,8 @@ fn all_sources() -> Vec<String> {
     let names = found.iter().map(|path| path.strip_prefix(root()).unwrap());
     names
         .map(|name| name.to_str().unwrap().to_owned())
+        .filter(|name| !EXCEPT.iter().any(|except| name.starts_with(except)))
         .collect()
-}
-
-/// Returns the sources whose words are checked.
-fn sources() -> Vec<String> {
-    let mut found = all_sources();
-    found.retain(|name| !EXCEPT.iter().any(|except| name.starts_with(except)));
-    found
 }
 
 /// Returns the prose of a line: its comment, or the literals in it if it has none and `literals` is set.
@@ -138,35 +132,6 @@ fn names_of_functions_name_the_actor() {
     assert!(checked > 1000, "only {checked} functions found");
 }
 
-/// Returns the names of the tests in a source.
-fn tests(source: &str) -> Vec<&str> {
-    let (mut names, mut is_test) = (Vec::new(), false);
-    for line in source.lines().map(str::trim_start) {
-        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
-            is_test = true;
-        } else if is_test && let Some((_, rest)) = line.split_once("fn ") {
-            names.extend(rest.split('(').next());
-            is_test = false;
-        }
-    }
-    names
-}
-
-#[test]
-fn names_of_tests_have_at_most_ten_words() {
-    let (mut checked, mut long) = (0, Vec::new());
-    for path in all_sources() {
-        for name in tests(&read(&path)) {
-            checked += 1;
-            if name.split('_').count() > 10 {
-                long.push(format!("{path}: {name}"));
-            }
-        }
-    }
-    assert!(long.is_empty(), "{}", long.join("\n"));
-    assert!(checked > 1000, "only {checked} tests found");
-}
-
 /// Returns the name of the function that a line declares, if others can call it.
 fn public_function(line: &str) -> Option<&str> {
     let rest = line.trim_start().strip_prefix("pub ")?;
@@ -240,7 +205,4 @@ fn broken_rules_of_sources_are_found() {
     assert_eq!(without_verb(undocumented).len(), 1);
     let documented = "/// Returns the name.\n#[must_use]\npub const fn name(&self) {}\n/// A field.\npub x: u8,\n";
     assert!(without_verb(documented).is_empty());
-    let source =
-        "#[test]\n#[cfg(unix)]\nfn a_b() {\n}\nfn c() {}\n#[tokio::test]\nasync fn d() {}\n";
-    assert_eq!(tests(source), ["a_b", "d"]);
 }

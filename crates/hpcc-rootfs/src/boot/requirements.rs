@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn option_of_a_kernel_that_is_too_old_is_not_enough() {
+    fn option_of_too_old_a_kernel_is_not_enough() {
         let requirement = KernelRequirement {
             options: vec!["A"],
             why: String::new(),

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn lock_is_not_waited_for_forever_and_not_for_other_users() {
+    fn lock_wait_is_bounded_and_skipped_for_other_users() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         // As an older version made it.
