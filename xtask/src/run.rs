@@ -78,11 +78,11 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
 pub(crate) fn progress() -> Progress {
     Progress::new(|event| match event {
         Event::Resolved { image } => {
-            println!(
-                "   resolved: {} layers for {}",
-                image.layers.len(),
-                image.platform
-            );
+            let layers = match image.layers.len() {
+                1 => "1 layer".to_owned(),
+                count => format!("{count} layers"),
+            };
+            println!("   resolved: {layers} for {}", image.platform);
         }
         Event::LayerDone { layer } => println!("   {layer}: verified"),
         Event::Sealing { .. } => println!("   all names are final; writing the tables"),
