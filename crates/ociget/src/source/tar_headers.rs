@@ -331,7 +331,77 @@ pub(crate) fn clean(dir: &str, name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+
     use super::*;
+    use crate::source::by_offset::InFile;
+
+    fn header(kind: u8, size: u64) -> Vec<u8> {
+        let mut block = vec![0; 512];
+        block[0] = b'a';
+        block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+        block[148..156].fill(b' ');
+        block[156] = kind;
+        let sum: u32 = block.iter().copied().map(u32::from).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        block
+    }
+
+    /// Reads an archive of these parts, and returns how many members it has.
+    fn count(parts: &[&[u8]]) -> Result<usize, String> {
+        let mut file: File = tempfile::tempfile().unwrap();
+        for part in parts {
+            file.write_all(part).unwrap();
+        }
+        let mut bytes = InFile::new(&file, || true).unwrap();
+        let (mut headers, mut members) = (Headers::new(10), 0);
+        while let Some(found) = headers.next(&mut bytes).map_err(|e| e.to_string())? {
+            assert!(found.end <= bytes.end());
+            members += 1;
+        }
+        Ok(members)
+    }
+
+    #[test]
+    fn extensions_are_read_up_to_their_limit() {
+        for (size, expected) in [
+            (MAX_EXTENSION, None),
+            (MAX_EXTENSION + 1, Some("a name that is too long")),
+        ] {
+            let mut name = vec![b'n'; usize::try_from(size).unwrap()];
+            name.resize(name.len().next_multiple_of(512), 0);
+            let found = count(&[&header(b'L', size), &name, &header(b'0', 0)]);
+            match expected {
+                None => assert_eq!(found, Ok(1)),
+                Some(what) => assert!(found.as_ref().is_err_and(|e| e.contains(what)), "{found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn contents_end_within_the_archive() {
+        let body = [b'x'; 513];
+        assert_eq!(count(&[&header(b'0', 513), &body]), Ok(1));
+        assert!(count(&[&header(b'0', 514), &body]).is_err());
+        assert!(count(&[&header(b'0', 1 << 32), &body]).is_err());
+        // The size of a directory counts for nothing, if a header or the end follows.
+        let next = header(b'0', 0);
+        assert_eq!(count(&[&header(b'5', 512), &next]), Ok(2));
+        assert!(count(&[&header(b'5', 512), &[b'x'; 512], &next]).is_err());
+        assert!(count(&[&header(b'3', 512), &next]).is_err());
+    }
+
+    #[test]
+    fn zeros_after_a_claimed_size_have_a_limit() {
+        let zeros = vec![0; usize::try_from(MAX_ZEROS).unwrap() + 1024];
+        let claim = header(b'5', 512);
+        assert_eq!(count(&[&claim, &zeros]), Ok(1));
+        assert!(count(&[&claim, &zeros, &[0]]).is_err());
+        assert!(count(&[&claim, &zeros[..5000], b"x"]).is_err());
+        // Without a claim the bytes after the end are not read.
+        assert_eq!(count(&[&header(b'5', 0), &zeros, b"x"]), Ok(1));
+    }
 
     #[test]
     fn names_stay_in_the_archive() {

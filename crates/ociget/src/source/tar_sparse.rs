@@ -225,6 +225,81 @@ mod tests {
         assert!(sparse.pieces(&mut bytes, 0, 0, 1 << 17).is_err());
     }
 
+    /// The pieces that records give, of a body of `stored` bytes at offset 512.
+    fn pieces(records: &[(&[u8], &str)], stored: u64) -> Option<Vec<Piece>> {
+        let mut sparse = Sparse::default();
+        for (key, value) in records {
+            sparse.take(key, value.as_bytes());
+        }
+        let file = tempfile::tempfile().unwrap();
+        let mut bytes = InFile::new(&file, || true).unwrap();
+        sparse.pieces(&mut bytes, 0, 512, stored).ok()
+    }
+
+    #[test]
+    fn map_covers_the_stored_bytes_and_nothing_else() {
+        let data = |offset, length| Piece::Data { offset, length };
+        let map = |map, size, stored| pieces(&[(b"map", map), (b"size", size)], stored);
+        assert_eq!(
+            map("1,2,3,4,9,0", "9", 6),
+            Some(vec![
+                Piece::Zeros(1),
+                data(512, 2),
+                data(514, 4),
+                Piece::Zeros(2)
+            ])
+        );
+        assert_eq!(map("0,6", "6", 6), Some(vec![data(512, 6)]));
+        for (text, size, stored) in [
+            ("1,2,2,4", "9", 6),
+            ("1,2,3,4", "6", 6),
+            ("1,2,3,4", "9", 5),
+            ("1,2,3,4", "9", 7),
+            ("1,2,3", "9", 2),
+            ("1,2,18446744073709551615,1", "9", 3),
+            ("", "9", 0),
+        ] {
+            assert_eq!(map(text, size, stored), None, "{text} {size} {stored}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_pieces_have_limits() {
+        let empty = |size: u64| pieces(&[(b"realsize", &size.to_string())], 0);
+        assert_eq!(empty(MAX_LENGTH), Some(vec![Piece::Zeros(MAX_LENGTH)]));
+        assert_eq!(empty(MAX_LENGTH + 1), None);
+        let many = |count: usize| {
+            let map = vec!["0,0"; count].join(",");
+            pieces(&[(b"map", &map), (b"size", "0")], 0)
+        };
+        assert_eq!(many(MAX_PIECES), Some(Vec::new()));
+        assert_eq!(many(MAX_PIECES + 1), None);
+    }
+
+    #[test]
+    fn only_versions_with_a_known_map_are_read() {
+        for (major, minor, is_read) in [
+            ("0", "0", true),
+            ("0", "1", true),
+            ("0", "2", false),
+            ("1", "1", false),
+            ("2", "0", false),
+            ("x", "0", false),
+        ] {
+            let records: [(&[u8], &str); 3] =
+                [(b"major", major), (b"minor", minor), (b"size", "7")];
+            assert_eq!(pieces(&records, 0).is_some(), is_read, "{major}.{minor}");
+        }
+        // Version 1.0 without the block that holds its map.
+        assert_eq!(
+            pieces(&[(b"major", "1"), (b"minor", "0"), (b"size", "7")], 0),
+            None
+        );
+        // Two sizes, of which readers take different ones.
+        assert_eq!(pieces(&[(b"size", "7"), (b"realsize", "8")], 0), None);
+        assert_eq!(pieces(&[(b"size", "7"), (b"unknown", "8")], 0), None);
+    }
+
     #[test]
     fn map_with_blocks_of_nothing_ends() {
         let mut header = [0; 512];
