@@ -24,6 +24,8 @@ pub(crate) struct Sparse {
     /// The version, where the records name one.
     major: Option<u64>,
     minor: Option<u64>,
+    /// Whether records describe it, and not a header of GNU's own format.
+    is_in_records: bool,
     is_broken: bool,
 }
 
@@ -31,6 +33,7 @@ impl Sparse {
     /// Takes a POSIX record, whose key is `key` after `GNU.sparse.`.
     pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) {
         let is_even = self.numbers.len().is_multiple_of(2);
+        self.is_in_records = true;
         match key {
             b"name" => {
                 self.is_broken |= value.is_empty() || value.contains(&0);
@@ -94,7 +97,9 @@ impl Sparse {
             (offset, left) = (body + taken, stored - taken);
         }
         let end = self.length.ok_or_else(wrong)?;
-        if self.is_broken || end > MAX_LENGTH {
+        // Go takes records without a map for a file of the stored bytes, and others for one hole.
+        let lacks_map = self.is_in_records && !in_body && self.numbers.is_empty() && end > 0;
+        if self.is_broken || lacks_map || end > MAX_LENGTH {
             return Err(wrong());
         }
         let mut pieces = Vec::new();
@@ -265,7 +270,10 @@ mod tests {
 
     #[test]
     fn sizes_and_pieces_have_limits() {
-        let empty = |size: u64| pieces(&[(b"realsize", &size.to_string())], 0);
+        let empty = |size: u64| {
+            let map = format!("{size},0");
+            pieces(&[(b"map", &map), (b"realsize", &size.to_string())], 0)
+        };
         assert_eq!(empty(MAX_LENGTH), Some(vec![Piece::Zeros(MAX_LENGTH)]));
         assert_eq!(empty(MAX_LENGTH + 1), None);
         let many = |count: usize| {
@@ -274,6 +282,13 @@ mod tests {
         };
         assert_eq!(many(MAX_PIECES), Some(Vec::new()));
         assert_eq!(many(MAX_PIECES + 1), None);
+    }
+
+    #[test]
+    fn size_in_records_without_a_map_is_refused() {
+        let size = |size| pieces(&[(b"size", size)], 0);
+        assert_eq!(size("1"), None);
+        assert_eq!(size("0"), Some(Vec::new()));
     }
 
     #[test]
@@ -286,8 +301,12 @@ mod tests {
             ("2", "0", false),
             ("x", "0", false),
         ] {
-            let records: [(&[u8], &str); 3] =
-                [(b"major", major), (b"minor", minor), (b"size", "7")];
+            let records: [(&[u8], &str); 4] = [
+                (b"major", major),
+                (b"minor", minor),
+                (b"size", "7"),
+                (b"map", "7,0"),
+            ];
             assert_eq!(pieces(&records, 0).is_some(), is_read, "{major}.{minor}");
         }
         // Version 1.0 without the block that holds its map.
