@@ -32,7 +32,7 @@ type Lane = &'static [(&'static str, Step)];
 
 /// Phases in order, and in each the lanes that run at the same time. A step that fails leaves out no other. The lines of
 /// lanes mingle; each names its step, its image or its target.
-const PHASES: [&[Lane]; 3] = [
+const PHASES: [&[Lane]; 2] = [
     &[&[
         ("packages", |_| {
             packages::install().map(|()| Tally::default())
@@ -43,8 +43,12 @@ const PHASES: [&[Lane]; 3] = [
         }),
     ]],
     &[
-        // Downloads packages and writes files, which leaves the CPUs to the compiler.
-        &[("images of the tests", |_| real_images())],
+        // Images are downloads and files, and an emulated guest has one processor. Compilers and tests use the others; a
+        // test that needs an image waits for it.
+        &[
+            ("images of the tests", |_| real_images()),
+            ("images in a virtual machine", |_| images::verify_all()),
+        ],
         &[
             ("lints", |_| {
                 check(workspace::cargo().args([
@@ -67,12 +71,6 @@ const PHASES: [&[Lane]; 3] = [
                 ]))
             }),
             ("encoder with each codec alone", |_| codecs()),
-        ],
-    ],
-    &[
-        // An emulated guest has one processor, and some tests, like some of what is built, use one of the others.
-        &[("images in a virtual machine", |_| images::verify_all())],
-        &[
             ("tests", |_| {
                 // Not nextest, which gives each test a process of its own: without it, tests share one, and must bear that.
                 counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]))
