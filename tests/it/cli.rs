@@ -26,15 +26,10 @@ pub(crate) fn program() -> &'static Path {
             build.env_remove(name);
         }
         let built = build
-            // As part of the workspace it was built along with the tests, and nothing is left to do.
-            .args([
-                "build",
-                "--locked",
-                "--quiet",
-                "--workspace",
-                "--bin",
-                "hpcc-rootfs",
-            ])
+            // With a test of its package, it is what was built along with all tests: with the features that
+            // dev-dependencies add. Nothing is left to do.
+            .args(["build", "--locked", "--quiet", "--workspace"])
+            .args(["--bin", "hpcc-rootfs", "--test", "tar"])
             .args(["--message-format", "json"])
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .stderr(Stdio::inherit())
@@ -45,6 +40,7 @@ pub(crate) fn program() -> &'static Path {
             .unwrap()
             .lines()
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|message| message["target"]["name"] == "hpcc-rootfs")
             .filter_map(|message| Some(message["executable"].as_str()?.into()))
             .next_back()
             .expect("cargo names the executable")

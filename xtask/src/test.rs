@@ -43,11 +43,14 @@ const PHASES: [&[Lane]; 2] = [
         }),
     ]],
     &[
-        // Images are downloads and files, and an emulated guest has one processor. Compilers and tests use the others; a
-        // test that needs an image waits for it.
+        // Images are downloads and files, an emulated guest has one processor, and fuzz targets are built in a directory
+        // of their own. Compilers and tests use the other processors; a test that needs an image waits for it.
         &[
             ("images of the tests", |_| real_images()),
             ("images in a virtual machine", |_| images::verify_all()),
+            ("fuzzing", |options| {
+                fuzz::run(&FuzzOptions::all(options.fuzz_time))
+            }),
         ],
         &[
             ("lints", |_| {
@@ -86,9 +89,6 @@ const PHASES: [&[Lane]; 2] = [
             ("book", |_| book::build()),
             ("Debian package", |_| dist::check()),
             ("torture", |options| torture::run(options.torture_time)),
-            ("fuzzing", |options| {
-                fuzz::run(&FuzzOptions::all(options.fuzz_time))
-            }),
         ],
     ],
 ];

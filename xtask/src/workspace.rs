@@ -34,6 +34,18 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// Returns a command that builds the program of the tests, which is then `target/debug/hpcc-rootfs`.
+///
+/// With a test of its package, it has the features that dev-dependencies add, as in `cargo test --workspace`: nothing is
+/// left to do after that.
+pub(crate) fn build_program() -> Command {
+    let mut cargo = cargo();
+    cargo
+        .args(["build", "--workspace"])
+        .args(["--bin", "hpcc-rootfs", "--test", "tar"]);
+    cargo
+}
+
 /// Returns the state of the work tree, one line per changed or untracked file, or `None` outside a git repository.
 ///
 /// # Errors

@@ -26,10 +26,7 @@ const CONTENTS: [&str; 9] = [
 /// Makes the package from a debug build, installs it below an empty root, and shows its manual page and its units to
 /// `man` and `systemd-analyze` where they are installed.
 pub(crate) fn check() -> Result<Tally> {
-    let mut cargo = workspace::cargo();
-    // `cargo build` would build dependencies again, with the features that tests do not add.
-    cargo.args(["test", "--workspace", "--no-run"]);
-    command::output(&mut cargo)?;
+    command::output(&mut workspace::build_program())?;
     let output = workspace::target("dist-check")?;
     let program = output.join("hpcc-rootfs");
     let mut strip = Command::new("strip");

@@ -50,10 +50,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(random: &mut Random) -> Result<Self> {
-        let mut cargo = workspace::cargo();
-        // As part of the workspace, with whose features the tests have built it already.
-        cargo.args(["build", "--quiet", "--workspace", "--bin", "hpcc-rootfs"]);
-        command::output(&mut cargo)?;
+        command::output(workspace::build_program().arg("--quiet"))?;
         let mut content = Content::new();
         let images = images::add(&mut content, random);
         let directory = tempfile::Builder::new().prefix("torture-").tempdir()?;
