@@ -175,7 +175,14 @@ fn parts_of_side(side: &[u8]) -> Vec<Region> {
         let number = |name: &str| usize::try_from(section[name].as_u64().unwrap()).unwrap();
         number("offset")..number("offset") + number("length")
     };
-    let mut parts = Vec::new();
+    let names = 24 + 8 * json["layers"].as_array().unwrap().len();
+    let mut parts = vec![
+        ("magic of the head", 0..8),
+        ("version of the head", 8..12),
+        ("number of layers", 12..16),
+        ("rules of the blocks", 16..24),
+        ("names of layers", 24..names),
+    ];
     for layer in json["layers"].as_array().unwrap() {
         parts.push(("entries", section(&layer["list"])));
         parts.push(("places", section(&layer["places"])));

@@ -305,9 +305,12 @@ fn side_file_of_another_version_is_passed_over_and_replaced() {
     let first = stores.pull("store", 0, &options).path;
     let sound = fs::read(&first).unwrap();
     let side = fs::read(side_of(&first)).unwrap();
-    // Magic, version, length and checksum are the last 48 bytes.
-    let version = side.len() - 40;
-    for number in [0, 2, 4, u32::MAX] {
+    // Magic, version, length and checksum are the last 48 bytes. The head begins with magic and version as well.
+    let versions = [8, side.len() - 40];
+    for (number, version) in [0, 3, 5, u32::MAX]
+        .into_iter()
+        .flat_map(|number| versions.map(|at| (number, at)))
+    {
         let mut other = side.clone();
         other[version..][..4].copy_from_slice(&number.to_le_bytes());
         fs::write(side_of(&first), other).unwrap();

@@ -170,8 +170,7 @@ pub(crate) async fn pull(
     let staged = StagedFile::create(&directory, staging.with_spare(spare))
         .map_err(|error| Error::store("write to", &directory, error))?;
     let spool = written_down.map(|(file, documents)| {
-        let block_size = options.image.block_size;
-        let spool = Spool::new(file, &image, &options.limits, block_size);
+        let spool = Spool::new(file, &image, &options.limits, &options.image);
         (spool, documents)
     });
 

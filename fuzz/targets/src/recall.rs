@@ -14,8 +14,10 @@ use tempfile::TempDir;
 
 use crate::archive::{Item, What, layer, tar};
 
-/// Of the end of the file: magic 8, version 4, length of the directory 4, checksum 32.
+/// Of the end of the file: magic, 8 bytes; version, 4; length of the directory, 4; checksum, 32.
 const FOOTER: usize = 48;
+/// Of the beginning: magic, 8 bytes; version, 4; number of layers, 4; rules, 8. Then there are 8 bytes for each layer.
+const HEAD: usize = 24;
 const CHECKSUM: usize = 32;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -219,7 +221,8 @@ fn assemble(template: &[u8], mut input: &[u8]) -> Vec<u8> {
     let length = u32::from_le_bytes(*template[end + 12..].first_chunk().unwrap());
     let start = end - usize::try_from(length).unwrap();
     let mut directory = String::from_utf8(template[start..end].to_vec()).unwrap();
-    let mut file = Vec::new();
+    let layers = u32::from_le_bytes(*template[12..].first_chunk().unwrap());
+    let mut file = template[..HEAD + 8 * usize::try_from(layers).unwrap()].to_vec();
     let mut rebuilt = String::new();
     // In the directory as `"offset":N,"length":N,"checksum":"HEX"`.
     while let Some(at) = directory.find("\"offset\":") {

@@ -1,7 +1,8 @@
-//! The layout of a recall file: sections, then their directory, then the footer.
+//! The layout of a recall file: a [head](super::head), sections, then their directory, then the footer.
 //!
 //! ```text
-//!  ├── section ── section ── … ──┼── directory (JSON) ──┼── magic 8 │ version 4 │ length 4 │ checksum 32 ──┤
+//!  ├── head ──┼── section ── section ── … ──┼── directory (JSON) ──┼── footer ──┤
+//!  footer: magic, 8 bytes │ version, 4 │ length of the directory, 4 │ checksum, 32
 //! ```
 
 use std::fs::File;
@@ -13,12 +14,14 @@ use serde::{Deserialize, Serialize};
 use sqfs_writer::Fingerprint;
 
 use super::damaged::damaged;
+use super::head::Name;
 use super::section::{End, Section};
 use crate::artifact::FORMAT;
 use crate::layer::Limits;
 
 const MAGIC: [u8; 8] = *b"HPCCRCLL";
-const VERSION: u32 = 3;
+/// The version of the whole file, its head included.
+pub(super) const VERSION: u32 = 4;
 const FOOTER: usize = 48;
 /// Largest directory in bytes: a few hundred for each of at most a few thousand layers.
 const LENGTH_MAX: u32 = 4 << 20;
@@ -112,6 +115,11 @@ impl LayerPart {
         &self.blob
     }
 
+    /// Returns how the head of the file names it.
+    pub(super) fn name(&self) -> Name {
+        Name::new(&self.diff_id, &self.blob, self.size)
+    }
+
     /// Returns the largest number of attributes of one of its entries.
     pub(super) fn xattrs(&self) -> u64 {
         self.caps.xattrs
@@ -198,8 +206,8 @@ impl Directory {
         end.write(&footer)
     }
 
-    /// Reads the directory of a file, if the file is complete and has this version.
-    pub(super) fn read(file: &File) -> io::Result<Self> {
+    /// Reads the directory of a file, if the file is complete and has this version. Returns its length in bytes with it.
+    pub(super) fn read(file: &File) -> io::Result<(Self, u64)> {
         let length = file.metadata()?.len();
         let mut footer = [0; FOOTER];
         let at = length.checked_sub(FOOTER as u64);
@@ -238,6 +246,6 @@ impl Directory {
         if !within {
             return Err(damaged("a section lies after the end of the file"));
         }
-        Ok(directory)
+        Ok((directory, at - start))
     }
 }

@@ -6,26 +6,26 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ociget::{Digest, Image};
+use ociget::Digest;
 
 use super::chunks::{Held, Original};
 use super::copies::{Copies, Outcome};
 use super::cost::Cost;
 use super::fragments::Fragments;
 use super::layer::ARTIFACTS_MAX;
-use super::reader::{Part, Recall};
+use super::reader::{Part, Useful};
+use super::wanted::Wanted;
 use crate::flatten::KnownLayer;
-use crate::layer::Limits;
 
 /// Number of places from which a layer may be taken: if a body is missing in one, another may have it.
-const CHOICES: usize = 4;
+pub(crate) const CHOICES: usize = 4;
 
 /// An artifact of the store, and the recall file of its build.
 pub(crate) struct Found {
     /// Directory of the artifact, and the image that it holds.
     place: (PathBuf, Digest),
     original: Original,
-    recall: Recall,
+    recall: Useful,
 }
 
 impl Found {
@@ -36,7 +36,7 @@ impl Found {
         file: Arc<dyn Held>,
         image_length: u64,
         digests: Vec<[u8; 32]>,
-        recall: Recall,
+        recall: Useful,
     ) -> Self {
         Self {
             place,
@@ -47,6 +47,11 @@ impl Found {
             },
             recall,
         }
+    }
+
+    /// Returns the number of digests that are kept in memory.
+    pub(crate) fn digests(&self) -> usize {
+        self.original.digests.len()
     }
 }
 
@@ -61,10 +66,10 @@ pub(crate) struct Failed<'a> {
 
 /// The layers of an image that earlier builds recorded.
 pub(crate) struct Plan {
-    layers: Vec<ociget::Layer>,
+    wanted: Wanted,
     found: Vec<Found>,
     fragments: Arc<Fragments>,
-    /// For each layer: indexes of the artifacts, and of the layer in each.
+    /// For each distinct layer: indexes of the artifacts, and of the layer in each.
     choices: Vec<Vec<Choice>>,
     outcome: Outcome,
     /// Whether no registry may be requested, so that layers cannot be read instead.
@@ -88,49 +93,48 @@ impl Plan {
 
     /// Matches an image with the artifacts that were found. For each layer, an artifact of the same image comes first,
     /// then one that has all files of the layer, then those that have most of the layers.
-    pub(crate) fn new(image: &Image, limits: &Limits, found: Vec<Found>) -> Self {
-        let identity = image.identity.get();
-        let mut matches: Vec<_> = found
-            .into_iter()
-            .map(|found| {
-                let layers = image.layers.iter();
-                let parts: Vec<_> = layers
-                    .map(|layer| found.recall.part(layer, limits))
-                    .collect();
-                (found, parts)
-            })
-            .collect();
-        matches.sort_by_cached_key(|(found, parts)| {
+    pub(crate) fn new(identity: &Digest, wanted: Wanted, mut found: Vec<Found>) -> Self {
+        found.sort_by_cached_key(|found| {
             (
                 found.place.1 != *identity,
-                Reverse(parts.iter().flatten().count()),
+                Reverse(found.recall.known().any.count()),
                 found.place.1.to_string(),
             )
         });
-        matches.truncate(ARTIFACTS_MAX);
-        let mut all: Vec<Vec<Choice>> = vec![Vec::new(); image.layers.len()];
-        for (index, (_, parts)) in matches.iter().enumerate() {
-            for (choices, part) in all.iter_mut().zip(parts) {
-                choices.extend(part.map(|part| Choice { found: index, part }));
+        found.truncate(ARTIFACTS_MAX);
+        let mut all: Vec<Vec<Choice>> = vec![Vec::new(); wanted.count()];
+        for (index, found) in found.iter().enumerate() {
+            for (number, part) in found.recall.parts() {
+                if let Some(choices) = all.get_mut(*number) {
+                    choices.push(Choice {
+                        found: index,
+                        part: *part,
+                    });
+                }
             }
         }
         for choices in &mut all {
             let is_same = |choice: &Choice| {
-                let found = matches.get(choice.found);
-                found.is_some_and(|(found, _)| found.place.1 == *identity)
+                let found = found.get(choice.found);
+                found.is_some_and(|found| found.place.1 == *identity)
             };
             choices.sort_by_key(|choice| (!is_same(choice), !choice.part.is_whole));
             choices.truncate(CHOICES);
         }
         let mut fragments = Fragments::default();
         let mut kept = Vec::new();
-        let mut places = Vec::with_capacity(matches.len());
-        for (index, (found, _)) in matches.into_iter().enumerate() {
-            let is_chosen = all.iter().flatten().any(|choice| choice.found == index);
+        let mut is_chosen = vec![false; found.len()];
+        for choice in all.iter().flatten() {
+            if let Some(is_chosen) = is_chosen.get_mut(choice.found) {
+                *is_chosen = true;
+            }
+        }
+        let mut places = Vec::with_capacity(found.len());
+        for (found, is_chosen) in found.into_iter().zip(is_chosen) {
             // Only artifacts from which bodies are copied need memory for their fragments.
             let is_readable = is_chosen
                 && fragments
-                    .add(|into, most| found.recall.fragments(into, most))
+                    .add(|into, most| found.recall.recall().fragments(into, most))
                     .inspect_err(|error| {
                         tracing::debug!(digest = %found.place.1, %error, "an artifact is not copied from");
                     })
@@ -150,7 +154,7 @@ impl Plan {
         });
         let count = kept.len();
         Self {
-            layers: image.layers.clone(),
+            wanted,
             choices: choices.collect(),
             found: kept,
             fragments: Arc::new(fragments),
@@ -161,18 +165,22 @@ impl Plan {
 
     /// Returns whether a layer need not be fetched ahead.
     pub(crate) fn knows(&self, layer: usize) -> bool {
-        self.choices
-            .get(layer)
-            .is_some_and(|choices| !choices.is_empty())
+        let choices = self.choices(layer);
+        choices.is_some_and(|choices| !choices.is_empty())
+    }
+
+    fn choices(&self, layer: usize) -> Option<&[Choice]> {
+        let number = self.wanted.number(layer)?;
+        self.choices.get(number).map(Vec::as_slice)
     }
 
     /// Opens the entries of a layer.
     pub(crate) fn known(&self, layer: usize, choice: usize) -> Option<Box<dyn KnownLayer>> {
-        let of = self.layers.get(layer)?;
-        for choice in self.choices.get(layer)?.get(choice..)? {
+        let of = self.wanted.layer(self.wanted.number(layer)?)?;
+        for choice in self.choices(layer)?.get(choice..)? {
             let found = self.found.get(choice.found)?;
             let artifact = u16::try_from(choice.found).ok()?;
-            match found.recall.layer(choice.part, of, artifact) {
+            match found.recall.recall().layer(choice.part, of, artifact) {
                 Ok(listed) => return Some(Box::new(listed)),
                 Err(error) => tracing::debug!(%error, "a layer of an earlier build is of no use"),
             }

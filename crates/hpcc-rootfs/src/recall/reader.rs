@@ -1,6 +1,6 @@
 //! A recall file that was opened.
 
-use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
@@ -12,14 +12,25 @@ use super::documents::Documents;
 use super::layer::{self, Listed};
 use super::places::{self, Fragment};
 use super::section::SectionReader;
+use super::wanted::{Known, Wanted};
 use crate::flatten::{Counts, Remembered};
-use crate::layer::Limits;
 
 /// The recall file of an earlier build, beside its artifact.
 #[derive(Debug)]
 pub(crate) struct Recall {
     file: Arc<File>,
     directory: Directory,
+    /// Bytes of the stored directory.
+    directory_bytes: u64,
+}
+
+/// The part of a recall file that a build can use.
+#[derive(Debug)]
+pub(crate) struct Useful {
+    recall: Recall,
+    known: Known,
+    /// The layers that are kept in memory, each with its number among those that are wanted.
+    parts: Vec<(usize, Part)>,
 }
 
 /// A layer of a recall file.
@@ -36,14 +47,67 @@ impl Recall {
     /// # Errors
     /// Returns the reason why it is of no use.
     pub(crate) fn read(file: File) -> io::Result<Self> {
-        let directory = Directory::read(&file)?;
+        let (directory, directory_bytes) = Directory::read(&file)?;
         if directory.rules != Rules::CURRENT {
             return Err(damaged("it was written with other parameters"));
         }
         Ok(Self {
             file: Arc::new(file),
             directory,
+            directory_bytes,
         })
+    }
+
+    /// Returns the number of bytes that were read for it.
+    pub(crate) fn directory_bytes(&self) -> u64 {
+        self.directory_bytes
+    }
+
+    /// Finds the layers that are wanted. `keeps` says for each, with whether the artifact has all files of it, whether it is
+    /// kept in memory. All others are dropped, because a directory takes a kilobyte of memory for each layer. If the image
+    /// of the artifact has a layer several times, a part with all of its files is preferred.
+    pub(crate) fn useful(
+        mut self,
+        wanted: &Wanted,
+        mut keeps: impl FnMut(usize, bool) -> bool,
+    ) -> Useful {
+        let mut best: BTreeMap<usize, Part> = BTreeMap::new();
+        for (index, layer) in self.directory.layers.iter().enumerate() {
+            let Some(number) = wanted.find(layer) else {
+                continue;
+            };
+            let is_whole = layer.whole;
+            let part = Part { index, is_whole };
+            let found = best.entry(number).or_insert(part);
+            if is_whole && !found.is_whole {
+                *found = part;
+            }
+        }
+        let mut known = Known::default();
+        for (number, part) in &best {
+            known.insert(*number, part.is_whole);
+        }
+        best.retain(|number, part| keeps(*number, part.is_whole));
+        let layers = std::mem::take(&mut self.directory.layers);
+        let mut layers: Vec<_> = layers.into_iter().map(Some).collect();
+        let mut parts = Vec::with_capacity(best.len());
+        for (number, Part { index, is_whole }) in best {
+            if let Some(layer) = layers.get_mut(index).and_then(Option::take) {
+                let index = self.directory.layers.len();
+                self.directory.layers.push(layer);
+                parts.push((number, Part { index, is_whole }));
+            }
+        }
+        Useful {
+            recall: self,
+            known,
+            parts,
+        }
+    }
+
+    /// Returns the root of the record of the artifact to which it belongs.
+    pub(crate) fn root(&self) -> &str {
+        &self.directory.root
     }
 
     /// Returns whether it belongs to the artifact whose record has this root.
@@ -55,18 +119,6 @@ impl Recall {
     pub(crate) fn blobs(&self) -> impl Iterator<Item = (&str, u64)> {
         let layers = self.directory.layers.iter();
         layers.map(|layer| (layer.blob(), layer.size))
-    }
-
-    /// Returns the part for this layer, read under limits that are no stricter than these. If the image has the layer
-    /// several times, a part with all of its files is preferred.
-    pub(crate) fn part(&self, layer: &ociget::Layer, limits: &Limits) -> Option<Part> {
-        let parts = self.directory.layers.iter().enumerate();
-        let same = parts.filter(|(_, part)| part.is(layer, limits));
-        let same = same.map(|(index, part)| Part {
-            index,
-            is_whole: part.whole,
-        });
-        same.max_by_key(|part| (part.is_whole, Reverse(part.index)))
     }
 
     /// Opens one of its layers, whose bodies are in this artifact.
@@ -122,5 +174,20 @@ impl Recall {
         let documents = Documents::read(&mut section)?;
         section.finish()?;
         Ok(documents)
+    }
+}
+
+impl Useful {
+    /// Returns the layers that the artifact knows.
+    pub(crate) fn known(&self) -> &Known {
+        &self.known
+    }
+
+    pub(super) fn parts(&self) -> &[(usize, Part)] {
+        &self.parts
+    }
+
+    pub(super) fn recall(&self) -> &Recall {
+        &self.recall
     }
 }

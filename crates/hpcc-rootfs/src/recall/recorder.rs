@@ -11,9 +11,11 @@ use super::bytes::put_number;
 use super::damaged::damaged;
 use super::directory::{Caps, Directory, LayerPart, Rules};
 use super::documents::Documents;
+use super::head::{self, BlockRules};
 use super::layer::{RECOVERED_MAX, has_body};
 use super::section::{End, Section, SectionWriter};
 use super::{entry, places};
+use crate::artifact::ImageOptions;
 use crate::flatten::{Body, BodySink, Counts, KnownBody, LayerSpec, Proof};
 use crate::layer::{Entry, Limits};
 use crate::staging::{Spare, StagedFile};
@@ -46,6 +48,7 @@ pub(crate) struct Spool {
     room: u64,
     /// Block size of the image in bytes.
     block_size: u64,
+    rules: BlockRules,
 }
 
 /// A body that was skipped in its layer, and turned out to be needed.
@@ -91,11 +94,13 @@ impl Spool {
         file: Spare<StagedFile>,
         image: &Image,
         limits: &Limits,
-        block_size: u32,
+        options: &ImageOptions,
     ) -> Self {
+        let head = head::length(image.layers.len());
         let end = End {
             file: file.clone(),
-            offset: 0,
+            // The head is written at the end, when it is known whether the artifact holds all files of a layer.
+            offset: head,
             most: FLOOR,
         };
         Self {
@@ -107,7 +112,8 @@ impl Spool {
             recovers: None,
             recovered: Vec::new(),
             room: limits.metadata_bytes / SHARE,
-            block_size: block_size.into(),
+            block_size: options.block_size.into(),
+            rules: BlockRules::of(options),
         }
     }
 
@@ -322,7 +328,10 @@ impl Spool {
             fragments,
             documents,
         };
-        directory.write(&mut end)
+        directory.write(&mut end)?;
+        let layers = directory.layers.iter();
+        let head = head::encode(self.rules, layers.map(|layer| (layer.name(), layer.whole)))?;
+        end.write_head(&head)
     }
 }
 

@@ -48,6 +48,11 @@ impl End {
         Ok(())
     }
 
+    /// Writes the beginning of the file, which was left out.
+    pub(super) fn write_head(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.with(|staged| staged.write_all_at(bytes, 0))
+    }
+
     /// Returns an error if the file may not have `bytes` bytes more.
     fn fits(&self, bytes: u64) -> io::Result<()> {
         if bytes > self.most {

@@ -26,6 +26,7 @@ mod reading;
 mod resolving;
 mod reuse;
 mod shared_build;
+mod survey;
 mod sweep;
 mod tags;
 mod trust;

@@ -9,16 +9,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ociget::{Digest, Image};
-use rustix::fs::OFlags;
 
 use super::handle::Store;
 use super::lease::Lease;
-use super::{inventory, name};
-use crate::artifact::{FORMAT, ImageOptions, Key, Record};
+use super::survey::{self, Candidate, Survey};
+use crate::artifact::{CHUNK, FORMAT, ImageOptions, Key, Record};
 use crate::error::Error;
 use crate::progress::Event;
-use crate::recall::{Documents, Found, Plan, Recall};
-use crate::regular_file;
+use crate::recall::{CHOICES, Documents, Found, Known, LayerSet, Plan, Recall, Useful, Wanted};
 use crate::staging::Stop;
 
 /// Largest number of artifacts that are opened for one build.
@@ -32,6 +30,15 @@ const ALTERNATIVES: usize = 32;
 
 /// Number of alternatives that are opened for each layer: if one of them lacks a body, another may have it.
 const FOR_A_LAYER: usize = 4;
+
+/// Number of recall files whose directories are read for one build, whether or not they turn out to be of use.
+const TRIES: usize = 2 * ARTIFACTS;
+
+/// Bytes of directories that are read for one build: about 0.1 s. The last one may exceed it.
+const DIRECTORIES: u64 = 12 << 20;
+
+/// Digests of chunks that are kept of all artifacts together, with 32 bytes for each: 8 MiB, for 256 GiB of artifacts.
+const DIGESTS: usize = 1 << 18;
 
 /// An artifact from which nothing is copied: its directory, and its image.
 pub(super) type Excluded = (PathBuf, Digest);
@@ -57,12 +64,15 @@ impl Store {
         without: &[Excluded],
         stop: &Stop,
     ) -> io::Result<Option<Plan>> {
-        let found = self.choose(image, without, stop)?;
+        let options = self.options();
+        let wanted = Wanted::new(image, &options.limits, &options.image);
+        let identity = image.identity.get();
+        let found = self.choose(identity, &wanted, without, stop)?;
         if found.is_empty() {
             return Ok(None);
         }
-        let plan = Plan::new(image, &self.options().limits, found);
-        Ok(Some(plan.only_way(self.options().store.offline)))
+        let plan = Plan::new(identity, wanted, found);
+        Ok(Some(plan.only_way(options.store.offline)))
     }
 
     /// Returns the directories to copy layers from: that of the store, and the seeds.
@@ -100,52 +110,98 @@ impl Store {
     /// Opens artifacts that know layers of the image: first that of the same image; then, for the other layers, as few
     /// artifacts as possible that have all files of them; then, for the layers that remain, those that know most of
     /// them.
-    fn choose(&self, image: &Image, without: &[Excluded], stop: &Stop) -> io::Result<Vec<Found>> {
-        let identity = image.identity.get();
-        let mut candidates = self.candidates(image, without, stop)?;
-        candidates.sort_by_key(|candidate| Reverse(candidate.count()));
-        let mut found = Vec::new();
-        let mut covered = vec![false; image.layers.len()];
-        let is_same = |candidate: &mut Candidate| candidate.artifact.1 == *identity;
-        for same in candidates.extract_if(.., is_same) {
+    fn choose(
+        &self,
+        identity: &Digest,
+        wanted: &Wanted,
+        without: &[Excluded],
+        stop: &Stop,
+    ) -> io::Result<Vec<Found>> {
+        let directories = self.readable();
+        let mut opening = Opening::new(self, wanted);
+        let mut tried = Vec::new();
+        for directory in &directories {
             stop.check()?;
-            if let Some(artifact) = self.open_candidate(&same) {
-                found.push(artifact);
-                same.cover(&mut covered, |part| part.is_some());
+            let same = (directory.clone(), identity.clone());
+            if without.contains(&same) {
+                continue;
+            }
+            let opened = opening.open(&same);
+            tried.push(same);
+            if let Some(known) = opened {
+                opening.covered.add(&known.any);
                 break;
             }
         }
+        if opening.covered.count() == wanted.count() {
+            // The other recall files need not even be listed.
+            return Ok(opening.found);
+        }
+        let without = [without, &tried].concat();
+        let mut survey = Survey::new(&directories, &without, wanted, self.trust());
+        let mut candidates: Vec<Candidate> = Vec::new();
         let artifacts = self.artifacts_for_a_build();
-        while found.len() < artifacts {
+        while opening.found.len() < artifacts && opening.may_go_on() {
             stop.check()?;
-            let gains = candidates.iter().map(|candidate| candidate.gain(&covered));
-            let gains = gains.enumerate().filter(|(_, gain)| *gain > 0);
-            let best = gains.max_by_key(|(index, gain)| (*gain, Reverse(*index)));
-            let Some((best, _)) = best else { break };
-            let best = candidates.remove(best);
-            if let Some(artifact) = self.open_candidate(&best) {
-                found.push(artifact);
-                best.cover(&mut covered, |part| part == Some(true));
+            let missing = wanted.count() - opening.covered.count();
+            let gain =
+                |candidate: &Candidate| candidate.known.whole.count_without(&opening.covered);
+            let gains = candidates.iter().map(gain).enumerate();
+            let mut best = gains.max_by_key(|(index, gain)| (*gain, Reverse(*index)));
+            // Looks at further files only as long as no artifact has everything.
+            while best.is_none_or(|(_, gain)| gain < missing)
+                && missing > 0
+                && let Some(candidate) = survey.next()
+            {
+                stop.check()?;
+                let (index, gain) = (candidates.len(), gain(&candidate));
+                candidates.push(candidate);
+                if best.is_none_or(|(_, most)| gain > most) {
+                    best = Some((index, gain));
+                }
+            }
+            let Some((best, _)) = best.filter(|(_, gain)| *gain > 0) else {
+                break;
+            };
+            let best = candidates.swap_remove(best);
+            if let Some(known) = opening.open(&best.artifact) {
+                opening.covered.add(&known.whole);
             }
         }
-        let mut places = vec![0; image.layers.len()];
-        let most = artifacts.min(found.len() + ALTERNATIVES);
-        for candidate in candidates {
+        candidates.sort_by_cached_key(|candidate| {
+            let known = Reverse(candidate.known.any.count());
+            (known, candidate.artifact.1.to_string())
+        });
+        let mut places = vec![0; wanted.count()];
+        let most = artifacts.min(opening.found.len() + ALTERNATIVES);
+        for candidate in &candidates {
             stop.check()?;
-            let known = candidate.layers.iter().map(Option::is_some);
-            let wanted = covered.iter().zip(&places);
-            let wanted = wanted.map(|(covered, place)| !covered && *place < FOR_A_LAYER);
-            if !known.zip(wanted).any(|(known, wanted)| known && wanted) || found.len() == most {
+            let mut numbers = 0..places.len();
+            let is_wanted = numbers.any(|number| {
+                candidate.known.any.contains(number)
+                    && !opening.covered.contains(number)
+                    && places
+                        .get(number)
+                        .is_some_and(|places| *places < FOR_A_LAYER)
+            });
+            if opening.found.len() == most || !opening.may_go_on() {
+                break;
+            }
+            if !is_wanted {
                 continue;
             }
-            if let Some(artifact) = self.open_candidate(&candidate) {
-                found.push(artifact);
-                for (place, layer) in places.iter_mut().zip(&candidate.layers) {
-                    *place += usize::from(layer.is_some());
+            if let Some(known) = opening.open(&candidate.artifact) {
+                for (number, places) in places.iter_mut().enumerate() {
+                    *places += usize::from(known.any.contains(number));
                 }
             }
         }
-        Ok(found)
+        if !opening.may_go_on() {
+            tracing::info!(
+                "further artifacts are not copied from: reading what they know takes too long"
+            );
+        }
+        Ok(opening.found)
     }
 
     /// Returns how many artifacts one build may open, so that all builds together leave half of its descriptors to the
@@ -159,59 +215,19 @@ impl Store {
         share.clamp(ALTERNATIVES, ARTIFACTS)
     }
 
-    /// Returns the artifacts that know layers of an image. None of them is open, because they may be more than the
-    /// files that a process can open.
-    fn candidates(
-        &self,
-        image: &Image,
-        without: &[Excluded],
-        stop: &Stop,
-    ) -> io::Result<Vec<Candidate>> {
-        let limits = &self.options().limits;
-        let mut candidates = Vec::new();
-        for directory in self.readable() {
-            for digest in inventory::digests(&directory).unwrap_or_default() {
-                stop.check()?;
-                let artifact = (directory.clone(), digest);
-                if without.contains(&artifact) {
-                    continue;
-                }
-                let Ok(recall) = self.recall(&artifact.0, &artifact.1) else {
-                    continue;
-                };
-                let layers = image.layers.iter().map(|layer| {
-                    let part = recall.part(layer, limits);
-                    part.map(|part| part.is_whole)
-                });
-                let layers = layers.collect();
-                let candidate = Candidate { artifact, layers };
-                if candidate.count() > 0 {
-                    candidates.push(candidate);
-                }
-            }
-        }
-        Ok(candidates)
-    }
-
-    fn open_candidate(&self, candidate: &Candidate) -> Option<Found> {
-        let (directory, digest) = &candidate.artifact;
-        let found = self.open_found(directory, digest);
-        found
-            .inspect_err(|error| tracing::debug!(%digest, %error, "an artifact is not copied from"))
-            .ok()
-    }
-
     pub(super) fn recall(&self, directory: &Path, digest: &Digest) -> io::Result<Recall> {
-        let path = directory.join(name::recall(digest));
-        let file = regular_file::open(&path, OFlags::NOFOLLOW)?;
-        let trusted = self.trust().file(&file, &path);
-        trusted.map_err(|_| io::Error::from(io::ErrorKind::PermissionDenied))?;
-        Recall::read(file)
+        Recall::read(survey::open(directory, digest, self.trust())?)
     }
 
-    fn open_found(&self, directory: &Path, digest: &Digest) -> io::Result<Found> {
+    /// Opens an artifact to copy from. Its record may have at most `digests` digests of chunks.
+    fn open_found(
+        &self,
+        (directory, digest): &Excluded,
+        recall: Useful,
+        root: &str,
+        most: usize,
+    ) -> io::Result<Found> {
         let unusable = |what| io::Error::new(io::ErrorKind::InvalidData, what);
-        let recall = self.recall(directory, digest)?;
         // No file is created in a seed. While the artifact is open it can be read, whatever its owner does to the name.
         let lease = match directory == self.directory() {
             // The lease must not wait, because the image that is being built is locked meanwhile.
@@ -224,18 +240,21 @@ impl Store {
         let record = Record::read(&file)
             .and_then(|record| record.of(digest))
             .map_err(io::Error::other)?;
-        if !recall.is_of(&record.root()) {
+        if root != record.root() {
             return Err(unusable("what its build left belongs to another artifact"));
         }
         if !holds_the_same_blocks(&record.key, &self.options().image) {
             return Err(unusable("its blocks are compressed in another way"));
+        }
+        if record.image_length.div_ceil(CHUNK as u64) > most as u64 {
+            return Err(unusable("its digests take too much memory"));
         }
         let mut digests = Vec::new();
         record.chunks(&file, |digest| {
             digests.push(*digest);
             Ok(())
         })?;
-        let place = (directory.to_owned(), digest.clone());
+        let place = (directory.clone(), digest.clone());
         let file = Arc::new(lease);
         Ok(Found::new(
             place,
@@ -247,31 +266,81 @@ impl Store {
     }
 }
 
-/// An artifact that knows layers of an image.
-struct Candidate {
-    artifact: Excluded,
-    /// For each layer of the image, whether the artifact has all its files; `None` if it does not know the layer.
-    layers: Vec<Option<bool>>,
+/// The artifacts that are opened for one build.
+struct Opening<'s> {
+    store: &'s Store,
+    wanted: &'s Wanted,
+    found: Vec<Found>,
+    /// The layers for which no further artifact is needed.
+    covered: LayerSet,
+    /// For each layer, how many opened artifacts have all files of it, and how many have some.
+    kept: Vec<[usize; 2]>,
+    /// Number of recall files that may still be read.
+    tries: usize,
+    /// Bytes of directories that may still be read.
+    bytes: u64,
+    /// Digests of chunks that may still be kept in memory.
+    digests: usize,
 }
 
-impl Candidate {
-    /// Returns the number of layers that it knows.
-    fn count(&self) -> usize {
-        self.layers.iter().flatten().count()
-    }
-
-    /// Returns the number of layers that are not covered and of which it has all files.
-    fn gain(&self, covered: &[bool]) -> usize {
-        let both = self.layers.iter().zip(covered);
-        both.filter(|(layer, covered)| **layer == Some(true) && !**covered)
-            .count()
-    }
-
-    /// Marks its layers as covered.
-    fn cover(&self, covered: &mut [bool], by: impl Fn(Option<bool>) -> bool) {
-        for (covered, layer) in covered.iter_mut().zip(&self.layers) {
-            *covered |= by(*layer);
+impl<'s> Opening<'s> {
+    fn new(store: &'s Store, wanted: &'s Wanted) -> Self {
+        Self {
+            store,
+            wanted,
+            found: Vec::new(),
+            covered: LayerSet::default(),
+            kept: vec![[0; 2]; wanted.count()],
+            tries: TRIES,
+            bytes: DIRECTORIES,
+            digests: DIGESTS,
         }
+    }
+
+    /// Returns whether more recall files may be read.
+    fn may_go_on(&self) -> bool {
+        self.tries > 0 && self.bytes > 0
+    }
+
+    /// Opens an artifact, and returns the layers that it knows, if it can be copied from.
+    fn open(&mut self, artifact: &Excluded) -> Option<Known> {
+        self.tries = self.tries.saturating_sub(1);
+        let found = self.try_to_open(artifact);
+        let (found, known) = found
+            .inspect_err(|error| {
+                tracing::debug!(digest = %artifact.1, %error, "an artifact is not copied from");
+            })
+            .ok()?;
+        self.digests = self.digests.saturating_sub(found.digests());
+        self.found.push(found);
+        Some(known)
+    }
+
+    fn try_to_open(&mut self, artifact: &Excluded) -> io::Result<(Found, Known)> {
+        let recall = self.store.recall(&artifact.0, &artifact.1)?;
+        self.bytes = self.bytes.saturating_sub(recall.directory_bytes());
+        let root = recall.root().to_owned();
+        let kept = &self.kept;
+        let keeps = |number: usize, is_whole: bool| {
+            let kept = kept.get(number);
+            kept.is_some_and(|[whole, some]| if is_whole { *whole } else { *some } < CHOICES)
+        };
+        let useful = recall.useful(self.wanted, keeps);
+        let known = useful.known().clone();
+        if known.any.count() == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "it knows no layer of the image under these limits",
+            ));
+        }
+        let found = self
+            .store
+            .open_found(artifact, useful, &root, self.digests)?;
+        for (number, [whole, some]) in self.kept.iter_mut().enumerate() {
+            *whole += usize::from(known.whole.contains(number));
+            *some += usize::from(known.any.contains(number) && !known.whole.contains(number));
+        }
+        Ok((found, known))
     }
 }
 

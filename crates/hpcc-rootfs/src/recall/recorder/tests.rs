@@ -22,6 +22,7 @@ fn spool(directory: &std::path::Path, most: u64) -> Spool {
         recovered: Vec::new(),
         room: 0,
         block_size: 4096,
+        rules: BlockRules::of(&ImageOptions::default()),
     }
 }
 
