@@ -46,6 +46,7 @@ mod reuse_memory;
 mod reuse_place;
 mod reuse_random;
 mod reuse_seeds;
+mod reuse_sources;
 mod schemas;
 mod sealed;
 mod sealed_boot;

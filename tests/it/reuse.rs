@@ -316,9 +316,18 @@ fn damaged_source_is_noticed_and_quarantined() {
         let mut spoiled = sound.clone();
         spoiled[at] ^= 1;
         fs::write(&first, &spoiled).unwrap();
-        let (path, reuse) = served.pull(&place, 1, &[]);
+        let outcome = place.pull(&served.references[1], &["--json"]);
+        let directory = place.cache();
+        let warning = format!(
+            "the artifact {} in {} is not copied from: it is damaged and was set aside",
+            served.digests[0],
+            directory.display()
+        );
+        assert_eq!(outcome.stderr.matches(&warning).count(), 1, "{outcome:#?}");
+        let outcome = outcome.json();
+        let (path, reuse) = (&outcome["path"], &outcome["built"]["reuse"]);
         assert!(
-            fs::read(path).unwrap() == expected,
+            fs::read(path.as_str().unwrap()).unwrap() == expected,
             "{at}: the bytes differ"
         );
         assert_eq!(reuse["layers"], 0, "{at}");

@@ -67,6 +67,16 @@ pub enum Event<'a> {
         /// The reason, for people.
         because: &'a str,
     },
+    /// An artifact of an earlier build cannot be copied from, because it is damaged or cannot be read. The build begins
+    /// again without it; after the second one, it copies from none.
+    SourceFailed {
+        /// Identity of the image whose artifact it is.
+        source: &'a Digest,
+        /// Directory of the artifact: that of the store, or a seed.
+        directory: &'a Path,
+        /// The reason, for people, and what became of the artifact.
+        because: &'a str,
+    },
     /// A layer was taken from the records and artifacts of earlier builds. Its blob is fetched only if a file of it is
     /// needed that looked replaced, or if the build restarts because the artifact that it copied from is damaged.
     LayerReused {

@@ -37,19 +37,40 @@ pub(super) struct Original {
 
 impl Original {
     /// Reads into memory that is not zeroed first, because zeroing would take a fifth of the time of hashing.
-    fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>, Problem> {
         let mut bytes = Vec::with_capacity(len);
         while bytes.len() < len {
             let at = offset + bytes.len() as u64;
             match rustix::io::pread(self.file.as_fd(), spare_capacity(&mut bytes), at) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // It was longer when its record was read.
+                Ok(0) => return Err(Problem::Damaged),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Problem::Unreadable(error.into())),
             }
         }
         // The capacity may be more than the requested number of bytes.
         bytes.truncate(len);
         Ok(bytes)
+    }
+
+    /// Compares all chunks with their digests. Calls `check` before each, and stops at its error.
+    pub(super) fn verify<E>(
+        &self,
+        mut check: impl FnMut() -> Result<(), E>,
+    ) -> Result<Result<(), Problem>, E> {
+        let mut at = 0;
+        for digest in self.digests.iter() {
+            check()?;
+            let left = self.image_length.saturating_sub(at);
+            let size = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            match self.read_at(at, size) {
+                Ok(bytes) if blake3::hash(&bytes).as_bytes() == digest => {}
+                Ok(_) => return Ok(Err(Problem::Damaged)),
+                Err(problem) => return Ok(Err(problem)),
+            }
+            at += size as u64;
+        }
+        Ok(Ok(()))
     }
 }
 
@@ -151,8 +172,7 @@ fn read(original: &Original, at: u64, len: usize, cost: &mut Cost) -> Result<Byt
     if !cost.spend(len) {
         return Err(Problem::Costly);
     }
-    let bytes = original.read_at(at, len);
-    Ok(bytes.map_err(Problem::Unreadable)?.into())
+    Ok(original.read_at(at, len)?.into())
 }
 
 fn check(piece: &[u8]) -> Check {

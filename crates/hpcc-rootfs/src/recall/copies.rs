@@ -52,8 +52,8 @@ impl Run {
 /// The outcome of copying.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
-    /// The artifact from which copying failed, and whether it is damaged.
-    failed: Arc<OnceLock<(usize, bool)>>,
+    /// The artifact from which copying failed, and the reason if it could not be read.
+    failed: Arc<OnceLock<(usize, Option<String>)>>,
     bytes: Arc<AtomicU64>,
     used: Arc<[AtomicBool]>,
 }
@@ -73,9 +73,11 @@ impl Outcome {
         used.is_some_and(|used| used.load(Ordering::Relaxed))
     }
 
-    /// Returns the artifact from which copying failed, and whether it contradicts its record.
-    pub(crate) fn failed(&self) -> Option<(usize, bool)> {
-        self.failed.get().copied()
+    /// Returns the artifact from which copying failed, and the reason if it could not be read. Otherwise it contradicts
+    /// its record.
+    pub(crate) fn failed(&self) -> Option<(usize, Option<&str>)> {
+        let (artifact, unreadable) = self.failed.get()?;
+        Some((*artifact, unreadable.as_deref()))
     }
 
     /// Returns how many bytes were copied: stored blocks and fragments, and tails of fragments that were decompressed.
@@ -141,13 +143,13 @@ impl Copies {
         let (chunks, cost) = (&mut self.chunks, &mut self.cost);
         let part = chunks.part(original, artifact, index, offset, len, cost);
         part.map_err(|problem| {
-            let is_damaged = match problem {
-                Problem::Unreadable(_) => Some(false),
-                Problem::Damaged => Some(true),
+            let failed = match &problem {
+                Problem::Unreadable(error) => Some(Some(error.to_string())),
+                Problem::Damaged => Some(None),
                 Problem::Beyond | Problem::Costly => None,
             };
-            if let Some(is_damaged) = is_damaged {
-                let _ = self.outcome.failed.set((artifact, is_damaged));
+            if let Some(unreadable) = failed {
+                let _ = self.outcome.failed.set((artifact, unreadable));
             }
             problem.into()
         })

@@ -14,14 +14,12 @@ use serde::{Deserialize, Serialize};
 use sqfs_writer::Fingerprint;
 
 use super::damaged::damaged;
-use super::head::Name;
+use super::head::{Name, VERSION};
 use super::section::{End, Section};
 use crate::artifact::FORMAT;
 use crate::layer::Limits;
 
 const MAGIC: [u8; 8] = *b"HPCCRCLL";
-/// The version of the whole file, its head included.
-pub(super) const VERSION: u32 = 4;
 const FOOTER: usize = 48;
 /// Largest directory in bytes: a few hundred for each of at most a few thousand layers.
 const LENGTH_MAX: u32 = 4 << 20;

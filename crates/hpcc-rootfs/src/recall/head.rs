@@ -13,10 +13,12 @@ use std::os::unix::fs::FileExt as _;
 use sqfs_writer::Fingerprint;
 
 use super::damaged::damaged;
-use super::directory::VERSION;
 use crate::artifact::{FORMAT, ImageOptions};
 
 const MAGIC: [u8; 8] = *b"HPCCHEAD";
+
+/// The version of the whole file.
+pub(super) const VERSION: u32 = 4;
 
 /// Bytes before the layers.
 const FIXED: usize = 24;

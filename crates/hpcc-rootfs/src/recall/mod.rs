@@ -32,7 +32,7 @@ mod wanted;
 
 pub(crate) use documents::{Documents, Recording};
 pub(crate) use layer_set::LayerSet;
-pub(crate) use plan::{CHOICES, Found, Plan};
+pub(crate) use plan::{CHOICES, Failed, Found, Plan};
 pub(crate) use reader::{Recall, Useful};
 pub(crate) use recorder::{Recorder, Spool};
 pub(crate) use wanted::{Known, Wanted};

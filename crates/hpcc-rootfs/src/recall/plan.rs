@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ociget::Digest;
 
-use super::chunks::{Held, Original};
+use super::chunks::{Held, Original, Problem};
 use super::copies::{Copies, Outcome};
 use super::cost::Cost;
 use super::fragments::Fragments;
@@ -49,6 +49,15 @@ impl Found {
         }
     }
 
+    fn failed(&self, unreadable: Option<String>) -> Failed<'_> {
+        Failed {
+            directory: &self.place.0,
+            digest: &self.place.1,
+            file: self.original.file.as_fd(),
+            unreadable,
+        }
+    }
+
     /// Returns the number of digests that are kept in memory.
     pub(crate) fn digests(&self) -> usize {
         self.original.digests.len()
@@ -60,8 +69,8 @@ pub(crate) struct Failed<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) digest: &'a Digest,
     pub(crate) file: BorrowedFd<'a>,
-    /// Whether it contradicts its record; otherwise it could not be read.
-    pub(crate) is_damaged: bool,
+    /// Why it could not be read; otherwise it contradicts its record.
+    pub(crate) unreadable: Option<String>,
 }
 
 /// The layers of an image that earlier builds recorded.
@@ -212,14 +221,40 @@ impl Plan {
 
     /// Returns the artifact from which copying failed.
     pub(crate) fn failed(&self) -> Option<Failed<'_>> {
-        let (index, is_damaged) = self.outcome.failed()?;
+        let (index, unreadable) = self.outcome.failed()?;
         let found = self.found.get(index)?;
-        Some(Failed {
-            directory: &found.place.0,
-            digest: &found.place.1,
-            file: found.original.file.as_fd(),
-            is_damaged,
-        })
+        Some(found.failed(unreadable.map(str::to_owned)))
+    }
+
+    /// Compares the artifacts with their records as a whole, except those for which `is_known` returns true. Returns
+    /// those that do not match.
+    ///
+    /// # Errors
+    /// Returns the first error of `check`, which is called often.
+    pub(crate) fn verify<E>(
+        &self,
+        is_known: impl Fn(&Path, &Digest) -> bool,
+        mut check: impl FnMut() -> Result<(), E>,
+    ) -> Result<Vec<Failed<'_>>, E> {
+        let mut failed = Vec::new();
+        for found in &self.found {
+            if is_known(&found.place.0, &found.place.1) {
+                continue;
+            }
+            match found.original.verify(&mut check)? {
+                Ok(()) => {}
+                Err(Problem::Unreadable(error)) => {
+                    failed.push(found.failed(Some(error.to_string())))
+                }
+                Err(_) => failed.push(found.failed(None)),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Returns the artifacts from which bodies may be copied: their directories, and their images.
+    pub(crate) fn artifacts(&self) -> impl Iterator<Item = &(PathBuf, Digest)> {
+        self.found.iter().map(|found| &found.place)
     }
 
     /// Returns the number of bytes that were copied.

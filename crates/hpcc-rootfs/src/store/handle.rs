@@ -373,17 +373,20 @@ impl Store {
         verdict.map(Some)
     }
 
-    pub(super) fn set_aside(&self, digest: &Digest, bad: BorrowedFd<'_>) -> io::Result<()> {
+    /// Gives a damaged artifact a name that no reader uses. Returns false if another process works on it, or if the name
+    /// belongs to another file by now.
+    pub(super) fn set_aside(&self, digest: &Digest, bad: BorrowedFd<'_>) -> io::Result<bool> {
         let path = self.path_for(digest);
         let Some(_lock) = BuildLock::try_take(self.directory(), digest, self.trust())? else {
-            return Ok(());
+            return Ok(false);
         };
-        if entry::has_name(bad, &path)? {
-            tags::settle(self.directory(), digest, self.trust());
-            fs::rename(&path, self.directory().join(name::bad(digest)))?;
-            tracing::warn!(%digest, "a damaged artifact was set aside");
+        if !entry::has_name(bad, &path)? {
+            return Ok(false);
         }
-        Ok(())
+        tags::settle(self.directory(), digest, self.trust());
+        fs::rename(&path, self.directory().join(name::bad(digest)))?;
+        tracing::warn!(%digest, "a damaged artifact was set aside");
+        Ok(true)
     }
 
     /// Removes artifacts until the bounds are kept, least recently used first, and all files that belong to no

@@ -29,6 +29,7 @@ mod shared_build;
 mod survey;
 mod sweep;
 mod tags;
+mod trials;
 mod trust;
 mod turns;
 mod usage;

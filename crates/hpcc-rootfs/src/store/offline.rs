@@ -1,11 +1,17 @@
 //! Pulls without the network: a tag refers to the artifact that it was last pulled to, and an empty source takes the
 //! place of the registry.
 
-use ociget::{BlobStream, BoxFuture, Descriptor, Digest, Document, Request, Source, SourceSpec};
+use ociget::{
+    BlobStream, BoxFuture, Descriptor, Digest, Document, Image, Request, Source, SourceSpec,
+};
 
 use super::full_reference::full_reference;
 use super::handle::Store;
+use super::trials::Trials;
 use crate::error::Error;
+use crate::error::kind::ErrorKind;
+use crate::progress::ImageLayer;
+use crate::recall::Plan;
 
 /// The substitute for a registry to which no request may be sent.
 #[derive(Debug)]
@@ -87,14 +93,66 @@ impl Store {
 }
 
 /// Makes the error of a pull that would have needed the registry.
-pub(super) fn refused(image: &str, error: Error) -> Error {
+pub(super) fn refused(image: &str, error: Error, is_reusing: bool) -> Error {
     match &error {
         Error::Source(source) => match &**source {
+            ociget::Error::Absent { what, .. } if !is_reusing => {
+                let problem = format!("--no-reuse forbids to take {what} from the store");
+                offline(image, problem)
+            }
             ociget::Error::Absent { what, .. } => lacking(image, what),
             _ => error,
         },
         _ => error,
     }
+}
+
+/// Makes the error of a build that sends no request and could not copy every layer: which layer, and what was tried.
+pub(super) fn unavailable(
+    text: &str,
+    image: &Image,
+    error: Error,
+    plan: Option<&Plan>,
+    trials: &Trials,
+) -> Error {
+    let problem = match &error {
+        Error::Source(source) => {
+            let ociget::Error::Absent { what, .. } = &**source else {
+                return error;
+            };
+            let is_it = |layer: &ociget::Layer| {
+                let digest = layer.descriptor.digest.to_string();
+                what.ends_with(&digest)
+            };
+            let Some(index) = image.layers.iter().position(is_it) else {
+                return error;
+            };
+            let layer = ImageLayer::of(image, index).map(|layer| layer.to_string());
+            let layer = layer.unwrap_or_else(|| what.clone());
+            let because = match plan {
+                Some(plan) if plan.knows(index) => {
+                    "every artifact that knows it lacks files which the image needs of it"
+                }
+                _ => "no artifact from which it can be copied knows it",
+            };
+            format!("the store does not hold {layer}, and {because}")
+        }
+        // Others are those of the image, which a build that fetches its layers would have as well.
+        _ if matches!(error.kind(), ErrorKind::Io | ErrorKind::Internal) && error.is_of_reuse() => {
+            let causes =
+                std::iter::successors(std::error::Error::source(&error), |error| error.source());
+            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+            format!("its layers cannot be copied from artifacts of the store: {error}{causes}")
+        }
+        _ => return error,
+    };
+    offline(
+        text,
+        match trials.problems() {
+            Some(problems) => format!("{problem} ({problems})"),
+            None => problem,
+        },
+    )
 }
 
 /// Makes the error of a pull for which the store lacks something.

@@ -17,8 +17,8 @@ use super::note::Note;
 use super::offline::{self, Nowhere};
 use super::pulled::Pulled;
 use super::reading::read;
-use super::reuse::Excluded;
 use super::shared_build::Ask;
+use super::trials::Trials;
 use super::{lease_file, name};
 use crate::artifact::{Key, RecordError};
 use crate::error::Error;
@@ -26,14 +26,18 @@ use crate::guest::{Memory, Supplies};
 use crate::measure::{self, Attempt};
 use crate::progress::Event;
 use crate::pull::{self, Destination, Failed};
-use crate::recall::Recording;
+use crate::recall::{Documents, Recording};
 use crate::staging::{FsVerity, Staging, Stop, enable_fs_verity};
 
 /// What a build takes and leaves.
 #[derive(Debug)]
 struct Terms {
-    /// Artifacts that it does not copy from; `None` if it copies from none.
-    reuse: Option<Vec<Excluded>>,
+    /// Whether it copies from artifacts.
+    is_reusing: bool,
+    /// What earlier attempts found out.
+    trials: Trials,
+    /// The documents of the image, if an earlier attempt had them. The file that holds them goes with its artifact.
+    documents: Option<Documents>,
     /// Whether it leaves something for later builds.
     is_recorded: bool,
 }
@@ -116,9 +120,11 @@ impl Store {
         };
         let start = || {
             let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
-            let reuse = self.options().store.reuse && can_read_again(ask.request.spec());
+            let is_reusing = self.options().store.reuse && can_read_again(ask.request.spec());
             let terms = Terms {
-                reuse: reuse.then(Vec::new),
+                is_reusing,
+                trials: Trials::default(),
+                documents: None,
                 is_recorded: true,
             };
             let build = self.clone().build(ask.clone(), span.clone(), terms);
@@ -126,7 +132,7 @@ impl Store {
         };
         let pulled = self.inner.builds.join(ask.clone(), start).await;
         let pulled = pulled.map_err(|error| match is_offline {
-            true => offline::refused(image, error),
+            true => offline::refused(image, error, self.options().store.reuse),
             false => error,
         })?;
         if pinned.is_none() {
@@ -144,10 +150,15 @@ impl Store {
     }
 
     /// Builds the requested image, unless another process has done so meanwhile. Copies from the artifacts of the store
-    /// as far as possible. If copying fails, builds again without the artifact that failed, or without any. If the disk
-    /// has no space for the recall file, builds again without one.
+    /// as far as possible. If copying fails, builds again without the artifact that failed, and the second time without
+    /// any. If the disk has no space for the recall file, builds again without one.
     async fn build(self, ask: Ask, span: Span, terms: Terms) -> Result<Pulled, Error> {
-        let Terms { reuse, is_recorded } = terms;
+        let Terms {
+            is_reusing,
+            trials,
+            documents: had,
+            is_recorded,
+        } = terms;
         let Ask { text, request } = ask.clone();
         if let SourceSpec::OciArchive { .. }
         | SourceSpec::DockerArchive { .. }
@@ -157,7 +168,8 @@ impl Store {
             let store = self.clone();
             blocking(move || store.make()).await?;
         }
-        let network: Box<dyn Source> = match self.is_offline(request.spec()) {
+        let is_offline = self.is_offline(request.spec());
+        let network: Box<dyn Source> = match is_offline {
             true => Box::new(Nowhere),
             false => pull::source(&request, self.directory(), self.options())?,
         };
@@ -222,8 +234,11 @@ impl Store {
             .await;
         let store = self.clone();
         let digest = identity.clone();
-        let reuses = reuse.is_some();
-        let kept = blocking(move || Ok(reuses.then(|| store.documents(&digest)).flatten())).await?;
+        let kept = blocking(move || {
+            let of_store = || is_reusing.then(|| store.documents(&digest)).flatten();
+            Ok(had.or_else(of_store))
+        });
+        let kept = kept.await?;
         let kept = kept.unwrap_or_default();
         let remembered = match &resolved {
             Some(_) => None,
@@ -244,15 +259,16 @@ impl Store {
             }
         };
         let (store, planned) = (self.clone(), image.clone());
-        let (without, planning) = (reuse.clone(), stop.clone());
-        let plan = blocking(move || {
-            let Some(without) = without else {
-                return Ok(None);
-            };
-            let plan = store.plan(&planned, &without, &planning);
-            plan.map_err(|error| Error::store("read", store.directory(), error))
+        let (mut trials, planning) = (trials, stop.clone());
+        let planned = blocking(move || {
+            if !is_reusing {
+                return Ok((None, trials));
+            }
+            let plan = store.plan(&planned, &mut trials, is_offline, &planning);
+            let plan = plan.map_err(|error| Error::store("read", store.directory(), error))?;
+            Ok((plan.map(Arc::new), trials))
         });
-        let plan = plan.await?.map(Arc::new);
+        let (plan, mut trials) = planned.await?;
         let note = Note {
             source: Some(text),
             references: Note::read(self.directory(), &identity, self.trust()).references,
@@ -262,6 +278,7 @@ impl Store {
             what: "opening the host's files",
             source: Arc::new(io::Error::other("it is still in use")),
         })?;
+        let had = documents.clone();
         let destination = Destination {
             directory: self.directory().to_owned(),
             name: Some(name::artifact(&identity).into()),
@@ -273,6 +290,7 @@ impl Store {
         let supplies = supplies.hashed()?;
         let options = self.options();
         let copied = plan.clone();
+        let described = is_offline.then(|| (ask.text.clone(), image.clone()));
         let pulled = pull::pull(&*network, image, supplies, options, destination, copied).await;
         let (record, summary) = match (pulled, plan) {
             (Ok(pulled), _) => pulled,
@@ -288,36 +306,43 @@ impl Store {
                 // The next attempt takes its own.
                 drop(turn);
                 let terms = Terms {
-                    reuse,
+                    is_reusing,
+                    trials,
+                    documents: Some(had),
                     is_recorded: false,
                 };
                 return Box::pin(self.build(ask, span, terms)).await;
             }
-            (Err(Failed { error, .. }), Some(plan)) if error.is_of_reuse() => {
-                tracing::warn!(%error, "copying from earlier builds failed; the image is built again without it");
-                let without = plan.failed().map(|failed| {
-                    let is_ours = failed.directory == self.directory();
-                    if failed.is_damaged
-                        && is_ours
-                        && let Err(error) = self.set_aside(failed.digest, failed.file)
-                    {
-                        let digest = failed.digest;
-                        tracing::warn!(%digest, %error, "a damaged artifact stays");
-                    }
-                    let mut without = reuse.unwrap_or_default();
-                    without.push((failed.directory.to_owned(), failed.digest.clone()));
-                    without
-                });
+            (Err(Failed { error, .. }), plan) => {
+                let plan = plan.filter(|_| error.is_of_reuse() || is_offline);
+                let failed = plan.as_ref().and_then(|plan| plan.failed());
+                let has_failed = failed.is_some();
+                if let Some(failed) = failed {
+                    self.lose(&failed, &mut trials);
+                    trials.fail();
+                }
+                let may_copy = has_failed && trials.may_go_on();
+                if let Some((text, image)) = described
+                    && is_reusing
+                    && !may_copy
+                {
+                    let plan = plan.as_deref();
+                    let error = offline::unavailable(&text, &image, error, plan, &trials);
+                    return Err(error);
+                }
+                let Some(plan) = plan else { return Err(error) };
+                tracing::warn!(%error, may_copy, "copying from earlier builds failed; the image is built again");
                 drop(plan);
                 // The next attempt takes its own.
                 drop(turn);
                 let terms = Terms {
-                    reuse: without,
+                    is_reusing: may_copy,
+                    trials,
+                    documents: Some(had),
                     is_recorded,
                 };
                 return Box::pin(self.build(ask, span, terms)).await;
             }
-            (Err(failed), _) => return Err(failed.into()),
         };
         drop(turn);
         measure::build(&summary);

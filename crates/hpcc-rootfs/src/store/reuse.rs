@@ -13,10 +13,13 @@ use ociget::{Digest, Image};
 use super::handle::Store;
 use super::lease::Lease;
 use super::survey::{self, Candidate, Survey};
+use super::trials::Trials;
 use crate::artifact::{CHUNK, FORMAT, ImageOptions, Key, Record};
 use crate::error::Error;
 use crate::progress::Event;
-use crate::recall::{CHOICES, Documents, Found, Known, LayerSet, Plan, Recall, Useful, Wanted};
+use crate::recall::{
+    CHOICES, Documents, Failed, Found, Known, LayerSet, Plan, Recall, Useful, Wanted,
+};
 use crate::staging::Stop;
 
 /// Largest number of artifacts that are opened for one build.
@@ -54,25 +57,65 @@ impl Store {
         found.next()
     }
 
-    /// Plans which layers of an image are copied from the store; returns `None` if it has none of them.
+    /// Plans which layers of an image are copied from the store; returns `None` if it has none of them. If there is no
+    /// other way to the layers and an attempt failed, all artifacts are compared with their records first.
     ///
     /// # Errors
     /// Returns an error if the build is to stop.
     pub(super) fn plan(
         &self,
         image: &Image,
-        without: &[Excluded],
+        trials: &mut Trials,
+        is_only_way: bool,
         stop: &Stop,
     ) -> io::Result<Option<Plan>> {
         let options = self.options();
-        let wanted = Wanted::new(image, &options.limits, &options.image);
         let identity = image.identity.get();
-        let found = self.choose(identity, &wanted, without, stop)?;
-        if found.is_empty() {
-            return Ok(None);
+        loop {
+            let wanted = Wanted::new(image, &options.limits, &options.image);
+            let found = self.choose(identity, &wanted, trials, stop)?;
+            if found.is_empty() {
+                return Ok(None);
+            }
+            let plan = Plan::new(identity, wanted, found).only_way(is_only_way);
+            if !is_only_way || !trials.has_failed() {
+                return Ok(Some(plan));
+            }
+            let checked = |directory: &Path, digest: &Digest| {
+                let mut checked = trials.checked.iter();
+                checked.any(|(of, image)| of == directory && image == digest)
+            };
+            let failed = plan.verify(checked, || stop.check())?;
+            trials.checked.extend(plan.artifacts().cloned());
+            if failed.is_empty() {
+                return Ok(Some(plan));
+            }
+            for failed in failed {
+                self.lose(&failed, trials);
+            }
         }
-        let plan = Plan::new(identity, wanted, found);
-        Ok(Some(plan.only_way(options.store.offline)))
+    }
+
+    /// Excludes an artifact from which copying failed, and sets it aside if it is damaged and in the store itself.
+    pub(super) fn lose(&self, failed: &Failed<'_>, trials: &mut Trials) {
+        let (source, directory) = (failed.digest, failed.directory);
+        let because = match &failed.unreadable {
+            Some(error) => format!("it cannot be read: {error}"),
+            None if directory != self.directory() => "it is damaged".to_owned(),
+            None => match self.set_aside(source, failed.file) {
+                Ok(true) => "it is damaged and was set aside".to_owned(),
+                Ok(false) => "it is damaged".to_owned(),
+                Err(error) => format!("it is damaged and cannot be set aside: {error}"),
+            },
+        };
+        tracing::warn!(digest = %source, because, "an artifact cannot be copied from");
+        self.options().progress.tell(&Event::SourceFailed {
+            source,
+            directory,
+            because: &because,
+        });
+        trials.note(source, &because);
+        trials.excluded.push((directory.to_owned(), source.clone()));
     }
 
     /// Returns the directories to copy layers from: that of the store, and the seeds.
@@ -114,11 +157,12 @@ impl Store {
         &self,
         identity: &Digest,
         wanted: &Wanted,
-        without: &[Excluded],
+        trials: &mut Trials,
         stop: &Stop,
     ) -> io::Result<Vec<Found>> {
         let directories = self.readable();
-        let mut opening = Opening::new(self, wanted);
+        let without = trials.excluded.clone();
+        let mut opening = Opening::new(self, wanted, trials);
         let mut tried = Vec::new();
         for directory in &directories {
             stop.check()?;
@@ -137,7 +181,7 @@ impl Store {
             // The other recall files need not even be listed.
             return Ok(opening.found);
         }
-        let without = [without, &tried].concat();
+        let without = [without, tried].concat();
         let mut survey = Survey::new(&directories, &without, wanted, self.trust());
         let mut candidates: Vec<Candidate> = Vec::new();
         let artifacts = self.artifacts_for_a_build();
@@ -270,6 +314,7 @@ impl Store {
 struct Opening<'s> {
     store: &'s Store,
     wanted: &'s Wanted,
+    trials: &'s mut Trials,
     found: Vec<Found>,
     /// The layers for which no further artifact is needed.
     covered: LayerSet,
@@ -284,10 +329,11 @@ struct Opening<'s> {
 }
 
 impl<'s> Opening<'s> {
-    fn new(store: &'s Store, wanted: &'s Wanted) -> Self {
+    fn new(store: &'s Store, wanted: &'s Wanted, trials: &'s mut Trials) -> Self {
         Self {
             store,
             wanted,
+            trials,
             found: Vec::new(),
             covered: LayerSet::default(),
             kept: vec![[0; 2]; wanted.count()],
@@ -306,11 +352,15 @@ impl<'s> Opening<'s> {
     fn open(&mut self, artifact: &Excluded) -> Option<Known> {
         self.tries = self.tries.saturating_sub(1);
         let found = self.try_to_open(artifact);
-        let (found, known) = found
-            .inspect_err(|error| {
+        let (found, known) = match found {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
                 tracing::debug!(digest = %artifact.1, %error, "an artifact is not copied from");
-            })
-            .ok()?;
+                self.trials.note(&artifact.1, &error.to_string());
+                return None;
+            }
+        };
         self.digests = self.digests.saturating_sub(found.digests());
         self.found.push(found);
         Some(known)
@@ -329,7 +379,7 @@ impl<'s> Opening<'s> {
         let known = useful.known().clone();
         if known.any.count() == 0 {
             return Err(io::Error::new(
-                io::ErrorKind::NotFound,
+                io::ErrorKind::InvalidData,
                 "it knows no layer of the image under these limits",
             ));
         }

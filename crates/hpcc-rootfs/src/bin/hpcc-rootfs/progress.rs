@@ -107,7 +107,8 @@ pub(crate) fn of_builds(wishes: Wishes) -> hpcc_rootfs::Progress {
         None if wishes.quiet => hpcc_rootfs::Progress::default(),
         // These events are printed without progress as well.
         None => hpcc_rootfs::Progress::new(move |event| {
-            if let Event::Outdated { .. } | Event::SeedRefused { .. } = event
+            if let Event::Outdated { .. } | Event::SeedRefused { .. } | Event::SourceFailed { .. } =
+                event
                 && let Some(line) = plain::of_event(event, None, false)
             {
                 say_event(event, &line);
@@ -135,7 +136,7 @@ pub(crate) fn of_network(wishes: Wishes) -> ociget::Progress {
 /// Writes the line for an event of a build, on the level that it has.
 fn say_event(event: &Event<'_>, line: &str) {
     match event {
-        Event::SeedRefused { .. } => terminal::warn(line),
+        Event::SeedRefused { .. } | Event::SourceFailed { .. } => terminal::warn(line),
         _ if is_drawn() => say_folded(line),
         _ => terminal::say(line),
     }

@@ -43,6 +43,16 @@ pub(super) fn of_event(event: &Event<'_>, finished: Option<Finished>) -> Option<
             let text = format!("the seed {} is passed over: {because}", seed.display());
             json!({"event": "warning", "text": printable::text(&text)})
         }
+        Event::SourceFailed {
+            source,
+            directory,
+            because,
+        } => {
+            let directory = directory.display();
+            let text =
+                format!("the artifact {source} in {directory} is not copied from: {because}");
+            json!({"event": "warning", "text": printable::text(&text)})
+        }
         Event::Queued { digest, ahead } => {
             json!({"event": "queued", "image": digest.to_string(), "ahead": ahead})
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hpcc_rootfs::{Count, Event, ShortDigest, Size};
+use hpcc_rootfs::{Count, Digest, Event, ShortDigest, Size};
 use ociget::Image;
 
 use super::model::{Finished, Stage, View, queued};
@@ -16,6 +16,12 @@ pub(super) fn seed_refused(seed: &Path, because: &str) -> String {
     format!("warning: the seed {seed} is passed over: {because}")
 }
 
+/// Returns the warning about an artifact that cannot be copied from.
+pub(super) fn source_failed(source: &Digest, directory: &Path, because: &str) -> String {
+    let directory = output::path(directory);
+    format!("warning: the artifact {source} in {directory} is not copied from: {because}")
+}
+
 /// Returns the line for an event of a build; most have one only with `--verbose`.
 pub(super) fn of_event(
     event: &Event<'_>,
@@ -26,6 +32,11 @@ pub(super) fn of_event(
         Event::Resolved { image } => resolved(image),
         Event::Outdated { digest, because } => format!("rebuilding {digest}: {because}"),
         Event::SeedRefused { seed, because } => seed_refused(seed, because),
+        Event::SourceFailed {
+            source,
+            directory,
+            because,
+        } => source_failed(source, directory, because),
         Event::Waiting { digest } => {
             format!("waiting for another process that works on {digest}")
         }
