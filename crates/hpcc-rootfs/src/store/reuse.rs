@@ -13,7 +13,7 @@ use ociget::{Digest, Image};
 use super::handle::Store;
 use super::lease::Lease;
 use super::survey::{self, Candidate, Survey};
-use super::trials::Trials;
+use super::trials::{Excluded, Trials};
 use crate::artifact::{CHUNK, FORMAT, ImageOptions, Key, Record};
 use crate::error::Error;
 use crate::progress::Event;
@@ -42,9 +42,6 @@ const DIRECTORIES: u64 = 12 << 20;
 
 /// Digests of chunks that are kept of all artifacts together, with 32 bytes for each: 8 MiB, for 256 GiB of artifacts.
 const DIGESTS: usize = 1 << 18;
-
-/// An artifact from which nothing is copied: its directory, and its image.
-pub(super) type Excluded = (PathBuf, Digest);
 
 impl Store {
     /// Returns the documents of an image that was built before.

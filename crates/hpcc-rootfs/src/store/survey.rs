@@ -9,7 +9,7 @@ use ociget::Digest;
 use rustix::fs::OFlags;
 
 use super::name::{self, Beside};
-use super::reuse::Excluded;
+use super::trials::Excluded;
 use super::trust::Trust;
 use crate::recall::{Known, Wanted};
 use crate::regular_file;

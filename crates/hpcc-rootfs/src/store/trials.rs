@@ -1,8 +1,11 @@
 //! What attempts at a build found out about the artifacts that they copied from.
 
+use std::path::PathBuf;
+
 use ociget::Digest;
 
-use super::reuse::Excluded;
+/// An artifact from which nothing is copied: its directory, and its image.
+pub(super) type Excluded = (PathBuf, Digest);
 
 /// Number of attempts that may fail because of an artifact. Each takes up to the time of a whole build, and damage seldom
 /// comes alone.
