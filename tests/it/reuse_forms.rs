@@ -188,6 +188,40 @@ fn options_between_two_builds_decide_what_is_copied() {
 }
 
 #[test]
+fn empty_images_and_layers_equal_cold_builds() {
+    let (base, empty) = (base(), Layer::new());
+    let hides = Layer::new()
+        .whiteout("d")
+        .whiteout("empty")
+        .whiteout("short")
+        .whiteout("second")
+        .whiteout("noted");
+    let stores = Stores::new(&[
+        &[],
+        &[&empty],
+        &[&empty, &empty],
+        &[&empty, &base, &empty],
+        &[&base, &hides],
+        &[&base, &hides, &base],
+        &[],
+    ]);
+    assert_eq!(in_turn(&stores, &stores.options()), [0, 0, 2, 2, 1, 3, 0]);
+}
+
+#[test]
+fn artifact_without_agent_is_a_source_and_a_target() {
+    let stores = siblings();
+    let with = stores.options();
+    let mut without = with.clone();
+    without.no_agent = true;
+    for (store, before, after) in [("there", &without, &with), ("back", &with, &without)] {
+        stores.pull(store, 0, before);
+        assert_eq!(stores.equals_cold(store, 1, after), 1, "{store}");
+        assert_eq!(stores.equals_cold(store, 0, after), 2, "{store}");
+    }
+}
+
+#[test]
 fn many_images_on_one_base_copy_it_for_each() {
     const IMAGES: usize = 50;
     let base = base();

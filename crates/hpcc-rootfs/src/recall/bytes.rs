@@ -7,6 +7,9 @@ use super::damaged::damaged;
 /// Length in bytes of the longest byte string: a document, with a large margin.
 const LENGTH_MAX: u64 = 16 << 20;
 
+/// Bytes of memory that are reserved for a string before any of it is read.
+const EXPECTED: usize = 4096;
+
 /// Appends a number: seven bits per byte, low ones first; the top bit means that more follow.
 pub(super) fn put_number(bytes: &mut Vec<u8>, mut value: u64) {
     while value > 0x7F {
@@ -43,13 +46,16 @@ pub(super) fn small<T: TryFrom<u64>>(input: &mut impl Read) -> io::Result<T> {
     T::try_from(number(input)?).map_err(|_| damaged("a number is too large"))
 }
 
-/// Reads a byte string and appends it to `into`. Memory grows with the bytes that are read, not with the announced
-/// length.
+/// Reads a byte string and appends it to `into`. Beyond 4 KiB, memory grows with the bytes that are read, not with the
+/// announced length.
 pub(super) fn append(input: &mut impl Read, into: &mut Vec<u8>) -> io::Result<()> {
     let length = number(input)?;
     if length > LENGTH_MAX {
         return Err(damaged("a byte string is too long"));
     }
+    // Most strings are short. In a vector that grows, a string leaves a gap in memory when it is cut to its length.
+    let expected = usize::try_from(length).unwrap_or(EXPECTED).min(EXPECTED);
+    into.reserve_exact(expected);
     let read = input.take(length).read_to_end(into)?;
     if read as u64 != length {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -95,6 +101,24 @@ mod tests {
         put_bytes(&mut bytes, b"name");
         assert_eq!(byte_string(&mut &bytes[..]).unwrap(), b"name");
         assert!(byte_string(&mut &bytes[..4]).is_err());
+    }
+
+    #[test]
+    fn short_strings_take_no_more_memory_than_their_bytes() {
+        for length in [0, 1, 31, 32, 33, 40, 100, 1000, EXPECTED] {
+            let mut bytes = Vec::new();
+            put_bytes(&mut bytes, &vec![7; length]);
+            // What follows is not read.
+            bytes.extend([9; 100]);
+            let string = byte_string(&mut &bytes[..]).unwrap();
+            assert_eq!((string.len(), string.capacity()), (length, length));
+        }
+        // Nor is memory taken for what is announced and missing.
+        let mut announced = Vec::new();
+        put_number(&mut announced, LENGTH_MAX);
+        let mut into = Vec::new();
+        assert!(append(&mut &announced[..], &mut into).is_err());
+        assert_eq!(into.capacity(), EXPECTED);
     }
 
     #[test]
