@@ -222,6 +222,10 @@ fn completions_of_values_are_what_the_option_takes() {
         ("pull x --fs-verity ''", "<off><auto><on>"),
         ("build x --tails ''", "<yes><no>"),
         ("build x --compressor l", "<lz4>"),
+        // The value of an option is called like a command.
+        ("--cache-dir gc list --so", "<--sort>"),
+        ("--cache-dir '=' gc list --so", "<--sort>"),
+        ("--progress json list --so", "<--sort>"),
     ] {
         // compopt complains outside of a completion.
         let typed = format!(
@@ -231,6 +235,40 @@ fn completions_of_values_are_what_the_option_takes() {
         );
         let completed = cli::outcome(place.command("bash").args(["-c", &typed]));
         assert_eq!(completed.stdout, expected, "{words}: {completed:#?}");
+    }
+}
+
+/// MilesCranmer/rip2#39
+#[test]
+fn fish_completes_words_where_no_file_can_stand() {
+    let place = Place::new();
+    fs::write(place.path("pu.txt"), "").unwrap();
+    let script = place.run(["completions", "fish"]).stdout;
+    fs::write(place.path("script"), script).unwrap();
+    if Command::new("fish").arg("--version").output().is_err() {
+        eprintln!("not checked: fish is not installed");
+        return;
+    }
+    for (words, expected) in [
+        ("help pu", "pull"),
+        ("help df", "df"),
+        ("completions ", "bash fish zsh"),
+        ("completions f", "fish"),
+        ("--progress ", "auto json none plain"),
+        ("--log-format ", "json text"),
+        ("pull --progress ", "auto json none plain"),
+        ("--cache-dir gc list --so", "--sort"),
+        ("help pull ", ""),
+        ("list ", ""),
+        ("verify p", "pu.txt"),
+        ("pull x --agent p", "pu.txt"),
+    ] {
+        let typed = format!("source ./script; complete -C 'hpcc-rootfs {words}'");
+        let completed = cli::outcome(place.command("fish").args(["--no-config", "-c", &typed]));
+        let lines = completed.stdout.lines();
+        let mut found: Vec<_> = lines.filter_map(|line| line.split('\t').next()).collect();
+        found.sort_unstable();
+        assert_eq!(found.join(" "), expected, "{words}: {completed:#?}");
     }
 }
 

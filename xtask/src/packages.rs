@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 38] = [
+const PROGRAMS: [(&str, &str); 39] = [
     // Compiles libFuzzer.
     ("c++", "g++"),
     // Oracles for images: other writers and readers.
@@ -22,6 +22,8 @@ const PROGRAMS: [(&str, &str); 38] = [
     // And for documents.
     ("jsonschema", "python3-jsonschema"),
     ("yamllint", "yamllint"),
+    // A shell that completes command lines without a terminal.
+    ("fish", "fish"),
     // Real images, and a real registry to pull them from.
     ("mmdebstrap", "mmdebstrap"),
     ("umoci", "umoci"),

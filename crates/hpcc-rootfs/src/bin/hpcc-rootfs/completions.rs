@@ -1,5 +1,7 @@
 //! `hpcc-rootfs completions`, `hpcc-rootfs man`: scripts for shells and manual pages.
 
+mod script;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
@@ -16,16 +18,6 @@ use crate::output::{self, Notation};
 use crate::{reference, terminal};
 
 const PROGRAM: &str = "hpcc-rootfs";
-
-/// The line of the script for bash that sets the word before the completed one.
-const PREVIOUS: &str = "    prev=\"$3\"\n";
-/// Lines after it for a value that follows an equals sign.
-const EQUALS: &str = r#"    if [[ "${prev}" == "=" && "${COMP_CWORD}" -ge 2 ]]; then
-        prev="${COMP_WORDS[COMP_CWORD-2]}"
-    elif [[ "${COMP_WORDS[COMP_CWORD]}" == "=" ]]; then
-        cur=""
-    fi
-"#;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -90,16 +82,15 @@ pub(crate) fn run(command: &Completions, root: Command) -> anyhow::Result<()> {
         Shell::Fish => clap_complete::Shell::Fish,
         Shell::Markdown => return reference::run(root),
     };
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut hinted(root), PROGRAM, &mut script);
-    let mut script = String::from_utf8(script).context("the script is not UTF-8")?;
-    if shell == clap_complete::Shell::Bash {
-        // The generator replaces the hyphen of the program's name in two ways, so that no case of the
-        // script would be that of a command.
-        script = script.replace("hpcc__subcmd__rootfs", "hpcc__rootfs");
-        // Bash splits words at an equals sign, and the generator does not know that `--option=value` is three of them.
-        script = script.replacen(PREVIOUS, &format!("{PREVIOUS}{EQUALS}"), 1);
-    }
+    let mut root = hinted(root);
+    let mut generated = Vec::new();
+    clap_complete::generate(shell, &mut root, PROGRAM, &mut generated);
+    let generated = String::from_utf8(generated).context("the script is not UTF-8")?;
+    let script = match shell {
+        clap_complete::Shell::Bash => script::bash(&generated, &root),
+        clap_complete::Shell::Fish => script::fish(&generated, &root),
+        _ => generated,
+    };
     let mut stdout = output::stdout(Notation::Text);
     stdout
         .write_all(script.as_bytes())
