@@ -3,12 +3,13 @@
 use std::fs;
 
 use serde_json::Value;
-use test_support::image::Layer;
+use test_support::image::{Image, Layer, Store};
 use test_support::oracle::{json_schema, yaml};
+use test_support::registry::Registry;
 
 use super::lines::{all_blocks, here_documents, is_shell};
 use super::root;
-use crate::cli::Place;
+use crate::cli::{Place, outcome, program};
 
 /// Returns the configurations of machines in the documents.
 fn configurations() -> Vec<String> {
@@ -46,6 +47,76 @@ fn firecracker_configurations_of_the_documents_are_those_of_vm_config() {
         let shown: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(shown, printed);
     }
+}
+
+/// Returns the commands of the job, one a line.
+fn gitlab_commands() -> Vec<String> {
+    let page = fs::read_to_string(root().join("docs/recipes/gitlab.md")).unwrap();
+    let script = page.split_once("  script:\n").unwrap().1;
+    let script = script.split_once("  artifacts:\n").unwrap().0;
+    let mut commands: Vec<String> = Vec::new();
+    for line in script.lines().map(str::trim) {
+        match line.strip_prefix("- ") {
+            Some(command) => commands.push(command.to_owned()),
+            None => commands.last_mut().unwrap().push_str(&format!(" {line}")),
+        }
+    }
+    commands
+}
+
+/// gitlab-org/gitlab-runner#1736: the project's directory has mode 0777, and so has everything in it.
+#[test]
+fn gitlab_recipe_works_where_all_can_write_to_the_project() {
+    let mut store = Store::new();
+    let image = Image::new().layer(Layer::new().file("hello", "world"));
+    let digest = image.add_to(&mut store).digest;
+    let registry = Registry::serve(store).unwrap();
+    let image = format!("{}/x", registry.addr());
+    let place = Place::new();
+    let (project, kept) = (place.path("builds/group/project"), place.path("kept"));
+    let mut commands = vec!["set -e".to_owned(), "umask 0000".to_owned()];
+    // Those before get sources and build them.
+    let own = gitlab_commands().into_iter();
+    let own = own.skip_while(|command| !command.starts_with("mkdir "));
+    commands.extend(own);
+    let bin = program().parent().unwrap().to_str().unwrap().to_owned();
+    let mut requests = Vec::new();
+    for _ in 0..2 {
+        let script = format!(
+            "umask 0000; mkdir -p {0}; cp agent {0}/my-agent",
+            project.display()
+        );
+        assert_eq!(
+            outcome(place.command("sh").args(["-c", &script])).status,
+            Some(0)
+        );
+        let mut job = place.command("bash");
+        job.args(["-c", &commands.join("\n")])
+            .current_dir(&project)
+            .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap()))
+            .env("HPCC_CACHE_DIR", &kept)
+            .env("CI_REGISTRY_IMAGE", &image)
+            .env("IMAGE_DIGEST", &digest)
+            .env("CI_REGISTRY_USER", "bob")
+            .env("CI_REGISTRY_PASSWORD", "s3cret");
+        let job = outcome(&mut job);
+        assert_eq!(job.status, Some(0), "{job:#?}");
+        assert!(project.join("rootfs.sqsh").exists());
+        requests.push(registry.requests().len());
+        // The next job has the cache alone.
+        fs::remove_dir_all(&kept).unwrap();
+    }
+    assert!(
+        requests[0] > 0 && requests[0] == requests[1],
+        "{requests:?}"
+    );
+    // As the page says of a store in the project.
+    let below = project.join("store");
+    fs::create_dir(&below).unwrap();
+    let below = below.to_str().unwrap();
+    let refused = place.run(["list", "--cache-dir", below]);
+    assert_eq!(refused.status, Some(1), "{refused:#?}");
+    assert!(refused.stderr.contains("a directory above the store"));
 }
 
 #[test]
