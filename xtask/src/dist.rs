@@ -1,8 +1,8 @@
 //! What a release consists of: the stripped program, completions, manual pages, an SBOM, a tar file and a Debian
 //! package.
 //!
-//! The package is made by `dpkg-deb`, which every Debian has. cargo-deb would make the same package, and would have to
-//! be compiled first, for minutes.
+//! The package is made by `dpkg-deb`, which every Debian has. cargo-deb would have to be compiled first, for minutes. It
+//! would also write the scripts that the units need; `packaging/debian` has them.
 
 mod check;
 mod crates;
@@ -196,8 +196,25 @@ fn manual(program: &Path, directory: &Path) -> Result<()> {
     .map(drop)
 }
 
+/// Gives everything in a tree the mode that it has when it is installed, because the umask took bits from what tools
+/// wrote.
+fn set_modes(tree: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let permissions = fs::symlink_metadata(tree)?.permissions();
+    let is_program = tree.is_dir() || permissions.mode() & 0o100 != 0;
+    let mode = if is_program { 0o755 } else { 0o644 };
+    fs::set_permissions(tree, fs::Permissions::from_mode(mode))?;
+    if tree.is_dir() {
+        for entry in fs::read_dir(tree)? {
+            set_modes(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Packs the tree into a tar file whose bytes depend on nothing but the files.
 fn archive(tree: &Path, output: &Path) -> Result<PathBuf> {
+    set_modes(tree)?;
     let host = workspace::host()?;
     let path = output.join(format!("hpcc-rootfs-{VERSION}-{host}.tar.gz"));
     let mut tar = Command::new("tar");

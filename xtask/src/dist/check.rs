@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::Mode;
 
 use super::{Made, deb, make};
 use crate::tally::Tally;
@@ -35,7 +36,11 @@ pub(crate) fn check() -> Result<Tally> {
         .arg(&program)
         .arg(workspace::target("debug")?.join("hpcc-rootfs"));
     command::output(&mut strip)?;
-    let made = make(&program, &output, deb::Compression::None)?;
+    // As a user with this umask makes it.
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o077));
+    let made = make(&program, &output, deb::Compression::None);
+    rustix::process::umask(umask);
+    let made = made?;
 
     let contents = command::output(
         Command::new("dpkg-deb")
@@ -48,6 +53,11 @@ pub(crate) fn check() -> Result<Tally> {
             .any(|line| line.ends_with(&format!(" {path}")));
         ensure!(is_there, "the package lacks {path}:\n{contents}");
     }
+    for line in contents.lines() {
+        let modes = ["drwxr-xr-x ", "-rwxr-xr-x ", "-rw-r--r-- "];
+        let is_usual = modes.iter().any(|mode| line.starts_with(mode));
+        ensure!(is_usual, "the package has a mode of the umask: {line}");
+    }
     let installed = install(&made, &output)?;
     let version =
         command::output(Command::new(installed.join("usr/bin/hpcc-rootfs")).arg("--version"))?;
@@ -58,7 +68,50 @@ pub(crate) fn check() -> Result<Tally> {
     );
     manual(&installed)?;
     units(&installed, &output)?;
+    purge(&installed)?;
     Ok(Tally::default())
+}
+
+/// Enables the timer as an administrator does, then removes and purges the package.
+fn purge(installed: &Path) -> Result<()> {
+    const TIMER: &str = "hpcc-rootfs-gc.timer";
+    if !command::succeeds(Command::new("systemctl").arg("--version")) {
+        println!("NOT checked: systemctl is missing, which enables the timer");
+        return Ok(());
+    }
+    let root = format!("--root={}", installed.display());
+    command::output(Command::new("systemctl").args([&root, "enable", TIMER]))?;
+    let link = installed
+        .join("etc/systemd/system/timers.target.wants")
+        .join(TIMER);
+    ensure!(link.is_symlink(), "systemctl makes no {}", link.display());
+    for action in ["--remove", "--purge"] {
+        let mut dpkg = Command::new("dpkg");
+        dpkg.arg(&root)
+            .args(["--force-not-root", "--force-script-chrootless"])
+            .args([action, "hpcc-rootfs"]);
+        command::output(&mut dpkg)?;
+    }
+    ensure!(!link.is_symlink(), "a purge leaves {}", link.display());
+    let state = installed.join("var/lib/systemd/deb-systemd-helper-enabled");
+    let left: Vec<_> = match fs::read_dir(&state) {
+        Ok(entries) => entries
+            .filter_map(|entry| Some(entry.ok()?.file_name()))
+            .filter(|name| name.to_string_lossy().contains("hpcc-rootfs"))
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    ensure!(
+        left.is_empty(),
+        "a purge leaves {left:?} in {}",
+        state.display()
+    );
+    ensure!(
+        !installed.join("usr/bin/hpcc-rootfs").exists(),
+        "a purge leaves the program"
+    );
+    println!("a purge leaves nothing of the timer");
+    Ok(())
 }
 
 /// Installs the package below an empty root with dpkg, as another system's, and returns that root.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{VERSION, install};
+use super::{VERSION, install, set_modes};
 use crate::{command, workspace};
 
 /// How the members of the package are compressed.
@@ -43,11 +43,11 @@ pub(super) fn package(tree: &Path, output: &Path, compression: Compression) -> R
         control.join("control"),
         fields(architecture, &c_library()?, size),
     )?;
-    install(
-        &root.join("packaging/debian/postinst"),
-        &control.join("postinst"),
-        0o755,
-    )?;
+    for name in ["postinst", "prerm", "postrm"] {
+        let script = root.join("packaging/debian").join(name);
+        install(&script, &control.join(name), 0o755)?;
+    }
+    set_modes(tree)?;
 
     let package = output.join(format!("hpcc-rootfs_{VERSION}_{architecture}.deb"));
     let kind = match compression {
