@@ -2,9 +2,12 @@
 
 mod hint;
 pub(crate) mod kind;
+pub(crate) mod rule;
 
 use std::fmt;
 use std::path::PathBuf;
+
+use rustix::io::Errno;
 
 use crate::digest::{Digest, Mismatch};
 use crate::manifest::ManifestError;
@@ -230,6 +233,14 @@ pub enum Error {
     },
 }
 
+/// Returns whether the system had no descriptor or memory left, which other work uses at the moment.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let codes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
+}
+
 impl Error {
     /// Returns whether the same call may succeed later without any change.
     #[must_use]
@@ -238,6 +249,7 @@ impl Error {
             Self::Throttled(_) | Self::Unreachable { .. } | Self::Interrupted { .. } => true,
             Self::Registry(refusal) => may_pass(refusal.status),
             Self::Proxy { status, .. } => status.is_none_or(|status| status >= 500),
+            Self::Io { source, .. } | Self::Write { source, .. } => is_shortage(source),
             _ => false,
         }
     }

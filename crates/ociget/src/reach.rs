@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::address;
+use crate::error::rule;
 
 /// How long a name that did not resolve is not looked up again for the sake of a proxy.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(60);
@@ -85,13 +86,14 @@ pub(crate) enum RefusedAddress {
     #[error("the name resolves to a link-local address or to a cloud's metadata service")]
     OffLimits,
     #[error(
-        "the name resolves to an internal address, and this registry may not send us to one; if \
-         that is right, allow the host as a private realm"
+        "the name resolves to an internal address, and this registry may not send us to one; {}",
+        rule::NAME_IT
     )]
     Internal,
     #[error(
         "the name does not resolve here, a proxy would be asked for it, and it is one of an \
-         internal network; if that is right, allow the host as a private realm"
+         internal network; {}",
+        rule::NAME_IT
     )]
     LocalName,
 }
@@ -128,6 +130,17 @@ impl Reach {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_rules_that_a_name_lifts_say_so() {
+        for (refused, helps) in [
+            (RefusedAddress::Internal, true),
+            (RefusedAddress::LocalName, true),
+            (RefusedAddress::OffLimits, false),
+        ] {
+            assert_eq!(rule::can_be_lifted(&refused.to_string()), helps);
+        }
+    }
 
     #[test]
     fn only_reachable_addresses_of_a_name_are_kept() {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use url::Url;
 
 use crate::address;
-use crate::error::Error;
+use crate::error::{Error, rule};
 
 /// The first port that needs no privilege to listen on. Below it are the services of an operating
 /// system (SSH, mail, SMB), to which no registry has a reason to send anybody.
@@ -62,12 +62,9 @@ pub(crate) fn check(
         } else if !is_own && is_off_limits(target) {
             Some("it is the internal address of a machine's own link or of its cloud")
         } else if !is_own && is_internal(target) && !is_named(target, allowed) {
-            Some("it is an internal address, and not the registry's own")
+            Some(rule::INTERNAL)
         } else if is_own && !has_usual_port(target, home) && !is_named_with_port(target, allowed) {
-            Some(
-                "it is a port below 1024 of the registry's own host, and neither 80, 443 nor the \
-                 registry's own",
-            )
+            Some(rule::LOW_PORT)
         } else {
             None
         }

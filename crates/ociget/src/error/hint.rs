@@ -1,6 +1,7 @@
 //! Advice about a failure, apart from the words that say what failed.
 
 use crate::error::Error;
+use crate::error::rule::can_be_lifted;
 
 impl Error {
     /// Returns what the caller or the operator can do about the failure, as one line; `None` if nothing is
@@ -25,12 +26,19 @@ impl Error {
                 "try again; if the error stays, the image has to be pushed to the registry again"
                     .to_owned()
             }
+            Self::Forbidden { reason, .. } if !can_be_lifted(reason) => {
+                "ask the operator of the registry why it leads there; no option allows it"
+                    .to_owned()
+            }
             Self::Forbidden { .. } => {
                 "allow the host if it is the registry's own (--allow-private-realm, \
                  Options::allow_private_realms)"
                     .to_owned()
             }
             Self::Proxy { .. } => "check the proxy and its address".to_owned(),
+            Self::Io { .. } | Self::Write { .. } if self.is_transient() => {
+                "try again later".to_owned()
+            }
             Self::Io { .. } => "check that the path exists and can be read".to_owned(),
             Self::Write { .. } => "check that the directory can be written".to_owned(),
             _ => String::new(),
@@ -45,7 +53,26 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
+    use crate::error::rule;
+
     use super::*;
+
+    #[test]
+    fn hint_names_no_option_that_does_not_help() {
+        let forbidden = |reason: &str| Error::Forbidden {
+            url: "https://h/v2/".to_owned(),
+            target: "http://169.254.169.254/".to_owned(),
+            reason: reason.to_owned(),
+        };
+        for (reason, helps) in [
+            (rule::INTERNAL.to_owned(), true),
+            (rule::LOW_PORT.to_owned(), true),
+            ("it carries a user name".to_owned(), false),
+        ] {
+            let hint = forbidden(&reason).hint().unwrap();
+            assert_eq!(hint.contains("--allow-private-realm"), helps, "{reason}");
+        }
+    }
 
     #[test]
     fn hint_is_the_advice_without_its_semicolon() {

@@ -164,7 +164,7 @@ pub(super) const OCIGET: Floors = &[
     ),
     ("proxy", &["error", "printable", "target"]),
     ("target", &["address", "error"]),
-    ("reach", &["address"]),
+    ("reach", &["address", "error"]),
     ("tls", &["clock", "error", "printable", "regular_file"]),
     (
         "credentials",
