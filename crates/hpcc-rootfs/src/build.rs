@@ -13,6 +13,7 @@ use crate::progress::Event;
 use crate::pull::{self, Destination};
 use crate::regular_file;
 use crate::staging::{FsVerity, Staging};
+use crate::store;
 use crate::summary::Summary;
 
 /// An artifact that was written.
@@ -51,9 +52,6 @@ pub async fn build(
     let build = in_span(image, expected, output.as_ref(), options, &span);
     let built = build.instrument(span.clone()).await;
     attempt.end(built.as_ref().map(|_| true));
-    if let Ok(built) = &built {
-        measure::build(&built.summary);
-    }
     built
 }
 
@@ -72,6 +70,7 @@ async fn in_span(
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     };
     regular_file::check_output(&path).map_err(failed)?;
+    store::refuse_output(directory).map_err(failed)?;
     let fs_verity = options.store.fs_verity;
     check_fs_verity(fs_verity, directory).await?;
     let supplies = pull::supplies(options).await?;
@@ -91,6 +90,7 @@ async fn in_span(
     };
     let (record, summary) =
         pull::pull(&*source, image, supplies, options, destination, None).await?;
+    measure::build(&summary, request.spec());
     Ok(Built {
         digest,
         path,

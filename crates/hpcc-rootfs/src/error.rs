@@ -244,7 +244,10 @@ impl Error {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Options(_) | Self::Injection { .. } | Self::Name { .. } => true,
+            Self::Options(_)
+            | Self::Injection { .. }
+            | Self::Name { .. }
+            | Self::Unrepeatable { .. } => true,
             Self::Source(error) => matches!(
                 **error,
                 ociget::Error::Usage(_)
@@ -271,7 +274,7 @@ impl Error {
                     .iter()
                     .any(|errno| code == Some(errno.raw_os_error()))
             }
-            _ => false,
+            _ => lacks_resources(self),
         }
     }
 

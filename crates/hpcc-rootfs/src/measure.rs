@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use ociget::SourceSpec;
+
 use crate::error::Error;
 use crate::summary::Summary;
 
@@ -18,7 +20,7 @@ const METRICS: &[(&str, &str)] = &[
     ("hpcc_rootfs_failures", "Failed pulls and builds by kind"),
     (
         "hpcc_rootfs_bytes",
-        "Bytes that builds took, by source: compressed from the network, stored from earlier artifacts",
+        "Bytes that builds took, by source: as fetched over the network or read from local files, stored from earlier artifacts",
     ),
     (
         "hpcc_rootfs_reused_layers",
@@ -117,9 +119,12 @@ fn pulls(outcome: &'static str) -> Measurement {
     count("hpcc_rootfs_pulls", Some(("outcome", outcome)), 1)
 }
 
-/// Reports one build.
-pub(crate) fn build(summary: &Summary) {
-    record(&of_build(summary));
+/// Reports one build of an image from a source.
+pub(crate) fn build(summary: &Summary, source: &SourceSpec) {
+    record(&of_build(
+        summary,
+        matches!(source, SourceSpec::Registry(_)),
+    ));
 }
 
 /// Reports a collection that removed artifacts of `bytes` together.
@@ -133,6 +138,10 @@ fn of_outcome(outcome: Result<bool, &Error>) -> Vec<Measurement> {
         Ok(false) => "existing",
         Err(_) => "failed",
     };
+    // A call that was wrong attempted nothing.
+    if outcome.is_err_and(Error::is_usage) {
+        return Vec::new();
+    }
     let mut all = vec![pulls(word)];
     if let Err(error) = outcome {
         let label = Some(("kind", error.kind().word()));
@@ -141,7 +150,7 @@ fn of_outcome(outcome: Result<bool, &Error>) -> Vec<Measurement> {
     all
 }
 
-fn of_build(summary: &Summary) -> Vec<Measurement> {
+fn of_build(summary: &Summary, is_remote: bool) -> Vec<Measurement> {
     let Summary {
         timings,
         reuse,
@@ -151,7 +160,10 @@ fn of_build(summary: &Summary) -> Vec<Measurement> {
     let bytes = |source, bytes| count("hpcc_rootfs_bytes", Some(("source", source)), bytes);
     let layers = u64::try_from(reuse.layers).unwrap_or(u64::MAX);
     let mut all = vec![
-        bytes("network", timings.download.bytes),
+        bytes(
+            if is_remote { "network" } else { "local" },
+            timings.download.bytes,
+        ),
         bytes("reuse", reuse.bytes),
         count("hpcc_rootfs_reused_layers", None, layers),
         count("hpcc_rootfs_image_bytes", None, image.image_bytes),
@@ -203,12 +215,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn usage_errors_count_as_no_attempt() {
+        let usage = Error::Source(std::sync::Arc::new(ociget::Error::Usage("no".to_owned())));
+        assert_eq!(of_outcome(Err(&usage)), []);
+        assert_ne!(of_outcome(Err(&Error::Unproved)), []);
+    }
+
+    #[test]
+    fn bytes_of_local_files_are_not_of_the_network() {
+        for (is_remote, source) in [(true, "network"), (false, "local")] {
+            let all = of_build(&Summary::default(), is_remote);
+            let bytes = all.iter().find(|found| found.name == "hpcc_rootfs_bytes");
+            assert_eq!(bytes.unwrap().label, Some(("source", source)));
+        }
+    }
+
+    #[test]
     fn every_measurement_has_a_description() {
         let error = Error::Unproved;
         let mut all = of_outcome(Err(&error));
         all.extend(of_outcome(Ok(true)));
         all.push(pulls("interrupted"));
-        all.extend(of_build(&Summary::default()));
+        all.extend(of_build(&Summary::default(), true));
         all.extend(of_collection(1, 2));
         for Measurement { name, amount, .. } in &all {
             assert!(METRICS.iter().any(|(known, _)| known == name), "{name}");

@@ -45,26 +45,43 @@ impl Kind {
     }
 
     fn remedy(self, owner: u32, user: u32) -> String {
-        let repair = match owner == user || owner == 0 {
-            true => "run chmod go-w".to_owned(),
-            false => format!("run chown {user} and chmod go-w"),
-        };
+        let is_of_other = is_other(owner, user);
         match self {
-            Self::Directory => format!(
-                "choose another directory, or remove the files of other users and {repair} on it"
+            // To give it to this user would take it from the service that fills it.
+            Self::Directory | Self::Parent if is_of_other && user == 0 => format!(
+                "run the command as that user, as with sudo -u '#{owner}', or choose another directory"
             ),
-            Self::Parent => format!("choose another directory, or {repair} on this one"),
+            Self::Directory | Self::Parent if is_of_other => {
+                "choose another directory, or run the command as that user".to_owned()
+            }
+            Self::Directory => {
+                "choose another directory, or remove the files of other users and run \
+                                chmod go-w on it"
+                    .to_owned()
+            }
+            Self::Parent => "choose another directory, or run chmod go-w on this one".to_owned(),
             Self::Link => "choose another directory".to_owned(),
             Self::File => "pull the image again, or remove the file".to_owned(),
         }
     }
 }
 
+impl Untrusted {
+    /// Returns whether a user other than this one and root owns it.
+    pub(crate) fn is_of_other(&self) -> bool {
+        is_other(self.owner, self.user)
+    }
+}
+
+fn is_other(owner: u32, user: u32) -> bool {
+    owner != user && owner != 0
+}
+
 fn fault(owner: u32, user: u32, mode: u32) -> String {
-    if owner == user || owner == 0 {
-        format!("users other than its owner can write to it (mode {mode:o})")
-    } else {
+    if is_other(owner, user) {
         format!("user {owner} owns it (mode {mode:o})")
+    } else {
+        format!("users other than its owner can write to it (mode {mode:o})")
     }
 }
 

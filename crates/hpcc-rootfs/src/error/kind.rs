@@ -1,10 +1,16 @@
 //! Kinds of failure for programs, and what to do about each.
 
 use std::fmt;
+use std::io;
 
 use super::Error;
+use crate::artifact::RecordError;
 use crate::flatten::{self, EntryProblem};
 use crate::layer;
+
+/// Advice for a write beyond the size that a file may have.
+pub(crate) const FILE_LIMIT: &str =
+    "raise the limit of file sizes (ulimit -f), or choose a file system that holds larger files";
 
 /// What kind of failure an [`Error`] is, by what a caller can do about it.
 ///
@@ -86,6 +92,9 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Source(error) => of_source(error.kind()),
+            Self::Artifact { source, .. } if matches!(**source, RecordError::Io(_)) => {
+                ErrorKind::Io
+            }
             Self::DigestMismatch { .. } | Self::Artifact { .. } => ErrorKind::Corrupt,
             Self::TarEntryCountExceeded { .. } | Self::TarTotalBytesExceeded { .. } => {
                 ErrorKind::Limit
@@ -120,6 +129,13 @@ impl Error {
                 let hint = error.hint();
                 return hint.or_else(|| of_kind(self.kind()).map(str::to_owned));
             }
+            _ if self.is_transient() => "try again later",
+            Self::Store { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                FILE_LIMIT
+            }
+            Self::Untrusted(untrusted) if untrusted.is_of_other() => {
+                "run the command as the user that owns it, or choose another directory with --cache-dir"
+            }
             Self::Agent { .. } => "check that --agent names a regular file that can be read",
             Self::Inject { .. } => "check that --inject names a regular file that can be read",
             Self::Ambiguous { .. } => "give more digits",
@@ -132,7 +148,6 @@ impl Error {
             Self::Artifact { .. } => {
                 "verify the artifact; if it is damaged, remove it and pull its image again"
             }
-            _ if self.is_transient() => "try again later",
             _ => return of_kind(self.kind()).map(str::to_owned),
         };
         Some(hint.to_owned())
@@ -239,7 +254,7 @@ mod tests {
     fn hint_names_the_source_before_the_kind() {
         let usage = Error::Source(Arc::new(ociget::Error::Usage("no".to_owned())));
         assert_eq!(usage.hint().as_deref(), Some("see `hpcc-rootfs help`"));
-        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let full = io::Error::from(io::ErrorKind::StorageFull);
         let full = Error::store("write to", "/x".as_ref(), full);
         assert_eq!(full.kind(), ErrorKind::NoSpace);
         assert!(full.hint().is_some_and(|hint| hint.contains(" gc ")));

@@ -105,7 +105,7 @@ fn lock(
         match try_lock(&path, operation, trust)? {
             Tried::Locked(file) => return Ok(Some(file)),
             Tried::Busy { mode } if is_strangers(directory, mode, trust)? => {
-                tracing::warn!(path = %path.display(), "a lease file that every user can hold is replaced");
+                super::notice::replaced(&path, "what held it no longer keeps the artifact from gc");
                 remove(&path)?;
             }
             Tried::Busy { .. } => return Ok(None),

@@ -14,6 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::lease::Lease;
+use super::name;
 
 /// Read permission for the owner, its group and others.
 const READ_ONLY: Mode = Mode::from_raw_mode(0o444);
@@ -63,12 +64,22 @@ pub(super) fn refuse_store(path: &Path, own: &Path) -> io::Result<()> {
     };
     let is_in_store = identity(own).is_some_and(|store| identity(path) == Some(store));
     if is_in_store && path.file_name() != own.file_name() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "this is the directory of the store, which takes the files in it for its own; link into another directory",
-        ));
+        return Err(of_store("link into another directory"));
     }
     Ok(())
+}
+
+/// Refuses a directory that is one of a store, for a file that is not the store's.
+pub(crate) fn refuse_output(directory: &Path) -> io::Result<()> {
+    match name::is_of_store(directory) {
+        true => Err(of_store("write to another directory")),
+        false => Ok(()),
+    }
+}
+
+fn of_store(advice: &str) -> io::Error {
+    let what = "this is the directory of a store, which takes the files in it for its own";
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{what}; {advice}"))
 }
 
 /// Gives the leased artifact the name `path`, by the first of `methods` that works. An existing file of that name is an
@@ -200,7 +211,6 @@ mod tests {
 
     use ociget::Digest;
 
-    use super::super::name;
     use super::super::trust::Trust;
     use super::*;
 
@@ -271,7 +281,7 @@ mod tests {
         std::os::unix::fs::symlink(directory.path(), &alias).unwrap();
         for refused in [directory.path().join("sha256-0.sqsh"), alias.join("x")] {
             let error = refuse_store(&refused, own).unwrap_err();
-            assert!(error.to_string().contains("the directory of the store"));
+            assert!(error.to_string().contains("the directory of a store"));
         }
         refuse_store(own, own).unwrap();
         refuse_store(&jail.path().join("x"), own).unwrap();

@@ -40,7 +40,7 @@ impl BuildLock {
                 Tried::Locked(file) => return Ok(Some(Self { _file: file })),
                 // An older version may hold it; then both build the same bytes.
                 Tried::Busy { mode } if others_can_open(mode, trust) => {
-                    tracing::warn!(path = %path.display(), "a lock file that every user can hold is replaced");
+                    super::notice::replaced(&path, "what held it may build the same artifact");
                     remove(&path)?;
                 }
                 Tried::Busy { .. } => return Ok(None),

@@ -19,6 +19,7 @@ mod lock;
 mod lock_file;
 mod name;
 mod note;
+mod notice;
 mod offline;
 mod pulled;
 mod pulling;
@@ -33,6 +34,8 @@ mod trials;
 mod trust;
 mod turns;
 mod usage;
+
+pub(crate) use link::refuse_output;
 
 pub use gc::{Bounds, Collected};
 pub use handle::Store;

@@ -2,6 +2,9 @@
 //! whose names begin with a dot and that never count as finished artifacts: a lock, a lease file, a note, and a
 //! quarantined artifact.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use ociget::Digest;
 
 use crate::staging;
@@ -79,6 +82,17 @@ pub(crate) fn classify(name: &str) -> Option<Beside> {
 
 fn beside(prefix: &str, digest: &Digest) -> String {
     format!("{prefix}{}-{}", digest.algorithm().as_str(), digest.hex())
+}
+
+/// Returns whether a directory holds files with names that only a store gives. Staged files are not among them, because
+/// builds outside of a store make these too.
+pub(crate) fn is_of_store(directory: &Path) -> bool {
+    let is_own = |name: &OsStr| {
+        let kind = name.to_str().and_then(classify);
+        kind.is_some_and(|kind| kind != Beside::Staged)
+    };
+    std::fs::read_dir(directory)
+        .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|e| is_own(&e.file_name()))))
 }
 
 /// Returns the digest that a file name represents, or `None` for every other name.

@@ -345,7 +345,7 @@ impl Store {
             }
         };
         drop(turn);
-        measure::build(&summary);
+        measure::build(&summary, ask.request.spec());
         // Another pull may have added its reference during this build.
         let references = Note::read(self.directory(), &identity, self.trust()).references;
         let note = Note {

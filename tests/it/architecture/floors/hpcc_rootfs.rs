@@ -20,6 +20,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
             "pull",
             "regular_file",
             "staging",
+            "store",
             "summary",
         ],
     ),
