@@ -1,15 +1,28 @@
 //! How the program ends: exit codes, the object that `--json` makes of an error, and closed pipes.
 //! The signals are in `commands`.
 
+use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use test_support::image::{Image, Layer, Store};
 use test_support::registry::{Action, Fault};
 
 use crate::cli::{Place, program};
 use crate::streams::registry;
+
+/// Writes an image layout.
+fn layout(place: &Place) {
+    let mut store = Store::new();
+    let image = Image::new().layer(Layer::new().file("hello", "world"));
+    let image = image.add_to(&mut store);
+    store.tag("v1", &image);
+    store.write_layout(&place.path("layout")).unwrap();
+}
 
 /// Returns the one object on stderr of a run that failed.
 fn error(place: &Place, arguments: &[&str]) -> (Option<i32>, Value) {
@@ -19,6 +32,77 @@ fn error(place: &Place, arguments: &[&str]) -> (Option<i32>, Value) {
     let fields: Vec<_> = error.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["causes", "hint", "kind", "message", "transient"]);
     (outcome.status, error)
+}
+
+#[test]
+fn damaged_artifact_is_corrupt_for_every_command_that_reads_it() {
+    let place = Place::new();
+    layout(&place);
+    let built = place.run("build oci:layout --agent agent -o out.sqsh".split(' '));
+    assert_eq!(built.status, Some(0), "{built:#?}");
+    let mut bytes = fs::read(place.path("out.sqsh")).unwrap();
+    for byte in bytes.iter_mut().skip(560).take(40) {
+        *byte ^= 0xff;
+    }
+    fs::write(place.path("out.sqsh"), bytes).unwrap();
+    for command in ["attest", "inspect --tree", "verify"] {
+        let arguments = command.split(' ').chain(["./out.sqsh", "--json"]);
+        let outcome = place.run(arguments);
+        assert_eq!(outcome.status, Some(1), "{command}: {outcome:#?}");
+        let error: Value = serde_json::from_str(&outcome.stderr).unwrap();
+        assert_eq!(error["kind"], "corrupt", "{command}: {error}");
+        assert!(error["hint"].is_string(), "{command}: {error}");
+    }
+}
+
+#[test]
+fn rebuild_with_another_agent_is_a_usage_error() {
+    let place = Place::new();
+    layout(&place);
+    let built = place.run("build oci:layout --agent agent -o out.sqsh".split(' '));
+    let digest = built
+        .status
+        .map(|_| "verify --rebuild ./out.sqsh --from oci:layout --json");
+    let outcome = place.run(digest.unwrap().split(' '));
+    assert_eq!(outcome.status, Some(2), "{outcome:#?}");
+    let error: Value = serde_json::from_str(&outcome.stderr).unwrap();
+    assert_eq!(error["kind"], "usage", "{error}");
+}
+
+#[test]
+fn notices_are_none_where_the_result_is_json() {
+    let place = Place::new();
+    for command in ["verify", "list", "df", "gc", "man pages"] {
+        let outcome = place.run(command.split(' ').chain(["--json"]));
+        assert_eq!(outcome.status, Some(0), "{command}: {outcome:#?}");
+        assert_eq!(outcome.stderr, "", "{command}");
+    }
+}
+
+/// A log that no user asked for is no report.
+#[test]
+fn lease_that_is_replaced_is_a_warning() {
+    let place = Place::new();
+    layout(&place);
+    let pulled = place.pull("oci:layout", &["--quiet"]);
+    let artifact = PathBuf::from(pulled.line());
+    let name = artifact.file_stem().unwrap().to_str().unwrap();
+    let lease = place.cache().join(format!(".lease-{name}"));
+    // As another program makes it.
+    fs::remove_file(&lease).unwrap();
+    fs::write(&lease, "").unwrap();
+    fs::set_permissions(&lease, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(place.cache(), fs::Permissions::from_mode(0o755)).unwrap();
+    let held = fs::File::open(&lease).unwrap();
+    held.lock_shared().unwrap();
+    let gc = place.run(["gc", "--max-size", "0"]);
+    assert_eq!(gc.status, Some(0), "{gc:#?}");
+    let said = format!(
+        "warning: replaced {}, which another process holds",
+        lease.display()
+    );
+    assert!(gc.stderr.replace("\n", " ").contains(&said), "{gc:#?}");
+    assert!(!artifact.exists());
 }
 
 #[test]
@@ -180,8 +264,8 @@ fn seed_that_is_refused_is_one_warning() {
     let (_registry, reference) = registry();
     let place = Place::new();
     let open = place.path("open");
-    std::fs::create_dir(&open).unwrap();
-    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     let open = open.to_str().unwrap();
     let seeds = ["agent", "nowhere", open];
     let pull = ["pull", &reference, "--agent", "agent", "--json"];

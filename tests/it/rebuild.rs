@@ -263,7 +263,7 @@ fn rebuild_with_other_host_files_fails_before_any_request() {
         ),
     ] {
         let outcome = place.run(["verify", &digest, "--rebuild"].iter().chain(more));
-        assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+        assert_eq!(outcome.status, Some(2), "{outcome:#?}");
         assert!(outcome.stdout.contains(expected), "{outcome:#?}");
     }
     assert!(registry.requests().is_empty(), "{:?}", registry.requests());

@@ -27,7 +27,11 @@ fn settings_of_pull_count_for_doctor() {
         ("agent = \"missing\"", "agent"),
         ("min-free = \"1000T\"\nno-agent = true", "space"),
         ("level = 99\nno-agent = true", "configuration"),
-        ("block-size = \"2M\"\nno-agent = true", "options"),
+        ("block-size = \"2M\"\nno-agent = true", "configuration"),
+        (
+            "level = 19\ncompressor = \"gzip\"\nno-agent = true",
+            "options",
+        ),
         ("authfile = \"missing\"\nno-agent = true", "credentials"),
         ("ca-file = \"missing\"\nno-agent = true", "connections"),
         (

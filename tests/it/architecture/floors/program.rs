@@ -18,6 +18,7 @@ pub(super) const PROGRAM: Floors = &[
             "inspect",
             "link",
             "list",
+            "man",
             "path",
             "pull",
             "rm",
@@ -25,10 +26,8 @@ pub(super) const PROGRAM: Floors = &[
             "vm_config",
         ],
     ),
-    (
-        "completions",
-        &["global", "output", "reference", "terminal"],
-    ),
+    ("completions", &["output", "reference"]),
+    ("man", &["config", "global", "output", "terminal"]),
     (
         "vm_config",
         &[
@@ -91,11 +90,14 @@ pub(super) const PROGRAM: Floors = &[
     (
         "pull",
         &[
+            "config",
             "failure",
             "fs_verity",
             "global",
             "image",
+            "inputs",
             "limits",
+            "metrics_file",
             "network",
             "output",
             "quantity",
@@ -115,19 +117,34 @@ pub(super) const PROGRAM: Floors = &[
     ("link", &["global", "output", "render", "subject"]),
     ("gc", &["global", "quantity", "render", "terminal"]),
     (
+        "build",
+        &[
+            "config",
+            "failure",
+            "global",
+            "image",
+            "inputs",
+            "limits",
+            "metrics_file",
+            "network",
+            "output",
+            "render",
+            "target",
+            "work",
+        ],
+    ),
+    ("boot_args", &["failure", "global", "render", "subject"]),
+    ("attest", &["global", "output", "render", "subject"]),
+    (
+        "inputs",
+        &["config", "failure", "network", "output", "target"],
+    ),
+    (
         "config",
         &[
             "failure", "global", "logging", "output", "progress", "render", "table", "terminal",
         ],
     ),
-    (
-        "build",
-        &[
-            "failure", "global", "image", "limits", "network", "output", "render", "target", "work",
-        ],
-    ),
-    ("boot_args", &["failure", "global", "render", "subject"]),
-    ("attest", &["global", "output", "render", "subject"]),
     ("work", &["global", "progress", "signals", "terminal"]),
     ("subject", &["failure", "global", "output"]),
     ("render", &["global", "output"]),

@@ -6,13 +6,15 @@ use hpcc_rootfs::Options;
 use ociget::Digest;
 use serde_json::json;
 
+use crate::config::Layers;
 use crate::failure::UsageError;
 use crate::global::Global;
 use crate::image::ImageArgs;
+use crate::inputs::Inputs;
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
-use crate::target::{Target, resolve};
-use crate::{output, render, work};
+use crate::target::{Target, check_settings, resolve};
+use crate::{metrics_file, output, render, work};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -73,16 +75,36 @@ impl Build {
         self.image_options.timings
     }
 
-    fn options(&self) -> anyhow::Result<Options> {
+    /// Returns the problem with options that do not depend on the image. Reads nothing.
+    pub(crate) fn check_settings(&self) -> anyhow::Result<()> {
+        check_settings(&self.image_options, &self.network)
+    }
+
+    fn options(&self, global: &Global, layers: &Layers) -> anyhow::Result<Options> {
         self.check_output()?;
         let source = std::slice::from_ref(&self.source);
+        let inputs = Inputs::of(layers, &self.target, &self.network, source);
+        // The counters are added at the end, to a file that is the artifact by then.
+        let metrics = global.metrics_file.as_ref();
+        if let Some(metrics) = metrics {
+            let metrics = metrics_file::resolved(metrics);
+            inputs.refuse(&metrics)?;
+            if metrics == metrics_file::resolved(&self.output) {
+                let output = output::path(&self.output);
+                return Err(UsageError(format!(
+                    "cannot write {output}: --metrics-file names it as well; name another file"
+                ))
+                .into());
+            }
+        }
+        inputs.refuse(&self.output)?;
         let (image, limits) = (&self.image_options, &self.limits);
         resolve(&self.target, image, limits, &self.network, source).options()
     }
 }
 
-pub(crate) fn run(global: &Global, command: &Build) -> anyhow::Result<()> {
-    let mut options = command.options()?;
+pub(crate) fn run(global: &Global, command: &Build, layers: &Layers) -> anyhow::Result<()> {
+    let mut options = command.options(global, layers)?;
     options.progress = work::progress(global);
     options.network.progress = work::network(global);
     let built = work::block_on(hpcc_rootfs::build(

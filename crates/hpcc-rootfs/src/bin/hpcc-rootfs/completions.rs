@@ -1,21 +1,16 @@
-//! `hpcc-rootfs completions`, `hpcc-rootfs man`: scripts for shells and manual pages.
+//! `hpcc-rootfs completions`: scripts for shells.
 
 mod script;
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::builder::{EnumValueParser, PossibleValue, TypedValueParser};
 use clap::{Arg, Command, ValueEnum, ValueHint};
 
-use hpcc_rootfs::Count;
-
-use crate::global::Global;
 use crate::output::{self, Notation};
-use crate::{reference, terminal};
+use crate::reference;
 
 const PROGRAM: &str = "hpcc-rootfs";
 
@@ -65,15 +60,6 @@ impl TypedValueParser for ShellParser {
     }
 }
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:
-  hpcc-rootfs man /usr/local/share/man/man1")]
-pub(crate) struct Man {
-    /// Directory for the pages; created if it does not exist
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
-}
-
 /// Prints the script that completes the command line.
 pub(crate) fn run(command: &Completions, root: Command) -> anyhow::Result<()> {
     let shell = match command.shell {
@@ -120,50 +106,4 @@ fn hinted(command: Command) -> Command {
         }
     });
     command.mut_subcommands(hinted)
-}
-
-/// Writes a page for each command.
-pub(crate) fn man(global: &Global, command: &Man, root: Command) -> anyhow::Result<()> {
-    let directory = &command.directory;
-    let failed = |path: &Path| format!("cannot write {}", output::path(path));
-    if directory.metadata().is_ok_and(|found| !found.is_dir()) {
-        bail!("{}: not a directory; name a directory", failed(directory));
-    }
-    fs::create_dir_all(directory).with_context(|| failed(directory))?;
-    let mut root = root.disable_help_subcommand(true);
-    root.build();
-    let mut pages = Vec::new();
-    collect(&root, PROGRAM, &mut pages);
-    for (name, command) in &pages {
-        let mut page = Vec::new();
-        let title = clap_mangen::Man::new(command.clone()).title(name.to_uppercase());
-        title.render(&mut page).context("cannot write a page")?;
-        let path = directory.join(format!("{name}.1"));
-        fs::write(&path, page).with_context(|| failed(&path))?;
-    }
-    if !global.quiet {
-        let directory = output::path(directory);
-        terminal::say(&format!(
-            "wrote {} to {directory}",
-            Count::of(pages.len(), "page")
-        ));
-    }
-    Ok(())
-}
-
-/// Collects a command and those below it, each with the name of its page.
-fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Command)>) {
-    pages.push((
-        name.to_owned(),
-        command
-            .clone()
-            .name(name.to_owned())
-            .display_name(name.to_owned()),
-    ));
-    for below in command
-        .get_subcommands()
-        .filter(|below| !below.is_hide_set())
-    {
-        collect(below, &format!("{name}-{}", below.get_name()), pages);
-    }
 }

@@ -39,8 +39,8 @@ pub(crate) use self::problem::{Place, Problem};
 /// problems.
 const EXPLAIN: [&str; 2] = ["config", "doctor"];
 
-/// Commands that run without any settings.
-const NEED_NOTHING: [&str; 2] = ["completions", "man"];
+/// Commands that read no file, and run whatever is wrong with the variables.
+const NEED_NO_FILE: [&str; 2] = ["completions", "man"];
 
 /// Parses the command line, and takes the options that it leaves open from the environment and the configuration files.
 /// Most commands refuse to run with a problem in these.
@@ -49,6 +49,15 @@ pub(crate) fn parse<A: CommandFactory + FromArgMatches>() -> Result<(A, Layers),
     parse_words(A::command(), words, |named| {
         Layers::read(&A::command(), named)
     })
+}
+
+/// Parses a command line with settings that were read before. Options of both exclude and need each other as usual.
+pub(crate) fn parse_with<A: CommandFactory + FromArgMatches>(
+    words: &[&str],
+    layers: &Layers,
+) -> Result<(A, Layers), clap::Error> {
+    let words = words.iter().map(OsString::from).collect();
+    parse_words(A::command(), words, |_| layers.clone())
 }
 
 fn parse_words<A: FromArgMatches>(
@@ -74,15 +83,15 @@ fn parse_words<A: FromArgMatches>(
     };
     let (names, leaf) = leaf(&given);
     let is_one_of = |commands: [&str; 2]| names.first().is_some_and(|name| commands.contains(name));
-    if is_one_of(NEED_NOTHING) {
-        let args = A::from_arg_matches(&command.try_get_matches_from(words)?)?;
-        return Ok((args, Layers::default()));
-    }
-    let named = leaf.try_get_one::<PathBuf>("config").ok().flatten();
-    let mut layers = read(named.cloned());
+    let named = match is_one_of(NEED_NO_FILE) {
+        true => Some(PathBuf::from("none")),
+        false => leaf.try_get_one("config").ok().flatten().cloned(),
+    };
+    let mut layers = read(named);
     let (mut settings, mut problems) = layers.settings(&command, &names, leaf);
     layers.problems.append(&mut problems);
-    if let (Some(problem), false) = (layers.problems.first(), is_one_of(EXPLAIN)) {
+    let goes_on = is_one_of(EXPLAIN) || is_one_of(NEED_NO_FILE);
+    if let (Some(problem), false) = (layers.problems.first(), goes_on) {
         return Err(wrong(problem.line()));
     }
     let options = options_of(&command, &names);

@@ -54,7 +54,7 @@ async fn examine(
         report.add(finding)?;
     }
     let mut resolved = command.options.resolve(&command.images);
-    report.add(options(&resolved))?;
+    report.add(options(&resolved, layers))?;
     network::listen(report, &mut resolved.options);
     let options = &resolved.options;
     for finding in host::findings(&command.options, options) {
@@ -93,7 +93,7 @@ fn configuration(layers: &Layers) -> Vec<Finding> {
 }
 
 /// Reports whether the options can be used, wherever they come from.
-fn options(resolved: &Resolved) -> Finding {
+fn options(resolved: &Resolved, layers: &Layers) -> Finding {
     const CHECK: &str = "options";
     let advice = "correct it; hpcc-rootfs config show pull tells where each option is set";
     let given = [&resolved.content, &resolved.network].into_iter().flatten();
@@ -101,8 +101,13 @@ fn options(resolved: &Resolved) -> Finding {
     if let Err(error) = resolved.options.check() {
         problems.push(terminal::one_line(&error.into()));
     }
-    match problems.is_empty() {
-        true => Finding::good(CHECK, "can be used together"),
-        false => Finding::new(CHECK, Status::Failed, problems.join("; "), advice),
+    if problems.is_empty() {
+        return Finding::good(CHECK, "can be used together");
+    }
+    let blamed = problems.iter().find_map(|problem| layers.blame(problem));
+    let finding = Finding::new(CHECK, Status::Failed, problems.join("; "), advice);
+    match blamed {
+        Some(problem) => finding.at(Place::clone(&problem.place)),
+        None => finding,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use hpcc_rootfs::{ErrorKind, EvidenceError, RecordError, tables};
 use ociget::printable;
 use rustix::io::Errno;
 use serde::Serialize;
@@ -14,6 +15,12 @@ pub(crate) const FAILED: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Exit code of a failure that may pass without any change: `EX_TEMPFAIL` of sysexits.h.
 pub(crate) const TRANSIENT: u8 = 75;
+
+/// Advice for an artifact that cannot be read.
+const DAMAGED: &str = "verify the artifact; if it is damaged, remove it and pull its image again";
+
+/// Advice for a write beyond the size that a file may have.
+const FILE_LIMIT: &str = "raise the limit of file sizes (ulimit -f)";
 
 /// Kind of a failure that has no type of its own.
 const OTHER: &str = "failed";
@@ -64,8 +71,13 @@ impl Report {
             )
         } else if error.is::<Stopped>() {
             ("stopped".to_owned(), None)
-        } else if error.is::<io::Error>() {
-            (hpcc_rootfs::ErrorKind::Io.to_string(), None)
+        } else if let Some(kind) = of_artifact(error) {
+            let is_corrupt = kind == ErrorKind::Corrupt;
+            (kind.to_string(), is_corrupt.then(|| DAMAGED.to_owned()))
+        } else if let Some(error) = error.downcast_ref::<io::Error>() {
+            let is_too_large = error.kind() == io::ErrorKind::FileTooLarge;
+            let hint = is_too_large.then(|| FILE_LIMIT.to_owned());
+            (ErrorKind::Io.to_string(), hint)
         } else {
             (OTHER.to_owned(), None)
         };
@@ -111,14 +123,36 @@ fn without_api(text: &str) -> String {
     text
 }
 
+/// Returns the kind of a failure to read an artifact.
+fn of_artifact(error: &anyhow::Error) -> Option<ErrorKind> {
+    if let Some(error) = error.downcast_ref::<EvidenceError>() {
+        return Some(match error {
+            EvidenceError::Io(_) | EvidenceError::Record(RecordError::Io(_)) => ErrorKind::Io,
+            EvidenceError::Record(RecordError::Untrusted(_)) => ErrorKind::Untrusted,
+            EvidenceError::Tables(error) => of_tables(error),
+            _ => ErrorKind::Corrupt,
+        });
+    }
+    error.downcast_ref().map(of_tables)
+}
+
+fn of_tables(error: &tables::Error) -> ErrorKind {
+    match error {
+        tables::Error::Io(error) if error.kind() != io::ErrorKind::UnexpectedEof => ErrorKind::Io,
+        tables::Error::Codec(_) => ErrorKind::Unsupported,
+        _ => ErrorKind::Corrupt,
+    }
+}
+
 /// Returns whether the same call may succeed later without any change.
 fn is_transient(error: &anyhow::Error) -> bool {
     let library = error.downcast_ref::<hpcc_rootfs::Error>();
     let own = error.downcast_ref::<Failure>();
-    let system = error.downcast_ref::<io::Error>();
-    library.is_some_and(hpcc_rootfs::Error::is_transient)
-        || own.is_some_and(|own| own.transient)
-        || system.is_some_and(is_shortage)
+    if let Some(library) = library {
+        return library.is_transient();
+    }
+    let mut system = error.chain().filter_map(|error| error.downcast_ref());
+    own.is_some_and(|own| own.transient) || system.any(is_shortage)
 }
 
 /// Returns whether the system had no descriptor, thread or memory left, which other processes use at the moment.

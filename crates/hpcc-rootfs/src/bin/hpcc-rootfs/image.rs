@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args as ClapArgs, ValueEnum};
-use hpcc_rootfs::{Compressor, Options, Size};
+use hpcc_rootfs::{Compressor, Options};
 
 use crate::failure::UsageError;
-use crate::quantity::{size, whole};
+use crate::quantity::{block_size, whole};
 
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Image options")]
@@ -18,8 +18,8 @@ pub(crate) struct ImageArgs {
     #[arg(long, allow_negative_numbers = true, value_parser = whole::<u32>("a level", 0..=22, 3))]
     level: Option<u32>,
     /// Size of a data block: a power of two from 4K to 1M [default: 128K]
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    block_size: Option<u64>,
+    #[arg(long, value_name = "SIZE", value_parser = block_size)]
+    block_size: Option<u32>,
     /// Whether the ends of files larger than a block go into fragments
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     tails: Option<bool>,
@@ -52,8 +52,7 @@ impl ImageArgs {
     pub(crate) fn apply(&self, options: &mut Options) -> Result<(), UsageError> {
         options.image.compressor = self.compressor()?;
         if let Some(size) = self.block_size {
-            options.image.block_size = u32::try_from(size)
-                .map_err(|_| UsageError(format!("--block-size {} is more than 1M", Size(size))))?;
+            options.image.block_size = size;
         }
         if let Some(tails) = self.tails {
             options.image.tails = tails;
@@ -84,9 +83,22 @@ impl ImageArgs {
             Codec::Lz4 => Compressor::Lz4 { high: false },
             Codec::None => Compressor::None,
         };
-        match (compressor, level) {
-            (Compressor::Lz4 { .. } | Compressor::None, Some(_)) => Err(UsageError(format!(
-                "--compressor {compressor} has no levels"
+        let (name, range) = match compressor {
+            Compressor::Zstd { .. } => ("zstd", 1..=22),
+            Compressor::Gzip { .. } => ("gzip", 1..=9),
+            Compressor::Xz { .. } => ("xz", 0..=9),
+            _ if level.is_some() => {
+                return Err(UsageError(format!(
+                    "--level cannot be used with --compressor {compressor}, which has no levels"
+                )));
+            }
+            _ => return Ok(compressor),
+        };
+        match level {
+            Some(level) if !range.contains(&level) => Err(UsageError(format!(
+                "--level {level} is out of range for --compressor {name}, expected {} to {}",
+                range.start(),
+                range.end()
             ))),
             _ => Ok(compressor),
         }

@@ -1,18 +1,24 @@
 //! The form of what stderr gets, and the records of the libraries that `RUST_LOG` asks for.
 
+use std::fmt::Debug;
 use std::io;
 
 use clap::ValueEnum;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Layer as _, fmt};
+use tracing_subscriber::{Layer, fmt};
 
 use crate::progress::Mode;
 use crate::{output, terminal};
 
 /// The variable that names the records to print.
 const FILTER: &str = "RUST_LOG";
+
+/// The target of the records that the library means for every user.
+const NOTICE: &str = "hpcc_rootfs::notice";
 
 /// The form of a line on stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,31 +36,56 @@ pub(crate) fn is_json(log_format: Option<Format>, json: bool, progress: Mode) ->
 }
 
 /// Begins to print the records that `RUST_LOG` selects: `LEVEL`, or `TARGET=LEVEL`, separated by commas.
+/// Notices of the library are warnings, whatever it selects.
 pub(crate) fn start() {
-    let Some(filter) = std::env::var_os(FILTER).filter(|filter| !filter.is_empty()) else {
-        return;
-    };
-    let targets = filter
-        .to_str()
-        .and_then(|text| text.parse::<Targets>().ok());
-    // A quiet program prints records as well, and reports why it cannot.
-    let Some(targets) = targets else {
-        terminal::warn_of_failure(&format!(
-            "{FILTER} is not used: found {filter:?}, expected LEVEL or TARGET=LEVEL, separated by commas"
-        ));
-        return;
-    };
+    // The notices are shown once.
+    let targets = targets().with_target(NOTICE, LevelFilter::OFF);
+    let notices = Targets::new().with_target(NOTICE, LevelFilter::WARN);
+    let registry = tracing_subscriber::registry().with(Notices.with_filter(notices));
     let lines = fmt::layer().with_ansi(false).with_writer(|| Lines);
     let started = if terminal::speaks_json() {
         let lines = lines.json().flatten_event(true);
-        let registry = tracing_subscriber::registry();
         registry.with(lines.with_filter(targets)).try_init()
     } else {
-        let registry = tracing_subscriber::registry();
         registry.with(lines.with_filter(targets)).try_init()
     };
     if let Err(error) = started {
         terminal::warn_of_failure(&format!("{FILTER} is not used: {error}"));
+    }
+}
+
+/// Returns the records that the variable selects.
+fn targets() -> Targets {
+    let Some(filter) = std::env::var_os(FILTER).filter(|filter| !filter.is_empty()) else {
+        return Targets::new();
+    };
+    let targets = filter.to_str().and_then(|text| text.parse().ok());
+    targets.unwrap_or_else(|| {
+        // A quiet program prints records as well, and reports why it cannot.
+        terminal::warn_of_failure(&format!(
+            "{FILTER} is not used: found {filter:?}, expected LEVEL or TARGET=LEVEL, separated by commas"
+        ));
+        Targets::new()
+    })
+}
+
+/// Prints notices of the library as warnings.
+struct Notices;
+
+impl<S: Subscriber> Layer<S> for Notices {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        event.record(&mut Message);
+    }
+}
+
+/// Prints the message of a record.
+struct Message;
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            terminal::warn(&format!("{value:?}"));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -26,6 +26,11 @@ use crate::{output, terminal};
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 /// Most bytes that are read of a file. One of this program has some thousand.
 const LENGTH_MAX: u64 = 1 << 20;
+
+/// Most symlinks that are followed, as in the kernel.
+const LINKS_MAX: usize = 40;
+/// Mode of a new file, whatever the umask.
+const NEW_MODE: u32 = 0o644;
 
 /// The first line of a file of this program. A file that begins otherwise is not replaced.
 const HEAD: &str = "# Counters of hpcc-rootfs, added up over its runs.";
@@ -211,21 +216,58 @@ fn read(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Writes a file that no other process sees, or has opened before.
-fn write(file: &Path, text: &str) -> io::Result<()> {
+/// Returns the path of the file that is replaced: its directory without symlinks, and the file that a symlink leads to,
+/// even if that does not exist yet.
+pub(crate) fn resolved(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let directory = path.parent().filter(|parent| *parent != Path::new(""));
+        let directory = fs::canonicalize(directory.unwrap_or(Path::new(".")));
+        if let (Ok(directory), Some(name)) = (directory, path.file_name()) {
+            path = directory.join(name);
+        }
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+            Err(_) => break,
+        }
+    }
+    path
+}
+
+/// Gives a file the owner, the group and the mode of the one that it replaces, or mode 0644, so that a collector that
+/// runs as another user can read it.
+fn permit(new: &File, replaced: io::Result<fs::Metadata>) -> io::Result<()> {
+    let mut mode = NEW_MODE;
+    if let Ok(replaced) = replaced {
+        mode = replaced.mode() & 0o777;
+        let (user, group) = (replaced.uid(), replaced.gid());
+        // Only root may give a file away; a user may choose among the own groups.
+        let kept = fchown(new, Some(user), Some(group)).or_else(|_| fchown(new, None, Some(group)));
+        if kept.is_err() {
+            // The group is another one now, and gets no more than all users have.
+            mode = mode & 0o707 | (mode & 0o007) << 3;
+        }
+    }
+    new.set_permissions(Permissions::from_mode(mode))
+}
+
+/// Writes a file that no other process sees, or has opened before, to replace another one.
+fn write(file: &Path, text: &str, replaced: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = open(file, OpenOptions::new().create_new(true).write(true))?;
+    let mut options = OpenOptions::new();
+    let mut file = open(file, options.create_new(true).write(true).mode(0o600))?;
     file.write_all(text.as_bytes())?;
+    permit(&file, fs::symlink_metadata(replaced))?;
     file.sync_all()
 }
 
 fn update(file: &Path, counted: &Counted, succeeded: bool) -> io::Result<()> {
     hpcc_rootfs::check_output(file)?;
     // A symlink stays, and the file that it leads to is replaced.
-    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    let file = &resolved(file);
     let name = file.file_name().ok_or(io::ErrorKind::IsADirectory)?;
     let beside = |prefix: &str, suffix: &str| -> PathBuf {
         let mut hidden = std::ffi::OsString::from(prefix);
@@ -247,7 +289,7 @@ fn update(file: &Path, counted: &Counted, succeeded: bool) -> io::Result<()> {
         samples.insert(LAST.into(), BTreeMap::from([(String::new(), seconds)]));
     }
     let temporary = beside(".", ".new");
-    let written = write(&temporary, &text(&samples, &counted.help))
+    let written = write(&temporary, &text(&samples, &counted.help), file)
         .and_then(|()| fs::rename(&temporary, file));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -370,6 +412,25 @@ mod tests {
             error.starts_with("another process has held the lock "),
             "{error}"
         );
+    }
+
+    #[test]
+    fn replaced_file_keeps_mode_and_group_of_the_old_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let mode = |name: &str| fs::metadata(at(name)).unwrap().mode() & 0o7777;
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        update(&at("link"), &counted(), true).unwrap();
+        assert!(at("link").is_symlink());
+        assert_eq!(mode("real"), NEW_MODE);
+        for bits in [0o600, 0o640, 0o664] {
+            fs::set_permissions(at("real"), Permissions::from_mode(bits)).unwrap();
+            let other = fchown(File::open(at("real")).unwrap(), None, Some(26)).is_ok();
+            update(&at("link"), &counted(), true).unwrap();
+            assert_eq!(mode("real"), bits);
+            let group = fs::metadata(at("real")).unwrap().gid();
+            assert!(!other || group == 26, "group {group}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The options of registries: how to reach them, which to trust, credentials, and timeouts.
 
 use std::io::{IsTerminal as _, Read as _};
+use std::net::Ipv6Addr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const MAX_LOGIN: u64 = 64 << 10;
 #[command(next_help_heading = "Network options")]
 pub(crate) struct NetworkArgs {
     /// Registry to connect to without TLS; registries on loopback need no option; may be repeated
-    #[arg(long, value_name = "HOST[:PORT]")]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
     plain_http: Vec<String>,
     /// Use TLS for registries on loopback as well
     #[arg(long)]
@@ -47,7 +48,7 @@ pub(crate) struct NetworkArgs {
     #[arg(long, value_name = "LIST", requires = "proxy")]
     no_proxy: Option<String>,
     /// Internal token server or storage to which a public registry may redirect; may be repeated
-    #[arg(long, value_name = "HOST[:PORT]")]
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = host)]
     allow_private_realm: Vec<String>,
     /// File with credentials, in the format of docker and podman
     #[arg(long, value_name = "FILE")]
@@ -83,6 +84,18 @@ impl NetworkArgs {
     /// Returns whether an option decides about proxies, and not the environment.
     pub(crate) fn names_proxy(&self) -> bool {
         self.proxy.is_some()
+    }
+
+    /// Returns the files that are named.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        let files = [&self.cert, &self.key, &self.authfile];
+        let files = self.ca_file.iter().chain(files.into_iter().flatten());
+        files.map(PathBuf::as_path)
+    }
+
+    /// Returns the directory of the mirrors.
+    pub(crate) fn hosts_dir(&self) -> Option<&Path> {
+        self.hosts_dir.as_deref()
     }
 
     /// Sets the given options. `sources` are the images, whose registry a login from stdin is for.
@@ -140,7 +153,8 @@ impl NetworkArgs {
         if let Some(window) = self.min_rate_window {
             options.min_rate_window = window;
         }
-        // Fallible options come last, so that doctor can go on with the rest.
+        // Fallible options come last, so that doctor can go on with the rest. No parser refuses the proxy: doctor would
+        // leave it out and connect without it.
         options.proxies = match self.proxy.as_deref() {
             Some("none") => Proxies::none(),
             Some(url) => Proxies::all(url, self.no_proxy.as_deref().unwrap_or_default())
@@ -148,6 +162,37 @@ impl NetworkArgs {
             None => Proxies::from_env(),
         };
         Ok(())
+    }
+}
+
+/// Parses a host, with or without a port. Anything else would match no host, in silence.
+fn host(text: &str) -> Result<String, String> {
+    let (name, port) = match text.rsplit_once(':') {
+        // A colon in brackets is one of the address.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    let is_port = |port: &str| {
+        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && port.parse::<u16>().is_ok_and(|port| port > 0)
+    };
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    let is_host = match address {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            !name.is_empty() && name.bytes().all(is_of_name)
+        }
+    };
+    match is_host && port.is_none_or(is_port) {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "expected one host, with or without a port, such as registry.example, \
+                      registry.example:5000 or [::1]:5000; no path, wildcard or range"
+                .to_owned(),
+        ),
     }
 }
 
@@ -216,6 +261,41 @@ fn parse(text: &[u8]) -> Result<(&str, &str), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_a_port_or_without() {
+        for text in [
+            "registry",
+            "Registry.example",
+            "my_registry:5000",
+            "10.0.0.1:80",
+            "[::1]",
+            "[fd00::1]:65535",
+        ] {
+            assert_eq!(host(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            ":5000",
+            "reg:",
+            "reg:0",
+            "reg:99999",
+            "reg:+1",
+            "reg:http",
+            "reg/path",
+            "http://reg",
+            "bob@reg",
+            "*.corp",
+            "10.0.0.0/8",
+            "a,b",
+            "a b",
+            "::1",
+            "[::1",
+            "[x]:80",
+        ] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn login_on_stdin_is_one_line_that_no_error_repeats() {

@@ -7,14 +7,16 @@ use hpcc_rootfs::{FsVerity, Options, Pulled, Store};
 use ociget::Digest;
 use serde_json::{Value, json};
 
+use crate::config::Layers;
 use crate::failure::UsageError;
 use crate::global::Global;
 use crate::image::ImageArgs;
+use crate::inputs::Inputs;
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
 use crate::quantity::size;
-use crate::target::{CONTENT, Resolved, Target, resolve};
-use crate::{failure, fs_verity, output, render, terminal, work};
+use crate::target::{CONTENT, Resolved, Target, check_settings, resolve};
+use crate::{failure, fs_verity, metrics_file, output, render, terminal, work};
 
 /// Heading of the options of the store.
 const STORE: &str = "Store options";
@@ -89,6 +91,12 @@ impl PullArgs {
         Ok(())
     }
 
+    /// Returns the files that a pull of these images reads.
+    fn inputs(&self, layers: &Layers, images: &[String]) -> Inputs {
+        let agents = [&self.agent_amd64, &self.agent_arm64];
+        Inputs::of(layers, &self.target, &self.network, images).with(agents.into_iter().flatten())
+    }
+
     /// Whether to say where the time went.
     pub(crate) fn timings(&self) -> bool {
         self.image_options.timings
@@ -131,8 +139,19 @@ impl PullArgs {
     }
 }
 
-pub(crate) fn run(global: &Global, command: &Pull) -> anyhow::Result<()> {
+impl Pull {
+    /// Returns the problem with options that do not depend on the image. Reads nothing.
+    pub(crate) fn check_settings(&self) -> anyhow::Result<()> {
+        check_settings(&self.options.image_options, &self.options.network)
+    }
+}
+
+pub(crate) fn run(global: &Global, command: &Pull, layers: &Layers) -> anyhow::Result<()> {
     command.options.check_images(&command.images)?;
+    if let Some(metrics) = &global.metrics_file {
+        let inputs = command.options.inputs(layers, &command.images);
+        inputs.refuse(&metrics_file::resolved(metrics))?;
+    }
     let mut options = command.options.options(&command.images)?;
     options.progress = work::progress(global);
     options.network.progress = work::network(global);

@@ -76,6 +76,14 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| SIZE.into())
 }
 
+/// Parses the size of a data block.
+pub(crate) fn block_size(text: &str) -> Result<u32, String> {
+    let size = size(text).ok().and_then(|size| u32::try_from(size).ok());
+    let is_one = |size: &u32| size.is_power_of_two() && (4 << 10..=1 << 20).contains(size);
+    size.filter(is_one)
+        .ok_or_else(|| "expected a power of two from 4K to 1M, such as 128K".to_owned())
+}
+
 /// Returns a number of bytes for people.
 pub(crate) fn bytes(bytes: u64) -> String {
     Size(bytes).to_string()
@@ -249,6 +257,22 @@ mod tests {
             ("99999999T", None),
         ] {
             assert_eq!(size(text).ok(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn block_sizes_are_powers_of_two_in_the_range() {
+        for (text, size) in [
+            ("4K", Some(4096)),
+            ("128K", Some(131_072)),
+            ("1M", Some(1 << 20)),
+            ("2K", None),
+            ("2M", None),
+            ("5000", None),
+            ("0", None),
+            ("1T", None),
+        ] {
+            assert_eq!(block_size(text).ok(), size, "{text}");
         }
     }
 

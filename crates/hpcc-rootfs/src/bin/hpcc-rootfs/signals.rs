@@ -1,12 +1,15 @@
 //! SIGINT, SIGTERM, SIGHUP and a closed stderr end the program within a second, whatever its threads are doing.
 
 use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::process;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Signal as Number, getrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -24,13 +27,34 @@ const GRACE: Duration = Duration::from_millis(800);
 /// Time in which the reader of stderr must take the last line.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
+/// Makes a write beyond the limit of file sizes (`ulimit -f`) fail with an error that is reported. By default its signal,
+/// SIGXFSZ, ends the program without a word. Programs that this one starts get the default back.
+pub(crate) fn survive_file_limit() {
+    if getrlimit(Resource::Fsize).current.is_none() {
+        return;
+    }
+    // The work would fail for the same reasons, and report them.
+    if let Ok(runtime) = runtime() {
+        let _guard = runtime.enter();
+        // The handler stays when the listener is dropped.
+        drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw())));
+    }
+}
+
+/// Makes the runtime of a thread that may listen for signals.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    // Tokio panics if it gets no descriptors for its own pair of sockets. The runtime takes six in all.
+    let free = [(); 3].map(|()| UnixStream::pair());
+    for pair in free {
+        drop(pair?);
+    }
+    Builder::new_current_thread().enable_all().build()
+}
+
 /// Begins to listen, on its own thread, because the caller's thread may be busy for long. Returns the channel that
 /// delivers the reason to stop. The program ends [`GRACE`] after it, or at the second signal.
 pub(crate) fn listen() -> anyhow::Result<oneshot::Receiver<Stopped>> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot listen for signals")?;
+    let runtime = runtime().context("cannot listen for signals")?;
     let guard = runtime.enter();
     let ignored = ignored();
     let caught = |kind: SignalKind| match ignored & bit(kind) {

@@ -58,6 +58,14 @@ impl Resolved {
     }
 }
 
+/// Returns the first problem with options of images and of the network together. Reads nothing.
+pub(crate) fn check_settings(image: &ImageArgs, network: &NetworkArgs) -> anyhow::Result<()> {
+    let mut options = Options::default();
+    image.apply(&mut options)?;
+    network.apply_without_login(&mut options)?;
+    options.check().map_err(anyhow::Error::from)
+}
+
 /// Resolves the options of an image. One that cannot be used leaves its default, and is a problem.
 pub(crate) fn resolve(
     target: &Target,

@@ -76,7 +76,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         values.push(value);
     }
     render::print(global, &json!(values), &lines)?;
-    if lines.is_empty() && !global.quiet {
+    if lines.is_empty() && !global.quiet && !global.json {
         let directory = output::path(store.directory());
         terminal::say(&format!("the store at {directory} is empty"));
     }

@@ -12,10 +12,7 @@ use crate::{progress, signals};
 pub(crate) fn block_on<T>(
     work: impl Future<Output = Result<T, hpcc_rootfs::Error>>,
 ) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the work")?;
+    let runtime = signals::runtime().context("cannot start the work")?;
     let signal = signals::listen()?;
     let outcome = runtime.block_on(async {
         tokio::select! {

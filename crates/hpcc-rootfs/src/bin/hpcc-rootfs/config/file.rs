@@ -3,6 +3,7 @@
 //! The file can name the agent that guests run and a proxy for all connections. So it is trusted under the rules for
 //! the store: only this user and root may be able to write to it, and the current directory is not searched.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use crate::output;
 const NAME: &str = "hpcc-rootfs.toml";
 /// Most bytes of a file.
 const LENGTH_MAX: u64 = 1 << 20;
+/// Most problems of one file that are reported. The search for a similar name takes half a millisecond.
+const PROBLEMS_MAX: usize = 64;
 /// Permission bits with which users other than the owner can write.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -36,14 +39,14 @@ fn tables(command: &str) -> Vec<&str> {
 }
 
 /// A file that was read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct File {
     path: PathBuf,
     keys: Vec<Key>,
 }
 
 /// A key with its value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Key {
     /// The table that it is in: a command, or `None` for all commands.
     command: Option<String>,
@@ -146,16 +149,15 @@ impl File {
 
     /// Returns the keys, less those of lines that are not TOML.
     pub(super) fn parse(path: PathBuf, text: &str) -> (Self, Vec<Problem>) {
-        let line = |at: usize| {
-            let before = text.bytes().take(at).filter(|byte| *byte == b'\n');
-            before.count() + 1
-        };
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let ends: Vec<usize> = ends.map(|(at, _)| at).collect();
+        let line = |at: usize| ends.partition_point(|end| *end < at) + 1;
         let (table, errors) = DeTable::parse_recoverable(text);
-        let mut problems: Vec<Problem> = Vec::new();
+        let (mut problems, mut wrong) = (Vec::new(), BTreeSet::new());
         for error in &errors {
             let line = line(error.span().map_or(0, |span| span.start));
             // Further errors of a line follow from the first one.
-            if problems.iter().any(|other| other.place.line == Some(line)) {
+            if !wrong.insert(line) || problems.len() == PROBLEMS_MAX {
                 continue;
             }
             let what = format!("{}:{line}: {}", output::path(&path), error.message());
@@ -164,7 +166,7 @@ impl File {
             problem.place.line = Some(line);
             problems.push(problem);
         }
-        let is_toml = |line| problems.iter().all(|other| other.place.line != Some(line));
+        let is_toml = |line| !wrong.contains(&line);
         let mut keys = Vec::new();
         let mut add = |command: Option<&str>, name: Option<&str>, at, value: &DeValue<'_>| {
             let line = line(at);
@@ -200,11 +202,15 @@ impl File {
         &self.path
     }
 
-    /// Removes keys that are not options, and values that no option takes. Returns the problem of each.
+    /// Removes keys that are not options, and values that no option takes. Returns the problem of each. After
+    /// [`PROBLEMS_MAX`] of them the rest of the file is left out.
     pub(crate) fn check(&mut self, root: &Command) -> Vec<Problem> {
         let keys = std::mem::take(&mut self.keys);
         let mut problems = Vec::new();
         for key in keys {
+            if problems.len() == PROBLEMS_MAX {
+                break;
+            }
             match self.check_key(&key, root) {
                 Ok(()) => self.keys.push(key),
                 Err(problem) => problems.push(problem),

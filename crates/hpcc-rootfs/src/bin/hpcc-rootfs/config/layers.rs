@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::setting::{Origin, Setting};
 
 /// The environment and the files, with what is wrong with them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Layers {
     pub(super) variables: BTreeMap<String, OsString>,
     pub(super) files: Vec<File>,
@@ -57,6 +57,17 @@ impl Layers {
     pub(crate) fn origin(&self, option: &str) -> Option<&Origin> {
         let setting = self.used.get(&option.replace('-', "_"));
         setting.map(|setting| &setting.origin)
+    }
+
+    /// Returns the problem of an error, if it names an option that a variable or a file sets.
+    pub(crate) fn blame(&self, error: &str) -> Option<Problem> {
+        let mut words = error.split("--").skip(1).map(|rest| {
+            let is_of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            let end = rest.find(|c| !is_of_name(c)).unwrap_or(rest.len());
+            rest.get(..end).unwrap_or_default()
+        });
+        let (name, origin) = words.find_map(|name| Some((name, self.origin(name)?)))?;
+        Some(Problem::of(origin, name, format!("{origin}: {error}")))
     }
 
     /// Returns what sets an option of a command, the level that counts first in front. Settings that are wrong are
@@ -245,6 +256,7 @@ fn accepted(arg: &Arg, setting: Setting) -> Result<Setting, Problem> {
         _ => String::new(),
     };
     let expected = match error.get(ContextKind::ValidValue) {
+        _ if value.is_empty() => "expected a value that is not empty".to_owned(),
         Some(ContextValue::Strings(all)) => format!("expected {}", all.join(", ")),
         _ => match std::error::Error::source(&error) {
             Some(error) => error.to_string(),

@@ -54,12 +54,13 @@ const COLUMNS: [Column; 3] = [
 ];
 
 /// Prints the options, even if there is a problem. With a problem, other commands refuse to run, and so this one fails
-/// at its end.
+/// at its end. `checks` are the problems of commands whose settings cannot be used together.
 pub(crate) fn run(
     global: &Global,
     config: &Config,
     layers: &Layers,
     root: &Command,
+    checks: [(&str, Option<Problem>); 2],
 ) -> anyhow::Result<()> {
     let Action::Show(show) = &config.action;
     let commands: Vec<&str> = match &show.command {
@@ -94,6 +95,12 @@ pub(crate) fn run(
                 .entry(long(&arg).to_owned())
                 .or_default()
                 .push((name, shown));
+        }
+    }
+    let of_shown = |name: &str| show.command.as_deref().is_none_or(|shown| shown == name);
+    for (_, problem) in checks.into_iter().filter(|(name, _)| of_shown(name)) {
+        if let Some(problem) = problem.filter(|problem| !problems.contains(problem)) {
+            problems.push(problem);
         }
     }
     let (mut rows, mut values) = (Vec::new(), Vec::new());

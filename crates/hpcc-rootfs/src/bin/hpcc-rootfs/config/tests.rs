@@ -179,7 +179,7 @@ fn variable_and_key_of_every_option_do_what_it_does() {
                     let possible = possible.iter().map(|value| value.get_name().to_owned());
                     let usual = arg.get_value_names().unwrap_or_default().iter();
                     let usual = usual.filter_map(|name| match name.as_str() {
-                        "SIZE" => Some("9M"),
+                        "SIZE" => Some("512K"),
                         "TIME" => Some("3h"),
                         "FILE" | "DIR" | "URL" | "HOST[:PORT]" => Some("text"),
                         _ => None,

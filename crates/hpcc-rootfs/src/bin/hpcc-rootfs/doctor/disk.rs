@@ -64,6 +64,9 @@ pub(super) fn findings(
     }
     report.add(owner(&existing))?;
     report.add(space(&existing, options.store.min_free))?;
+    if let Some(finding) = file_limit() {
+        report.add(finding)?;
+    }
     report.add(unnamed(&existing))?;
     if let Some(finding) = fs_verity(&existing, options) {
         report.add(finding)?;
@@ -216,6 +219,18 @@ fn space(directory: &Path, min_free: u64) -> Finding {
     };
     let advice = if free < TIGHT { advice } else { "" };
     Finding::new(CHECK, status, found, advice)
+}
+
+/// Reports the limit of file sizes, if this process has one that an image may exceed.
+fn file_limit() -> Option<Finding> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    let limit = limit.filter(|limit| *limit < TIGHT)?;
+    let found = format!(
+        "no file that this process writes may have more than {}, and a larger image fails",
+        bytes(limit)
+    );
+    let advice = "raise the limit of file sizes (ulimit -f)";
+    Some(Finding::new("file size", Status::Warning, found, advice))
 }
 
 /// Advice for builds on file systems without unnamed files.
