@@ -10,7 +10,7 @@
 //! `/proc/sys/kernel` or out through `..`, and files must neither be written there nor mounted over.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::fs::{
@@ -24,6 +24,9 @@ use crate::say;
 
 /// Directory of the files that are mounted over those of a read-only root.
 const DIRECTORY: &str = "/run/hpcc-agent";
+
+/// Most bytes of a file of the image that are read.
+const FILE_MAX: u64 = 1 << 16;
 
 /// The files below `/.hpcc` that this agent reads.
 #[derive(Default)]
@@ -58,10 +61,7 @@ pub(crate) fn install(line: &Line, own: &OwnFiles, writable: bool) -> Result<Str
     let files = [
         ("hostname", Some(format!("{name}\n").into_bytes())),
         ("hosts", Some(hosts)),
-        (
-            "resolv.conf",
-            resolv_conf(line).or_else(|| own.resolv_conf.clone()),
-        ),
+        ("resolv.conf", resolv_conf(line, own.resolv_conf.as_deref())),
     ];
     for (file, content) in files {
         let Some(content) = content else {
@@ -82,25 +82,31 @@ pub(crate) fn install(line: &Line, own: &OwnFiles, writable: bool) -> Result<Str
 }
 
 fn hostname(line: &Line, own: &OwnFiles) -> String {
-    let first = |content: &[u8]| {
-        let line = content.split(|byte| *byte == b'\n').next()?;
-        let name = str::from_utf8(line.trim_ascii()).ok()?;
-        is_name(name).then(|| name.to_owned())
-    };
-    let of_image = || {
-        // A link may lead anywhere, and opening a device may have effects.
-        let etc = directory(false).ok()?;
-        let file = openat(&etc, "hostname", LOOK, Mode::empty()).ok()?;
-        (kind(&fstat(&file).ok()?) == FileType::RegularFile).then_some(())?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = open(by_descriptor(&file), flags, Mode::empty()).ok()?;
-        let mut content = [0; 256];
-        let length = rustix::io::read(&file, &mut content).ok()?;
-        first(content.get(..length)?)
-    };
-    let injected = || first(own.hostname.as_deref()?);
+    let injected = || own.hostname.as_deref().and_then(first_name);
+    let of_image = || first_name(&of_image("hostname")?);
     let name = line.hostname.clone().or_else(injected).or_else(of_image);
     name.unwrap_or_else(|| "hpcc".to_owned())
+}
+
+/// Returns the name in a file as hostname(5) describes it: lines that begin with `#` are comments.
+fn first_name(content: &[u8]) -> Option<String> {
+    let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut names = lines.filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+    let name = str::from_utf8(names.next()?).ok()?;
+    is_name(name).then(|| name.to_owned())
+}
+
+/// Returns a file in `/etc` of the image, if it is a regular one of a usual size.
+fn of_image(name: &str) -> Option<Vec<u8>> {
+    // A link may lead anywhere, and opening a device may have effects.
+    let etc = directory(false).ok()?;
+    let file = openat(&etc, name, LOOK, Mode::empty()).ok()?;
+    (kind(&fstat(&file).ok()?) == FileType::RegularFile).then_some(())?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = open(by_descriptor(&file), flags, Mode::empty()).ok()?;
+    let mut content = Vec::new();
+    let read = File::from(file).take(FILE_MAX).read_to_end(&mut content);
+    read.ok().map(|_| content)
 }
 
 fn hosts(name: &str) -> Vec<u8> {
@@ -111,9 +117,11 @@ fn hosts(name: &str) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn resolv_conf(line: &Line) -> Option<Vec<u8>> {
-    if line.nameservers.is_empty() {
-        return None;
+/// Returns the new `/etc/resolv.conf`: the words of the line, and what they do not replace of the injected file, else of
+/// the image's. `None` leaves the image's as it is.
+fn resolv_conf(line: &Line, injected: Option<&[u8]>) -> Option<Vec<u8>> {
+    if line.nameservers.is_empty() && line.search.is_empty() {
+        return injected.map(<[u8]>::to_vec);
     }
     let mut text = String::new();
     if !line.search.is_empty() {
@@ -122,7 +130,23 @@ fn resolv_conf(line: &Line) -> Option<Vec<u8>> {
     for server in &line.nameservers {
         text.push_str(&format!("nameserver {server}\n"));
     }
-    Some(text.into_bytes())
+    let mut content = text.into_bytes();
+    if line.nameservers.is_empty() {
+        let base = injected.map(<[u8]>::to_vec);
+        let base = base.or_else(|| of_image("resolv.conf"));
+        content.extend(without_search(&base.unwrap_or_default()));
+    }
+    Some(content)
+}
+
+/// Returns a resolv.conf(5) without its search domains, of which the last line counts.
+fn without_search(content: &[u8]) -> Vec<u8> {
+    let lines = content.split_inclusive(|byte| *byte == b'\n');
+    let others = lines.filter(|line| {
+        let word = line.split(u8::is_ascii_whitespace).next();
+        !matches!(word, Some(b"search" | b"domain"))
+    });
+    others.collect::<Vec<_>>().concat()
 }
 
 /// Flags for a descriptor of any file, without following or opening it.
@@ -234,17 +258,40 @@ mod tests {
     }
 
     #[test]
-    fn resolv_conf_needs_a_server() {
-        let mut line = Line {
-            search: vec!["a.example".into(), "b.example".into()],
-            ..Line::default()
+    fn host_name_is_the_first_line_that_is_no_comment() {
+        for (content, expected) in [
+            (&b"# comment\n\n vm-8\r\nother\n"[..], Some("vm-8")),
+            (b"#vm-8", None),
+            (b"..\n", None),
+            (b"", None),
+        ] {
+            assert_eq!(first_name(content).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn words_replace_their_own_part_of_resolv_conf() {
+        let file = b"domain a\nnameserver 10.0.0.1\nsearch b\noptions ndots:2\n";
+        let words = |search: &[&str], servers: &[&str]| {
+            let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+            let line = Line {
+                search: owned(search),
+                nameservers: owned(servers),
+                ..Line::default()
+            };
+            String::from_utf8(resolv_conf(&line, Some(file)).unwrap()).unwrap()
         };
-        assert_eq!(resolv_conf(&line), None);
-        line.nameservers = vec!["10.0.0.2".parse().unwrap(), "fd00::1".parse().unwrap()];
+        assert_eq!(words(&[], &[]).as_bytes(), file);
         assert_eq!(
-            resolv_conf(&line).unwrap(),
-            b"search a.example b.example\nnameserver 10.0.0.2\nnameserver fd00::1\n"
+            words(&["c", "d"], &[]),
+            "search c d\nnameserver 10.0.0.1\noptions ndots:2\n"
         );
+        assert_eq!(
+            words(&["c"], &["10.0.0.2", "fd00::1"]),
+            "search c\nnameserver 10.0.0.2\nnameserver fd00::1\n"
+        );
+        assert_eq!(words(&[], &["fd00::1"]), "nameserver fd00::1\n");
+        assert_eq!(resolv_conf(&Line::default(), None), None);
     }
 
     #[test]

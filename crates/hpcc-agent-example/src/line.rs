@@ -7,7 +7,7 @@
 //! | `hpcc.disk=DEVICE\|none` | `/dev/vdb` if it exists | drive that holds what is written to the root |
 //! | `hpcc.hostname=NAME` | `/.hpcc/hostname`, the image's, `hpcc` | |
 //! | `hpcc.nameserver=ADDRESS` | `/.hpcc/resolv.conf`, the image's | may be repeated |
-//! | `hpcc.search=DOMAIN` | none | may be repeated |
+//! | `hpcc.search=DOMAIN` | that of the same file | may be repeated; replaces the domains of that file |
 //! | `hpcc.user=USER[:GROUP]` | the image's | |
 //! | `hpcc.directory=DIR` | the image's | working directory |
 //! | `hpcc.env=NAME=VALUE` | none | may be repeated; replaces the image's variable |
@@ -23,7 +23,7 @@
 //! security must not be lost to a spelling mistake.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) struct Line {
     pub(crate) nosuid: bool,
     pub(crate) disk: Disk,
     pub(crate) hostname: Option<String>,
-    pub(crate) nameservers: Vec<IpAddr>,
+    pub(crate) nameservers: Vec<String>,
     pub(crate) search: Vec<String>,
     pub(crate) user: Option<String>,
     pub(crate) directory: Option<OsString>,
@@ -161,14 +161,22 @@ impl Line {
                     }
                 }
                 b"nameserver" => {
-                    let address = text()?.parse().map_err(|_| invalid())?;
-                    parsed.nameservers.push(address);
+                    let address = Some(text()?).filter(|text| is_address(text));
+                    parsed.nameservers.push(address.ok_or_else(invalid)?);
                 }
                 b"search" => match text()? {
-                    domain if is_name(&domain) => parsed.search.push(domain),
+                    domain if is_domain(&domain) => parsed.search.push(domain),
                     _ => return Err(invalid()),
                 },
-                b"user" => parsed.user = Some(text()?),
+                b"user" => {
+                    let user = text()?;
+                    // In an image, nothing means root. On the line, it is a variable of a script that was empty.
+                    if user.split(':').any(str::is_empty) {
+                        return Err(invalid());
+                    }
+                    parsed.user = Some(user);
+                }
+                b"directory" if value.is_empty() => return Err(invalid()),
                 b"directory" => parsed.directory = Some(decoded(value)),
                 b"env" => {
                     let at = value.iter().position(|byte| *byte == b'=');
@@ -234,12 +242,32 @@ fn status_of(line: &[u8]) -> Option<u32> {
     ports.last()
 }
 
-/// Returns whether `text` is a host name or a domain, which can be written into the files of `/etc` without another
-/// meaning there.
+/// Returns whether `text` is a host name, which can be written into the files of `/etc` without another meaning there.
 pub(crate) fn is_name(text: &str) -> bool {
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
     // HOST_NAME_MAX of Linux.
-    !text.is_empty() && text.len() <= 64 && text.bytes().all(valid)
+    text.len() <= 64 && text.split('.').all(is_label)
+}
+
+/// Returns whether `text` is a domain to search in. One dot is the root of all domains.
+fn is_domain(text: &str) -> bool {
+    // The longest name of the domain name system in text.
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    text == "." || labels.len() <= 253 && labels.split('.').all(is_label)
+}
+
+fn is_label(text: &str) -> bool {
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(valid)
+}
+
+/// Returns whether `text` is an address, as resolv.conf(5) takes it: one of IPv6 can have the name of a device after `%`.
+fn is_address(text: &str) -> bool {
+    let Some((address, device)) = text.split_once('%') else {
+        return text.parse::<IpAddr>().is_ok();
+    };
+    // IFNAMSIZ of Linux counts a zero byte.
+    let named = device.len() < 16 && device.split('.').all(is_label);
+    named && address.parse::<Ipv6Addr>().is_ok()
 }
 
 /// Returns the port in `vsock:PORT`. The largest number means any port.
@@ -439,9 +467,17 @@ mod tests {
             "hpcc.disk=vdb",
             "hpcc.hostname=",
             "hpcc.hostname=a%0Ab",
+            "hpcc.hostname=..",
+            "hpcc.hostname=a..b",
+            "hpcc.nameserver=",
             "hpcc.nameserver=example.org",
+            "hpcc.nameserver=10.0.0.1%25eth0",
+            "hpcc.nameserver=fe80::1%25a%20b",
+            "hpcc.nameserver=fe80::1%25",
             "hpcc.nameserver=1.2.3.4%0Aoptions",
+            "hpcc.search=",
             "hpcc.search=a%20b",
+            "hpcc.search=a..b",
             "hpcc.env=A",
             "hpcc.env==b",
             "hpcc.stop_timeout=-1",
@@ -450,6 +486,14 @@ mod tests {
             "hpcc.status=vsock:",
             "hpcc.status=vsock:4294967295",
             "hpcc.user=%FF",
+            "hpcc.user=",
+            "hpcc.user=\"\"",
+            "hpcc.user=:",
+            "hpcc.user=:5",
+            "hpcc.user=app:",
+            "hpcc.directory=",
+            "hpcc.disk=",
+            "hpcc.root=",
             "hpcc.rootflags=nosuid",
             "hpcc.env=Q=a\"b hpcc.root_flags=nosuid,nodev",
             "quiet \" hpcc.root=ro",
@@ -457,6 +501,21 @@ mod tests {
         ] {
             let error = parse(word).unwrap_err();
             assert!(error.contains("kernel command line"), "{word}: {error}");
+        }
+    }
+
+    #[test]
+    fn domains_and_scoped_addresses_are_taken_as_resolvers_take_them() {
+        let longest = [&*"a".repeat(63); 4].join(".");
+        let longest = &longest[..253];
+        for domain in [".", "corp.example.", "_tcp.example", longest] {
+            let line = parse(&format!("hpcc.search={domain}")).unwrap();
+            assert_eq!(line.search, [domain]);
+        }
+        assert!(parse(&format!("hpcc.search={longest}b")).is_err());
+        for word in ["fe80::1%25eth0", "fe80::1%eth0"] {
+            let line = parse(&format!("hpcc.nameserver={word}")).unwrap();
+            assert_eq!(line.nameservers, ["fe80::1%eth0"]);
         }
     }
 

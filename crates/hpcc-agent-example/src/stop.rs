@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 /// Names without `SIG`. The image may also give a number.
-const NAMES: [(&str, Signal); 31] = [
+const NAMES: [(&str, Signal); 34] = [
     ("HUP", Signal::HUP),
     ("INT", Signal::INT),
     ("QUIT", Signal::QUIT),
@@ -20,7 +20,9 @@ const NAMES: [(&str, Signal); 31] = [
     ("PIPE", Signal::PIPE),
     ("ALRM", Signal::ALARM),
     ("TERM", Signal::TERM),
+    ("STKFLT", Signal::STKFLT),
     ("CHLD", Signal::CHILD),
+    ("CLD", Signal::CHILD),
     ("CONT", Signal::CONT),
     ("STOP", Signal::STOP),
     ("TSTP", Signal::TSTP),
@@ -33,6 +35,7 @@ const NAMES: [(&str, Signal); 31] = [
     ("PROF", Signal::PROF),
     ("WINCH", Signal::WINCH),
     ("IO", Signal::IO),
+    ("POLL", Signal::IO),
     ("PWR", Signal::POWER),
     ("SYS", Signal::SYS),
 ];
@@ -65,6 +68,10 @@ mod tests {
             ("SIGQUIT", Signal::QUIT),
             ("quit", Signal::QUIT),
             ("SigWinch", Signal::WINCH),
+            // Second names of moby/sys/signal.
+            ("SIGPOLL", Signal::IO),
+            ("SIGCLD", Signal::CHILD),
+            ("SIGSTKFLT", Signal::STKFLT),
             ("9", Signal::KILL),
             ("15", Signal::TERM),
         ] {
