@@ -1,5 +1,6 @@
 //! The second drive, which keeps what is written to the root: which drive it is, and which image it belongs to.
 
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -17,56 +18,94 @@ pub(crate) const DIRECTORY: &str = "hpcc-root";
 const IMAGE: &str = "image";
 /// Most bytes of this file that are read.
 const IMAGE_MAX: u64 = 256;
-/// File systems that the drive may have.
-const KINDS: [&str; 3] = ["ext4", "xfs", "btrfs"];
+/// File systems that the drive may have, each with the option that keeps a read-only mount from replaying its journal.
+const KINDS: [(&str, &CStr); 3] = [
+    ("ext4", c"noload"),
+    ("xfs", c"norecovery"),
+    ("btrfs", c"rescue=nologreplay"),
+];
 const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 /// Mounts the second drive on `point`, or returns false if there is none to use.
 pub(crate) fn mount_on(disk: &Disk, point: &str) -> Result<bool, String> {
-    let (device, named) = match disk {
+    let device = match disk {
         Disk::Memory => return Ok(false),
-        Disk::Any => ("/dev/vdb", false),
-        Disk::Named(device) => (device.as_str(), true),
-    };
-    if !named && !Path::new(device).exists() {
-        return Ok(false);
-    }
-    let mut last = Errno::NODEV;
-    let mounted = KINDS.iter().any(|kind| {
-        let mounted = mount(device, point, *kind, FLAGS, None);
-        // The kernel does not know this file system, so keep the error of the one that it does know.
-        last = mounted
-            .err()
-            .filter(|error| *error != Errno::NODEV)
-            .unwrap_or(last);
-        mounted.is_ok()
-    });
-    if mounted {
-        // A drive with other files on it has another purpose.
-        let mut entries = fs::read_dir(point).into_iter().flatten().flatten();
-        let foreign = entries
-            .find(|entry| entry.file_name() != DIRECTORY && entry.file_name() != "lost+found");
-        if named || foreign.is_none() {
-            return Ok(true);
+        Disk::Named(device) => {
+            return attempt(device, point, Access::Write)
+                .map(|()| true)
+                .map_err(|error| format!("cannot mount {device} for the root: {error}"));
         }
-        unmount(point, UnmountFlags::DETACH)
-            .map_err(|error| format!("cannot unmount {device}: {error}"))?;
-        say(&format!(
-            "warning: {device} is not used for the root: it holds other files (name it with hpcc.disk= to use it)"
-        ));
+        Disk::Any => "/dev/vdb",
+    };
+    if !Path::new(device).exists() {
         return Ok(false);
     }
-    if named {
-        return Err(format!(
-            "cannot mount {device} as {}: {last}",
-            KINDS.join(", ")
-        ));
+    // A drive with another purpose must not be written to, and a mount that can write does.
+    for access in [Access::Look, Access::Write] {
+        let unused = match attempt(device, point, access) {
+            Ok(()) if !is_foreign(point) && access == Access::Write => return Ok(true),
+            Ok(()) => {
+                let foreign = is_foreign(point);
+                unmount(point, UnmountFlags::empty())
+                    .map_err(|error| format!("cannot unmount {device}: {error}"))?;
+                foreign
+                    .then(|| "it holds other files (name it with hpcc.disk= to use it)".to_owned())
+            }
+            Err(error) => Some(error),
+        };
+        if let Some(reason) = unused {
+            say(&format!(
+                "warning: {device} is not used for the root: {reason}"
+            ));
+            return Ok(false);
+        }
     }
-    say(&format!(
-        "warning: {device} is not used for the root: it has none of the file systems {}",
-        KINDS.join(", ")
-    ));
     Ok(false)
+}
+
+/// What a mount of the drive is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Nothing on the drive changes.
+    Look,
+    Write,
+}
+
+/// Mounts a drive with whichever file system it has, or returns the reason why not.
+fn attempt(device: &str, point: &str, access: Access) -> Result<(), String> {
+    let mut last = Errno::NODEV;
+    for (kind, unchanged) in KINDS {
+        let (flags, options) = match access {
+            Access::Look => (FLAGS | MountFlags::RDONLY, Some(unchanged)),
+            Access::Write => (FLAGS, None),
+        };
+        match mount(device, point, kind, flags, options) {
+            Ok(()) => return Ok(()),
+            // The kernel does not know this file system, so keep the error of the one that it does know.
+            Err(Errno::NODEV) => {}
+            Err(error) => last = error,
+        }
+    }
+    Err(reason(last))
+}
+
+fn reason(error: Errno) -> String {
+    match error {
+        Errno::ACCESS | Errno::ROFS => {
+            format!("the drive is read-only ({error}); attach it so that it can be written to")
+        }
+        Errno::INVAL | Errno::NODEV => format!(
+            "it has none of the file systems {} that this kernel can mount ({error})",
+            KINDS.map(|(kind, _)| kind).join(", ")
+        ),
+        error => format!("it cannot be mounted ({error})"),
+    }
+}
+
+/// Returns whether a drive that is mounted has files that are not this agent's.
+fn is_foreign(point: &str) -> bool {
+    let mut entries = fs::read_dir(point).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name() != DIRECTORY && entry.file_name() != "lost+found")
 }
 
 /// Makes the drive with the agent's directory `layer` that of the image, or returns an error if it is another image's.
@@ -132,6 +171,21 @@ mod tests {
         assert_eq!(owner(), "sha256:a\n");
         claim(layer, "sha256:b", true).unwrap();
         assert_eq!(owner(), "sha256:b\n");
+    }
+
+    #[test]
+    fn drive_that_is_not_mounted_has_its_cause_named() {
+        for (error, says) in [
+            (Errno::ACCESS, "read-only (Permission denied"),
+            (Errno::ROFS, "read-only (Read-only file system"),
+            (
+                Errno::INVAL,
+                "none of the file systems ext4, xfs, btrfs that",
+            ),
+            (Errno::IO, "cannot be mounted (Input/output error"),
+        ] {
+            assert!(reason(error).contains(says), "{}", reason(error));
+        }
     }
 
     #[test]

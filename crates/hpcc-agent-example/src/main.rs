@@ -27,6 +27,7 @@ mod status;
 mod stop;
 mod supervise;
 mod sysctl;
+mod upper;
 mod users;
 
 use std::io::ErrorKind;

@@ -9,17 +9,22 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{chdir, pivot_root};
 
-use crate::disk;
 use crate::line::{Disk, Line};
-use crate::say;
+use crate::{disk, say, upper};
 
 /// A file system that the kernel makes.
 struct Mount {
     kind: &'static str,
     point: &'static str,
     flags: MountFlags,
-    options: Option<&'static std::ffi::CStr>,
+    options: &'static str,
+    /// Percentage of the machine's memory that a tmpfs may take.
+    share: u64,
 }
+
+/// The share of the layer in memory that is written to instead of the root. All shares together leave a quarter of the
+/// memory, because the kernel cannot take memory back from a tmpfs by ending processes.
+const UPPER: u64 = 35;
 
 const NOSUID: MountFlags = MountFlags::NOSUID;
 const NOSUID_NODEV: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
@@ -29,32 +34,40 @@ const fn new(
     kind: &'static str,
     point: &'static str,
     flags: MountFlags,
-    options: Option<&'static std::ffi::CStr>,
+    options: &'static str,
 ) -> Mount {
     Mount {
         kind,
         point,
         flags,
         options,
+        share: 0,
+    }
+}
+
+const fn tmpfs(point: &'static str, options: &'static str, share: u64) -> Mount {
+    Mount {
+        share,
+        ..new("tmpfs", point, NOSUID_NODEV, options)
     }
 }
 
 /// In this order, because a mount on `/dev` hides earlier mounts below it, and because the others are checked and
 /// reported through `/proc`. `/tmp` and `/run` come last, because no program of the image has run before.
 const MOUNTS: [Mount; 7] = [
-    new("proc", "/proc", NOTHING, None),
-    new("sysfs", "/sys", NOTHING, None),
-    new("devtmpfs", "/dev", NOSUID, Some(c"mode=755")),
+    new("proc", "/proc", NOTHING, ""),
+    new("sysfs", "/sys", NOTHING, ""),
+    new("devtmpfs", "/dev", NOSUID, "mode=755"),
     // Terminals belong to the group `tty`, which has number 5 wherever it exists.
     new(
         "devpts",
         "/dev/pts",
         NOSUID.union(MountFlags::NOEXEC),
-        Some(c"ptmxmode=666,mode=620,gid=5"),
+        "ptmxmode=666,mode=620,gid=5",
     ),
-    new("tmpfs", "/dev/shm", NOSUID_NODEV, Some(c"mode=1777")),
-    new("tmpfs", "/tmp", NOSUID_NODEV, Some(c"mode=1777")),
-    new("tmpfs", "/run", NOSUID_NODEV, Some(c"mode=755")),
+    tmpfs("/dev/shm", "mode=1777", 10),
+    tmpfs("/tmp", "mode=1777", 15),
+    tmpfs("/run", "mode=755", 5),
 ];
 
 /// Names in `/dev` that programs expect and that the kernel does not make.
@@ -72,7 +85,18 @@ impl Mount {
         if self.kind == "proc" && statfs(self.point).is_ok_and(is_proc) {
             return Ok(());
         }
-        match mount(self.kind, self.point, self.kind, self.flags, self.options) {
+        let options = match self.share {
+            0 => self.options.to_owned(),
+            share => limited(self.options, share, memory()),
+        };
+        let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
+        match mount(
+            self.kind,
+            self.point,
+            self.kind,
+            self.flags,
+            options.as_c_str(),
+        ) {
             // The kernel, or the initramfs, has mounted the same file system there.
             Ok(()) | Err(Errno::BUSY) => Ok(()),
             Err(error) => Err(format!(
@@ -81,6 +105,33 @@ impl Mount {
             )),
         }
     }
+}
+
+/// Returns the options of a tmpfs that takes `share` percent of `memory` bytes at most. The kernel's own limits are half of the
+/// memory for each, in bytes and again in inodes.
+fn limited(options: &str, share: u64, memory: u64) -> String {
+    /// One inode for this many bytes. An inode takes about 1 KiB besides its file.
+    const BYTES: u64 = 8192;
+    let size = memory / 100 * share;
+    format!(
+        "{options},size={size},nr_inodes={}",
+        (size / BYTES).max(1024)
+    )
+}
+
+/// Returns the memory of the machine in bytes.
+fn memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    // The least that a machine of today has.
+    memory_in(&text).unwrap_or(128 << 20)
+}
+
+fn memory_in(text: &str) -> Option<u64> {
+    let total = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let number = total.trim().strip_suffix(" kB")?;
+    number.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Mounts the file systems that are needed to read the kernel command line and to find a second drive.
@@ -147,8 +198,7 @@ fn overlay(line: &Line, flags: MountFlags, manifest: &str) -> Result<bool, Strin
     let base = "/run";
     let on_disk = disk::mount_on(&line.disk, base)?;
     if !on_disk {
-        mount("tmpfs", base, "tmpfs", NOSUID_NODEV, c"mode=755")
-            .map_err(|error| failed("mount tmpfs", error))?;
+        tmpfs("/run", "mode=755", UPPER).mount()?;
     }
     let layer = if on_disk {
         format!("{base}/{}", disk::DIRECTORY)
@@ -157,7 +207,12 @@ fn overlay(line: &Line, flags: MountFlags, manifest: &str) -> Result<bool, Strin
     };
     let [upper, work, root] = ["upper", "work", "root"].map(|name| format!("{layer}/{name}"));
     for directory in [&layer, &upper, &work, &root] {
-        match rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755)) {
+        let made = if *directory == upper {
+            upper::make(Path::new(directory))
+        } else {
+            rustix::fs::mkdir(directory, Mode::from_raw_mode(0o755))
+        };
+        match made {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(failed(directory, error)),
         }
@@ -204,4 +259,27 @@ fn overlay(line: &Line, flags: MountFlags, manifest: &str) -> Result<bool, Strin
         .and_then(|()| chdir("/"))
         .map_err(|error| failed("change the root", error))?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_in_memory_leave_a_quarter_of_it() {
+        let shares: u64 = MOUNTS.iter().map(|mount| mount.share).sum();
+        // 1 KiB for an inode of 8 KiB.
+        assert!((shares + UPPER) * 9 / 8 <= 75, "{shares}");
+        assert_eq!(
+            limited("mode=755", 35, 1 << 30),
+            "mode=755,size=375809630,nr_inodes=45875"
+        );
+    }
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let text = "MemTotal:         480972 kB\nMemFree: 1 kB\n";
+        assert_eq!(memory_in(text), Some(480_972 << 10));
+        assert_eq!(memory_in("MemFree: 1 kB\n"), None);
+    }
 }
