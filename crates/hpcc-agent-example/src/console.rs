@@ -1,9 +1,8 @@
-//! The console: shared with the command, and the place of a last line that must arrive.
+//! The console: the place of a last line that must arrive.
 //!
-//! The command inherits the console as its standard output and error. It can fill the console, make its descriptor
-//! non-blocking, stop the output, change the terminal's settings, and as root replace `/dev/console`. So this program
-//! keeps a descriptor of its own, opened before the command starts, writes to it with a time limit, and undoes what the
-//! command did before the last line.
+//! The command has a terminal of its own ([`crate::terminal`]), but as root it can open the console as well, stop its
+//! output, change its settings or replace `/dev/console`. So this program keeps a descriptor of its own, opened before
+//! the command starts, writes to it with a time limit, and undoes what the command did before the last line.
 
 use std::fs::{read_to_string, symlink_metadata};
 use std::io::Write as _;
@@ -15,14 +14,22 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::{Errno, write};
-use rustix::termios::{Action, OptionalActions, Termios, tcdrain, tcflow, tcgetattr, tcsetattr};
+use rustix::termios::{
+    Action, OptionalActions, Termios, Winsize, tcdrain, tcflow, tcgetattr, tcgetwinsize, tcsetattr,
+};
 
 /// How long a message waits for a console that takes no bytes. Meanwhile PID 1 reaps nothing.
 const MESSAGE: Duration = Duration::from_secs(1);
 /// How long the last line waits, and then the bytes of it that the device has not sent.
-const LAST_LINE: Duration = Duration::from_secs(10);
+pub(crate) const LAST_LINE: Duration = Duration::from_secs(10);
+/// How often a write of the command's output looks whether it is still wanted.
+const LOOK: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 static CONSOLE: OnceLock<Console> = OnceLock::new();
 
@@ -85,6 +92,29 @@ pub(crate) fn say(text: &str) {
             let _ = error
                 .write_all(text.as_bytes())
                 .and_then(|()| error.flush());
+        }
+    }
+}
+
+/// Returns the size of the console's window, if there is a console that has one.
+pub(crate) fn window() -> Option<Winsize> {
+    tcgetwinsize(&CONSOLE.get()?.terminal).ok()
+}
+
+/// Writes output of the command, however long the console takes, until all is written or `cancelled` returns true. A
+/// console that fails loses the output.
+pub(crate) fn copy(output: &[u8], cancelled: impl Fn() -> bool) {
+    let Some(Console { terminal, .. }) = CONSOLE.get() else {
+        return;
+    };
+    let mut rest = output;
+    while !rest.is_empty() && !cancelled() {
+        match write(terminal, rest) {
+            Ok(length @ 1..) => rest = rest.get(length..).unwrap_or_default(),
+            Ok(0) | Err(Errno::AGAIN | Errno::INTR) => {
+                let _ = poll(&mut [PollFd::new(terminal, PollFlags::OUT)], Some(&LOOK));
+            }
+            Err(_) => return,
         }
     }
 }

@@ -71,9 +71,9 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
         // A session of its own: a signal for the group of PID 1 is not for the command.
         setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
         let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
-        if let Err(error) = give_console(user) {
+        if let Err(error) = give_terminal(user) {
             say(&format!(
-                "warning: cannot give the console to the user: {error}"
+                "warning: cannot give the terminal to the user: {error}"
             ));
         }
         set_limits();
@@ -111,18 +111,16 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     let mut argv = vec![program];
     argv.extend(arguments);
     let error = execute(&file, argv);
-    let reason = match error {
-        nix::Error::ENOENT if file.exists() => "its interpreter or loader does not exist",
-        error => error.desc(),
+    let (code, reason) = match error {
+        nix::Error::ENOENT if file.exists() => (126, "its interpreter or loader does not exist"),
+        nix::Error::ENOENT => (127, error.desc()),
+        error => (126, error.desc()),
     };
     say(&format!(
         "error: cannot execute {}: {reason}",
         file.display()
     ));
-    match error {
-        nix::Error::ENOENT => 127,
-        _ => 126,
-    }
+    code
 }
 
 /// Executes a file, or returns the reason why not.
@@ -161,9 +159,9 @@ fn set_limits() {
     let _ = setrlimit(Resource::Nofile, files);
 }
 
-/// Makes the user the owner of the console, because programs open `/dev/stdout` and `/dev/stderr` by name, and that opens
-/// the device again. PID 1 has a descriptor of its own. Standard input is `/dev/null`, which stays what it is.
-fn give_console(user: Uid) -> Result<(), Errno> {
+/// Makes the user the owner of the terminal, because programs open `/dev/stdout` and `/dev/stderr` by name, and that opens
+/// the device again. Standard input is `/dev/null`, which stays what it is.
+fn give_terminal(user: Uid) -> Result<(), Errno> {
     let streams = [rustix::stdio::stdout(), rustix::stdio::stderr()];
     let mut terminals = streams.into_iter().filter(|stream| isatty(stream));
     terminals.try_for_each(|stream| fchown(stream, Some(user), None))

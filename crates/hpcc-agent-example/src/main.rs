@@ -27,6 +27,7 @@ mod status;
 mod stop;
 mod supervise;
 mod sysctl;
+mod terminal;
 mod upper;
 mod users;
 
@@ -39,10 +40,14 @@ use rustix::system::{RebootCommand, reboot};
 
 use image::Image;
 use line::{End, Line};
-use supervise::Supervisor;
+use status::Report;
+use supervise::{Ended, Supervisor};
 
 /// The exit code of a command that could not be started, for a reason outside the command.
 const FAILED: u8 = 125;
+
+/// The exit code of a command that was killed and never ended: 128 and the number of `SIGKILL`.
+const KILLED: u8 = 137;
 
 /// The file name under which the image holds this program, for messages.
 const NAME: &str = "hpcc-agent";
@@ -58,24 +63,25 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     // Until the line is known: a machine without a power switch would halt at a power-off, and never end.
-    let (mut end, mut port) = (End::Restart, None);
+    let (mut end, mut report) = (End::Restart, Report::default());
     // The kernel panics when PID 1 panics, and then neither the host learns the exit code nor a drive is synced.
-    let ended = catch_unwind(AssertUnwindSafe(|| run(&mut end, &mut port)));
-    let code = ended.unwrap_or_else(|_| Err("this agent panicked".to_owned()));
-    let code = code.unwrap_or_else(|error| {
+    let ended = catch_unwind(AssertUnwindSafe(|| run(&mut end, &mut report)));
+    let ended = ended.unwrap_or_else(|_| Err("this agent panicked".to_owned()));
+    let ended = ended.unwrap_or_else(|error| {
         say(&format!("error: {error}"));
-        FAILED
+        Ended::Code(FAILED)
     });
-    supervise::kill_everything();
+    let code = match ended {
+        Ended::Code(code) => {
+            supervise::kill_everything(None);
+            code
+        }
+        Ended::Left(main) => supervise::kill_everything(Some(main)).unwrap_or(KILLED),
+    };
+    terminal::finish();
     // The command may have left its last line without an end.
     console::finish(&format!("\n{NAME}: exit {code}\n"));
-    if let Some(port) = port
-        && let Err(error) = status::send(port, code)
-    {
-        say(&format!(
-            "warning: cannot send the exit code to port {port} of the host: {error}"
-        ));
-    }
+    report.send(code);
     rustix::fs::sync();
     let (first, second) = match end {
         End::PowerOff => (RebootCommand::PowerOff, RebootCommand::Restart),
@@ -91,15 +97,15 @@ fn main() -> ExitCode {
 }
 
 /// Reads how the machine ends and the port for its exit code, so that every later failure can be seen, and does the work.
-fn run(end: &mut End, port: &mut Option<u32>) -> Result<u8, String> {
+fn run(end: &mut End, report: &mut Report) -> Result<Ended, String> {
     mounts::early()?;
     *end = End::of_machine();
-    *port = line::status_of_machine();
-    work().inspect_err(|_| console::open_unless_open())
+    *report = Report::of_machine();
+    work(report).inspect_err(|_| console::open_unless_open())
 }
 
-/// Sets the machine up, runs the command, and returns its exit code.
-fn work() -> Result<u8, String> {
+/// Sets the machine up, runs the command, and returns how it ended.
+fn work(report: &mut Report) -> Result<Ended, String> {
     let line = Line::read()?;
     // Before the root can be written to, so that files that a tenant left on a second drive do not come first.
     let image = Image::read()?;
@@ -136,11 +142,18 @@ fn work() -> Result<u8, String> {
     if let Err(error) = reboot(RebootCommand::CadOff) {
         say(&format!("warning: cannot handle Ctrl-Alt-Del: {error}"));
     }
+    report.connect();
+    let terminal = terminal::open()?;
+    let output = terminal
+        .try_clone()
+        .map_err(|error| format!("cannot share the terminal of the command: {error}"))?;
     let child = Command::new("/proc/self/exe")
         .args(launch::arguments(&account, directory, &argv))
         .env_clear()
         .envs(environment)
         .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(terminal)
         .spawn()
         .map_err(|error| match error.kind() {
             ErrorKind::InvalidInput => {

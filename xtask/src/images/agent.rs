@@ -21,7 +21,7 @@ use crate::{command, guest, pull, qemu};
 type Case = fn(&Path) -> Result<Ended>;
 
 /// Each by what it shows.
-pub(super) const CASES: [(&str, Case); 5] = [
+pub(super) const CASES: [(&str, Case); 6] = [
     (
         "Debian: a user by name, an overlay, options on the line",
         debian,
@@ -33,6 +33,10 @@ pub(super) const CASES: [(&str, Case); 5] = [
     (
         "FROM scratch: numbers alone, a root that stays read-only",
         scratch,
+    ),
+    (
+        "Debian: full file systems in memory, and a frozen command",
+        frozen,
     ),
     (
         "a second drive, and a command that does not stop and lets no thread start",
@@ -48,6 +52,7 @@ pub(super) const CASES: [(&str, Case); 5] = [
 fn debian(directory: &Path) -> Result<Ended> {
     const SCRIPT: &str = "id; echo \"$GREETING,$HOME,$HOSTNAME,$PATH\"; pwd; cat /proc/sys/kernel/hostname /etc/hosts \
         /etc/resolv.conf; grep ' / ' /proc/mounts; touch /tmp/x /srv/x; echo err >&2; echo opened > /dev/stdout; echo again > /dev/stderr; \
+        tty <&1; (echo forged > /dev/console) 2>&1; \
         echo limits $(ulimit -n) $(ulimit -Hn) $(cat /proc/sys/net/ipv4/ip_unprivileged_port_start); exit 3";
     let image = real_image::small()
         .map_err(Error::msg)?
@@ -78,8 +83,34 @@ fn debian(directory: &Path) -> Result<Ended> {
             "opened",
             "again",
             "limits 1024 524288 0",
+            // A user that had the console could hide the exit line, or leave another one in its place.
+            "/dev/pts/0",
+            "/usr/bin/dash: 1: cannot create /dev/console: Permission denied",
         ],
     )?;
+    Ok(ended)
+}
+
+/// Boots a Debian that fills every file system in memory and then freezes itself, so that no signal ends it.
+fn frozen(directory: &Path) -> Result<Ended> {
+    const SCRIPT: &str = "stat -c 'root %a %u' /; for place in /tmp /dev/shm /run /; do cat /dev/zero > $place/full; done 2>/dev/null; \
+        echo filled; rm /full /run/full; mkdir /run/c; mount -t cgroup -o freezer none /run/c && mkdir /run/c/frozen; \
+        (sleep 1; kill -TERM 1) & echo $$ > /run/c/frozen/cgroup.procs; echo FROZEN > /run/c/frozen/freezer.state; sleep 1000";
+    let image = real_image::small()
+        .map_err(Error::msg)?
+        .context("this user cannot build real images")?;
+    let artifact = pulled(directory, image.layout(), &[], Vec::new())?;
+    let command = ["-c", SCRIPT].map(str::to_owned);
+    let mut boot = boot(&artifact);
+    boot.words = "hpcc.stop_timeout=1 hpcc.disk=none";
+    boot.command = Some(&command);
+    let ended = boot.run()?;
+    let lines = [
+        "root 755 0",
+        "filled",
+        "hpcc-agent: warning: processes are left that do not end",
+    ];
+    expect(&ended, 128 + 9, &lines)?;
     Ok(ended)
 }
 

@@ -38,7 +38,7 @@ const fn linked(name: &'static str) -> Case {
     )
 }
 
-const CASES: [Case; 29] = [
+const CASES: [Case; 30] = [
     linked("etc -> .hpcc"),
     linked("etc -> /.hpcc"),
     linked("etc -> ../../.hpcc"),
@@ -121,6 +121,11 @@ const CASES: [Case; 29] = [
     ),
     case("command is relative to the working directory", 3, &[]),
     case("command dies of a signal", 128 + 9, &[]),
+    case(
+        "command is traced when it ends",
+        7,
+        &["witness: tracer: traces"],
+    ),
     case(
         "command of forty words",
         0,

@@ -104,6 +104,8 @@ line="$line hpcc.directory=/.hpcc"
 run '"./witness","exit","3"'
 begin 'command dies of a signal'
 witness die
+begin 'command is traced when it ends'
+witness traced
 begin 'command of forty words'
 line="$line $(seq -f 'hpcc.cmd=%%3%.0f' 1 9 | tr '\n' ' ')$(seq -f 'hpcc.cmd=w%.0f' 10 40 | tr '\n' ' ')"
 witness words

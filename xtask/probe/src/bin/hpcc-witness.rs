@@ -12,15 +12,17 @@
 //! - `words WORD...`: the number of words.
 //! - `exit CODE`, `die`: exits, or dies of SIGKILL.
 //! - `listen PORT`: accepts one connection to a port of a vsock, and tells what is sent.
+//! - `traced`: has a child that traces it, and exits with 7 while the child goes on.
 //! - `console ATTACK`: leaves the console in a state that keeps others from writing to it, and exits with 7.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         ["all"] => facts().and_then(|()| signals()),
         ["stubborn"] => stubborn(),
         ["orphan"] => orphan(),
+        ["traced"] => traced(),
+        ["trace", process] => trace(process),
         ["sleep"] => loop {
             sleep(Duration::from_secs(1000));
         },
@@ -229,6 +233,31 @@ fn orphan() -> std::io::Result<u8> {
     let parent = std::os::unix::process::parent_id();
     tell("parent of the orphan", parent.to_string());
     Ok(0)
+}
+
+/// A parent that is traced by its child becomes a zombie that PID 1 cannot reap.
+fn traced() -> std::io::Result<u8> {
+    let mut child = Command::new("/proc/self/exe")
+        .args(["trace", &std::process::id().to_string()])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    let output = child.stdout.take().map(BufReader::new);
+    output.map_or(Ok(0), |mut output| output.read_line(&mut line))?;
+    tell("tracer", line.trim());
+    Ok(7)
+}
+
+fn trace(process: &str) -> std::io::Result<u8> {
+    let process = process.parse().map_err(std::io::Error::other)?;
+    nix::sys::ptrace::seize(
+        nix::unistd::Pid::from_raw(process),
+        nix::sys::ptrace::Options::empty(),
+    )?;
+    println!("traces");
+    loop {
+        sleep(Duration::from_secs(1000));
+    }
 }
 
 fn stubborn() -> std::io::Result<u8> {
