@@ -59,6 +59,9 @@ impl MountPoint {
         let problem = match *names {
             [] => Some("it is the root"),
             [".hpcc", ..] => Some("the directory /.hpcc is reserved"),
+            [first] if file && COVERED.contains(&first) => Some(
+                "every guest mounts a file system over it, so it is a directory; leave :file out",
+            ),
             [first, _, ..] if COVERED.contains(&first) => Some(
                 "every guest mounts another file system over /proc, /sys, /dev, /tmp and /run, which hides it",
             ),
@@ -173,6 +176,8 @@ mod tests {
             ("/proc/x", "hides it"),
             ("//run/./x:file", "hides it"),
             ("//./.hpcc/x:file", "reserved"),
+            ("/proc:file", "leave :file out"),
+            ("/./tmp/:file", "leave :file out"),
             ("/a/../.hpcc", ".."),
             ("/a\0", "NUL"),
             (&*long, "longer"),

@@ -93,6 +93,9 @@ pub fn kernel_requirements(
         }
         _ => {}
     }
+    if let Some(options) = narrow(&record.key.platform) {
+        needs.one_of(options, "the programs of this image are of 32 bits");
+    }
     if initramfs {
         needs.option("BLK_DEV_INITRD", "the kernel unpacks an initramfs");
     }
@@ -149,6 +152,16 @@ fn agent_is_script(record: &Record, artifact: &File) -> io::Result<bool> {
     let start = Tables::open(artifact).and_then(|mut tables| tables.start(AGENT, SCRIPT.len()));
     let start = start.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(start.is_some_and(|start| start == SCRIPT))
+}
+
+/// Returns the options of which a kernel needs one to execute programs of 32 bits: the one of a kernel of 64 bits, then
+/// that of the architecture itself.
+fn narrow(platform: &str) -> Option<&'static [&'static str]> {
+    match platform.split('/').nth(1)? {
+        "386" => Some(&["IA32_EMULATION", "X86_32"]),
+        "arm" => Some(&["COMPAT", "ARM"]),
+        _ => None,
+    }
 }
 
 struct Needs {
@@ -238,6 +251,19 @@ mod tests {
             let text = format!("# Linux/x86 {version} Kernel Configuration\nCONFIG_A=y\n");
             let config = KernelConfig::read(text.as_bytes()).unwrap();
             assert_eq!(requirement.compare(&config), ("A", Setting::BuiltIn, met));
+        }
+    }
+
+    #[test]
+    fn programs_of_32_bits_need_a_kernel_that_runs_them() {
+        for (platform, first) in [
+            ("linux/386", Some("IA32_EMULATION")),
+            ("linux/arm/v7", Some("COMPAT")),
+            ("linux/arm64", None),
+            ("linux/amd64", None),
+        ] {
+            let found = narrow(platform).and_then(|options| options.first().copied());
+            assert_eq!(found, first, "{platform}");
         }
     }
 

@@ -8,8 +8,14 @@ use crate::flatten;
 
 /// Number of symlinks that are followed from the name of a loader to its file, as in a kernel.
 const LINKS_MAX: usize = 40;
-/// Largest name of an interpreter in bytes; a kernel takes fewer after `#!` (`BINPRM_BUF_SIZE`).
-const NAME_MAX: usize = 4096;
+/// Bytes of a script that a kernel looks at for the name of the interpreter (`BINPRM_BUF_SIZE`).
+const LINE_MAX: usize = 256;
+/// Largest name of a loader in bytes, with the zero byte after it (`PATH_MAX`).
+const NAME_MAX: u64 = 4096;
+/// Most bytes of the table of segments (`load_elf_phdrs`).
+const TABLE_MAX: u64 = 65_536;
+/// Path of the agent, which cannot be its own interpreter.
+const AGENT: &[u8] = b"/.hpcc/agent";
 
 /// Longer than any file. Offsets below it can be added to, and read at.
 const FILE_MAX: u64 = 1 << 48;
@@ -25,6 +31,8 @@ pub(super) enum Program {
     Script(Vec<u8>),
     /// Neither of these, or an ELF program that cannot be read.
     Unknown,
+    /// A script or an ELF file that no kernel executes, for this reason.
+    Refused(&'static str),
 }
 
 impl Program {
@@ -36,34 +44,68 @@ impl Program {
             buffer.truncate(read);
             Ok(buffer)
         };
-        let head = bytes(0, NAME_MAX)?;
-        if let Some(line) = head.strip_prefix(b"#!") {
-            let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            let line = line.trim_ascii_start();
-            let name = line.split(u8::is_ascii_whitespace).next();
-            let name = name.filter(|name| !name.is_empty());
-            return Ok(name.map_or(Self::Unknown, |name| Self::Script(name.to_vec())));
+        let head = bytes(0, LINE_MAX)?;
+        if head.starts_with(b"#!") {
+            return Ok(Self::of_script(&head));
         }
         let Some(elf) = Elf::of(&head) else {
             return Ok(Self::Unknown);
         };
+        if let Some(reason) = elf.refused() {
+            return Ok(Self::Refused(reason));
+        }
+        let (mut loads, mut loader) = (false, None);
         for number in 0..elf.count {
             let entry = bytes(elf.table + number * elf.entry, 56)?;
             let Some((kind, offset, length)) = elf.segment(&entry) else {
                 return Ok(Self::Unknown);
             };
+            const PT_LOAD: u64 = 1;
             const PT_INTERP: u64 = 3;
-            if kind == PT_INTERP && offset >= FILE_MAX {
-                return Ok(Self::Unknown);
+            loads |= kind == PT_LOAD;
+            if kind != PT_INTERP || loader.is_some() {
+                continue;
             }
-            if kind == PT_INTERP {
-                let length = usize::try_from(length).unwrap_or(NAME_MAX).min(NAME_MAX);
-                let name = bytes(offset, length)?;
-                let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-                return Ok(Self::Dynamic(name.to_vec()));
+            let invalid = Self::Refused("is an ELF program whose PT_INTERP names no loader");
+            if offset >= FILE_MAX || !(2..=NAME_MAX).contains(&length) {
+                return Ok(invalid);
             }
+            let name = bytes(offset, usize::try_from(length).unwrap_or_default())?;
+            if !name.ends_with(&[0]) || !usize::try_from(length).is_ok_and(|it| it == name.len()) {
+                return Ok(invalid);
+            }
+            let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+            loader = Some(name.to_vec());
         }
-        Ok(Self::Static)
+        if !loads {
+            return Ok(Self::Refused("is an ELF file without a segment to load"));
+        }
+        Ok(loader.map_or(Self::Static, Self::Dynamic))
+    }
+
+    /// Reads the first line as `load_script` of fs/binfmt_script.c does, after zero bytes were added to the file.
+    fn of_script(head: &[u8]) -> Self {
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let ends = |byte: &u8| blank(byte) || *byte == 0;
+        let mut line = head.to_vec();
+        line.resize(LINE_MAX, 0);
+        let line = line.get(2..).unwrap_or_default();
+        let whole = line.iter().position(|byte| *byte == b'\n');
+        let line = line.get(..whole.unwrap_or(line.len())).unwrap_or_default();
+        let begin = line.iter().position(|byte| !blank(byte));
+        let name = begin
+            .and_then(|begin| line.get(begin..))
+            .unwrap_or_default();
+        let end = name.iter().position(ends);
+        if end.is_none() && whole.is_none() && !name.is_empty() {
+            return Self::Refused(
+                "is a script whose interpreter has a name that ends after byte 255 of the file; a kernel reads no further",
+            );
+        }
+        match name.get(..end.unwrap_or(name.len())) {
+            Some(name @ [_, ..]) => Self::Script(name.to_vec()),
+            _ => Self::Unknown,
+        }
     }
 
     /// Returns the reason why a guest cannot start this program in an image, for people, or `None` if no reason is
@@ -77,15 +119,28 @@ impl Program {
                         .to_owned(),
                 );
             }
+            Self::Refused(reason) => {
+                return Some(format!("{reason}; a kernel cannot execute it"));
+            }
             Self::Dynamic(name) => ("loader", name),
             Self::Script(name) => ("interpreter", name),
         };
-        (!is_program(tree, name)).then(|| {
-            format!(
-                "needs the {what} {}, which the image does not have as a program; use a static agent",
-                name.escape_ascii()
-            )
-        })
+        if name == AGENT {
+            return Some(format!(
+                "names itself as its {what}; a kernel cannot execute it"
+            ));
+        }
+        if is_program(tree, name) {
+            return None;
+        }
+        let advice = match name.strip_suffix(b"\r") {
+            Some(_) => "end its first line with LF alone, not with CR LF",
+            None => "use a static agent",
+        };
+        Some(format!(
+            "needs the {what} {}, which the image does not have as a program; {advice}",
+            name.escape_ascii()
+        ))
     }
 }
 
@@ -93,6 +148,8 @@ impl Program {
 struct Elf {
     wide: bool,
     little: bool,
+    kind: u64,
+    machine: u64,
     table: u64,
     entry: u64,
     count: u64,
@@ -107,15 +164,38 @@ impl Elf {
         let mut elf = Self {
             wide,
             little,
+            kind: 0,
+            machine: 0,
             table: 0,
             entry: 0,
             count: 0,
         };
         let (table, entry) = if wide { (32, 54) } else { (28, 42) };
+        elf.kind = elf.number(head, 16, 2)?;
+        elf.machine = elf.number(head, 18, 2)?;
         elf.table = elf.number(head, table, if wide { 8 } else { 4 })?;
         elf.entry = elf.number(head, entry, 2)?;
         elf.count = elf.number(head, entry + 2, 2)?;
         (elf.table < FILE_MAX && elf.count > 0).then_some(elf)
+    }
+
+    /// Returns the reason why no kernel loads a file with this header (`load_elf_binary` of fs/binfmt_elf.c).
+    fn refused(&self) -> Option<&'static str> {
+        const ET_EXEC_AND_DYN: [u64; 2] = [2, 3];
+        const EM_X86_64: u64 = 62;
+        let entry = if self.wide { 56 } else { 32 };
+        if !ET_EXEC_AND_DYN.contains(&self.kind) {
+            return Some(
+                "is an ELF file that is not a program, such as an object file or a core dump",
+            );
+        }
+        if self.machine == EM_X86_64 && !self.wide {
+            return Some("is an ELF program for x32, which kernels leave out or disable");
+        }
+        if self.entry != entry || self.count * entry > TABLE_MAX {
+            return Some("is an ELF file whose table of segments has a wrong size");
+        }
+        None
     }
 
     /// Returns type, offset and length of a segment.
@@ -178,47 +258,82 @@ mod tests {
         Program::of(read).unwrap()
     }
 
-    /// Returns an ELF file with one segment of this type, which holds `name`.
-    fn elf(wide: bool, little: bool, kind: u32, name: &[u8]) -> Vec<u8> {
-        let number = |value: u64, width: usize| {
-            let bytes = value.to_le_bytes();
-            let mut bytes = bytes[..width].to_vec();
-            if !little {
-                bytes.reverse();
+    /// The parts of an ELF file with one segment to load, and one of type `kind` that holds `name`.
+    #[derive(Clone, Copy)]
+    struct Parts<'a> {
+        wide: bool,
+        little: bool,
+        file: u64,
+        machine: u64,
+        entry: u64,
+        count: u64,
+        load: u64,
+        kind: u64,
+        name: &'a [u8],
+    }
+
+    impl Parts<'_> {
+        const fn new(name: &[u8]) -> Parts<'_> {
+            Parts {
+                wide: true,
+                little: true,
+                file: 2,
+                machine: 62,
+                entry: 56,
+                count: 2,
+                load: 1,
+                kind: 3,
+                name,
             }
-            bytes
-        };
-        let width = if wide { 8 } else { 4 };
-        let mut file = vec![
-            0x7F,
-            b'E',
-            b'L',
-            b'F',
-            1 + u8::from(wide),
-            2 - u8::from(little),
-        ];
-        file.resize(if wide { 32 } else { 28 }, 0);
-        file.extend(number(64, width));
-        file.resize(if wide { 54 } else { 42 }, 0);
-        file.extend(number(56, 2));
-        file.extend(number(1, 2));
-        file.resize(64, 0);
-        file.extend(number(kind.into(), 4));
-        file.resize(64 + if wide { 8 } else { 4 }, 0);
-        file.extend(number(120, width));
-        file.resize(64 + if wide { 32 } else { 16 }, 0);
-        file.extend(number(u64::try_from(name.len()).unwrap(), width));
-        file.resize(120, 0);
-        file.extend(name);
-        file
+        }
+
+        fn bytes(self) -> Vec<u8> {
+            let Self { wide, little, .. } = self;
+            let mut file = vec![
+                0x7F,
+                b'E',
+                b'L',
+                b'F',
+                1 + u8::from(wide),
+                2 - u8::from(little),
+            ];
+            let mut put = |at: usize, value: u64, width: usize| {
+                let mut bytes = value.to_le_bytes()[..width].to_vec();
+                if !little {
+                    bytes.reverse();
+                }
+                file.resize(file.len().max(at + width), 0);
+                file[at..at + width].copy_from_slice(&bytes);
+            };
+            let width = if wide { 8 } else { 4 };
+            put(16, self.file, 2);
+            put(18, self.machine, 2);
+            put(if wide { 32 } else { 28 }, 64, width);
+            let entry = if wide { 54 } else { 42 };
+            put(entry, self.entry, 2);
+            put(entry + 2, self.count, 2);
+            let second = 64 + usize::try_from(self.entry).unwrap();
+            put(64, self.load, 4);
+            put(second, self.kind, 4);
+            put(second + if wide { 8 } else { 4 }, 256, width);
+            let length = u64::try_from(self.name.len()).unwrap();
+            put(second + if wide { 32 } else { 16 }, length, width);
+            file.resize(256, 0);
+            file.extend(self.name);
+            file
+        }
     }
 
     #[test]
     fn loader_of_an_elf_program_is_found_in_every_form() {
         for (wide, little) in [(true, true), (true, false), (false, true), (false, false)] {
-            let dynamic = elf(wide, little, 3, b"/lib/ld.so\0");
-            assert_eq!(program(&dynamic), Program::Dynamic(b"/lib/ld.so".into()));
-            let alone = elf(wide, little, 1, b"/lib/ld.so\0");
+            let mut parts = Parts::new(b"/lib/ld.so\0");
+            (parts.wide, parts.little) = (wide, little);
+            (parts.entry, parts.machine) = if wide { (56, 62) } else { (32, 3) };
+            let loader = Program::Dynamic(b"/lib/ld.so".into());
+            assert_eq!(program(&parts.bytes()), loader);
+            parts.kind = 4;
+            let alone = parts.bytes();
             assert_eq!(program(&alone), Program::Static);
             assert_eq!(program(&alone[..70]), Program::Unknown);
             assert_eq!(program(&alone[..20]), Program::Unknown);
@@ -226,19 +341,105 @@ mod tests {
     }
 
     #[test]
+    fn elf_file_that_no_kernel_loads_is_refused() {
+        let good = Parts::new(b"/lib/ld.so\0");
+        let long = [&[b'/'; 4096][..], b"\0"].concat();
+        for (parts, says) in [
+            (Parts { file: 1, ..good }, "not a program"),
+            (Parts { file: 4, ..good }, "not a program"),
+            (Parts { file: 0, ..good }, "not a program"),
+            (
+                Parts {
+                    wide: false,
+                    entry: 32,
+                    ..good
+                },
+                "x32",
+            ),
+            (Parts { entry: 32, ..good }, "wrong size"),
+            (
+                Parts {
+                    count: 1171,
+                    ..good
+                },
+                "wrong size",
+            ),
+            (Parts { load: 4, ..good }, "without a segment to load"),
+            (
+                Parts {
+                    name: b"/lib/ld.so",
+                    ..good
+                },
+                "PT_INTERP",
+            ),
+            (
+                Parts {
+                    name: b"\0",
+                    ..good
+                },
+                "PT_INTERP",
+            ),
+            (
+                Parts {
+                    name: &long,
+                    ..good
+                },
+                "PT_INTERP",
+            ),
+        ] {
+            let Program::Refused(reason) = program(&parts.bytes()) else {
+                panic!("{says}");
+            };
+            assert!(reason.contains(says), "{reason}");
+        }
+        let cut = good.bytes();
+        assert!(matches!(program(&cut[..260]), Program::Refused(_)));
+        // A name of the largest length, and an empty one, which leads to nothing.
+        let most = Parts {
+            name: &long[1..],
+            ..good
+        };
+        assert!(matches!(program(&most.bytes()), Program::Dynamic(_)));
+        let empty = Parts {
+            name: b"\0\0",
+            ..good
+        };
+        assert_eq!(program(&empty.bytes()), Program::Dynamic(Vec::new()));
+    }
+
+    #[test]
     fn script_needs_its_interpreter_and_other_files_are_unknown() {
+        let name = format!("/{}", "x".repeat(252));
+        let longest = format!("#!{name}\n");
+        let cut = format!("#!{name}");
+        let argument = format!("#!/bin/sh {}\n", "x".repeat(400));
         for (content, interpreter) in [
             (&b"#!/bin/sh\n"[..], Some("/bin/sh")),
             (b"#! \t/usr/bin/env sh -x\nexit", Some("/usr/bin/env")),
             (b"#!/bin/sh", Some("/bin/sh")),
+            (b"#!/bin/sh\0x\n", Some("/bin/sh")),
+            // Only space, tab and NUL end a name.
+            (b"#!/bin/sh\r\nexit\r\n", Some("/bin/sh\r")),
+            (b"#!/bin/sh\x0b-e\n", Some("/bin/sh\x0b-e")),
+            (longest.as_bytes(), Some(&name)),
+            (cut.as_bytes(), Some(&name)),
+            (argument.as_bytes(), Some("/bin/sh")),
             (b"#!\n/bin/sh", None),
+            (b"#!  \t\n/bin/sh", None),
+            (b"#!\0/bin/sh\n", None),
             (b"MZ", None),
             (b"", None),
         ] {
             let expected =
                 interpreter.map_or(Program::Unknown, |name| Program::Script(name.into()));
-            assert_eq!(program(content), expected, "{content:?}");
+            assert_eq!(program(content), expected, "{}", content.escape_ascii());
         }
+        for content in [format!("{cut}xx"), format!("{cut}x\n")] {
+            let refused = program(content.as_bytes());
+            assert!(matches!(refused, Program::Refused(_)), "{content}");
+        }
+        let blank = [&b"#!"[..], &[b' '; 300], b"/bin/sh\n"].concat();
+        assert_eq!(program(&blank), Program::Unknown);
     }
 
     #[test]
@@ -275,6 +476,10 @@ mod tests {
             let program = Program::Dynamic(path.into());
             assert_eq!(program.problem(&tree).is_none(), found, "{path}");
         }
+        let problem = |program: Program| program.problem(&tree).unwrap();
+        assert!(problem(Program::Script(b"/bin/sh\r".into())).contains("not with CR LF"));
+        assert!(problem(Program::Script(AGENT.into())).contains("names itself"));
+        assert!(problem(Program::Refused("is odd")).starts_with("is odd; "));
         assert!(Program::Unknown.problem(&tree).is_some());
         assert!(Program::Static.problem(&tree).is_none());
     }

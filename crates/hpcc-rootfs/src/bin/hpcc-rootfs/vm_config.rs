@@ -257,11 +257,23 @@ fn mebibytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes of a socket's path: 107 in Linux (`sun_path`), less an underscore and the digits of the largest port.
+const SOCKET_MAX: usize = 107 - 11;
+
 fn vsock(text: &str) -> Result<Vsock, String> {
     let (cid, socket) = match text.split_once(':') {
         Some((cid, socket)) => (cid, Some(socket.to_owned())),
         None => (text, None),
     };
+    if let Some(socket) = &socket
+        && socket.len() > SOCKET_MAX
+    {
+        return Err(format!(
+            "the path of the socket has {} bytes, expected at most {SOCKET_MAX}: the path of a socket has at most 107, and \
+             Firecracker adds _PORT to it; name a shorter one, such as one relative to Firecracker's directory",
+            socket.len()
+        ));
+    }
     // 0 to 2 are the hypervisor, the machine itself and the host; all ones stand for any.
     let cid = cid.parse().ok().filter(|cid| (3..u32::MAX).contains(cid));
     match (cid, socket) {
@@ -333,6 +345,18 @@ mod tests {
         for text in ["2", "4294967295", "-1", "x", "", "3:"] {
             assert!(vsock(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn socket_is_short_enough_for_the_names_of_its_ports() {
+        // firecracker-go-sdk#217
+        let path = |length: usize| format!("3:/{}", "x".repeat(length - 1));
+        assert!(vsock(&path(96)).is_ok());
+        let error = vsock(&path(97)).unwrap_err();
+        assert!(
+            error.contains("has 97 bytes, expected at most 96"),
+            "{error}"
+        );
     }
 
     #[test]
