@@ -405,6 +405,7 @@ fn assemble(
         summary: Summary {
             replaced_mount_points: replaced,
             made_mount_points: made,
+            mistyped_members: image.config.mistyped.clone(),
             agent_problem,
             flattened: flattened.report,
             image: sealed.summary,

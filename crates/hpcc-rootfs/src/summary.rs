@@ -22,6 +22,9 @@ pub struct Summary {
     pub replaced_mount_points: Vec<String>,
     /// Mount points of [`ImageOptions::mount_points`](crate::ImageOptions::mount_points) that the image did not have, sorted.
     pub made_mount_points: Vec<String>,
+    /// Members of the image's config that have another type than in the specification, which `/.hpcc/image.json`
+    /// therefore leaves empty.
+    pub mistyped_members: Vec<&'static str>,
     /// Why a guest cannot execute the agent in this image, or `None` if no reason is known.
     pub agent_problem: Option<String>,
     /// Time from the first byte of the newest layer until all names were final: download, inflation, flattening and
@@ -130,6 +133,12 @@ impl fmt::Display for Summary {
         for path in &self.made_mount_points {
             let path = printable::name(path.as_bytes());
             writeln!(f, "note:      {path} was created as a mount point")?;
+        }
+        for member in &self.mistyped_members {
+            writeln!(
+                f,
+                "note:      {member} of the image's config has another type than in the OCI specification; image.json leaves it empty"
+            )?;
         }
         if let Some(problem) = &self.agent_problem {
             writeln!(f, "warning:   {problem}")?;

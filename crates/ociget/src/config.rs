@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::digest::{DiffId, Digest};
 use crate::go_json::{Keys, as_go_reads};
-use crate::json::{lenient, null_is_empty, one_or_many, set, texts, words};
+use crate::json::{
+    integer, lenient, lenient_integer, null_is_empty, one_or_many, set, texts, words,
+};
 use crate::manifest::ManifestError;
 use crate::platform::{HalfPlatform, Platform, RawPlatform};
 
@@ -25,6 +28,8 @@ pub struct ImageConfig {
     pub created: String,
     /// The command, environment and user with which it starts.
     pub runtime: RuntimeConfig,
+    /// Members that have another type than in the specification, such as `config.Volumes`. Their fields here are empty.
+    pub mistyped: Vec<&'static str>,
     /// The document as it was hashed.
     pub raw: Bytes,
 }
@@ -76,19 +81,19 @@ pub struct Healthcheck {
     #[serde(deserialize_with = "words")]
     pub test: Vec<String>,
     /// Time between two checks.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "lenient_integer")]
     pub interval: i64,
     /// Time that one check may take.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "lenient_integer")]
     pub timeout: i64,
     /// Time from the start in which failures do not count.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "lenient_integer")]
     pub start_period: i64,
     /// Time between two checks during the start period.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "lenient_integer")]
     pub start_interval: i64,
     /// Number of failures in a row that make the program unhealthy.
-    #[serde(deserialize_with = "null_is_empty")]
+    #[serde(deserialize_with = "lenient_integer")]
     pub retries: i64,
 }
 
@@ -131,9 +136,48 @@ impl ImageConfig {
                 .collect::<Result<_, _>>()?,
             created,
             runtime: config,
+            mistyped: mistyped(&serde_json::from_slice(&text).map_err(invalid)?),
             raw,
         })
     }
+}
+
+/// Returns the members of a config that [`RuntimeConfig`] leaves empty because of their type. Anything else of a wrong
+/// type is an error.
+fn mistyped(document: &Value) -> Vec<&'static str> {
+    type IsValid = fn(&Value) -> bool;
+    const MEMBERS: [(&str, IsValid); 10] = [
+        ("created", Value::is_string),
+        ("config.StopSignal", Value::is_string),
+        ("config.Volumes", Value::is_object),
+        ("config.ExposedPorts", Value::is_object),
+        ("config.Healthcheck", is_check),
+        ("config.Healthcheck.Interval", is_integer),
+        ("config.Healthcheck.Timeout", is_integer),
+        ("config.Healthcheck.StartPeriod", is_integer),
+        ("config.Healthcheck.StartInterval", is_integer),
+        ("config.Healthcheck.Retries", is_integer),
+    ];
+    let of_type = |path: &str, is_valid: IsValid| {
+        let found = path.split('.').try_fold(document, |at, name| at.get(name));
+        found.is_none_or(|found| found.is_null() || is_valid(found))
+    };
+    let wrong = MEMBERS.iter().filter(|(path, is)| !of_type(path, *is));
+    wrong.map(|(path, _)| *path).collect()
+}
+
+fn is_integer(value: &Value) -> bool {
+    integer(value).is_some()
+}
+
+/// Returns whether a check has words, without which it is none.
+fn is_check(value: &Value) -> bool {
+    let is_word = |word: &Value| word.is_string() || word.is_null();
+    let is_words = |words: &Value| words.as_array().map(|words| words.iter().all(is_word));
+    value.is_object()
+        && value
+            .get("Test")
+            .is_none_or(|test| test.is_null() || is_words(test).unwrap_or_default())
 }
 
 /// The fields that are read, and those beside them that hold keys of others.
@@ -297,6 +341,42 @@ mod tests {
         let config = parse(text).unwrap();
         assert_eq!(config.created, "");
         assert_eq!(config.runtime, RuntimeConfig::default());
+        let named = [
+            "created",
+            "config.StopSignal",
+            "config.Volumes",
+            "config.Healthcheck",
+        ];
+        assert_eq!(config.mistyped, named);
+    }
+
+    #[test]
+    fn healthcheck_with_an_odd_number_keeps_its_words() {
+        let check = |numbers: &str| {
+            let text = format!(
+                r#"{{"rootfs":{{"type":"layers"}},"config":{{"healthcheck":{{"Test":["CMD","x"],{numbers}}}}}}}"#
+            );
+            let config = parse(&text).unwrap();
+            let check = config.runtime.healthcheck.unwrap();
+            assert_eq!(check.test, ["CMD", "x"]);
+            (check.interval, check.retries, config.mistyped)
+        };
+        for (numbers, interval, retries) in [
+            (
+                r#""Interval":30000000000.0,"Retries":3e0"#,
+                30_000_000_000,
+                3,
+            ),
+            (r#""Interval":3e10,"Retries":-1"#, 30_000_000_000, -1),
+            (r#""Interval":null"#, 0, 0),
+        ] {
+            assert_eq!(check(numbers), (interval, retries, vec![]), "{numbers}");
+        }
+        for odd in ["\"30s\"", "9223372036854775808", "1.5", "1e300", "[]"] {
+            let named = vec!["config.Healthcheck.Interval"];
+            let found = check(&format!(r#""Interval":{odd},"Retries":3"#));
+            assert_eq!(found, (0, 3, named), "{odd}");
+        }
     }
 
     #[test]

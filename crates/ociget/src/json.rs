@@ -87,6 +87,20 @@ where
     Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
+/// A whole number, in whichever form JSON has for it; 0 if it is anything else, as [`lenient`].
+pub(crate) fn lenient_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(integer(&value).unwrap_or_default())
+}
+
+/// Returns a value as a whole number. `30.0` and `3e1` are such numbers.
+pub(crate) fn integer(value: &serde_json::Value) -> Option<i64> {
+    let whole = || value.as_f64().filter(|number| number.fract() == 0.0);
+    value
+        .as_i64()
+        .or_else(|| format!("{:.0}", whole()?).parse().ok())
+}
+
 /// The keys of an object whose values say nothing, as Go spells a set; as [`lenient`], sorted.
 pub(crate) fn set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let set: BTreeMap<String, serde::de::IgnoredAny> = lenient(deserializer)?;

@@ -119,6 +119,7 @@ pub(crate) fn summary(summary: &Summary) -> Value {
         },
         "replaced_mount_points": summary.replaced_mount_points,
         "made_mount_points": summary.made_mount_points,
+        "mistyped_members": summary.mistyped_members,
         "agent_problem": summary.agent_problem,
         "seconds": {
             "reading": summary.reading.as_secs_f64(),
