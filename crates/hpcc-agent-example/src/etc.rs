@@ -19,7 +19,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mount::mount_bind;
 
-use crate::line::{Line, is_name};
+use crate::line::Line;
+use crate::name::is_name;
 use crate::say;
 
 /// Directory of the files that are mounted over those of a read-only root.

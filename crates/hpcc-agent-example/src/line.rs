@@ -23,9 +23,10 @@
 //! security must not be lost to a spelling mistake.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
+
+use crate::name::{is_address, is_domain, is_name};
 
 /// The line, parsed.
 #[derive(Debug, PartialEq, Eq)]
@@ -242,34 +243,6 @@ fn status_of(line: &[u8]) -> Option<u32> {
     ports.last()
 }
 
-/// Returns whether `text` is a host name, which can be written into the files of `/etc` without another meaning there.
-pub(crate) fn is_name(text: &str) -> bool {
-    // HOST_NAME_MAX of Linux.
-    text.len() <= 64 && text.split('.').all(is_label)
-}
-
-/// Returns whether `text` is a domain to search in. One dot is the root of all domains.
-fn is_domain(text: &str) -> bool {
-    // The longest name of the domain name system in text.
-    let labels = text.strip_suffix('.').unwrap_or(text);
-    text == "." || labels.len() <= 253 && labels.split('.').all(is_label)
-}
-
-fn is_label(text: &str) -> bool {
-    let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    !text.is_empty() && text.bytes().all(valid)
-}
-
-/// Returns whether `text` is an address, as resolv.conf(5) takes it: one of IPv6 can have the name of a device after `%`.
-fn is_address(text: &str) -> bool {
-    let Some((address, device)) = text.split_once('%') else {
-        return text.parse::<IpAddr>().is_ok();
-    };
-    // IFNAMSIZ of Linux counts a zero byte.
-    let named = device.len() < 16 && device.split('.').all(is_label);
-    named && address.parse::<Ipv6Addr>().is_ok()
-}
-
 /// Returns the port in `vsock:PORT`. The largest number means any port.
 fn port(value: &[u8]) -> Option<u32> {
     let text = decoded(value).into_string().ok()?;
@@ -365,7 +338,7 @@ mod tests {
     #[test]
     fn every_word_is_read() {
         let line = "ro hpcc.root=ro hpcc.root_flags=nodev,nosuid hpcc.disk=/dev/vdc hpcc.hostname=vm-7 \
-             hpcc.nameserver=10.0.0.2 hpcc.nameserver=fd00::1 hpcc.search=example.org hpcc.user=7:8 \
+             hpcc.nameserver=10.0.0.2 hpcc.nameserver=fe80::1%25eth0 hpcc.search=example.org hpcc.user=7:8 \
              hpcc.directory=/a%20b \"hpcc.env=A=b c\" hpcc.env=\"D=e f\" hpcc.entrypoint=/bin/x hpcc.entrypoint=%2D \
              hpcc.stop_timeout=3 hpcc.end=restart hpcc.status=vsock:17727 -- one \"two 2\" 100%25 hpcc.root=overlay --";
         assert_eq!(end_of(line.as_bytes()), End::Restart);
@@ -375,7 +348,7 @@ mod tests {
         assert!(!line.writable && line.nodev && line.nosuid);
         assert_eq!(line.disk, Disk::Named("/dev/vdc".into()));
         assert_eq!(line.hostname.as_deref(), Some("vm-7"));
-        assert_eq!(line.nameservers.len(), 2);
+        assert_eq!(line.nameservers, ["10.0.0.2", "fe80::1%eth0"]);
         assert_eq!(line.search, ["example.org"]);
         assert_eq!(line.user.as_deref(), Some("7:8"));
         assert_eq!(line.directory, Some("/a b".into()));
@@ -501,21 +474,6 @@ mod tests {
         ] {
             let error = parse(word).unwrap_err();
             assert!(error.contains("kernel command line"), "{word}: {error}");
-        }
-    }
-
-    #[test]
-    fn domains_and_scoped_addresses_are_taken_as_resolvers_take_them() {
-        let longest = [&*"a".repeat(63); 4].join(".");
-        let longest = &longest[..253];
-        for domain in [".", "corp.example.", "_tcp.example", longest] {
-            let line = parse(&format!("hpcc.search={domain}")).unwrap();
-            assert_eq!(line.search, [domain]);
-        }
-        assert!(parse(&format!("hpcc.search={longest}b")).is_err());
-        for word in ["fe80::1%25eth0", "fe80::1%eth0"] {
-            let line = parse(&format!("hpcc.nameserver={word}")).unwrap();
-            assert_eq!(line.nameservers, ["fe80::1%eth0"]);
         }
     }
 

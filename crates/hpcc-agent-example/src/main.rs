@@ -23,6 +23,7 @@ mod launch;
 mod line;
 mod loopback;
 mod mounts;
+mod name;
 mod status;
 mod stop;
 mod supervise;
