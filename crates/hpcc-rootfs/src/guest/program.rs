@@ -133,14 +133,15 @@ impl Program {
         if is_program(tree, name) {
             return None;
         }
-        let advice = match name.strip_suffix(b"\r") {
-            Some(_) => "end its first line with LF alone, not with CR LF",
-            None => "use a static agent",
-        };
-        Some(format!(
-            "needs the {what} {}, which the image does not have as a program; {advice}",
-            name.escape_ascii()
-        ))
+        let name = name.escape_ascii();
+        Some(match name.to_string().strip_suffix("\\r") {
+            Some(short) => format!(
+                "needs the {what} {name}, because its first line ends with CR LF; end it with LF alone, so that it names {short}"
+            ),
+            None => format!(
+                "needs the {what} {name}, which the image does not have as a program; use a static agent"
+            ),
+        })
     }
 }
 
@@ -477,7 +478,7 @@ mod tests {
             assert_eq!(program.problem(&tree).is_none(), found, "{path}");
         }
         let problem = |program: Program| program.problem(&tree).unwrap();
-        assert!(problem(Program::Script(b"/bin/sh\r".into())).contains("not with CR LF"));
+        assert!(problem(Program::Script(b"/bin/sh\r".into())).contains("names /bin/sh"));
         assert!(problem(Program::Script(AGENT.into())).contains("names itself"));
         assert!(problem(Program::Refused("is odd")).starts_with("is odd; "));
         assert!(Program::Unknown.problem(&tree).is_some());
