@@ -99,7 +99,7 @@ impl Program {
         let end = name.iter().position(ends);
         if end.is_none() && whole.is_none() && !name.is_empty() {
             return Self::Refused(
-                "is a script whose interpreter has a name that ends after byte 255 of the file; a kernel reads no further",
+                "is a script whose interpreter has a name that ends after byte 255 of the file",
             );
         }
         match name.get(..end.unwrap_or(name.len())) {
