@@ -250,6 +250,29 @@ fn each_retry_is_a_line_of_log_and_json() {
 }
 
 #[test]
+fn retries_and_errors_of_a_blob_name_its_layer() {
+    let (registry, reference, digests) = serve(7);
+    let place = Place::new();
+    let pull = ["pull", &reference, "--agent", "agent", "--cache-dir"];
+    registry.inject(Fault::status(&digests[2], 503).times(1));
+    let (code, plain) = lines(&place, &[&pull[..], &["a"]].concat());
+    assert_eq!(code, Some(0), "{plain:#?}");
+    let of_layer = |line: &&String| line.contains(": layer 3 of 7 (sha256:");
+    assert!(
+        plain.iter().find(of_layer).unwrap().contains("503"),
+        "{plain:#?}"
+    );
+    registry.inject(Fault::status(&digests[2], 404));
+    let (code, plain) = lines(&place, &[&pull[..], &["b"]].concat());
+    assert_eq!(code, Some(1), "{plain:#?}");
+    let error = plain.last().unwrap();
+    assert!(
+        error.starts_with("error: cannot fetch layer 3 (sha256:"),
+        "{error}"
+    );
+}
+
+#[test]
 fn layers_are_named_alike_in_progress_and_errors() {
     let mut store = Store::new();
     let bad = Layer::new().hardlink("link", "nowhere");

@@ -41,6 +41,15 @@ pub enum Error {
     /// The error says if the caller's reference may be the cause.
     #[error(transparent)]
     Source(Arc<ociget::Error>),
+    /// The registry, the network or the disk failed while the blob of a layer was read.
+    #[error("cannot fetch {layer}")]
+    Layer {
+        /// The layer of the blob.
+        layer: flatten::LayerName,
+        /// The reason.
+        #[source]
+        source: Arc<ociget::Error>,
+    },
     /// Content differs from its digest: a manifest, a blob, or the tar in a layer. The copy at the registry is damaged
     /// or was tampered with.
     #[error("{}: {mismatch}; the copy there is damaged or was replaced", text(.at))]
@@ -248,7 +257,7 @@ impl Error {
             | Self::Injection { .. }
             | Self::Name { .. }
             | Self::Unrepeatable { .. } => true,
-            Self::Source(error) => matches!(
+            Self::Source(error) | Self::Layer { source: error, .. } => matches!(
                 **error,
                 ociget::Error::Usage(_)
                     | ociget::Error::Reference { .. }
@@ -265,7 +274,7 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Source(error) => error.is_transient(),
+            Self::Source(error) | Self::Layer { source: error, .. } => error.is_transient(),
             Self::Store { source, .. }
             | Self::Agent { source, .. }
             | Self::Inject { source, .. } => {
@@ -340,6 +349,28 @@ impl Error {
                     layer::Error::Encoding | layer::Error::Compression { .. } | layer::Error::Tar { .. },
             }
             | flatten::Error::Entry { layer, .. } => Some(layer.index),
+            _ => None,
+        }
+    }
+
+    /// Returns the error for a layer whose blob could not be read, or is not what its descriptor says.
+    pub(crate) fn of_layer(layer: flatten::LayerName, error: ociget::Error) -> Self {
+        match error {
+            ociget::Error::Digest { at, mismatch } => Self::DigestMismatch {
+                at: format!("{layer} from {at}"),
+                mismatch,
+            },
+            error => Self::Layer {
+                layer,
+                source: Arc::new(error),
+            },
+        }
+    }
+
+    /// Returns the error of the source that is the reason, if it is one.
+    pub(crate) fn of_source(&self) -> Option<&ociget::Error> {
+        match self {
+            Self::Source(source) | Self::Layer { source, .. } => Some(source),
             _ => None,
         }
     }

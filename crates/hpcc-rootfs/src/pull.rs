@@ -17,7 +17,7 @@ use sqfs_writer::DataWriter;
 use crate::artifact::{self, ArtifactWriter, Key, MountPoint, Record, SealedArtifact};
 use crate::error::Error;
 use crate::feed::{self, Feed, Meters, ReadAhead};
-use crate::flatten::{self, KnownLayer, LayerSource, LayerSpec, Layers, Proof};
+use crate::flatten::{self, KnownLayer, LayerName, LayerSource, LayerSpec, Layers, Proof};
 use crate::guest::{self, Furnished, HashedSupplies, Supplies};
 use crate::layer::{self, Stream};
 use crate::options::Options;
@@ -194,13 +194,18 @@ pub(crate) async fn pull(
     let downloads = feed::serve(requests, source, &image, &options.progress);
     let (served, assembled) = tokio::join!(downloads, assembly);
     // A broken download also fails the assembly; the error of the download has the cause.
-    let served = served?;
+    let of_layer = |layer, error| match image.layers.get(layer) {
+        Some(of) => Error::of_layer(LayerName::new(layer, &layer_spec(of)), error),
+        None => Error::from(error),
+    };
+    let served = served.map_err(|(layer, error)| of_layer(layer, error))?;
     let assembled = match assembled.map_err(Error::worker)? {
         Ok(assembled) => assembled,
         Err(error) => {
             // Report a damaged copy as such, whether the download or the reader fails first.
             if let Some(layer) = error.layer_without_sense() {
-                served.check_copy(layer).await?;
+                let checked = served.check_copy(layer).await;
+                checked.map_err(|error| of_layer(layer, error))?;
             }
             return Err(error.of_sink(&directory).into());
         }

@@ -257,7 +257,11 @@ mod tests {
         for (promised, chunks, says) in [
             (&b"hello"[..], &[&b"hel"[..], b"", b"lo"][..], None),
             (b"", &[], None),
-            (b"hello", &[b"hel"], Some("has 3, its descriptor says 5")),
+            (
+                b"hello",
+                &[b"hel"],
+                Some("has 3 bytes, its descriptor says 5"),
+            ),
             (b"hello", &[b"hello", b"!"], Some("more than 5")),
             (b"hello", &[b"hello!"], Some("more than 5")),
             (b"hello", &[b"hellO"], Some("digest mismatch")),

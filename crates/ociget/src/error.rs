@@ -154,7 +154,7 @@ pub enum Error {
     },
     /// Content with the wrong number of bytes.
     #[error(
-        "wrong size: {} has {}, its descriptor says {expected} bytes; the copy there is damaged or was replaced",
+        "wrong size: {} has {} bytes, its descriptor says {expected}; the copy there is damaged or was replaced",
         text(.at),
         text(.found)
     )]

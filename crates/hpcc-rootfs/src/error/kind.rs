@@ -91,7 +91,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Source(error) => of_source(error.kind()),
+            Self::Source(error) | Self::Layer { source: error, .. } => of_source(error.kind()),
             Self::Artifact { source, .. } if matches!(**source, RecordError::Io(_)) => {
                 ErrorKind::Io
             }
@@ -125,7 +125,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Source(error) => {
+            Self::Source(error) | Self::Layer { source: error, .. } => {
                 let hint = error.hint();
                 return hint.or_else(|| of_kind(self.kind()).map(str::to_owned));
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::TryFutureExt as _;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use ociget::{BlobStream, Digest, Error, Image, Source, Verified};
 use tokio::sync::mpsc;
@@ -45,12 +46,15 @@ impl Served {
 }
 
 /// Serves the blocking end until it is dropped.
+///
+/// # Errors
+/// Returns the index of the layer whose blob could not be read, and why.
 pub(crate) async fn serve(
     requests: Requests,
     source: &dyn Source,
     image: &Image,
     progress: &Progress,
-) -> Result<Served, Error> {
+) -> Result<Served, (usize, Error)> {
     let Requests {
         mut receiver,
         meters,
@@ -62,7 +66,11 @@ pub(crate) async fn serve(
     while open || !downloads.is_empty() {
         tokio::select! {
             request = receiver.recv(), if open => match request {
-                Some(request) => downloads.push(download(request, source, image, progress, &meters.download)),
+                Some(request) => {
+                    let layer = request.layer;
+                    let download = download(request, source, image, progress, &meters.download);
+                    downloads.push(download.map_err(move |error| (layer, error)));
+                }
                 None => open = false,
             },
             Some(done) = downloads.next(), if !downloads.is_empty() => {

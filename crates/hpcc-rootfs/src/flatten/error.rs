@@ -81,7 +81,7 @@ pub struct LayerName {
 }
 
 impl LayerName {
-    pub(super) fn new(index: usize, spec: &LayerSpec) -> Self {
+    pub(crate) fn new(index: usize, spec: &LayerSpec) -> Self {
         Self {
             index,
             spec: Box::new(spec.clone()),

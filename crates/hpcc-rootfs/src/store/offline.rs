@@ -94,15 +94,12 @@ impl Store {
 
 /// Makes the error of a pull that would have needed the registry.
 pub(super) fn refused(image: &str, error: Error, is_reusing: bool) -> Error {
-    match &error {
-        Error::Source(source) => match &**source {
-            ociget::Error::Absent { what, .. } if !is_reusing => {
-                let problem = format!("--no-reuse forbids to take {what} from the store");
-                offline(image, problem)
-            }
-            ociget::Error::Absent { what, .. } => lacking(image, what),
-            _ => error,
-        },
+    match error.of_source() {
+        Some(ociget::Error::Absent { what, .. }) if !is_reusing => {
+            let problem = format!("--no-reuse forbids to take {what} from the store");
+            offline(image, problem)
+        }
+        Some(ociget::Error::Absent { what, .. }) => lacking(image, what),
         _ => error,
     }
 }
@@ -116,19 +113,14 @@ pub(super) fn unavailable(
     trials: &Trials,
 ) -> Error {
     let problem = match &error {
-        Error::Source(source) => {
-            let ociget::Error::Absent { what, .. } = &**source else {
+        Error::Layer { layer, source } => {
+            let index = layer.index;
+            let ociget::Error::Absent { .. } = &**source else {
                 return error;
             };
-            let is_it = |layer: &ociget::Layer| {
-                let digest = layer.descriptor.digest.to_string();
-                what.ends_with(&digest)
-            };
-            let Some(index) = image.layers.iter().position(is_it) else {
+            let Some(layer) = ImageLayer::of(image, index) else {
                 return error;
             };
-            let layer = ImageLayer::of(image, index).map(|layer| layer.to_string());
-            let layer = layer.unwrap_or_else(|| what.clone());
             let because = match plan {
                 Some(plan) if plan.knows(index) => {
                     "every artifact that knows it lacks files which the image needs of it"

@@ -142,12 +142,12 @@ async fn damage_is_reported_by_its_kind() {
         (
             "a short copy",
             Reply::new(200, &layer[..4000]),
-            "has 4000, its descriptor says 4096",
+            "has 4000 bytes, its descriptor says 4096",
         ),
         (
             "a long copy",
             Reply::new(200, [&layer[..], b"x"].concat()),
-            "has 4097, its descriptor says 4096",
+            "has 4097 bytes, its descriptor says 4096",
         ),
         (
             "an endless body",

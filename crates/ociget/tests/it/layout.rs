@@ -199,12 +199,12 @@ async fn damage_on_disk_is_reported() {
         (
             "short",
             layer[..4999].to_vec(),
-            "has 4999, its descriptor says 5000",
+            "has 4999 bytes, its descriptor says 5000",
         ),
         (
             "long",
             [&layer[..], b"!"].concat(),
-            "has 5001, its descriptor says 5000",
+            "has 5001 bytes, its descriptor says 5000",
         ),
     ] {
         let dir = tempfile::tempdir().unwrap();

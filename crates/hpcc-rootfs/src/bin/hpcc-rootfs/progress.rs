@@ -125,7 +125,7 @@ pub(crate) fn of_network(wishes: Wishes) -> ociget::Progress {
         None if wishes.quiet => ociget::Progress::default(),
         None => ociget::Progress::new(move |event| {
             if let ociget::Event::Warning { .. } = event
-                && let Some(line) = plain::of_network(event, false)
+                && let Some(line) = plain::of_network(event, None, false)
             {
                 terminal::warn(&line);
             }
@@ -225,9 +225,19 @@ impl Reporter {
     fn network(self: &Arc<Self>, event: &ociget::Event<'_>) {
         let now = self.started.elapsed();
         match event {
-            ociget::Event::Retry { attempt, pause, .. } => {
-                let trouble = plain::trouble(event);
-                lock(&self.model).retry(trouble, *attempt, *pause, now);
+            ociget::Event::Retry {
+                url,
+                attempt,
+                pause,
+                reason,
+            } => {
+                let mut model = lock(&self.model);
+                // The reason comes first, because a line is cut at the width of the window.
+                let trouble = match model.layer_at(url) {
+                    Some(layer) => format!("{layer}: {reason}"),
+                    None => format!("{reason}: {url}"),
+                };
+                model.retry(trouble, *attempt, *pause, now);
             }
             ociget::Event::Answered { .. } => lock(&self.model).heard(now),
             ociget::Event::Login { registry, is_known } => {
@@ -246,7 +256,11 @@ impl Reporter {
         if is_drawn && !self.verbose {
             return;
         }
-        let Some(line) = plain::of_network(event, self.verbose) else {
+        let layer = match event {
+            ociget::Event::Retry { url, .. } => lock(&self.model).layer_at(url),
+            _ => None,
+        };
+        let Some(line) = plain::of_network(event, layer.as_deref(), self.verbose) else {
             return;
         };
         match event {

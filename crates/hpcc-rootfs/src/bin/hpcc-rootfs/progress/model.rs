@@ -233,6 +233,22 @@ impl Model {
         Some((received, now.saturating_sub(began)))
     }
 
+    /// Returns the name of the layer whose blob has this URL.
+    pub(crate) fn layer_at(&self, url: &str) -> Option<String> {
+        let (_, digest) = url.rsplit_once('/')?;
+        self.images.iter().find_map(|image| {
+            let is_it =
+                |layer: &LayerState| !layer.digest.is_empty() && digest.starts_with(&layer.digest);
+            let index = image.layers.iter().position(is_it)?;
+            let digest = &image.layers.get(index)?.digest;
+            Some(format!(
+                "layer {} of {} ({digest})",
+                index + 1,
+                image.layers.len()
+            ))
+        })
+    }
+
     /// Notes that something is tried again after a pause.
     pub(crate) fn retry(&mut self, text: String, attempt: u32, pause: Duration, now: Duration) {
         let until = now.saturating_add(pause);

@@ -60,12 +60,26 @@ pub(super) fn of_event(
     })
 }
 
-/// Returns the line for an event of the network: every retry and warning, the rest with `--verbose`.
-pub(super) fn of_network(event: &ociget::Event<'_>, verbose: bool) -> Option<String> {
+/// Returns the line for an event of the network, which concerns a layer or none: every retry and warning, the rest with
+/// `--verbose`.
+pub(super) fn of_network(
+    event: &ociget::Event<'_>,
+    layer: Option<&str>,
+    verbose: bool,
+) -> Option<String> {
     Some(match event {
         ociget::Event::Warning { text } => (*text).to_owned(),
-        ociget::Event::Retry { attempt, pause, .. } => {
-            format!("retry {attempt} in {:.1}: {}", Span(*pause), trouble(event))
+        ociget::Event::Retry {
+            url,
+            attempt,
+            pause,
+            reason,
+        } => {
+            let of = layer.map_or_else(String::new, |layer| format!("{layer}: "));
+            format!(
+                "retry {attempt} in {:.1}: {of}{url}: {reason}",
+                Span(*pause)
+            )
         }
         ociget::Event::NextHost { host, reason } if verbose => {
             format!("asking the next host after {host}: {reason}")
@@ -73,14 +87,6 @@ pub(super) fn of_network(event: &ociget::Event<'_>, verbose: bool) -> Option<Str
         ociget::Event::Note { text } if verbose => (*text).to_owned(),
         _ => return None,
     })
-}
-
-/// Returns the failure before a retry.
-pub(super) fn trouble(event: &ociget::Event<'_>) -> String {
-    match event {
-        ociget::Event::Retry { url, reason, .. } => format!("{url}: {reason}"),
-        _ => String::new(),
-    }
 }
 
 /// Returns the regular line.
