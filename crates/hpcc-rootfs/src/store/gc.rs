@@ -1,5 +1,6 @@
 //! Frees disk space: removes the least recently used artifacts first, and none that is pinned.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -101,12 +102,10 @@ pub(crate) fn collect(
             }
         }
     }
-    let gone = |path: &Path| {
-        let removed = collected.removed.iter();
-        let removed = removed.map(|artifact| artifact.path.as_path());
-        // In a dry run it still exists.
-        Ok(removed.into_iter().any(|removed| removed == path) || entry::gone(path)?)
-    };
+    let removed = collected.removed.iter();
+    let removed: HashSet<&Path> = removed.map(|artifact| artifact.path.as_path()).collect();
+    // In a dry run it still exists.
+    let gone = |path: &Path| Ok(removed.contains(path) || entry::gone(path)?);
     let leftovers = leftovers(directory, trust, act, gone)?;
     collected.leftovers = leftovers.removed;
     collected.failed.extend(leftovers.failed);
