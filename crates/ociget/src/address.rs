@@ -85,13 +85,18 @@ const SIX_TO_FOUR: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0)
 const WRAPPED: (Ipv6Addr, u32) = (Ipv6Addr::UNSPECIFIED, 64);
 
 /// Addresses at which clouds answer a machine with its own credentials or configuration, besides
-/// the link-local ones: Azure, Oracle, Alibaba, Amazon, Google.
+/// the link-local ones: Azure, Oracle, Alibaba, Amazon with the agent of its clusters, Google, Scaleway, Akamai.
 const METADATA: &[IpAddr] = &[
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1)),
 ];
 
 /// Whether `address` means something else in every network: loopback, private, documentation,
@@ -114,6 +119,17 @@ pub(crate) fn is_off_limits(address: IpAddr) -> bool {
                 v6.is_unicast_link_local() || carried(v6).any(|v4| is_off_limits(v4.into()))
             }
         }
+}
+
+/// Whether a connection to `address` may end at this very machine: loopback, or the unspecified address, which Linux
+/// takes for it, in whatever IPv6 address it is wrapped.
+pub(crate) fn is_loopback(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.octets()[0] == 0,
+        IpAddr::V6(v6) => {
+            v6.is_loopback() || v6.is_unspecified() || carried(v6).any(|v4| is_loopback(v4.into()))
+        }
+    }
 }
 
 fn is_internal_v4(address: Ipv4Addr) -> bool {
@@ -281,6 +297,31 @@ mod tests {
     }
 
     #[test]
+    fn loopback_is_known_in_every_wrapping() {
+        for (address, loopback) in [
+            ("127.0.0.1", true),
+            ("127.255.255.254", true),
+            ("0.0.0.0", true),
+            ("0.1.2.3", true),
+            ("::", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("::ffff:0.0.0.0", true),
+            ("::127.0.0.1", true),
+            ("64:ff9b::7f00:1", true),
+            ("2002:7f00:1::", true),
+            ("10.0.0.1", false),
+            ("126.255.255.255", false),
+            ("128.0.0.1", false),
+            ("::ffff:10.0.0.1", false),
+            ("fd00::1", false),
+            ("2a00:1450:4001:830::200e", false),
+        ] {
+            assert_eq!(is_loopback(parse(address)), loopback, "{address}");
+        }
+    }
+
+    #[test]
     fn an_internal_ipv4_address_is_found_in_every_wrapping() {
         for (address, internal, off_limits) in [
             ("::ffff:127.0.0.1", true, false),
@@ -316,6 +357,11 @@ mod tests {
             ("2a00:1450:4001:830::200e", false, false),
             ("fd00:ec2::254", true, true),
             ("fd20:ce::254", true, true),
+            ("fd00:ec2::23", true, true),
+            ("fd00:c1::a9fe:a9fe", true, true),
+            ("fd00:100::100:200", true, true),
+            ("fd00:42::42", true, true),
+            ("fd00:a9fe:a9fe::1", true, true),
             ("fd00::1", true, false),
             ("168.63.129.16", true, true),
             ("192.0.0.192", true, true),

@@ -112,12 +112,18 @@ impl Endpoint {
         let is_behind_our_wall =
             || target::has_usual_port(url, &self.base) && pools.is_internal(&self.base);
         // Another port of a public host is refused if its name resolves to an internal address by then.
-        let is_own =
-            self.is_own_host(url) && (self.is_base_of(url) || !pools.is_public(&self.base));
-        if is_own || target::is_named(url, &self.allowed) || is_behind_our_wall() {
+        let is_own = || self.is_own_host(url) && !pools.is_public(&self.base);
+        if target::is_named(url, &self.allowed) {
+            Reach::Anywhere
+        } else if self.is_base_of(url) {
+            Reach::Home
+        } else if !is_own() && !is_behind_our_wall() {
+            Reach::Public
+        } else if pools.is_loopback(&self.base) {
+            // It can connect to the services of this machine itself.
             Reach::Anywhere
         } else {
-            Reach::Public
+            Reach::Network
         }
     }
 
@@ -125,6 +131,127 @@ impl Endpoint {
         tls::Profile {
             authorities: options.ca_files.clone(),
             ..tls::Profile::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_on_the_network_leads_to_no_loopback() {
+        const HERE: &[&str] = &["127.0.0.1:0"];
+        const NEAR: &[&str] = &["10.0.0.1:0"];
+        const FAR: &[&str] = &["93.184.216.34:0"];
+        let options = Options {
+            allow_private_realms: vec!["named.example".to_owned()],
+            ..Options::default()
+        };
+        for (home, addresses, target, reach) in [
+            (
+                "reg.example:5000",
+                NEAR,
+                "http://other.example/",
+                Reach::Network,
+            ),
+            (
+                "reg.example:5000",
+                NEAR,
+                "http://reg.example:8080/",
+                Reach::Network,
+            ),
+            (
+                "reg.example:5000",
+                NEAR,
+                "http://reg.example:5000/",
+                Reach::Home,
+            ),
+            (
+                "reg.example:5000",
+                NEAR,
+                "http://other.example:22/",
+                Reach::Public,
+            ),
+            (
+                "reg.example:5000",
+                NEAR,
+                "http://named.example:22/",
+                Reach::Anywhere,
+            ),
+            (
+                "10.0.0.1:5000",
+                &[],
+                "http://other.example/",
+                Reach::Network,
+            ),
+            (
+                "reg.example:5000",
+                HERE,
+                "http://other.example/",
+                Reach::Anywhere,
+            ),
+            (
+                "reg.example:5000",
+                HERE,
+                "http://reg.example:8080/",
+                Reach::Anywhere,
+            ),
+            (
+                "127.0.0.1:5000",
+                &[],
+                "http://other.example/",
+                Reach::Anywhere,
+            ),
+            (
+                "localhost:5000",
+                HERE,
+                "http://other.example/",
+                Reach::Anywhere,
+            ),
+            (
+                "reg.example:5000",
+                FAR,
+                "http://other.example/",
+                Reach::Public,
+            ),
+            (
+                "reg.example:5000",
+                FAR,
+                "http://reg.example:8080/",
+                Reach::Public,
+            ),
+            (
+                "reg.example:5000",
+                FAR,
+                "http://reg.example:5000/",
+                Reach::Home,
+            ),
+            // Only a proxy has connected.
+            (
+                "reg.example:5000",
+                &[],
+                "http://reg.example:8080/",
+                Reach::Network,
+            ),
+            (
+                "reg.example:5000",
+                &[],
+                "http://other.example/",
+                Reach::Public,
+            ),
+        ] {
+            let pools = Pools::new(Duration::from_secs(1));
+            let base = Url::parse(&format!("http://{home}/v2/")).unwrap();
+            let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
+            pools.note_connected(base.host_str().unwrap(), &addresses);
+            let endpoint = Endpoint::new(base, tls::Profile::default(), &options);
+            let target = Url::parse(target).unwrap();
+            assert_eq!(
+                endpoint.reach(&target, &pools),
+                reach,
+                "{target} from {home}"
+            );
         }
     }
 }

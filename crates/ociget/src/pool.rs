@@ -77,6 +77,21 @@ impl Pools {
         }
     }
 
+    /// Whether the host of `url` is this machine, by its name or address, or by its direct connections.
+    pub(crate) fn is_loopback(&self, url: &Url) -> bool {
+        match (target::literal(url), target::name(url)) {
+            (Some(address), _) => address::is_loopback(address),
+            (None, Some(name)) => target::is_loopback(url) || self.names.is_loopback(&name),
+            (None, None) => false,
+        }
+    }
+
+    /// Notes the addresses of a connection.
+    #[cfg(test)]
+    pub(crate) fn note_connected(&self, name: &str, addresses: &[SocketAddr]) {
+        self.names.note_connected(name, addresses);
+    }
+
     /// Whether the host of `url` is known to be public.
     pub(crate) fn is_public(&self, url: &Url) -> bool {
         match (target::literal(url), target::name(url)) {
@@ -98,9 +113,10 @@ impl Pools {
         let Some(name) = target::name(url) else {
             return Ok(());
         };
+        let reach = reach.of(&name, &self.names);
         match self.look_up(&name).await {
             Some(found) if found.iter().all(|address| reach.holds(*address)) => Ok(()),
-            Some(_) => Err(reach.refusal()),
+            Some(found) => Err(reach.refusal(&found)),
             None if reach == Reach::Public && target::is_local_name(&name) => {
                 Err(RefusedAddress::LocalName)
             }

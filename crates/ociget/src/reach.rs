@@ -18,6 +18,10 @@ const MAX_UNKNOWN: usize = 1024;
 pub(crate) enum Reach {
     /// Anything but a link-local address and a cloud's metadata service.
     Anywhere,
+    /// As the registry's own name: anything of these at first, and no loopback address once it was elsewhere.
+    Home,
+    /// Neither these nor a loopback address, at which the services of this machine are.
+    Network,
     /// No address that means something else to everybody: loopback, private, shared.
     Public,
 }
@@ -25,11 +29,19 @@ pub(crate) enum Reach {
 /// The known facts about names.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    /// Names that were resolved for a connection, and whether all of their addresses have ever been
-    /// internal.
-    connected: Mutex<HashMap<String, bool>>,
+    /// Names that were resolved for a connection.
+    connected: Mutex<HashMap<String, Seen>>,
     /// Names that did not resolve, and when.
     unknown: Mutex<HashMap<String, Instant>>,
+}
+
+/// The addresses of a name so far.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// Whether all of them have ever been internal.
+    internal: bool,
+    /// Whether each time one of them was a loopback address.
+    loopback: bool,
 }
 
 impl Names {
@@ -41,7 +53,13 @@ impl Names {
             .iter()
             .all(|address| address::is_internal(address.ip()));
         let mut connected = lock(&self.connected);
-        *connected.entry(name.to_owned()).or_insert(true) &= are_internal;
+        let is_loopback = |address: &SocketAddr| address::is_loopback(address.ip());
+        let seen = connected.entry(name.to_owned()).or_insert(Seen {
+            internal: true,
+            loopback: true,
+        });
+        seen.internal &= are_internal;
+        seen.loopback &= addresses.iter().any(is_loopback);
     }
 
     /// Notes what a look-up found. That a name is public is believed, because it only closes ways; that it
@@ -49,17 +67,30 @@ impl Names {
     pub(crate) fn note_looked_up(&self, name: &str, addresses: &[SocketAddr]) {
         let is_public = |address: &SocketAddr| !address::is_internal(address.ip());
         if addresses.iter().any(is_public) {
-            lock(&self.connected).insert(name.to_owned(), false);
+            let public = Seen {
+                internal: false,
+                loopback: false,
+            };
+            lock(&self.connected).insert(name.to_owned(), public);
         }
     }
 
     pub(crate) fn is_internal(&self, name: &str) -> bool {
-        lock(&self.connected).get(name).copied().unwrap_or(false)
+        self.seen(name).is_some_and(|seen| seen.internal)
+    }
+
+    /// Whether a connection found a loopback address of `name`, and none was without.
+    pub(crate) fn is_loopback(&self, name: &str) -> bool {
+        self.seen(name).is_some_and(|seen| seen.loopback)
+    }
+
+    fn seen(&self, name: &str) -> Option<Seen> {
+        lock(&self.connected).get(name).copied()
     }
 
     /// Whether a connection found a public address of `name`.
     pub(crate) fn is_public(&self, name: &str) -> bool {
-        lock(&self.connected).get(name) == Some(&false)
+        self.seen(name).is_some_and(|seen| !seen.internal)
     }
 
     pub(crate) fn note_unknown(&self, name: &str, now: Instant) {
@@ -86,6 +117,11 @@ pub(crate) enum RefusedAddress {
     #[error("the name resolves to a link-local address or to a cloud's metadata service")]
     OffLimits,
     #[error(
+        "the name resolves to a loopback address, where services of this machine are, and this registry is elsewhere; {}",
+        rule::NAME_IT
+    )]
+    Loopback,
+    #[error(
         "the name resolves to an internal address, and this registry may not send us to one; {}",
         rule::NAME_IT
     )]
@@ -104,24 +140,40 @@ impl Reach {
         self,
         mut found: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, RefusedAddress> {
+        let refusal = self.refusal(&found);
         let were_any = !found.is_empty();
         found.retain(|address| self.holds(*address));
         if were_any && found.is_empty() {
-            return Err(self.refusal());
+            return Err(refusal);
         }
         Ok(found)
     }
 
     pub(crate) fn holds(self, address: SocketAddr) -> bool {
         match self {
-            Self::Anywhere => !address::is_off_limits(address.ip()),
+            Self::Anywhere | Self::Home => !address::is_off_limits(address.ip()),
+            Self::Network => {
+                let address = address.ip();
+                !address::is_off_limits(address) && !address::is_loopback(address)
+            }
             Self::Public => !address::is_internal(address.ip()),
         }
     }
 
-    pub(crate) fn refusal(self) -> RefusedAddress {
+    /// The reach to `name`, after what is known about it.
+    pub(crate) fn of(self, name: &str, names: &Names) -> Self {
         match self {
-            Self::Anywhere => RefusedAddress::OffLimits,
+            Self::Home if names.seen(name).is_some_and(|seen| !seen.loopback) => Self::Network,
+            other => other,
+        }
+    }
+
+    /// Why `addresses` are refused, if they are.
+    pub(crate) fn refusal(self, addresses: &[SocketAddr]) -> RefusedAddress {
+        let mut addresses = addresses.iter().map(SocketAddr::ip);
+        match self {
+            Self::Network if addresses.any(address::is_loopback) => RefusedAddress::Loopback,
+            Self::Anywhere | Self::Home | Self::Network => RefusedAddress::OffLimits,
             Self::Public => RefusedAddress::Internal,
         }
     }
@@ -135,6 +187,7 @@ mod tests {
     fn only_rules_that_a_name_lifts_say_so() {
         for (refused, helps) in [
             (RefusedAddress::Internal, true),
+            (RefusedAddress::Loopback, true),
             (RefusedAddress::LocalName, true),
             (RefusedAddress::OffLimits, false),
         ] {
@@ -160,6 +213,27 @@ mod tests {
                 Some(vec![public]),
             ),
             (Reach::Anywhere, vec![link], None),
+            (
+                Reach::Home,
+                vec![link, "127.0.0.1:0"],
+                Some(vec!["127.0.0.1:0"]),
+            ),
+            (
+                Reach::Network,
+                vec![link, private, public],
+                Some(vec![private, public]),
+            ),
+            (
+                Reach::Network,
+                vec!["127.0.0.1:0", private],
+                Some(vec![private]),
+            ),
+            (
+                Reach::Network,
+                vec!["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"],
+                None,
+            ),
+            (Reach::Network, vec!["[::ffff:127.0.0.1]:0", "[::]:0"], None),
             (Reach::Anywhere, vec!["[fe80::1]:0"], None),
             (Reach::Public, vec![private, "[::1]:0", "[fd00::1]:0"], None),
             (Reach::Public, vec![], Some(vec![])),
@@ -173,6 +247,42 @@ mod tests {
         ] {
             let kept = reach.among(addresses(&found)).ok();
             assert_eq!(kept, expected.map(|list| addresses(&list)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn own_name_stays_away_from_loopback_once_it_was_elsewhere() {
+        let addresses = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let names = Names::default();
+        for (name, answers, reach) in [
+            ("new.example", &[][..], Reach::Home),
+            ("here.example", &[&["127.0.0.1:0"][..]][..], Reach::Home),
+            (
+                "both.example",
+                &[&["127.0.1.1:0", "10.0.0.1:0"]],
+                Reach::Home,
+            ),
+            ("away.example", &[&["10.0.0.1:0"]], Reach::Network),
+            (
+                "left.example",
+                &[&["127.0.0.1:0"], &["10.0.0.1:0"]],
+                Reach::Network,
+            ),
+            (
+                "back.example",
+                &[&["10.0.0.1:0"], &["127.0.0.1:0"]],
+                Reach::Network,
+            ),
+        ] {
+            for answer in answers {
+                names.note_connected(name, &addresses(answer));
+            }
+            assert_eq!(Reach::Home.of(name, &names), reach, "{name}");
+            assert_eq!(Reach::Public.of(name, &names), Reach::Public);
+            let is_here = reach == Reach::Home && !answers.is_empty();
+            assert_eq!(names.is_loopback(name), is_here, "{name}");
         }
     }
 

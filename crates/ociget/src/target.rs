@@ -63,7 +63,7 @@ pub(crate) fn check(
             Some("it is the internal address of a machine's own link or of its cloud")
         } else if !is_own && is_internal(target) && !is_named(target, allowed) {
             Some(rule::INTERNAL)
-        } else if is_own && !has_usual_port(target, home) && !is_named_with_port(target, allowed) {
+        } else if !has_usual_port(target, home) && !is_named_with_port(target, allowed) {
             Some(rule::LOW_PORT)
         } else {
             None
@@ -107,11 +107,12 @@ fn is_named_with_port(url: &Url, named: &[String]) -> bool {
 }
 
 /// Whether `target` is at a port where one may expect a registry, its storage or its token server:
-/// 80, 443, that of `home`, and those that need no privilege.
+/// 80, 443, those that need no privilege, and at the host of `home` its own. A host has many spellings, so that of the
+/// others does not count.
 pub(crate) fn has_usual_port(target: &Url, home: &Url) -> bool {
     let port = target.port_or_known_default();
-    port == home.port_or_known_default()
-        || port.is_some_and(|port| matches!(port, 80 | 443) || port >= FIRST_FREE_PORT)
+    let is_own = target.host() == home.host() && port == home.port_or_known_default();
+    is_own || port.is_some_and(|port| matches!(port, 80 | 443) || port >= FIRST_FREE_PORT)
 }
 
 /// The host of `url` if it is a name and not an address.
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn low_port_of_own_host_is_refused_unless_named() {
+    fn low_port_is_refused_on_every_host_unless_named() {
         let url = |text: &str| Url::parse(text).unwrap();
         let named = ["reg.example:636".to_owned(), "10.0.0.1".to_owned()];
         for (target, home, allowed) in [
@@ -430,6 +431,12 @@ mod tests {
             ("http://10.0.0.1:25/", "http://10.0.0.1:5000/", false),
             ("http://10.0.0.1:5001/", "http://10.0.0.1:5000/", true),
             ("http://[::1]:111/", "http://[::1]:5000/", false),
+            ("http://reg.example.:22/", "http://reg.example:22/", false),
+            ("http://93.184.216.34:22/", "http://reg.example/", false),
+            ("http://cdn.example:25/", "http://reg.example/", false),
+            ("http://cdn.example:25/", "http://reg.example:25/", false),
+            ("http://cdn.example:443/", "http://reg.example/", true),
+            ("http://cdn.example:9000/", "http://reg.example/", true),
         ] {
             let home = url(home);
             let verdict = check(&url(target), &home, &home, &named);

@@ -45,7 +45,7 @@ impl Resolver {
         let Some((reach, names)) = &self.checks else {
             return Ok(found);
         };
-        let kept = reach.among(found)?;
+        let kept = reach.of(name, names).among(found)?;
         names.note_connected(name, &kept);
         Ok(kept)
     }
