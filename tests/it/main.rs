@@ -56,6 +56,7 @@ mod sealed_fs_verity;
 mod sealed_memory;
 mod secrets;
 mod settings;
+mod shortage;
 mod sources;
 mod sqfs_fixture;
 mod sqfs_host;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ociget::{Digest, Request, SourceSpec};
+use ociget::{Digest, Request, SourceSpec, background};
 use tracing::{Instrument as _, Span};
 
 use crate::artifact::Record;
@@ -102,7 +102,7 @@ async fn in_span(
 /// Refuses a build that could not enable fs-verity, before any work is done for it.
 async fn check_fs_verity(fs_verity: FsVerity, directory: &Path) -> Result<(), Error> {
     let directory = directory.to_owned();
-    tokio::task::spawn_blocking(move || {
+    background::run(move || {
         let checked = fs_verity.check(&directory);
         checked.map_err(|error| Error::store("enable fs-verity in", &directory, error))
     })

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ociget::background::is_shortage;
 use ociget::printable::{self, text};
 use ociget::{Digest, Mismatch};
 use rustix::io::Errno;
@@ -13,6 +14,7 @@ use rustix::io::Errno;
 use crate::artifact::RecordError;
 use crate::candidate::Candidate;
 use crate::layer::Measure;
+use crate::unspooled::Unspooled;
 use crate::untrusted::Untrusted;
 use crate::{flatten, layer};
 
@@ -237,6 +239,15 @@ pub enum Error {
     /// A build ended without a proof for each of its layers, which is a fault of this program.
     #[error("internal error: a layer was not verified to its end; nothing was published")]
     Unproved,
+    /// This machine has no thread or memory left, which other work uses at the moment.
+    #[error("cannot {operation}")]
+    Shortage {
+        /// The operation, as a verb.
+        operation: &'static str,
+        /// The error of the system.
+        #[source]
+        source: Arc<io::Error>,
+    },
     /// A part of this program itself failed.
     #[error("internal error: {what} failed")]
     Internal {
@@ -360,9 +371,12 @@ impl Error {
                 at: format!("{layer} from {at}"),
                 mismatch,
             },
-            error => Self::Layer {
-                layer,
-                source: Arc::new(error),
+            error => match Unspooled::of(&error) {
+                Some(unspooled) => unspooled.into(),
+                None => Self::Layer {
+                    layer,
+                    source: Arc::new(error),
+                },
             },
         }
     }
@@ -375,11 +389,18 @@ impl Error {
         }
     }
 
-    /// Returns the error for a blocking task that did not return, because it panicked or the runtime is shutting down.
-    pub(crate) fn worker(error: tokio::task::JoinError) -> Self {
-        Self::Internal {
-            what: "the build thread",
-            source: Arc::new(io::Error::other(error)),
+    /// Returns the error for work on a thread that could not be started, or panicked.
+    pub(crate) fn worker(error: io::Error) -> Self {
+        let source = Arc::new(error);
+        match is_shortage(&source) {
+            true => Self::Shortage {
+                operation: "build",
+                source,
+            },
+            false => Self::Internal {
+                what: "the build thread",
+                source,
+            },
         }
     }
 }
@@ -388,7 +409,10 @@ impl From<ociget::Error> for Error {
     fn from(error: ociget::Error) -> Self {
         match error {
             ociget::Error::Digest { at, mismatch } => Self::DigestMismatch { at, mismatch },
-            error => Self::Source(Arc::new(error)),
+            error => match Unspooled::of(&error) {
+                Some(unspooled) => unspooled.into(),
+                None => Self::Source(Arc::new(error)),
+            },
         }
     }
 }
@@ -432,6 +456,16 @@ impl From<sqfs_writer::Error> for Error {
     }
 }
 
+impl From<&Unspooled> for Error {
+    fn from(unspooled: &Unspooled) -> Self {
+        let source = io::Error::new(unspooled.source.kind(), unspooled.advice());
+        Self::store(SPOOL, &unspooled.directory, source)
+    }
+}
+
+/// The operation that writes parts of an archive, as a verb.
+const SPOOL: &str = "spool the archive in";
+
 /// Returns the error of the writer's sink, found in the chain of causes. An [`io::Error`] cannot be cloned; for an
 /// error of the system its code is equivalent.
 fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
@@ -448,15 +482,13 @@ fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
     None
 }
 
-/// Returns whether some cause is that a process, or the system, has no descriptor or no memory left.
+/// Returns whether some cause is that a process, or the system, has no thread, descriptor or memory left.
 pub(crate) fn lacks_resources(error: &(dyn std::error::Error + 'static)) -> bool {
-    let codes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
     let mut cause = Some(error);
     while let Some(error) = cause {
         let plain = error.downcast_ref::<io::Error>();
         let shared = error.downcast_ref::<Arc<io::Error>>().map(|error| &**error);
-        let code = plain.or(shared).and_then(io::Error::raw_os_error);
-        if code.is_some_and(|code| codes.contains(&code)) {
+        if plain.or(shared).is_some_and(is_shortage) {
             return true;
         }
         cause = error.source();

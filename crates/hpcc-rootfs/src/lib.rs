@@ -61,6 +61,7 @@ mod summary;
 pub mod tables;
 mod timings;
 mod units;
+mod unspooled;
 mod untrusted;
 
 pub use artifact::{

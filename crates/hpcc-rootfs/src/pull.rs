@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ociget::{Client, Digest, Image, Request, Source, Verified};
+use ociget::{Client, Digest, Image, Request, Source, Verified, background};
 use sqfs_writer::DataWriter;
 
 use crate::artifact::{self, ArtifactWriter, Key, MountPoint, Record, SealedArtifact};
@@ -85,7 +85,7 @@ pub(crate) async fn supplies(options: &Options) -> Result<HashedSupplies, Error>
     let (options, stop) = (options.clone(), Stop::default());
     // Hashing continues after this future is dropped, unless it is stopped.
     let _stop = stop.on_drop();
-    tokio::task::spawn_blocking(move || Supplies::open(&options, false, &stop)?.hashed())
+    background::run(move || Supplies::open(&options, false, &stop)?.hashed())
         .await
         .map_err(Error::worker)?
 }
@@ -183,7 +183,7 @@ pub(crate) async fn pull(
     announce(source, &image, &on_demand).await;
     let (feed, requests) = feed::feed(read_ahead, on_demand, stop.clone());
     let meters = feed.meters();
-    let assembly = tokio::task::spawn_blocking({
+    let assembly = background::run({
         let image = image.clone();
         let layers = Recalling {
             feed,
@@ -227,7 +227,7 @@ pub(crate) async fn pull(
         };
     }
     let progress = options.progress.clone();
-    let record = tokio::task::spawn_blocking(move || {
+    let record = background::run(move || {
         let publishing = Instant::now();
         let Some(name) = name else {
             let record = assembled.artifact.record().clone();

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use crate::layer::{Decompressed, Pieces};
 use crate::options::SpoolOptions;
 use crate::regular_file;
+use crate::unspooled::Unspooled;
 
 /// Bytes read at a time.
 const PIECE: usize = 128 << 10;
@@ -116,19 +117,23 @@ impl ociget::Spool for Kept {
                 self.max_bytes
             )));
         }
-        self.file()?.write_all_at(bytes, offset)
+        let written = self.file()?.write_all_at(bytes, offset);
+        written.map_err(|error| self.unspooled(error))
     }
 
     fn file(&mut self) -> io::Result<Arc<File>> {
         if let Some(file) = &self.file {
             return Ok(Arc::clone(file));
         }
-        let file = unnamed(&self.directory).map_err(|error| {
-            let directory = ociget::printable::path(&self.directory);
-            let text = format!("cannot spool the archive in {directory}: {error}; name a directory with --spool-dir");
-            io::Error::new(error.kind(), text)
-        })?;
+        let file = unnamed(&self.directory).map_err(|error| self.unspooled(error))?;
         Ok(Arc::clone(self.file.insert(Arc::new(file))))
+    }
+}
+
+impl Kept {
+    fn unspooled(&self, source: io::Error) -> io::Error {
+        let directory = self.directory.clone();
+        io::Error::new(source.kind(), Unspooled { directory, source })
     }
 }
 

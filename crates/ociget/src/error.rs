@@ -7,8 +7,7 @@ pub(crate) mod rule;
 use std::fmt;
 use std::path::PathBuf;
 
-use rustix::io::Errno;
-
+use crate::background::is_shortage;
 use crate::digest::{Digest, Mismatch};
 use crate::manifest::ManifestError;
 use crate::platform::{Platform, PlatformError};
@@ -215,6 +214,14 @@ pub enum Error {
         /// Reasons why entries of an index were skipped: their platforms are invalid.
         unusable: Vec<PlatformError>,
     },
+    /// Work needed a thread, and this machine gave none; or the thread panicked, which is a fault of this program.
+    #[error("cannot {work}: {}", text(.source))]
+    Thread {
+        /// The work, as a verb.
+        work: &'static str,
+        /// Error of the system.
+        source: std::io::Error,
+    },
     /// A file or directory on this machine cannot be read.
     #[error("cannot read {}: {}", printable::path(.path), text(.source))]
     Io {
@@ -233,14 +240,6 @@ pub enum Error {
     },
 }
 
-/// Returns whether the system had no descriptor or memory left, which other work uses at the moment.
-fn is_shortage(error: &std::io::Error) -> bool {
-    let codes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
-    error
-        .raw_os_error()
-        .is_some_and(|code| codes.contains(&code))
-}
-
 impl Error {
     /// Returns whether the same call may succeed later without any change.
     #[must_use]
@@ -249,7 +248,9 @@ impl Error {
             Self::Throttled(_) | Self::Unreachable { .. } | Self::Interrupted { .. } => true,
             Self::Registry(refusal) => may_pass(refusal.status),
             Self::Proxy { status, .. } => status.is_none_or(|status| status >= 500),
-            Self::Io { source, .. } | Self::Write { source, .. } => is_shortage(source),
+            Self::Io { source, .. } | Self::Write { source, .. } | Self::Thread { source, .. } => {
+                is_shortage(source)
+            }
             _ => false,
         }
     }

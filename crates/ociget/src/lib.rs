@@ -58,6 +58,7 @@ mod address;
 mod agent;
 mod artifact;
 mod auth;
+pub mod background;
 mod blob;
 mod client;
 mod clock;

@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::address;
-use crate::connect::resolver::Resolver;
+use crate::background;
+use crate::connect::resolver::{self, Resolver};
 use crate::connect::{Connector, Experience};
 use crate::error::Error;
 use crate::proxy::{Protocol, Proxy};
@@ -129,10 +130,9 @@ impl Pools {
         if self.names.is_unknown(name, Instant::now()) {
             return None;
         }
-        let looking = tokio::net::lookup_host((name, 0));
+        let looking = resolver::look_up(name);
         match tokio::time::timeout(self.connect_timeout, looking).await {
             Ok(Ok(found)) => {
-                let found: Vec<SocketAddr> = found.collect();
                 // A proxy connects, so no connection of this client shows what the name resolves to.
                 self.names.note_looked_up(name, &found);
                 Some(found)
@@ -184,9 +184,12 @@ impl Pools {
 }
 
 async fn load(profile: tls::Profile) -> Result<Arc<ClientConfig>, Error> {
-    let config = tokio::task::spawn_blocking(move || profile.load())
+    let config = background::run(move || profile.load())
         .await
-        .map_err(|error| Error::Usage(format!("TLS cannot be set up: {error}")))??;
+        .map_err(|source| Error::Thread {
+            work: "set up TLS",
+            source,
+        })??;
     Ok(Arc::new(config))
 }
 

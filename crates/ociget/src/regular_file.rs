@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::background;
 use crate::error::Error;
 
 /// The contents of a file.
@@ -52,11 +53,11 @@ pub(crate) fn read(path: &Path, cap: u64) -> Result<Content, Error> {
 /// Reads like [`read`], away from the threads that wait for the network.
 pub(crate) async fn read_in_background(path: &Path, cap: u64) -> Result<Content, Error> {
     let file = path.to_owned();
-    match tokio::task::spawn_blocking(move || read(&file, cap)).await {
+    match background::run(move || read(&file, cap)).await {
         Ok(outcome) => outcome,
         Err(stopped) => Err(Error::Io {
             path: path.to_owned(),
-            source: io::Error::other(stopped),
+            source: stopped,
         }),
     }
 }

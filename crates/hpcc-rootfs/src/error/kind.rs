@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::Error;
+use super::{Error, SPOOL, lacks_resources};
 use crate::artifact::RecordError;
 use crate::flatten::{self, EntryProblem};
 use crate::layer;
@@ -107,10 +107,14 @@ impl Error {
             | Self::Unrepeatable { .. } => ErrorKind::Usage,
             Self::Ambiguous { .. } => ErrorKind::Ambiguous,
             Self::Offline { .. } | Self::Gone { .. } => ErrorKind::NotFound,
-            Self::Agent { .. } | Self::Inject { .. } | Self::Store { .. } => ErrorKind::Io,
+            Self::Agent { .. }
+            | Self::Inject { .. }
+            | Self::Store { .. }
+            | Self::Shortage { .. } => ErrorKind::Io,
             Self::Image(error) => of_image(error),
             Self::Writer(error) => match **error {
                 sqfs_writer::Error::Sink(_) | sqfs_writer::Error::Source(_) => ErrorKind::Io,
+                _ if lacks_resources(&**error) => ErrorKind::Io,
                 _ => ErrorKind::Unsupported,
             },
             Self::NoSpace { .. } => ErrorKind::NoSpace,
@@ -136,6 +140,9 @@ impl Error {
             Self::Untrusted(untrusted) if untrusted.is_of_other() => {
                 "run the command as the user that owns it, or choose another directory with --cache-dir"
             }
+            Self::NoSpace {
+                operation: SPOOL, ..
+            } => "free disk space there, or name another directory with --spool-dir",
             Self::Agent { .. } => "check that --agent names a regular file that can be read",
             Self::Inject { .. } => "check that --inject names a regular file that can be read",
             Self::Ambiguous { .. } => "give more digits",
@@ -177,7 +184,7 @@ fn of_image(error: &flatten::Error) -> ErrorKind {
         flatten::Error::Layer { source, .. } => match source {
             layer::Error::Limit { .. } => ErrorKind::Limit,
             layer::Error::DiffId(_) => ErrorKind::Corrupt,
-            layer::Error::Source(_) => ErrorKind::Io,
+            layer::Error::Source(_) | layer::Error::Shortage(_) => ErrorKind::Io,
             layer::Error::Unverified => ErrorKind::Internal,
             _ => ErrorKind::Invalid,
         },

@@ -102,7 +102,7 @@ impl Feed {
             self.meters(),
             self.stop.clone(),
         )
-        .map_err(Error::Source)
+        .map_err(|error| Error::Shortage(ociget::background::no_thread(error)))
     }
 }
 

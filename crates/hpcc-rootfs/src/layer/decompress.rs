@@ -135,6 +135,10 @@ impl<P: Pieces> Read for Decompressed<P> {
 fn plain(error: Error) -> io::Error {
     match error {
         Error::Source(error) => error,
+        Error::Shortage(error) => io::Error::new(
+            error.kind(),
+            format!("this machine has too little memory to decompress it: {error}"),
+        ),
         Error::Encoding => io::Error::other(
             "it is neither a tar archive nor one compressed with gzip or zstd; decompress it with its \
              own tool and pipe it",

@@ -30,6 +30,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// This machine has no memory or thread left to decompress the layer, whatever the layer holds.
+    #[error("this machine has too little memory, or too few threads, to decompress the layer")]
+    Shortage(#[source] io::Error),
     /// The tar archive breaks the format's rules, or means different things to different readers.
     #[error("{at}: {problem}")]
     Tar {

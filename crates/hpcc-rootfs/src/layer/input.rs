@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 
 use bytes::{Buf, Bytes};
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 
 use super::error::Error;
 
@@ -126,6 +127,7 @@ impl<P: Pieces> Input<P> {
     pub(super) fn blame(&mut self, codec: &'static str, error: io::Error) -> Error {
         match self.error.take() {
             Some(error) => Error::Source(error),
+            None if is_out_of_memory(&error) => Error::Shortage(out_of_memory(error)),
             None => Error::Compression {
                 codec,
                 position: self.position,
@@ -133,6 +135,20 @@ impl<P: Pieces> Input<P> {
             },
         }
     }
+}
+
+/// Returns whether a decoder got no memory, which says nothing about the data.
+fn is_out_of_memory(error: &io::Error) -> bool {
+    let zstd = error.get_ref().and_then(|inner| inner.downcast_ref());
+    error.kind() == io::ErrorKind::OutOfMemory
+        || zstd.is_some_and(|error: &zstd::Error| {
+            error.is(ZSTD_ErrorCode::ZSTD_error_memory_allocation)
+        })
+}
+
+/// Returns the error with the kind that a caller can tell from others.
+pub(super) fn out_of_memory(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::OutOfMemory, error)
 }
 
 /// The input of the decoders. They get a substitute for an error; `blame` has the original.

@@ -7,7 +7,7 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::chunk::Stopped;
 use super::error::{Error, Limit};
-use super::input::{Input, Pieces};
+use super::input::{Input, Pieces, out_of_memory};
 use super::measure::Measure;
 
 /// Smallest and largest window that the decoder can be configured to allow (`ZSTD_WINDOWLOG_ABSOLUTEMIN`, and
@@ -44,11 +44,8 @@ impl<'a, P: Pieces> ZstdDecoder<'a, P> {
             decoder.set_parameter(DParameter::WindowLogMax(log))?;
             Ok(decoder)
         };
-        let decoder = with_parameters().map_err(|source| Error::Compression {
-            codec: "zstd",
-            position: 0,
-            source,
-        })?;
+        // The parameters are in range, so only memory can be missing.
+        let decoder = with_parameters().map_err(|error| Error::Shortage(out_of_memory(error)))?;
         Ok(Self {
             input,
             decoder,

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use ociget::{Digest, Request, Source, SourceSpec};
+use ociget::{Digest, Request, Source, SourceSpec, background};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tracing::{Instrument as _, Span};
 
@@ -487,9 +487,7 @@ const USED_NOW: Timestamps = Timestamps {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(Error::worker)?
+    background::run(work).await.map_err(Error::worker)?
 }
 
 /// Returns whether a source may be opened a second time, if copying from earlier artifacts fails. Standard input is

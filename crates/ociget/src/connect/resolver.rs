@@ -1,6 +1,7 @@
 //! Names to addresses, of which only those are kept that may be connected to.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,6 +9,7 @@ use std::task::{Context, Poll};
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
+use crate::background;
 use crate::connect::failure::{ConnectError, Unresolved};
 use crate::reach::{Names, Reach};
 
@@ -34,14 +36,12 @@ impl Resolver {
 
     /// Returns the addresses of `name` that may be connected to.
     pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
-        let found = tokio::net::lookup_host((name, 0)).await;
-        let found: Vec<SocketAddr> = found
-            .map_err(|error| {
-                let text = error.to_string();
-                let words = text.strip_prefix("failed to lookup address information: ");
-                Unresolved::new(name, words.unwrap_or(&text))
-            })?
-            .collect();
+        let found = look_up(name).await;
+        let found = found.map_err(|error| {
+            let text = error.to_string();
+            let words = text.strip_prefix("failed to lookup address information: ");
+            Unresolved::new(name, words.unwrap_or(&text))
+        })?;
         let Some((reach, names)) = &self.checks else {
             return Ok(found);
         };
@@ -49,6 +49,12 @@ impl Resolver {
         names.note_connected(name, &kept);
         Ok(kept)
     }
+}
+
+/// Returns the addresses of `name`, all with port 0.
+pub(crate) async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
+    let name = name.to_owned();
+    background::run(move || Ok((name.as_str(), 0).to_socket_addrs()?.collect())).await?
 }
 
 impl Service<Name> for Resolver {

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Deserialize;
 
+use crate::background;
 use crate::copy::listing;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
@@ -297,9 +298,12 @@ impl Layout {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    match tokio::task::spawn_blocking(work).await {
+    match background::run(work).await {
         Ok(outcome) => outcome,
-        Err(stopped) => Err(Error::Usage(format!("disk work was stopped: {stopped}"))),
+        Err(source) => Err(Error::Thread {
+            work: "write the copy",
+            source,
+        }),
     }
 }
 

@@ -36,9 +36,7 @@ impl Error {
                     .to_owned()
             }
             Self::Proxy { .. } => "check the proxy and its address".to_owned(),
-            Self::Io { .. } | Self::Write { .. } if self.is_transient() => {
-                "try again later".to_owned()
-            }
+            _ if self.is_transient() => "try again later".to_owned(),
             Self::Io { .. } => "check that the path exists and can be read".to_owned(),
             Self::Write { .. } => "check that the directory can be written".to_owned(),
             _ => String::new(),

@@ -68,7 +68,7 @@ impl Error {
             Self::Size { .. } | Self::Digest { .. } => ErrorKind::Corrupt,
             Self::Document { .. } | Self::Inconsistent { .. } => ErrorKind::Invalid,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::Io { .. } | Self::Write { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Write { .. } | Self::Thread { .. } => ErrorKind::Io,
         }
     }
 }

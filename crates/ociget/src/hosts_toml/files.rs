@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::background;
 use crate::error::Error;
 use crate::printable;
 
@@ -22,7 +23,7 @@ pub(crate) struct Files {
 /// Returns the files of a directory; `None` if it does not exist.
 pub(crate) async fn find(dir: &Path) -> Result<Option<Files>, Error> {
     let owned = dir.to_owned();
-    let listing = tokio::task::spawn_blocking(move || list(owned));
+    let listing = background::run(move || list(owned));
     match listing.await {
         Ok(Ok(found)) => Ok(Some(found)),
         Ok(Err(error))
@@ -36,7 +37,7 @@ pub(crate) async fn find(dir: &Path) -> Result<Option<Files>, Error> {
         }),
         Err(stopped) => Err(Error::Io {
             path: dir.to_owned(),
-            source: std::io::Error::other(stopped),
+            source: stopped,
         }),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
+use crate::background;
 use crate::error::Error;
 use crate::open_archive::{OpenArchive, OpenedArchive, PlainFiles, Wanted};
 use crate::source::arriving::Arriving;
@@ -161,7 +162,7 @@ impl Archive {
         // Dropped with the source and the last of its blobs, and the thread notices.
         let seen = Arc::downgrade(&self.alive);
         let wanted: Wanted = Arc::new(move || seen.strong_count() > 0);
-        let opening = tokio::task::spawn_blocking(move || {
+        let opening = background::run(move || {
             Ok(match opener.open(&path, &wanted)? {
                 OpenedArchive::File(file) => {
                     let members = Members::read(&file, &*wanted)?;
@@ -175,7 +176,7 @@ impl Archive {
         let source = match opening.await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(error)) => error,
-            Err(stopped) => io::Error::other(stopped),
+            Err(stopped) => stopped,
         };
         if self.path != Path::new("-") && self.path.is_dir() {
             return Err(kind::mistaken(

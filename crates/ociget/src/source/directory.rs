@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::background;
 use crate::blob::BlobStream;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
@@ -120,10 +121,10 @@ impl DirectorySource {
     async fn open(&self, name: &str) -> Result<Section, Error> {
         let (dir, path) = (self.dir.clone(), self.dir.join(name));
         let names = [name.to_owned()];
-        let opening = tokio::task::spawn_blocking(move || beneath::open(&dir, &names));
+        let opening = background::run(move || beneath::open(&dir, &names));
         let outcome = match opening.await {
             Ok(outcome) => outcome,
-            Err(stopped) => Err(std::io::Error::other(stopped)),
+            Err(stopped) => Err(stopped),
         };
         match outcome {
             Ok((file, length)) => Ok(Section::whole(Arc::new(file), path, length)),

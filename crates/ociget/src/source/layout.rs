@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use crate::background;
 use crate::blob::BlobStream;
 use crate::digest::Digest;
 use crate::error::Error;
@@ -268,10 +269,10 @@ impl LayoutSource {
         };
         let path = dir.join(names.join("/"));
         let names = names.to_vec();
-        let opening = tokio::task::spawn_blocking(move || beneath::open(&dir, &names));
+        let opening = background::run(move || beneath::open(&dir, &names));
         let outcome = match opening.await {
             Ok(outcome) => outcome,
-            Err(stopped) => Err(std::io::Error::other(stopped)),
+            Err(stopped) => Err(stopped),
         };
         match outcome {
             Ok((file, length)) => Ok(Section::whole(Arc::new(file), path, length)),

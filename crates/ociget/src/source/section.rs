@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::background;
 use crate::blob::BlobBody;
 use crate::error::Error;
 use crate::future::BoxFuture;
@@ -230,7 +231,7 @@ impl Section {
                 return read.map_err(|source| self.failed(source));
             }
         };
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = background::run(move || {
             let mut buffer = vec![0; size];
             let read = file.read_at(&mut buffer, offset)?;
             buffer.truncate(read);
@@ -238,7 +239,7 @@ impl Section {
         });
         let outcome = match reading.await {
             Ok(outcome) => outcome,
-            Err(stopped) => Err(std::io::Error::other(stopped)),
+            Err(stopped) => Err(stopped),
         };
         outcome.map_err(|source| self.failed(source))
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::OnceCell;
 
+use crate::background;
 use crate::blob::{BlobBody, BlobStream};
 use crate::digest::{Algorithm, Digest, Verified};
 use crate::error::Error;
@@ -83,7 +84,7 @@ impl TarSource {
         // Dropped with the future, and the thread notices.
         let wanted = Arc::new(());
         let seen = Arc::downgrade(&wanted);
-        let opening = tokio::task::spawn_blocking(move || {
+        let opening = background::run(move || {
             let wanted: Wanted = Arc::new(move || seen.strong_count() > 0);
             let file = match opener.open(&path, &wanted)? {
                 OpenedArchive::File(file) => Arc::new(file),
@@ -114,7 +115,7 @@ impl TarSource {
                 return Err(kind::mistaken("tar", &self.path, kind::of(&self.path)));
             }
             Ok(Err(error)) => return Err(failed(error)),
-            Err(stopped) => return Err(failed(io::Error::other(stopped))),
+            Err(stopped) => return Err(failed(stopped)),
         };
         let (at, digest) = (self.at(), identity.get().clone());
         let layer = MadeLayer {

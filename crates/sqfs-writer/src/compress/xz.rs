@@ -6,7 +6,7 @@
 
 use std::io;
 
-use xz2::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
+use xz2::stream::{Action, Check, Error, Filters, LzmaOptions, Status, Stream};
 
 use super::codec::Codec;
 
@@ -31,11 +31,21 @@ impl Codec for Xz {
         options.dict_size(self.block_size);
         let mut filters = Filters::new();
         filters.lzma2(&options);
-        let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32)?;
+        let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32).map_err(with_kind)?;
         output.clear();
         // More capacity would only be used for a result that is not wanted.
         output.reserve_exact(input.len());
-        let status = stream.process_vec(input, output, Action::Finish)?;
+        let status = stream
+            .process_vec(input, output, Action::Finish)
+            .map_err(with_kind)?;
         Ok(status == Status::StreamEnd && output.len() < input.len())
+    }
+}
+
+/// Gives a lack of memory the kind by which callers know it.
+fn with_kind(error: Error) -> io::Error {
+    match error {
+        Error::Mem => io::Error::new(io::ErrorKind::OutOfMemory, error),
+        _ => error.into(),
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::compress_bound;
+use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 
 use super::codec::Codec;
 
@@ -15,7 +16,7 @@ pub(super) struct Zstd(Compressor<'static>);
 
 impl Zstd {
     pub(super) fn new(level: i32) -> io::Result<Self> {
-        Ok(Self(Compressor::new(level)?))
+        Compressor::new(level).map(Self).map_err(with_kind)
     }
 }
 
@@ -28,7 +29,20 @@ impl Codec for Zstd {
         output.clear();
         // Always the worst case: zstd then cannot run out of capacity, and never checks how much there is.
         output.reserve(compress_bound(input.len()));
-        self.0.compress_to_buffer(input, output)?;
+        self.0
+            .compress_to_buffer(input, output)
+            .map_err(with_kind)?;
         Ok(output.len() < input.len())
+    }
+}
+
+/// Gives a lack of memory the kind by which callers know it.
+fn with_kind(error: io::Error) -> io::Error {
+    let zstd = error.get_ref().and_then(|inner| inner.downcast_ref());
+    let is_memory = zstd
+        .is_some_and(|error: &zstd::Error| error.is(ZSTD_ErrorCode::ZSTD_error_memory_allocation));
+    match is_memory {
+        true => io::Error::new(io::ErrorKind::OutOfMemory, error),
+        false => error,
     }
 }

@@ -66,7 +66,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
             "staging",
         ],
     ),
-    ("spool", &["layer", "options", "regular_file"]),
+    ("spool", &["layer", "options", "regular_file", "unspooled"]),
     (
         "feed",
         &["flatten", "layer", "progress", "staging", "timings"],
@@ -78,7 +78,14 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("measure", &["error", "summary"]),
     (
         "error",
-        &["artifact", "candidate", "flatten", "layer", "untrusted"],
+        &[
+            "artifact",
+            "candidate",
+            "flatten",
+            "layer",
+            "unspooled",
+            "untrusted",
+        ],
     ),
     ("boot", &["artifact", "tables"]),
     ("evidence", &["artifact", "tables"]),
@@ -92,6 +99,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("timings", &["units"]),
     ("units", &[]),
     ("candidate", &[]),
+    ("unspooled", &[]),
     ("untrusted", &[]),
     ("regular_file", &[]),
 ];

@@ -7,6 +7,7 @@ pub(super) const OCIGET: Floors = &[
         "copy",
         &[
             "artifact",
+            "background",
             "blob",
             "digest",
             "error",
@@ -29,6 +30,7 @@ pub(super) const OCIGET: Floors = &[
         &[
             "artifact",
             "auth",
+            "background",
             "blob",
             "client",
             "config",
@@ -60,6 +62,7 @@ pub(super) const OCIGET: Floors = &[
     (
         "hosts_toml",
         &[
+            "background",
             "endpoint",
             "error",
             "options",
@@ -136,13 +139,21 @@ pub(super) const OCIGET: Floors = &[
     (
         "pool",
         &[
-            "address", "connect", "error", "proxy", "reach", "target", "tls",
+            "address",
+            "background",
+            "connect",
+            "error",
+            "proxy",
+            "reach",
+            "target",
+            "tls",
         ],
     ),
     (
         "connect",
         &[
             "agent",
+            "background",
             "printable",
             "proxy",
             "reach",
@@ -181,12 +192,13 @@ pub(super) const OCIGET: Floors = &[
         ],
     ),
     ("open_archive", &["regular_file"]),
-    ("regular_file", &["error"]),
+    ("regular_file", &["background", "error"]),
     ("blob", &["digest", "error", "future", "manifest"]),
     ("artifact", &["json", "manifest", "media_type"]),
     (
         "error",
         &[
+            "background",
             "digest",
             "manifest",
             "platform",
@@ -230,4 +242,5 @@ pub(super) const OCIGET: Floors = &[
     ("json", &["go_json"]),
     ("go_document", &["go_json"]),
     ("go_json", &[]),
+    ("background", &[]),
 ];

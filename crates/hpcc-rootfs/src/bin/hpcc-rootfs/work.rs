@@ -24,8 +24,9 @@ pub(crate) fn block_on<T>(
     match outcome {
         Ok(outcome) => Ok(outcome?),
         Err(reason) => {
-            // A runtime that is just dropped waits for its threads as long as they take.
-            runtime.shutdown_timeout(signals::CLEANUP);
+            runtime.shutdown_background();
+            // What the threads still hold is cleaned up by them.
+            ociget::background::wait(signals::CLEANUP);
             Err(reason.into())
         }
     }

@@ -26,6 +26,7 @@ use tokio::sync::{Mutex, Notify};
 use self::arrival::Arrival;
 use self::plan::{FoundMember, Plan};
 use self::pump::{Pump, Step};
+use crate::background;
 use crate::open_archive::{ArchiveStream, Wanted};
 
 /// The archive, for all readers of its members.
@@ -99,8 +100,8 @@ impl Arriving {
             moved.as_mut().enable();
             let mut pump = Arc::clone(&self.pump).lock_owned().await;
             let step = step.clone();
-            let stepping = tokio::task::spawn_blocking(move || pump.attempt(step));
-            match stepping.await.map_err(io::Error::other)?? {
+            let stepping = background::run(move || pump.attempt(step));
+            match stepping.await?? {
                 Step::Done(outcome) => return Ok(outcome),
                 Step::Again => {}
                 Step::Later => moved.await,

@@ -1,5 +1,6 @@
 //! Reads an archive on, and knows its members.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
 
@@ -39,7 +40,7 @@ pub(super) struct Pump {
     /// What was given to that reader last. If it did not wait for the answer it asks again.
     last: Option<(u64, Bytes)>,
     moved: Arc<Notify>,
-    failure: Option<(io::ErrorKind, String)>,
+    failure: Option<Arc<io::Error>>,
 }
 
 impl Pump {
@@ -63,15 +64,13 @@ impl Pump {
         &mut self,
         step: impl Fn(&mut Self) -> io::Result<Step<T>>,
     ) -> io::Result<Step<T>> {
-        if let Some((kind, text)) = &self.failure {
-            return Err(io::Error::new(*kind, text.clone()));
+        if let Some(failure) = &self.failure {
+            return Err(again(failure));
         }
-        let outcome = step(self);
-        if let Err(error) = &outcome {
-            self.failure = Some((error.kind(), error.to_string()));
+        step(self).map_err(|error| {
             self.moved.notify_waiters();
-        }
-        outcome
+            again(self.failure.insert(Arc::new(error)))
+        })
     }
 
     pub(super) fn plan(&mut self, plan: Plan) {
@@ -279,6 +278,27 @@ impl Pump {
         self.arrival.pass_to_end()?;
         Ok(Step::Done(()))
     }
+}
+
+/// An error that each reader gets.
+#[derive(Debug)]
+struct Shared(Arc<io::Error>);
+
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Shared {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The error itself, so that its owner recognizes it.
+        Some(&*self.0)
+    }
+}
+
+fn again(failure: &Arc<io::Error>) -> io::Error {
+    io::Error::new(failure.kind(), Shared(Arc::clone(failure)))
 }
 
 /// Whether a member is a blob of a layout, whose name is its digest.
