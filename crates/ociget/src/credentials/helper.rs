@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{ChildStderr, Command};
+use tokio::process::{ChildStderr, ChildStdout, Command};
 use tokio::task::JoinSet;
 
 use crate::credentials::login::{Login, Secret};
@@ -219,19 +219,29 @@ async fn ask(program: &str, registry: &str, said: Said, group: Group) -> Result<
         listening.spawn(said.listen(stderr));
     }
     let mut printed = Vec::new();
+    let mut ended = None;
     if let Some(stdout) = child.stdout.take() {
-        let mut stdout = stdout.take(MAX_OUTPUT + 1);
-        let read = stdout.read_to_end(&mut printed).await;
-        read.map_err(|error| format!("cannot be read: {error}"))?;
+        let mut reading = std::pin::pin!(read(stdout, &mut printed));
+        let is_read = tokio::select! {
+            outcome = &mut reading => Some(outcome),
+            status = child.wait() => {
+                ended = Some(status);
+                // A program that it has started may hold its stdout open, and has no part in the answer.
+                tokio::time::timeout(LAST_WORDS, reading).await.ok()
+            }
+        };
+        let is_read = is_read.unwrap_or(Ok(()));
+        is_read.map_err(|error| format!("cannot be read: {error}"))?;
     }
     *said_stdout.lock().unwrap_or_else(PoisonError::into_inner) = printed.clone();
     if u64::try_from(printed.len()).is_ok_and(|length| length > MAX_OUTPUT) {
         return Err(format!("printed more than {MAX_OUTPUT} bytes"));
     }
-    let status = child
-        .wait()
-        .await
-        .map_err(|error| format!("got lost: {error}"))?;
+    let status = match ended {
+        Some(status) => status,
+        None => child.wait().await,
+    };
+    let status = status.map_err(|error| format!("got lost: {error}"))?;
     killer.0 = None;
     // A program that it has started may hold its stderr open.
     let _ = tokio::time::timeout(LAST_WORDS, listening.join_next()).await;
@@ -246,6 +256,18 @@ async fn ask(program: &str, registry: &str, said: Said, group: Group) -> Result<
         });
     }
     parse(&printed).ok_or_else(|| "printed something that is no login".to_owned())
+}
+
+/// Reads until the end, or more than the limit. What was read stays if the future is dropped.
+async fn read(mut stdout: ChildStdout, printed: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut buffer = [0; 4096];
+    while u64::try_from(printed.len()).is_ok_and(|length| length <= MAX_OUTPUT) {
+        match stdout.read(&mut buffer).await? {
+            0 => break,
+            count => printed.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+    Ok(())
 }
 
 /// The fields of a helper's answer.
@@ -355,6 +377,21 @@ mod tests {
             let pid = std::fs::read_to_string(at(name)).unwrap();
             assert!(ends(pid.trim()).await, "{name} still runs");
         }
+    }
+
+    #[tokio::test]
+    async fn answer_counts_while_a_child_keeps_stdout_open() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("docker-credential-forks");
+        let answer = r#"{"Username":"u","Secret":"s"}"#;
+        let script = format!("#!/bin/sh\nsleep 20 &\necho '{answer}'\n");
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let patience = Duration::from_secs(15);
+        let login = run(program.to_str().unwrap(), "r.io", "f", patience, Group::Own).await;
+        let is_known = matches!(&login.secret, Secret::Password { user, .. } if user == "u");
+        assert!(is_known, "{login}");
     }
 
     /// Whether a process ends within a few seconds.
