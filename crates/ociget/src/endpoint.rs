@@ -241,7 +241,7 @@ mod tests {
                 Reach::Public,
             ),
         ] {
-            let pools = Pools::new(Duration::from_secs(1));
+            let pools = Pools::new(Duration::from_secs(1), Duration::from_secs(60));
             let base = Url::parse(&format!("http://{home}/v2/")).unwrap();
             let addresses: Vec<_> = addresses.iter().map(|text| text.parse().unwrap()).collect();
             pools.note_connected(base.host_str().unwrap(), &addresses);

@@ -16,7 +16,7 @@ use url::Url;
 use crate::address;
 use crate::background;
 use crate::connect::resolver::{self, Resolver};
-use crate::connect::{Connector, Experience};
+use crate::connect::{self, Connector, Experience};
 use crate::error::Error;
 use crate::proxy::{Protocol, Proxy};
 use crate::reach::{Names, Reach, RefusedAddress};
@@ -52,15 +52,21 @@ pub(crate) const MAX_HEAD: usize = 512 << 10;
 pub(crate) struct Pools {
     by_way: Mutex<HashMap<Way, Arc<OnceCell<Pool>>>>,
     connect_timeout: Duration,
+    /// Bounds that of a way as well.
+    longest: Duration,
     names: Arc<Names>,
     pub(crate) experience: Arc<Experience>,
 }
 
 impl Pools {
-    pub(crate) fn new(connect_timeout: Duration) -> Self {
+    /// A request that makes no progress for `stall_timeout` is given up. A connection is given up before, because only
+    /// the connector knows whether the proxy or the host is silent.
+    pub(crate) fn new(connect_timeout: Duration, stall_timeout: Duration) -> Self {
+        let longest = connect::before(stall_timeout);
         Self {
             by_way: Mutex::default(),
-            connect_timeout,
+            connect_timeout: connect_timeout.min(longest),
+            longest,
             names: Arc::default(),
             experience: Arc::default(),
         }
@@ -171,7 +177,8 @@ impl Pools {
             Resolver::new(way.reach, Arc::clone(&self.names)),
             tls,
             proxy,
-            way.connect_timeout.unwrap_or(self.connect_timeout),
+            way.connect_timeout
+                .map_or(self.connect_timeout, |own| own.min(self.longest)),
             Arc::clone(&self.experience),
         );
         Ok(legacy::Client::builder(TokioExecutor::new())
@@ -202,7 +209,7 @@ mod tests {
         let addresses = |list: &[&str]| -> Vec<SocketAddr> {
             list.iter().map(|text| text.parse().unwrap()).collect()
         };
-        let pools = Pools::new(Duration::from_secs(1));
+        let pools = Pools::new(Duration::from_secs(1), Duration::from_secs(60));
         let is_internal = |host: &str| {
             let url = Url::parse(&format!("https://{host}:5000/")).unwrap();
             pools.is_internal(&url)
@@ -229,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn proxy_receives_no_internal_name() {
-        let pools = Pools::new(Duration::from_secs(10));
+        let pools = Pools::new(Duration::from_secs(10), Duration::from_secs(60));
         // Names that do not resolve, without asking the network's own resolver.
         for name in ["cdn.example.com", "storage", "metadata.google.internal"] {
             pools.names.note_unknown(name, Instant::now());

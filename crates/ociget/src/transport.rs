@@ -50,7 +50,7 @@ pub(crate) struct Transport {
 impl Transport {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
-            pools: Pools::new(options.connect_timeout),
+            pools: Pools::new(options.connect_timeout, options.stall_timeout),
             stall_timeout: options.stall_timeout,
             min_rate: options.min_rate(),
             warnings: Warnings::default(),

@@ -83,6 +83,11 @@ impl Experience {
     }
 }
 
+/// The time for a step that must end before `limit`, so that its own reason is told.
+pub(crate) fn before(limit: Duration) -> Duration {
+    limit.mul_f64(0.9)
+}
+
 /// Makes the connections of one pool.
 #[derive(Clone)]
 pub(crate) struct Connector {
@@ -110,6 +115,7 @@ impl Connector {
             Some((proxy, tls)) => (Some(proxy), tls),
             None => (None, None),
         };
+        let resolver = resolver.within(before(timeout));
         Self {
             hosts: tcp(resolver.clone(), timeout),
             resolver,
@@ -226,26 +232,29 @@ impl Connector {
             .build()
             .map_err(|error| failure(format!("its name is not a host: {error}"), true))?;
         // Where a proxy is, the user has said: it may be anywhere.
-        let io = tcp(Resolver::anywhere(), self.timeout)
-            .call(uri)
-            .await
-            .map_err(|error| {
-                let mut innermost: &(dyn std::error::Error + 'static) = &error;
-                let mut refused = false;
-                while let Some(cause) = innermost.source() {
-                    innermost = cause;
-                    refused |= cause
-                        .downcast_ref::<io::Error>()
-                        .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-                }
-                let kind = match proxy.protocol {
-                    Protocol::Http | Protocol::Https => "no connection to it",
-                    Protocol::Socks5 | Protocol::Socks5h => "no connection to this SOCKS proxy",
-                };
-                // One that has worked is being restarted; one that never did is not there.
-                let is_final = refused && !self.experience.has_worked(proxy);
-                failure(format!("{kind}: {innermost}"), is_final)
-            })?;
+        let io = tcp(
+            Resolver::anywhere().within(before(self.timeout)),
+            self.timeout,
+        )
+        .call(uri)
+        .await
+        .map_err(|error| {
+            let mut innermost: &(dyn std::error::Error + 'static) = &error;
+            let mut refused = false;
+            while let Some(cause) = innermost.source() {
+                innermost = cause;
+                refused |= cause
+                    .downcast_ref::<io::Error>()
+                    .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+            }
+            let kind = match proxy.protocol {
+                Protocol::Http | Protocol::Https => "no connection to it",
+                Protocol::Socks5 | Protocol::Socks5h => "no connection to this SOCKS proxy",
+            };
+            // One that has worked is being restarted; one that never did is not there.
+            let is_final = refused && !self.experience.has_worked(proxy);
+            failure(format!("{kind}: {innermost}"), is_final)
+        })?;
         let io: Box<dyn Io> = Box::new(io.into_inner());
         let Some(config) = &self.proxy_tls else {
             return Ok(io);

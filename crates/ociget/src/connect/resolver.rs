@@ -5,12 +5,14 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper_util::client::legacy::connect::dns::Name;
 use tower_service::Service;
 
 use crate::background;
 use crate::connect::failure::{ConnectError, Unresolved};
+use crate::printable;
 use crate::reach::{Names, Reach};
 
 /// Name resolution that never yields a link-local address, at which clouds serve the
@@ -20,23 +22,39 @@ use crate::reach::{Names, Reach};
 pub(crate) struct Resolver {
     /// `None` for hosts that the user has named.
     checks: Option<(Reach, Arc<Names>)>,
+    patience: Duration,
 }
 
 impl Resolver {
     pub(crate) fn new(reach: Reach, names: Arc<Names>) -> Self {
         Self {
             checks: Some((reach, names)),
+            patience: Duration::MAX,
         }
     }
 
     /// Yields every address.
     pub(crate) fn anywhere() -> Self {
-        Self { checks: None }
+        Self {
+            checks: None,
+            patience: Duration::MAX,
+        }
+    }
+
+    /// Gives a look-up up after `patience`.
+    pub(crate) fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Returns the addresses of `name` that may be connected to.
     pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
-        let found = look_up(name).await;
+        let Ok(found) = tokio::time::timeout(self.patience, look_up(name)).await else {
+            let patience = printable::exact(self.patience);
+            let reason = format!(
+                "the look-up gave no answer in {patience}; the name servers of this machine (/etc/resolv.conf) are silent"
+            );
+            return Err(Unresolved::new(name, reason).into());
+        };
         let found = found.map_err(|error| {
             let text = error.to_string();
             let words = text.strip_prefix("failed to lookup address information: ");
@@ -76,5 +94,19 @@ impl Service<Name> for Resolver {
                 Err(other) => Err(other.into()),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn look_up_without_an_answer_is_said_to_be_one() {
+        let resolver = Resolver::anywhere().within(Duration::ZERO);
+        let error = resolver.resolve("silent.example").await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("silent.example cannot be resolved"), "{text}");
+        assert!(text.contains("the look-up gave no answer"), "{text}");
     }
 }
