@@ -156,6 +156,10 @@ pub(super) fn stopped() -> io::Error {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "work of a test begins before it is awaited"
+)]
 mod tests {
     use super::*;
 

@@ -23,6 +23,10 @@ mod request;
 mod serve;
 mod share;
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "work of a test begins before it is awaited"
+)]
 mod tests;
 
 use std::collections::VecDeque;

@@ -83,7 +83,7 @@ impl Experience {
     }
 }
 
-/// The time for a step that must end before `limit`, so that its own reason is told.
+/// The time for a step that must end before `limit`, so that its reason is the one that is reported.
 pub(crate) fn before(limit: Duration) -> Duration {
     limit.mul_f64(0.9)
 }

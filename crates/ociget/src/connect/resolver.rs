@@ -48,13 +48,7 @@ impl Resolver {
 
     /// Returns the addresses of `name` that may be connected to.
     pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<SocketAddr>, ConnectError> {
-        let Ok(found) = tokio::time::timeout(self.patience, look_up(name)).await else {
-            let patience = printable::exact(self.patience);
-            let reason = format!(
-                "the look-up gave no answer in {patience}; the name servers of this machine (/etc/resolv.conf) are silent"
-            );
-            return Err(Unresolved::new(name, reason).into());
-        };
+        let found = in_time(name, look_up(name), self.patience).await?;
         let found = found.map_err(|error| {
             let text = error.to_string();
             let words = text.strip_prefix("failed to lookup address information: ");
@@ -67,6 +61,24 @@ impl Resolver {
         names.note_connected(name, &kept);
         Ok(kept)
     }
+}
+
+/// Returns what a look-up of `name` finds within `patience`.
+async fn in_time<T>(
+    name: &str,
+    look_up: impl Future<Output = T>,
+    patience: Duration,
+) -> Result<T, Unresolved> {
+    let silent = |_| {
+        let patience = printable::exact(patience);
+        let reason = format!(
+            "the look-up gave no answer in {patience}; the name servers of this machine (/etc/resolv.conf) are silent"
+        );
+        Unresolved::new(name, reason)
+    };
+    tokio::time::timeout(patience, look_up)
+        .await
+        .map_err(silent)
 }
 
 /// Returns the addresses of `name`, all with port 0.
@@ -103,9 +115,9 @@ mod tests {
 
     #[tokio::test]
     async fn look_up_without_an_answer_is_said_to_be_one() {
-        let resolver = Resolver::anywhere().within(Duration::ZERO);
-        let error = resolver.resolve("silent.example").await.unwrap_err();
-        let text = error.to_string();
+        let silent = std::future::pending::<()>();
+        let error = in_time("silent.example", silent, Duration::from_millis(1)).await;
+        let text = error.unwrap_err().to_string();
         assert!(text.contains("silent.example cannot be resolved"), "{text}");
         assert!(text.contains("the look-up gave no answer"), "{text}");
     }
