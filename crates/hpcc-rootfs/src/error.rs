@@ -12,7 +12,7 @@ use ociget::{Digest, Mismatch};
 use rustix::io::Errno;
 
 use crate::artifact::RecordError;
-use crate::candidate::Candidate;
+use crate::candidate::{Candidate, listed};
 use crate::layer::Measure;
 use crate::unspooled::Unspooled;
 use crate::untrusted::Untrusted;
@@ -508,22 +508,6 @@ fn others(architectures: &[String]) -> String {
         return String::new();
     }
     format!(" (there is one for {})", text(architectures.join(" and ")))
-}
-
-/// Largest number of candidates that a message lists.
-const LISTED: usize = 10;
-
-fn listed(candidates: &[Candidate]) -> String {
-    let each = candidates.iter().take(LISTED).map(|candidate| {
-        let source = candidate.source.as_ref();
-        let source = source.map_or(String::new(), |source| format!(" ({})", text(source)));
-        format!("{}{source}", candidate.digest)
-    });
-    let mut list = each.collect::<Vec<_>>().join(", ");
-    if candidates.len() > LISTED {
-        list.push_str(&format!(" and {} more", candidates.len() - LISTED));
-    }
-    list
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 pub(crate) const INTERNAL: &str = "it is an internal address, and not the registry's own";
 
 /// A service that no registry is.
-pub(crate) const LOW_PORT: &str = "it is a port below 1024, and neither 80, 443 nor the registry's own";
+pub(crate) const LOW_PORT: &str =
+    "it is a port below 1024, and neither 80, 443 nor the registry's own";
 
 /// The end of the rules about names.
 pub(crate) const NAME_IT: &str = "if that is right, allow the host as a private realm";
