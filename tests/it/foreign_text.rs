@@ -390,3 +390,28 @@ fn files_of_the_configuration_are_printable() {
         run(&place, &["pull", &reference, "--authfile", "auth.json"]);
     }
 }
+
+#[test]
+fn no_image_makes_an_error_of_megabytes() {
+    let place = Place::new();
+    let mut store = Store::new();
+    let image = Image::new().layer(layer()).add_to(&mut store);
+    for number in 0..10_000 {
+        store.tag(&format!("release-candidate-{number}"), &image);
+    }
+    let layout = place.path("layout");
+    store.write_layout(&layout).unwrap();
+    let source = format!("oci:{}:other", layout.display());
+    for json in [&[][..], &["--json"]] {
+        let command = [
+            &["build", &source, "--output", "x", "--agent", "agent"],
+            json,
+        ]
+        .concat();
+        let built = place.run(command);
+        assert_eq!(built.status, Some(1), "{built:#?}");
+        let length = built.stderr.len();
+        assert!((4000..10_000).contains(&length), "{length}");
+        assert!(built.stderr.contains(" [cut] "), "{built:#?}");
+    }
+}

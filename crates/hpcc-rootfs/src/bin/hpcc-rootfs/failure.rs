@@ -22,6 +22,11 @@ const DAMAGED: &str = "verify the artifact; if it is damaged, remove it and pull
 /// Advice for a write beyond the size that a file may have.
 const FILE_LIMIT: &str = "raise the limit of file sizes (ulimit -f)";
 
+/// Most characters of a message; images and registries choose a part of it.
+const LONGEST: usize = 4000;
+/// Characters at the end of a message that are kept when it is cut, because the advice stands there.
+const END: usize = 500;
+
 /// Kind of a failure that has no type of its own.
 const OTHER: &str = "failed";
 
@@ -86,7 +91,7 @@ impl Report {
             message: causes.next().unwrap_or_default(),
             causes: causes.collect(),
             transient: is_transient(error),
-            hint: hint.map(|hint| printable::text(without_api(&hint))),
+            hint: hint.map(|hint| shortened(printable::text(without_api(&hint)))),
         }
     }
 }
@@ -97,11 +102,23 @@ pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain() {
         let cause = printable::text(without_api(&cause.to_string()).replace('\n', " "));
+        let cause = shortened(cause);
         if !lines.last().is_some_and(|last| last.ends_with(&cause)) {
             lines.push(cause);
         }
     }
     lines
+}
+
+/// Returns a message without its middle, if it is longer than a message may be.
+pub(crate) fn shortened(message: String) -> String {
+    let count = message.chars().count();
+    if count <= LONGEST {
+        return message;
+    }
+    let before: String = message.chars().take(LONGEST - END).collect();
+    let after: String = message.chars().skip(count - END).collect();
+    format!("{before} [cut] {after}")
 }
 
 /// Returns a message without the fields of the library that it names next to the options of the program.
@@ -214,6 +231,20 @@ mod tests {
         ] {
             assert_eq!(without_api(text), expected);
         }
+    }
+
+    #[test]
+    fn long_message_keeps_its_beginning_and_its_advice() {
+        let foreign = "ÿ".repeat(1 << 20);
+        let error = anyhow!("cannot read {foreign}; ask its author").context("no image");
+        let report = Report::of(&error);
+        assert_eq!(report.message, "no image");
+        let cause = &report.causes[0];
+        assert!(cause.starts_with("cannot read ÿ"), "{cause}");
+        assert!(cause.contains("ÿ [cut] ÿ"), "{cause}");
+        assert!(cause.ends_with("ÿ; ask its author"), "{cause}");
+        assert_eq!(cause.chars().count(), LONGEST + " [cut] ".len());
+        assert_eq!(shortened("ÿ".repeat(LONGEST)), "ÿ".repeat(LONGEST));
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(crate) fn warn(line: &str) {
 /// well.
 pub(crate) fn warn_of_failure(line: &str) {
     let line = line.strip_prefix("warning:").unwrap_or(line).trim_start();
+    let line = &failure::shortened(line.to_owned());
     if speaks_json() {
         output::say_json(&Record::new(Level::Warn, line));
     } else {
