@@ -70,9 +70,8 @@ async fn in_span(
         return Err(failed(std::io::ErrorKind::IsADirectory.into()));
     };
     regular_file::check_output(&path).map_err(failed)?;
-    store::refuse_output(directory).map_err(failed)?;
     let fs_verity = options.store.fs_verity;
-    check_fs_verity(fs_verity, directory).await?;
+    check_directory(fs_verity, output, directory).await?;
     let supplies = pull::supplies(options).await?;
     let source = pull::source(&request, directory, options)?;
     options.progress.tell(&Event::Resolving {
@@ -99,10 +98,17 @@ async fn in_span(
     })
 }
 
-/// Refuses a build that could not enable fs-verity, before any work is done for it.
-async fn check_fs_verity(fs_verity: FsVerity, directory: &Path) -> Result<(), Error> {
-    let directory = directory.to_owned();
+/// Refuses a build into a store, and one that could not enable fs-verity, before any work is done for it.
+async fn check_directory(
+    fs_verity: FsVerity,
+    output: &Path,
+    directory: &Path,
+) -> Result<(), Error> {
+    let (output, directory) = (output.to_owned(), directory.to_owned());
     background::run(move || {
+        // It lists the directory, which takes its time.
+        let refused = store::refuse_output(&directory);
+        refused.map_err(|error| Error::store("write", &output, error))?;
         let checked = fs_verity.check(&directory);
         checked.map_err(|error| Error::store("enable fs-verity in", &directory, error))
     })

@@ -458,7 +458,18 @@ impl From<sqfs_writer::Error> for Error {
 
 impl From<&Unspooled> for Error {
     fn from(unspooled: &Unspooled) -> Self {
-        let source = io::Error::new(unspooled.source.kind(), unspooled.advice());
+        let (kind, text) = (unspooled.source.kind(), unspooled.source.to_string());
+        if is_shortage(&unspooled.source) {
+            let code = unspooled.source.raw_os_error();
+            return Self::Shortage {
+                operation: "spool the archive",
+                source: Arc::new(match code {
+                    Some(code) => io::Error::from_raw_os_error(code),
+                    None => io::Error::new(kind, text),
+                }),
+            };
+        }
+        let source = io::Error::new(kind, unspooled.advice());
         Self::store(SPOOL, &unspooled.directory, source)
     }
 }

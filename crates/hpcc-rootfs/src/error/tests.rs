@@ -87,6 +87,13 @@ fn transient_errors_are_distinguished() {
     ] {
         assert_eq!(store(errno).is_transient(), transient, "{errno:?}");
     }
+    for (errno, transient) in [(Errno::MFILE, true), (Errno::ACCESS, false)] {
+        let error = Error::from(&Unspooled {
+            directory: "/spool".into(),
+            source: errno.into(),
+        });
+        assert_eq!(error.is_transient(), transient, "{error:?}");
+    }
     for full in [Errno::NOSPC, Errno::DQUOT] {
         assert!(matches!(store(full), Error::NoSpace { .. }), "{full:?}");
     }

@@ -204,8 +204,9 @@ impl Directory {
         end.write(&footer)
     }
 
-    /// Reads the directory of a file, if the file is complete and has this version. Returns its length in bytes with it.
-    pub(super) fn read(file: &File) -> io::Result<(Self, u64)> {
+    /// Reads the directory of a file, if the file is complete and has this version. Takes what it reads off `bytes`, also
+    /// if the directory is of no use.
+    pub(super) fn read(file: &File, bytes: &mut u64) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut footer = [0; FOOTER];
         let at = length.checked_sub(FOOTER as u64);
@@ -215,8 +216,8 @@ impl Directory {
         let head: [u8; 16] = head.try_into().map_err(io::Error::other)?;
         let [magic @ .., _, _, _, _, _, _, _, _] = head;
         let number = |at: usize| {
-            let bytes = head.get(at..).and_then(|rest| rest.first_chunk());
-            bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+            let word = head.get(at..).and_then(|rest| rest.first_chunk());
+            word.map_or(0, |word| u32::from_le_bytes(*word))
         };
         if magic != MAGIC || number(8) != VERSION {
             return Err(damaged("it is not a recall file of this version"));
@@ -224,6 +225,7 @@ impl Directory {
         let json_length = Some(number(12)).filter(|length| *length <= LENGTH_MAX);
         let start = json_length.and_then(|length| at.checked_sub(length.into()));
         let start = start.ok_or_else(|| damaged("its directory is too long"))?;
+        *bytes = bytes.saturating_sub(at - start);
         let mut json = vec![0; usize::try_from(at - start).map_err(io::Error::other)?];
         file.read_exact_at(&mut json, start)?;
         let mut hasher = blake3::Hasher::new();
@@ -244,6 +246,27 @@ impl Directory {
         if !within {
             return Err(damaged("a section lies after the end of the file"));
         }
-        Ok((directory, at - start))
+        Ok(directory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_of_no_use_is_charged_as_well() {
+        let json = vec![b' '; 1000];
+        let mut footer = Vec::from(MAGIC);
+        footer.extend(VERSION.to_le_bytes());
+        footer.extend(1000_u32.to_le_bytes());
+        footer.extend([0; 32]);
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&[json, footer].concat(), 0).unwrap();
+        let mut bytes = 1500;
+        Directory::read(&file, &mut bytes).unwrap_err();
+        assert_eq!(bytes, 500);
+        Directory::read(&file, &mut bytes).unwrap_err();
+        assert_eq!(bytes, 0);
     }
 }

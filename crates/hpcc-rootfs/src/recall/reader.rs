@@ -20,8 +20,6 @@ use crate::flatten::{Counts, Remembered};
 pub(crate) struct Recall {
     file: Arc<File>,
     directory: Directory,
-    /// Bytes of the stored directory.
-    directory_bytes: u64,
 }
 
 /// The part of a recall file that a build can use.
@@ -42,25 +40,20 @@ pub(crate) struct Part {
 }
 
 impl Recall {
-    /// Reads a recall file, if it was written by the rules of this program.
+    /// Reads a recall file, if it was written by the rules of this program. Takes the bytes that it reads off `bytes`, also
+    /// if they are of no use.
     ///
     /// # Errors
     /// Returns the reason why it is of no use.
-    pub(crate) fn read(file: File) -> io::Result<Self> {
-        let (directory, directory_bytes) = Directory::read(&file)?;
+    pub(crate) fn read(file: File, bytes: &mut u64) -> io::Result<Self> {
+        let directory = Directory::read(&file, bytes)?;
         if directory.rules != Rules::CURRENT {
             return Err(damaged("it was written with other parameters"));
         }
         Ok(Self {
             file: Arc::new(file),
             directory,
-            directory_bytes,
         })
-    }
-
-    /// Returns the number of bytes that were read for it.
-    pub(crate) fn directory_bytes(&self) -> u64 {
-        self.directory_bytes
     }
 
     /// Finds the layers that are wanted. `keeps` says for each, with whether the artifact has all files of it, whether it is

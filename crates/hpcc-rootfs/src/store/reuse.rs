@@ -48,7 +48,7 @@ impl Store {
     pub(super) fn documents(&self, identity: &Digest) -> Option<Documents> {
         let directories = self.readable();
         let mut found = directories.iter().filter_map(|directory| {
-            let recall = self.recall(directory, identity).ok()?;
+            let recall = self.recall(directory, identity, &mut 0).ok()?;
             recall.documents().ok()
         });
         found.next()
@@ -256,8 +256,13 @@ impl Store {
         share.clamp(ALTERNATIVES, ARTIFACTS)
     }
 
-    pub(super) fn recall(&self, directory: &Path, digest: &Digest) -> io::Result<Recall> {
-        Recall::read(survey::open(directory, digest, self.trust())?)
+    pub(super) fn recall(
+        &self,
+        directory: &Path,
+        digest: &Digest,
+        bytes: &mut u64,
+    ) -> io::Result<Recall> {
+        Recall::read(survey::open(directory, digest, self.trust())?, bytes)
     }
 
     /// Opens an artifact to copy from. Its record may have at most `digests` digests of chunks.
@@ -364,8 +369,9 @@ impl<'s> Opening<'s> {
     }
 
     fn try_to_open(&mut self, artifact: &Excluded) -> io::Result<(Found, Known)> {
-        let recall = self.store.recall(&artifact.0, &artifact.1)?;
-        self.bytes = self.bytes.saturating_sub(recall.directory_bytes());
+        let recall = self
+            .store
+            .recall(&artifact.0, &artifact.1, &mut self.bytes)?;
         let root = recall.root().to_owned();
         let kept = &self.kept;
         let keeps = |number: usize, is_whole: bool| {

@@ -120,7 +120,7 @@ impl Store {
     /// not exist, or if its build left no list of them.
     #[must_use]
     pub fn layer_sizes(&self, digest: &Digest) -> Option<BTreeMap<String, u64>> {
-        let recall = self.recall(self.directory(), digest).ok()?;
+        let recall = self.recall(self.directory(), digest, &mut 0).ok()?;
         let record = self.record(digest).ok()??;
         let is_of = recall.is_of(&record.root());
         is_of.then(|| {

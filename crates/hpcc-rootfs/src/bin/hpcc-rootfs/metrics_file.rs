@@ -19,6 +19,7 @@ use metrics::{
     SharedString, Unit,
 };
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 
 use crate::{output, terminal};
 
@@ -217,7 +218,8 @@ fn read(file: &Path) -> io::Result<String> {
 }
 
 /// Returns the path of the file that is replaced: its directory without symlinks, and the file that a symlink leads to,
-/// even if that does not exist yet.
+/// even if that does not exist yet. The symlink of another user is not followed: it would choose where a run of root
+/// makes a file.
 pub(crate) fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -226,9 +228,11 @@ pub(crate) fn resolved(path: &Path) -> PathBuf {
         if let (Ok(directory), Some(name)) = (directory, path.file_name()) {
             path = directory.join(name);
         }
+        let is_own = fs::symlink_metadata(&path)
+            .is_ok_and(|link| [0, geteuid().as_raw()].contains(&link.uid()));
         match fs::read_link(&path) {
-            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
-            Err(_) => break,
+            Ok(target) if is_own => path = path.parent().unwrap_or(Path::new("/")).join(target),
+            Ok(_) | Err(_) => break,
         }
     }
     path
@@ -376,6 +380,20 @@ mod tests {
         );
         let names = fs::read_dir(directory.path()).unwrap().count();
         assert_eq!(names, 2, "the file and its lock");
+    }
+
+    #[test]
+    fn symlink_of_another_user_leads_nowhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, target) = (directory.path().join("a.prom"), directory.path().join("x"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert_eq!(resolved(&link).file_name(), target.file_name());
+        if std::os::unix::fs::lchown(&link, Some(12345), None).is_err() {
+            eprintln!("not checked: only root can give a symlink away");
+            return;
+        }
+        update(&resolved(&link), &counted(), false).unwrap_err();
+        assert!(!target.exists());
     }
 
     #[test]
