@@ -142,6 +142,7 @@ mod tests {
     #[test]
     fn registry_on_the_network_leads_to_no_loopback() {
         const HERE: &[&str] = &["127.0.0.1:0"];
+        const MIXED: &[&str] = &["127.0.0.1:0", "10.0.0.1:0"];
         const NEAR: &[&str] = &["10.0.0.1:0"];
         const FAR: &[&str] = &["93.184.216.34:0"];
         let options = Options {
@@ -224,6 +225,25 @@ mod tests {
             (
                 "reg.example:5000",
                 FAR,
+                "http://reg.example:5000/",
+                Reach::Home,
+            ),
+            // Another machine may have answered.
+            (
+                "reg.example:5000",
+                MIXED,
+                "http://other.example/",
+                Reach::Network,
+            ),
+            (
+                "reg.example:5000",
+                MIXED,
+                "http://reg.example:2375/",
+                Reach::Network,
+            ),
+            (
+                "reg.example:5000",
+                MIXED,
                 "http://reg.example:5000/",
                 Reach::Home,
             ),

@@ -84,7 +84,7 @@ impl Pools {
         }
     }
 
-    /// Whether the host of `url` is this machine, by its name or address, or by its direct connections.
+    /// Whether the host of `url` is this machine and no other, by its name or address, or by its direct connections.
     pub(crate) fn is_loopback(&self, url: &Url) -> bool {
         match (target::literal(url), target::name(url)) {
             (Some(address), _) => address::is_loopback(address),

@@ -40,11 +40,14 @@ pub(crate) struct Names {
 struct Seen {
     /// Whether all of them have ever been internal.
     internal: bool,
-    /// Whether each time one of them was a loopback address.
+    /// Whether each time one of them was a loopback address, as of a name of this machine.
+    some_loopback: bool,
+    /// Whether all of them have ever been loopback addresses.
     loopback: bool,
 }
 
 impl Names {
+    /// Notes what `name` resolved to for a connection, also the addresses that were out of its reach.
     pub(crate) fn note_connected(&self, name: &str, addresses: &[SocketAddr]) {
         if addresses.is_empty() {
             return;
@@ -56,10 +59,12 @@ impl Names {
         let is_loopback = |address: &SocketAddr| address::is_loopback(address.ip());
         let seen = connected.entry(name.to_owned()).or_insert(Seen {
             internal: true,
+            some_loopback: true,
             loopback: true,
         });
         seen.internal &= are_internal;
-        seen.loopback &= addresses.iter().any(is_loopback);
+        seen.some_loopback &= addresses.iter().any(is_loopback);
+        seen.loopback &= addresses.iter().all(is_loopback);
     }
 
     /// Notes what a look-up found. That a name is public is believed, because it only closes ways; that it
@@ -69,6 +74,7 @@ impl Names {
         if addresses.iter().any(is_public) {
             let public = Seen {
                 internal: false,
+                some_loopback: false,
                 loopback: false,
             };
             lock(&self.connected).insert(name.to_owned(), public);
@@ -79,7 +85,7 @@ impl Names {
         self.seen(name).is_some_and(|seen| seen.internal)
     }
 
-    /// Whether a connection found a loopback address of `name`, and none was without.
+    /// Whether connections found loopback addresses of `name` and no other: another host may answer for the others.
     pub(crate) fn is_loopback(&self, name: &str) -> bool {
         self.seen(name).is_some_and(|seen| seen.loopback)
     }
@@ -163,7 +169,7 @@ impl Reach {
     /// The reach to `name`, after what is known about it.
     pub(crate) fn of(self, name: &str, names: &Names) -> Self {
         match self {
-            Self::Home if names.seen(name).is_some_and(|seen| !seen.loopback) => Self::Network,
+            Self::Home if names.seen(name).is_some_and(|seen| !seen.some_loopback) => Self::Network,
             other => other,
         }
     }
@@ -256,24 +262,38 @@ mod tests {
             list.iter().map(|text| text.parse().unwrap()).collect()
         };
         let names = Names::default();
-        for (name, answers, reach) in [
-            ("new.example", &[][..], Reach::Home),
-            ("here.example", &[&["127.0.0.1:0"][..]][..], Reach::Home),
+        for (name, answers, reach, is_here) in [
+            ("new.example", &[][..], Reach::Home, false),
+            (
+                "here.example",
+                &[&["127.0.0.1:0"][..]][..],
+                Reach::Home,
+                true,
+            ),
             (
                 "both.example",
                 &[&["127.0.1.1:0", "10.0.0.1:0"]],
                 Reach::Home,
+                false,
             ),
-            ("away.example", &[&["10.0.0.1:0"]], Reach::Network),
+            (
+                "once.example",
+                &[&["127.0.0.1:0"], &["10.0.0.1:0", "127.0.0.1:0"]],
+                Reach::Home,
+                false,
+            ),
+            ("away.example", &[&["10.0.0.1:0"]], Reach::Network, false),
             (
                 "left.example",
                 &[&["127.0.0.1:0"], &["10.0.0.1:0"]],
                 Reach::Network,
+                false,
             ),
             (
                 "back.example",
                 &[&["10.0.0.1:0"], &["127.0.0.1:0"]],
                 Reach::Network,
+                false,
             ),
         ] {
             for answer in answers {
@@ -281,7 +301,6 @@ mod tests {
             }
             assert_eq!(Reach::Home.of(name, &names), reach, "{name}");
             assert_eq!(Reach::Public.of(name, &names), Reach::Public);
-            let is_here = reach == Reach::Home && !answers.is_empty();
             assert_eq!(names.is_loopback(name), is_here, "{name}");
         }
     }

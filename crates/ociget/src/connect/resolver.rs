@@ -57,8 +57,8 @@ impl Resolver {
         let Some((reach, names)) = &self.checks else {
             return Ok(found);
         };
-        let kept = reach.of(name, names).among(found)?;
-        names.note_connected(name, &kept);
+        let kept = reach.of(name, names).among(found.clone())?;
+        names.note_connected(name, &found);
         Ok(kept)
     }
 }
