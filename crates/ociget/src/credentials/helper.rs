@@ -204,7 +204,7 @@ async fn ask(program: &str, registry: &str, said: Said, group: Group) -> Result<
         std::io::ErrorKind::NotFound => "is not installed".to_owned(),
         _ => format!("cannot be started: {error}"),
     })?;
-    // Until the child is waited for, no other process gets its number.
+    // Its number is that of its group. Once it is waited for, the number may be another's.
     let number = child.id().filter(|_| group == Group::Own);
     let number = number.and_then(|number| i32::try_from(number).ok());
     let mut killer = Killer(number.and_then(Pid::from_raw));
@@ -226,6 +226,7 @@ async fn ask(program: &str, registry: &str, said: Said, group: Group) -> Result<
             outcome = &mut reading => Some(outcome),
             status = child.wait() => {
                 ended = Some(status);
+                killer.0 = None;
                 // A program that it has started may hold its stdout open, and has no part in the answer.
                 tokio::time::timeout(LAST_WORDS, reading).await.ok()
             }
@@ -241,8 +242,8 @@ async fn ask(program: &str, registry: &str, said: Said, group: Group) -> Result<
         Some(status) => status,
         None => child.wait().await,
     };
-    let status = status.map_err(|error| format!("got lost: {error}"))?;
     killer.0 = None;
+    let status = status.map_err(|error| format!("got lost: {error}"))?;
     // A program that it has started may hold its stderr open.
     let _ = tokio::time::timeout(LAST_WORDS, listening.join_next()).await;
     if !status.success() {
