@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::digest::{DiffId, Digest};
 use crate::go_json::{Keys, as_go_reads};
 use crate::json::{
-    integer, lenient, lenient_integer, null_is_empty, one_or_many, set, texts, words,
+    Outline, lenient, lenient_integer, null_is_empty, one_or_many, set, texts, words,
 };
 use crate::manifest::ManifestError;
 use crate::platform::{HalfPlatform, Platform, RawPlatform};
@@ -142,42 +141,76 @@ impl ImageConfig {
     }
 }
 
-/// Returns the members of a config that [`RuntimeConfig`] leaves empty because of their type. Anything else of a wrong
-/// type is an error.
-fn mistyped(document: &Value) -> Vec<&'static str> {
-    type IsValid = fn(&Value) -> bool;
-    const MEMBERS: [(&str, IsValid); 10] = [
-        ("created", Value::is_string),
-        ("config.StopSignal", Value::is_string),
-        ("config.Volumes", Value::is_object),
-        ("config.ExposedPorts", Value::is_object),
-        ("config.Healthcheck", is_check),
-        ("config.Healthcheck.Interval", is_integer),
-        ("config.Healthcheck.Timeout", is_integer),
-        ("config.Healthcheck.StartPeriod", is_integer),
-        ("config.Healthcheck.StartInterval", is_integer),
-        ("config.Healthcheck.Retries", is_integer),
-    ];
-    let of_type = |path: &str, is_valid: IsValid| {
-        let found = path.split('.').try_fold(document, |at, name| at.get(name));
-        found.is_none_or(|found| found.is_null() || is_valid(found))
-    };
-    let wrong = MEMBERS.iter().filter(|(path, is)| !of_type(path, *is));
-    wrong.map(|(path, _)| *path).collect()
+/// The members that [`RuntimeConfig`] leaves empty if their type is wrong.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct DocumentOutline {
+    created: Outline,
+    config: Outline<ConfigOutline>,
 }
 
-fn is_integer(value: &Value) -> bool {
-    integer(value).is_some()
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ConfigOutline {
+    stop_signal: Outline,
+    volumes: Outline,
+    exposed_ports: Outline,
+    healthcheck: Outline<CheckOutline>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct CheckOutline {
+    test: Outline,
+    interval: Outline,
+    timeout: Outline,
+    start_period: Outline,
+    start_interval: Outline,
+    retries: Outline,
+}
+
+/// Returns the members of a config that [`RuntimeConfig`] leaves empty because of their type. Anything else of a wrong
+/// type is an error.
+fn mistyped(document: &Outline<DocumentOutline>) -> Vec<&'static str> {
+    let Outline::Object(DocumentOutline { created, config }) = document else {
+        return Vec::new();
+    };
+    let mut members = vec![("created", created.is_text())];
+    if let Outline::Object(config) = config {
+        let check = &config.healthcheck;
+        members.extend([
+            ("config.StopSignal", config.stop_signal.is_text()),
+            ("config.Volumes", config.volumes.is_object()),
+            ("config.ExposedPorts", config.exposed_ports.is_object()),
+            ("config.Healthcheck", is_check(check)),
+        ]);
+        if let Outline::Object(check) = check {
+            members.extend([
+                ("config.Healthcheck.Interval", check.interval.is_integer()),
+                ("config.Healthcheck.Timeout", check.timeout.is_integer()),
+                (
+                    "config.Healthcheck.StartPeriod",
+                    check.start_period.is_integer(),
+                ),
+                (
+                    "config.Healthcheck.StartInterval",
+                    check.start_interval.is_integer(),
+                ),
+                ("config.Healthcheck.Retries", check.retries.is_integer()),
+            ]);
+        }
+    }
+    let wrong = members.into_iter().filter(|(_, is_valid)| !is_valid);
+    wrong.map(|(path, _)| path).collect()
 }
 
 /// Returns whether a check has words, without which it is none.
-fn is_check(value: &Value) -> bool {
-    let is_word = |word: &Value| word.is_string() || word.is_null();
-    let is_words = |words: &Value| words.as_array().map(|words| words.iter().all(is_word));
-    value.is_object()
-        && value
-            .get("Test")
-            .is_none_or(|test| test.is_null() || is_words(test).unwrap_or_default())
+fn is_check(check: &Outline<CheckOutline>) -> bool {
+    match check {
+        Outline::Null => true,
+        Outline::Object(check) => matches!(check.test, Outline::Null | Outline::Words),
+        _ => false,
+    }
 }
 
 /// The fields that are read, and those beside them that hold keys of others.
@@ -348,6 +381,29 @@ mod tests {
             "config.Healthcheck",
         ];
         assert_eq!(config.mistyped, named);
+    }
+
+    #[test]
+    fn types_are_judged_where_they_are_looked_for() {
+        for (members, named) in [
+            (r#""config":[["A=b"]]"#, &[][..]),
+            (
+                r#""x":{"created":7},"config":{"x":[{"Volumes":7}],"Volumes":true}"#,
+                &["config.Volumes"],
+            ),
+            (r#""created":{"x":[1.5,{"y":null}]}"#, &["created"]),
+            (
+                r#""config":{"Healthcheck":{"Test":["CMD",{"Test":"x"}],"Retries":18446744073709551615}}"#,
+                &["config.Healthcheck", "config.Healthcheck.Retries"],
+            ),
+            (
+                r#""config":{"Healthcheck":["CMD"]}"#,
+                &["config.Healthcheck"],
+            ),
+        ] {
+            let text = format!(r#"{{"rootfs":{{"type":"layers"}},{members}}}"#);
+            assert_eq!(parse(&text).unwrap().mistyped, named, "{text}");
+        }
     }
 
     #[test]

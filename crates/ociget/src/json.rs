@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{
-    Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor,
+    Deserialize, DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
 use crate::go_json::{Keys, as_go_reads};
@@ -101,9 +103,103 @@ pub(crate) fn integer(value: &serde_json::Value) -> Option<i64> {
         .or_else(|| format!("{:.0}", whole()?).parse().ok())
 }
 
+/// The type of a value, and of an object its members in `T`. Nothing else is kept of what a registry wrote.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Outline<T = IgnoredAny> {
+    /// Also a member that is missing.
+    #[default]
+    Null,
+    Text,
+    /// A number that [`integer`] takes.
+    Integer,
+    /// A list of texts and nulls.
+    Words,
+    Object(T),
+    Other,
+}
+
+impl<T> Outline<T> {
+    /// Whether it is text or null.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self, Self::Null | Self::Text)
+    }
+
+    /// Whether it is a whole number or null.
+    pub(crate) fn is_integer(&self) -> bool {
+        matches!(self, Self::Null | Self::Integer)
+    }
+
+    /// Whether it is an object or null.
+    pub(crate) fn is_object(&self) -> bool {
+        matches!(self, Self::Null | Self::Object(_))
+    }
+
+    fn of_number(number: impl Into<serde_json::Value>) -> Self {
+        match integer(&number.into()) {
+            Some(_) => Self::Integer,
+            None => Self::Other,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Outline<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OutlineVisitor(PhantomData))
+    }
+}
+
+struct OutlineVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OutlineVisitor<T> {
+    type Value = Outline<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Outline::Object)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut are_words = true;
+        while let Some(element) = seq.next_element::<Outline>()? {
+            are_words &= element.is_text();
+        }
+        Ok(match are_words {
+            true => Outline::Words,
+            false => Outline::Other,
+        })
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(Outline::Other)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Outline::of_number(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Outline::of_number(number))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Outline::of_number(number))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(Outline::Text)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Outline::Null)
+    }
+}
+
 /// The keys of an object whose values say nothing, as Go spells a set; as [`lenient`], sorted.
 pub(crate) fn set<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let set: BTreeMap<String, serde::de::IgnoredAny> = lenient(deserializer)?;
+    let set: BTreeMap<String, IgnoredAny> = lenient(deserializer)?;
     Ok(set.into_keys().collect())
 }
 
