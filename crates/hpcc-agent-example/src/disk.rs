@@ -2,7 +2,8 @@
 
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
@@ -24,6 +25,19 @@ const KINDS: [(&str, &CStr); 3] = [
     ("xfs", c"norecovery"),
     ("btrfs", c"rescue=nologreplay"),
 ];
+/// Offset of the superblock of an ext4, and the bytes of it that are read.
+const SUPERBLOCK_AT: u64 = 1024;
+const SUPERBLOCK_SIZE: usize = 0xec;
+/// Offsets of fields in it: `s_magic`, `s_feature_incompat`, `s_feature_ro_compat` and `s_last_orphan`.
+const MAGIC_AT: usize = 0x38;
+const INCOMPATIBLE_AT: usize = 0x60;
+const READ_ONLY_COMPATIBLE_AT: usize = 0x64;
+const LAST_ORPHAN_AT: usize = 0xe8;
+const EXT4_MAGIC: u32 = 0xef53;
+/// The journal has to be replayed, in `s_feature_incompat`.
+const RECOVER: u32 = 0x4;
+/// The file of orphans can hold some, in `s_feature_ro_compat`.
+const ORPHAN_PRESENT: u32 = 0x1_0000;
 const FLAGS: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 /// Mounts the second drive on `point`, or returns false if there is none to use.
@@ -40,35 +54,75 @@ pub(crate) fn mount_on(disk: &Disk, point: &str) -> Result<bool, String> {
     if !Path::new(device).exists() {
         return Ok(false);
     }
+    let unused = match look(device) {
+        Ok(look) => use_unless_foreign(device, point, look)?,
+        Err(error) => Some(format!("it cannot be read ({error})")),
+    };
+    if let Some(reason) = &unused {
+        say(&format!(
+            "warning: {device} is not used for the root: {reason}"
+        ));
+    }
+    Ok(unused.is_none())
+}
+
+/// Mounts a drive that the line does not name, or returns the reason why it is not used.
+fn use_unless_foreign(device: &str, point: &str, look: Access) -> Result<Option<String>, String> {
     // A drive with another purpose must not be written to, and a mount that can write does.
-    for access in [Access::Look, Access::Write] {
-        let unused = match attempt(device, point, access) {
-            Ok(()) if !is_foreign(point) && access == Access::Write => return Ok(true),
-            Ok(()) => {
-                let foreign = is_foreign(point);
-                unmount(point, UnmountFlags::empty())
-                    .map_err(|error| format!("cannot unmount {device}: {error}"))?;
-                foreign
-                    .then(|| "it holds other files (name it with hpcc.disk= to use it)".to_owned())
-            }
-            Err(error) => Some(error),
+    for access in [look, Access::Write] {
+        if let Err(error) = attempt(device, point, access) {
+            return Ok(Some(error));
+        }
+        let reason = match is_foreign(Path::new(point)) {
+            Ok(false) if access == Access::Write => return Ok(None),
+            Ok(false) => None,
+            Ok(true) => Some("it holds other files (name it with hpcc.disk= to use it)".to_owned()),
+            Err(error) => Some(format!("its files cannot be listed ({error})")),
         };
-        if let Some(reason) = unused {
-            say(&format!(
-                "warning: {device} is not used for the root: {reason}"
-            ));
-            return Ok(false);
+        unmount(point, UnmountFlags::empty())
+            .map_err(|error| format!("cannot unmount {device}: {error}"))?;
+        if reason.is_some() {
+            return Ok(reason);
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// What a mount of the drive is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
-    /// Nothing on the drive changes.
+    /// No journal is replayed.
     Look,
+    /// Nothing but the journal of an ext4 and its orphans change.
+    Recover,
     Write,
+}
+
+/// Returns how to look at a drive, which depends on whether its ext4, if it has one, was unmounted.
+///
+/// Linux deletes the orphans of an ext4 in a read-only mount as well. It does so before the journal is replayed if
+/// `noload` forbids the replay, and then frees blocks that files have.
+fn look(device: &str) -> io::Result<Access> {
+    let mut superblock = [0; SUPERBLOCK_SIZE];
+    match File::open(device)?.read_exact_at(&mut superblock, SUPERBLOCK_AT) {
+        Ok(()) if needs_recovery(&superblock) => Ok(Access::Recover),
+        Ok(()) => Ok(Access::Look),
+        // It is too small for a file system, which the mount reports.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Access::Look),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns whether the superblock is one of an ext4 that has a journal to replay or orphans to delete.
+fn needs_recovery(superblock: &[u8; SUPERBLOCK_SIZE]) -> bool {
+    let field = |at: usize| {
+        let bytes = superblock.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.copied().map_or(0, u32::from_le_bytes)
+    };
+    field(MAGIC_AT) & 0xffff == EXT4_MAGIC
+        && (field(INCOMPATIBLE_AT) & RECOVER != 0
+            || field(READ_ONLY_COMPATIBLE_AT) & ORPHAN_PRESENT != 0
+            || field(LAST_ORPHAN_AT) != 0)
 }
 
 /// Mounts a drive with whichever file system it has, or returns the reason why not.
@@ -76,7 +130,8 @@ fn attempt(device: &str, point: &str, access: Access) -> Result<(), String> {
     let mut last = Errno::NODEV;
     for (kind, unchanged) in KINDS {
         let (flags, options) = match access {
-            Access::Look => (FLAGS | MountFlags::RDONLY, Some(unchanged)),
+            Access::Recover if kind == "ext4" => (FLAGS | MountFlags::RDONLY, None),
+            Access::Look | Access::Recover => (FLAGS | MountFlags::RDONLY, Some(unchanged)),
             Access::Write => (FLAGS, None),
         };
         match mount(device, point, kind, flags, options) {
@@ -103,9 +158,14 @@ fn reason(error: Errno) -> String {
 }
 
 /// Returns whether a drive that is mounted has files that are not this agent's.
-fn is_foreign(point: &str) -> bool {
-    let mut entries = fs::read_dir(point).into_iter().flatten().flatten();
-    entries.any(|entry| entry.file_name() != DIRECTORY && entry.file_name() != "lost+found")
+fn is_foreign(point: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(point)? {
+        let name = entry?.file_name();
+        if name != DIRECTORY && name != "lost+found" {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Makes the drive with the agent's directory `layer` that of the image, or returns an error if it is another image's.
@@ -146,13 +206,15 @@ pub(crate) fn claim(layer: &Path, manifest: &str, named: bool) -> Result<(), Str
         ));
     }
     file.set_len(0)
-        .and_then(|()| std::io::Seek::rewind(&mut file))
+        .and_then(|()| io::Seek::rewind(&mut file))
         .and_then(|()| writeln!(file, "{manifest}"))
         .map_err(|error| format!("cannot write to the second drive: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -171,6 +233,71 @@ mod tests {
         assert_eq!(owner(), "sha256:a\n");
         claim(layer, "sha256:b", true).unwrap();
         assert_eq!(owner(), "sha256:b\n");
+    }
+
+    /// Looks at an ext4 of the current `mkfs.ext4` after requests to `debugfs`.
+    fn look_after(options: &[&str], requests: &[&str]) -> Access {
+        let place = tempfile::tempdir().unwrap();
+        let image = place.path().join("drive");
+        File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-F"])
+            .args(options)
+            .arg(&image));
+        for request in requests {
+            run(Command::new("debugfs")
+                .args(["-w", "-R", request])
+                .arg(&image));
+        }
+        look(image.to_str().unwrap()).unwrap()
+    }
+
+    fn run(command: &mut Command) {
+        let output = command
+            .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    #[test]
+    fn ext4_that_was_not_unmounted_is_recovered_for_the_look() {
+        assert_eq!(look_after(&[], &[]), Access::Look);
+        for request in ["feature needs_recovery", "set_super_value last_orphan 12"] {
+            assert_eq!(look_after(&[], &[request]), Access::Recover, "{request}");
+        }
+        // The file of orphans.
+        let request = "set_super_value feature_ro_compat 0x10000";
+        assert_eq!(look_after(&[], &[request]), Access::Recover);
+        let requests = ["set_super_value last_orphan 12"];
+        assert_eq!(
+            look_after(&["-O", "^has_journal"], &requests),
+            Access::Recover
+        );
+    }
+
+    #[test]
+    fn drive_without_an_ext4_is_looked_at() {
+        let place = tempfile::tempdir().unwrap();
+        let image = place.path().join("drive");
+        for content in [vec![], vec![0xff; 1024 + 0xeb], vec![0xff; 8192]] {
+            fs::write(&image, content).unwrap();
+            assert_eq!(look(image.to_str().unwrap()).unwrap(), Access::Look);
+        }
+        assert!(look(place.path().to_str().unwrap()).is_err());
+    }
+
+    #[test]
+    fn drive_whose_files_cannot_be_listed_is_not_empty() {
+        let place = tempfile::tempdir().unwrap();
+        assert!(!is_foreign(place.path()).unwrap());
+        fs::create_dir(place.path().join(DIRECTORY)).unwrap();
+        fs::create_dir(place.path().join("lost+found")).unwrap();
+        assert!(!is_foreign(place.path()).unwrap());
+        let other = place.path().join("other");
+        fs::write(&other, "").unwrap();
+        assert!(is_foreign(place.path()).unwrap());
+        assert!(is_foreign(&other).is_err());
     }
 
     #[test]
