@@ -1,5 +1,6 @@
 //! Why an image did not become an artifact, sorted by the responsible party.
 
+mod causes;
 pub(crate) mod kind;
 
 use std::io;
@@ -17,6 +18,9 @@ use crate::layer::Measure;
 use crate::unspooled::Unspooled;
 use crate::untrusted::Untrusted;
 use crate::{flatten, layer};
+
+pub(crate) use causes::lacks_resources;
+use causes::sink_error;
 
 /// Why an image did not become an artifact. In every case nothing was published and nothing is left behind.
 ///
@@ -476,36 +480,6 @@ impl From<&Unspooled> for Error {
 
 /// The operation that writes parts of an archive, as a verb.
 const SPOOL: &str = "spool the archive in";
-
-/// Returns the error of the writer's sink, found in the chain of causes. An [`io::Error`] cannot be cloned; for an
-/// error of the system its code is equivalent.
-fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(sqfs_writer::Error::Sink(error)) = error.downcast_ref() {
-            return Some(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => io::Error::new(error.kind(), error.to_string()),
-            });
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// Returns whether some cause is that a process, or the system, has no thread, descriptor or memory left.
-pub(crate) fn lacks_resources(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        let plain = error.downcast_ref::<io::Error>();
-        let shared = error.downcast_ref::<Arc<io::Error>>().map(|error| &**error);
-        if plain.or(shared).is_some_and(is_shortage) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
 
 fn is_full(error: &io::Error) -> bool {
     matches!(
