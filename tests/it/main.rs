@@ -43,6 +43,7 @@ mod reuse_costs;
 mod reuse_damage;
 mod reuse_forms;
 mod reuse_kill;
+mod reuse_layers;
 mod reuse_memory;
 mod reuse_place;
 mod reuse_random;

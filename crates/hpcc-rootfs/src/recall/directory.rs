@@ -14,15 +14,15 @@ use serde::{Deserialize, Serialize};
 use sqfs_writer::Fingerprint;
 
 use super::damaged::damaged;
-use super::head::{Name, VERSION};
+use super::head::{self, Name, VERSION};
 use super::section::{End, Section};
 use crate::artifact::FORMAT;
 use crate::layer::Limits;
 
 const MAGIC: [u8; 8] = *b"HPCCRCLL";
 const FOOTER: usize = 48;
-/// Largest directory in bytes: a few hundred for each of at most a few thousand layers.
-const LENGTH_MAX: u32 = 4 << 20;
+/// Largest directory in bytes.
+const LENGTH_MAX: u32 = head::LAYERS_MAX * head::LAYER;
 
 /// The contents of a recall file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -252,7 +252,65 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
+    use ociget::Algorithm;
+
     use super::*;
+    use crate::staging::{Spare, StagedFile, Staging};
+
+    #[test]
+    fn directory_of_the_most_layers_comes_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let staged = StagedFile::create(directory.path(), Staging::new(0, None)).unwrap();
+        let mut end = End {
+            file: Spare::new(staged),
+            offset: 0,
+            most: u64::MAX,
+        };
+        let section = Section {
+            offset: 0,
+            length: 0,
+            checksum: blake3::hash(b"section").to_string(),
+        };
+        let counts = crate::flatten::Counts {
+            entries: 1 << 20,
+            logical_bytes: 1 << 40,
+            unpacked_bytes: 1 << 40,
+        };
+        let layers = (0..head::LAYERS_MAX).map(|n| {
+            // The longest digests.
+            let mut hasher = Algorithm::Sha512.hasher();
+            hasher.update(&n.to_le_bytes());
+            let blob = hasher.finish();
+            let [list, places, recovered] = [(); 3].map(|()| section.clone());
+            let (diff_id, caps) = (DiffId(blob.clone()), Caps::of(&Limits::default()));
+            LayerPart::new(
+                &diff_id,
+                &blob,
+                1 << 40,
+                1 << 20,
+                counts,
+                caps,
+                true,
+                list,
+                places,
+                recovered,
+            )
+        });
+        let written = Directory {
+            rules: Rules::CURRENT,
+            root: section.checksum.clone(),
+            layers: layers.collect(),
+            fragments: section.clone(),
+            documents: section.clone(),
+        };
+        written.write(&mut end).unwrap();
+        let staged = end.file.take().unwrap();
+        let path = directory.path().join("file");
+        staged.publish("file".as_ref()).unwrap();
+        let mut bytes = u64::MAX;
+        let read = Directory::read(&File::open(path).unwrap(), &mut bytes);
+        assert_eq!(read.unwrap(), written);
+    }
 
     #[test]
     fn directory_of_no_use_is_charged_as_well() {

@@ -29,8 +29,12 @@ const NAME: usize = 8;
 /// Bytes that are read at once, which hold 61 layers.
 const FIRST: usize = 512;
 
-/// Number of layers of a head that is read: more than a directory can have.
-const LAYERS_MAX: u32 = 1 << 14;
+/// Largest number of layers of an image that is written down.
+pub(super) const LAYERS_MAX: u32 = 1 << 12;
+
+/// Bytes that a file may have for each layer, however small the layer is: some 900 for its part of the directory, and the
+/// rest for its sections and its part of the image's documents.
+pub(super) const LAYER: u32 = 1280;
 
 /// A prefix of a hash. Its lowest bit says of a layer whether the artifact holds all of its files.
 fn hash(text: &str) -> u64 {

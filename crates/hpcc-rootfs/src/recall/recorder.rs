@@ -26,7 +26,7 @@ const PIECE: usize = 64 << 10;
 /// Divisor of the budget for metadata: the share that may be kept in memory of an image until its places are known.
 const SHARE: u64 = 8;
 
-/// Bytes that the file may always have, however small the image is.
+/// Bytes that the file may have however small the image is, besides those for each layer.
 const FLOOR: u64 = 256 << 10;
 
 /// Divisor of the further bytes that the file may have: a part of the layers' blobs while they are read, and of the
@@ -44,6 +44,8 @@ pub(crate) struct Spool {
     /// The file whose body comes next, of a layer that was recorded before: its layer and ordinal.
     recovers: Option<(usize, u64)>,
     recovered: Vec<Recovered>,
+    /// Bytes that the file may have however small the layers and the image are.
+    floor: u64,
     /// Bytes that handles may still take.
     room: u64,
     /// Block size of the image in bytes.
@@ -96,14 +98,15 @@ impl Spool {
         limits: &Limits,
         options: &ImageOptions,
     ) -> Self {
-        let head = head::length(image.layers.len());
+        let count = image.layers.len();
+        let floor = FLOOR.saturating_add(u64::from(head::LAYER).saturating_mul(count as u64));
         let end = End {
             file: file.clone(),
             // The head is written at the end, when it is known whether the artifact holds all files of a layer.
-            offset: head,
-            most: FLOOR,
+            offset: head::length(count),
+            most: floor,
         };
-        Self {
+        let mut spool = Self {
             state: Some(State::Between(end)),
             file,
             caps: Caps::of(limits),
@@ -111,10 +114,15 @@ impl Spool {
             done: Vec::new(),
             recovers: None,
             recovered: Vec::new(),
+            floor,
             room: limits.metadata_bytes / SHARE,
             block_size: options.block_size.into(),
             rules: BlockRules::of(options),
+        };
+        if count as u64 > head::LAYERS_MAX.into() {
+            spool.give_up(&damaged("the image has too many layers"));
         }
+        spool
     }
 
     /// Records a body, of the layer that is being recorded or of one before.
@@ -251,7 +259,7 @@ impl Spool {
         image_bytes: u64,
         documents: &Documents,
     ) -> io::Result<()> {
-        end.limit(FLOOR.saturating_add(image_bytes / PART))?;
+        end.limit(self.floor.saturating_add(image_bytes / PART))?;
         let mut buffer = Vec::new();
         let mut layers = Vec::with_capacity(self.done.len());
         // They were read newest first.

@@ -20,6 +20,7 @@ fn spool(directory: &std::path::Path, most: u64) -> Spool {
         done: Vec::new(),
         recovers: None,
         recovered: Vec::new(),
+        floor: most,
         room: 0,
         block_size: 4096,
         rules: BlockRules::of(&ImageOptions::default()),
