@@ -151,18 +151,38 @@ pub(super) struct Caps {
 
 impl Caps {
     pub(super) fn of(limits: &Limits) -> Self {
+        let Limits {
+            layer_bytes,
+            ratio,
+            ratio_floor,
+            zstd_window,
+            path,
+            name,
+            depth,
+            xattr_bytes,
+            xattrs,
+            header_bytes,
+            sparse_segments,
+            // These are charged with what a known layer takes of them, as with one that is read.
+            entries: _,
+            logical_bytes: _,
+            unpacked_bytes: _,
+            metadata_bytes: _,
+            layers: _,
+            link_steps: _,
+        } = *limits;
         Self {
-            layer_bytes: limits.layer_bytes,
-            ratio: limits.ratio,
-            ratio_floor: limits.ratio_floor,
-            zstd_window: limits.zstd_window,
-            path: limits.path as u64,
-            name: limits.name as u64,
-            depth: limits.depth as u64,
-            xattr_bytes: limits.xattr_bytes as u64,
-            xattrs: limits.xattrs as u64,
-            header_bytes: limits.header_bytes as u64,
-            sparse_segments: limits.sparse_segments as u64,
+            layer_bytes,
+            ratio,
+            ratio_floor,
+            zstd_window,
+            path: path as u64,
+            name: name as u64,
+            depth: depth as u64,
+            xattr_bytes: xattr_bytes as u64,
+            xattrs: xattrs as u64,
+            header_bytes: header_bytes as u64,
+            sparse_segments: sparse_segments as u64,
         }
     }
 
