@@ -64,8 +64,14 @@ impl Served {
 
     /// Returns which layers of an image were asked for since the last time.
     pub(crate) fn fetched(&self, image: usize) -> Vec<usize> {
-        let requests = self.registry.requests();
+        let fetched = self.fetched_of(image);
         self.registry.clear_requests();
+        fetched
+    }
+
+    /// Returns the same, and keeps what was asked for.
+    pub(crate) fn fetched_of(&self, image: usize) -> Vec<usize> {
+        let requests = self.registry.requests();
         let layers = self.blobs[image].iter().enumerate();
         let asked = layers.filter(|(_, blob)| {
             requests

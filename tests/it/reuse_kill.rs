@@ -1,6 +1,8 @@
 //! Builds that copy and are killed.
 
 use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use test_support::image::Layer;
 
@@ -21,29 +23,54 @@ fn kills_during_reuse_leave_sound_artifacts_and_sources() {
     let place = Place::new();
     let (source, _) = served.pull(&place, 0, &[]);
     let agent = place.agent();
-    let mut finished = 0;
-    for kill in 0..KILLS {
-        let image = 1 + usize::try_from(kill % 5).unwrap();
+    let start = |image: usize| {
         let mut command = place.command(cli::program());
-        command
-            .args(["--quiet", "pull", &served.references[image], "--agent"])
-            .arg(&agent);
-        command
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
-        let mut child = command.spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(kill * 37 % 120));
-        // It may have ended before.
-        let _ = child.kill();
-        finished += u64::from(child.wait().unwrap().success());
-        if kill % 20 == 19 {
-            place.run(["gc"]);
+        let pull = ["--quiet", "pull", &served.references[image], "--agent"];
+        command.args(pull).arg(&agent);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
+    };
+    let untag = |image: usize| place.run(["untag", &served.digests[image]]);
+    let began = Instant::now();
+    assert!(start(1).wait().unwrap().success());
+    let whole = began.elapsed().min(Duration::from_millis(300));
+    untag(1);
+    served.registry.clear_requests();
+    let (mut killed, mut collections) = (0, 0);
+    // A build that ends before its signal is no kill, and the next one of its image would find an artifact.
+    for (round, image) in (0..10 * KILLS).zip((1..images.len()).cycle()) {
+        let mut child = start(image);
+        // Beside the build: nothing is beyond the bounds but what killed ones left.
+        let collection = (round % 10 == 9).then(|| {
+            let mut command = place.command(cli::program());
+            command.args(["gc", "--quiet", "--max-size", "1G"]);
+            command.stdout(Stdio::null());
+            command.spawn().unwrap()
+        });
+        std::thread::sleep(whole * u32::try_from(round * 37 % 100).unwrap() / 100);
+        child.kill().unwrap();
+        if let Some(mut collection) = collection {
+            assert!(collection.wait().unwrap().success());
+            collections += 1;
         }
-        if kill % 7 == 6 {
-            place.run(["untag", &served.digests[image]]);
+        match child.wait().unwrap().success() {
+            true => drop(untag(image)),
+            false => killed += 1,
+        }
+        if killed == KILLS {
+            break;
         }
     }
-    assert!(finished < KILLS, "no build was killed");
+    assert_eq!(killed, KILLS);
+    assert!(collections > 20, "{collections}");
+    // Each of them copied, and no source was lost meanwhile.
+    for image in 0..images.len() {
+        let fetched = served.fetched_of(image);
+        assert!(
+            !fetched.contains(&0) && !fetched.contains(&1),
+            "{fetched:?}"
+        );
+    }
     for (image, expected) in expected.iter().enumerate() {
         let path =
             source.with_file_name(format!("{}.sqsh", served.digests[image].replace(':', "-")));
