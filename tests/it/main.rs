@@ -44,6 +44,7 @@ mod reuse_damage;
 mod reuse_forms;
 mod reuse_kill;
 mod reuse_layers;
+mod reuse_limits;
 mod reuse_memory;
 mod reuse_place;
 mod reuse_random;

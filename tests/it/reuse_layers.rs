@@ -1,12 +1,13 @@
-//! Images of many layers: what their builds leave for later ones, and that those take all of it.
+//! Which layers a build requests, and what it leaves for later ones, for images of few and of a thousand layers.
 
 use std::fs;
 
 use test_support::image::Layer;
 
 use crate::cli::Place;
-use crate::reuse::serve;
+use crate::reuse::{app, serve};
 use crate::reuse_place::{Stores, side_of};
+use crate::store_damage::noise;
 
 /// Layers of one file each.
 fn tiny(count: usize) -> Vec<Layer> {
@@ -47,4 +48,70 @@ fn image_of_more_layers_than_allowed_leaves_nothing() {
     options.limits.layers = more.len();
     let artifact = stores.pull("store", 0, &options).path;
     assert!(artifact.exists() && !side_of(&artifact).exists());
+}
+
+#[test]
+fn layer_that_replaces_scattered_files_is_fetched_alone() {
+    let base = (0..2000_u64).fold(Layer::new().dir("d"), |layer, n| {
+        let length = 50 + usize::try_from(n * n % 700).unwrap();
+        layer.file(format!("d/{n}"), noise(n, length))
+    });
+    let base = base.file("d/big", noise(5000, 300_000));
+    let scattered = (0..400_u64).fold(Layer::new(), |layer, n| {
+        layer.file(format!("d/{}", n * 7 % 2000), noise(9000 + n, 400))
+    });
+    let served = serve(&[&[&base], &[&base, &scattered]]);
+    let place = Place::new();
+    served.pull(&place, 0, &[]);
+    served.registry.clear_requests();
+    let (path, reuse) = served.pull(&place, 1, &[]);
+    assert_eq!((served.fetched(1), &reuse["layers"]), (vec![1], &1.into()));
+    assert!(fs::read(path).unwrap() == served.cold(1, &[]));
+}
+
+/// Each is in an image of its own, or in one that hides nothing of it.
+#[test]
+fn layers_held_by_several_images_are_copied_in_any_order() {
+    let a = (0..20).fold(Layer::new().dir("usr"), |layer, n| {
+        layer.file(format!("usr/{n}"), noise(n, 1000))
+    });
+    let (b, c, d) = (app(3), app(1), app(2));
+    let b = b.whiteout("usr/7").file("usr/8", "replaced");
+    let all = [&a, &b, &c, &d];
+    let mut images: Vec<Vec<&Layer>> = vec![vec![&a], vec![&c, &b], vec![&c], vec![&d]];
+    let held = images.len();
+    for order in 0..24 {
+        let mut left = all.to_vec();
+        let order = [order / 6, order / 2 % 3, order % 2, 0];
+        images.push(order.map(|next| left.remove(next)).into());
+    }
+    // One layer less, and one twice.
+    images.push(vec![&b, &a, &d]);
+    images.push(vec![&d, &a, &d]);
+    let images: Vec<&[&Layer]> = images.iter().map(Vec::as_slice).collect();
+    let served = serve(&images);
+    let place = Place::new();
+    for image in 0..held {
+        served.pull(&place, image, &[]);
+    }
+    for (image, layers) in images.iter().enumerate().skip(held) {
+        served.registry.clear_requests();
+        let (path, reuse) = served.pull(&place, image, &[]);
+        assert!(served.fetched(image).is_empty(), "image {image}");
+        assert_eq!(reuse["layers"], layers.len(), "image {image}");
+        assert!(
+            fs::read(path).unwrap() == served.cold(image, &[]),
+            "image {image}"
+        );
+        assert_eq!(place.run(["untag", &served.digests[image]]).status, Some(0));
+    }
+    for image in 0..held {
+        assert_eq!(place.run(["untag", &served.digests[image]]).status, Some(0));
+    }
+    assert_eq!(place.run(["gc"]).status, Some(0));
+    let left = fs::read_dir(place.cache()).unwrap();
+    let bytes: u64 = left
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(bytes <= 64 << 10, "{bytes} bytes are left");
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use hpcc_rootfs::{Agents, Compressor, Error, Options, Store, build};
+use hpcc_rootfs::layer::Limits;
+use hpcc_rootfs::{Agents, Compressor, Error, ErrorKind, Options, Store, build};
 use ociget::Digest;
 use test_support::image::{Compression, Entry, Image, Layer, Store as Content};
 
@@ -112,6 +113,29 @@ fn options(random: &mut Random, agent: &Path) -> Options {
     options
 }
 
+/// Lowers a limit to about what these images take of it.
+fn lower(random: &mut Random, limits: &mut Limits) {
+    match random.below(14) {
+        0 => limits.entries = random.below(80) as u64,
+        1 => limits.logical_bytes = random.below(200_000) as u64,
+        2 => limits.layer_bytes = 1024 + random.below(100_000) as u64,
+        3 => limits.unpacked_bytes = 1024 + random.below(200_000) as u64,
+        4 => {
+            limits.ratio_floor = random.below(5000) as u64;
+            limits.ratio = 1 + random.below(20) as u64;
+        }
+        5 => limits.zstd_window = 1024 << random.below(10),
+        6 => limits.path = 1 + random.below(12),
+        7 => limits.name = 1 + random.below(9),
+        8 => limits.depth = 1 + random.below(4),
+        9 => limits.xattr_bytes = random.below(30),
+        10 => limits.xattrs = random.below(2),
+        11 => limits.metadata_bytes = random.below(40_000) as u64,
+        12 => limits.layers = random.below(5),
+        _ => limits.link_steps = random.below(150) as u64,
+    }
+}
+
 fn text(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -133,7 +157,7 @@ fn generated_images_that_share_layers_equal_cold_builds() {
     let memory = Path::new("/dev/shm");
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix("reuse-");
-    let (mut pairs, mut reused, mut failed) = (0, 0, 0);
+    let (mut pairs, mut reused, mut failed, mut lowered) = (0, 0, 0, 0);
     for case in 0..cases {
         let place = builder
             .tempdir_in(memory)
@@ -160,7 +184,15 @@ fn generated_images_that_share_layers_equal_cold_builds() {
             if random.once_in(4) {
                 options.image.verity = !options.image.verity;
             }
+            let mut options = options.clone();
+            if random.once_in(6) {
+                lower(&mut random, &mut options.limits);
+            }
             let store = Store::open(at("store"), options.clone()).unwrap();
+            if options.limits != Limits::default() {
+                // An artifact that exists is found whatever the limits are.
+                store.untag_image(digest).unwrap();
+            }
             match random.below(8) {
                 0 => fs::write(at("agent"), format!("#!/agent {}\n", random.below(9))).unwrap(),
                 1 => {
@@ -180,6 +212,7 @@ fn generated_images_that_share_layers_equal_cold_builds() {
                 }
                 (Err(warm), Err(cold)) => {
                     failed += 1;
+                    lowered += usize::from(warm.kind() == ErrorKind::Limit);
                     assert_eq!(text(&warm), text(&cold), "case {case}: {digest}");
                 }
                 (warm, cold) => panic!(
@@ -192,5 +225,7 @@ fn generated_images_that_share_layers_equal_cold_builds() {
         }
     }
     println!("{pairs} images, {reused} of them with layers of others, {failed} refused");
+    assert!(pairs >= 2000, "{pairs}");
     assert!(reused * 4 > pairs, "{reused} of {pairs}");
+    assert!(lowered > 20, "{lowered} lowered limits were exceeded");
 }
