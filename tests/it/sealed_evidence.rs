@@ -214,30 +214,42 @@ fn recipe(start: &str) -> &'static str {
 }
 
 #[test]
-fn recipe_with_openssl_signs_and_verifies() {
+fn recipe_with_openssl_accepts_the_signed_artifact_alone() {
     let (_registry, reference, [index, ..]) = serve();
     let place = Place::new();
     let path = place.pull(&reference, &[]).line().to_owned();
     let directory = cli::program().parent().unwrap().to_str().unwrap();
     let search = format!("{directory}:{}", std::env::var("PATH").unwrap());
-    let run = |script: &str| {
+    let run = |script: &str, artifact: &str| {
         let mut command = place.command("sh");
         command
-            .args(["-euc", script])
+            .args(["-uc", script])
             .env("PATH", &search)
-            .env("ARTIFACT", &path);
+            .env("ARTIFACT", artifact);
         cli::outcome(&mut command)
     };
-    let signed = run(recipe("openssl genpkey"));
+    let signed = run(recipe("openssl genpkey"), &path);
     assert_eq!(signed.status, Some(0), "{signed:#?}");
-    let verify = recipe("openssl dgst -sha256 -verify");
-    assert_eq!(run(verify).status, Some(0));
+    let verify = recipe("type=application/vnd.in-toto+json\nhpcc-rootfs attest");
+    assert_eq!(run(verify, &path).status, Some(0));
     let envelope: Value =
         serde_json::from_slice(&fs::read(place.path("statement.dsse.json")).unwrap()).unwrap();
     assert_eq!(envelope["payloadType"], "application/vnd.in-toto+json");
-    let decode = run("cut -d'\"' -f8 statement.dsse.json | openssl base64 -d -A");
-    assert_eq!(decode.stdout, place.run(["attest", &index]).stdout);
-    // Another artifact, and another statement.
-    fs::write(place.path("statement.json"), "{}\n").unwrap();
-    assert_ne!(run(verify).status, Some(0));
+    let decode = "cut -d'\"' -f8 statement.dsse.json | openssl base64 -d -A";
+    let payload = run(decode, &path).stdout;
+    assert_eq!(payload, place.run(["attest", &index]).stdout);
+    // Another artifact, with files of its own beside the signature: nothing of them may stand for the signed ones.
+    let other = place.pull(&reference, &["--verity"]).line().to_owned();
+    let theirs = "hpcc-rootfs attest \"$ARTIFACT\" | tee statement.json expected.json > signed";
+    assert_eq!(run(theirs, &other).status, Some(0));
+    assert_ne!(run(verify, &other).status, Some(0));
+    let payload = place.run(["attest", &other]).stdout;
+    let encode = format!("printf %s '{payload}' | openssl base64 -A");
+    let payload = run(&encode, &other).stdout;
+    let forged = json!({"payloadType": envelope["payloadType"], "payload": payload, "signatures": envelope["signatures"]});
+    fs::write(place.path("statement.dsse.json"), forged.to_string()).unwrap();
+    assert_ne!(run(verify, &other).status, Some(0));
+    // A damaged artifact is stated nothing about, so nothing is verified.
+    fs::write(place.path("damaged"), "no artifact").unwrap();
+    assert_ne!(run(verify, "damaged").status, Some(0));
 }
