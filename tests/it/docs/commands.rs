@@ -7,6 +7,7 @@ use crate::cli::Place;
 
 /// Options of other programs that pages name in running text.
 const FOREIGN: &[&str] = &[
+    "--all",
     "--append-config",
     "--against",
     "--bin",
@@ -18,11 +19,13 @@ const FOREIGN: &[&str] = &[
     "--guest",
     "--no-default-features",
     "--oci",
+    "--preserve-digests",
     "--rounds",
     "--shared",
     "--sparse",
     "--test",
     "--timeout",
+    "--userns",
 ];
 
 /// Options of every command, as its help lists them; those of all under the empty name.

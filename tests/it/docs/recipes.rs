@@ -3,12 +3,13 @@
 use std::fs;
 
 use serde_json::Value;
-use test_support::image::{Image, Layer, Store};
+use test_support::image::{Flavour, Image, Index, Layer, Store};
 use test_support::oracle::{json_schema, yaml};
 use test_support::registry::Registry;
 
 use super::lines::{all_blocks, here_documents, is_shell};
-use super::root;
+use super::shell::script;
+use super::{blocks, read, root};
 use crate::cli::{Place, outcome, program};
 
 /// Returns the configurations of machines in the documents.
@@ -117,6 +118,65 @@ fn gitlab_recipe_works_where_all_can_write_to_the_project() {
     let refused = place.run(["list", "--cache-dir", below]);
     assert_eq!(refused.status, Some(1), "{refused:#?}");
     assert!(refused.stderr.contains("a directory above the store"));
+}
+
+/// `skopeo copy` stores one platform of an index and converts schema 2 by default.
+#[test]
+fn air_gapped_recipe_keeps_the_digest_of_the_registry() {
+    let flavours = [Flavour::Oci, Flavour::Docker];
+    let hello = || Image::new().layer(Layer::new().file("hello", "world"));
+    let mut store = Store::new();
+    let images = flavours.map(|flavour| hello().flavour(flavour).add_to(&mut store));
+    let indexes = flavours.map(|flavour| {
+        let other = hello().flavour(flavour).platform("linux/s390x");
+        let index = Index::new().flavour(flavour).image(other);
+        index.image(hello().flavour(flavour)).add_to(&mut store)
+    });
+    let registry = Registry::serve(store).unwrap();
+    let page = blocks(&read("docs/recipes/air-gapped.md"));
+    let commands: Vec<_> = page.iter().map(|block| block.text.as_str()).collect();
+    let commands = commands.join("");
+    for image in images.iter().chain(&indexes) {
+        let place = Place::new();
+        let bin = place.path("bin");
+        // Without TLS, and without the policy of an installed skopeo.
+        script(
+            &bin.join("skopeo"),
+            "#!/bin/sh\ncase \"$1\" in\n\
+             copy) shift; exec /usr/bin/skopeo --insecure-policy copy --src-tls-verify=false \"$@\" ;;\n\
+             inspect) exit 0 ;;\nesac\n",
+        );
+        let own = program().parent().unwrap().display();
+        let path = format!("{}:{own}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let repository = format!("{}/team/build", registry.addr());
+        let commands = commands
+            .replace("registry.example/team/build", &repository)
+            .replace("sha256:…", &image.digest)
+            .replace("./my-agent", "agent");
+        let mut shell = place.command("sh");
+        shell.args(["-euc", &commands]).env("PATH", path);
+        let run = outcome(&mut shell);
+        assert_eq!(run.status, Some(0), "{}: {run:#?}", image.digest);
+        assert!(place.path("root.sqsh").exists());
+    }
+}
+
+/// Otherwise gigabytes of build output become a layer.
+#[test]
+fn container_recipe_copies_no_build_output() {
+    let copied = read("packaging/Containerfile");
+    assert!(copied.contains("COPY . .\n"));
+    let ignored = read(".dockerignore");
+    let ignored: Vec<_> = ignored.lines().collect();
+    for name in [".git", "target", "fuzz/artifacts"] {
+        assert!(ignored.contains(&name), "{name}");
+    }
+    for name in ["Cargo.lock", "LICENSE-MIT", "crates", "xtask", "tests"] {
+        assert!(
+            root().join(name).exists() && !ignored.contains(&name),
+            "{name}"
+        );
+    }
 }
 
 #[test]

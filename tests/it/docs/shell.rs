@@ -1,7 +1,8 @@
 //! Runs the commands of the README and of the quick start, and compares what they print.
 //!
 //! The network and cargo have stand-ins: a registry on loopback that `hosts.toml` names as the server of
-//! Docker Hub, and a `cargo install` that takes the program that this run has built.
+//! Docker Hub, a `cargo install` that takes the program that this run has built, and a `cargo xtask agent` that names
+//! a script.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,7 +31,8 @@ fn debian() -> Registry {
     Registry::serve(store).unwrap()
 }
 
-fn script(path: &Path, text: &str) {
+/// Writes a program in the shell's language.
+pub(super) fn script(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -62,9 +64,12 @@ fn stand_ins(place: &Place, registry: &Registry) {
              if [ \"$1 $2\" = 'install --path' ] && grep -q '^\\[\\[bin\\]\\]' \"{root}/$3/Cargo.toml\"; then\n\
              echo \"  Installing the stand-in of $3\" >&2\n\
              exec cp {built} {bin}/hpcc-rootfs\nfi\n\
+             if [ \"$*\" = 'xtask agent' ]; then\n\
+             printf '#!/bin/sh\\n' > {agent}\nexec echo {agent}\nfi\n\
              echo \"no stand-in for cargo $*\" >&2\nexit 1\n",
             built = place.path("built/hpcc-rootfs").display(),
             bin = bin.display(),
+            agent = place.path("example-agent").display(),
         ),
     );
 }
@@ -132,8 +137,6 @@ fn run(page: &str, info: &str, least: usize) {
     let place = Place::new();
     let registry = debian();
     stand_ins(&place, &registry);
-    // The pages say `./my-agent`; the quick start writes its own.
-    fs::write(place.path("my-agent"), "#!/bin/sh\n").unwrap();
     let mut text = String::from("set -eu\nexec 2>&1\n");
     for (block, _) in &steps {
         text.push_str(&block.text);
