@@ -161,6 +161,54 @@ fn links_and_anchors_lead_somewhere() {
     assert!(checked > 200, "only {checked} links found");
 }
 
+/// mdBook copies what is below `docs`, and nothing else; a link to a directory has no page there.
+#[test]
+fn links_of_the_book_stay_in_the_book() {
+    let leads_out = |page: &Path, link: &str| {
+        let file = link.split('#').next().unwrap_or_default();
+        let path = page.parent().unwrap().join(file);
+        let is_page = file.is_empty() || root().join(&path).is_file();
+        !(is_page && normal(&path).starts_with("docs"))
+    };
+    let mut wrong = Vec::new();
+    for page in book() {
+        for (number, line) in prose(&page.text).into_iter().enumerate() {
+            let line = without_code(line);
+            let local = links(&line).into_iter();
+            let local = local.filter(|link| !link.contains("://") && !link.starts_with("mailto:"));
+            let out = local.filter(|link| leads_out(&page.path, link));
+            wrong.extend(out.map(|link| format!("{}:{}: {link}", page.name(), number + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(leads_out(Path::new("docs/style.md"), "../CONTRIBUTING.md"));
+    assert!(leads_out(Path::new("docs/style.md"), "recipes"));
+    assert!(!leads_out(
+        Path::new("docs/recipes/qemu.md"),
+        "../store.md#the-key"
+    ));
+}
+
+/// The first page of the book leads to every page that no other one gathers.
+#[test]
+fn first_page_links_every_page_of_the_guide_and_the_reference() {
+    let first = read("docs/README.md");
+    let gathered = [
+        "recipes/",
+        "decisions/",
+        "README.md",
+        "style.md",
+        "troubleshooting.md",
+    ];
+    let pages = book().into_iter().map(|page| page.path);
+    let pages = pages.map(|path| path.strip_prefix("docs").unwrap().display().to_string());
+    let missing: Vec<_> = pages
+        .filter(|page| !gathered.iter().any(|start| page.starts_with(start)))
+        .filter(|page| !first.contains(&format!("]({page})")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// Returns the terms under the first heading of the glossary, which the project made up or uses in a narrow sense.
 fn terms() -> Vec<String> {
     let glossary = read("docs/glossary.md");
