@@ -65,14 +65,7 @@ const PHASES: [&[Lane]; 2] = [
             }),
             ("licenses, bans, sources and advisories", |_| policy::deny()),
             ("oldest Rust", |_| policy::oldest_rust()),
-            ("library without the command line", |_| {
-                check(workspace::cargo().args([
-                    "check",
-                    "--package",
-                    "hpcc-rootfs",
-                    "--no-default-features",
-                ]))
-            }),
+            ("each library alone", |_| alone()),
             ("encoder with each codec alone", |_| codecs()),
             ("tests", |_| {
                 // Not nextest, which gives each test a process of its own: without it, tests share one, and must bear that.
@@ -205,6 +198,23 @@ fn check(command: &mut Command) -> Result<Tally> {
     } else {
         Tally::failed(&shown.output)
     })
+}
+
+/// Checks that each library builds with the features that its own manifest asks for, as it does for users who have
+/// nothing else of this workspace. Only the lints and tests build them with the features of all others.
+fn alone() -> Result<Tally> {
+    let mut tally = Tally::default();
+    for library in ["sqfs-writer", "ociget", "hpcc-rootfs"] {
+        for features in [&[][..], &["--no-default-features"]] {
+            let mut cargo = workspace::cargo();
+            tally += check(
+                cargo
+                    .args(["check", "--lib", "--package", library])
+                    .args(features),
+            )?;
+        }
+    }
+    Ok(tally)
 }
 
 /// Checks that the encoder builds with any choice of codecs, and without one.
