@@ -1,6 +1,7 @@
 //! Frees disk space: removes the least recently used artifacts first, and none that is pinned.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -103,13 +104,21 @@ pub(crate) fn collect(
         }
     }
     let removed = collected.removed.iter();
-    let removed: HashSet<&Path> = removed.map(|artifact| artifact.path.as_path()).collect();
-    // In a dry run it still exists.
-    let gone = |path: &Path| Ok(removed.contains(path) || entry::gone(path)?);
+    let removed = Removed(removed.map(|artifact| artifact.path.as_path()).collect());
+    let gone = |path: &Path| Ok(removed.has(&path) || entry::gone(path)?);
     let leftovers = leftovers(directory, trust, act, gone)?;
     collected.leftovers = leftovers.removed;
     collected.failed.extend(leftovers.failed);
     Ok(collected)
+}
+
+/// The paths of the artifacts that were removed. In a dry run they still exist. Each file of the store is looked up in it.
+struct Removed<P>(HashSet<P>);
+
+impl<P: Eq + Hash> Removed<P> {
+    fn has(&self, path: &P) -> bool {
+        self.0.contains(path)
+    }
 }
 
 /// Returns the bytes of an artifact and the files beside it.
@@ -243,7 +252,41 @@ fn remove_lock(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bo
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::hash::Hasher;
+
     use super::*;
+
+    /// A path that counts how often it is compared.
+    struct Counted<'c>(u32, &'c Cell<u32>);
+
+    impl PartialEq for Counted<'_> {
+        fn eq(&self, other: &Self) -> bool {
+            self.1.set(self.1.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    impl Eq for Counted<'_> {}
+
+    impl Hash for Counted<'_> {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            self.0.hash(state);
+        }
+    }
+
+    #[test]
+    fn file_is_compared_with_few_of_thousands_of_removed_artifacts() {
+        const COUNT: u32 = 4000;
+        let compared = Cell::new(0);
+        let removed = Removed((0..COUNT).map(|n| Counted(n, &compared)).collect());
+        compared.set(0);
+        for n in 0..2 * COUNT {
+            assert_eq!(removed.has(&Counted(n, &compared)), n < COUNT);
+        }
+        // Each that is there with itself, and a few others whose hashes agree in the bits that count.
+        assert!(compared.get() < 2 * COUNT, "{compared:?}");
+    }
 
     #[test]
     fn lease_file_of_an_artifact_that_is_being_built_stays() {
