@@ -115,3 +115,23 @@ fn layers_held_by_several_images_are_copied_in_any_order() {
         .sum();
     assert!(bytes <= 64 << 10, "{bytes} bytes are left");
 }
+
+/// To copy a small file, a whole chunk of its artifact has to be compared with the record.
+#[test]
+fn small_layers_of_many_large_artifacts_are_copied() {
+    const IMAGES: usize = 76;
+    let small = tiny(IMAGES);
+    let big = Layer::new().file("big", noise(1, 1_010_000));
+    let pairs: Vec<_> = small.iter().map(|small| [small, &big]).collect();
+    let all: Vec<&Layer> = small.iter().collect();
+    let mut images: Vec<&[&Layer]> = pairs.iter().map(|pair| &pair[..]).collect();
+    images.push(&all);
+    let stores = Stores::new(&images);
+    let mut options = stores.options();
+    // All descriptors that builds may take are this one's.
+    options.store.builds = std::num::NonZeroUsize::MIN;
+    for image in 0..IMAGES {
+        stores.pull("store", image, &options);
+    }
+    assert_eq!(stores.equals_cold("store", IMAGES, &options), IMAGES);
+}

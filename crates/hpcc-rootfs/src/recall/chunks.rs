@@ -232,7 +232,7 @@ mod tests {
     fn chunk_that_is_needed_often_is_read_in_pieces() {
         let file = tempfile::tempfile().unwrap();
         let original = original(&file);
-        let (mut chunks, mut cost) = (Chunks::default(), Cost::default());
+        let (mut chunks, mut cost) = (Chunks::default(), Cost::of_layers(0));
         let whole = original.image_length;
         for round in 0..4_u64 {
             let before = cost.spent();
@@ -264,7 +264,7 @@ mod tests {
         for reads in 0..4 {
             let file = tempfile::tempfile().unwrap();
             let original = original(&file);
-            let (mut chunks, mut cost) = (Chunks::default(), Cost::default());
+            let (mut chunks, mut cost) = (Chunks::default(), Cost::of_layers(0));
             for _ in 0..reads {
                 for index in 0..COUNT {
                     part(&mut chunks, &original, index, 100, &mut cost).unwrap();
@@ -280,7 +280,7 @@ mod tests {
     fn parts_that_cost_too_much_are_refused() {
         let file = tempfile::tempfile().unwrap();
         let original = original(&file);
-        let (mut chunks, mut cost) = (Chunks::default(), Cost::default());
+        let (mut chunks, mut cost) = (Chunks::default(), Cost::of_layers(0));
         let mut indexes = (0..COUNT).cycle().take(4000);
         let refused = indexes.find_map(|index| {
             let part = part(&mut chunks, &original, index, 0, &mut cost);

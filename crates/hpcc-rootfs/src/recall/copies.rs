@@ -308,7 +308,12 @@ mod tests {
         };
         let outcome = Outcome::new(1);
         let fragments = Arc::new(Fragments::of(vec![vec![fragment]]));
-        let mut copies = Copies::new(vec![original], fragments, outcome.clone(), Cost::default())?;
+        let mut copies = Copies::new(
+            vec![original],
+            fragments,
+            outcome.clone(),
+            Cost::of_layers(0),
+        )?;
         let at = |at| Position { artifact: 0, at }.pack();
         let tail = Position::of_tail(0, 0, 10).pack();
         let found = vec![
@@ -375,8 +380,13 @@ mod tests {
             digests: digests.into(),
         };
         let fragments = Arc::new(Fragments::of(Vec::new()));
-        let mut copies =
-            Copies::new(vec![original], fragments, Outcome::new(1), Cost::default()).unwrap();
+        let mut copies = Copies::new(
+            vec![original],
+            fragments,
+            Outcome::new(1),
+            Cost::of_layers(0),
+        )
+        .unwrap();
         for (artifact, at, len) in [
             (0, LENGTH as u64, 1),
             (0, LENGTH as u64 - 1, 2),

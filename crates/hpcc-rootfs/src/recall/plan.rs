@@ -206,7 +206,10 @@ impl Plan {
         let fragments = Arc::clone(&self.fragments);
         let cost = match self.is_only_way {
             true => Cost::unbounded(),
-            false => Cost::default(),
+            false => {
+                let known = self.choices.iter().filter(|choices| !choices.is_empty());
+                Cost::of_layers(known.count())
+            }
         };
         Copies::new(originals.collect(), fragments, self.outcome.clone(), cost)
     }
