@@ -220,6 +220,37 @@ fn output_module_is_the_only_writer_to_terminals() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// Locales that are not UTF-8 have no other characters. One file has the exceptions, with a replacement for each.
+#[test]
+fn program_prints_ascii_but_for_the_locale() {
+    let mut broken = Vec::new();
+    let mut checked = 0;
+    for (name, text) in files("rs") {
+        let is_product = name.starts_with("crates/") && name.contains("/src/");
+        let is_test = name.contains("tests");
+        if !is_product || is_test || name.ends_with("/bin/hpcc-rootfs/locale.rs") {
+            continue;
+        }
+        checked += 1;
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in code.lines().enumerate() {
+            // The first lines of these comments are help texts, which the snapshot of the help has.
+            let is_comment = line.trim_start().starts_with("//");
+            let code = line.split(" // ").next().unwrap();
+            if !is_comment && !code.is_ascii() {
+                broken.push(format!("{name}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(checked > 100, "only {checked} files found");
+    for (number, line) in include_str!("help.txt").lines().enumerate() {
+        if !line.is_ascii() {
+            broken.push(format!("help.txt:{}: {line}", number + 1));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 #[test]
 fn no_source_file_is_too_long() {
     let long: Vec<_> = files("rs")

@@ -69,6 +69,28 @@ fn results_fit_windows_of_every_width() {
 }
 
 #[test]
+fn names_in_other_locales_than_utf8_are_cut_with_ascii() {
+    let (place, _) = stored();
+    for (locale, mark) in [
+        (None, "..."),
+        (Some(("LANG", "C")), "..."),
+        (Some(("LC_CTYPE", "POSIX")), "..."),
+        (Some(("LC_ALL", "C.UTF-8")), "…"),
+    ] {
+        for command in ["list", "df"] {
+            let mut run = place.command(program());
+            run.env("TERM", "xterm").arg(command).envs(locale);
+            let mut window = Window::of_results_of(&mut run, (60, 24));
+            let (code, last) = window.end();
+            assert_eq!(code, Some(0), "{last}");
+            let text = String::from_utf8(std::mem::take(&mut window.written)).unwrap();
+            assert!(text.contains(mark), "{locale:?}: {text}");
+            assert_eq!(text.is_ascii(), mark == "...", "{locale:?}: {text}");
+        }
+    }
+}
+
+#[test]
 fn inspect_into_a_pipe_has_whole_lines() {
     let (place, reference) = stored();
     let text = place.run(["inspect", &reference]).stdout;

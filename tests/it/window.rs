@@ -48,10 +48,16 @@ impl Window {
 
     /// Runs the program with its results in the window, of which a user scrolls the beginning away.
     pub(crate) fn of_results(place: &Place, arguments: &[&str], size: Size) -> Self {
-        let (master, slave) = pair(size);
         let mut command = place.command(program());
-        let command = command.env("TERM", "xterm").args(arguments);
+        Self::of_results_of(command.env("TERM", "xterm").args(arguments), size)
+    }
+
+    /// Runs a command with its results in the window.
+    pub(crate) fn of_results_of(command: &mut Command, size: Size) -> Self {
+        let (master, slave) = pair(size);
         let child = command.stdout(slave).stderr(Stdio::null()).spawn().unwrap();
+        // The command has the other end as well.
+        command.stdout(Stdio::null());
         Self::new(master, child, size)
     }
 

@@ -259,7 +259,7 @@ fn is_part(text: &str) -> bool {
 /// The start of a text, for a message.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_PART) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{} [cut]", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),
     }
 }

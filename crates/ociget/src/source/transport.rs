@@ -173,12 +173,12 @@ fn in_store(word: &str, name: &str) -> String {
     let name = name.trim_start_matches('/');
     let pipe = match word {
         "docker-daemon" => {
-            format!("pipe the image: `docker save {name} | … docker-archive:-`")
+            format!("pipe the image: `docker save {name} | ... docker-archive:-`")
         }
         "containers-storage" | "podman" => {
-            format!("pipe the image: `podman save --format oci-archive {name} | … oci-archive:-`")
+            format!("pipe the image: `podman save --format oci-archive {name} | ... oci-archive:-`")
         }
-        "containerd" => format!("pipe the image: `ctr image export - {name} | … oci-archive:-`"),
+        "containerd" => format!("pipe the image: `ctr image export - {name} | ... oci-archive:-`"),
         _ => {
             format!("copy the image to a registry or with `skopeo copy {word}:{name} oci:DIR:TAG`")
         }

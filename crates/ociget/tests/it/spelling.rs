@@ -37,11 +37,11 @@ fn unknown_transports_are_not_sent_to_a_registry() {
         ("-", "docker-archive:FILE"),
         (
             "docker-daemon:app:1",
-            "docker save app:1 | … docker-archive:-",
+            "docker save app:1 | ... docker-archive:-",
         ),
         (
             "containers-storage:app",
-            "podman save --format oci-archive app | … oci-archive:-",
+            "podman save --format oci-archive app | ... oci-archive:-",
         ),
         ("containerd:app", "ctr image export - app"),
         ("ostree:app", "skopeo copy ostree:app"),

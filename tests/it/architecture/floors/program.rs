@@ -162,7 +162,7 @@ pub(super) const PROGRAM: Floors = &[
     ("terminal", &["columns", "failure", "output", "record"]),
     ("network", &["failure", "quantity"]),
     ("image", &["failure", "quantity"]),
-    ("table", &["columns"]),
+    ("table", &["columns", "locale"]),
     ("spool", &["quantity"]),
     ("output", &["stop"]),
     ("limits", &["quantity"]),
@@ -173,4 +173,5 @@ pub(super) const PROGRAM: Floors = &[
     ("injection", &[]),
     ("fs_verity", &[]),
     ("columns", &[]),
+    ("locale", &[]),
 ];

@@ -23,6 +23,7 @@ mod inspect;
 mod limits;
 mod link;
 mod list;
+mod locale;
 mod logging;
 mod man;
 mod metrics_file;

@@ -1,11 +1,9 @@
 //! Tables on stdout: aligned, and never wider than the window.
 
-use crate::columns;
+use crate::{columns, locale};
 
 /// Spaces between two columns.
 const GAP: usize = 2;
-/// Replacement for the part of a cell that does not fit.
-const CUT: char = '…';
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +53,16 @@ pub(crate) fn lines(
     rows: &[Vec<String>],
     width: Option<usize>,
     has_header: bool,
+) -> Vec<String> {
+    lines_with(columns, rows, width, has_header, locale::cut_mark())
+}
+
+fn lines_with(
+    columns: &[Column],
+    rows: &[Vec<String>],
+    width: Option<usize>,
+    has_header: bool,
+    mark: &str,
 ) -> Vec<String> {
     let rows: Vec<Vec<String>> = rows
         .iter()
@@ -115,7 +123,7 @@ pub(crate) fn lines(
                 continue;
             };
             let width_of_cell = widths.get(*at).copied().unwrap_or_default();
-            let cell = cut_to(cell, width_of_cell);
+            let cell = cut_with(cell, width_of_cell, mark);
             let pad = " ".repeat(width_of_cell.saturating_sub(columns::width(&cell)));
             if number > 0 {
                 line.push_str(&" ".repeat(GAP));
@@ -127,21 +135,24 @@ pub(crate) fn lines(
         }
         let line = line.trim_end();
         // A window that is narrower than the columns that stay.
-        width.map_or_else(|| line.to_owned(), |width| cut_to(line, width))
+        width.map_or_else(|| line.to_owned(), |width| cut_with(line, width, mark))
     };
     all.iter().map(line).collect()
 }
 
 /// Returns a text that takes at most `width` columns.
 pub(crate) fn cut_to(text: &str, width: usize) -> String {
+    cut_with(text, width, locale::cut_mark())
+}
+
+fn cut_with(text: &str, width: usize, mark: &str) -> String {
     if columns::width(text) <= width {
         return text.to_owned();
     }
-    let mut cut = columns::cut(text, width.saturating_sub(1)).to_owned();
-    if width > 0 {
-        cut.push(CUT);
-    }
-    cut
+    let left = width.saturating_sub(columns::width(mark));
+    let cut = columns::cut(text, left);
+    let mark = columns::cut(mark, width - columns::width(cut));
+    format!("{cut}{mark}")
 }
 
 #[cfg(test)]
@@ -177,23 +188,29 @@ mod tests {
 
     #[test]
     fn table_fits_every_window() {
-        for width in 0..60 {
-            for line in lines(&COLUMNS, &rows(), Some(width), true) {
+        for (width, mark) in (0..60).flat_map(|width| [(width, "…"), (width, "...")]) {
+            for line in lines_with(&COLUMNS, &rows(), Some(width), true, mark) {
                 assert!(columns::width(&line) <= width, "{width}: {line}");
             }
         }
-        assert_eq!(
-            lines(&COLUMNS, &rows(), Some(30), true)[1],
-            "abcdef  1.5 G  docker.io/libr…"
-        );
-        assert_eq!(
-            lines(&COLUMNS, &rows(), Some(22), true),
-            [
-                "NAME    SOURCE",
+        for (mark, wide, narrow) in [
+            (
+                "…",
+                "abcdef  1.5 G  docker.io/libr…",
                 "abcdef  docker.io/lib…",
-                "012345  größe/漢字:1"
-            ]
-        );
+            ),
+            (
+                "...",
+                "abcdef  1.5 G  docker.io/li...",
+                "abcdef  docker.io/l...",
+            ),
+        ] {
+            assert_eq!(lines_with(&COLUMNS, &rows(), Some(30), true, mark)[1], wide);
+            assert_eq!(
+                lines_with(&COLUMNS, &rows(), Some(22), true, mark),
+                ["NAME    SOURCE", narrow, "012345  größe/漢字:1"]
+            );
+        }
     }
 
     #[test]
