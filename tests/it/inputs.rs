@@ -153,6 +153,15 @@ fn file_beyond_the_limit_of_sizes_is_an_error() {
         let hint = error["hint"].as_str().unwrap();
         assert!(hint.contains("ulimit -f"), "{error}");
     }
+    let advice = "; raise the limit of file sizes (ulimit -f)";
+    for arguments in [
+        "pull oci:layout --agent agent -q",
+        "build oci:layout -o out -q",
+    ] {
+        let outcome = limited(&place, arguments);
+        assert_eq!(outcome.stderr.matches(advice).count(), 1, "{outcome:#?}");
+        assert_eq!(outcome.stderr.trim_end().lines().count(), 1, "{outcome:#?}");
+    }
     assert!(!place.path("out").exists());
     assert_eq!(place.cached(), Vec::<String>::new());
     let doctor = limited(&place, "doctor --agent agent --json");

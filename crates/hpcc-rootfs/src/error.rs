@@ -304,7 +304,7 @@ impl Error {
 
     pub(crate) fn store(operation: &'static str, path: &Path, source: io::Error) -> Self {
         let (path, full) = (path.to_owned(), is_full(&source));
-        let source = Arc::new(source);
+        let source = Arc::new(causes::advised(source));
         if full {
             Self::NoSpace {
                 operation,

@@ -5,6 +5,20 @@ use std::sync::Arc;
 
 use ociget::background::is_shortage;
 
+/// Advice for a write beyond the size that a file may have.
+pub(super) const FILE_LIMIT: &str =
+    "raise the limit of file sizes (ulimit -f), or choose a file system that holds larger files";
+
+/// Adds the advice to an error of the system whose own text has no remedy.
+pub(super) fn advised(error: io::Error) -> io::Error {
+    match error.kind() {
+        kind @ io::ErrorKind::FileTooLarge => {
+            io::Error::new(kind, format!("{error}; {FILE_LIMIT}"))
+        }
+        _ => error,
+    }
+}
+
 /// Returns the error of the writer's sink, found in the chain of causes. An [`io::Error`] cannot be cloned; for an
 /// error of the system its code is equivalent.
 pub(super) fn sink_error(error: &(dyn std::error::Error + 'static)) -> Option<io::Error> {

@@ -3,14 +3,11 @@
 use std::fmt;
 use std::io;
 
+use super::causes::FILE_LIMIT;
 use super::{Error, SPOOL, lacks_resources};
 use crate::artifact::RecordError;
 use crate::flatten::{self, EntryProblem};
 use crate::layer;
-
-/// Advice for a write beyond the size that a file may have.
-pub(crate) const FILE_LIMIT: &str =
-    "raise the limit of file sizes (ulimit -f), or choose a file system that holds larger files";
 
 /// What kind of failure an [`Error`] is, by what a caller can do about it.
 ///

@@ -28,7 +28,7 @@ const LONGEST: usize = 4000;
 const END: usize = 500;
 
 /// Kind of a failure that has no type of its own.
-const OTHER: &str = "failed";
+pub(crate) const OTHER: &str = "failed";
 
 /// A mistake in the arguments that only became apparent after parsing; exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -80,8 +80,7 @@ impl Report {
             let is_corrupt = kind == ErrorKind::Corrupt;
             (kind.to_string(), is_corrupt.then(|| DAMAGED.to_owned()))
         } else if let Some(error) = error.downcast_ref::<io::Error>() {
-            let is_too_large = error.kind() == io::ErrorKind::FileTooLarge;
-            let hint = is_too_large.then(|| FILE_LIMIT.to_owned());
+            let hint = is_of_size(error).then(|| FILE_LIMIT.to_owned());
             (ErrorKind::Io.to_string(), hint)
         } else {
             (OTHER.to_owned(), None)
@@ -96,12 +95,21 @@ impl Report {
     }
 }
 
+/// Returns whether a file would be larger than it may be.
+fn is_of_size(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::FileTooLarge
+}
+
 /// Returns the message and its causes, each as one line of printable text. A cause that the line before already ends
 /// with is left out.
 pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for cause in error.chain() {
-        let cause = printable::text(without_api(&cause.to_string()).replace('\n', " "));
+        let mut text = cause.to_string();
+        if cause.downcast_ref().is_some_and(is_of_size) && !text.contains(FILE_LIMIT) {
+            text = format!("{text}; {FILE_LIMIT}");
+        }
+        let cause = printable::text(without_api(&text).replace('\n', " "));
         let cause = shortened(cause);
         if !lines.last().is_some_and(|last| last.ends_with(&cause)) {
             lines.push(cause);
