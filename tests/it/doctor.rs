@@ -178,6 +178,8 @@ fn each_fault_of_the_registry_has_its_exit_code() {
     registry.clear_requests();
     let offline = doctor(&[&reference, "--offline"]);
     says(&finding(&offline, 0, "registry"), "ok", "the store holds");
+    let unseen = "only the pull looks for the layers";
+    says(&finding(&offline, 0, "registry"), "ok", unseen);
     assert_eq!(registry.requests().len(), 0);
     drop(registry);
     let gone = doctor(&[&reference, "--retries", "0"]);

@@ -16,6 +16,7 @@ mod flatten_memory;
 mod flatten_real;
 mod foreign_text;
 mod guest;
+mod hints;
 mod inject;
 mod inputs;
 mod missing_names;

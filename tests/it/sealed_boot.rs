@@ -92,6 +92,10 @@ fn kernel_line_boots_plain_and_sealed_artifacts() {
     let table = place.run(["boot-args", "plain.sqsh", "--table"]);
     assert_eq!(table.status, Some(1));
     assert!(table.stderr.contains("no hash tree"), "{table:#?}");
+    let table = place.run(["boot-args", "plain.sqsh", "--table", "--json"]);
+    let error: serde_json::Value = serde_json::from_str(&table.stderr).unwrap();
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.contains("--verity"), "{error}");
 }
 
 #[test]

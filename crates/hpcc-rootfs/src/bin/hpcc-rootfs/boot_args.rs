@@ -1,11 +1,10 @@
 //! `hpcc-rootfs boot-args`.
 
-use anyhow::anyhow;
 use clap::Args as ClapArgs;
 use hpcc_rootfs::{BootError, BootOptions, Record, boot_args, verity_table};
 use serde_json::json;
 
-use crate::failure::UsageError;
+use crate::failure::{self, Failure, UsageError};
 use crate::global::Global;
 use crate::subject::Subject;
 use crate::{render, subject};
@@ -24,6 +23,9 @@ pub(crate) struct BootArgs {
     #[arg(long)]
     table: bool,
 }
+
+/// Advice for an artifact without a hash tree.
+const UNSEALED: &str = "pull or build the image with --verity";
 
 /// How the guest finds its root and PID 1.
 #[derive(Debug, ClapArgs)]
@@ -60,8 +62,11 @@ pub(crate) fn run(global: &Global, command: &BootArgs) -> anyhow::Result<()> {
     let (_, _, record) = subject::open(global, &command.subject)?;
     if command.table {
         let table = verity_table(&record, &command.root.options().device).map_err(usage)?;
-        let table = table.ok_or_else(|| {
-            anyhow!("the artifact has no hash tree, so there is no table; build it with --verity")
+        let table = table.ok_or_else(|| Failure {
+            kind: failure::OTHER,
+            message: format!("the artifact has no hash tree, so there is no table; {UNSEALED}"),
+            hint: Some(UNSEALED.to_owned()),
+            transient: false,
         })?;
         return render::print(global, &json!({ "table": table }), &[table]);
     }

@@ -17,6 +17,9 @@ const PROGRAM: &str = "hpcc-rootfs";
 /// The heading before which the further sections stand, as manual pages have them.
 const LAST: &str = ".SH VERSION";
 
+/// The heading of the section that has all options in one line.
+const SYNOPSIS: &str = ".SH SYNOPSIS\n";
+
 /// Exit codes of all commands.
 const EXITS: [(&str, &str); 8] = [
     ("0", "The command succeeded."),
@@ -131,10 +134,30 @@ fn page(name: &str, command: &Command) -> anyhow::Result<String> {
     let mut page = Vec::new();
     let man = clap_mangen::Man::new(plain).title(name.to_uppercase());
     man.render(&mut page)?;
-    let mut page = String::from_utf8(page)?;
+    let mut page = with_values(&String::from_utf8(page)?, command);
     let at = page.find(LAST).unwrap_or(page.len());
     page.insert_str(at, &sections(command));
     Ok(page)
+}
+
+/// Returns the page with the values of the options in its synopsis, which the generator leaves out.
+fn with_values(page: &str, command: &Command) -> String {
+    let Some((before, after)) = page.split_once(SYNOPSIS) else {
+        return page.to_owned();
+    };
+    let (line, after) = after.split_once('\n').unwrap_or((after, ""));
+    let mut line = line.to_owned();
+    for arg in command.get_arguments() {
+        let values = arg
+            .get_value_names()
+            .filter(|_| arg.get_action().takes_values());
+        if let (Some(long), Some(values)) = (arg.get_long(), values) {
+            let option = format!("\\fB{}\\fR", escaped(&format!("--{long}")));
+            let value = escaped(&values.join(" "));
+            line = line.replace(&option, &format!("{option} \\fI{value}\\fR"));
+        }
+    }
+    format!("{before}{SYNOPSIS}{line}\n{after}")
 }
 
 /// Returns the sections that the generator does not have.
@@ -219,6 +242,27 @@ mod tests {
         let page = page(name, command).unwrap();
         assert!(page.contains("HPCC_TIME, SOURCE_DATE_EPOCH"));
         assert!(page.contains("\nhpcc\\-rootfs pull debian:12"), "{page}");
+    }
+
+    #[test]
+    fn synopsis_has_the_value_of_each_option() {
+        let mut root = Args::command().disable_help_subcommand(true);
+        root.build();
+        let mut pages = Vec::new();
+        collect(&root, PROGRAM, &mut pages);
+        for (name, command) in &pages {
+            let page = page(name, command).unwrap();
+            let synopsis = page.split(SYNOPSIS).nth(1).unwrap();
+            let synopsis = synopsis.lines().next().unwrap().replace('\\', "");
+            for arg in command.get_arguments() {
+                let (Some(long), true) = (arg.get_long(), arg.get_action().takes_values()) else {
+                    continue;
+                };
+                let value = arg.get_value_names().unwrap().join(" ");
+                let words = format!("fB--{long}fR fI{value}fR");
+                assert_eq!(synopsis.matches(&words).count(), 1, "{name}: {synopsis}");
+            }
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::failure::{self, Report};
 use crate::output::{self, Notation};
 use crate::{stop, terminal};
 
+/// What stands before the usage in an error of `clap`.
+const USAGE: &str = "\n\nUsage: ";
+
 /// Prints the outcome of `clap` other than arguments: an error, the help, or the version.
 pub(crate) fn print(mut error: clap::Error) -> ExitCode {
     let context: Vec<_> = error
@@ -22,6 +25,14 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
         error.insert(kind, value);
     }
     let mut text = with_possible_tips(error.render().to_string());
+    if let Some(list) = list_of_options(&error) {
+        let is_first = !text.contains("  tip: ");
+        let tip = format!(
+            "{}\n  tip: `{list}` lists the options",
+            if is_first { "\n" } else { "" }
+        );
+        text = text.replacen(USAGE, &format!("{tip}{USAGE}"), 1);
+    }
     if error.kind() == ErrorKind::InvalidUtf8 {
         text.push_str("\n  tip: an image is named by text; redirect standard input from a file of another name, and write -\n");
     }
@@ -62,6 +73,33 @@ fn with_possible_tips(text: String) -> String {
         }
     });
     lines.collect()
+}
+
+/// Returns the command that lists the options, for an option that does not exist and resembles none.
+fn list_of_options(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::UnknownArgument || error.get(ContextKind::SuggestedArg).is_some()
+    {
+        return None;
+    }
+    match error.get(ContextKind::InvalidArg)? {
+        ContextValue::String(word) if word.starts_with('-') => {}
+        _ => return None,
+    }
+    let usage = match error.get(ContextKind::Usage)? {
+        ContextValue::StyledStr(usage) => usage.to_string(),
+        _ => return None,
+    };
+    let (_, usage) = usage.split_once("hpcc-rootfs")?;
+    let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+    let names: Vec<_> = usage.split_whitespace().take_while(is_name).collect();
+    Some(
+        ["hpcc-rootfs", "help"]
+            .iter()
+            .chain(&names)
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" "),
+    )
 }
 
 /// Returns the report: the first paragraph of `clap`'s text is the message, its tips or the usage are the hint.

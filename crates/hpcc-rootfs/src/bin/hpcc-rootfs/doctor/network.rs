@@ -150,7 +150,9 @@ async fn image_finding(
     match store.resolve(image, digest).await {
         Ok(digest) => {
             let how = match options.store.offline {
-                true => ", which the store holds (--offline)",
+                true => {
+                    ", which the store holds (--offline); only the pull looks for the layers that its options need"
+                }
                 false => "",
             };
             Finding::good(check, format!("{} is {digest}{how}", request.spec()))
