@@ -3,11 +3,13 @@
 //! The file adds up over runs: each run reads it, adds its own measurements and replaces it. A lock beside it makes runs
 //! take turns. The collector never reads a half-written file, because a rename replaces it.
 
+mod replacement;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -18,10 +20,10 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use rustix::fs::OFlags;
 use rustix::process::geteuid;
 
 use crate::{output, terminal};
+use replacement::{open, write};
 
 /// Time to wait for another run that updates the file. It holds the lock for moments.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
@@ -30,8 +32,6 @@ const LENGTH_MAX: u64 = 1 << 20;
 
 /// Most symlinks that are followed, as in the kernel.
 const LINKS_MAX: usize = 40;
-/// Mode of a new file, whatever the umask.
-const NEW_MODE: u32 = 0o644;
 
 /// The first line of a file of this program. A file that begins otherwise is not replaced.
 const HEAD: &str = "# Counters of hpcc-rootfs, added up over its runs.";
@@ -164,28 +164,21 @@ impl Recorder for Run {
     }
 }
 
-/// Opens a file of this program, or creates it. Does not wait for another process if it is a FIFO, and follows no symlink
-/// that another user may have put there.
-fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let file = options.custom_flags(flags).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::other(format!(
-            "{} is not a regular file; remove it",
-            output::path(path)
-        ))),
-    }
+/// Adds the file that failed to an error, because the caller names the file of the counters.
+fn about(path: &Path, operation: &str, error: io::Error) -> io::Error {
+    let path = output::path(path);
+    io::Error::new(error.kind(), format!("cannot {operation} {path}: {error}"))
 }
 
 /// Waits until no other run updates the file.
 fn lock(path: &Path) -> io::Result<File> {
     // Opening the file is enough to lock it, so no other user may.
     let options = &mut OpenOptions::new();
-    let lock = open(path, options.create(true).append(true).mode(0o600))?;
+    let lock = open(path, options.create(true).append(true).mode(0o600))
+        .map_err(|error| about(path, "open the lock", error))?;
     if lock.metadata()?.mode() & 0o077 != 0 {
-        lock.set_permissions(Permissions::from_mode(0o600))?;
+        lock.set_permissions(Permissions::from_mode(0o600))
+            .map_err(|error| about(path, "restrict the lock", error))?;
     }
     let started = Instant::now();
     loop {
@@ -201,7 +194,7 @@ fn lock(path: &Path) -> io::Result<File> {
                     Span(PATIENCE)
                 )));
             }
-            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::Error(error)) => return Err(about(path, "take the lock", error)),
         }
     }
 }
@@ -238,36 +231,6 @@ pub(crate) fn resolved(path: &Path) -> PathBuf {
     path
 }
 
-/// Gives a file the owner, the group and the mode of the one that it replaces, or mode 0644, so that a collector that
-/// runs as another user can read it.
-fn permit(new: &File, replaced: io::Result<fs::Metadata>) -> io::Result<()> {
-    let mut mode = NEW_MODE;
-    if let Ok(replaced) = replaced {
-        mode = replaced.mode() & 0o777;
-        let (user, group) = (replaced.uid(), replaced.gid());
-        // Only root may give a file away; a user may choose among the own groups.
-        let kept = fchown(new, Some(user), Some(group)).or_else(|_| fchown(new, None, Some(group)));
-        if kept.is_err() {
-            // The group is another one now, and gets no more than all users have.
-            mode = mode & 0o707 | (mode & 0o007) << 3;
-        }
-    }
-    new.set_permissions(Permissions::from_mode(mode))
-}
-
-/// Writes a file that no other process sees, or has opened before, to replace another one.
-fn write(file: &Path, text: &str, replaced: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut file = open(file, options.create_new(true).write(true).mode(0o600))?;
-    file.write_all(text.as_bytes())?;
-    permit(&file, fs::symlink_metadata(replaced))?;
-    file.sync_all()
-}
-
 fn update(file: &Path, counted: &Counted, succeeded: bool) -> io::Result<()> {
     hpcc_rootfs::check_output(file)?;
     // A symlink stays, and the file that it leads to is replaced.
@@ -294,6 +257,7 @@ fn update(file: &Path, counted: &Counted, succeeded: bool) -> io::Result<()> {
     }
     let temporary = beside(".", ".new");
     let written = write(&temporary, &text(&samples, &counted.help), file)
+        .map_err(|error| about(&temporary, "write", error))
         .and_then(|()| fs::rename(&temporary, file));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
@@ -350,7 +314,9 @@ fn text(samples: &Samples, help: &BTreeMap<String, String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::replacement::NEW_MODE;
     use super::*;
+    use std::os::unix::fs::fchown;
 
     fn counted() -> Counted {
         let labels = BTreeMap::from([("{outcome=\"built\"}".to_owned(), 1.5)]);
@@ -483,6 +449,8 @@ mod tests {
         update(&at("link"), &counted(), true).unwrap();
         assert!(!at("victim").exists());
         fifo(".y.lock");
-        update(&at("y"), &counted(), true).unwrap_err();
+        let error = update(&at("y"), &counted(), true).unwrap_err().to_string();
+        let lock = format!("cannot open the lock {}", at(".y.lock").display());
+        assert!(error.starts_with(&lock), "{error}");
     }
 }
