@@ -4,9 +4,13 @@
 //! clear, where a redirect may lead, and that `Authorization` never leaves the origin it is for.
 
 mod answer;
+mod informational;
 mod request;
 mod trouble;
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +32,8 @@ use crate::progress::{Event, Progress};
 use crate::secrets::Secrets;
 use crate::target;
 use crate::warning::Warnings;
+
+use informational::Informational;
 
 pub(crate) use answer::Answer;
 pub(crate) use request::Request;
@@ -203,11 +209,20 @@ impl Transport {
         *outgoing.method_mut() = request.method.clone();
         *outgoing.uri_mut() = uri;
         *outgoing.headers_mut() = headers;
-        let response = match tokio::time::timeout(self.stall_timeout, pool.request(outgoing)).await
-        {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(trouble::of_pool(request, url, &way, &error)),
-            Err(_) => {
+        let informational = Informational::of(&mut outgoing);
+        let (mut answer, mut flood) =
+            (pin!(pool.request(outgoing)), pin!(informational.too_many()));
+        let first = poll_fn(|context| match flood.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => answer.as_mut().poll(context).map(Some),
+        });
+        let response = match tokio::time::timeout(self.stall_timeout, first).await {
+            Ok(Some(Ok(response))) => response,
+            Ok(Some(Err(error))) => return Err(trouble::of_pool(request, url, &way, &error)),
+            outcome => {
+                if let Some(reason) = informational.reason() {
+                    return Err(trouble::unfinished(request, url, reason, outcome.is_ok()));
+                }
                 let reason = trouble::no_progress(self.stall_timeout);
                 let Some(proxy) = forwarder else {
                     return Err(trouble::broken(request, url, reason));

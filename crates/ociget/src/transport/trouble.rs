@@ -150,6 +150,20 @@ pub(super) fn broken(request: &Request<'_>, url: &Url, reason: String) -> Failur
     }))
 }
 
+/// Informational answers without an end. `is_final` if they came so fast that another attempt brings no other answer.
+pub(super) fn unfinished(
+    request: &Request<'_>,
+    url: &Url,
+    reason: String,
+    is_final: bool,
+) -> Failure {
+    Failure::Connection(Box::new(Trouble {
+        advice: "; look for the server or the proxy that sends them".to_owned(),
+        is_final,
+        ..bare_trouble(request, url, reason)
+    }))
+}
+
 /// A connection that did not come about.
 pub(super) fn of_connecting(
     request: &Request<'_>,

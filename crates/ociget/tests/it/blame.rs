@@ -216,6 +216,59 @@ async fn answer_that_is_not_http_points_to_tls() {
     drop(content);
 }
 
+/// Pulls from a server that answers each request with `answer`, again and again with a pause in between.
+async fn answered_without_end(answer: &'static [u8], pause: Duration) -> Error {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 1024]).await;
+                while stream.write_all(answer).await.is_ok() {
+                    tokio::time::sleep(pause).await;
+                }
+            });
+        }
+    });
+    let mut options = quick();
+    options.retries = 0;
+    options.stall_timeout = Duration::from_millis(700);
+    let client = ociget::Client::new(options).unwrap();
+    let spec = format!("{host}/app:v1").parse::<ociget::SourceSpec>();
+    let source = spec.unwrap().open(&client).unwrap();
+    pull(&*source).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn flood_of_informational_answers_is_named_and_ends() {
+    const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+    const HINTS: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    for (answer, pause, says) in [
+        (CONTINUE, Duration::ZERO, "more than 100 informational"),
+        (HINTS, Duration::ZERO, "more than 100 informational"),
+        (
+            HINTS,
+            Duration::from_millis(200),
+            " informational answers (1xx) and no other",
+        ),
+    ] {
+        let error = answered_without_end(answer, pause).await.to_string();
+        assert!(error.contains(says), "{error}");
+        assert!(!error.contains("nothing came"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn server_that_accepts_and_says_nothing_is_named() {
+    let error = answered_without_end(b"", Duration::from_secs(5)).await;
+    let text = error.to_string();
+    assert!(error.is_transient(), "{text}");
+    assert!(text.contains("nothing came for 0.70s"), "{text}");
+}
+
 // google/go-containerregistry#280
 #[tokio::test]
 async fn token_server_that_answers_without_a_token_is_quoted() {
