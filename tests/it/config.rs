@@ -223,31 +223,6 @@ fn wrong_values_are_refused_by_their_origin() {
 }
 
 #[test]
-fn number_without_a_unit_is_refused_from_every_origin() {
-    let place = Place::new();
-    for (option, number) in [("max-size", "10"), ("max-age", "30")] {
-        let (flag, says) = (
-            format!("--{option}"),
-            format!("expected a unit, such as {number}"),
-        );
-        let variable = format!("HPCC_{}", option.to_uppercase().replace('-', "_"));
-        let told = run(&place, &[], &["gc", &flag, number]);
-        assert_eq!(told.status, Some(2), "{told:#?}");
-        assert!(told.stderr.contains(&says), "{told:#?}");
-        wrong(&run(&place, &[(&variable, number)], &["gc"]), &says);
-        for value in [number.to_owned(), format!("\"{number}\"")] {
-            let file = configure(&place, &format!("[gc]\n{option} = {value}\n"));
-            wrong(&run(&place, &[], &["gc"]), &says);
-            fs::remove_file(file).unwrap();
-        }
-        for accepted in ["0", "4096"] {
-            let outcome = run(&place, &[(&variable, accepted)], &["gc", "--dry-run"]);
-            assert_eq!(outcome.status, Some(0), "{outcome:#?}");
-        }
-    }
-}
-
-#[test]
 fn value_of_the_wrong_type_is_refused_by_every_command() {
     let place = Place::new();
     for (text, says) in [

@@ -290,7 +290,7 @@ fn an_image_over_a_limit() {
             ["etc/noise", "--max-layer-bytes"],
         ),
         ("--max-unpacked", "100K", ["etc/noise", "--max-unpacked"]),
-        ("--max-metadata", "400B", ["memory", "--max-metadata"]),
+        ("--max-metadata", "400", ["memory", "--max-metadata"]),
         ("--max-depth", "1", ["depth", "--max-depth"]),
         ("--max-path", "8", ["length of the path", "--max-path"]),
         ("--max-layers", "0", ["layers", "--max-layers"]),

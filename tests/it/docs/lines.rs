@@ -195,7 +195,6 @@ fn command_line_with_a_mistake_is_found() {
         "IMAGE=$(hpcc-rootfs pull debian:12 --level many)",
         "true | A=b hpcc-rootfs build debian:12 --agent ./my-agent",
         "hpcc-rootfs gc \\\n  --max-size 10X",
-        "hpcc-rootfs gc --max-age 30",
         "hpcc-rootfs vm-config x --kernel vmlinux",
     ] {
         let calls = calls(line);

@@ -201,7 +201,7 @@ impl World {
                     "--platform",
                     "linux/amd64",
                     "--stall-timeout",
-                    "2s",
+                    "2",
                     "--min-rate",
                     RATE,
                     "--min-rate-window",

@@ -36,10 +36,7 @@ use crate::vm_config::VmConfig;
   hpcc-rootfs list
 
 Each option can also be set by a variable, HPCC_CACHE_DIR for --cache-dir, or by a key of
-hpcc-rootfs.toml, cache-dir = \"DIR\". The command line takes precedence over the variable, and the variable over the file.
-
-A SIZE has a unit: B, or K, M, G or T for powers of 1024, such as 1.5G. A TIME has w, d, h, m or s, such as 1h30m.
-Without a unit they are bytes from 4096 on and seconds from 3600 on, or 0."
+hpcc-rootfs.toml, cache-dir = \"DIR\". The command line takes precedence over the variable, and the variable over the file."
 )]
 pub(crate) struct Args {
     #[command(flatten)]

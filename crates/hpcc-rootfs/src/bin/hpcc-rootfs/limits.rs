@@ -111,8 +111,7 @@ mod tests {
             .find(|a| a.get_long() == Some(option));
         let help = argument.unwrap().get_help().unwrap().to_string();
         let (_, default) = help.split_once("[default: ").unwrap();
-        let default = default.trim_end_matches(']');
-        default.parse().or_else(|_| size(default)).unwrap()
+        size(default.trim_end_matches(']')).unwrap()
     }
 
     #[test]
@@ -128,7 +127,7 @@ mod tests {
             let mut limits = Limits::default();
             line.limits.apply(&mut limits);
             assert_eq!(limits, Limits::default(), "{option}");
-            let line = Line::try_parse_from(["hpcc-rootfs", &flag, "8191"]).unwrap();
+            let line = Line::try_parse_from(["hpcc-rootfs", &flag, "7"]).unwrap();
             line.limits.apply(&mut limits);
             assert_ne!(limits, Limits::default(), "{option}");
         }
