@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::image::Image;
 use crate::line::Line;
 
+/// Docker's `TERM` for a command with a terminal, and for an image that sets none.
+const TERM: &str = "xterm";
+
 /// Docker's `PATH`, for an image that sets none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -39,7 +42,12 @@ pub(crate) fn environment(
     home: &str,
     hostname: &str,
 ) -> Vec<(OsString, OsString)> {
-    let defaults = [("PATH", PATH), ("HOME", home), ("HOSTNAME", hostname)];
+    let defaults = [
+        ("PATH", PATH),
+        ("TERM", TERM),
+        ("HOME", home),
+        ("HOSTNAME", hostname),
+    ];
     let defaults = defaults.map(|(name, value)| (name.into(), value.into()));
     let of_image = image.config.env.iter().filter_map(|variable| {
         let (name, value) = variable.split_once('=')?;
@@ -129,6 +137,7 @@ mod tests {
         let found = environment(&image, &line, "/root", "vm");
         let expected = [
             ("PATH", PATH),
+            ("TERM", TERM),
             ("HOME", "/root"),
             ("HOSTNAME", "vm"),
             ("PATH", "/x"),

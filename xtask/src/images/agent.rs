@@ -145,6 +145,7 @@ fn without_etc(directory: &Path) -> Result<Ended> {
             "witness: env HOME: /",
             "witness: env HOSTNAME: hpcc",
             "witness: env PATH: /nowhere:/bin",
+            "witness: env TERM: xterm",
             "witness: /proc/sys/kernel/hostname: hpcc\\n",
             "witness: /etc/hostname: hpcc\\n",
             "witness: /etc/resolv.conf: nameserver fd00::1\\n",
