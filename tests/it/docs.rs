@@ -5,6 +5,7 @@ mod lines;
 mod messages;
 mod pages;
 mod recipes;
+mod sentences;
 mod shell;
 mod sources;
 mod words;

@@ -180,10 +180,10 @@ fn readme_and_quick_start_print_what_they_show() {
 /// Otherwise the comparison could agree with anything.
 #[test]
 fn shown_output_differs_from_other_output() {
-    assert!(line_matches("sha256:…  sound", "sha256:00ff  sound"));
+    assert!(line_matches("sha256:…  intact", "sha256:00ff  intact"));
     assert!(line_matches("…", ""));
-    assert!(!line_matches("sha256:…  sound", "sha256:00ff  damaged"));
-    assert!(!line_matches("sound", "sound and more"));
+    assert!(!line_matches("sha256:…  intact", "sha256:00ff  damaged"));
+    assert!(!line_matches("intact", "intact and more"));
     assert!(matches(&["a", "…", "b"], &["a", "x", "y", "b"]));
     assert!(matches(&["a", "…", "b"], &["a", "b"]));
     assert!(!matches(&["a", "…", "b"], &["a", "x"]));

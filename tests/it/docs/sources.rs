@@ -175,6 +175,58 @@ fn documentation_of_functions_begins_with_a_verb() {
     assert!(checked > 400, "only {checked} functions found");
 }
 
+/// Beginnings of documentation that is no noun phrase.
+const NO_NOUN: [&str; 9] = [
+    "What ",
+    "Where ",
+    "How ",
+    "When ",
+    "Why ",
+    "Which ",
+    "Who ",
+    "That ",
+    "The same ",
+];
+
+/// Public items of a source, other than functions, whose documentation begins with a question or a pronoun.
+fn without_noun(source: &str) -> Vec<String> {
+    let (mut wrong, mut first) = (Vec::new(), None);
+    for line in source.lines() {
+        let text = line.trim_start();
+        if let Some(comment) = text.strip_prefix("///") {
+            first.get_or_insert(comment.trim());
+        } else if !text.starts_with("#[") {
+            let is_item = text.starts_with("pub ") && public_function(line).is_none();
+            if let Some(first) = first.filter(|_| is_item) {
+                let is_wrong = NO_NOUN.iter().any(|begin| first.starts_with(begin));
+                wrong.extend(is_wrong.then(|| format!("{text}: {first}")));
+            }
+            first = None;
+        }
+    }
+    wrong
+}
+
+#[test]
+fn documentation_of_items_begins_with_a_noun() {
+    let mut wrong = Vec::new();
+    for path in sources() {
+        let found = without_noun(&read(&path)).into_iter();
+        wrong.extend(found.map(|what| format!("{path}: {what}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for item in [
+        "pub struct A;",
+        "pub enum B {}",
+        "pub c: u8,",
+        "pub const D: u8 = 1;",
+    ] {
+        let source = format!("/// How it is.\n#[must_use]\n{item}\n");
+        assert_eq!(without_noun(&source).len(), 1, "{item}");
+    }
+    assert!(without_noun("/// How it is.\nstruct A;\n/// Howls.\npub struct B;\n").is_empty());
+}
+
 /// Otherwise the tests above could agree with anything.
 #[test]
 fn broken_rules_of_sources_are_found() {
