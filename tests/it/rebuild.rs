@@ -74,7 +74,7 @@ fn rebuild_fetches_every_layer_and_finds_the_same_bytes() {
     let arguments = ["verify", &digest, "--rebuild", "--agent", agent];
     let outcome = place.run(arguments);
     assert_eq!(outcome.status, Some(0), "{outcome:#?}");
-    assert!(outcome.line().contains("sound, rebuilt to the same bytes"));
+    assert!(outcome.line().contains("intact, rebuilt to the same bytes"));
     assert_eq!(blobs(&registry), 3, "config and layers");
     assert_eq!(place.cached(), before);
     // By its path, and from an image that is named.
@@ -143,7 +143,7 @@ fn rebuild_finds_an_artifact_that_differs_from_its_image() {
     let outcome = place.run(arguments);
     assert_eq!(outcome.status, Some(1), "{outcome:#?}");
     assert!(
-        outcome.stdout.contains("sound, differs from what"),
+        outcome.stdout.contains("intact, differs from what"),
         "{outcome:#?}"
     );
     assert!(

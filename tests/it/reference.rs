@@ -96,6 +96,50 @@ fn command_reference_is_what_the_program_prints() {
 }
 
 #[test]
+fn reference_names_commands_and_defaults_as_help_does() {
+    let place = Place::new();
+    let reference = place.run(["completions", "markdown"]).stdout;
+    let (mut checked, mut wrong) = (0, Vec::new());
+    // Sections of options that several commands have.
+    for section in reference
+        .split("\n### ")
+        .filter(|text| text.contains("\n\nOf `"))
+    {
+        let (_, list) = section.split_once("\n\nOf ").unwrap();
+        let of = |text: &str| -> Vec<String> {
+            let names = text.split('`').skip(1).step_by(2);
+            names.map(str::to_owned).collect()
+        };
+        let all = of(list.lines().next().unwrap());
+        let help = |command: &String| place.run(["help", command]).stdout;
+        let words = |help: String| help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let helps: Vec<_> = all.iter().map(help).map(words).collect();
+        for row in list.lines().filter(|line| line.starts_with("| `-")) {
+            let option = row.split("--").nth(1).unwrap();
+            let option = option.split(['`', ' ']).next().unwrap();
+            let own = row
+                .split_once("; of `")
+                .map(|(_, own)| of(&format!("`{own}")));
+            let default = row.split_once(" [default: ");
+            let default = default.map(|(_, text)| text.split(']').next().unwrap().to_owned());
+            for (command, words) in all.iter().zip(&helps) {
+                let has = words.contains(&format!("--{option} "));
+                let says = own.as_ref().is_none_or(|own| own.contains(command));
+                let is_default = default
+                    .as_ref()
+                    .is_none_or(|default| !has || words.contains(&format!("[default: {default}]")));
+                checked += 1;
+                if has != says || !is_default {
+                    wrong.push(format!("{command} --{option}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert!(checked > 100, "only {checked} rows");
+}
+
+#[test]
 fn manual_has_a_page_for_each_command() {
     let place = Place::new();
     let written = place.run(["man", "pages/man1"]);

@@ -325,7 +325,7 @@ fn damaged_source_is_noticed_and_quarantined() {
         let outcome = place.pull(&served.references[1], &["--json"]);
         let directory = place.cache();
         let warning = format!(
-            "the artifact {} in {} is not copied from: it is damaged and was set aside",
+            "the artifact {} in {} is not copied from: it is damaged and was quarantined",
             served.digests[0],
             directory.display()
         );

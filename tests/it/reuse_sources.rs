@@ -149,7 +149,7 @@ fn second_damaged_source_ends_reuse() {
     assert_eq!(told.failed.len(), 2, "{told:?}");
     for (directory, digest, because) in &told.failed {
         assert_eq!(*directory, images.path("store"));
-        assert_eq!(because, "it is damaged and was set aside");
+        assert_eq!(because, "it is damaged and was quarantined");
         let image = images.digests.iter().position(|of| of == digest).unwrap();
         assert!(!images.artifact("store", image).exists());
     }
@@ -197,7 +197,7 @@ fn damaged_sources_are_found_at_once_without_network() {
         text.contains("does not hold layer 6 of 8 (sha256:"),
         "{text}"
     );
-    let damaged = text.matches("it is damaged and was set aside").count();
+    let damaged = text.matches("it is damaged and was quarantined").count();
     assert_eq!(damaged, 4, "{text}");
     assert!(text.ends_with("pull it without --offline"), "{text}");
 }
@@ -267,7 +267,7 @@ fn error_without_network_says_what_was_tried() {
     let said = text(|_| {});
     let lacks = "and every artifact that knows it lacks files which the image needs of it (sha256:";
     assert!(said.contains(layer) && said.contains(lacks), "{said}");
-    assert!(said.contains(": it is damaged and was set aside"), "{said}");
+    assert!(said.contains(": it is damaged and was quarantined"), "{said}");
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn source_that_is_cut_during_a_build_is_reported() {
     );
     let pulled = pulled.unwrap();
     assert_eq!((told.attempts, told.failed.len()), (2, 1), "{told:?}");
-    assert_eq!(told.failed[0].2, "it is damaged and was set aside");
+    assert_eq!(told.failed[0].2, "it is damaged and was quarantined");
     assert!(!artifact.exists());
     assert_eq!(pulled.built.unwrap().reuse.layers, 0);
     assert!(fs::read(pulled.path).unwrap() == images.cold(1));

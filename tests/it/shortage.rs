@@ -143,7 +143,7 @@ fn full_spool_directory_is_named_with_its_option() {
     assert_eq!(error["kind"], "no-space", "{error}");
     assert_eq!(
         error["message"],
-        "not enough room to spool the archive in spool"
+        "not enough disk space to spool the archive in spool"
     );
     assert!(
         error["hint"].as_str().unwrap().contains("--spool-dir"),

@@ -240,7 +240,7 @@ fn a_full_disk_leaves_nothing() {
     let full = place.pull(&reference, &["--min-free", "0"]);
     assert_eq!(full.status, Some(1));
     assert!(
-        full.stderr.contains("not enough room to write to"),
+        full.stderr.contains("not enough disk space to write to"),
         "{full:#?}"
     );
     assert_eq!(place.cached(), [""; 0]);

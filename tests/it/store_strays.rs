@@ -223,7 +223,7 @@ fn one_bad_file_does_not_stop_list_gc_and_verify() {
     assert!(
         verified
             .stderr
-            .contains(&format!("1 of 2 artifacts is not sound: {bad}")),
+            .contains(&format!("1 of 2 artifacts is not intact: {bad}")),
         "{verified:#?}"
     );
     let outcomes: serde_json::Value = serde_json::from_str(&verified.stdout).unwrap();

@@ -139,7 +139,7 @@ fn closed_streams_damage_no_artifact() {
         assert_eq!(pulled.status, Some(0), "{redirection}: {pulled:#?}");
         let verified = place.run(["verify", "--cache-dir", &cache]);
         assert_eq!(verified.status, Some(0), "{redirection}: {verified:#?}");
-        assert!(verified.line().ends_with("  sound"), "{verified:#?}");
+        assert!(verified.line().ends_with("  intact"), "{verified:#?}");
         for (arguments, code) in [(["list", "-v"], 0), (["list", "--jsn"], 2)] {
             let listed = redirected(&place, redirection, &arguments);
             assert_eq!(listed.status, Some(code), "{redirection}: {listed:#?}");

@@ -26,7 +26,7 @@ pub struct Built {
     pub path: PathBuf,
     /// The record at its end.
     pub record: Record,
-    /// What the build did, in numbers.
+    /// Numbers of the build.
     pub summary: Summary,
 }
 

@@ -22,7 +22,7 @@ use crate::{flatten, layer};
 pub(crate) use causes::lacks_resources;
 use causes::sink_error;
 
-/// Why an image did not become an artifact. In every case nothing was published and nothing is left behind.
+/// Reason why an image did not become an artifact. In every case nothing was published and nothing is left behind.
 ///
 /// The error can be cloned, because one build answers many callers.
 ///
@@ -169,7 +169,7 @@ pub enum Error {
     },
     /// The disk is full, or would have less than [`StoreOptions::min_free`](crate::StoreOptions::min_free) left. Free
     /// disk space, then try again.
-    #[error("not enough room to {operation} {}", printable::path(.path))]
+    #[error("not enough disk space to {operation} {}", printable::path(.path))]
     NoSpace {
         /// The operation, as a verb.
         operation: &'static str,

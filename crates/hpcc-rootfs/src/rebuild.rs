@@ -21,7 +21,7 @@ pub struct Rebuilt {
     pub existing: Record,
     /// The record of the artifact that was built for the comparison.
     pub rebuilt: Record,
-    /// What the build did.
+    /// Numbers of the build.
     pub summary: Summary,
 }
 

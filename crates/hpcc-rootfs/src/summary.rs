@@ -25,7 +25,7 @@ pub struct Summary {
     /// Members of the image's config that have another type than in the specification, which `/.hpcc/image.json`
     /// therefore leaves empty.
     pub mistyped_members: Vec<&'static str>,
-    /// Why a guest cannot execute the agent in this image, or `None` if no reason is known.
+    /// Reason why a guest cannot execute the agent in this image, or `None` if no reason is known.
     pub agent_problem: Option<String>,
     /// Time from the first byte of the newest layer until all names were final: download, inflation, flattening and
     /// compression, which overlap.
@@ -38,7 +38,7 @@ pub struct Summary {
     pub reuse: Reuse,
 }
 
-/// What a build copied from the artifacts of earlier builds, instead of fetching and compressing it.
+/// Layers and bytes that a build copied from the artifacts of earlier builds, instead of fetching and compressing them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reuse {

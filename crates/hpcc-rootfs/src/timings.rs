@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::units::Size;
 
-/// Where the time of a build went. Times of several threads or connections are added up. None of them changes a byte of
+/// Times of the stages of a build. Times of several threads or connections are added up. None of them changes a byte of
 /// the image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -73,15 +73,15 @@ impl fmt::Display for Timings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<9} {:>12} {:>9} {:>16} {:>15}",
-            "stage", "size", "busy s", "waits for input", "waits for room"
+            "{:<9} {:>12} {:>9} {:>16} {:>19}",
+            "stage", "size", "busy s", "waits for input", "waits for capacity"
         )?;
         for (name, stage) in self.stages() {
             let [busy, starved, blocked] =
                 [stage.busy, stage.starved, stage.blocked].map(|time| time.as_secs_f64());
             writeln!(
                 f,
-                "{name:<9} {:>12} {busy:>9.2} {starved:>16.2} {blocked:>15.2}",
+                "{name:<9} {:>12} {busy:>9.2} {starved:>16.2} {blocked:>19.2}",
                 Size(stage.bytes),
             )?;
         }
@@ -110,11 +110,11 @@ mod tests {
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(
             lines[0],
-            "stage             size    busy s  waits for input  waits for room"
+            "stage             size    busy s  waits for input  waits for capacity"
         );
         assert_eq!(
             lines[2],
-            "inflate           1.1G      1.50             0.02          100.00"
+            "inflate           1.1G      1.50             0.02              100.00"
         );
         assert_eq!(lines.len(), 8);
         assert!(lines[..7].iter().all(|line| line.len() == lines[0].len()));

@@ -23,7 +23,7 @@ pub struct ImageConfig {
     pub(crate) half: HalfPlatform,
     /// One for each layer, oldest first.
     pub diff_ids: Vec<DiffId>,
-    /// When it was made, as its author wrote it; empty if the config has no such text.
+    /// Time of its creation, as its author wrote it; empty if the config has no such text.
     pub created: String,
     /// The command, environment and user with which it starts.
     pub runtime: RuntimeConfig,

@@ -145,7 +145,7 @@ impl fmt::Display for DiffId {
     }
 }
 
-/// Why a text is not a digest.
+/// Reason why a text is not a digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DigestError {

@@ -82,7 +82,7 @@ pub enum Error {
         reason: String,
     },
     /// A server referred the client to an address that is not permitted.
-    #[error("refused to go to {} as {} asks: {}", text(.target), text(.url), text(.reason))]
+    #[error("refused to follow {} to {}: {}", text(.url), text(.target), text(.reason))]
     Forbidden {
         /// URL whose answer referred the client there.
         url: String,

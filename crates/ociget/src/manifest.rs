@@ -70,7 +70,7 @@ pub struct IndexEntry {
     pub descriptor: Descriptor,
     /// Its platform, if the index has one.
     pub platform: Option<Platform>,
-    /// Why the platform that the index gives it is not one. Such an entry is not chosen, and does not
+    /// Reason why the platform that the index gives it is not one. Such an entry is not chosen, and does not
     /// cost the others.
     pub unusable: Option<PlatformError>,
     /// The annotation `org.opencontainers.image.ref.name`: the tag, in a layout's `index.json`.
@@ -89,7 +89,7 @@ pub struct UnusableEntry {
     pub ref_name: Option<String>,
     /// Its place in the document, from 0, everything counted that the document lists.
     pub position: usize,
-    /// Why it cannot be used.
+    /// Reason why it cannot be used.
     pub reason: EntryError,
 }
 
@@ -109,11 +109,11 @@ impl UnusableEntry {
 pub struct OtherEntry {
     /// The manifest or blob, with its annotations.
     pub descriptor: Descriptor,
-    /// Why the entry is not an image.
+    /// Reason why the entry is not an image.
     pub kind: OtherKind,
 }
 
-/// Why an entry of an [`Index`] is not an image.
+/// Reason why an entry of an [`Index`] is not an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OtherKind {

@@ -184,7 +184,7 @@ impl fmt::Display for Platform {
     }
 }
 
-/// Why something is not a platform.
+/// Reason why something is not a platform.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlatformError {

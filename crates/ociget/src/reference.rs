@@ -164,7 +164,7 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Why a text is not an image reference.
+/// Reason why a text is not an image reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// Why an image could not be written.
+/// Reason why an image could not be written.
 ///
 /// The variants say who has to act: the caller ([`Options`](Error::Options),
 /// [`Memory`](Error::Memory), [`Name`](Error::Name), [`Tree`](Error::Tree)), the party that supplied the content

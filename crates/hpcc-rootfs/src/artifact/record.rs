@@ -409,7 +409,7 @@ fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), RecordError> {
         .ok_or(RecordError::Missing)
 }
 
-/// Why a file has no record that can be believed.
+/// Reason why a file has no record that can be believed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordError {

@@ -1,6 +1,6 @@
 //! Errors about the kernel command line.
 
-/// Why an artifact has no kernel command line. The caller can correct each of these.
+/// Reason why an artifact has no kernel command line. The caller can correct each of these.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BootError {

@@ -53,7 +53,7 @@ impl fmt::Display for Setting {
     }
 }
 
-/// Why a file is not a kernel configuration.
+/// Reason why a file is not a kernel configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelConfigError {

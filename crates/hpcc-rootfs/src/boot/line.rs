@@ -7,7 +7,7 @@ use crate::artifact::Record;
 /// The device that the kernel creates from a device-mapper table on its command line.
 const MAPPED: &str = "/dev/dm-0";
 
-/// How a guest finds its root file system and its PID 1.
+/// Root file system and PID 1 of a guest, as its kernel finds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BootOptions {

@@ -9,7 +9,7 @@ use crate::artifact::RecordError;
 use crate::flatten::{self, EntryProblem};
 use crate::layer;
 
-/// What kind of failure an [`Error`] is, by what a caller can do about it.
+/// Kind of an [`Error`], by what a caller can do about it.
 ///
 /// [`Error::is_transient`] returns whether the same call may succeed later. The [`Display`](fmt::Display) form is
 /// stable: the program prints it as `kind` of its JSON errors.
@@ -204,7 +204,7 @@ fn of_kind(kind: ErrorKind) -> Option<&'static str> {
             Some("try again; if the error stays, the image has to be pushed to the registry again")
         }
         ErrorKind::Invalid => Some("build the image again and push it"),
-        ErrorKind::Limit => Some("if this image is to be trusted, raise the limit that is named"),
+        ErrorKind::Limit => Some("if you trust this image, raise the limit that is named"),
         ErrorKind::NoAgent => Some("name an agent with --agent or Options::agents"),
         ErrorKind::NoSpace => Some(
             "free disk space or inodes, for example with `hpcc-rootfs gc --max-size SIZE`, and try again",

@@ -5,7 +5,7 @@ use std::io;
 use crate::artifact::RecordError;
 use crate::tables;
 
-/// Why no statement about an artifact can be made.
+/// Reason why no statement about an artifact can be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {

@@ -6,13 +6,13 @@ use super::layers::LayerSpec;
 use crate::layer::{self, EntryName, Limit, Measure};
 use crate::units::{Count, ShortDigest, Size};
 
-/// Why an image could not be flattened.
+/// Reason why an image could not be flattened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The image has more layers than [`Limits`](layer::Limits) allow.
     #[error(
-        "the image has {}, the limit is {max}; if this image is to be trusted, raise the limit with --max-layers",
+        "the image has {}, the limit is {max}; if you trust this image, raise the limit with --max-layers",
         Count::of(*.value, "layer")
     )]
     TooManyLayers {
@@ -111,7 +111,7 @@ pub enum EntryProblem {
     #[error("is a whiteout that names nothing that could be removed")]
     Whiteout,
     /// A hard link whose target did not exist before it and did not come later in the layer.
-    #[error("is a hard link to \"{}\", which is not there", .0.escape_ascii())]
+    #[error("is a hard link to \"{}\", which does not exist", .0.escape_ascii())]
     LinkToNothing(EntryName),
     /// A hard link to a directory.
     #[error("is a hard link to \"{}\", which is a directory", .0.escape_ascii())]
@@ -121,7 +121,7 @@ pub enum EntryProblem {
     SymlinkLoop,
     /// The components of all paths, with every symlink on the way followed, add up to more than any image needs.
     #[error(
-        "exceeds the limit of {0} path components walked in one image, symlinks followed; if this image is to be trusted, raise the limit with --max-link-steps"
+        "exceeds the limit of {0} path components walked in one image, symlinks followed; if you trust this image, raise the limit with --max-link-steps"
     )]
     LinkSteps(u64),
     /// A path that symlinks make deeper than the limit.

@@ -7,7 +7,7 @@ use ociget::{DiffId, Digest};
 use super::known::KnownLayer;
 use crate::layer::{self, Limits, Stream};
 
-/// What is known about a layer before it is read.
+/// Facts about a layer that are known before it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerSpec {
     /// Size of the blob, compressed.

@@ -8,7 +8,7 @@ use ociget::Mismatch;
 use super::entry_name::EntryName;
 use super::measure::Measure;
 
-/// Why a layer could not be read.
+/// Reason why a layer could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

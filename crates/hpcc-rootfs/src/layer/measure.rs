@@ -83,7 +83,7 @@ impl Measure {
     pub(crate) fn advice(self) -> String {
         match self.option() {
             Some(option) => {
-                format!("; if this image is to be trusted, raise the limit with {option}")
+                format!("; if you trust this image, raise the limit with {option}")
             }
             None => String::new(),
         }

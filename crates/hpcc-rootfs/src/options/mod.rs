@@ -53,12 +53,12 @@ pub struct Options {
     /// Bytes of all layers together, fetched or decompressed, that may wait until it is their turn. Divided evenly
     /// among the layers; never changes a byte. Default: 24 MiB.
     pub read_ahead: usize,
-    /// How the store uses its disk.
+    /// Use of the disk by the store.
     pub store: StoreOptions,
     /// Whether an index and the config that it refers to may name different platforms, in which case
     /// [`platform`](Self::platform) decides. For a caller that chose the platform explicitly. Default: false.
     pub insist_on_platform: bool,
-    /// Where archives are spooled that cannot be read in place.
+    /// Place for archives that cannot be read where they are.
     pub spool: SpoolOptions,
     /// Options of the registry client. The spool replaces its [`archives`](field@ociget::Options::archives).
     pub network: ociget::Options,
@@ -87,7 +87,7 @@ impl Default for Options {
     }
 }
 
-/// Where an archive is spooled while it is read, if it is compressed as a whole or comes from a pipe.
+/// Place for an archive while it is read, if it is compressed as a whole or comes from a pipe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpoolOptions {

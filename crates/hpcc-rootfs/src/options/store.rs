@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::staging::FsVerity;
 
-/// How the store uses the disk that it is on. No option here changes a byte of an artifact.
+/// Use of the disk that the store is on. No option here changes a byte of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreOptions {

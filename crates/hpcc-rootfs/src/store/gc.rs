@@ -216,7 +216,7 @@ fn remove_lease_file(directory: &Path, digest: &Digest, trust: Trust) -> io::Res
         Ok(None) => return Ok(false),
         // No build can lock that either.
         Err(error) if regular_file::is_other_type(&error) => None,
-        // The lock file went before it, and there is no room for another. An empty file can wait.
+        // The lock file went before it, and there is no disk space for another. An empty file can wait.
         Err(error) if lease_file::is_full(&error) => return Ok(false),
         Err(error) => return Err(error),
     };

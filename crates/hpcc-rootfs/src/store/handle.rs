@@ -385,7 +385,7 @@ impl Store {
         }
         tags::settle(self.directory(), digest, self.trust());
         fs::rename(&path, self.directory().join(name::bad(digest)))?;
-        tracing::warn!(%digest, "a damaged artifact was set aside");
+        tracing::warn!(%digest, "a damaged artifact was quarantined");
         Ok(true)
     }
 

@@ -19,7 +19,7 @@ use super::name;
 /// Read permission for the owner, its group and others.
 const READ_ONLY: Mode = Mode::from_raw_mode(0o444);
 
-/// How an artifact got a second name. Locks on the file mean nothing to the store, whichever method it is.
+/// Method by which an artifact got a second name. Locks on the file mean nothing to the store, whichever method it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkMethod {

@@ -100,9 +100,9 @@ impl Store {
             Some(error) => format!("it cannot be read: {error}"),
             None if directory != self.directory() => "it is damaged".to_owned(),
             None => match self.set_aside(source, failed.file) {
-                Ok(true) => "it is damaged and was set aside".to_owned(),
+                Ok(true) => "it is damaged and was quarantined".to_owned(),
                 Ok(false) => "it is damaged".to_owned(),
-                Err(error) => format!("it is damaged and cannot be set aside: {error}"),
+                Err(error) => format!("it is damaged and cannot be quarantined: {error}"),
             },
         };
         tracing::warn!(digest = %source, because, "an artifact cannot be copied from");

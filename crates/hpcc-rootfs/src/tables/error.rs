@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Why the tables of an image cannot be read.
+/// Reason why the tables of an image cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 
-/// What kind of failure an [`Error`] is, by what a caller can do about it.
+/// Kind of an [`Error`], by what a caller can do about it.
 ///
 /// [`Error::is_transient`] says whether the same call may succeed later.
 ///

@@ -4,7 +4,7 @@ use crate::digest::DigestError;
 use crate::platform::PlatformError;
 use crate::printable::text;
 
-/// Why a document is not the manifest of an image.
+/// Reason why a document is not the manifest of an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
@@ -51,7 +51,7 @@ pub enum ManifestError {
     Platform(#[from] PlatformError),
 }
 
-/// Why an entry of an index cannot be used.
+/// Reason why an entry of an index cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EntryError {

@@ -294,7 +294,7 @@ pub(crate) fn without_transport(text: &str, path: &Path, found: Option<Kind>) ->
             kind.advice(path)
         ),
         None => format!(
-            "{text:?} is a path, not an image reference, and nothing that can be read is there; write {LOCAL}"
+            "{text:?} is a path, not an image reference, and no file that can be read has this name; write {LOCAL}"
         ),
     })
 }

@@ -152,7 +152,7 @@ impl Answer {
         match tokio::time::timeout(limit, self.gather(cap)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(self.broken(format!(
-                "a small document was not there after {}",
+                "a small document was not complete after {}",
                 printable::exact(limit)
             ))),
         }

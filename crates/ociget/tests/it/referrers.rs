@@ -243,7 +243,7 @@ async fn pages_in_a_circle_or_at_another_host_fail() {
     let subject = Digest::of(b"image");
     for (link, says) in [
         ("<?a=1>; rel=next", "circle"),
-        ("<http://10.0.0.1/x>; rel=next", "refused to go to"),
+        ("<http://10.0.0.1/x>; rel=next", "refused to follow"),
     ] {
         let server = Server::start(&Content::default(), move |_| {
             Some(page(&[entry("a", None)]).with("link", link))

@@ -32,8 +32,8 @@ fn unknown_transports_are_not_sent_to_a_registry() {
         ),
         ("dir://x", "write dir:x"),
         ("tar://x", "write tar:x"),
-        ("./missing", "nothing that can be read is there"),
-        ("/missing/x.tar", "nothing that can be read is there"),
+        ("./missing", "no file that can be read has this name"),
+        ("/missing/x.tar", "no file that can be read has this name"),
         ("-", "docker-archive:FILE"),
         (
             "docker-daemon:app:1",

@@ -22,7 +22,7 @@ use crate::{metrics_file, output, render, work};
   docker save app:1 | hpcc-rootfs build docker-archive:- -o app.sqsh
   hpcc-rootfs build oci:./layout:v1 -o app.sqsh --compressor xz")]
 pub(crate) struct Build {
-    /// Image reference, docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:TAG],
+    /// Image reference, docker://REF, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG],
     /// dir:DIR, or tar:FILE for a root file system; a FILE of - is standard input
     source: String,
     /// File to write; it appears only when it is complete

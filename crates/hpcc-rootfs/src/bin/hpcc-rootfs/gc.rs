@@ -108,18 +108,25 @@ fn freed(collected: &Collected) -> u64 {
     freed.sum()
 }
 
-/// Returns the last line: what was removed, and what stays.
+/// Returns the last line: what was removed, and what remains.
 fn summary(collected: &Collected, is_dry: bool) -> String {
     let (removed, leftovers) = (collected.removed.len() as u64, collected.leftovers);
-    let mut line = format!(
-        "{} {}, {} and {}; {} {}",
-        if is_dry { "would remove" } else { "removed" },
-        Count(removed, "artifact"),
-        bytes(freed(collected)),
-        Count(leftovers, "leftover file"),
-        bytes(collected.remaining_bytes),
-        if is_dry { "would stay" } else { "stay" },
-    );
+    let artifacts = || {
+        let freed = bytes(freed(collected));
+        format!("{}, {freed}", Count(removed, "artifact"))
+    };
+    let files = Count(leftovers, "leftover file");
+    let what = match (removed, leftovers) {
+        (0, 0) => "nothing".to_owned(),
+        (_, 0) => artifacts(),
+        (0, _) => files.to_string(),
+        _ => format!("{} and {files}", artifacts()),
+    };
+    let (verb, rest) = match is_dry {
+        true => ("would remove", "would remain"),
+        false => ("removed", "remain"),
+    };
+    let mut line = format!("{verb} {what}; {} {rest}", bytes(collected.remaining_bytes));
     if !collected.pinned.is_empty() {
         let pinned = Count::of(collected.pinned.len(), "artifact");
         line.push_str(&format!(", {pinned} in use"));

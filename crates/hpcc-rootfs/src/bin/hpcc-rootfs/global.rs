@@ -43,7 +43,7 @@ pub(crate) struct Global {
 /// The options of what stderr gets.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
-    /// Form of progress on stderr
+    /// Form of progress on stderr [default: auto]
     #[arg(
         long,
         global = true,

@@ -20,7 +20,7 @@ pub(crate) struct ImageArgs {
     /// Size of a data block: a power of two from 4K to 1M [default: 128K]
     #[arg(long, value_name = "SIZE", value_parser = block_size)]
     block_size: Option<u32>,
-    /// Whether the ends of files larger than a block go into fragments
+    /// Whether the ends of files larger than a block go into fragments [default: yes]
     #[arg(long, value_name = "yes|no", value_parser = yes_or_no)]
     tails: Option<bool>,
     /// Timestamp of files that the image does not contain itself, in seconds since 1970 [default: 0]

@@ -27,7 +27,8 @@ const STORE: &str = "Store options";
   hpcc-rootfs pull --offline debian:12 --agent ./agent
   hpcc-rootfs pull debian:12 alpine:3 --agent ./agent --quiet")]
 pub(crate) struct Pull {
-    /// Image references, such as debian:12 or registry.example/team/name@sha256:<hex>
+    /// Image references, such as debian:12 or registry.example/team/name@sha256:<hex>, or sources that build
+    /// takes, such as oci:DIR[:TAG]
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
     #[command(flatten)]

@@ -14,10 +14,8 @@ pub(crate) fn run(root: Command) -> anyhow::Result<()> {
     let mut root = root.disable_help_subcommand(true);
     root.build();
     let mut text = String::from("### Options of all commands\n");
-    options(
-        &mut text,
-        root.get_arguments().filter(|arg| arg.is_global_set()),
-    );
+    let global = root.get_arguments().filter(|arg| arg.is_global_set());
+    options(&mut text, global.map(|arg| (arg, String::new())));
     let mut groups = Vec::new();
     for command in root.get_subcommands() {
         describe(&mut text, command, "hpcc-rootfs", &mut groups);
@@ -25,7 +23,15 @@ pub(crate) fn run(root: Command) -> anyhow::Result<()> {
     for group in groups {
         let commands = group.commands.join("`, `");
         let _ = write!(text, "\n### {}\n\nOf `{commands}`.\n", group.heading);
-        options(&mut text, group.options.iter());
+        let all = &group.commands;
+        let rows = group.options.iter().map(|offered| match &offered.commands {
+            commands if commands == all => (&offered.arg, String::new()),
+            commands => (
+                &offered.arg,
+                format!("; of `{}` alone", commands.join("`, `")),
+            ),
+        });
+        options(&mut text, rows);
     }
     let mut stdout = output::stdout(Notation::Text);
     stdout
@@ -38,7 +44,13 @@ pub(crate) fn run(root: Command) -> anyhow::Result<()> {
 struct Group {
     heading: String,
     commands: Vec<String>,
-    options: Vec<Arg>,
+    options: Vec<Offered>,
+}
+
+/// An option under a heading, and the commands that have it.
+struct Offered {
+    arg: Arg,
+    commands: Vec<String>,
 }
 
 /// Adds the options of a command that stand under headings.
@@ -63,12 +75,13 @@ fn collect(groups: &mut Vec<Group>, command: &Command) {
         if !group.commands.contains(&name) {
             group.commands.push(name);
         }
-        if !group
-            .options
-            .iter()
-            .any(|other| other.get_id() == arg.get_id())
-        {
-            group.options.push(arg.clone());
+        let mut offered = group.options.iter_mut();
+        match offered.find(|other| other.arg.get_id() == arg.get_id()) {
+            Some(other) => other.commands.push(command.get_name().to_owned()),
+            None => group.options.push(Offered {
+                arg: arg.clone(),
+                commands: vec![command.get_name().to_owned()],
+            }),
         }
     }
 }
@@ -102,7 +115,8 @@ fn describe(text: &mut String, command: &Command, above: &str, groups: &mut Vec<
             let _ = writeln!(text, "| `{}` | {} |", value(arg), cell(&help(arg)));
         }
     }
-    options(text, command.get_arguments().filter(own));
+    let own = command.get_arguments().filter(own);
+    options(text, own.map(|arg| (arg, String::new())));
     if let Some(examples) = command.get_after_help() {
         let examples = examples.to_string();
         let lines = examples.lines().skip(1).map(str::trim).collect::<Vec<_>>();
@@ -113,8 +127,9 @@ fn describe(text: &mut String, command: &Command, above: &str, groups: &mut Vec<
     }
 }
 
-fn options<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
-    let args = args.filter(|arg| {
+/// Adds a table of options, each with a note after its help.
+fn options<'a>(text: &mut String, args: impl Iterator<Item = (&'a Arg, String)>) {
+    let args = args.filter(|(arg, _)| {
         let name = config::long(arg);
         !name.is_empty() && !matches!(name, "help" | "version")
     });
@@ -123,7 +138,7 @@ fn options<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
         return;
     }
     text.push_str("\n| option | variable | is |\n|---|---|---|\n");
-    for arg in args {
+    for (arg, note) in args {
         let name = config::long(arg);
         let short = arg
             .get_short()
@@ -138,7 +153,7 @@ fn options<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
         let mut help = help(arg);
         let defaults = arg.get_default_values().iter();
         let defaults: Vec<_> = defaults.map(|value| value.to_string_lossy()).collect();
-        if !value.is_empty() && !defaults.is_empty() {
+        if !value.is_empty() && !defaults.is_empty() && !arg.is_hide_default_value_set() {
             let _ = write!(help, " [default: {}]", defaults.join(", "));
         }
         let possible = arg.get_possible_values();
@@ -146,6 +161,7 @@ fn options<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
         if !value.is_empty() && !possible.is_empty() && !arg.is_hide_possible_values_set() {
             let _ = write!(help, "; one of {}", possible.join(", "));
         }
+        help.push_str(&note);
         let _ = writeln!(
             text,
             "| {short}`--{name}{}` | `{variables}` | {} |",

@@ -56,8 +56,8 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
             let is_aside = fs::symlink_metadata(store.path_for(digest)).is_err();
             value["set_aside"] = is_aside.into();
             text.push_str(match is_aside {
-                true => "; set aside",
-                false => "; not set aside",
+                true => "; quarantined",
+                false => "; not quarantined",
             });
         }
         if sound && command.rebuild.rebuild {
@@ -91,8 +91,8 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         let are = if count == 1 { "is" } else { "are" };
         bad.truncate(NAMED);
         let what = match command.rebuild.rebuild {
-            true => "not sound, or rebuilt to other bytes",
-            false => "not sound",
+            true => "not intact, or rebuilt to other bytes",
+            false => "not intact",
         };
         return Err(Failure {
             kind: "corrupt",
@@ -134,7 +134,7 @@ fn outcome(subject: &str, checked: Result<Option<Vec<Damage>>, Error>) -> (bool,
     match checked {
         Ok(Some(damage)) if damage.is_empty() => (
             true,
-            format!("{subject}  sound"),
+            format!("{subject}  intact"),
             json!({ "subject": subject, "sound": true }),
         ),
         Ok(Some(damage)) => {
