@@ -267,7 +267,10 @@ fn error_without_network_says_what_was_tried() {
     let said = text(|_| {});
     let lacks = "and every artifact that knows it lacks files which the image needs of it (sha256:";
     assert!(said.contains(layer) && said.contains(lacks), "{said}");
-    assert!(said.contains(": it is damaged and was quarantined"), "{said}");
+    assert!(
+        said.contains(": it is damaged and was quarantined"),
+        "{said}"
+    );
 }
 
 #[test]
