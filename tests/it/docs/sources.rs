@@ -211,7 +211,7 @@ fn without_noun(source: &str) -> Vec<String> {
 fn documentation_of_items_begins_with_a_noun() {
     let mut wrong = Vec::new();
     for path in sources().iter().filter(|path| path.starts_with("crates/")) {
-        let found = without_noun(&read(&path)).into_iter();
+        let found = without_noun(&read(path)).into_iter();
         wrong.extend(found.map(|what| format!("{path}: {what}")));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
