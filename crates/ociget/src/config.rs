@@ -110,7 +110,7 @@ impl ImageConfig {
             config,
             rootfs,
         } = crate::json::parse(&text).map_err(invalid)?;
-        let platform: RawPlatform = serde_json::from_slice(&text).map_err(invalid)?;
+        let platform: RawPlatform = crate::json::read(&text).map_err(invalid)?;
         // Readers in Go do not look at the type, so that tools forgot to write it.
         if !matches!(&*rootfs.kind, "layers" | "") {
             return Err(ManifestError::Config(format!(
@@ -135,7 +135,7 @@ impl ImageConfig {
                 .collect::<Result<_, _>>()?,
             created,
             runtime: config,
-            mistyped: mistyped(&serde_json::from_slice(&text).map_err(invalid)?),
+            mistyped: mistyped(&crate::json::read(&text).map_err(invalid)?),
             raw,
         })
     }
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn types_are_judged_where_they_are_looked_for() {
         for (members, named) in [
-            (r#""config":[["A=b"]]"#, &[][..]),
+            (r#""config":{"x":[["A=b"]]}"#, &[][..]),
             (
                 r#""x":{"created":7},"config":{"x":[{"Volumes":7}],"Volumes":true}"#,
                 &["config.Volumes"],
@@ -397,12 +397,14 @@ mod tests {
                 &["config.Healthcheck", "config.Healthcheck.Retries"],
             ),
             (
-                r#""config":{"Healthcheck":["CMD"]}"#,
+                r#""config":{"Healthcheck":[["CMD","x"],1,2,3,4,5]}"#,
                 &["config.Healthcheck"],
             ),
         ] {
             let text = format!(r#"{{"rootfs":{{"type":"layers"}},{members}}}"#);
-            assert_eq!(parse(&text).unwrap().mistyped, named, "{text}");
+            let config = parse(&text).unwrap();
+            assert_eq!(config.mistyped, named, "{text}");
+            assert_eq!(config.runtime.healthcheck, None, "{text}");
         }
     }
 
@@ -457,7 +459,27 @@ mod tests {
             ),
             (
                 r#"{"config":{"Env":"A=b"},"rootfs":{"type":"layers"}}"#,
-                "expected a sequence",
+                "config.Env: invalid type: string \"A=b\", expected a sequence",
+            ),
+            (
+                r#"{"config":{"user":1000},"rootfs":{"type":"layers"}}"#,
+                "config.User: invalid type: integer `1000`, expected a string",
+            ),
+            (
+                r#"{"config":{"Labels":{"k":1}},"rootfs":{"type":"layers"}}"#,
+                "config.Labels.k: invalid type: integer `1`",
+            ),
+            (
+                r#"{"config":[["A=1"],["/entry"],["/cmd"],"/wd","1000"],"rootfs":{"type":"layers"}}"#,
+                "config: invalid type: sequence, expected an object",
+            ),
+            (
+                r#"{"rootfs":["layers",[]]}"#,
+                "rootfs: invalid type: sequence, expected an object",
+            ),
+            (
+                r#"["",{},{"type":"layers"}]"#,
+                "config: invalid type: sequence",
             ),
         ] {
             let error = parse(text).unwrap_err().to_string();

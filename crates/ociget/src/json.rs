@@ -1,7 +1,9 @@
-//! JSON whose objects have no key twice.
+//! JSON whose objects have no key twice, and whose structs are objects.
 //!
 //! Parsers differ in which of two equal keys they believe, so a document that has them can be one
 //! image to a checker and another to a runtime. This crate refuses such a document.
+
+mod objects;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -13,11 +15,50 @@ use serde::de::{
 };
 
 use crate::go_json::{Keys, as_go_reads};
+use crate::json::objects::Objects;
+
+/// Characters of a path that an error shows. A key may be as long as the document.
+const PATH_MAX: usize = 200;
 
 /// Parses `bytes`, after a look through the whole document for duplicate keys.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice::<NoDuplicates>(bytes)?;
-    serde_json::from_slice(bytes)
+    read(bytes)
+}
+
+/// Parses `bytes` that no digest vouches for. The last of two equal keys counts, or they are an error.
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(Objects(&mut deserializer)).map_err(located)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// Reads a value that was parsed before.
+pub(crate) fn from_value<T: DeserializeOwned>(
+    value: serde_json::Value,
+) -> Result<T, serde_json::Error> {
+    serde_path_to_error::deserialize(Objects(value)).map_err(located)
+}
+
+/// Returns the error with the path of the member. Lines and columns count in the text as Go reads it, which no user sees.
+fn located(error: serde_path_to_error::Error<serde_json::Error>) -> serde_json::Error {
+    let path = error.path().to_string();
+    let error = error.into_inner();
+    if !error.is_data() {
+        return error;
+    }
+    let said = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let said = said.strip_suffix(&position).unwrap_or(&said);
+    match path.char_indices().nth(PATH_MAX) {
+        _ if path == "." => Error::custom(said),
+        Some((end, _)) => {
+            let shown = path.get(..end).unwrap_or_default();
+            Error::custom(format_args!("{shown}…: {said}"))
+        }
+        None => Error::custom(format_args!("{path}: {said}")),
+    }
 }
 
 /// Parses a document of an image, whose `keys` may have any case, as Go reads it.
@@ -86,7 +127,7 @@ where
     T: DeserializeOwned + Default,
 {
     let value = serde_json::Value::deserialize(deserializer)?;
-    Ok(serde_json::from_value(value).unwrap_or_default())
+    Ok(from_value(value).unwrap_or_default())
 }
 
 /// A whole number, in whichever form JSON has for it; 0 if it is anything else, as [`lenient`].
@@ -297,6 +338,69 @@ mod tests {
             let outcome = parse::<serde_json::Value>(text.as_bytes());
             assert_eq!(outcome.is_ok(), holds, "{:.60}", text);
         }
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Outer {
+        inner: Inner,
+        #[serde(default, deserialize_with = "lenient")]
+        loose: Option<Inner>,
+        #[serde(default)]
+        list: Vec<Inner>,
+        #[serde(default, deserialize_with = "null_is_empty")]
+        map: BTreeMap<String, Option<Inner>>,
+    }
+
+    #[derive(Debug, Default, PartialEq, serde::Deserialize)]
+    #[serde(default)]
+    struct Inner {
+        number: u64,
+        text: String,
+    }
+
+    #[test]
+    fn struct_is_read_from_an_object_alone_at_every_depth() {
+        for (text, says) in [
+            ("[{}]", "invalid type: sequence, expected an object"),
+            (r#"{"inner":[7,"x"]}"#, "inner: invalid type: sequence"),
+            (r#"{"inner":{},"list":[{},[7]]}"#, "list[1]: invalid type"),
+            (r#"{"inner":{},"map":{"a":[7]}}"#, "map.a: invalid type"),
+            (
+                r#"{"inner":{"text":7}}"#,
+                "inner.text: invalid type: integer `7`, expected a string",
+            ),
+            (
+                r#"{"inner":{"number":-7}}"#,
+                "inner.number: invalid value: integer `-7`, expected a whole number",
+            ),
+            ("{}", "missing field `inner`"),
+        ] {
+            for error in [
+                parse::<Outer>(text.as_bytes()).unwrap_err(),
+                from_value::<Outer>(text.parse().unwrap()).unwrap_err(),
+            ] {
+                let error = error.to_string();
+                assert!(
+                    error.starts_with(says) && !error.contains("line"),
+                    "{text}\n{error}"
+                );
+            }
+        }
+        let loose = parse::<Outer>(br#"{"inner":{"number":1,"text":"x"},"loose":[7]}"#).unwrap();
+        assert_eq!((loose.inner.number, loose.loose), (1, None));
+        let list = parse::<Outer>(br#"{"inner":{},"list":[{"number":2}],"map":{"a":null}}"#);
+        assert_eq!(list.unwrap().list[0].number, 2);
+    }
+
+    #[test]
+    fn error_shows_the_beginning_of_a_long_path() {
+        let text = format!(r#"{{"inner":{{}},"map":{{"{}":7}}}}"#, "é".repeat(5000));
+        let error = parse::<Outer>(text.as_bytes()).unwrap_err().to_string();
+        assert!(
+            error.contains("…: invalid type: integer `7`, expected an object"),
+            "{error}"
+        );
+        assert!(error.len() < 1000, "{error}");
     }
 
     #[test]

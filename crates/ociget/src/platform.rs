@@ -304,7 +304,7 @@ pub(crate) struct RawPlatform {
 impl RawPlatform {
     /// Reads the `platform` of an index entry. What is not one is an error of this entry alone.
     pub(crate) fn entry(value: serde_json::Value) -> Result<Option<Platform>, PlatformError> {
-        let raw: Option<Self> = serde_json::from_value(value).map_err(|_| PlatformError::Type)?;
+        let raw: Option<Self> = crate::json::from_value(value).map_err(|_| PlatformError::Type)?;
         match raw {
             // Tools that do not know the platform write the object with empty fields.
             Some(raw) if !raw.os.is_empty() || !raw.architecture.is_empty() => {

@@ -104,7 +104,7 @@ impl Secrets {
                 _ => 0,
             }
         }
-        serde_json::from_slice(body).is_ok_and(|json| walk(self, &json, false) > 0)
+        crate::json::read(body).is_ok_and(|json| walk(self, &json, false) > 0)
     }
 
     fn note(&self, secret: &str) {

@@ -22,7 +22,7 @@ pub(crate) fn of(
     secrets: &Secrets,
 ) -> (Option<String>, Option<String>) {
     let line = |text: &str, longest| line(text, longest, secrets);
-    if let Ok(json) = serde_json::from_slice::<serde_json::Value>(body)
+    if let Ok(json) = crate::json::read::<serde_json::Value>(body)
         && (json.is_object() || json.is_array())
     {
         return of_json(&json, &line);

@@ -190,7 +190,7 @@ pub(crate) fn is_header(value: &HeaderValue) -> bool {
 fn without_token(answer: &Answer, body: &[u8]) -> String {
     let is_page = words::is_page(answer.header(header::CONTENT_TYPE), body);
     let has_token = answer.secrets.note_body(body);
-    let is_object = serde_json::from_slice::<Value>(body).is_ok_and(|json| json.is_object());
+    let is_object = crate::json::read::<Value>(body).is_ok_and(|json| json.is_object());
     let (code, message) = match is_page || is_object && !has_token {
         true => answer.words(body),
         false => (None, None),
@@ -224,7 +224,7 @@ fn parse_token(body: &[u8], asked: Instant) -> Option<Token> {
         expires_in: Option<Value>,
         issued_at: Option<Value>,
     }
-    let body: Body = serde_json::from_value(go_document::whole(body, KEYS).ok()?).ok()?;
+    let body: Body = crate::json::from_value(go_document::whole(body, KEYS).ok()?).ok()?;
     let text = |value: Option<Value>| match value {
         Some(Value::String(text)) if !text.is_empty() => Some(text),
         _ => None,
@@ -392,6 +392,7 @@ mod tests {
             (r#"{"token":"","token":"p"}"#, Some(("Bearer p", 54))),
             (r#"{"token":"q"} {}"#, None),
             ("null", None),
+            (r#"["r",null,null,null]"#, None),
             (r#"{"token":""}"#, None),
             (r#"{"token":"a\nb"}"#, None),
             ("{}", None),

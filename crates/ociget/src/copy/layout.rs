@@ -188,7 +188,7 @@ impl Layout {
             }
             return self.replace(MARKER, br#"{"imageLayoutVersion":"1.0.0"}"#);
         };
-        let version = serde_json::from_slice(&marker).map(|m: Marker| m.image_layout_version);
+        let version = crate::json::read(&marker).map(|m: Marker| m.image_layout_version);
         if matches!(version.as_deref(), Ok("1.0.0")) {
             return Ok(());
         }

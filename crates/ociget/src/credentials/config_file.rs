@@ -88,15 +88,11 @@ impl ConfigFile {
             _ => return Err("not valid: expected a JSON object".to_owned()),
         };
         let auths: BTreeMap<String, Value> = field(&mut object, "auths")?;
-        let entry = |(key, entry): (String, Value)| {
-            // serde also reads a list of the fields' values.
-            let is_entry = entry.is_object() || entry.is_null();
-            match serde_json::from_value(entry) {
-                Ok(entry) if is_entry => Ok((key, entry)),
-                _ => Err(format!(
-                    "not valid: auths for {key} is not an object, or a field of it is not text"
-                )),
-            }
+        let entry = |(key, entry): (String, Value)| match crate::json::from_value(entry) {
+            Ok(entry) => Ok((key, entry)),
+            _ => Err(format!(
+                "not valid: auths for {key} is not an object, or a field of it is not text"
+            )),
         };
         Ok(Self {
             auths: auths.into_iter().map(entry).collect::<Result<_, _>>()?,
@@ -158,7 +154,7 @@ fn field<T: DeserializeOwned + Default>(
     name: &str,
 ) -> Result<T, String> {
     let value = object.remove(name).unwrap_or_default();
-    let value: Option<T> = serde_json::from_value(value)
+    let value: Option<T> = crate::json::from_value(value)
         .map_err(|_| format!("not valid: {name} has a value of the wrong type"))?;
     Ok(value.unwrap_or_default())
 }

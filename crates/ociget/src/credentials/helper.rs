@@ -298,7 +298,7 @@ fn parse(printed: &[u8]) -> Option<Secret> {
     let mut starts = first.into_iter().chain(inner).take(MAX_STARTS);
     let Answer { username, secret } = starts.find_map(|at| {
         let value = go_document::first(printed.get(at..)?, KEYS).ok()?;
-        serde_json::from_value(value).ok()
+        crate::json::from_value(value).ok()
     })?;
     match username.as_str() {
         "" => None,

@@ -97,11 +97,7 @@ impl RawEntry {
     /// Returns [`EntryError::Fields`] if the element is not an object, or lacks a field, or has one of the
     /// wrong type.
     pub(crate) fn read(self) -> Result<RawDescriptor, EntryError> {
-        if !self.0.is_object() {
-            // serde also reads a list of the fields' values.
-            return Err(EntryError::Fields("expected an object".to_owned()));
-        }
-        serde_json::from_value(self.0).map_err(|error| EntryError::Fields(error.to_string()))
+        crate::json::from_value(self.0).map_err(|error| EntryError::Fields(error.to_string()))
     }
 
     /// Returns the size if it is a number that is negative or not whole, of which readers make different sizes.

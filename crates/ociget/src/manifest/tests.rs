@@ -271,7 +271,7 @@ fn entry_that_is_not_valid_leaves_the_others_usable() {
         ),
         (
             format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":"5",{arm}}}"#),
-            "u64",
+            "size: invalid type: string \"5\", expected a whole number",
         ),
         (
             format!(r#"{{"mediaType":"{OCI}","digest":null,"size":5,{arm}}}"#),
@@ -317,6 +317,40 @@ fn entry_that_is_not_valid_leaves_the_others_usable() {
             .to_string();
         assert!(error.contains("has the size"), "{error}");
     }
+}
+
+#[test]
+fn array_in_place_of_an_object_makes_no_manifest() {
+    let config = descriptor(OCI_CONFIG, "2");
+    let fields = format!(r#"["{OCI_CONFIG}","{D}",2,null,[],null,{{}}]"#);
+    for (text, says) in [
+        (
+            format!(r#"[2,"{OCI}",null,{config},[],null,null,{{}}]"#),
+            "manifest: invalid type: sequence, expected an object",
+        ),
+        (
+            format!(r#"{{"schemaVersion":2,"config":{fields},"layers":[]}}"#),
+            "config: invalid type: sequence",
+        ),
+        (
+            format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{fields}]}}"#),
+            "layers[0]: invalid type: sequence",
+        ),
+    ] {
+        let error = Manifest::parse(text.as_bytes(), Some(OCI)).unwrap_err();
+        assert!(error.to_string().contains(says), "{text}\n{error}");
+    }
+    let entry = |platform: &str| {
+        format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":5,"platform":{platform}}}"#)
+    };
+    let text = format!(
+        r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
+        entry(r#"["linux","arm64",null,null,[]]"#)
+    );
+    let Ok(Manifest::Index(index)) = Manifest::parse(text.as_bytes(), Some(OCI_INDEX)) else {
+        panic!("{text}");
+    };
+    assert_eq!(index.entries[0].unusable, Some(PlatformError::Type));
 }
 
 /// Go writes `null` for an empty list.

@@ -175,10 +175,11 @@ fn is_of_image(name: &str, text: &[u8]) -> bool {
     type Object = HashMap<String, IgnoredAny>;
     let has = |object: &Object, key: &str| object.keys().any(|name| name.eq_ignore_ascii_case(key));
     match name {
-        MANIFEST => serde_json::from_slice::<Vec<Object>>(text)
+        MANIFEST => crate::json::read::<Vec<Object>>(text)
             .is_ok_and(|images| images.iter().all(|image| has(image, "Config"))),
-        _ => serde_json::from_slice::<Object>(text)
-            .is_ok_and(|layout| has(&layout, "imageLayoutVersion")),
+        _ => {
+            crate::json::read::<Object>(text).is_ok_and(|layout| has(&layout, "imageLayoutVersion"))
+        }
     }
 }
 

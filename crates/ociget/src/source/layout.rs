@@ -157,7 +157,7 @@ impl LayoutSource {
             image_layout_version: String,
         }
         let marker = self.marker().await?.read().await?;
-        let version = serde_json::from_slice(&marker).map(|m: Marker| m.image_layout_version);
+        let version = crate::json::read(&marker).map(|m: Marker| m.image_layout_version);
         if !matches!(version.as_deref(), Ok("1.0.0")) {
             return Err(Error::Unsupported {
                 at: self.shown(&[MARKER.to_owned()]),

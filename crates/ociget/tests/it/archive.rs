@@ -277,6 +277,27 @@ async fn images_of_a_docker_archive_have_numbers() {
     );
 }
 
+#[tokio::test]
+async fn image_of_a_docker_archive_is_an_object() {
+    let place = Place::new();
+    let config = config(&[b"l"]);
+    for list in [
+        &br#"[["c.json",["x:1"],["l.tar"]]]"#[..],
+        br#"{"Config":"c.json","Layers":["l.tar"]}"#,
+    ] {
+        let members = [
+            file("c.json", &config),
+            file("l.tar", b"l"),
+            file("manifest.json", list),
+        ];
+        let error = pull(&place.docker(&members)).await.unwrap_err().to_string();
+        assert!(
+            error.contains("manifest.json: ") && error.contains("invalid type"),
+            "{error}"
+        );
+    }
+}
+
 /// What `tar -S` writes: GNU's header, and POSIX records in three versions (GNU tar's manual, "Sparse Formats").
 #[tokio::test]
 async fn sparse_members_are_read_with_their_holes() {

@@ -226,13 +226,11 @@ async fn a_directory_that_is_no_layout_says_so() {
     let missing = dir.path().join("missing");
     let error = pull(&*open(&missing, "")).await.unwrap_err().to_string();
     assert!(error.contains("oci-layout: No such file"), "{error}");
-    fs::write(
-        dir.path().join("oci-layout"),
-        r#"{"imageLayoutVersion":"9"}"#,
-    )
-    .unwrap();
-    let error = pull(&*open(dir.path(), "")).await.unwrap_err().to_string();
-    assert!(error.contains("another version"), "{error}");
+    for marker in [r#"{"imageLayoutVersion":"9"}"#, r#"["1.0.0"]"#] {
+        fs::write(dir.path().join("oci-layout"), marker).unwrap();
+        let error = pull(&*open(dir.path(), "")).await.unwrap_err().to_string();
+        assert!(error.contains("another version"), "{error}");
+    }
 }
 
 /// Blobs that are links into a store beside them (debuerreotype/debuerreotype#149, bazel-contrib/rules_oci#505).

@@ -87,6 +87,7 @@ pub(super) const OCIGET: Floors = &[
             "error",
             "go_document",
             "go_json",
+            "json",
             "options",
             "progress",
             "refusal",
@@ -209,8 +210,8 @@ pub(super) const OCIGET: Floors = &[
     ),
     ("refusal", &["printable"]),
     ("warning", &["printable", "secrets"]),
-    ("words", &["printable", "secrets"]),
-    ("secrets", &[]),
+    ("words", &["json", "printable", "secrets"]),
+    ("secrets", &["json"]),
     (
         "config",
         &["digest", "go_json", "json", "manifest", "platform"],

@@ -291,7 +291,7 @@ struct RawIndex {
 }
 
 fn is_index(bytes: &[u8]) -> bool {
-    serde_json::from_slice::<RawIndex>(bytes).is_ok_and(|index| {
+    crate::json::read::<RawIndex>(bytes).is_ok_and(|index| {
         let said = index.media_type.as_deref().and_then(MediaType::parse);
         index.manifests.is_some() && said.is_none_or(MediaType::is_index)
     })

@@ -268,7 +268,7 @@ fn parse(page: &Page) -> Result<Vec<String>, Error> {
         tags: Option<Vec<Option<String>>>,
     }
     let broken = |reason: String| Error::protocol(&page.at, reason);
-    let list: List = match serde_json::from_slice(&page.body) {
+    let list: List = match crate::json::read(&page.body) {
         Ok(list) => list,
         Err(_) if !page.may_be_json() => {
             return Err(broken(
