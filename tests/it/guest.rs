@@ -142,6 +142,10 @@ fn agent_that_the_image_cannot_execute_is_named() {
     let place = Place::new();
     for (content, problem) in [
         (&b"#!/bin/sh\nexec sleep 1\n"[..], None),
+        (
+            b"#!/bin/sh -e\r\nexec sleep 1\r\n",
+            Some("is a script whose first line ends with CR LF"),
+        ),
         (b"#!/bin/bash\n", Some("needs the interpreter /bin/bash")),
         (b"hello", Some("is neither an ELF program nor a script")),
     ] {

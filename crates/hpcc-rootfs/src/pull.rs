@@ -389,7 +389,7 @@ fn assemble(
         image,
         &mut recipe.supplies,
         &recipe.mount_points,
-        recipe.flatten.time,
+        &recipe.flatten,
     )?;
     let sealed = data.finish(&tree)?;
     let artifact = sealed

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use sqfs_writer::Tree;
 
 use super::host_file::{HashedFile, OpenFile};
+use super::machine::{Fit, Machine};
 use super::program::Program;
 use crate::error::Error;
 use crate::options::Agents;
 use crate::staging::Stop;
+
+/// Bytes of an ELF header up to the end of `e_machine`.
+const HEAD: usize = 20;
 
 /// Opens the agent for an architecture, without hashing it.
 ///
@@ -25,19 +29,40 @@ pub(crate) fn open(agents: &Agents, architecture: &str, stop: &Stop) -> Result<O
     open_file(path, architecture, stop).map_err(|source| failed(path, source))
 }
 
-/// Returns the reason why a guest cannot execute this agent in the image of `tree`, for people, or `None` if no reason
-/// is known.
+/// Returns the reason why a guest cannot, or may not be able to execute this agent in the image of `tree`, for people,
+/// or `None` if no reason is known.
 ///
 /// # Errors
 /// Returns [`Error::Agent`] if the file cannot be read.
-pub(crate) fn problem<B>(agent: &HashedFile, tree: &Tree<B>) -> Result<Option<String>, Error> {
-    let program = Program::of(|buffer, offset| agent.read_at(buffer, offset));
-    let program = program.map_err(|source| failed(agent.path(), source))?;
-    let problem = program.problem(tree);
+pub(crate) fn problem<B>(
+    agent: &HashedFile,
+    architecture: &str,
+    tree: &Tree<B>,
+) -> Result<Option<String>, Error> {
+    let failed = |source| failed(agent.path(), source);
+    let mut head = [0; HEAD];
+    let length = agent.read_at(&mut head, 0).map_err(failed)?;
+    let program = Program::of(|buffer, offset| agent.read_at(buffer, offset)).map_err(failed)?;
+    let of_machine = || of_machine(head.get(..length).unwrap_or_default(), architecture);
+    let problem = program.problem(tree).or_else(of_machine);
     Ok(problem.map(|problem| {
         let path = ociget::printable::path(agent.path());
         format!("the agent {path} {problem}")
     }))
+}
+
+/// Returns why it is not sure that a kernel for the image executes an ELF program.
+fn of_machine(head: &[u8], architecture: &str) -> Option<String> {
+    let machine = Machine::of(head)?;
+    match machine.fit(architecture) {
+        Fit::Same | Fit::Other => None,
+        Fit::WiderThanImage => Some(format!(
+            "is an ELF program for {machine}, which a kernel for {architecture} cannot execute; boot one for {machine}"
+        )),
+        Fit::Unknown => Some(format!(
+            "is an ELF program for {machine}, and which programs a kernel for {architecture} executes is not known here"
+        )),
+    }
 }
 
 /// Makes the error for the agent's file.
@@ -51,7 +76,7 @@ pub(crate) fn failed(path: &Path, source: io::Error) -> Error {
 fn open_file(path: &Path, architecture: &str, stop: &Stop) -> io::Result<OpenFile> {
     let agent = OpenFile::open(path, stop)?;
     let mut head = Vec::new();
-    agent.content().take(20).read_to_end(&mut head)?;
+    agent.content().take(HEAD as u64).read_to_end(&mut head)?;
     if head.is_empty() {
         return Err(io::Error::other("it is empty"));
     }
@@ -59,28 +84,15 @@ fn open_file(path: &Path, architecture: &str, stop: &Stop) -> io::Result<OpenFil
     Ok(agent)
 }
 
-/// Refuses an ELF program whose `e_machine` is that of another architecture. Files that are not ELF pass, because a
+/// Refuses an ELF program that no kernel of the image's architecture executes. Files that are not ELF pass, because a
 /// script may be intended as PID 1.
 fn check_machine(head: &[u8], architecture: &str) -> io::Result<()> {
-    const EM_386: u16 = 3;
-    const EM_X86_64: u16 = 62;
-    const EM_AARCH64: u16 = 183;
-    let ([0x7F, b'E', b'L', b'F', ..], Some(&[low, high])) = (head, head.get(18..20)) else {
-        return Ok(());
-    };
-    // Both architectures are little-endian.
-    let found = match u16::from_le_bytes([low, high]) {
-        EM_386 => "386",
-        EM_X86_64 => "amd64",
-        EM_AARCH64 => "arm64",
-        _ => return Ok(()),
-    };
-    if found == architecture || !matches!(architecture, "amd64" | "arm64") {
-        return Ok(());
+    match Machine::of(head) {
+        Some(machine) if machine.fit(architecture) == Fit::Other => Err(io::Error::other(format!(
+            "it is an ELF program for {machine}, and was given as the agent for {architecture}"
+        ))),
+        _ => Ok(()),
     }
-    Err(io::Error::other(format!(
-        "it is an ELF program for {found}, and was given as the agent for {architecture}"
-    )))
 }
 
 #[cfg(test)]
@@ -106,6 +118,13 @@ mod tests {
             (elf(183), "amd64", false),
             (elf(183), "arm64", true),
             (elf(62), "arm64", false),
+            (elf(243), "amd64", false),
+            (elf(0), "amd64", false),
+            (elf(62), "riscv64", false),
+            (elf(243), "riscv64", true),
+            (elf(62), "386", true),
+            (elf(183), "386", false),
+            (elf(62), "quantum", true),
             (b"#!/bin/sh\n".to_vec(), "arm64", true),
             (b"".to_vec(), "amd64", false),
         ] {

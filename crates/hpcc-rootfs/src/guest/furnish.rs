@@ -42,12 +42,13 @@ pub(crate) fn furnish<W: Write>(
     image: &Image,
     supplies: &mut HashedSupplies,
     mount_points: &[MountPoint],
-    time: u32,
+    options: &flatten::Options,
 ) -> Result<Furnished, Error> {
+    let (time, depth) = (options.time, options.limits.depth);
     let metadata = |mode| Metadata::new(mode).with_mtime(time);
     // Before `/.hpcc` exists, so that no symlink of the image can lead a mount into it.
     let replaced = mount_points::ensure(tree, time)?;
-    let made = further_points::ensure(tree, mount_points, time, || Ok(data.add(&[][..])?))?;
+    let made = further_points::ensure(tree, mount_points, depth, time, || Ok(data.add(&[][..])?))?;
     let ours = tree.insert(
         NodeId::ROOT,
         flatten::RESERVED,
@@ -75,7 +76,7 @@ pub(crate) fn furnish<W: Write>(
     }
     // Its interpreter may be one of the injected files.
     let agent_problem = match supplies.agent() {
-        Some(agent) => agent::problem(agent, tree)?,
+        Some(agent) => agent::problem(agent, image.platform.architecture(), tree)?,
         None => None,
     };
     let description = Description::of(image).to_json()?;

@@ -18,10 +18,11 @@ use crate::flatten;
 ///
 /// # Errors
 /// Returns [`Error::MountPoint`] if the image has a symlink or something else on the way or in its place, if a mount of
-/// every guest hides it, or if it hides one of those.
+/// every guest hides it, if it hides one of those, or if it has more than `depth` names.
 pub(crate) fn ensure<B>(
     tree: &mut Tree<B>,
     wanted: &[MountPoint],
+    depth: usize,
     time: u32,
     mut empty: impl FnMut() -> Result<B, Error>,
 ) -> Result<Vec<String>, Error> {
@@ -41,6 +42,12 @@ pub(crate) fn ensure<B>(
             path: point.to_string(),
             problem,
         };
+        let names = point.names().count();
+        if names > depth {
+            return Err(refused(format!(
+                "it is {names} names deep, the limit is {depth}; raise it with --max-depth"
+            )));
+        }
         let mut place = NodeId::ROOT;
         let mut path = String::new();
         let mut names = point.names().peekable();
@@ -133,7 +140,7 @@ mod tests {
 
     fn ensured(tree: &mut Tree<()>, points: &[&str]) -> Result<Vec<String>, String> {
         let points: Vec<MountPoint> = points.iter().map(|point| point.parse().unwrap()).collect();
-        ensure(tree, &points, 7, || Ok(())).map_err(|error| error.to_string())
+        ensure(tree, &points, 9, 7, || Ok(())).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -209,6 +216,11 @@ mod tests {
             let error = ensured(&mut tree(entries), points).unwrap_err();
             assert!(error.contains(says), "{points:?}: {error}");
         }
+        let deep = ensured(
+            &mut tree(&[]),
+            &["/1/2/3/4/5/6/7/8/9", "/a/b/c/d/e/f/g/h/i/j"],
+        );
+        assert!(deep.unwrap_err().contains("10 names deep, the limit is 9"));
         // The directory itself exists in any case.
         assert!(
             ensured(&mut tree(&[]), &["/run", "/tmp"])

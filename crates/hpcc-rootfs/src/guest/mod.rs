@@ -5,6 +5,7 @@ mod description;
 mod furnish;
 mod further_points;
 mod host_file;
+mod machine;
 mod mount_points;
 mod program;
 mod supplies;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use sqfs_writer::{Kind, NodeId, Tree};
+use sqfs_writer::{Kind, Metadata, NodeId, Tree};
 
 use crate::flatten;
 
@@ -29,6 +29,8 @@ pub(super) enum Program {
     Dynamic(Vec<u8>),
     /// A script that begins with `#!` and the name of this interpreter.
     Script(Vec<u8>),
+    /// A script whose interpreter receives an argument that ends with CR.
+    ScriptWithCr(Vec<u8>),
     /// Neither of these, or an ELF program that cannot be read.
     Unknown,
     /// A script or an ELF file that no kernel executes, for this reason.
@@ -103,7 +105,15 @@ impl Program {
             );
         }
         match name.get(..end.unwrap_or(name.len())) {
-            Some(name @ [_, ..]) => Self::Script(name.to_vec()),
+            Some(found @ [_, ..]) => {
+                // The rest of the line is one argument, up to a zero byte.
+                let rest = name.get(found.len()..).unwrap_or_default();
+                let rest = rest.split(|byte| *byte == 0).next().unwrap_or_default();
+                match whole.is_some() && rest.ends_with(b"\r") {
+                    true => Self::ScriptWithCr(found.to_vec()),
+                    false => Self::Script(found.to_vec()),
+                }
+            }
             _ => Self::Unknown,
         }
     }
@@ -123,22 +133,34 @@ impl Program {
                 return Some(format!("{reason}; a kernel cannot execute it"));
             }
             Self::Dynamic(name) => ("loader", name),
-            Self::Script(name) => ("interpreter", name),
+            Self::Script(name) | Self::ScriptWithCr(name) => ("interpreter", name),
         };
         if name == AGENT {
             return Some(format!(
                 "names itself as its {what}; a kernel cannot execute it"
             ));
         }
-        if is_program(tree, name) {
+        let found = file(tree, name).map(|metadata| metadata.mode & 0o7777);
+        let is_program = found.is_some_and(|mode| mode & 0o111 != 0);
+        if is_program && matches!(self, Self::ScriptWithCr(_)) {
+            return Some(
+                "is a script whose first line ends with CR LF, so that the interpreter receives CR as a part of its \
+                 argument; end the line with LF alone"
+                    .to_owned(),
+            );
+        }
+        if is_program {
             return None;
         }
-        let name = name.escape_ascii();
-        Some(match name.to_string().strip_suffix("\\r") {
-            Some(short) => format!(
+        let name = name.escape_ascii().to_string();
+        Some(match (name.strip_suffix("\\r"), found) {
+            (_, Some(mode)) => format!(
+                "needs the {what} {name}, which has mode {mode:04o} and is not executable; set its mode to 755"
+            ),
+            (Some(short), None) => format!(
                 "needs the {what} {name}, because its first line ends with CR LF; end it with LF alone, so that it names {short}"
             ),
-            None => format!(
+            (None, None) => format!(
                 "needs the {what} {name}, which the image does not have as a program; use a static agent"
             ),
         })
@@ -218,8 +240,8 @@ impl Elf {
     }
 }
 
-/// Returns whether a path of the image leads to a file that can be executed.
-fn is_program<B>(tree: &Tree<B>, path: &[u8]) -> bool {
+/// Returns the metadata of the file to which a path of the image leads.
+fn file<'t, B>(tree: &'t Tree<B>, path: &[u8]) -> Option<&'t Metadata> {
     let mut path = path.to_vec();
     for _ in 0..LINKS_MAX {
         let end = path.iter().rposition(|byte| *byte == b'/');
@@ -231,257 +253,16 @@ fn is_program<B>(tree: &Tree<B>, path: &[u8]) -> bool {
             flatten::walk_to(tree, way).map(|walk| walk.target)
         };
         let found = directory.and_then(|directory| tree.lookup(directory, name).ok()?);
-        let Some(node) = found.and_then(|found| tree.get(found)) else {
-            return false;
-        };
+        let node = found.and_then(|found| tree.get(found))?;
         match node.kind() {
-            Kind::File(_) => return node.metadata().mode & 0o111 != 0,
+            Kind::File(_) => return Some(node.metadata()),
             Kind::Symlink(target) if target.starts_with(b"/") => path = target.to_vec(),
             Kind::Symlink(target) => path = [way, target].concat(),
-            _ => return false,
+            _ => return None,
         }
     }
-    false
+    None
 }
 
 #[cfg(test)]
-mod tests {
-    use sqfs_writer::Metadata;
-
-    use super::*;
-
-    fn program(content: &[u8]) -> Program {
-        let read = |buffer: &mut [u8], offset: u64| {
-            let rest = content.get(usize::try_from(offset).unwrap()..);
-            let mut rest = rest.unwrap_or_default();
-            io::Read::read(&mut rest, buffer)
-        };
-        Program::of(read).unwrap()
-    }
-
-    /// The parts of an ELF file with one segment to load, and one of type `kind` that holds `name`.
-    #[derive(Clone, Copy)]
-    struct Parts<'a> {
-        wide: bool,
-        little: bool,
-        file: u64,
-        machine: u64,
-        entry: u64,
-        count: u64,
-        load: u64,
-        kind: u64,
-        name: &'a [u8],
-    }
-
-    impl Parts<'_> {
-        const fn new(name: &[u8]) -> Parts<'_> {
-            Parts {
-                wide: true,
-                little: true,
-                file: 2,
-                machine: 62,
-                entry: 56,
-                count: 2,
-                load: 1,
-                kind: 3,
-                name,
-            }
-        }
-
-        fn bytes(self) -> Vec<u8> {
-            let Self { wide, little, .. } = self;
-            let mut file = vec![
-                0x7F,
-                b'E',
-                b'L',
-                b'F',
-                1 + u8::from(wide),
-                2 - u8::from(little),
-            ];
-            let mut put = |at: usize, value: u64, width: usize| {
-                let mut bytes = value.to_le_bytes()[..width].to_vec();
-                if !little {
-                    bytes.reverse();
-                }
-                file.resize(file.len().max(at + width), 0);
-                file[at..at + width].copy_from_slice(&bytes);
-            };
-            let width = if wide { 8 } else { 4 };
-            put(16, self.file, 2);
-            put(18, self.machine, 2);
-            put(if wide { 32 } else { 28 }, 64, width);
-            let entry = if wide { 54 } else { 42 };
-            put(entry, self.entry, 2);
-            put(entry + 2, self.count, 2);
-            let second = 64 + usize::try_from(self.entry).unwrap();
-            put(64, self.load, 4);
-            put(second, self.kind, 4);
-            put(second + if wide { 8 } else { 4 }, 256, width);
-            let length = u64::try_from(self.name.len()).unwrap();
-            put(second + if wide { 32 } else { 16 }, length, width);
-            file.resize(256, 0);
-            file.extend(self.name);
-            file
-        }
-    }
-
-    #[test]
-    fn loader_of_an_elf_program_is_found_in_every_form() {
-        for (wide, little) in [(true, true), (true, false), (false, true), (false, false)] {
-            let mut parts = Parts::new(b"/lib/ld.so\0");
-            (parts.wide, parts.little) = (wide, little);
-            (parts.entry, parts.machine) = if wide { (56, 62) } else { (32, 3) };
-            let loader = Program::Dynamic(b"/lib/ld.so".into());
-            assert_eq!(program(&parts.bytes()), loader);
-            parts.kind = 4;
-            let alone = parts.bytes();
-            assert_eq!(program(&alone), Program::Static);
-            assert_eq!(program(&alone[..70]), Program::Unknown);
-            assert_eq!(program(&alone[..20]), Program::Unknown);
-        }
-    }
-
-    #[test]
-    fn elf_file_that_no_kernel_loads_is_refused() {
-        let good = Parts::new(b"/lib/ld.so\0");
-        let long = [&[b'/'; 4096][..], b"\0"].concat();
-        for (parts, says) in [
-            (Parts { file: 1, ..good }, "not a program"),
-            (Parts { file: 4, ..good }, "not a program"),
-            (Parts { file: 0, ..good }, "not a program"),
-            (
-                Parts {
-                    wide: false,
-                    entry: 32,
-                    ..good
-                },
-                "x32",
-            ),
-            (Parts { entry: 32, ..good }, "wrong size"),
-            (
-                Parts {
-                    count: 1171,
-                    ..good
-                },
-                "wrong size",
-            ),
-            (Parts { load: 4, ..good }, "without a segment to load"),
-            (
-                Parts {
-                    name: b"/lib/ld.so",
-                    ..good
-                },
-                "PT_INTERP",
-            ),
-            (
-                Parts {
-                    name: b"\0",
-                    ..good
-                },
-                "PT_INTERP",
-            ),
-            (
-                Parts {
-                    name: &long,
-                    ..good
-                },
-                "PT_INTERP",
-            ),
-        ] {
-            let Program::Refused(reason) = program(&parts.bytes()) else {
-                panic!("{says}");
-            };
-            assert!(reason.contains(says), "{reason}");
-        }
-        let cut = good.bytes();
-        assert!(matches!(program(&cut[..260]), Program::Refused(_)));
-        // A name of the largest length, and an empty one, which leads to nothing.
-        let most = Parts {
-            name: &long[1..],
-            ..good
-        };
-        assert!(matches!(program(&most.bytes()), Program::Dynamic(_)));
-        let empty = Parts {
-            name: b"\0\0",
-            ..good
-        };
-        assert_eq!(program(&empty.bytes()), Program::Dynamic(Vec::new()));
-    }
-
-    #[test]
-    fn script_needs_its_interpreter_and_other_files_are_unknown() {
-        let name = format!("/{}", "x".repeat(252));
-        let longest = format!("#!{name}\n");
-        let cut = format!("#!{name}");
-        let argument = format!("#!/bin/sh {}\n", "x".repeat(400));
-        for (content, interpreter) in [
-            (&b"#!/bin/sh\n"[..], Some("/bin/sh")),
-            (b"#! \t/usr/bin/env sh -x\nexit", Some("/usr/bin/env")),
-            (b"#!/bin/sh", Some("/bin/sh")),
-            (b"#!/bin/sh\0x\n", Some("/bin/sh")),
-            // Only space, tab and NUL end a name.
-            (b"#!/bin/sh\r\nexit\r\n", Some("/bin/sh\r")),
-            (b"#!/bin/sh\x0b-e\n", Some("/bin/sh\x0b-e")),
-            (longest.as_bytes(), Some(&name)),
-            (cut.as_bytes(), Some(&name)),
-            (argument.as_bytes(), Some("/bin/sh")),
-            (b"#!\n/bin/sh", None),
-            (b"#!  \t\n/bin/sh", None),
-            (b"#!\0/bin/sh\n", None),
-            (b"MZ", None),
-            (b"", None),
-        ] {
-            let expected =
-                interpreter.map_or(Program::Unknown, |name| Program::Script(name.into()));
-            assert_eq!(program(content), expected, "{}", content.escape_ascii());
-        }
-        for content in [format!("{cut}xx"), format!("{cut}x\n")] {
-            let refused = program(content.as_bytes());
-            assert!(matches!(refused, Program::Refused(_)), "{content}");
-        }
-        let blank = [&b"#!"[..], &[b' '; 300], b"/bin/sh\n"].concat();
-        assert_eq!(program(&blank), Program::Unknown);
-    }
-
-    #[test]
-    fn interpreter_is_looked_for_through_links_of_the_image() {
-        let mut tree: Tree<()> = Tree::new(Metadata::new(0o755));
-        let root = NodeId::ROOT;
-        let directory = |tree: &mut Tree<()>, at, name: &[u8]| {
-            let kind = Kind::directory();
-            tree.insert(at, name, Metadata::new(0o755), kind).unwrap()
-        };
-        let usr = directory(&mut tree, root, b"usr");
-        let lib = directory(&mut tree, usr, b"lib");
-        let link = |tree: &mut Tree<()>, at, name: &[u8], target: &[u8]| {
-            let kind = Kind::Symlink(target.into());
-            tree.insert(at, name, Metadata::new(0o777), kind).unwrap();
-        };
-        link(&mut tree, root, b"lib64", b"usr/lib");
-        link(&mut tree, lib, b"ld.so", b"../lib/ld-2.so");
-        link(&mut tree, root, b"loop", b"loop");
-        for (name, mode) in [(&b"ld-2.so"[..], 0o755), (b"data", 0o644)] {
-            let metadata = Metadata::new(mode);
-            tree.insert(lib, name, metadata, Kind::File(())).unwrap();
-        }
-        for (path, found) in [
-            ("/lib64/ld.so", true),
-            ("/usr/lib/ld-2.so", true),
-            ("/usr/lib/data", false),
-            ("/usr/lib", false),
-            ("/usr/lib/none", false),
-            ("/none/ld.so", false),
-            ("/loop", false),
-            ("", false),
-        ] {
-            let program = Program::Dynamic(path.into());
-            assert_eq!(program.problem(&tree).is_none(), found, "{path}");
-        }
-        let problem = |program: Program| program.problem(&tree).unwrap();
-        assert!(problem(Program::Script(b"/bin/sh\r".into())).contains("names /bin/sh"));
-        assert!(problem(Program::Script(AGENT.into())).contains("names itself"));
-        assert!(problem(Program::Refused("is odd")).starts_with("is odd; "));
-        assert!(Program::Unknown.problem(&tree).is_some());
-        assert!(Program::Static.problem(&tree).is_none());
-    }
-}
+mod tests;
