@@ -213,7 +213,7 @@ fn wrong_values_are_refused_by_their_origin() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     wrong(
         &run(&place, &[], &["list"]),
-        "cannot trust the configuration",
+        "users other than its owner can write to it (mode 0666)",
     );
     let fifo = place.path("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o644);

@@ -29,6 +29,38 @@ fn layer() -> Layer {
 }
 
 #[test]
+fn platforms_of_images_are_as_the_schema_says() {
+    let place = Place::new();
+    for (architecture, variant) in [
+        ("amd64", ""),
+        ("arm64", "v8-a"),
+        ("arm64", "v9.2"),
+        ("loong-arch", ""),
+        ("x.y", "_z"),
+        (&"a".repeat(64), &"b".repeat(64)),
+    ] {
+        let image = Image::new().layer(layer()).edit_config(|config| {
+            config["architecture"] = json!(architecture);
+            config["variant"] = json!(variant);
+        });
+        let mut store = Store::new();
+        let image = image.add_to(&mut store);
+        store.tag("v1", &image);
+        let layout = place.path(&format!("layout-{architecture:.9}-{variant:.9}"));
+        store.write_layout(&layout).unwrap();
+        let platform = ["linux", architecture, variant].join("/");
+        let source = format!("oci:{}:v1", layout.display());
+        let build = ["build", &source, "--no-agent", "-o", "out"];
+        let build = [&build[..], &["--platform", platform.trim_end_matches('/')]].concat();
+        let built = place.run(build);
+        assert_eq!(built.status, Some(0), "{built:#?}");
+        let json = unsquashfs::cat(&place.path("out"), ".hpcc/image.json").unwrap();
+        fs::write(place.path("image.json"), &json).unwrap();
+        json_schema::validate(SCHEMA.as_ref(), &[place.path("image.json")]).unwrap();
+    }
+}
+
+#[test]
 fn an_image_is_described_as_its_author_meant_it() {
     let place = Place::new();
     let image = Image::new()

@@ -284,13 +284,13 @@ fn required_kernel_options_are_those_of_this_artifact() {
     // Every reason is a text of its own.
     let text = place.run(["inspect", "sealed.sqsh", "--requires"]);
     assert_eq!(
-        text.stdout.lines().count() + 1,
+        text.stdout.lines().count() + 3,
         sealed.len(),
         "one line names two options"
     );
     assert!(
         text.stdout
-            .contains("CONFIG_ACPI or CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES")
+            .contains("CONFIG_ACPI or CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES or CONFIG_VIRTIO_PCI")
     );
 }
 
@@ -346,6 +346,20 @@ fn missing_kernel_options_are_named_with_exit_1() {
             .iter()
             .all(|need| need["met"] == true)
     );
+
+    // Cloud Hypervisor and QEMU's q35 have PCI alone.
+    let pci = all
+        .replace("CONFIG_VIRTIO_MMIO=y\n", "")
+        .replace("CONFIG_VIRTIO_MMIO_CMDLINE_DEVICES=y\n", "")
+        .replace("CONFIG_ACPI=y\n", "");
+    let (status, _, stderr) = config(&pci);
+    assert_eq!(status, Some(0), "{stderr}");
+    let neither = all
+        .replace("CONFIG_VIRTIO_MMIO=y\n", "")
+        .replace("CONFIG_VIRTIO_PCI=y\n", "");
+    let (status, _, stderr) = config(&neither);
+    assert_eq!(status, Some(1));
+    assert!(stderr.contains("CONFIG_VIRTIO_MMIO"), "{stderr}");
 
     let without = all
         .replace("CONFIG_DM_INIT=y", "# CONFIG_DM_INIT is not set")

@@ -93,26 +93,38 @@ impl MountPoint {
     }
 }
 
-/// The absolute path, with `:file` after that of a file, and with a slash after that of a directory whose own name ends
-/// so. No two mount points have one text, because the text is part of the key.
+/// The absolute path, with `:file` after that of a file, and with a slash after that of a directory whose own name holds
+/// a colon. No two mount points have one text, because the text is part of the key.
 impl fmt::Display for MountPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.file {
             true => FILE,
-            false if self.path.ends_with(FILE) => "/",
+            false if has_colon(&self.path) => "/",
             false => "",
         };
         write!(f, "/{}{kind}", self.path)
     }
 }
 
-/// `PATH` or `PATH:file`; `PATH/` is a directory whatever its name ends in.
+/// Returns whether the last name of a path holds a colon.
+fn has_colon(path: &str) -> bool {
+    path.rsplit('/')
+        .next()
+        .is_some_and(|name| name.contains(':'))
+}
+
+/// `PATH` or `PATH:file`; `PATH/` is a directory whose own name may hold a colon.
 impl FromStr for MountPoint {
     type Err = MountPointError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_suffix(FILE) {
             Some(path) => Self::new(path, true),
+            None if has_colon(text) => Err(MountPointError {
+                path: text.to_owned(),
+                problem: "the word after the colon is not file, expected PATH or PATH:file; add a slash if the name \
+                          of a directory holds the colon",
+            }),
             None => Self::new(text, false),
         }
     }
@@ -158,7 +170,9 @@ mod tests {
             ("/data", "/data"),
             ("//a/./b/", "/a/b"),
             ("/etc/resolv.conf:file", "/etc/resolv.conf:file"),
-            ("/a:b", "/a:b"),
+            ("/a:b/", "/a:b/"),
+            ("/a:b/c", "/a:b/c"),
+            ("/a:b:file", "/a:b:file"),
             ("/x/.hpcc", "/x/.hpcc"),
             ("/proc", "/proc"),
             ("/x/run/y", "/x/run/y"),
@@ -167,6 +181,9 @@ mod tests {
         }
         let long = format!("/{}", "x".repeat(256));
         for (text, says) in [
+            ("/etc/resolv.conf:ro", "expected PATH or PATH:file"),
+            ("/data:", "expected PATH or PATH:file"),
+            ("/x:files", "add a slash"),
             ("data", "not absolute"),
             ("", "not absolute"),
             (":file", "not absolute"),

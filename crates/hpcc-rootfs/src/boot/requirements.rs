@@ -82,15 +82,20 @@ pub fn kernel_requirements(
         module: initramfs,
     };
     needs.option("VIRTIO_BLK", "the artifact is a virtio block device");
-    needs.option("VIRTIO_MMIO", "the machine attaches devices by virtio-mmio");
+    // Firecracker and QEMU's microvm have no PCI, and Cloud Hypervisor has no MMIO.
+    needs.one_of(
+        &["VIRTIO_MMIO", "VIRTIO_PCI"],
+        "the machine attaches devices by virtio-mmio or PCI, as its recipe says",
+    );
     match record.key.platform.split('/').nth(1) {
         Some("amd64" | "386") => needs.one_of(
-            &["ACPI", "VIRTIO_MMIO_CMDLINE_DEVICES"],
-            "the machine describes devices by ACPI or on the kernel line",
+            &["ACPI", "VIRTIO_MMIO_CMDLINE_DEVICES", "VIRTIO_PCI"],
+            "the machine describes devices by ACPI, on the kernel line or on its PCI bus",
         ),
-        Some("arm64" | "arm" | "riscv64") => {
-            needs.option("OF", "the machine describes devices by a device tree")
-        }
+        Some("arm64" | "arm" | "riscv64") => needs.one_of(
+            &["OF", "ACPI"],
+            "the machine describes devices by a device tree or ACPI",
+        ),
         _ => {}
     }
     if let Some(options) = narrow(&record.key.platform) {

@@ -122,6 +122,24 @@ fn open(path: &Path) -> io::Result<std::fs::File> {
     hpcc_rootfs::open_artifact(path)
 }
 
+/// Returns why a file is not this user's alone, and what to do about it.
+fn distrusted(owner: u32, mode: u32, user: u32) -> (String, String) {
+    let mut wrong = Vec::new();
+    let mut advice = Vec::new();
+    if owner != user && owner != 0 {
+        wrong.push(format!("user {owner} owns it"));
+        advice.push(format!("chown {user}"));
+    }
+    if mode & OTHERS_WRITE != 0 {
+        wrong.push(format!(
+            "users other than its owner can write to it (mode {mode:04o})"
+        ));
+        advice.push("chmod go-w".to_owned());
+    }
+    let advice = format!("run {} on it", advice.join(" and "));
+    (wrong.join(", and "), advice)
+}
+
 impl File {
     /// Reads a file of a user who may choose what guests run.
     fn read(path: PathBuf, file: std::fs::File) -> Result<(Self, Vec<Problem>), Problem> {
@@ -131,11 +149,8 @@ impl File {
         let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
         if (owner != user && owner != 0) || mode & OTHERS_WRITE != 0 {
             let shown = output::path(&path);
-            let what = format!(
-                "cannot trust the configuration {shown}: user {owner} owns it (mode {mode:o}), and only \
-                 user {user} and root may be able to write to it"
-            );
-            let advice = format!("run chown {user} and chmod go-w on it");
+            let (wrong, advice) = distrusted(owner, mode, user);
+            let what = format!("cannot trust the configuration {shown}: {wrong}");
             return Err(Problem::of_file(&path, what, advice));
         }
         let mut text = String::new();
