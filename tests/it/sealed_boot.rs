@@ -93,7 +93,7 @@ fn kernel_line_boots_plain_and_sealed_artifacts() {
     assert_eq!(table.status, Some(1));
     assert!(table.stderr.contains("no hash tree"), "{table:#?}");
     let table = place.run(["boot-args", "plain.sqsh", "--table", "--json"]);
-    let error: serde_json::Value = serde_json::from_str(&table.stderr).unwrap();
+    let error: Value = serde_json::from_str(&table.stderr).unwrap();
     let hint = error["hint"].as_str().unwrap();
     assert!(hint.contains("--verity"), "{error}");
 }
