@@ -76,6 +76,7 @@ mod store_kill;
 mod store_model;
 mod store_pins;
 mod store_races;
+mod store_runtimes;
 mod store_spans;
 mod store_steps;
 mod store_strays;

@@ -87,7 +87,7 @@ pub use sqfs_writer::Compressor;
 pub use staging::FsVerity;
 pub use store::{
     Artifact, ArtifactUsage, Bounds, Collected, ImageStore, LayerUsage, Lease, LinkMethod, Linked,
-    Pulled, Pulling, Store, Usage, open_artifact, read_record, verify_file,
+    Pulled, Pulling, Store, Usage, open_artifact, read_record, verify_file, wait_for_builds,
 };
 pub use summary::{Reuse, Summary};
 pub use timings::{Stage, Timings};

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use ociget::Digest;
+use tokio::sync::Semaphore;
 
 use super::gc::{Bounds, Collected};
 use super::inventory::Artifact;
@@ -26,6 +27,9 @@ use crate::guest::{Memory, Supplies};
 use crate::measure;
 use crate::options::Options;
 use crate::staging::{Files, FsVerity, Kernel, StagedFile, Staging, Stop};
+
+/// Threads that look whether artifacts exist, while others wait for one.
+const LOOKS_MAX: usize = 16;
 
 /// A directory of images that are ready to boot.
 ///
@@ -64,6 +68,8 @@ pub(super) struct Inner {
     options: Options,
     pub(super) builds: SharedBuilds,
     pub(super) turns: Turns,
+    /// Bounds the threads that look whether artifacts exist.
+    pub(super) looks: Semaphore,
     /// Seeds that were already reported as refused.
     pub(super) refused_seeds: Mutex<BTreeSet<PathBuf>>,
     /// The system calls with which artifacts are published.
@@ -111,8 +117,9 @@ impl Store {
             inner: Arc::new(Inner {
                 directory,
                 turns: Turns::new(&options),
+                looks: Semaphore::new(LOOKS_MAX),
                 options,
-                builds: SharedBuilds::default(),
+                builds: SharedBuilds::new(),
                 refused_seeds: Mutex::default(),
                 files,
             }),

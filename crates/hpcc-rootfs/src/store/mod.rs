@@ -3,7 +3,9 @@
 //! Every path and every rename of this crate is in this module or in `staging`. A file with an artifact's name is
 //! complete, or does not exist.
 
+mod drivers;
 mod entry;
+mod existing;
 mod find;
 #[cfg(test)]
 mod full_disk;
@@ -37,6 +39,7 @@ mod usage;
 
 pub(crate) use link::refuse_output;
 
+pub use drivers::wait_for_builds;
 pub use gc::{Bounds, Collected};
 pub use handle::Store;
 pub use image_store::{ImageStore, Pulling};

@@ -1,33 +1,29 @@
 //! How a pull gets an image into the store: an existing artifact is checked first, then the process that gets the lock
 //! builds.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use ociget::{Digest, Request, Source, SourceSpec, background};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use tracing::{Instrument as _, Span};
 
+use super::existing::use_now;
 use super::handle::Store;
-use super::lease;
 use super::lock::BuildLock;
+use super::name;
 use super::note::Note;
 use super::offline::{self, Nowhere};
 use super::pulled::Pulled;
-use super::reading::read;
 use super::shared_build::Ask;
 use super::trials::Trials;
-use super::{lease_file, name};
-use crate::artifact::{Key, RecordError};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
 use crate::measure::{self, Attempt};
 use crate::progress::Event;
 use crate::pull::{self, Destination, Failed};
 use crate::recall::{Documents, Recording};
-use crate::staging::{FsVerity, Staging, Stop, enable_fs_verity};
+use crate::staging::{Staging, Stop};
 
 /// What a build takes and leaves.
 #[derive(Debug)]
@@ -52,9 +48,10 @@ impl Store {
     ///
     /// Callers that request the same image at the same time share one build, in a process and across processes.
     /// Dropping the future leaves the build to the other callers; if there are none, the build stops and leaves nothing
-    /// behind.
+    /// behind but empty files for locks.
     ///
-    /// The call needs a Tokio runtime with its timer and its I/O enabled.
+    /// The build runs on threads of the store, which end with it. The future only waits, so any executor may poll it,
+    /// and a runtime that rests keeps no other caller waiting. Callbacks are called on those threads.
     ///
     /// # Errors
     /// Returns every [`Error`] that a pull can have. Nothing is published then, and nothing is left behind.
@@ -82,69 +79,87 @@ impl Store {
         // Two digests that contradict each other are an error whatever the store holds.
         let request = Request::parse(image, expected)?;
         self.options().check()?;
-        let is_tag = request.pin().is_none();
-        let is_offline = self.is_offline(request.spec());
-        let request = match is_offline {
-            true => {
-                let (store, image) = (self.clone(), image.to_owned());
-                blocking(move || store.pinned_offline(&image, request)).await?
-            }
-            false => request,
-        };
         let pinned = request.pin().cloned();
         if let Some(digest) = &pinned {
             span.record("digest", tracing::field::display(digest));
         }
-        let (store, identity) = (self.clone(), pinned.clone());
+        let spec = request.spec().clone();
+        let ask = Ask {
+            text: image.to_owned(),
+            request,
+        };
+        loop {
+            let start = || self.clone().obtain(ask.clone()).instrument(span.clone());
+            let answer = self.inner.builds.join(ask.clone(), start).await?;
+            let pulled = answer.outcome?;
+            // A build that began before this call may have seen an artifact that was removed before this call.
+            if answer.is_joined && !self.holds(&pulled.digest)? {
+                continue;
+            }
+            if pinned.is_none() {
+                span.record("digest", tracing::field::display(&pulled.digest));
+            }
+            if let Some(summary) = pulled.built.as_ref().filter(|_| answer.is_first) {
+                measure::build(summary, &spec);
+            }
+            return Ok(pulled);
+        }
+    }
+
+    /// Finds or builds the artifact, and notes the tag, for all callers that wait.
+    async fn obtain(self, ask: Ask) -> Result<Pulled, Error> {
+        let Ask { text, request } = ask;
+        let is_tag = request.pin().is_none();
+        let is_offline = self.is_offline(request.spec());
+        let (store, image) = (self.clone(), text.clone());
         let stop = Stop::default();
         // Hashing continues after this future is dropped, unless it is stopped.
         let _stop = stop.on_drop();
-        let there = blocking(move || {
+        let looked = self.look(move || {
+            let request = match is_offline {
+                true => store.pinned_offline(&image, request)?,
+                false => request,
+            };
             store.is_made("use the store")?;
             let supplies = store.open_supplies(&stop)?;
-            let there = match &identity {
+            let there = match request.pin() {
                 Some(identity) => store.up_to_date(identity, &supplies, false)?,
                 None => None,
             };
             if there.is_none() {
                 store.check_fs_verity()?;
             }
-            Ok(there)
+            Ok((request, there))
         });
-        if let Some(there) = there.await? {
+        let (request, there) = looked.await?;
+        if let Some(there) = there {
             return Ok(there);
         }
+        let shown = ociget::printable::redacted(&text);
+        let span = tracing::info_span!("build", image = shown, digest = tracing::field::Empty);
+        let terms = Terms {
+            is_reusing: self.options().store.reuse && can_read_again(request.spec()),
+            trials: Trials::default(),
+            documents: None,
+            is_recorded: true,
+        };
         let ask = Ask {
-            text: image.to_owned(),
+            text: text.clone(),
             request,
         };
-        let start = || {
-            let span = tracing::info_span!("build", image, digest = tracing::field::Empty);
-            let is_reusing = self.options().store.reuse && can_read_again(ask.request.spec());
-            let terms = Terms {
-                is_reusing,
-                trials: Trials::default(),
-                documents: None,
-                is_recorded: true,
-            };
-            let build = self.clone().build(ask.clone(), span.clone(), terms);
-            build.instrument(span)
-        };
-        let pulled = self.inner.builds.join(ask.clone(), start).await;
+        let build = self.clone().build(ask, span.clone(), terms);
+        let pulled = build.instrument(span).await;
         let pulled = pulled.map_err(|error| match is_offline {
-            true => offline::refused(image, error, self.options().store.reuse),
+            true => offline::refused(&text, error, self.options().store.reuse),
             false => error,
         })?;
-        if pinned.is_none() {
-            span.record("digest", tracing::field::display(&pulled.digest));
-        }
         if is_tag && !is_offline {
-            let (store, image, digest) = (self.clone(), image.to_owned(), pulled.digest.clone());
-            blocking(move || {
-                store.remember(&image, &digest);
+            let (store, digest) = (self.clone(), pulled.digest.clone());
+            let noted = self.look(move || {
+                store.remember(&text, &digest);
                 Ok(())
-            })
-            .await?;
+            });
+            noted.await?;
         }
         Ok(pulled)
     }
@@ -201,7 +216,9 @@ impl Store {
         let (digest, supplies) = (identity.clone(), Arc::new(supplies));
         let opened = Arc::clone(&supplies);
         // Most tags resolve to an existing artifact, for which no lock is needed.
-        let there = blocking(move || store.up_to_date(&digest, &opened, false)).await?;
+        let there = self
+            .look(move || store.up_to_date(&digest, &opened, false))
+            .await?;
         if let Some(there) = there {
             // A process that writes into a pipe would be killed if the rest were not read.
             network.finish().await?;
@@ -211,7 +228,7 @@ impl Store {
         let lock = self.lock(&identity).await?;
         let store = self.clone();
         let (digest, opened) = (identity.clone(), Arc::clone(&supplies));
-        let there = blocking(move || {
+        let there = self.look(move || {
             opened.digests(&Memory::default())?;
             // Leftovers of another user are no reason to fail.
             if let Err(error) = store.sweep() {
@@ -345,7 +362,6 @@ impl Store {
             }
         };
         drop(turn);
-        measure::build(&summary, ask.request.spec());
         // Another pull may have added its reference during this build.
         let references = Note::read(self.directory(), &identity, self.trust()).references;
         let note = Note {
@@ -363,6 +379,17 @@ impl Store {
             record,
             built: Some(summary),
         })
+    }
+
+    /// Runs short work on files of the store on a thread that may block. Any number of callers get few threads and
+    /// descriptors.
+    async fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        // Nothing closes the semaphore.
+        let _permit = self.inner.looks.acquire().await.ok();
+        blocking(work).await
     }
 
     fn open_supplies(&self, stop: &Stop) -> Result<Supplies, Error> {
@@ -383,105 +410,7 @@ impl Store {
             .await
             .map_err(|error| Error::store("lock", &directory.join(name::lock(identity)), error))
     }
-
-    /// Creates the file that VMs lock by its name. A lease creates it as well if it is missing.
-    fn make_lease_file(&self, identity: &Digest) {
-        if let Err(error) = lease_file::make(self.directory(), identity, self.trust()) {
-            tracing::debug!(%error, "there is no lease file yet");
-        }
-    }
-
-    /// Enables fs-verity on an existing artifact if the options require it.
-    fn protect(&self, path: &Path) -> Result<(), Error> {
-        let fs_verity = self.options().store.fs_verity;
-        if fs_verity == FsVerity::Off {
-            return Ok(());
-        }
-        let failed = |source| Error::store("enable fs-verity on", path, source);
-        match lease::open(path).map_err(failed)? {
-            Some(file) => fs_verity
-                .enable(&File::from(file), enable_fs_verity)
-                .map_err(failed),
-            // The file was removed meanwhile.
-            None => Ok(()),
-        }
-    }
-
-    /// Returns the artifact if it exists and its key shows that a build would write the same bytes. Then sets its time
-    /// of last use to now.
-    fn up_to_date(
-        &self,
-        identity: &Digest,
-        supplies: &Supplies,
-        tell: bool,
-    ) -> Result<Option<Pulled>, Error> {
-        let options = self.options();
-        let outdated = |because: &str| {
-            if tell {
-                let digest = identity;
-                options.progress.tell(&Event::Outdated { digest, because });
-            }
-            Ok(None)
-        };
-        let path = self.path_for(identity);
-        let record = match read(&path, identity, self.trust()) {
-            Ok(record) => record,
-            Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            Err(error) => return outdated(&error.to_string()),
-        };
-        let note = Note::read(self.directory(), identity, self.trust());
-        let digests = supplies.digests(&note.supplies)?;
-        let key = Key::new(
-            identity.clone(),
-            // Identity and platform determine the manifest; only the network could show it.
-            record.key.manifest.clone(),
-            options.platform.to_string(),
-            digests,
-            &options.image,
-        );
-        if record.key != key {
-            let fields = record.key.difference(&key).join(", ");
-            return outdated(&format!("built with another {fields}"));
-        }
-        self.protect(&path)?;
-        use_now(&path);
-        self.make_lease_file(identity);
-        let memory = supplies.memory(&note.supplies);
-        if memory != note.supplies {
-            // Hashing took time, and another pull may have added its reference.
-            let mut note = Note::read(self.directory(), identity, self.trust());
-            note.supplies = memory;
-            note.write(self.directory(), identity);
-        }
-        Ok(Some(Pulled {
-            digest: identity.clone(),
-            path,
-            record,
-            built: None,
-        }))
-    }
 }
-
-/// Sets an artifact's time of last use.
-fn use_now(path: &Path) {
-    // This fails on a read-only file system and for users who do not own the file. The time of last use is then
-    // unknown.
-    let _ = rustix::fs::utimensat(CWD, path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
-}
-
-/// The time of last access is the time of last use; the time of writing stays.
-const USED_NOW: Timestamps = Timestamps {
-    last_access: Timespec {
-        tv_sec: 0,
-        tv_nsec: rustix::fs::UTIME_NOW,
-    },
-    last_modification: Timespec {
-        tv_sec: 0,
-        tv_nsec: rustix::fs::UTIME_OMIT,
-    },
-};
 
 /// Runs `work` on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(

@@ -26,7 +26,7 @@ pub(crate) fn block_on<T>(
         Err(reason) => {
             runtime.shutdown_background();
             // What the threads still hold is cleaned up by them.
-            ociget::background::wait(signals::CLEANUP);
+            let _ = hpcc_rootfs::wait_for_builds(signals::CLEANUP);
             Err(reason.into())
         }
     }

@@ -1,0 +1,120 @@
+//! An artifact that exists: whether it is what a build would write, and when it was used.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use ociget::Digest;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+
+use super::handle::Store;
+use super::lease;
+use super::lease_file;
+use super::note::Note;
+use super::pulled::Pulled;
+use super::reading::read;
+use crate::artifact::{Key, RecordError};
+use crate::error::Error;
+use crate::guest::Supplies;
+use crate::progress::Event;
+use crate::staging::{FsVerity, enable_fs_verity};
+
+impl Store {
+    /// Creates the file that VMs lock by its name. A lease creates it as well if it is missing.
+    pub(super) fn make_lease_file(&self, identity: &Digest) {
+        if let Err(error) = lease_file::make(self.directory(), identity, self.trust()) {
+            tracing::debug!(%error, "there is no lease file yet");
+        }
+    }
+
+    /// Enables fs-verity on an existing artifact if the options require it.
+    fn protect(&self, path: &Path) -> Result<(), Error> {
+        let fs_verity = self.options().store.fs_verity;
+        if fs_verity == FsVerity::Off {
+            return Ok(());
+        }
+        let failed = |source| Error::store("enable fs-verity on", path, source);
+        match lease::open(path).map_err(failed)? {
+            Some(file) => fs_verity
+                .enable(&File::from(file), enable_fs_verity)
+                .map_err(failed),
+            // The file was removed meanwhile.
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the artifact if it exists and its key shows that a build would write the same bytes. Then sets its time
+    /// of last use to now.
+    pub(super) fn up_to_date(
+        &self,
+        identity: &Digest,
+        supplies: &Supplies,
+        tell: bool,
+    ) -> Result<Option<Pulled>, Error> {
+        let options = self.options();
+        let outdated = |because: &str| {
+            if tell {
+                let digest = identity;
+                options.progress.tell(&Event::Outdated { digest, because });
+            }
+            Ok(None)
+        };
+        let path = self.path_for(identity);
+        let record = match read(&path, identity, self.trust()) {
+            Ok(record) => record,
+            Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            Err(error) => return outdated(&error.to_string()),
+        };
+        let note = Note::read(self.directory(), identity, self.trust());
+        let digests = supplies.digests(&note.supplies)?;
+        let key = Key::new(
+            identity.clone(),
+            // Identity and platform determine the manifest; only the network could show it.
+            record.key.manifest.clone(),
+            options.platform.to_string(),
+            digests,
+            &options.image,
+        );
+        if record.key != key {
+            let fields = record.key.difference(&key).join(", ");
+            return outdated(&format!("built with another {fields}"));
+        }
+        self.protect(&path)?;
+        use_now(&path);
+        self.make_lease_file(identity);
+        let memory = supplies.memory(&note.supplies);
+        if memory != note.supplies {
+            // Hashing took time, and another pull may have added its reference.
+            let mut note = Note::read(self.directory(), identity, self.trust());
+            note.supplies = memory;
+            note.write(self.directory(), identity);
+        }
+        Ok(Some(Pulled {
+            digest: identity.clone(),
+            path,
+            record,
+            built: None,
+        }))
+    }
+}
+
+/// Sets an artifact's time of last use.
+pub(super) fn use_now(path: &Path) {
+    // This fails on a read-only file system and for users who do not own the file. The time of last use is then
+    // unknown.
+    let _ = rustix::fs::utimensat(CWD, path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
+}
+
+/// The time of last access is the time of last use; the time of writing stays.
+const USED_NOW: Timestamps = Timestamps {
+    last_access: Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    },
+    last_modification: Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_OMIT,
+    },
+};
