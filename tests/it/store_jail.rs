@@ -87,7 +87,7 @@ fn locks_on_a_linked_artifact_stop_nothing_and_pin_nothing() {
     for is_exclusive in [true, false] {
         let jailed = Jailed::new();
         let digest = &jailed.digests[0];
-        let _held = held(&jailed.link(&LinkMethod::ALL), is_exclusive);
+        let _held = held(&jailed.link(LinkMethod::ALL), is_exclusive);
         assert_eq!(jailed.store.verify(digest).unwrap().unwrap(), []);
         assert!(jailed.store.lease(digest).unwrap().is_some());
         // Another image of the same base copies from it.
@@ -201,7 +201,7 @@ fn linked_artifact_that_was_given_away_is_built_again() {
     let jailed = Jailed::new();
     let digest = &jailed.digests[0];
     let sound = fs::read(jailed.store.path_for(digest)).unwrap();
-    let path = jailed.link(&LinkMethod::ALL);
+    let path = jailed.link(LinkMethod::ALL);
     if let Err(error) = chown(&path, Some(STRANGER), None) {
         println!("this user cannot give files away ({error}); a wider mode is what is tested");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -249,7 +249,7 @@ fn file_of_its_own_can_be_given_away() {
 fn commands_do_not_wait_for_a_jail() {
     let jailed = Jailed::new();
     let digest = jailed.digests[0].to_string();
-    let _held = held(&jailed.link(&LinkMethod::ALL), true);
+    let _held = held(&jailed.link(LinkMethod::ALL), true);
     let run = |arguments: &[&str]| {
         let outcome = jailed.place.run(arguments);
         assert_eq!(outcome.status, Some(0), "{arguments:?}: {outcome:#?}");

@@ -2,12 +2,13 @@
 
 use std::num::NonZeroUsize;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hpcc_rootfs::{Agents, Options, Store};
+use hpcc_rootfs::{Agents, Options, Progress, Store};
 use test_support::image::Store as Content;
 use test_support::image::{Image, Layer};
 use test_support::registry::{Action, Fault, Registry};
@@ -133,4 +134,27 @@ fn pull_needs_no_driver_and_no_runtime() {
     };
     assert!(pulled.unwrap().built.is_none());
     assert!(hpcc_rootfs::wait_for_builds(PATIENCE));
+}
+
+#[test]
+fn callback_that_panics_fails_its_build_alone() {
+    let (_registry, reference, _) = serve(37);
+    let place = Place::new();
+    for which in ["Resolving", "LayerBytes", "Sealing", "Publishing"] {
+        let mut options = options(&place);
+        let panicked = AtomicBool::new(false);
+        options.progress = Progress::new(move |event| {
+            let is_it = format!("{event:?}").starts_with(which);
+            assert!(
+                !is_it || panicked.swap(true, Ordering::Relaxed),
+                "no {which}"
+            );
+        });
+        let store = Store::open(place.path(which), options).unwrap();
+        let pull = || runtime().block_on(store.pull_image(&reference, None));
+        let error = pull().unwrap_err();
+        let expected = format!("the caller's callback panicked: no {which}");
+        assert_eq!(error.to_string(), expected);
+        assert!(pull().is_ok(), "{which}");
+    }
 }

@@ -6,6 +6,7 @@
 use std::error::Error as _;
 use std::process::ExitCode;
 
+use hpcc_rootfs::ociget::Error as ClientError;
 use hpcc_rootfs::{Agents, Bounds, Error, Event, Lease, Options, Progress, Store};
 
 /// Largest total size of all artifacts, in bytes.
@@ -40,7 +41,7 @@ fn work(directory: &str, agent: &str, images: &[String]) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::from(ociget::Error::Usage(error.to_string())))?;
+        .map_err(|error| Error::from(ClientError::Usage(error.to_string())))?;
     for image in images {
         let lease = runtime.block_on(obtain(&store, image))?;
         // The job runs here: its VM gets this file as its first disk.

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use ociget::{Digest, Request, SourceSpec, background};
+use ociget::{Digest, Request, SourceSpec};
 use tracing::{Instrument as _, Span};
 
 use crate::artifact::Record;
+use crate::caught::{blocking, caught};
 use crate::error::Error;
 use crate::measure::{self, Attempt};
 use crate::options::Options;
@@ -50,7 +51,7 @@ pub async fn build(
     measure::describe();
     let attempt = Attempt::begin();
     let build = in_span(image, expected, output.as_ref(), options, &span);
-    let built = build.instrument(span.clone()).await;
+    let built = caught(build).instrument(span.clone()).await;
     attempt.end(built.as_ref().map(|_| true));
     built
 }
@@ -105,15 +106,14 @@ async fn check_directory(
     directory: &Path,
 ) -> Result<(), Error> {
     let (output, directory) = (output.to_owned(), directory.to_owned());
-    background::run(move || {
+    blocking(move || {
         // It lists the directory, which takes its time.
         let refused = store::refuse_output(&directory);
         refused.map_err(|error| Error::store("write", &output, error))?;
         let checked = fs_verity.check(&directory);
         checked.map_err(|error| Error::store("enable fs-verity in", &directory, error))
     })
-    .await
-    .map_err(Error::worker)?
+    .await?
 }
 
 /// Opens and hashes the agent and the injected files that `options` name, as a build does first. A missing agent is not

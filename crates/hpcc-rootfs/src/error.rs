@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use crate::artifact::RecordError;
 use crate::candidate::{Candidate, listed};
 use crate::layer::Measure;
+use crate::panics::Panic;
 use crate::unspooled::Unspooled;
 use crate::untrusted::Untrusted;
 use crate::{flatten, layer};
@@ -252,6 +253,12 @@ pub enum Error {
         #[source]
         source: Arc<io::Error>,
     },
+    /// A callback of the caller panicked. The build that called it failed; other builds go on.
+    #[error("the caller's callback panicked: {}", text(.panic))]
+    Callback {
+        /// The text of the panic.
+        panic: String,
+    },
     /// A part of this program itself failed.
     #[error("internal error: {what} failed")]
     Internal {
@@ -390,6 +397,21 @@ impl Error {
         match self {
             Self::Source(source) | Self::Layer { source, .. } => Some(source),
             _ => None,
+        }
+    }
+
+    /// Returns the error for a part that panicked.
+    pub(crate) fn panicked(what: &'static str, panic: Panic) -> Self {
+        let Panic {
+            text: panic,
+            is_of_callback,
+        } = panic;
+        match is_of_callback {
+            true => Self::Callback { panic },
+            false => Self::Internal {
+                what,
+                source: Arc::new(io::Error::other(format!("it panicked: {}", text(panic)))),
+            },
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ociget::{Descriptor, Digest, Image};
 
+use crate::panics;
 use crate::units::{ShortDigest, Size};
 
 /// An event of a build.
@@ -179,7 +180,7 @@ impl Progress {
 
     pub(crate) fn tell(&self, event: &Event<'_>) {
         if let Some(callback) = &self.0 {
-            callback(event);
+            panics::call(|| callback(event));
         }
     }
 }

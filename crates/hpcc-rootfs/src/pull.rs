@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ociget::{Client, Digest, Image, Request, Source, Verified, background};
+use ociget::{Client, Digest, Image, Request, Source, Verified};
 use sqfs_writer::DataWriter;
 
 use crate::artifact::{self, ArtifactWriter, Key, MountPoint, Record, SealedArtifact};
+use crate::caught::blocking;
 use crate::error::Error;
 use crate::feed::{self, Feed, Meters, ReadAhead};
 use crate::flatten::{self, KnownLayer, LayerName, LayerSource, LayerSpec, Layers, Proof};
@@ -85,9 +86,7 @@ pub(crate) async fn supplies(options: &Options) -> Result<HashedSupplies, Error>
     let (options, stop) = (options.clone(), Stop::default());
     // Hashing continues after this future is dropped, unless it is stopped.
     let _stop = stop.on_drop();
-    background::run(move || Supplies::open(&options, false, &stop)?.hashed())
-        .await
-        .map_err(Error::worker)?
+    blocking(move || Supplies::open(&options, false, &stop)?.hashed()).await?
 }
 
 /// Opens the source of a request, pinned as the request is. Nothing is requested from it yet. An archive that cannot be
@@ -183,7 +182,7 @@ pub(crate) async fn pull(
     announce(source, &image, &on_demand).await;
     let (feed, requests) = feed::feed(read_ahead, on_demand, stop.clone());
     let meters = feed.meters();
-    let assembly = background::run({
+    let assembly = blocking({
         let image = image.clone();
         let layers = Recalling {
             feed,
@@ -199,7 +198,7 @@ pub(crate) async fn pull(
         None => Error::from(error),
     };
     let served = served.map_err(|(layer, error)| of_layer(layer, error))?;
-    let assembled = match assembled.map_err(Error::worker)? {
+    let assembled = match assembled? {
         Ok(assembled) => assembled,
         Err(error) => {
             // Report a damaged copy as such, whether the download or the reader fails first.
@@ -227,7 +226,7 @@ pub(crate) async fn pull(
         };
     }
     let progress = options.progress.clone();
-    let record = background::run(move || {
+    let record = blocking(move || {
         let publishing = Instant::now();
         let Some(name) = name else {
             let record = assembled.artifact.record().clone();
@@ -253,7 +252,7 @@ pub(crate) async fn pull(
         }
         Ok::<_, Failed>((record, publishing.elapsed()))
     });
-    let (record, publishing) = record.await.map_err(Error::worker)??;
+    let (record, publishing) = record.await??;
     summary.timings = timings(&meters, &summary.image, publishing, started.elapsed());
     Ok((record, summary))
 }

@@ -6,6 +6,7 @@ use ociget::{Digest, Platform, Request};
 use tracing::Instrument as _;
 
 use crate::artifact::{Digests, FORMAT, Key, Record};
+use crate::caught::caught;
 use crate::error::Error;
 use crate::options::Options;
 use crate::pull::{self, Destination};
@@ -53,7 +54,7 @@ pub async fn rebuild(
     let shown = ociget::printable::redacted(image);
     let span = tracing::info_span!("rebuild", image = shown);
     let rebuild = in_span(artifact.as_ref(), image, options);
-    rebuild.instrument(span).await
+    caught(rebuild).instrument(span).await
 }
 
 async fn in_span(artifact: &Path, image: &str, options: &Options) -> Result<Rebuilt, Error> {

@@ -56,8 +56,8 @@ pub struct Stage {
 impl Timings {
     /// Returns every stage with its name, in the order of the flow.
     #[must_use]
-    pub fn stages(&self) -> [(&'static str, Stage); 6] {
-        [
+    pub fn stages(&self) -> Vec<(&'static str, Stage)> {
+        vec![
             ("download", self.download),
             ("inflate", self.inflate),
             ("read", self.read),

@@ -386,3 +386,25 @@ fn library_guide_shows_the_example_worker() {
         );
     }
 }
+
+/// A package that follows the guide has no other dependencies.
+#[test]
+fn worker_of_the_guide_needs_only_its_dependencies() {
+    let example = read("crates/hpcc-rootfs/examples/worker.rs");
+    let own = ["hpcc_rootfs", "std", "tokio"];
+    let mut roots = std::collections::BTreeSet::new();
+    let code = example.lines().filter(|line| !line.starts_with("#["));
+    for line in code {
+        let code = line.split("//").next().unwrap();
+        for (at, _) in code.match_indices("::") {
+            let before = &code[..at];
+            let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+            let path = before.rsplit(|c: char| !is_part(c)).next().unwrap();
+            let root = path.split("::").next().unwrap();
+            if root.starts_with(|c: char| c.is_ascii_lowercase()) {
+                roots.insert(root.to_owned());
+            }
+        }
+    }
+    assert!(roots.iter().eq(own), "{roots:?}");
+}

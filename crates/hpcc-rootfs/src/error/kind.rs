@@ -48,7 +48,7 @@ pub enum ErrorKind {
     Untrusted,
     /// A file or directory on this machine cannot be read or written.
     Io,
-    /// A fault of this program.
+    /// A fault of this program, or of a callback that its caller gave it.
     Internal,
 }
 
@@ -116,7 +116,7 @@ impl Error {
             },
             Self::NoSpace { .. } => ErrorKind::NoSpace,
             Self::Untrusted(_) => ErrorKind::Untrusted,
-            Self::Unproved | Self::Internal { .. } => ErrorKind::Internal,
+            Self::Unproved | Self::Callback { .. } | Self::Internal { .. } => ErrorKind::Internal,
         }
     }
 
@@ -149,6 +149,7 @@ impl Error {
                 "give the agent and the files that the artifact was built with"
             }
             Self::Offline { .. } => "pull the image once without --offline",
+            Self::Callback { .. } => "mend the callback; it must not panic",
             Self::Artifact { .. } => {
                 "verify the artifact; if it is damaged, remove it and pull its image again"
             }
@@ -252,6 +253,19 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), kinds.len());
+    }
+
+    #[test]
+    fn panic_of_a_callback_is_told_with_its_remedy() {
+        let callback = Error::Callback {
+            panic: "no".to_owned(),
+        };
+        assert!(!callback.is_usage() && !callback.is_transient());
+        assert!(
+            callback
+                .hint()
+                .is_some_and(|hint| hint.contains("callback"))
+        );
     }
 
     #[test]

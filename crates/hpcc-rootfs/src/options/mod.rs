@@ -46,7 +46,8 @@ pub struct Options {
     pub image: ImageOptions,
     /// Limits on the resources that images may take.
     pub limits: Limits,
-    /// Number of threads that compress, at least 1. Never changes a byte. Default: as many as this process may use.
+    /// Number of threads that compress, 1 to [`THREADS_MAX`](Self::THREADS_MAX). Never changes a byte. Default: as many as
+    /// this process may use.
     pub threads: NonZeroUsize,
     /// Number of layers that are fetched and decompressed concurrently, at least 1. Never changes a byte. Default: 3.
     pub parallel_layers: NonZeroUsize,
@@ -75,7 +76,8 @@ impl Default for Options {
             injections: Vec::new(),
             image: ImageOptions::default(),
             limits: Limits::default(),
-            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            threads: std::thread::available_parallelism()
+                .map_or(NonZeroUsize::MIN, |cpus| cpus.min(Self::THREADS_MAX)),
             parallel_layers: const { NonZeroUsize::new(3).unwrap() },
             read_ahead: 24 << 20,
             store: StoreOptions::default(),
@@ -107,6 +109,9 @@ impl Default for SpoolOptions {
 }
 
 impl Options {
+    /// Largest number of [`threads`](Self::threads).
+    pub const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+
     /// Returns the largest number of bytes of memory that one build may take with these options: the read-ahead, the
     /// names and attributes of the image, and the writer's budget. It leaves out the code itself and the state of
     /// codecs, a few MiB per thread that compresses.
@@ -139,6 +144,13 @@ impl Options {
     /// Returns [`Error::Options`] for a value out of range, and [`Error::Injection`] for a path that no injected file
     /// can have.
     pub fn check(&self) -> Result<(), Error> {
+        if self.threads > Self::THREADS_MAX {
+            return Err(refused(format!(
+                "{} threads cannot compress one image; choose at most {}",
+                self.threads,
+                Self::THREADS_MAX
+            )));
+        }
         self.image
             .writer(self.threads)
             .check()

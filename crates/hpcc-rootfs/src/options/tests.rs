@@ -55,3 +55,15 @@ fn mount_points_that_exclude_each_other_are_a_usage_error() {
         assert!(with_points(points).check().is_ok());
     }
 }
+
+#[test]
+fn more_threads_than_can_compress_are_a_usage_error() {
+    let with = |threads| Options {
+        threads,
+        ..Options::default()
+    };
+    assert!(with(Options::THREADS_MAX).check().is_ok());
+    let error = with(NonZeroUsize::MAX).check().unwrap_err();
+    assert!(error.is_usage(), "{error}");
+    assert!(error.to_string().contains("at most 4096"), "{error}");
+}

@@ -11,6 +11,7 @@ use super::handle::Store;
 use super::lease;
 use super::lease_file;
 use super::note::Note;
+use super::note_lock::NoteLock;
 use super::pulled::Pulled;
 use super::reading::read;
 use crate::artifact::{Key, RecordError};
@@ -87,6 +88,7 @@ impl Store {
         let memory = supplies.memory(&note.supplies);
         if memory != note.supplies {
             // Hashing took time, and another pull may have added its reference.
+            let _lock = NoteLock::take(self.directory());
             let mut note = Note::read(self.directory(), identity, self.trust());
             note.supplies = memory;
             note.write(self.directory(), identity);

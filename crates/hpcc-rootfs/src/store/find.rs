@@ -9,6 +9,7 @@ use ociget::Digest;
 use super::full_reference::full_reference;
 use super::handle::Store;
 use super::note::Note;
+use super::note_lock::NoteLock;
 use super::{entry, tags};
 use crate::candidate::Candidate;
 use crate::error::Error;
@@ -193,6 +194,7 @@ impl Store {
             return;
         };
         let (directory, trust) = (self.directory(), self.trust());
+        let _lock = NoteLock::take(directory);
         let mut note = Note::read(directory, digest, trust);
         let gone = note.add(reference.text, SystemTime::now());
         note.write(directory, digest);
@@ -205,6 +207,24 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn concurrent_pulls_keep_all_their_references() {
+        let directory = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"image");
+        let stores = [(); 2].map(|()| Store::open(&directory, crate::Options::default()).unwrap());
+        std::thread::scope(|scope| {
+            for number in 0..32 {
+                let (store, digest) = (&stores[number % 2], &digest);
+                scope.spawn(move || {
+                    store.remember(&format!("localhost:5000/app{number}:v1"), digest);
+                    tags::settle(store.directory(), digest, store.trust());
+                });
+            }
+        });
+        let note = Note::read(directory.path(), &digest, stores[0].trust());
+        assert_eq!(note.references.unwrap().len(), 32);
+    }
 
     #[test]
     fn mistyped_digest_is_no_other_name() {

@@ -283,7 +283,8 @@ impl Store {
     /// # Errors
     /// Returns [`Error::Store`] if the artifact cannot be opened, or if its lease file cannot be created or locked, for
     /// example by a user who may only read the store. The error is transient if another process has kept the lease file
-    /// locked exclusively for five seconds.
+    /// locked exclusively for five seconds. It waits for that long, so call this in a blocking thread if the caller is
+    /// asynchronous.
     pub fn lease(&self, digest: &Digest) -> Result<Option<Lease>, Error> {
         const OPERATION: &str = "pin the artifact";
         let path = self.path_for(digest);
@@ -313,7 +314,7 @@ impl Store {
     /// Returns [`Error::Store`] if `path` exists and is not the artifact, is in the store, or cannot be created;
     /// otherwise the errors of [`lease`](Self::lease).
     pub fn link(&self, digest: &Digest, path: impl AsRef<Path>) -> Result<Option<Linked>, Error> {
-        self.link_with(digest, path, &LinkMethod::ALL)
+        self.link_with(digest, path, LinkMethod::ALL)
     }
 
     /// Links like [`link`](Self::link), by the first of `methods` that works. [`LinkMethod::OWN_FILE`] makes a file
@@ -398,7 +399,8 @@ impl Store {
 
     /// Removes artifacts until the bounds are kept, least recently used first, and all files that belong to no
     /// artifact. Artifacts that are pinned by a [`Lease`] or being built stay. A missing directory is not an error.
-    /// Files that cannot be removed are in [`Collected::failed`].
+    /// Files that cannot be removed are in [`Collected::failed`]. This is disk work, so call it in a blocking thread if
+    /// the caller is asynchronous.
     ///
     /// # Errors
     /// Returns [`Error::Store`] if the directory cannot be read, and [`Error::Untrusted`] if other users can write to

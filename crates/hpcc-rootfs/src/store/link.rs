@@ -46,10 +46,10 @@ pub struct Linked {
 
 impl LinkMethod {
     /// All methods, cheapest first.
-    pub const ALL: [Self; 3] = [Self::HardLink, Self::Reflink, Self::Copy];
+    pub const ALL: &'static [Self] = &[Self::HardLink, Self::Reflink, Self::Copy];
 
     /// The methods that make a separate file, whose owner and mode may be changed.
-    pub const OWN_FILE: [Self; 2] = [Self::Reflink, Self::Copy];
+    pub const OWN_FILE: &'static [Self] = &[Self::Reflink, Self::Copy];
 }
 
 /// Distinguishes the temporary names of one process.
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn every_link_method_gives_the_same_read_only_bytes() {
-        for method in LinkMethod::ALL {
+        for &method in LinkMethod::ALL {
             let directory = tempfile::tempdir().unwrap();
             let lease = artifact(directory.path());
             let path = directory.path().join("root.sqsh");
@@ -255,19 +255,19 @@ mod tests {
         let path = directory.path().join("root.sqsh");
         for _ in 0..2 {
             assert_eq!(
-                link(&lease, &path, &LinkMethod::ALL).unwrap(),
+                link(&lease, &path, LinkMethod::ALL).unwrap(),
                 LinkMethod::HardLink
             );
         }
         let other = directory.path().join("other");
         std::fs::write(&other, "of another program").unwrap();
-        for methods in [&LinkMethod::ALL[..], &LinkMethod::OWN_FILE] {
+        for methods in [LinkMethod::ALL, LinkMethod::OWN_FILE] {
             let error = link(&lease, &other, methods).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         }
         assert_eq!(std::fs::read(&other).unwrap(), b"of another program");
         let nowhere = directory.path().join("none/root.sqsh");
-        let error = link(&lease, &nowhere, &LinkMethod::ALL).unwrap_err();
+        let error = link(&lease, &nowhere, LinkMethod::ALL).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 

@@ -21,6 +21,7 @@ mod lock;
 mod lock_file;
 mod name;
 mod note;
+mod note_lock;
 mod notice;
 mod offline;
 mod pulled;

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use ociget::{Digest, Request, Source, SourceSpec, background};
+use ociget::{Digest, Request, Source, SourceSpec};
 use tracing::{Instrument as _, Span};
 
 use super::existing::use_now;
@@ -13,10 +13,12 @@ use super::handle::Store;
 use super::lock::BuildLock;
 use super::name;
 use super::note::Note;
+use super::note_lock::NoteLock;
 use super::offline::{self, Nowhere};
 use super::pulled::Pulled;
 use super::shared_build::Ask;
 use super::trials::Trials;
+use crate::caught;
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
 use crate::measure::{self, Attempt};
@@ -362,13 +364,20 @@ impl Store {
             }
         };
         drop(turn);
-        // Another pull may have added its reference during this build.
-        let references = Note::read(self.directory(), &identity, self.trust()).references;
-        let note = Note {
-            references: references.or(note.references),
-            ..note
-        };
-        note.write(self.directory(), &identity);
+        let (store, digest) = (self.clone(), identity.clone());
+        let noted = self.look(move || {
+            let directory = store.directory();
+            let _lock = NoteLock::take(directory);
+            // Another pull may have added its reference during this build.
+            let references = Note::read(directory, &digest, store.trust()).references;
+            let note = Note {
+                references: references.or(note.references),
+                ..note
+            };
+            note.write(directory, &digest);
+            Ok(())
+        });
+        noted.await?;
         self.make_lease_file(&identity);
         let path = self.path_for(&identity);
         // Until now it is the time at which the build began, and other artifacts may have been used since.
@@ -416,7 +425,7 @@ impl Store {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    background::run(work).await.map_err(Error::worker)?
+    caught::blocking(work).await?
 }
 
 /// Returns whether a source may be opened a second time, if copying from earlier artifacts fails. Standard input is

@@ -5,6 +5,7 @@ use ociget::{Digest, Request};
 use super::handle::Store;
 use super::offline;
 use super::pulling::blocking;
+use crate::caught::caught;
 use crate::error::Error;
 use crate::pull;
 
@@ -21,6 +22,10 @@ impl Store {
     /// Returns the error with which the pull would fail before its first layer, except those of
     /// [`check_host_files`](crate::check_host_files()) and of the directory.
     pub async fn resolve(&self, image: &str, expected: Option<&Digest>) -> Result<Digest, Error> {
+        caught(self.resolve_now(image, expected)).await
+    }
+
+    async fn resolve_now(&self, image: &str, expected: Option<&Digest>) -> Result<Digest, Error> {
         let request = Request::parse(image, expected)?;
         self.options().check()?;
         if self.is_offline(request.spec()) {

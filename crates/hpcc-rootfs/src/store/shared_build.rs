@@ -18,6 +18,7 @@ use tracing::instrument::WithSubscriber as _;
 
 use super::drivers::Drivers;
 use super::pulled::Pulled;
+use crate::caught::caught;
 use crate::error::Error;
 
 /// A request and its spelling, which goes into the note. Only callers with the same pin share a build. Another spelling
@@ -85,7 +86,7 @@ impl SharedBuilds {
             outcome: answer.unwrap_or_else(|| {
                 Err(Error::Internal {
                     what: "the build",
-                    source: Arc::new(io::Error::other("it panicked")),
+                    source: Arc::new(io::Error::other("its thread ended")),
                 })
             }),
             is_joined,
@@ -115,7 +116,7 @@ impl SharedBuilds {
         let (sender, outcome) = watch::channel(None);
         let work = work();
         let task = async move {
-            let outcome = work.await;
+            let outcome = caught(work).await;
             // If no caller waits any more, the outcome is dropped.
             let _ = sender.send(Some(outcome));
         };

@@ -15,6 +15,7 @@ use super::full_reference::full_reference;
 use super::inventory;
 use super::name::{self, Beside};
 use super::note::{self, Note};
+use super::note_lock::NoteLock;
 use super::trust::Trust;
 
 /// Returns the digests of all notes in a directory, including those of artifacts that are gone; sorted.
@@ -48,6 +49,7 @@ pub(super) fn references(directory: &Path, digest: &Digest, trust: Trust) -> BTr
 
 /// Adds the time of the pull to the note of an artifact that is about to be removed.
 pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
+    let _lock = NoteLock::take(directory);
     let mut note = Note::read(directory, digest, trust);
     if note.references.is_none() && note.source.is_some() {
         note.references = Some(references(directory, digest, trust));
@@ -56,7 +58,7 @@ pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
 }
 
 /// Removes a reference from all notes that have no later time of it, because the artifact that it was last pulled to
-/// cannot keep it.
+/// cannot keep it. The caller has the lock on the notes.
 pub(super) fn forget(directory: &Path, reference: &str, time: u64, trust: Trust) {
     for digest in noted(directory).unwrap_or_default() {
         let mut references = references(directory, &digest, trust);

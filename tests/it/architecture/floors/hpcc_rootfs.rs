@@ -6,13 +6,14 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     (
         "rebuild",
         &[
-            "artifact", "error", "options", "pull", "staging", "store", "summary",
+            "artifact", "caught", "error", "options", "pull", "staging", "store", "summary",
         ],
     ),
     (
         "build",
         &[
             "artifact",
+            "caught",
             "error",
             "measure",
             "options",
@@ -29,6 +30,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         &[
             "artifact",
             "candidate",
+            "caught",
             "error",
             "guest",
             "measure",
@@ -45,8 +47,8 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     (
         "pull",
         &[
-            "artifact", "error", "feed", "flatten", "guest", "layer", "options", "progress",
-            "recall", "spool", "staging", "summary", "timings",
+            "artifact", "caught", "error", "feed", "flatten", "guest", "layer", "options",
+            "progress", "recall", "spool", "staging", "summary", "timings",
         ],
     ),
     (
@@ -75,6 +77,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         "options",
         &["artifact", "error", "layer", "progress", "staging"],
     ),
+    ("caught", &["error", "panics"]),
     ("measure", &["error", "summary"]),
     (
         "error",
@@ -83,6 +86,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
             "candidate",
             "flatten",
             "layer",
+            "panics",
             "unspooled",
             "untrusted",
         ],
@@ -95,9 +99,10 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("staging", &[]),
     ("layer", &[]),
     ("tables", &[]),
-    ("progress", &["units"]),
+    ("progress", &["panics", "units"]),
     ("timings", &["units"]),
     ("units", &[]),
+    ("panics", &[]),
     ("candidate", &[]),
     ("unspooled", &[]),
     ("untrusted", &[]),

@@ -36,8 +36,8 @@ pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
     let store = global.store()?;
     let digest = command.subject.existing_stored(&store)?;
     let methods = match command.own {
-        true => &LinkMethod::OWN_FILE[..],
-        false => &LinkMethod::ALL,
+        true => LinkMethod::OWN_FILE,
+        false => LinkMethod::ALL,
     };
     let linked = store.link_with(&digest, &command.path, methods)?;
     let linked = linked.ok_or_else(|| subject::not_in_the_store(&store, &digest.to_string()))?;
