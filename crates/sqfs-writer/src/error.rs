@@ -17,10 +17,12 @@ pub enum Error {
     #[error("invalid option: {0}")]
     Options(String),
     /// A name that a squashfs directory cannot hold.
-    #[error("invalid name \"{name}\": {reason}")]
+    #[error("invalid name \"{name}\"{}: {reason}", .path.as_ref().map(|path| format!(" in {path}")).unwrap_or_default())]
     Name {
         /// The name as it was given, bytes that are not printable escaped.
         name: String,
+        /// The path that it is a part of, escaped in the same way; `None` if it was given alone.
+        path: Option<String>,
         /// The reason.
         reason: &'static str,
     },
@@ -50,6 +52,12 @@ pub enum Error {
         /// The symlink's path.
         entry: String,
     },
+    /// A symlink whose target holds a NUL byte. Readers would end it there.
+    #[error("the target of the symlink {entry} holds a NUL byte")]
+    NulInTarget {
+        /// The symlink's path.
+        entry: String,
+    },
     /// The lists of blocks and of xattr sets do not fit the memory that
     /// [`Options::memory`](crate::Options::memory) allows.
     #[error(
@@ -62,7 +70,7 @@ pub enum Error {
         /// Bytes that the option leaves for them.
         allowed: usize,
     },
-    /// Reading a file's content failed. The body is discarded; the writer can go on without it.
+    /// Reading a file's content failed. The body can only be dropped; the writer can go on without it.
     #[error("cannot read the content of a file")]
     Body(#[source] io::Error),
     /// Reading the content of a file with a known path failed. The file is not in the tree, and the writer can go on.
@@ -97,6 +105,10 @@ pub enum Error {
         /// The difference.
         found: &'static str,
     },
+    /// A body was used after an error of its own: bytes are missing in it. The first error has the cause, and the writer can
+    /// go on without the body.
+    #[error("the content of a file cannot be written any further: an earlier error left bytes out")]
+    Discarded,
     /// Writing the image failed.
     #[error("cannot write the image")]
     Sink(#[source] io::Error),
@@ -122,8 +134,9 @@ pub enum Error {
     /// [`DataWriter::cancel_when`](crate::DataWriter::cancel_when).
     #[error("writing the image was cancelled")]
     Cancelled,
-    /// The writer was used after it had failed. The first error has the cause.
-    #[error("the image cannot be written any further: an earlier error ended it")]
+    /// The writer was used after it had failed, or after a sink, a listener or another part of the caller had panicked in it.
+    /// The first error or the panic has the cause.
+    #[error("the image cannot be written any further: an earlier error or panic ended it")]
     Poisoned,
 }
 
@@ -171,8 +184,31 @@ impl TreeError {
     /// Returns the error with the name or path of the edit.
     pub(crate) fn at(self, entry: &[u8]) -> Error {
         Error::Tree {
-            entry: Some(entry.escape_ascii().to_string()),
+            entry: Some(shown(entry)),
             reason: self,
         }
+    }
+}
+
+/// Characters of a path that a message shows: more than any path that a system call takes.
+const SHOWN: usize = 5000;
+
+/// Returns a name or path for a message, with bytes that are not printable escaped.
+pub(crate) fn shown(path: &[u8]) -> String {
+    shortened(path.escape_ascii().to_string())
+}
+
+/// Leaves out the middle of a text of ASCII that nobody would read.
+pub(crate) fn shortened(text: String) -> String {
+    let half = SHOWN / 2;
+    let (first, last) = (
+        text.get(..half),
+        text.get(text.len().saturating_sub(half)..),
+    );
+    match (first, last) {
+        (Some(first), Some(last)) if text.len() > SHOWN => {
+            format!("{first} [{} characters] {last}", text.len() - 2 * half)
+        }
+        _ => text,
     }
 }

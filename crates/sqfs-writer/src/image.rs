@@ -1,15 +1,17 @@
 //! The writer that takes paths, and writes to a sink that can seek.
 
 use std::fmt;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use crate::data::FileData;
-use crate::error::{Error, TreeError};
+use crate::compress::Codec;
+use crate::data::{FileData, Places};
+use crate::error::{Error, TreeError, shown};
 use crate::format::{Field, Superblock};
 use crate::metadata::Metadata;
 use crate::options::Options;
+use crate::output::flush;
 use crate::summary::Summary;
-use crate::tree::{Kind, NodeId, Tree};
+use crate::tree::{Kind, NodeId, Tree, check_mode, check_name};
 use crate::writer::{DataWriter, Sealed};
 
 /// Writes an image to a file, or to another sink that can seek.
@@ -76,19 +78,36 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// Returns a writer of an image that begins at the sink's current position.
     ///
     /// # Errors
-    /// As [`DataWriter::new`].
+    /// As [`DataWriter::new`], and [`Error::Sink`] if the sink does not write where it was told to: a file that was opened
+    /// for appending writes at its end.
     pub fn new(mut sink: W, options: &Options) -> Result<Self, Error> {
-        let base = sink.stream_position().map_err(Error::Sink)?;
-        // Zeros, so that no reader takes an unfinished image for one.
-        sink.write_all(&[0; Superblock::SIZE])
-            .map_err(Error::Sink)?;
+        let base = begin(&mut sink).map_err(Error::Sink)?;
+        Ok(Self::of(DataWriter::new(sink, options)?, base, options))
+    }
+
+    /// Returns a writer as [`new`](Self::new) does, which compresses with a codec of the caller's; see
+    /// [`DataWriter::with_codec`].
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_codec(
+        mut sink: W,
+        options: &Options,
+        codec: impl Fn() -> io::Result<Box<dyn Codec>> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let base = begin(&mut sink).map_err(Error::Sink)?;
+        let data = DataWriter::with_codec(sink, options, codec)?;
+        Ok(Self::of(data, base, options))
+    }
+
+    fn of(data: DataWriter<W>, base: u64, options: &Options) -> Self {
         let implicit = Metadata::new(0o755).with_mtime(options.mkfs_time);
-        Ok(Self {
-            data: DataWriter::new(sink, options)?,
+        Self {
+            data,
             tree: Tree::new(implicit.clone()),
             base,
             implicit,
-        })
+        }
     }
 
     /// Adds a regular file whose content is what `body` returns until its end.
@@ -102,6 +121,7 @@ impl<W: Write + Seek> ImageWriter<W> {
         body: impl Read,
     ) -> Result<NodeId, Error> {
         let path = path.as_ref();
+        self.check(path, &metadata)?;
         let data = self.data.add(body).map_err(|error| name(error, path))?;
         self.insert(path, metadata, Kind::File(data))
     }
@@ -117,6 +137,7 @@ impl<W: Write + Seek> ImageWriter<W> {
         metadata: Metadata,
     ) -> Result<NodeId, Error> {
         let path = path.as_ref();
+        self.check(path, &metadata)?;
         self.put_directory(path, metadata)
             .map_err(|error| name(error, path))
     }
@@ -124,7 +145,7 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// Adds a symbolic link. The target is stored without being interpreted.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert). [`finish`](Self::finish) checks the length of the target, 1 to 4095 bytes.
+    /// As [`insert`](Self::insert). [`finish`](Self::finish) checks the target: 1 to 4095 bytes, without NUL.
     pub fn symlink(
         &mut self,
         path: impl AsRef<[u8]>,
@@ -141,7 +162,9 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// name.
     pub fn link(&mut self, path: impl AsRef<[u8]>, target: NodeId) -> Result<(), Error> {
         let path = path.as_ref();
-        let place = self.parent(path).and_then(not_root);
+        check_path(path).map_err(|error| name(error, path))?;
+        let checked = self.tree.check_target(target).map_err(Error::from);
+        let place = checked.and_then(|()| self.parent(path)).and_then(not_root);
         place
             .and_then(|(parent, name)| self.tree.link(parent, name, target))
             .map_err(|error| name(error, path))
@@ -159,6 +182,7 @@ impl<W: Write + Seek> ImageWriter<W> {
         kind: Kind<FileData>,
     ) -> Result<NodeId, Error> {
         let path = path.as_ref();
+        self.check(path, &metadata)?;
         let place = self.parent(path).and_then(not_root);
         place
             .and_then(|(parent, name)| self.tree.insert(parent, name, metadata, kind))
@@ -180,15 +204,33 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// # Errors
     /// As [`DataWriter::finish`]. The sink then holds nothing that mounts.
     pub fn finish(self) -> Result<(W, Summary), Error> {
+        let (sink, summary, _) = self.finish_recorded()?;
+        Ok((sink, summary))
+    }
+
+    /// Writes the image as [`finish`](Self::finish) does, and returns the positions of bodies and fragments too, if
+    /// [`DataWriter::keep_places`] was called.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_recorded(self) -> Result<(W, Summary, Option<Places>), Error> {
         let Sealed {
             superblock,
             mut sink,
             summary,
-            ..
+            places,
         } = self.data.finish(&self.tree)?;
         put_superblock(&mut sink, self.base, &superblock, summary.image_bytes)
             .map_err(Error::Sink)?;
-        Ok((sink, summary))
+        Ok((sink, summary, places))
+    }
+
+    /// Checks path and mode of an entry, before parents are made and its content is written for nothing.
+    fn check(&self, path: &[u8], metadata: &Metadata) -> Result<(), Error> {
+        let mode = |()| check_mode(metadata).map_err(Error::from);
+        check_path(path)
+            .and_then(mode)
+            .map_err(|error| name(error, path))
     }
 
     /// Returns the directory that a path is in, which it makes if necessary, and the last part of the path. `None` for the
@@ -260,8 +302,17 @@ fn not_root<T>(place: Option<T>) -> Result<T, Error> {
 
 /// Adds the path to an error, because the data plane knows no names, and the tree no paths.
 pub(crate) fn name(error: Error, path: &[u8]) -> Error {
-    let path = path.escape_ascii().to_string();
+    let path = shown(path);
     match error {
+        Error::Name {
+            name,
+            path: None,
+            reason,
+        } if name != path => Error::Name {
+            name,
+            path: Some(path),
+            reason,
+        },
         Error::Body(source) => Error::File { path, source },
         Error::Tree { reason, .. } => Error::Tree {
             entry: Some(path),
@@ -282,14 +333,47 @@ pub(crate) fn name(error: Error, path: &[u8]) -> Error {
     }
 }
 
+/// Checks the names in a path.
+fn check_path(path: &[u8]) -> Result<(), Error> {
+    let mut parts = path.split(|&byte| byte == b'/');
+    parts.try_for_each(|part| match part {
+        b"" => Ok(()),
+        _ => check_name(part),
+    })
+}
+
+/// Makes room for the superblock, and returns its position in the sink.
+fn begin(sink: &mut (impl Write + Seek)) -> io::Result<u64> {
+    let base = sink.stream_position()?;
+    // Zeros, so that no reader takes an unfinished image for one. Twice, because an empty file shows only the second time
+    // that it appends.
+    write_at(sink, base, &[0; Superblock::SIZE])?;
+    write_at(sink, base, &[0; Superblock::SIZE])?;
+    Ok(base)
+}
+
+/// Writes bytes at a position, and checks that they went there.
+fn write_at(sink: &mut (impl Write + Seek), at: u64, bytes: &[u8]) -> io::Result<()> {
+    sink.seek(SeekFrom::Start(at))?;
+    sink.write_all(bytes)?;
+    let (end, found) = (at + bytes.len() as u64, sink.stream_position()?);
+    if found != end {
+        return Err(io::Error::other(format!(
+            "after writing {} bytes at {at} the sink is at {found} instead of {end}: open the file for writing and not for \
+             appending",
+            bytes.len()
+        )));
+    }
+    Ok(())
+}
+
 fn put_superblock(
     sink: &mut (impl Write + Seek),
     base: u64,
     superblock: &[u8],
     image_bytes: u64,
-) -> std::io::Result<()> {
-    sink.seek(SeekFrom::Start(base))?;
-    sink.write_all(superblock)?;
+) -> io::Result<()> {
+    write_at(sink, base, superblock)?;
     sink.seek(SeekFrom::Start(base + image_bytes))?;
-    sink.flush()
+    flush(sink)
 }

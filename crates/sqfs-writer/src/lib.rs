@@ -41,6 +41,7 @@ mod pieces;
 mod pool;
 pub mod replay;
 mod summary;
+mod text;
 mod tree;
 mod writer;
 

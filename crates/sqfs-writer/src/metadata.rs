@@ -1,8 +1,10 @@
 //! Metadata of inodes: permissions, owner, time, extended attributes.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::format::split_xattr_name;
+use crate::text::Text;
 
 /// Permissions, owner, modification time and extended attributes of one inode.
 ///
@@ -67,8 +69,16 @@ impl Metadata {
 /// Extended attributes of one inode: full names (`user.comment`) with values, both bytes.
 ///
 /// Without attributes, as in most inodes, this is one word and no allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Xattrs(Option<Box<XattrMap>>);
+
+/// Shows names and values as text.
+impl fmt::Debug for Xattrs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.iter().map(|(name, value)| (Text(name), Text(value)));
+        f.debug_map().entries(entries).finish()
+    }
+}
 
 type XattrMap = BTreeMap<Box<[u8]>, Box<[u8]>>;
 

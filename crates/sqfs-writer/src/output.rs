@@ -1,6 +1,6 @@
 //! The sink, with the position in the image.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
@@ -65,7 +65,17 @@ impl<W: Write> Output<W> {
     }
 
     pub(crate) fn into_sink(mut self) -> Result<W, Error> {
-        self.sink.flush().map_err(Error::Sink)?;
+        flush(&mut self.sink).map_err(Error::Sink)?;
         Ok(self.sink)
+    }
+}
+
+/// Flushes the sink, as often as a signal interrupts it: writes go on after one too.
+pub(crate) fn flush(sink: &mut impl Write) -> io::Result<()> {
+    loop {
+        match sink.flush() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }

@@ -13,27 +13,42 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
-use crate::error::{Error, TreeError};
+use crate::error::{Error, TreeError, shortened, shown};
 use crate::metadata::Metadata;
 use crate::pieces::Pieces;
+use crate::text::Text;
 
 /// Length of the longest name of a directory entry, in bytes.
 pub const NAME_MAX: usize = 255;
 
-/// Handle of a node of one [`Tree`]. No other node gets it, even after the node was removed.
+/// Handle of a node of one [`Tree`]. No other node gets it, even after the node was removed, and in another tree it leads
+/// nowhere. Handles of one tree are ordered by the creation of their nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u32);
+pub struct NodeId {
+    index: u32,
+    /// Number of the tree; 0 for the root, which every tree has.
+    tree: u32,
+}
 
 impl NodeId {
     /// The root of every tree.
-    pub const ROOT: Self = Self(0);
+    pub const ROOT: Self = Self { index: 0, tree: 0 };
+
+    fn new(index: u32, tree: u32) -> Self {
+        match index {
+            0 => Self::ROOT,
+            _ => Self { index, tree },
+        }
+    }
 
     /// Returns the index among all nodes that ever existed, below [`Tree::slots`].
     pub(crate) fn index(self) -> usize {
-        self.0 as usize
+        self.index as usize
     }
 }
 
@@ -47,10 +62,11 @@ pub struct Device {
 }
 
 /// Type of a node, with its content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind<B> {
-    /// A directory. [`Directory::default`] is empty, and callers can make no other.
+    /// A directory. [`Directory::default`] is empty, and callers can make no other. So is a clone, which therefore differs
+    /// from a directory with entries.
     Directory(Directory),
     /// A regular file with the handle of its content.
     File(B),
@@ -80,36 +96,58 @@ impl<B> Kind<B> {
     }
 }
 
+/// Shows the target of a symlink as text.
+impl<B: fmt::Debug> fmt::Debug for Kind<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => f.debug_tuple("Directory").field(directory).finish(),
+            Self::File(content) => f.debug_tuple("File").field(content).finish(),
+            Self::Symlink(target) => f.debug_tuple("Symlink").field(&Text(target)).finish(),
+            Self::CharDevice(device) => f.debug_tuple("CharDevice").field(device).finish(),
+            Self::BlockDevice(device) => f.debug_tuple("BlockDevice").field(device).finish(),
+            Self::Fifo => f.write_str("Fifo"),
+            Self::Socket => f.write_str("Socket"),
+        }
+    }
+}
+
 /// A name in a directory.
 type Name = SmallVec<[u8; 16]>;
 
 /// The entries of a directory, in bytewise order of their names.
-#[derive(Debug, Default, PartialEq, Eq)]
+///
+/// A clone has none, because two directories cannot hold the same nodes. It differs from an original that has entries.
+#[derive(Default, PartialEq, Eq)]
 pub struct Directory {
+    /// By index of their nodes.
     #[expect(
         clippy::box_collection,
         reason = "most nodes are files, and would be as large as a map too"
     )]
-    entries: Box<BTreeMap<Name, NodeId>>,
+    entries: Box<BTreeMap<Name, u32>>,
     parent: u32,
+    /// Number of the tree that it is in. Here and not with each entry, because there are many of those.
+    tree: u32,
 }
 
 impl Directory {
     /// Returns the directory that this one is in; the root is its own parent.
     #[must_use]
     pub fn parent(&self) -> NodeId {
-        NodeId(self.parent)
+        NodeId::new(self.parent, self.tree)
     }
 
     /// Returns the node of that name.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<NodeId> {
-        self.entries.get(name).copied()
+        let index = self.entries.get(name)?;
+        Some(NodeId::new(*index, self.tree))
     }
 
     /// Returns names and nodes in bytewise order of the names.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], NodeId)> {
-        self.entries.iter().map(|(name, id)| (name.as_slice(), *id))
+        let entries = self.entries.iter();
+        entries.map(|(name, index)| (name.as_slice(), NodeId::new(*index, self.tree)))
     }
 
     /// Returns the number of entries.
@@ -125,7 +163,16 @@ impl Directory {
     }
 }
 
-/// Returns an empty directory, because a copy would hold the same nodes a second time.
+/// Shows names as text.
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let entries = self.entries.iter();
+        f.debug_map()
+            .entries(entries.map(|(name, index)| (Text(name), index)))
+            .finish()
+    }
+}
+
 impl Clone for Directory {
     fn clone(&self) -> Self {
         Self::default()
@@ -189,6 +236,8 @@ pub struct Tree<B> {
     /// Slots are not reused, so that a stale handle leads nowhere instead of to another node.
     nodes: Pieces<Option<Node<B>>>,
     live: usize,
+    /// Number of the tree in this process, 1 or more, which shows whose a handle is.
+    number: u32,
 }
 
 impl<B> Tree<B> {
@@ -204,7 +253,20 @@ impl<B> Tree<B> {
             kind: Kind::directory(),
             links: 1,
         }));
-        Self { nodes, live: 1 }
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1)
+            .max(1);
+        let mut tree = Self {
+            nodes,
+            live: 1,
+            number,
+        };
+        if let Ok(root) = tree.directory_mut(NodeId::ROOT) {
+            root.tree = number;
+        }
+        tree
     }
 
     /// Returns the number of inodes, the root included.
@@ -222,7 +284,12 @@ impl<B> Tree<B> {
     /// Returns a node, or `None` if it is no longer in the tree.
     #[must_use]
     pub fn get(&self, id: NodeId) -> Option<&Node<B>> {
-        self.nodes.get(id.index())?.as_ref()
+        self.nodes.get(self.index(id)?)?.as_ref()
+    }
+
+    /// Returns the index of a node of this tree.
+    fn index(&self, id: NodeId) -> Option<usize> {
+        (id == NodeId::ROOT || id.tree == self.number).then_some(id.index())
     }
 
     /// Returns the node of that name in a directory.
@@ -237,7 +304,7 @@ impl<B> Tree<B> {
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node<B>)> {
         (0u32..)
             .zip(self.nodes.iter_from(0))
-            .filter_map(|(index, node)| Some((NodeId(index), node.as_ref()?)))
+            .filter_map(|(index, node)| Some((NodeId::new(index, self.number), node.as_ref()?)))
     }
 
     /// Adds a new node under a name. The node that had the name loses it; a directory goes with everything below it.
@@ -257,22 +324,20 @@ impl<B> Tree<B> {
     ) -> Result<NodeId, Error> {
         check_name(name)?;
         check_mode(&metadata).map_err(|error| error.at(name))?;
-        let id = u32::try_from(self.nodes.len())
-            .map(NodeId)
-            .map_err(|_| Error::Limit {
-                what: "number of nodes",
-                entry: "the tree".into(),
-                value: self.nodes.len() as u64,
-                max: u32::MAX.into(),
-            })?;
+        let index = u32::try_from(self.nodes.len()).map_err(|_| Error::Limit {
+            what: "number of nodes",
+            entry: "the tree".into(),
+            value: self.nodes.len() as u64,
+            max: u32::MAX.into(),
+        })?;
         if let Kind::Directory(new) = &mut kind {
-            new.parent = directory.0;
+            (new.parent, new.tree) = (directory.index, self.number);
         }
         let old = self
             .directory_mut(directory)
             .map_err(|error| error.at(name))?
             .entries
-            .insert(Name::from_slice(name), id);
+            .insert(Name::from_slice(name), index);
         self.nodes.push(Some(Node {
             metadata,
             kind,
@@ -282,7 +347,7 @@ impl<B> Tree<B> {
         if let Some(old) = old {
             self.unlink(old);
         }
-        Ok(id)
+        Ok(NodeId::new(index, self.number))
     }
 
     /// Adds a hard link: one more name for a node that is not a directory. The node that had the name loses it.
@@ -292,13 +357,11 @@ impl<B> Tree<B> {
     pub fn link(&mut self, directory: NodeId, name: &[u8], target: NodeId) -> Result<(), Error> {
         check_name(name)?;
         self.directory(directory).map_err(|error| error.at(name))?;
+        self.check_target(target).map_err(|error| error.at(name))?;
         let node = self.node_mut(target).map_err(|error| error.at(name))?;
-        if node.kind.is_directory() {
-            return Err(TreeError::LinkToDirectory.at(name));
-        }
         node.links = node.links.checked_add(1).ok_or(Error::Limit {
             what: "link count",
-            entry: name.escape_ascii().to_string(),
+            entry: shown(name),
             value: u64::from(u32::MAX) + 1,
             max: u32::MAX.into(),
         })?;
@@ -306,11 +369,20 @@ impl<B> Tree<B> {
             .directory_mut(directory)
             .map_err(|error| error.at(name))?
             .entries
-            .insert(Name::from_slice(name), target);
+            .insert(Name::from_slice(name), target.index);
         if let Some(old) = old {
             self.unlink(old);
         }
         Ok(())
+    }
+
+    /// Checks that a node can get one more name.
+    pub(crate) fn check_target(&self, target: NodeId) -> Result<(), TreeError> {
+        match self.get(target).map(Node::kind) {
+            None => Err(TreeError::Stale),
+            Some(Kind::Directory(_)) => Err(TreeError::LinkToDirectory),
+            Some(_) => Ok(()),
+        }
     }
 
     /// Removes a name, and everything below it if it is a directory. Returns whether it existed.
@@ -365,14 +437,18 @@ impl<B> Tree<B> {
                 links: node.links,
             })
         };
-        let live = self.live;
+        let (live, number) = (self.live, self.number);
         let mut nodes = Pieces::new();
         // Piece by piece, so that the nodes are never in memory twice.
         for (index, node) in (0u32..).zip(self.nodes.into_values()) {
-            let node = node.map(|node| map(NodeId(index), node));
+            let node = node.map(|node| map(NodeId::new(index, number), node));
             nodes.push(node.transpose()?);
         }
-        Ok(Tree { nodes, live })
+        Ok(Tree {
+            nodes,
+            live,
+            number,
+        })
     }
 
     /// Returns the number of nodes that ever existed.
@@ -396,11 +472,12 @@ impl<B> Tree<B> {
                     .map(|(name, _)| name),
             );
         }
-        names
-            .iter()
-            .rev()
-            .map(|name| format!("/{}", name.escape_ascii()))
-            .collect()
+        let parts = names.iter().rev();
+        shortened(
+            parts
+                .map(|name| format!("/{}", name.escape_ascii()))
+                .collect(),
+        )
     }
 
     fn directory(&self, id: NodeId) -> Result<&Directory, TreeError> {
@@ -418,17 +495,16 @@ impl<B> Tree<B> {
     }
 
     fn node_mut(&mut self, id: NodeId) -> Result<&mut Node<B>, TreeError> {
-        self.nodes
-            .get_mut(id.index())
-            .and_then(Option::as_mut)
-            .ok_or(TreeError::Stale)
+        let index = self.index(id).ok_or(TreeError::Stale)?;
+        let slot = self.nodes.get_mut(index).and_then(Option::as_mut);
+        slot.ok_or(TreeError::Stale)
     }
 
     /// Removes one name of a node. It is a loop and no recursion, because images choose the depth.
-    fn unlink(&mut self, id: NodeId) {
-        let mut pending = vec![id];
-        while let Some(id) = pending.pop() {
-            let Some(slot) = self.nodes.get_mut(id.index()) else {
+    fn unlink(&mut self, index: u32) {
+        let mut pending = vec![index];
+        while let Some(index) = pending.pop() {
+            let Some(slot) = self.nodes.get_mut(index as usize) else {
                 continue;
             };
             let Some(node) = slot else { continue };
@@ -448,7 +524,7 @@ impl<B> Tree<B> {
     }
 }
 
-fn check_name(name: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_name(name: &[u8]) -> Result<(), Error> {
     let reason = match name {
         b"" => "it is empty",
         b"." | b".." => "it has a meaning of its own",
@@ -458,12 +534,13 @@ fn check_name(name: &[u8]) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::Name {
-        name: name.escape_ascii().to_string(),
+        name: shown(name),
+        path: None,
         reason,
     })
 }
 
-fn check_mode(metadata: &Metadata) -> Result<(), TreeError> {
+pub(crate) fn check_mode(metadata: &Metadata) -> Result<(), TreeError> {
     if metadata.mode > 0o7777 {
         return Err(TreeError::Mode);
     }

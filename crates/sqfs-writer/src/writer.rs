@@ -106,8 +106,9 @@ impl<W: Write> DataWriter<W> {
     /// Writes a body: what `body` returns until its end.
     ///
     /// # Errors
-    /// Returns [`Error::Body`] if `body` fails; the writer discards it and can go on. After [`Error::Sink`],
-    /// [`Error::Codec`], [`Error::Thread`] or [`Error::Limit`] every further call returns [`Error::Poisoned`].
+    /// Returns [`Error::Body`] if `body` fails, and [`Error::Limit`] with the length of `a file` if it has more than
+    /// 2³¹ - 1 blocks; the writer discards it and can go on. After any other error every further call returns
+    /// [`Error::Poisoned`].
     pub fn add(&mut self, body: impl Read) -> Result<FileData, Error> {
         let mut writer = self.begin();
         writer.append(body)?;
@@ -192,7 +193,7 @@ impl<W: Write> DataWriter<W> {
     /// dead bytes.
     ///
     /// # Errors
-    /// - [`Error::Limit`] and [`Error::EmptyTarget`] for a value that the format cannot express
+    /// - [`Error::Limit`], [`Error::EmptyTarget`] and [`Error::NulInTarget`] for a value that the format cannot express
     /// - [`Error::Tree`] if a file's content comes from another writer
     /// - [`Error::Sink`], [`Error::Codec`] or [`Error::Thread`] if writing or compressing fails
     /// - [`Error::Cancelled`] if the condition of [`cancel_when`](Self::cancel_when) is met

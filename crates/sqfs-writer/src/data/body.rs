@@ -40,10 +40,14 @@ pub struct Body<'w, W: Write> {
     waiting: Option<Waiting>,
     /// Whether a block of the body was submitted.
     stored: bool,
+    /// Whether bytes of the content are missing in it.
+    broken: bool,
 }
 
 impl<'w, W: Write> Body<'w, W> {
     pub(super) fn new(plane: &'w mut DataPlane<W>) -> Self {
+        plane.leave_body();
+        plane.begun = true;
         plane.taking.reset();
         Self {
             plane,
@@ -52,32 +56,42 @@ impl<'w, W: Write> Body<'w, W> {
             len: 0,
             waiting: None,
             stored: false,
+            broken: false,
         }
     }
 
     /// Appends what `content` returns until its end, and returns its length in bytes.
     ///
     /// # Errors
-    /// Returns [`Error::Body`] if `content` fails; the writer can go on after it. Returns [`Error::Sink`],
-    /// [`Error::Codec`], [`Error::Thread`], [`Error::Memory`] or [`Error::Limit`] if the image cannot be written any
-    /// further.
+    /// - [`Error::Body`] if `content` fails, or says that it filled more than the space that it was given
+    /// - [`Error::Limit`] if the body has more than 2³¹ - 1 blocks
+    /// - [`Error::Discarded`] after one of these two errors, or after `content` has panicked: the body lacks bytes and can
+    ///   only be dropped. The writer goes on.
+    /// - [`Error::Sink`], [`Error::Codec`], [`Error::Thread`], [`Error::Memory`], or [`Error::Limit`] for a number of blocks
+    ///   or fragments, if the image cannot be written any further, and [`Error::Poisoned`] after that
     pub fn append(&mut self, mut content: impl Read) -> Result<u64, Error> {
         let mut total = 0;
         loop {
             let mut block = self.block()?;
+            // If `content` panics, the block is lost.
+            self.broken = true;
+            let room = block.room();
             let result = content.read(block.space());
+            let result = result.and_then(|len| check_read(len, room));
             let len = *result.as_ref().unwrap_or(&0);
             block.advance(len);
             self.block = Some(block);
-            match result {
-                Ok(0) => return Ok(total),
-                Ok(_) => {
-                    self.grow(len as u64)?;
-                    total += len as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            let at_end = match result {
+                Ok(len) => len == 0,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => false,
                 Err(error) => return Err(Error::Body(error)),
+            };
+            self.broken = false;
+            if at_end {
+                return Ok(total);
             }
+            self.grow(len as u64)?;
+            total += len as u64;
             self.flush_full()?;
         }
     }
@@ -92,7 +106,7 @@ impl<'w, W: Write> Body<'w, W> {
     /// # Errors
     /// As [`append`](Self::append), without [`Error::Body`].
     pub fn append_bytes(&mut self, mut bytes: Bytes) -> Result<(), Error> {
-        self.plane.guard(|_| Ok(()))?;
+        self.check()?;
         self.grow(bytes.len() as u64)?;
         let block_size = self.plane.block_size;
         while !bytes.is_empty() {
@@ -118,8 +132,9 @@ impl<'w, W: Write> Body<'w, W> {
     /// Appends `len` zeros. Whole blocks of zeros take no space in the image and no time.
     ///
     /// # Errors
-    /// Returns [`Error::Limit`] if the file has more than 2³¹ - 1 blocks, and the errors of [`append`](Self::append).
+    /// As [`append`](Self::append), without [`Error::Body`].
     pub fn hole(&mut self, mut len: u64) -> Result<(), Error> {
+        self.check()?;
         self.grow(len)?;
         let block_size = self.plane.block_size as u64;
         while len > 0 {
@@ -153,6 +168,7 @@ impl<'w, W: Write> Body<'w, W> {
     /// # Errors
     /// As [`finish`](Self::finish).
     pub fn finish_recorded(mut self) -> Result<(FileData, Option<Fingerprints>), Error> {
+        self.check()?;
         self.plane.guard(|plane| plane.cancel.tick())?;
         let tail = self.take_tail()?;
         let tail_len = tail.as_ref().map_or(0, |tail| tail.filled().len());
@@ -190,7 +206,7 @@ impl<'w, W: Write> Body<'w, W> {
         if list.is_none() && place.is_some() {
             self.plane.counts.duplicates += u64::from(shared);
         }
-        Ok((FileData::new(self.len, list, place), fingerprints))
+        Ok((self.plane.lists.handle(self.len, list, place), fingerprints))
     }
 
     /// Returns the list of the body's blocks, or that of an earlier body if they are equal, and their fingerprint. `whole`
@@ -244,11 +260,18 @@ impl<'w, W: Write> Body<'w, W> {
         Ok(Some(block))
     }
 
+    /// Checks that the body has all the bytes that it was given, and can get more.
+    fn check(&self) -> Result<(), Error> {
+        match (self.plane.failed, self.broken) {
+            (true, _) => Err(Error::Poisoned),
+            (false, true) => Err(Error::Discarded),
+            (false, false) => Ok(()),
+        }
+    }
+
     /// Takes the current block, which is never full and never shared. The caller puts it back.
     fn block(&mut self) -> Result<Block, Error> {
-        if self.plane.failed {
-            return Err(Error::Poisoned);
-        }
+        self.check()?;
         match self.block.take() {
             Some(lent) if lent.is_lent() => {
                 let mut block = self.plane.queue.block();
@@ -272,6 +295,7 @@ impl<'w, W: Write> Body<'w, W> {
         let max = INODE_BLOCKS_MAX * self.plane.block_size as u64;
         let total = self.len.saturating_add(len);
         if total > max {
+            self.broken = true;
             return Err(Error::Limit {
                 what: "length",
                 entry: "a file".into(),
@@ -342,8 +366,20 @@ impl<W: Write> Write for Body<'_, W> {
     }
 }
 
+/// Checks the number of bytes that a reader says it has put into a space of `room` bytes.
+fn check_read(len: usize, room: usize) -> io::Result<usize> {
+    if len <= room {
+        return Ok(len);
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("its reader returned {len} bytes for a buffer of {room}"),
+    ))
+}
+
 impl<W: Write> Drop for Body<'_, W> {
     fn drop(&mut self) {
+        self.plane.begun = false;
         if let Some(block) = self.block.take() {
             self.plane.queue.recycle(block);
         }

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::handle::{BlockList, FileData};
+use super::handle::{BlockList, FileData, WriterNumber};
 use crate::format::FragmentIndex;
 
 /// Bytes of each piece but the last, at most.
 const PIECE: usize = 16 << 10;
 
-/// The most that one handle takes: a flag, and numbers of 64, 33, 33 and 32 bits.
-const HANDLE_MAX: usize = 1 + 10 + 5 + 5 + 5;
+/// The most that one handle takes: a flag, and numbers of 25, 51, 33, 33 and 20 bits.
+const HANDLE_MAX: usize = 1 + 4 + 8 + 5 + 5 + 3;
 
 /// In the first byte of a handle: the body has blocks.
 const LIST: u8 = 1;
@@ -17,6 +17,8 @@ const LIST: u8 = 1;
 const TAIL: u8 = 2;
 /// Its tail follows that of the last body without blocks.
 const FOLLOWS: u8 = 4;
+/// The writer's number comes first, because that of the last handle is another.
+const WRITER: u8 = 8;
 
 /// Handles of bodies in the order in which they were added, in few bytes: about 3 for a body that is all tail and follows
 /// another one, about 9 for a body with blocks, and never more than 26. A [`FileData`] takes 20.
@@ -32,6 +34,7 @@ pub struct Handles {
 /// What the next handle relates to.
 #[derive(Clone, Copy, Default)]
 struct Last {
+    writer: WriterNumber,
     list: u32,
     /// Where the last body without blocks has its tail, and the end of that tail.
     whole: (u32, u32),
@@ -42,6 +45,7 @@ struct Last {
 impl Last {
     /// Moves on to a handle.
     fn advance(&mut self, data: FileData) {
+        self.writer = data.writer();
         let (FragmentIndex(fragment), offset) = data.tail();
         if let Some(BlockList(list)) = data.list() {
             self.list = list;
@@ -72,9 +76,16 @@ impl Handles {
         let follows = list.is_none() && (fragment, offset) == self.last.whole;
         let flag = |set: bool, flag| if set { flag } else { 0 };
         let has_tail = data.has_tail();
+        let writer = Some(data.writer()).filter(|writer| *writer != self.last.writer);
         piece.push(
-            flag(list.is_some(), LIST) | flag(has_tail, TAIL) | flag(has_tail && follows, FOLLOWS),
+            flag(list.is_some(), LIST)
+                | flag(has_tail, TAIL)
+                | flag(has_tail && follows, FOLLOWS)
+                | flag(writer.is_some(), WRITER),
         );
+        if let Some(WriterNumber(writer)) = writer {
+            put(piece, writer.into());
+        }
         put(piece, data.len());
         if let Some(BlockList(list)) = list {
             put(piece, distance(self.last.list, list));
@@ -133,6 +144,10 @@ impl Iterator for Values {
             }
         };
         let bytes = &mut self.piece;
+        let writer = match flags & WRITER {
+            0 => self.last.writer,
+            _ => WriterNumber(u32::try_from(number(bytes)?).ok()?),
+        };
         let len = number(bytes)?;
         let list = match flags & LIST {
             0 => None,
@@ -151,7 +166,7 @@ impl Iterator for Values {
             Some((fragment, u32::try_from(number(bytes)?).ok()?))
         };
         let tail = tail.map(|(fragment, offset)| (FragmentIndex(fragment), offset));
-        let data = FileData::new(len, list, tail);
+        let data = FileData::new(writer, len, list, tail);
         self.last.advance(data);
         Some(data)
     }
@@ -228,17 +243,20 @@ mod tests {
     fn handles_come_back_as_they_were() {
         assert_eq!(kept(&[]), 0);
         // Every combination of parts, each of them small, large and as large as it can be.
-        let lens = [0, 1, 127, 128, u64::from(u32::MAX), u64::MAX];
+        let lens = [0, 1, 127, 128, u64::from(u32::MAX), (1 << 51) - 1];
         let lists = [None, Some(0), Some(70_000), Some(u32::MAX - 1)];
         let fragments = [None, Some(0), Some(300), Some(u32::MAX - 1)];
-        let offsets = [0, 1, u32::MAX];
+        let offsets = [0, 1, (1 << 20) - 1];
+        // The first writer of a process has the number 0, and most images have one writer.
+        let writers = [0, 0, 0, 9, 9, (1 << 25) - 1].map(WriterNumber);
         let mut all = Vec::new();
         for len in lens {
             for list in lists {
                 for fragment in fragments {
                     for offset in offsets {
                         let tail = fragment.map(|fragment| (FragmentIndex(fragment), offset));
-                        all.push(FileData::new(len, list.map(BlockList), tail));
+                        let writer = writers[all.len() % writers.len()];
+                        all.push(FileData::new(writer, len, list.map(BlockList), tail));
                     }
                 }
             }
@@ -262,7 +280,7 @@ mod tests {
                 }
                 let tail = (FragmentIndex(fragment), offset);
                 offset += len32;
-                FileData::new(len, None, Some(tail))
+                FileData::new(WriterNumber(77), len, None, Some(tail))
             });
             next.take(10_000).collect::<Vec<_>>()
         };
@@ -270,7 +288,12 @@ mod tests {
         assert!(kept(&tails(5000)) < 3 * 10_000 + 5 * 500);
         let blocks = (0..10_000).map(|n| {
             let tail = (FragmentIndex(n / 3), n % 3 * 40_000);
-            FileData::new(300_000, Some(BlockList(n * 5)), Some(tail))
+            FileData::new(
+                WriterNumber(77),
+                300_000,
+                Some(BlockList(n * 5)),
+                Some(tail),
+            )
         });
         assert!(kept(&blocks.collect::<Vec<_>>()) < 9 * 10_000);
     }

@@ -9,7 +9,7 @@
 //! against the budget; see [`DataPlane::check_memory`](super::DataPlane). A run of holes takes one
 //! word, whatever its length: a sparse file of terabytes costs nothing here.
 
-use super::handle::{BlockList, FileData};
+use super::handle::{BlockList, FileData, Tail, WriterNumber};
 use crate::error::{Error, TreeError};
 use crate::format::{BlockWord, FragmentIndex};
 use crate::pieces::Pieces;
@@ -25,6 +25,8 @@ const HEADER: usize = 3;
 
 /// All block lists, in order of arrival.
 pub(crate) struct Lists {
+    /// Number of the writer, which every handle has too.
+    writer: WriterNumber,
     words: Pieces<u32>,
     block_size: u64,
     /// Number of fragments, once all are known.
@@ -50,10 +52,16 @@ pub(crate) struct Content {
 impl Lists {
     pub(super) fn new(block_size: usize) -> Self {
         Self {
+            writer: WriterNumber::next(),
             words: Pieces::new(),
             block_size: block_size as u64,
             fragments: 0,
         }
+    }
+
+    /// Returns the handle of a body with these blocks and this tail.
+    pub(super) fn handle(&self, len: u64, list: Option<BlockList>, tail: Option<Tail>) -> FileData {
+        FileData::new(self.writer, len, list, tail)
     }
 
     /// Begins a list.
@@ -125,11 +133,14 @@ impl Lists {
     /// how many times it comes.
     ///
     /// # Errors
-    /// Returns [`TreeError::ForeignContent`] if the handle refers to no list of its length.
+    /// Returns [`TreeError::ForeignContent`] if the handle is another writer's, or refers to no list of its length.
     pub(crate) fn content(
         &self,
         data: FileData,
     ) -> Result<(Content, impl Iterator<Item = (BlockWord, u64)> + Clone), TreeError> {
+        if data.writer() != self.writer {
+            return Err(TreeError::ForeignContent);
+        }
         let (fragment, offset) = self.tail(data)?;
         let mut left = self.block_count(data);
         let (list, start) = match data.list() {
@@ -253,14 +264,14 @@ mod tests {
         let a = lists.open().unwrap();
         lists.add_holes(a, 3);
         lists.close(a, 3);
-        let a = FileData::new(3 * 4096 - 1, Some(a), None);
+        let a = lists.handle(3 * 4096 - 1, Some(a), None);
         let b = lists.open().unwrap();
         lists.add_holes(b, 1);
         lists.add_holes(b, 1);
         let word = lists.add_block().unwrap();
         lists.set_word(word, BlockWord(77));
         lists.close(b, 3);
-        let b = FileData::new(3 * 4096, Some(b), None);
+        let b = lists.handle(3 * 4096, Some(b), None);
         assert_eq!(runs(&lists, a), (3 * 4096 - 1, vec![(BlockWord::HOLE, 3)]));
         let expected = vec![(BlockWord::HOLE, 2), (BlockWord(77), 1)];
         assert_eq!(runs(&lists, b), (2 * 4096, expected));
@@ -292,16 +303,20 @@ mod tests {
         let list = one.open().unwrap();
         one.add_block().unwrap();
         one.close(list, 1);
-        let blocks = FileData::new(4096, Some(list), None);
-        let tail = FileData::new(10, None, Some((FragmentIndex(0), 4086)));
+        let blocks = one.handle(4096, Some(list), None);
+        let tail = one.handle(10, None, Some((FragmentIndex(0), 4086)));
         one.seal(1);
         assert!(one.content(blocks).is_ok() && one.content(tail).is_ok());
-        let beyond = FileData::new(11, None, Some((FragmentIndex(0), 4086)));
+        let beyond = one.handle(11, None, Some((FragmentIndex(0), 4086)));
         assert!(one.content(beyond).is_err());
         let mut other = Lists::new(4096);
         assert!(other.content(blocks).is_err() && other.content(tail).is_err());
         let list = other.open().unwrap();
-        other.close(list, 2);
-        assert!(other.content(blocks).is_err());
+        other.add_block().unwrap();
+        other.close(list, 1);
+        other.seal(1);
+        assert!(other.content(blocks).is_err() && other.content(tail).is_err());
+        let short = other.handle(4097, Some(list), None);
+        assert!(other.content(short).is_err());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use bytes::Bytes;
+
 use super::duplicate::Taking;
 use super::handle::{BlockList, Tail};
 use super::held::Held;
@@ -80,8 +82,12 @@ pub(crate) struct DataPlane<W> {
     pub(super) source: Option<Box<dyn Source>>,
     /// Fingerprint of each fragment, up to a number of them, if the caller keeps places.
     pub(super) sequences: Option<Pieces<Option<Fingerprint>>>,
-    /// Whether a step failed, after which the sink cannot become an image.
+    /// Whether a step failed or panicked, after which the sink cannot become an image.
     pub(super) failed: bool,
+    /// Whether there is a body that neither ended nor was dropped.
+    pub(super) begun: bool,
+    /// Whether there was one when the next one began: `mem::forget` keeps a body from being dropped.
+    forgotten: bool,
     pub(super) counts: Counts,
     pub(super) cancel: Cancel,
 }
@@ -118,7 +124,7 @@ impl<W: Write> DataPlane<W> {
         let pool = Pool::new(options.threads.min(shares.blocks), &options.codecs)?;
         // Enough for every thread to have something to do while another one is busy with a slow block, or has its
         // core taken away for a while. One more is on its way for a moment, before the oldest is waited for.
-        let limit = (shares.blocks - 1).min(16 * options.threads);
+        let limit = (shares.blocks - 1).min(options.threads.saturating_mul(16));
         let queue = Ordered::new(pool, options.block_size, limit);
         let effort = |stored, probe| match (stored, probe) {
             (true, _) => Effort::Store,
@@ -145,6 +151,8 @@ impl<W: Write> DataPlane<W> {
             source: None,
             sequences: None,
             failed: false,
+            begun: false,
+            forgotten: false,
             counts: Counts::default(),
             cancel: Cancel::default(),
         })
@@ -172,6 +180,7 @@ impl<W: Write> DataPlane<W> {
 
     /// Writes the blocks that are still in flight.
     pub(crate) fn finish(mut self) -> Result<Written<W>, Error> {
+        self.leave_body();
         self.guard(|plane| {
             plane.discard_orphan()?;
             while let Some(fragment) = plane.tails.next() {
@@ -200,7 +209,11 @@ impl<W: Write> DataPlane<W> {
         if self.failed {
             return Err(Error::Poisoned);
         }
-        step(self).inspect_err(|_| self.failed = true)
+        // Set before the step, because a sink, a listener or a codec of the caller may panic in it.
+        self.failed = true;
+        let outcome = step(self);
+        self.failed = outcome.is_err();
+        outcome
     }
 
     #[cfg(all(feature = "host", target_os = "linux"))]
@@ -235,8 +248,19 @@ impl<W: Write> DataPlane<W> {
         self.write_ready(Wait::OverBudget)
     }
 
-    /// Ends a body that was dropped, before anything else is submitted.
+    /// Takes leave of a body that neither ended nor was dropped, before another one begins.
+    pub(super) fn leave_body(&mut self) {
+        self.forgotten |= std::mem::take(&mut self.begun);
+    }
+
+    /// Ends a body that was dropped or forgotten, before anything else is submitted.
     pub(super) fn discard_orphan(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.forgotten) {
+            // Its blocks may be on their way or held, and no other end would follow them.
+            let purpose = Purpose::Replayed(Some(End::Discard));
+            self.queue.submit_stored(purpose, Bytes::new(), false);
+            self.write_ready(Wait::OverBudget)?;
+        }
         match self.orphan.take() {
             Some(waiting) => self.submit_block(waiting, Some(End::Discard)),
             None => Ok(()),

@@ -20,6 +20,7 @@ impl<W: Write> DataPlane<W> {
     where
         I: Iterator<Item = Run> + Clone,
     {
+        self.leave_body();
         self.guard(|plane| plane.cancel.tick())?;
         let shape = recipe.shape(self.block_size, self.tail_policy)?;
         self.guard(|plane| plane.take(recipe, shape))
@@ -59,7 +60,7 @@ impl<W: Write> DataPlane<W> {
         if list.is_none() && place.is_some() {
             self.counts.duplicates += u64::from(shared);
         }
-        Ok(FileData::new(len, list, place))
+        Ok(self.lists.handle(len, list, place))
     }
 
     /// Makes the list of a body, words included.

@@ -217,6 +217,11 @@ impl<'r> InodeWriter<'r> {
                 entry: (common.path)(),
             });
         }
+        if target.contains(&0) {
+            return Err(Error::NulInTarget {
+                entry: (common.path)(),
+            });
+        }
         if target.len() > SYMLINK_MAX {
             return Err(common.limit(
                 "symlink target length",

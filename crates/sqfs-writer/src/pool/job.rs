@@ -1,6 +1,7 @@
 //! A block to compress, and what becomes of it.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -81,19 +82,30 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(ticket: u64, work: impl FnOnce() -> Result<Compressed, Error>) -> Self {
+    /// Runs a job, and returns its answer and whether the codec panicked. A ticket without an answer would make the writer
+    /// wait forever, and a panic would have another end with one thread than with several.
+    pub(super) fn to(job: Job, codec: &mut dyn Codec) -> (Self, bool) {
         let start = Instant::now();
-        let result = work();
-        Self {
+        let ticket = job.ticket;
+        let caught = catch_unwind(AssertUnwindSafe(|| run(codec, job)));
+        let panicked = caught.is_err();
+        let result = caught.unwrap_or_else(|_| {
+            Err(Error::Codec {
+                codec: codec.name(),
+                source: io::Error::other("it panicked"),
+            })
+        });
+        let answer = Self {
             ticket,
             result,
             busy: start.elapsed(),
-        }
+        };
+        (answer, panicked)
     }
 }
 
 /// Compresses one block, wherever that happens.
-pub(super) fn run(codec: &mut dyn Codec, job: Job) -> Result<Compressed, Error> {
+fn run(codec: &mut dyn Codec, job: Job) -> Result<Compressed, Error> {
     let Job {
         mut input,
         mut output,

@@ -21,7 +21,7 @@ pub(crate) use job::{Answer, Compressed, Effort};
 use crate::compress::{Codec, Codecs};
 use crate::error::Error;
 use crate::summary::Stage;
-use job::{Job, gone, run};
+use job::{Job, gone};
 use workers::{Work, Workers};
 
 /// Takes jobs, and returns answers.
@@ -92,7 +92,7 @@ impl Pool {
         };
         match &mut self.engine {
             Engine::Caller { codec, answers } => {
-                let answer = Answer::new(ticket, || run(&mut **codec, job));
+                let (answer, _) = Answer::to(job, &mut **codec);
                 self.own += answer.busy;
                 answers.push_back(answer);
             }

@@ -1,12 +1,11 @@
 //! Threads that compress. They know nothing of files, order or the image.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread::{self, JoinHandle};
 
-use super::job::{Answer, Job, gone, run};
+use super::job::{Answer, Job, gone};
 use super::jobs::Jobs;
 use crate::compress::{Codec, Codecs};
 use crate::error::Error;
@@ -86,7 +85,7 @@ impl Workers {
     /// Runs a job that no thread has taken yet, if there is one.
     pub(super) fn help(&mut self) -> Option<Answer> {
         let job = self.jobs.try_take()?;
-        Some(answer(&mut *self.codec, job).0)
+        Some(Answer::to(job, &mut *self.codec).0)
     }
 
     /// Sleeps until there is an answer.
@@ -115,27 +114,10 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while let Some(job) = self.jobs.take() {
-            let (answer, panicked) = answer(&mut *self.codec, job);
+            let (answer, panicked) = Answer::to(job, &mut *self.codec);
             if self.answer.send(answer).is_err() || panicked {
                 return;
             }
         }
     }
-}
-
-/// Runs a job, and returns its answer and whether the codec panicked. A ticket without an answer would make the writer
-/// wait forever.
-fn answer(codec: &mut dyn Codec, job: Job) -> (Answer, bool) {
-    let mut panicked = false;
-    let answer = Answer::new(job.ticket, || {
-        let result = catch_unwind(AssertUnwindSafe(|| run(codec, job)));
-        panicked = result.is_err();
-        result.unwrap_or_else(|_| {
-            Err(Error::Codec {
-                codec: codec.name(),
-                source: io::Error::other("it panicked"),
-            })
-        })
-    });
-    (answer, panicked)
 }

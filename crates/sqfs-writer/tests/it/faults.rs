@@ -1,10 +1,12 @@
 //! Sinks that fail and bodies that break: an error every time, and never an image.
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use sqfs_writer::{DataWriter, Error, ImageWriter, Kind, Metadata, NodeId, Tree};
+use sqfs_writer::{Codec, DataWriter, Error, ImageWriter, Kind, Metadata, NodeId, Tree};
 
 use crate::expected::{CODEC, noise, options, text};
+use crate::reader::Content;
 
 /// Takes `left` bytes, a few at a time, is interrupted now and then, and then fails.
 struct Failing {
@@ -28,7 +30,11 @@ impl Write for Failing {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.calls += 1;
+        match self.calls.is_multiple_of(3) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
     }
 }
 
@@ -73,8 +79,8 @@ fn image(left: usize, threads: usize) -> Result<usize, Error> {
 #[test]
 fn failing_sink_is_an_error_and_short_writes_are_not() {
     let len = image(usize::MAX, 1).unwrap();
-    // All of the image goes through the sink, and the superblock a second time.
-    let total = len + 96;
+    // All of the image goes through the sink, and its first 96 bytes two more times.
+    let total = len + 2 * 96;
     for left in (0..total).step_by(97).chain([total - 1]) {
         for threads in [1, 3] {
             let result = image(left, threads);
@@ -163,4 +169,184 @@ fn after_a_failure_every_call_says_so() {
     assert!(matches!(result, Err(Error::Poisoned)), "{result:?}");
     let result = writer.finish(&Tree::new(Metadata::new(0o755)));
     assert!(matches!(result, Err(Error::Poisoned)));
+}
+
+/// Takes everything, and panics once: in the write of that number, after half of its bytes.
+struct Panicking {
+    taken: Cursor<Vec<u8>>,
+    left: usize,
+}
+
+impl Write for Panicking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left = self.left.wrapping_sub(1);
+        if self.left == 0 {
+            self.taken.write_all(&bytes[..bytes.len() / 2])?;
+            panic!("the sink panics");
+        }
+        self.taken.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Panicking {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.taken.seek(position)
+    }
+}
+
+/// Adds files to a writer, goes on after panics, and returns how many there were, and how it ended.
+fn go_on(writer: ImageWriter<Panicking>) -> (usize, Result<(), Error>) {
+    let mut writer = writer;
+    let mut panics = 0;
+    for n in 0..6 {
+        let file = || {
+            let content = noise(20_000, n);
+            writer.file(format!("{n}"), Metadata::new(0o644), &content[..])
+        };
+        panics += usize::from(catch_unwind(AssertUnwindSafe(file)).is_err());
+    }
+    (panics, writer.finish().map(drop))
+}
+
+#[test]
+fn writer_ends_at_a_panic_of_sink_or_listener() {
+    // The first four writes are those of its beginning.
+    for left in 5..12 {
+        let taken = Cursor::new(Vec::new());
+        let sink = Panicking { taken, left };
+        let (panics, ended) = go_on(ImageWriter::new(sink, &options(4096, CODEC, 1)).unwrap());
+        assert_eq!(panics, 1, "{left}");
+        assert!(matches!(ended, Err(Error::Poisoned)), "{left}: {ended:?}");
+    }
+    let taken = Cursor::new(Vec::new());
+    let sink = Panicking { taken, left: 0 };
+    let mut writer = ImageWriter::new(sink, &options(4096, CODEC, 1)).unwrap();
+    let mut calls = 0;
+    writer.data().on_progress(move |_| {
+        calls += 1;
+        assert_ne!(calls, 2, "the listener panics");
+    });
+    let (panics, ended) = go_on(writer);
+    assert_eq!(panics, 1);
+    assert!(matches!(ended, Err(Error::Poisoned)), "{ended:?}");
+}
+
+#[test]
+fn forgotten_body_leaves_the_others_whole() {
+    for (threads, len) in [(1, 20_000), (3, 20_000), (1, 5000), (3, 6 << 20)] {
+        let taken = Cursor::new(Vec::new());
+        let mut writer = ImageWriter::new(taken, &options(4096, CODEC, threads)).unwrap();
+        let mut body = writer.data().begin();
+        body.write_all(&noise(len, 1)).unwrap();
+        std::mem::forget(body);
+        for n in 2..5 {
+            let content = noise(20_000, n);
+            let metadata = Metadata::new(0o644);
+            writer.file(format!("{n}"), metadata, &content[..]).unwrap();
+        }
+        let (sink, _) = writer.finish().unwrap();
+        let image = crate::reader::read(&sink.into_inner());
+        for n in 2..5 {
+            let entry = &image.entries[format!("/{n}").as_bytes()];
+            let whole =
+                matches!(&entry.content, Content::File(bytes) if *bytes == noise(20_000, n));
+            assert!(whole, "{threads} {len} {n}");
+        }
+    }
+}
+
+/// Fills the buffer, and returns more than its length.
+struct Lying;
+
+impl Read for Lying {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        space.fill(7);
+        Ok(space.len() + 5000)
+    }
+}
+
+#[test]
+fn reader_that_returns_more_than_its_buffer_is_refused() {
+    let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
+    let error = writer.add(Lying).unwrap_err();
+    let Error::Body(error) = error else {
+        panic!("{error:?}");
+    };
+    let expected = "its reader returned 9096 bytes for a buffer of 4096";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn body_that_lacks_bytes_takes_no_more_and_never_ends() {
+    let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
+    let ways: [fn(&mut sqfs_writer::Body<'_, Vec<u8>>); 3] = [
+        |body| drop(body.append(Broken(&noise(9000, 1))).unwrap_err()),
+        |body| drop(body.hole(u64::MAX).unwrap_err()),
+        |body| {
+            struct Panics;
+            impl Read for Panics {
+                fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                    panic!("the reader panics")
+                }
+            }
+            body.write_all(b"lost").unwrap();
+            assert!(catch_unwind(AssertUnwindSafe(|| body.append(Panics))).is_err());
+        },
+    ];
+    for way in ways {
+        let mut body = writer.begin();
+        way(&mut body);
+        assert!(matches!(body.append(&b"x"[..]), Err(Error::Discarded)));
+        assert!(matches!(body.hole(1), Err(Error::Discarded)));
+        let bytes = bytes::Bytes::from_static(b"x");
+        assert!(matches!(body.append_bytes(bytes), Err(Error::Discarded)));
+        assert!(body.write(b"x").is_err());
+        assert!(matches!(body.finish(), Err(Error::Discarded)));
+        writer.add(&b"whole"[..]).unwrap();
+    }
+}
+
+#[test]
+fn file_opened_for_appending_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    for before in ["", "#!/bin/sh"] {
+        let path = directory.path().join("image");
+        std::fs::write(&path, before).unwrap();
+        let file = std::fs::OpenOptions::new().append(true).open(&path);
+        let result = ImageWriter::new(file.unwrap(), &options(4096, CODEC, 1));
+        let Err(Error::Sink(error)) = result else {
+            panic!("{result:?}");
+        };
+        assert!(error.to_string().contains("not for appending"), "{error}");
+    }
+}
+
+struct Faulty;
+
+impl Codec for Faulty {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn compress(&mut self, _: &[u8], _: &mut Vec<u8>) -> io::Result<bool> {
+        panic!("the codec panics")
+    }
+}
+
+#[test]
+fn codec_that_panics_is_an_error_on_any_thread() {
+    for threads in [1, 3] {
+        let options = options(4096, CODEC, threads);
+        let make = || Ok(Box::new(Faulty) as Box<dyn Codec>);
+        let mut writer = ImageWriter::with_codec(Cursor::new(Vec::new()), &options, make).unwrap();
+        let metadata = Metadata::new(0o644);
+        let added = writer.file("f", metadata, &noise(50_000, 1)[..]);
+        let error = added.map(drop).and_then(|()| writer.finish().map(drop));
+        let expected = matches!(&error, Err(Error::Codec { source, .. }) if source.to_string() == "it panicked");
+        assert!(expected, "{threads}: {error:?}");
+    }
 }

@@ -183,7 +183,9 @@ fn bodies_of_another_writer_are_refused() {
     let options = options(131_072, CODEC, 1);
     let mut other = DataWriter::new(Vec::new(), &options).unwrap();
     let data = other.add(&b"x"[..]).unwrap();
-    let writer = DataWriter::new(Vec::new(), &options).unwrap();
+    let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+    // It has a body of the same length in the same place.
+    writer.add(&b"y"[..]).unwrap();
     let mut tree = Tree::new(Metadata::new(0o755));
     tree.insert(NodeId::ROOT, b"f", Metadata::new(0), Kind::File(data))
         .unwrap();
@@ -193,6 +195,105 @@ fn bodies_of_another_writer_are_refused() {
         error.to_string(),
         "/f: the content of a file was not written by this writer"
     );
+}
+
+#[test]
+fn nodes_of_another_tree_are_stale() {
+    let new = || ImageWriter::new(Cursor::new(Vec::new()), &options(131_072, CODEC, 1)).unwrap();
+    let (mut one, mut other) = (new(), new());
+    let metadata = || Metadata::new(0o644);
+    let foreign = one.file("f", metadata(), &b""[..]).unwrap();
+    let own = other.file("f", metadata(), &b""[..]).unwrap();
+    assert_ne!(foreign, own);
+    let error = other.link("a/l", foreign).unwrap_err();
+    assert_eq!(error.to_string(), "a/l: the node is no longer in the tree");
+    assert!(other.tree().get(foreign).is_none());
+    assert!(other.tree().set_metadata(foreign, metadata()).is_err());
+    assert_eq!(other.tree().len(), 2, "nothing was made for the link");
+    other.link("l", own).unwrap();
+    // Every tree has a root, of the same handle.
+    let a = other.directory("a", metadata()).unwrap();
+    let parent = other.tree().get(a).and_then(|node| node.as_directory());
+    assert_eq!(parent.map(|parent| parent.parent()), Some(NodeId::ROOT));
+}
+
+#[test]
+fn refused_entry_leaves_neither_parents_nor_content() {
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options(4096, CODEC, 1)).unwrap();
+    let content = crate::expected::noise(50_000, 1);
+    let file = image.file("a/../b", Metadata::new(0o644), &content[..]);
+    assert_eq!(
+        file.unwrap_err().to_string(),
+        "invalid name \"..\" in a/../b: it has a meaning of its own"
+    );
+    let file = image.file("a/b", Metadata::new(0o100_644), &content[..]);
+    assert_eq!(
+        file.unwrap_err().to_string(),
+        "a/b: mode has bits above 0o7777"
+    );
+    assert!(image.directory("c/d", Metadata::new(0o40_755)).is_err());
+    assert!(image.link("e/f", NodeId::ROOT).is_err());
+    let (_, summary) = image.finish().unwrap();
+    assert_eq!((summary.inodes, summary.body_bytes), (1, 0));
+}
+
+#[test]
+fn path_of_a_million_directories_is_cut_in_messages() {
+    let mut tree = Tree::new(Metadata::new(0o755));
+    let mut directory = NodeId::ROOT;
+    for _ in 0..1_000_000 {
+        let kind = Kind::directory();
+        directory = tree
+            .insert(directory, b"n", Metadata::new(0o755), kind)
+            .unwrap();
+    }
+    let target = Kind::Symlink(Box::new([]));
+    tree.insert(directory, b"last", Metadata::new(0o777), target)
+        .unwrap();
+    let writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
+    let text = writer.finish(&tree).err().unwrap().to_string();
+    assert!(
+        text.len() < 6000 && text.contains("/n/last has an"),
+        "{text}"
+    );
+    assert!(text.contains("[1995005 characters]"), "{text}");
+}
+
+#[test]
+fn symlink_target_with_a_nul_byte_names_its_entry() {
+    let error = finish(|image| drop(image.symlink("d/s", Metadata::new(0o777), "a\0b").unwrap()));
+    let expected = "the target of the symlink /d/s holds a NUL byte";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn largest_numbers_of_threads_and_memory_do_not_overflow() {
+    let mut options = options(4096, CODEC, 1);
+    options.threads = std::num::NonZeroUsize::MAX;
+    for memory in [8 << 20, 16 << 20] {
+        options.memory = memory;
+        let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
+        image
+            .file("f", Metadata::new(0o644), &[7; 9000][..])
+            .unwrap();
+        image.finish().unwrap();
+    }
+    options.threads = std::num::NonZeroUsize::MIN;
+    options.memory = usize::MAX;
+    let image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
+    image.finish().unwrap();
+}
+
+#[test]
+fn debug_shows_names_and_targets_as_text() {
+    let metadata = Metadata::new(0o644).with_xattr(*b"user.a", *b"x\n");
+    assert!(format!("{metadata:?}").contains(r#"{"user.a": "x\n"}"#));
+    let target: Kind<u8> = Kind::Symlink((*b"usr/bin").into());
+    assert_eq!(format!("{target:?}"), r#"Symlink("usr/bin")"#);
+    let mut tree = Tree::new(Metadata::new(0o755));
+    tree.insert(NodeId::ROOT, b"bin", metadata, target).unwrap();
+    let root = tree.get(NodeId::ROOT).map(|root| root.kind());
+    assert_eq!(format!("{root:?}"), r#"Some(Directory({"bin": 1}))"#);
 }
 
 #[test]
