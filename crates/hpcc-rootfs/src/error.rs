@@ -279,12 +279,9 @@ impl Error {
             | Self::Injection { .. }
             | Self::Name { .. }
             | Self::Unrepeatable { .. } => true,
-            Self::Source(error) | Self::Layer { source: error, .. } => matches!(
-                **error,
-                ociget::Error::Usage(_)
-                    | ociget::Error::Reference { .. }
-                    | ociget::Error::PlatformName(_)
-            ),
+            Self::Source(error) | Self::Layer { source: error, .. } => {
+                error.kind() == ociget::ErrorKind::Usage
+            }
             _ => false,
         }
     }

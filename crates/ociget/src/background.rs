@@ -2,6 +2,9 @@
 //!
 //! A runtime that gets no thread keeps such work in a queue until one of its threads is free. That is never if all of
 //! them wait for the work, and a runtime without any thread panics. Here work runs, or fails at once.
+//!
+//! There are up to 512 threads. Further work waits until one of them is free. If none becomes free for a second, the work
+//! that runs may be waiting for the one that does not, and one more thread starts.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -14,6 +17,12 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
+/// Number of threads that are started for work that comes. tokio has as many; a test reaches fewer.
+const MAX_THREADS: usize = if cfg!(test) { 16 } else { 512 };
+
+/// How long work waits for one of them to become free, before one more is started.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How long a thread without work is kept.
 const IDLE_LIFE: Duration = Duration::from_secs(10);
 
@@ -22,7 +31,10 @@ type Job = Box<dyn FnOnce() + Send>;
 static STATE: Mutex<State> = Mutex::new(State {
     jobs: VecDeque::new(),
     idle: 0,
+    threads: 0,
     busy: 0,
+    taken: 0,
+    overseen: false,
 });
 /// Wakes an idle thread for a job.
 static GIVEN: Condvar = Condvar::new();
@@ -30,12 +42,18 @@ static GIVEN: Condvar = Condvar::new();
 static DONE: Condvar = Condvar::new();
 
 struct State {
-    /// Jobs, for each of which an idle thread was woken.
+    /// Jobs that no thread has taken yet.
     jobs: VecDeque<Job>,
-    /// Number of sleeping threads, less those that were woken for a job.
+    /// Number of threads without a job.
     idle: usize,
+    /// Number of all threads.
+    threads: usize,
     /// Number of jobs that have not ended.
     busy: usize,
+    /// Number of jobs that were ever taken from the queue.
+    taken: u64,
+    /// Whether a thread sees to it that the queue moves.
+    overseen: bool,
 }
 
 /// No thread could be started.
@@ -93,10 +111,13 @@ pub fn is_shortage(error: &io::Error) -> bool {
 
 /// Waits until no work is running, for at most `limit`. Returns whether none is.
 pub fn wait(limit: Duration) -> bool {
-    let end = Instant::now() + limit;
+    // A limit beyond the clock's end is none.
+    let end = Instant::now().checked_add(limit);
     let mut state = lock();
     while state.busy > 0 {
-        let left = end.saturating_duration_since(Instant::now());
+        let left = end.map_or(Duration::from_secs(3600), |end| {
+            end.saturating_duration_since(Instant::now())
+        });
         if left.is_zero() {
             return false;
         }
@@ -110,25 +131,84 @@ pub fn wait(limit: Duration) -> bool {
 fn start(job: Job) -> io::Result<()> {
     let mut state = lock();
     state.busy += 1;
-    if state.idle > 0 {
-        state.idle -= 1;
+    if state.idle > state.jobs.len() {
         state.jobs.push_back(job);
         drop(state);
         GIVEN.notify_one();
         return Ok(());
     }
+    if state.threads >= MAX_THREADS {
+        state.jobs.push_back(job);
+        let overseen = std::mem::replace(&mut state.overseen, true);
+        drop(state);
+        // Without it the job still runs when a thread becomes free.
+        if !overseen && named("overseer").spawn(oversee).is_err() {
+            lock().overseen = false;
+        }
+        return Ok(());
+    }
+    state.threads += 1;
     drop(state);
-    let thread = thread::Builder::new().name("background".to_owned());
-    let started = thread.spawn(move || work(job));
+    let started = spawn(Some(job));
     if started.is_err() {
         end();
     }
-    started.map(drop)
+    started
+}
+
+fn named(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.to_owned())
+}
+
+/// Starts a thread, which is counted already, with a job or with the first one that waits.
+fn spawn(job: Option<Job>) -> io::Result<()> {
+    let thread = named("background").spawn(move || work(job.or_else(|| take(&mut lock()))));
+    if thread.is_err() {
+        lock().threads -= 1;
+    }
+    thread.map(drop)
+}
+
+/// Starts one more thread whenever no job was taken for a while, until none waits.
+fn oversee() {
+    let mut before = lock().taken;
+    loop {
+        thread::sleep(PATIENCE);
+        let mut state = lock();
+        if state.jobs.is_empty() {
+            state.overseen = false;
+            return;
+        }
+        if state.taken == before {
+            state.threads += 1;
+            let (waiting, threads) = (state.jobs.len(), state.threads);
+            drop(state);
+            tracing::warn!(
+                waiting,
+                threads,
+                "work waits for a thread; one more is started"
+            );
+            // If there is none to be had, the next round tries again.
+            let _ = spawn(None);
+            state = lock();
+        }
+        before = state.taken;
+    }
+}
+
+/// Takes a job from the queue.
+fn take(state: &mut State) -> Option<Job> {
+    let job = state.jobs.pop_front()?;
+    state.taken += 1;
+    Some(job)
 }
 
 /// The work of a thread.
-fn work(first: Job) {
-    let mut next = Some(first);
+fn work(first: Option<Job>) {
+    let mut next = first;
+    if next.is_none() {
+        lock().threads -= 1;
+    }
     while let Some(job) = next {
         // The panic was reported where it happened, and the one that waits sees it as a result that does not come.
         let _ = catch_unwind(AssertUnwindSafe(job));
@@ -143,12 +223,14 @@ fn after() -> Option<Job> {
     state.idle += 1;
     let until = Instant::now() + IDLE_LIFE;
     loop {
-        if let Some(job) = state.jobs.pop_front() {
+        if let Some(job) = take(&mut state) {
+            state.idle -= 1;
             return Some(job);
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             state.idle -= 1;
+            state.threads -= 1;
             return None;
         }
         let waited = GIVEN.wait_timeout(state, left);
@@ -171,7 +253,7 @@ fn lock() -> MutexGuard<'static, State> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Arc, Barrier, mpsc};
 
     use super::*;
 
@@ -184,6 +266,47 @@ mod tests {
         }
         run(move || sender.send(7).unwrap()).await.unwrap();
         assert_eq!(waiting.await.unwrap().unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn more_work_than_threads_waits_and_never_for_ever() {
+        // Work that needs more threads than there are before it ends.
+        let together = Arc::new(Barrier::new(MAX_THREADS + 2));
+        let running: Vec<_> = (0..MAX_THREADS + 2)
+            .map(|_| {
+                let together = Arc::clone(&together);
+                tokio::spawn(run(move || drop(together.wait())))
+            })
+            .collect();
+        for job in running {
+            job.await.unwrap().unwrap();
+        }
+        // Work that does not.
+        let most = Arc::new(Mutex::new((0, 0)));
+        let short = || {
+            let most = Arc::clone(&most);
+            tokio::spawn(run(move || {
+                let count = |change: i32| {
+                    let mut most = most.lock().unwrap();
+                    most.0 += change;
+                    most.1 = most.1.max(most.0);
+                };
+                count(1);
+                thread::sleep(Duration::from_millis(5));
+                count(-1);
+            }))
+        };
+        let running: Vec<_> = (0..500).map(|_| short()).collect();
+        for job in running {
+            job.await.unwrap().unwrap();
+        }
+        let most = usize::try_from(most.lock().unwrap().1).unwrap();
+        assert!(most <= MAX_THREADS + 3, "{most}");
+    }
+
+    #[test]
+    fn longest_wait_that_can_be_asked_for_is_no_panic() {
+        wait(Duration::MAX);
     }
 
     #[tokio::test]

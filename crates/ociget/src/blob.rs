@@ -95,7 +95,14 @@ impl BlobPrefix {
 enum State {
     Open(Box<Verifier<Digest>>),
     Done(Verified<Digest>),
-    Failed,
+    /// With an error that was not returned yet.
+    Failed(Option<Error>),
+}
+
+impl State {
+    fn failed(reason: String) -> Self {
+        Self::Failed(Some(Error::Usage(reason)))
+    }
 }
 
 impl BlobStream {
@@ -115,16 +122,28 @@ impl BlobStream {
         prefix: BlobPrefix,
         body: Box<dyn BlobBody>,
     ) -> Self {
+        let at = at.into();
+        let digest = &descriptor.digest;
+        // The proof would be about another blob.
+        let state = if !prefix.is_of(digest) {
+            let other = prefix.verifier.expected();
+            State::failed(format!(
+                "{at}: {digest} cannot go on after a prefix of {other}"
+            ))
+        } else if prefix.length > descriptor.size {
+            let (length, size) = (prefix.length, descriptor.size);
+            State::failed(format!(
+                "{at}: {digest} has {size} bytes, its prefix {length}"
+            ))
+        } else {
+            State::Open(Box::new(prefix.verifier))
+        };
         Self {
-            at: at.into(),
+            at,
             size: descriptor.size,
             received: prefix.length,
             body,
-            // The proof would be about another blob.
-            state: match prefix.is_of(&descriptor.digest) && prefix.length <= descriptor.size {
-                true => State::Open(Box::new(prefix.verifier)),
-                false => State::Failed,
-            },
+            state,
             #[cfg(feature = "stream")]
             polled: Polled::default(),
         }
@@ -152,8 +171,11 @@ impl BlobStream {
         if let State::Done(_) = self.state {
             return Ok(None);
         }
+        if let State::Failed(error) = &mut self.state {
+            return Err(error.take().unwrap_or_else(|| again(&self.at)));
+        }
         let State::Open(verifier) = &mut self.state else {
-            return Err(Error::Usage(format!("{}: read on after an error", self.at)));
+            return Ok(None);
         };
         let outcome = match delivered {
             Ok(Some(chunk)) => {
@@ -172,16 +194,16 @@ impl BlobStream {
             Ok(None) if self.received < self.size => {
                 Err(Error::size(&self.at, self.size, self.received.to_string()))
             }
-            Ok(None) => match std::mem::replace(&mut self.state, State::Failed) {
+            Ok(None) => match std::mem::replace(&mut self.state, State::Failed(None)) {
                 State::Open(verifier) => {
                     verifier.finish().map_err(|found| mismatch(&self.at, found))
                 }
                 State::Done(proof) => Ok(proof),
-                State::Failed => return Ok(None),
+                State::Failed(_) => return Ok(None),
             },
             Err(error) => Err(error),
         };
-        self.state = State::Failed;
+        self.state = State::Failed(None);
         self.state = State::Done(outcome?);
         Ok(None)
     }
@@ -194,10 +216,17 @@ impl BlobStream {
         while self.chunk().await?.is_some() {}
         match self.state {
             State::Done(proof) => Ok(proof),
-            State::Open(_) | State::Failed => {
-                Err(Error::Usage(format!("{}: read on after an error", self.at)))
-            }
+            State::Open(_) | State::Failed(_) => Err(again(&self.at)),
         }
+    }
+
+    /// Reads the rest as [`finish`](Self::finish) does, and checks that the blob is the one of `digest`: a caller's own
+    /// source may return a stream of another one.
+    pub(crate) async fn finish_as(self, digest: &Digest) -> Result<Verified<Digest>, Error> {
+        let at = self.at.clone();
+        let proof = self.finish().await?;
+        requested(&at, digest, proof.get())?;
+        Ok(proof)
     }
 
     /// Returns its origin, for people.
@@ -217,6 +246,20 @@ impl BlobStream {
     pub fn size(&self) -> u64 {
         self.size
     }
+}
+
+/// Refuses content that is intact and not what was requested. The sources of this crate never return that; a caller's own
+/// source could.
+pub(crate) fn requested(at: &str, requested: &Digest, found: &Digest) -> Result<(), Error> {
+    if found == requested {
+        return Ok(());
+    }
+    let (expected, found) = (requested.clone(), found.clone());
+    Err(mismatch(at, Mismatch { expected, found }))
+}
+
+fn again(at: &str) -> Error {
+    Error::Usage(format!("{at}: read on after an error, which had the cause"))
 }
 
 impl fmt::Debug for BlobStream {
@@ -271,6 +314,22 @@ mod tests {
                 (Err(error), Some(says)) => assert!(error.to_string().contains(says), "{error}"),
                 (outcome, _) => panic!("{chunks:?}: {outcome:?}"),
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn stream_after_a_wrong_prefix_says_so_first() {
+        let hello = Descriptor::new("x", Digest::of(b"hello"), 5);
+        let mut long = BlobPrefix::new(hello.digest.clone());
+        long.update(b"hello!");
+        let other = BlobPrefix::new(Digest::of(b"other"));
+        for (prefix, says) in [(long, "its prefix 6"), (other, "after a prefix of sha256:")] {
+            let body = Box::new(Chunks(Vec::new()));
+            let mut stream = BlobStream::resumed(&hello, "test", prefix, body);
+            let error = stream.chunk().await.unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+            let error = stream.finish().await.unwrap_err().to_string();
+            assert!(error.contains("read on after an error"), "{error}");
         }
     }
 

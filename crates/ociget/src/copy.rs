@@ -9,6 +9,7 @@ mod listing;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blob::requested;
 use crate::copy::blob_file::{BlobFile, Fetched};
 use crate::copy::graph::Graph;
 use crate::copy::layout::Layout;
@@ -152,7 +153,7 @@ async fn fetch(
         Err(Error::NotFound(refusal)) if may_be_manifest => {
             match source.manifest(descriptor).await {
                 Ok(document) => {
-                    graph::same(&document.at, &descriptor.digest, document.digest.get())?;
+                    requested(&document.at, &descriptor.digest, document.digest.get())?;
                     BlobFile::store(layout, &descriptor.digest, document.bytes).await
                 }
                 Err(_) => Err(Error::NotFound(refusal)),

@@ -10,6 +10,7 @@ use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
+use tokio::runtime;
 use tokio::sync::OnceCell;
 use url::Url;
 
@@ -47,10 +48,16 @@ pub(crate) const MAX_HEADERS: usize = 2048;
 /// Most bytes of the head of an answer. Go's client takes 10 MiB, others less.
 pub(crate) const MAX_HEAD: usize = 512 << 10;
 
-/// All pools of a client.
+type ByWay = HashMap<Way, Arc<OnceCell<Pool>>>;
+
+/// Runtimes whose pools are kept: those that used the client last.
+const MAX_RUNTIMES: usize = 16;
+
+/// All pools of a client. Each runtime has its own, because only it drives the connections that were made on it: on one
+/// that is idle they would make no progress.
 #[derive(Debug)]
 pub(crate) struct Pools {
-    by_way: Mutex<HashMap<Way, Arc<OnceCell<Pool>>>>,
+    by_runtime: Mutex<Vec<(runtime::Id, ByWay)>>,
     connect_timeout: Duration,
     /// Bounds that of a way as well.
     longest: Duration,
@@ -64,7 +71,7 @@ impl Pools {
     pub(crate) fn new(connect_timeout: Duration, stall_timeout: Duration) -> Self {
         let longest = connect::before(stall_timeout);
         Self {
-            by_way: Mutex::default(),
+            by_runtime: Mutex::default(),
             connect_timeout: connect_timeout.min(longest),
             longest,
             names: Arc::default(),
@@ -153,8 +160,22 @@ impl Pools {
     /// The pool for `way`. Clones of a client share its connections.
     pub(crate) async fn get(&self, way: &Way) -> Result<Pool, Error> {
         let cell = {
-            let mut pools = self.by_way.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(pools.entry(way.clone()).or_default())
+            let runtime = runtime::Handle::current().id();
+            let mut pools = self
+                .by_runtime
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let mut of_runtime = match pools.iter().position(|(id, _)| *id == runtime) {
+                Some(at) => pools.remove(at).1,
+                None => ByWay::new(),
+            };
+            let cell = Arc::clone(of_runtime.entry(way.clone()).or_default());
+            // The last one is that of the last request.
+            pools.push((runtime, of_runtime));
+            if pools.len() > MAX_RUNTIMES {
+                pools.remove(0);
+            }
+            cell
         };
         let pool = cell.get_or_try_init(|| self.build(way)).await?;
         Ok(pool.clone())

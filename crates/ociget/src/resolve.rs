@@ -1,9 +1,10 @@
 //! From a source to one image: the manifest for a platform, its config, its layers, each verified
 //! by what named it.
 
+use crate::blob::requested;
 use crate::config::ImageConfig;
-use crate::digest::{DiffId, Digest, Mismatch, Verified};
-use crate::error::{Error, mismatch};
+use crate::digest::{DiffId, Digest, Verified};
+use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::{Descriptor, ImageManifest, Index, IndexEntry, Manifest, UnusableEntry};
 use crate::platform::{Platform, PlatformError};
@@ -86,7 +87,7 @@ async fn resolve_platform(
     let root = source.root(expected).await?;
     let identity = root.identity.as_ref().unwrap_or(&root.digest).clone();
     if let Some(expected) = expected {
-        same(&root.at, expected, &identity)?;
+        requested(&root.at, expected, identity.get())?;
     }
     let mut search = Search {
         source,
@@ -250,7 +251,11 @@ impl Search<'_> {
     async fn entry(&mut self, entry: &IndexEntry, depth: u32) -> Result<Option<Found>, Error> {
         self.fetches += 1;
         let document = self.source.manifest(&entry.descriptor).await?;
-        same(&document.at, &entry.descriptor.digest, &document.digest)?;
+        requested(
+            &document.at,
+            &entry.descriptor.digest,
+            document.digest.get(),
+        )?;
         if self.fetches > MAX_FETCHES {
             return Err(Error::Unsupported {
                 at: document.at,
@@ -259,16 +264,6 @@ impl Search<'_> {
         }
         self.document(document, Some(entry), depth + 1).await
     }
-}
-
-/// Refuses content that is intact and not what was requested. The sources of this crate never return
-/// that; a caller's own source could.
-fn same(at: &str, requested: &Digest, found: &Verified<Digest>) -> Result<(), Error> {
-    if found.get() == requested {
-        return Ok(());
-    }
-    let (expected, found) = (requested.clone(), found.get().clone());
-    Err(mismatch(at, Mismatch { expected, found }))
 }
 
 async fn fetch_config(
@@ -282,8 +277,7 @@ async fn fetch_config(
         bytes.extend_from_slice(&chunk);
     }
     let at = blob.at().to_owned();
-    let proof = blob.finish().await?;
-    same(&at, &descriptor.digest, &proof)?;
+    let proof = blob.finish_as(&descriptor.digest).await?;
     let config = ImageConfig::parse(bytes.into()).map_err(|reason| Error::document(&at, reason))?;
     Ok((proof, config))
 }

@@ -104,7 +104,8 @@ impl Transport {
             }
             url = next;
         }
-        Err(misbehaves(&request.url, "redirects without end"))
+        let what = format!("redirects more than {MAX_REDIRECTS} times, one after the other");
+        Err(misbehaves(&request.url, &what))
     }
 
     /// Returns an error about a URL that a server chose, with its secrets hidden.

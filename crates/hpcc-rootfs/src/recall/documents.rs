@@ -163,8 +163,7 @@ impl<'s> Recording<'s> {
     }
 
     fn seen(&self, document: Document) -> Document {
-        let content_type = document.content_type.as_deref();
-        self.see(&document.digest, content_type, &document.bytes);
+        self.see(document.digest(), document.content_type(), document.bytes());
         document
     }
 }

@@ -54,8 +54,8 @@ impl Tables<'_> {
     fn read_file(&mut self, file: &File, max: usize) -> Result<Vec<u8>, Error> {
         let damaged = |what| Err(Error::Damaged(what));
         let size = usize::try_from(file.size).ok().filter(|size| *size <= max);
-        let size = size.ok_or(Error::TooMuch {
-            what: "bytes of a file",
+        let size = size.ok_or(Error::TooLong {
+            size: file.size,
             max: max as u64,
         })?;
         let contents = self.read_blocks(file, size, size)?;

@@ -24,4 +24,12 @@ pub enum Error {
         /// The limit.
         max: u64,
     },
+    /// A file has more bytes than the caller takes.
+    #[error("the file has {size} bytes, and {max} are taken at most")]
+    TooLong {
+        /// Bytes of the file.
+        size: u64,
+        /// The limit of the caller.
+        max: u64,
+    },
 }

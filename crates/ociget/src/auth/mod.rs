@@ -8,11 +8,10 @@ pub(crate) mod basic;
 pub(crate) mod bearer;
 pub(crate) mod challenge;
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderMap, HeaderValue};
-use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
 use crate::auth::bearer::TokenServer;
@@ -27,6 +26,14 @@ use crate::refusal::Sender;
 use crate::retry::Retry;
 use crate::transport::Transport;
 
+/// How long a request waits for another one that looks for credentials. That one may be a future that nobody polls.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+tokio::task_local! {
+    /// The registry and repository for which the caller's credentials are asked in this task.
+    static ASKED: (String, String);
+}
+
 /// The state of affairs between us and one repository. Requests in parallel share it: one of
 /// them fetches a token, the others wait for it.
 #[derive(Debug)]
@@ -38,6 +45,8 @@ pub(crate) struct Authorizer {
     budget: Budget,
     progress: Progress,
     state: Mutex<State>,
+    /// Held by the request that looks for credentials.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -75,17 +84,20 @@ impl Authorizer {
             budget,
             progress,
             state: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
     /// What to send now. An expired token is renewed before anybody has to refuse it.
     pub(crate) async fn ticket(&self, transport: &Transport) -> Result<Ticket, Error> {
-        let mut state = self.state.lock().await;
-        if let Some((server, expires)) = state.renewal.clone()
-            && expires <= Instant::now()
-        {
-            self.renew(&mut state, transport, server).await?;
+        if self.due().is_some() {
+            let _turn = self.turn().await?;
+            // The one before may have renewed it.
+            if let Some(server) = self.due() {
+                self.renew(transport, server).await?;
+            }
         }
+        let state = self.state();
         Ok(Ticket {
             header: state.header.clone(),
             generation: state.generation,
@@ -99,8 +111,8 @@ impl Authorizer {
         headers: &HeaderMap,
         transport: &Transport,
     ) -> Result<bool, Error> {
-        let mut state = self.state.lock().await;
-        if state.generation != used.generation {
+        let _turn = self.turn().await?;
+        if self.state().generation != used.generation {
             return Ok(true);
         }
         let challenges = challenges(headers);
@@ -108,38 +120,26 @@ impl Authorizer {
         if named("bearer").is_none() && named("basic").is_none() {
             return Ok(false);
         }
-        if state.login.is_none() {
-            let look_up = LookUp::begin(&self.progress, &self.registry);
-            let login = self
-                .credentials
-                .login(&self.registry, &self.repository)
-                .await?;
-            drop(look_up);
-            tracing::debug!(registry = %self.registry, %login, "credentials");
-            for text in &login.warnings {
-                tracing::warn!(registry = %self.registry, text, "credentials");
-                self.progress.tell(&Event::Warning { text });
-            }
-            for text in &login.notes {
-                tracing::debug!(registry = %self.registry, text, "credentials");
-                self.progress.tell(&Event::Note { text });
-            }
-            state.login = Some(login);
-        }
-        let Some(login) = state.login.clone() else {
-            return Ok(false);
+        let known = self.state().login.clone();
+        let login = match known {
+            Some(login) => login,
+            None => self.look_up().await?,
         };
         if let (Some(_), Secret::Registry(token)) = (named("bearer"), &login.secret) {
-            return Ok(state.change(bearer::header(token)));
+            return Ok(self.state().change(bearer::header(token)));
         }
         // If the scope did not suffice, request the old one together with the new.
-        let before = state.renewal.as_ref().map(|(server, _)| server.clone());
+        let before = self
+            .state()
+            .renewal
+            .as_ref()
+            .map(|(server, _)| server.clone());
         let scope = format!("repository:{}:pull", self.repository);
         let mut unusable = None;
         for challenge in challenges.iter().filter(|c| c.scheme == "bearer") {
             match TokenServer::from_challenge(challenge, &self.home, &scope, before.as_ref()) {
                 Ok(server) => {
-                    self.renew(&mut state, transport, server).await?;
+                    self.renew(transport, server).await?;
                     return Ok(true);
                 }
                 Err(error) => unusable = unusable.or(Some(error)),
@@ -149,7 +149,7 @@ impl Authorizer {
         // is none.
         match (&login.secret, named("basic"), unusable) {
             (Secret::Password { user, password }, Some(_), _) => {
-                Ok(state.change(basic::header(user, password)))
+                Ok(self.state().change(basic::header(user, password)))
             }
             (_, _, Some(error)) => Err(transport.hide_in(error)),
             (_, _, None) => Ok(false),
@@ -158,10 +158,58 @@ impl Authorizer {
 
     /// Whose credentials the last answer was made of, for a refusal.
     pub(crate) async fn who(&self) -> Sender {
-        match &self.state.lock().await.login {
+        match &self.state().login {
             Some(login) => login.sender(),
             None => Sender::default(),
         }
+    }
+
+    /// Takes the state for a moment. Nobody awaits anything with it.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the server of a token that has expired.
+    fn due(&self) -> Option<TokenServer> {
+        let state = self.state();
+        let (server, expires) = state.renewal.as_ref()?;
+        (*expires <= Instant::now()).then(|| server.clone())
+    }
+
+    /// Waits until no other request looks for credentials, or for as long as it can be expected to.
+    ///
+    /// # Errors
+    /// Returns [`Error::Usage`] if the caller's credentials ask for what they are to open.
+    async fn turn(&self) -> Result<Option<tokio::sync::MutexGuard<'_, ()>>, Error> {
+        let is_own =
+            |asked: &(String, String)| (&asked.0, &asked.1) == (&self.registry, &self.repository);
+        if ASKED.try_with(is_own).unwrap_or(false) {
+            return Err(Error::Usage(format!(
+                "the credentials for {}/{} are looked up by a request that needs them",
+                self.registry, self.repository
+            )));
+        }
+        Ok(tokio::time::timeout(PATIENCE, self.turn.lock()).await.ok())
+    }
+
+    /// Asks the caller for the login.
+    async fn look_up(&self) -> Result<Login, Error> {
+        let look_up = LookUp::begin(&self.progress, &self.registry);
+        let asked = (self.registry.clone(), self.repository.clone());
+        let login = self.credentials.login(&self.registry, &self.repository);
+        let login = ASKED.scope(asked, login).await?;
+        drop(look_up);
+        tracing::debug!(registry = %self.registry, %login, "credentials");
+        for text in &login.warnings {
+            tracing::warn!(registry = %self.registry, text, "credentials");
+            self.progress.tell(&Event::Warning { text });
+        }
+        for text in &login.notes {
+            tracing::debug!(registry = %self.registry, text, "credentials");
+            self.progress.tell(&Event::Note { text });
+        }
+        self.state().login = Some(login.clone());
+        Ok(login)
     }
 
     /// Patience for one thing that is wanted from a token server.
@@ -169,14 +217,9 @@ impl Authorizer {
         Retry::new(self.budget, self.progress.clone())
     }
 
-    async fn renew(
-        &self,
-        state: &mut State,
-        transport: &Transport,
-        server: TokenServer,
-    ) -> Result<(), Error> {
-        let anonymous = Login::anonymous("no login was looked up before");
-        let login = state.login.as_ref().unwrap_or(&anonymous);
+    async fn renew(&self, transport: &Transport, server: TokenServer) -> Result<(), Error> {
+        let login = self.state().login.clone();
+        let login = login.unwrap_or_else(|| Login::anonymous("no login was looked up before"));
         let span = tracing::debug_span!(
             "token",
             host = self.registry,
@@ -184,9 +227,10 @@ impl Authorizer {
             realm = server.shown(),
         );
         let token = server
-            .fetch(transport, &self.home, login, self.patience())
+            .fetch(transport, &self.home, &login, self.patience())
             .instrument(span)
             .await?;
+        let mut state = self.state();
         state.change(Some(token.header));
         state.renewal = Some((server, token.expires));
         Ok(())

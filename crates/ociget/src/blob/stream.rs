@@ -45,7 +45,7 @@ impl Stream for BlobStream {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let stream = self.get_mut();
-        if matches!(stream.state, State::Failed) {
+        if matches!(stream.state, State::Failed(None)) {
             return Poll::Ready(None);
         }
         stream.poll_chunk(context).map(Result::transpose)

@@ -69,7 +69,7 @@ impl BlobFile {
         } else if from > 0 {
             let stream = source.resume(descriptor, prefix).await?;
             let began = stream.received();
-            match file.fill(stream).await {
+            match file.fill(stream, digest).await {
                 // What was there before may be what is wrong.
                 Err(Error::Digest { .. }) if began > 0 => {}
                 outcome => {
@@ -79,7 +79,7 @@ impl BlobFile {
                 }
             }
         }
-        file.fill(source.blob(descriptor).await?).await?;
+        file.fill(source.blob(descriptor).await?, digest).await?;
         file.publish().await?;
         Ok(Fetched::Bytes(size))
     }
@@ -198,14 +198,14 @@ impl BlobFile {
     }
 
     /// Writes what `stream` brings after the bytes that it begins with, up to the proof.
-    async fn fill(&self, mut stream: BlobStream) -> Result<(), Error> {
+    async fn fill(&self, mut stream: BlobStream, digest: &Digest) -> Result<(), Error> {
         let mut at = stream.received();
         self.cut(at).await?;
         let mut batch = Vec::new();
         let outcome = loop {
             match stream.chunk().await {
                 Ok(Some(chunk)) => batch.extend_from_slice(&chunk),
-                Ok(None) => break Ok(()),
+                Ok(None) => break stream.finish_as(digest).await.map(drop),
                 Err(error) => break Err(error),
             }
             if batch.len() >= BATCH {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::artifact::ArtifactManifest;
+use crate::blob::requested;
 use crate::copy::layout::Layout;
-use crate::digest::{Digest, Mismatch};
-use crate::error::{Error, mismatch};
+use crate::digest::Digest;
+use crate::error::Error;
 use crate::manifest::{Descriptor, MAX_DOCUMENT};
 use crate::media_type::MediaType;
 use crate::source::Source;
@@ -223,7 +224,7 @@ impl Walk<'_> {
             Some(bytes) => (bytes, self.layout.shown(&descriptor.digest)),
             None => {
                 let document = self.source.manifest(&descriptor).await?;
-                same(&document.at, &descriptor.digest, document.digest.get())?;
+                requested(&document.at, &descriptor.digest, document.digest.get())?;
                 (document.bytes, document.at)
             }
         };
@@ -257,19 +258,10 @@ async fn root(
     }
     let document = source.root(expected).await?;
     if let Some(expected) = expected {
-        same(&document.at, expected, document.digest.get())?;
+        requested(&document.at, expected, document.digest.get())?;
     }
     let digest = document.digest.get().clone();
     Ok((digest, document.content_type, document.bytes, document.at))
-}
-
-/// A caller's own source may return content that is intact and not what was requested.
-pub(crate) fn same(at: &str, requested: &Digest, found: &Digest) -> Result<(), Error> {
-    if found == requested {
-        return Ok(());
-    }
-    let (expected, found) = (requested.clone(), found.clone());
-    Err(mismatch(at, Mismatch { expected, found }))
 }
 
 /// Whether a media type is that of an index, or of a manifest.

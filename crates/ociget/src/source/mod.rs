@@ -100,19 +100,12 @@ pub trait Source: Send + Sync + fmt::Debug {
 
 /// A manifest or index whose bytes match its digest.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Document {
-    /// The digest that the bytes hash to.
-    pub digest: Verified<Digest>,
-    /// The document.
-    pub bytes: Bytes,
-    /// The media type that the source declared; `None` if it declared none.
-    pub content_type: Option<String>,
-    /// Origin of the document, for messages.
-    pub at: String,
-    /// The identity of the image if that is not the digest of this document: a root file system in
-    /// a tar file is identified by the digest of the tar.
-    pub identity: Option<Verified<Digest>>,
+    pub(crate) digest: Verified<Digest>,
+    pub(crate) bytes: Bytes,
+    pub(crate) content_type: Option<String>,
+    pub(crate) at: String,
+    pub(crate) identity: Option<Verified<Digest>>,
 }
 
 impl Document {
@@ -134,6 +127,37 @@ impl Document {
             at,
             identity: None,
         })
+    }
+
+    /// Returns the digest that the bytes hash to.
+    #[must_use]
+    pub fn digest(&self) -> &Verified<Digest> {
+        &self.digest
+    }
+
+    /// Returns the document.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Returns the media type that the source declared, or `None` if it declared none.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// Returns the origin of the document, for messages.
+    #[must_use]
+    pub fn at(&self) -> &str {
+        &self.at
+    }
+
+    /// Returns the identity of the image if that is not the digest of this document: a root file system in a tar file is
+    /// identified by the digest of the tar.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Verified<Digest>> {
+        self.identity.as_ref()
     }
 }
 

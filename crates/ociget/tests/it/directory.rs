@@ -31,7 +31,7 @@ async fn directory_of_one_image_is_read_and_verified() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &content, &manifest);
     let source = DirectorySource::new(dir.path().to_owned());
-    assert_eq!(source.root(None).await.unwrap().digest.get(), &manifest);
+    assert_eq!(source.root(None).await.unwrap().digest().get(), &manifest);
     assert_eq!(pull(&source).await.unwrap(), std::slice::from_ref(&layer));
     let error = source.root(Some(&Digest::of(b"x"))).await.unwrap_err();
     assert!(matches!(error, Error::Absent { .. }), "{error}");
@@ -75,7 +75,7 @@ async fn directory_of_several_platforms_has_a_file_for_each_manifest() {
     let source = DirectorySource::new(dir.path().to_owned());
     assert_eq!(pull(&source).await.unwrap(), [b"a"]);
     let pinned = source.root(Some(&arm64)).await.unwrap();
-    assert_eq!(pinned.digest.get(), &arm64);
+    assert_eq!(pinned.digest().get(), &arm64);
     fs::write(
         dir.path().join(format!("{}.manifest.json", amd64.hex())),
         "{}",

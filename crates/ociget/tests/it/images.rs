@@ -265,6 +265,70 @@ impl Source for Stubborn {
     }
 }
 
+/// Answers with the blob of another digest, which is sound.
+#[derive(Debug)]
+struct Swapping(ociget::Document);
+
+struct Once(Option<&'static [u8]>);
+
+impl ociget::BlobBody for Once {
+    fn chunk(&mut self) -> ociget::BoxFuture<'_, Result<Option<bytes::Bytes>, Error>> {
+        let bytes = self.0.take().map(bytes::Bytes::from_static);
+        Box::pin(async { Ok(bytes) })
+    }
+}
+
+impl Source for Swapping {
+    fn root<'a>(
+        &'a self,
+        _: Option<&'a Digest>,
+    ) -> ociget::BoxFuture<'a, Result<ociget::Document, Error>> {
+        Box::pin(async { Ok(self.0.clone()) })
+    }
+
+    fn manifest<'a>(
+        &'a self,
+        _: &'a ociget::Descriptor,
+    ) -> ociget::BoxFuture<'a, Result<ociget::Document, Error>> {
+        self.root(None)
+    }
+
+    fn blob<'a>(
+        &'a self,
+        _: &'a ociget::Descriptor,
+    ) -> ociget::BoxFuture<'a, Result<ociget::BlobStream, Error>> {
+        Box::pin(async {
+            let other = ociget::Descriptor::new("x", Digest::of(b"other"), 5);
+            let body = Box::new(Once(Some(b"other")));
+            Ok(ociget::BlobStream::new(&other, "here", body))
+        })
+    }
+}
+
+#[tokio::test]
+async fn blob_of_another_digest_is_neither_resolved_nor_copied() {
+    let (content, manifest) = Content::image(b"layer");
+    let bytes = content.manifest("v1").to_vec().into();
+    let document = ociget::Document::verified("here", manifest, bytes, None).unwrap();
+    let source = Swapping(document);
+    let platform = "linux/amd64".parse().unwrap();
+    let error = ociget::resolve(&source, None, &platform).await.unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let options = ociget::CopyOptions::default();
+    let copied = ociget::copy_to_layout(&source, None, dir.path(), &options).await;
+    let error = copied.unwrap_err();
+    assert!(matches!(error, Error::Digest { .. }), "{error:?}");
+    let blobs = std::fs::read_dir(dir.path().join("blobs/sha256")).unwrap();
+    for blob in blobs.map(|blob| blob.unwrap()) {
+        let name = blob.file_name().into_string().unwrap();
+        assert!(
+            name.starts_with(".partial-") && blob.metadata().unwrap().len() == 0,
+            "{name}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn source_that_ignores_the_expected_digest_is_refused() {
     let (content, manifest) = Content::image(b"layer");

@@ -47,8 +47,8 @@ async fn chart_is_pulled_by_its_tag() {
     ] {
         let source = RegistrySource::new(&client, reference(&server, &name)).unwrap();
         let document = source.raw_manifest(None).await.unwrap();
-        assert_eq!(document.digest.get(), &digest);
-        let found = ArtifactManifest::parse(&document.bytes).unwrap();
+        assert_eq!(document.digest().get(), &digest);
+        let found = ArtifactManifest::parse(document.bytes()).unwrap();
         let kind = "application/vnd.cncf.helm.config.v1+json";
         assert_eq!(found.artifact_type(), Some(kind));
         assert_eq!(found.annotations["name"], "web");
@@ -86,8 +86,8 @@ async fn manifest_of_any_type_is_fetched_and_verified() {
         .raw_manifest(&reference(&server, ":old"))
         .await
         .unwrap();
-    assert_eq!(document.bytes, text.as_bytes());
-    assert!(document.content_type.unwrap().ends_with("prettyjws"));
+    assert_eq!(document.bytes(), text.as_bytes());
+    assert!(document.content_type().unwrap().ends_with("prettyjws"));
     let lying = Server::start(&content, |_| Some(Reply::new(200, "{}"))).await;
     let error = client
         .raw_manifest(&reference(&lying, &format!("@{old}")))

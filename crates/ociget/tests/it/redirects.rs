@@ -74,7 +74,7 @@ async fn challenge_of_a_redirected_host_is_not_answered() {
 #[tokio::test]
 async fn redirects_end_and_stay_out_of_the_inside() {
     for (location, says) in [
-        ("/v2/app/manifests/v1", "redirects without end"),
+        ("/v2/app/manifests/v1", "redirects more than 5 times"),
         (
             "http://169.254.169.254/latest/meta-data",
             "internal address",

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream as _;
-use ociget::{BlobBody, BlobStream, BoxFuture, Descriptor, Digest, Error};
+use ociget::{BlobBody, BlobPrefix, BlobStream, BoxFuture, Descriptor, Digest, Error};
 use tokio::io::AsyncReadExt as _;
 
 use crate::support::{Content, Delivery, Reply, Server, noise, quick};
@@ -115,4 +115,26 @@ async fn stall_in_a_stream_is_resumed() {
     let mut bytes = Vec::new();
     blob.read_to_end(&mut bytes).await.unwrap();
     assert_eq!(bytes, layer);
+}
+
+#[tokio::test]
+async fn stream_after_a_wrong_prefix_is_not_an_empty_one() {
+    let hello = Descriptor::new("x", Digest::of(b"hello"), 5);
+    let wrong = || {
+        let prefix = BlobPrefix::new(Digest::of(b"other"));
+        BlobStream::resumed(&hello, "test", prefix, Box::new(Slow(Vec::new())))
+    };
+    let mut polled = wrong();
+    let error = next(&mut polled).await.unwrap().unwrap_err();
+    assert!(
+        error.to_string().contains("after a prefix of sha256:"),
+        "{error}"
+    );
+    assert!(next(&mut polled).await.is_none());
+    let mut bytes = Vec::new();
+    let error = pin!(wrong()).read_to_end(&mut bytes).await.unwrap_err();
+    assert!(
+        error.to_string().contains("after a prefix of sha256:"),
+        "{error}"
+    );
 }

@@ -64,7 +64,7 @@ async fn missing_head_or_digest_falls_back_to_get() {
         let source = server.source(quick());
         assert_eq!(source.identity().await.unwrap(), None, "{status}");
         let root = source.root(None).await.unwrap();
-        assert_eq!(root.digest.get(), &manifest);
+        assert_eq!(root.digest().get(), &manifest);
         let names = asked(&server);
         assert_eq!(names.last().unwrap(), &pair("GET", "v1"), "{names:?}");
     }
@@ -128,7 +128,7 @@ async fn manifest_gone_since_the_head_is_requested_by_tag() {
     })
     .await;
     let root = server.source(quick()).root(None).await.unwrap();
-    assert_eq!(root.digest.get(), &manifest);
+    assert_eq!(root.digest().get(), &manifest);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use ociget::Error;
 
 use crate::auth::{as_user, unauthorized};
-use crate::support::{Content, Reply, Server, noise, pull, quick};
+use crate::support::{Content, Delivery, Reply, Server, noise, pull, quick};
 
 /// A registry that wants tokens of its own `/token`, each good for `uses` requests.
 async fn token_registry(uses: u32, challenge_rest: &'static str) -> Server {
@@ -260,5 +260,98 @@ async fn insufficient_scope_with_403_gets_a_token_for_both_scopes() {
         .await;
         assert_eq!(pull(&*server.source(quick())).await.unwrap(), [b"layer"]);
         assert_eq!(server.seen_at("/token").len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn request_that_nobody_polls_does_not_hold_the_others_up() {
+    let (content, manifest) = Content::image(&noise(5000));
+    let issued = AtomicU32::new(0);
+    let server = Server::start(&content, move |seen| {
+        if seen.path.starts_with("/token") {
+            let reply = Reply::new(200, r#"{"token":"good"}"#);
+            return Some(match issued.fetch_add(1, SeqCst) {
+                0 => reply.sent(Delivery::Stall(0)),
+                _ => reply,
+            });
+        }
+        let host = seen.header("host").unwrap_or_default();
+        (seen.header("authorization") != Some("Bearer good"))
+            .then(|| unauthorized(&format!(r#"Bearer realm="http://{host}/token""#)))
+    })
+    .await;
+    let client = ociget::Client::new(quick()).unwrap();
+    let reference = format!("{}/app:v1", server.host).parse().unwrap();
+    let source = ociget::RegistrySource::new(&client, reference).unwrap();
+    let mut first = Box::pin(source.raw_manifest(None));
+    while server.seen_at("/token").is_empty() {
+        let a_while = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(a_while, &mut first).await.is_err());
+    }
+    // The first one is alive, and not polled from here on.
+    source.raw_manifest(Some(&manifest)).await.unwrap();
+    drop(first);
+}
+
+/// Asks the registry for an image before it knows a login for it.
+#[derive(Debug, Default)]
+struct Curious(std::sync::OnceLock<ociget::RegistrySource>);
+
+impl ociget::Credentials for Curious {
+    fn login<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> ociget::BoxFuture<'a, Result<ociget::Login, Error>> {
+        Box::pin(async {
+            if let Some(source) = self.0.get() {
+                source.raw_manifest(None).await?;
+            }
+            Ok(ociget::Login::anonymous("the test"))
+        })
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_ask_their_own_source_are_refused() {
+    let server = token_registry(99, "").await;
+    let curious = Arc::new(Curious::default());
+    let mut options = quick();
+    options.credentials = Arc::<Curious>::clone(&curious);
+    let client = ociget::Client::new(options).unwrap();
+    let reference = format!("{}/app:v1", server.host).parse().unwrap();
+    let source = ociget::RegistrySource::new(&client, reference).unwrap();
+    curious.0.set(source.clone()).unwrap();
+    let error = source.raw_manifest(None).await.unwrap_err();
+    let expected = "are looked up by a request that needs them";
+    assert!(error.to_string().contains(expected), "{error}");
+}
+
+#[test]
+fn client_of_two_runtimes_uses_no_connection_of_an_idle_one() {
+    let new = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    // The server has a runtime that runs.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        new().block_on(async {
+            let (content, _) = Content::image(b"layer");
+            let server = Server::start(&content, |_| None).await;
+            sender.send(server.host.clone()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    let client = ociget::Client::new(quick()).unwrap();
+    let host = receiver.recv().unwrap();
+    let reference = format!("{host}/app:v1").parse().unwrap();
+    let (one, other) = (new(), new());
+    for runtime in [&one, &other, &one, &other] {
+        let got = client.raw_manifest(&reference);
+        runtime
+            .block_on(async { tokio::time::timeout(std::time::Duration::from_secs(20), got).await })
+            .unwrap()
+            .unwrap();
     }
 }

@@ -74,7 +74,7 @@ fn contents_and_starts_of_all_lengths_are_as_written() {
             );
             if let Some(less) = length.checked_sub(1) {
                 let error = tables.contents(path, less).unwrap_err();
-                assert!(matches!(error, Error::TooMuch { .. }), "{error}");
+                assert!(matches!(error, Error::TooLong { .. }), "{error}");
             }
             for max in [
                 0,
