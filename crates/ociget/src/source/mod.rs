@@ -130,7 +130,6 @@ impl Document {
     }
 
     /// Returns the digest that the bytes hash to.
-    #[must_use]
     pub fn digest(&self) -> &Verified<Digest> {
         &self.digest
     }
