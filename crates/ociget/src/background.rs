@@ -275,7 +275,7 @@ mod tests {
         let running: Vec<_> = (0..MAX_THREADS + 2)
             .map(|_| {
                 let together = Arc::clone(&together);
-                tokio::spawn(run(move || drop(together.wait())))
+                tokio::spawn(run(move || together.wait().is_leader()))
             })
             .collect();
         for job in running {
