@@ -392,7 +392,7 @@ fn library_guide_shows_the_example_worker() {
 fn worker_of_the_guide_needs_only_its_dependencies() {
     let example = read("crates/hpcc-rootfs/examples/worker.rs");
     let own = ["hpcc_rootfs", "std", "tokio"];
-    let mut roots = std::collections::BTreeSet::new();
+    let mut roots = BTreeSet::new();
     let code = example.lines().filter(|line| !line.starts_with("#["));
     for line in code {
         let code = line.split("//").next().unwrap();
