@@ -118,6 +118,16 @@ impl Platform {
         }
     }
 
+    /// Whether both name one platform: a variant that is left out is its default.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.os == other.os
+            && self.architecture == other.architecture
+            && match (self.level(), other.level()) {
+                (Some(one), Some(other)) => one == other,
+                _ => self.variant == other.variant,
+            }
+    }
+
     /// Whether two documents about one image agree. What one leaves open the other may say.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
         self.os == other.os

@@ -6,6 +6,7 @@
 //! stays in the directory, so that a layout from a stranger cannot make us read (and by its hash,
 //! confirm) another file.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::manifest::{Descriptor, Index, IndexEntry, Manifest};
 use crate::open_archive::OpenArchive;
+use crate::reference::Reference;
 use crate::source::agreed::agreed;
 use crate::source::archive::Archive;
 use crate::source::arriving::plan::Plan;
@@ -193,9 +195,14 @@ impl LayoutSource {
 
     fn choose<'a>(&self, listing: &'a Listing) -> Result<Choice<'a>, Error> {
         let number = self.tag.as_deref().and_then(|tag| tag.strip_prefix('@'));
+        let has_tag = |name: &Option<String>| self.tag.is_none() || *name == self.tag;
+        let entries = &listing.index.entries;
+        // A tag that is one counts before one that is the name of an image.
+        let is_name = number.is_none() && !entries.iter().any(|entry| has_tag(&entry.ref_name));
         let fits = |entry: &&IndexEntry| match (number, &self.tag) {
             (Some(number), _) => number.parse() == Ok(entry.position),
-            (None, tag) => tag.is_none() || entry.ref_name == *tag,
+            (None, Some(name)) if is_name => is_named(entry, name),
+            (None, _) => has_tag(&entry.ref_name),
         };
         let (found, unusable): (Vec<_>, Vec<_>) = listing
             .index
@@ -209,7 +216,7 @@ impl LayoutSource {
         }
         let damaged = listing.index.unusable.iter().find(|entry| match number {
             Some(number) => number.parse() == Ok(entry.position),
-            None => self.tag.is_none() || entry.ref_name == self.tag,
+            None => has_tag(&entry.ref_name),
         });
         if let (true, Some(entry)) = (found.is_empty(), damaged) {
             return Err(Error::document(&listing.at, entry.error()));
@@ -238,7 +245,8 @@ impl LayoutSource {
             return Ok(Choice::Platforms(document));
         }
         Err(Error::Usage(format!(
-            "{} holds several images: {}; write {}:{}:TAG, or name a digest with --digest",
+            "{0} holds several images: {1}; write {2}:{3}:TAG, {2}:{3}:NAME:TAG, or {2}:{3}:@N for the image of that \
+             number, or name a digest with --digest",
             self.shown_root(),
             names(&listing.index),
             self.prefix(),
@@ -357,25 +365,65 @@ fn blob_path(digest: &Digest) -> [String; 3] {
     ]
 }
 
+/// The annotation that holds the whole name of an image. Docker and containerd write it beside a tag that several
+/// images may have.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// The whole name of an image, if its entry has one.
+fn image_name(entry: &IndexEntry) -> Option<&str> {
+    let name = entry.descriptor.annotations.get(IMAGE_NAME)?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// The name by which people know the image of an entry.
+fn shown_name(entry: &IndexEntry) -> Option<&str> {
+    image_name(entry).or(entry.ref_name.as_deref())
+}
+
+/// Whether the entry is of the image `name`, in a short or a long form.
+fn is_named(entry: &IndexEntry, name: &str) -> bool {
+    let long = |text: &str| text.parse::<Reference>().map(|name| name.to_string()).ok();
+    // A tag alone reads as the name of a repository, and is none.
+    let whole = |text: &&str| text.contains([':', '/']);
+    let tag = entry.ref_name.as_deref().filter(whole);
+    let mut names = image_name(entry).into_iter().chain(tag);
+    names.any(|found| found == name || long(found).is_some_and(|found| Some(found) == long(name)))
+}
+
 /// Whether these entries are one image for several platforms: each names another platform, and all
-/// have the same tag or none.
+/// have the same tag and the same name, or none.
 fn are_platforms_of_one(entries: &[&IndexEntry]) -> bool {
     entries.iter().enumerate().all(|(index, entry)| {
-        let others = entries.iter().skip(index + 1);
+        let mut others = entries.iter().skip(index + 1);
+        let differs = |other: &IndexEntry| match (&entry.platform, &other.platform) {
+            (Some(one), Some(other)) => !one.is_same(other),
+            _ => false,
+        };
         entry.platform.is_some()
-            && others.clone().all(|other| other.ref_name == entry.ref_name)
-            && others.clone().all(|other| other.platform != entry.platform)
+            && others.all(|other| {
+                other.ref_name == entry.ref_name
+                    && image_name(other) == image_name(entry)
+                    && differs(other)
+            })
     })
 }
 
-/// Returns the names in a layout, for a message.
+/// Returns the names in a layout, for a message. An entry whose name is not its own, or that has none, gets its number.
 fn names(index: &Index) -> String {
+    let mut counts: HashMap<Option<&str>, usize> = HashMap::new();
+    for entry in &index.entries {
+        *counts.entry(shown_name(entry)).or_default() += 1;
+    }
     let names: Vec<String> = index
         .entries
         .iter()
-        .map(|entry| match &entry.ref_name {
-            Some(tag) => format!("{tag} ({})", entry.descriptor.digest),
-            None => entry.descriptor.digest.to_string(),
+        .map(|entry| {
+            let (digest, position) = (&entry.descriptor.digest, entry.position);
+            match shown_name(entry) {
+                Some(name) if counts.get(&Some(name)) == Some(&1) => format!("{name} ({digest})"),
+                Some(name) => format!("@{position} {name} ({digest})"),
+                None => format!("@{position} ({digest})"),
+            }
         })
         .collect();
     if names.is_empty() {

@@ -346,3 +346,87 @@ async fn platforms_without_blobs_are_not_missed() {
     fs::remove_file(dir.path().join("blobs/sha256").join(arm64.hex())).unwrap();
     assert_eq!(pull(&*open(dir.path(), "")).await.unwrap(), [b"a"]);
 }
+
+fn named(name: &str, tag: &str) -> String {
+    format!(
+        r#","annotations":{{"io.containerd.image.name":"{name}","org.opencontainers.image.ref.name":"{tag}"}}"#
+    )
+}
+
+/// docker/for-win#13903, containers/skopeo#2370
+#[tokio::test]
+async fn images_that_share_a_tag_are_found_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut content = Content::default();
+    let app = content.add_image("linux", "amd64", &[b"app"]);
+    let other = content.add_image("linux", "arm64", &[b"other"]);
+    write(dir.path(), &content, &[]);
+    let (one, two) = ("docker.io/library/app:v1", "docker.io/library/other:v1");
+    for platforms in [["", ""], ["amd64", "arm64"]] {
+        let entries = [(&app, one), (&other, two)];
+        let entries = entries
+            .iter()
+            .zip(platforms)
+            .map(|((digest, name), platform)| {
+                let platform = if platform.is_empty() {
+                    String::new()
+                } else {
+                    on(platform)
+                };
+                entry(
+                    &content,
+                    digest,
+                    &format!("{platform}{}", named(name, "v1")),
+                )
+            });
+        list(dir.path(), &entries.collect::<Vec<_>>().join(","));
+        for tag in ["", "v1"] {
+            let error = resolve(&*open(dir.path(), tag), None).await.unwrap_err();
+            let text = error.to_string();
+            let names = format!("several images: {one} ({app}), {two} ({other})");
+            assert!(text.contains(&names) && text.contains(":@N"), "{text}");
+        }
+        for name in ["app:v1", one, "library/app:v1", "@0"] {
+            let image = resolve(&*open(dir.path(), name), None).await.unwrap();
+            assert_eq!(image.identity.get(), &app, "{name}");
+        }
+        for name in ["app", "app:v2", "v1:latest"] {
+            let error = resolve(&*open(dir.path(), name), None).await.unwrap_err();
+            assert!(matches!(error, Error::Absent { .. }), "{name}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn entries_for_the_same_platform_are_several_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut content = Content::default();
+    let one = content.add_image("linux", "arm64", &[b"1"]);
+    let two = content.add_image("linux", "arm64", &[b"2"]);
+    write(dir.path(), &content, &[]);
+    let v8 = r#","platform":{"os":"linux","architecture":"arm64","variant":"v8"}"#;
+    let entries = [
+        entry(&content, &one, &on("arm64")),
+        entry(&content, &two, v8),
+    ];
+    list(dir.path(), &entries.join(","));
+    let error = resolve(&*open(dir.path(), ""), None).await.unwrap_err();
+    let says = format!("several images: @0 ({one}), @1 ({two})");
+    assert!(error.to_string().contains(&says), "{error}");
+}
+
+/// podman writes whole names as tags.
+#[tokio::test]
+async fn whole_name_as_a_tag_is_found_by_its_short_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let (content, manifest) = Content::image(b"layer");
+    write(
+        dir.path(),
+        &content,
+        &[("docker.io/library/app:v1", &manifest)],
+    );
+    for name in ["app:v1", "docker.io/library/app:v1"] {
+        let image = resolve(&*open(dir.path(), name), None).await.unwrap();
+        assert_eq!(image.identity.get(), &manifest, "{name}");
+    }
+}
