@@ -85,7 +85,10 @@ impl Archive {
         }
         let target = self.target(name).await?;
         let source = match target == name {
-            true => io::ErrorKind::NotFound.into(),
+            true => io::Error::new(
+                io::ErrorKind::NotFound,
+                "the archive has no file of this name, and no link that leads to one",
+            ),
             false => io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("it is a link to {target}, which is not a file of the archive"),

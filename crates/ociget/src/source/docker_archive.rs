@@ -8,6 +8,7 @@
 //! of it is verified as it is read, and the config by its name, so that the digest of the manifest
 //! that was made stands for the whole image.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -209,13 +210,25 @@ impl DockerArchiveSource {
         // `app:v1` and `docker.io/library/app:v1` are one name.
         let long = |text: &str| text.parse::<Reference>().map(|name| name.to_string()).ok();
         let wanted = long(tag);
-        entries
-            .iter()
-            .find(|entry| {
-                let mut tags = entry.repo_tags.iter();
-                tags.any(|found| found == tag || wanted.is_some() && long(found) == wanted)
-            })
-            .ok_or_else(|| self.absent(tag, &names(entries)))
+        let has_tag = |entry: &&Entry| {
+            let mut tags = entry.repo_tags.iter();
+            tags.any(|found| found == tag || wanted.is_some() && long(found) == wanted)
+        };
+        let mut found = entries.iter().filter(has_tag);
+        let first = found
+            .next()
+            .ok_or_else(|| self.absent(tag, &names(entries)))?;
+        // One image may be listed twice. Of two images with one tag each reader would take another one.
+        let is_first = |other: &Entry| other.config == first.config && other.layers == first.layers;
+        match found.all(is_first) {
+            true => Ok(first),
+            false => Err(Error::Usage(format!(
+                "{} holds several images with the tag {tag}: {}; write docker-archive:FILE:@N for the image of that \
+                 number",
+                self.at(),
+                names(entries)
+            ))),
+        }
     }
 
     /// The member of the config, its digest, and its content.
@@ -260,15 +273,21 @@ impl DockerArchiveSource {
 /// Most layers of one image: each may have to be read once before anything is known of it.
 const MAX_LAYERS: usize = 4096;
 
-/// The images of an archive, for a message: tags, and the numbers of those that have none.
+/// The images of an archive, for a message: tags, and the numbers of those that have none, or one of another image.
 fn names(entries: &[Entry]) -> String {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for tag in entries.iter().flat_map(|entry| &entry.repo_tags) {
+        *counts.entry(tag).or_default() += 1;
+    }
+    let is_shared = |tag: &String| counts.get(&**tag).is_some_and(|count| *count > 1);
     let names =
         entries
             .iter()
             .enumerate()
-            .map(|(number, entry)| match entry.repo_tags.is_empty() {
-                true => format!("@{number} (without a tag)"),
-                false => entry.repo_tags.join(", "),
+            .map(|(number, entry)| match entry.repo_tags.join(", ") {
+                tags if tags.is_empty() => format!("@{number} (without a tag)"),
+                tags if entry.repo_tags.iter().any(is_shared) => format!("@{number} ({tags})"),
+                tags => tags,
             });
     names.collect::<Vec<_>>().join(", ")
 }

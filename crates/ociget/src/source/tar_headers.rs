@@ -311,12 +311,11 @@ fn contents(at: u64, what: &str, size: u64) -> io::Error {
     )
 }
 
-/// `name` as seen from `dir`, without `.` and `..`; `None` if it leaves the archive.
+/// `name` as seen from `dir`, without `.` and `..`; `None` if it leaves the archive. The archive is the root, because
+/// some writers begin names with a slash (Cloud Native Buildpacks), and readers strip it.
 pub(crate) fn clean(dir: &str, name: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
-    if name.starts_with('/') {
-        return None;
-    }
+    let dir = if name.starts_with('/') { "" } else { dir };
     for part in dir.split('/').chain(name.split('/')) {
         match part {
             "" | "." => {}
@@ -411,7 +410,10 @@ mod tests {
             ("x/y", "../../z", Some("z")),
             ("", "../z", None),
             ("x", "../../z", None),
-            ("", "/etc/passwd", None),
+            ("", "/etc/passwd", Some("etc/passwd")),
+            ("x", "/y/../z", Some("z")),
+            ("x", "/../z", None),
+            ("", "/", None),
             ("", "./", None),
         ] {
             assert_eq!(clean(dir, name).as_deref(), expected, "{dir} {name}");
