@@ -62,16 +62,6 @@ pub(crate) async fn read_in_background(path: &Path, cap: u64) -> Result<Content,
     }
 }
 
-/// # Errors
-/// Returns [`Error::Io`] if there is something at `path` that is not a regular file.
-pub(crate) fn check(path: &Path) -> Result<(), Error> {
-    let regular = std::fs::metadata(path).map_or(Ok(()), |metadata| is_regular(&metadata));
-    regular.map_err(|source| Error::Io {
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// Opens a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     // Opening a device may do something. Between the two looks the file may become another one.

@@ -1,6 +1,7 @@
 //! Trust and identity of connections: certificate authorities and client
 //! certificates, in PEM files.
 
+mod system;
 mod verify;
 pub(crate) mod words;
 
@@ -17,10 +18,9 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::error::Error;
 use crate::printable;
 use crate::regular_file;
+use crate::tls::system::MAX_CERTIFICATES;
 use crate::tls::verify::{Credulous, Trusting};
 
-/// Most bytes of a file with certificates; a system's bundle has some 200 KiB.
-const MAX_CERTIFICATES: u64 = 16 << 20;
 /// Most bytes of a file with a key, which may hold the certificates as well.
 const MAX_KEY: u64 = 16 << 20;
 
@@ -108,16 +108,12 @@ impl Profile {
                 named.insert(certificate);
             }
         }
-        if let Some(bundle) = std::env::var_os("SSL_CERT_FILE") {
-            // It is opened as it is by the loader, which would wait for the writer of a pipe.
-            regular_file::check(Path::new(&bundle))?;
-        }
-        let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
+        let system = system::load()?;
+        roots.add_parsable_certificates(system.certificates);
         if !roots.is_empty() {
             return Ok((roots, named));
         }
-        let reasons: Vec<String> = system.errors.iter().map(ToString::to_string).collect();
+        let reasons = system.reasons;
         Err(Error::Usage(format!(
             "this system has no certificate authorities (package ca-certificates), and none were \
              given{}{}",
