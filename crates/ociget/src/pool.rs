@@ -207,6 +207,10 @@ impl Pools {
             .pool_timer(TokioTimer::new())
             .http1_max_headers(MAX_HEADERS)
             .http1_max_buf_size(MAX_HEAD)
+            // As curl reads heads: a folded line goes on after a space, and a line that is no header is none.
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
             .build(connector))
     }
 }

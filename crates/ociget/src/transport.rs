@@ -79,7 +79,12 @@ impl Transport {
             let status = response.status();
             let location = response.headers().get(header::LOCATION);
             let Some(location) = location.filter(|_| is_redirect(status)) else {
+                let left = match request.method == Method::HEAD {
+                    true => None,
+                    false => self.framing(&url, response.headers())?,
+                };
                 return Ok(Answer {
+                    left,
                     response,
                     asked: target::shown(&request.url),
                     url: self.shown(request, &url, &target::shown(&url)),
@@ -106,6 +111,31 @@ impl Transport {
         }
         let what = format!("redirects more than {MAX_REDIRECTS} times, one after the other");
         Err(misbehaves(&request.url, &what))
+    }
+
+    /// Returns the length of a body that hyper would read to the end of the connection. `identity`, which HTTP once had,
+    /// changes nothing, and any other coding than `chunked` was not asked for.
+    fn framing(&self, url: &Url, headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+        let fields = headers.get_all(header::TRANSFER_ENCODING).iter();
+        let texts = fields.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let all = texts.collect::<Vec<_>>().join(", ");
+        let names = all.split(',').map(|name| name.trim().to_ascii_lowercase());
+        let names: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+        if !names
+            .iter()
+            .all(|name| name == "chunked" || name == "identity")
+        {
+            let reason = format!(
+                "sends an answer with Transfer-Encoding {:?}, which was not asked for",
+                self.secrets.hide(&all)
+            );
+            return Err(misbehaves(url, &reason));
+        }
+        if names.is_empty() || names.iter().any(|name| name == "chunked") {
+            return Ok(None);
+        }
+        let length = headers.get(header::CONTENT_LENGTH);
+        Ok(length.and_then(|length| length.to_str().ok()?.trim().parse().ok()))
     }
 
     /// Returns an error about a URL that a server chose, with its secrets hidden.

@@ -20,10 +20,26 @@ use crate::words;
 /// hold us for as long as it pleases the other side.
 const DOCUMENT_PATIENCE: u32 = 5;
 
+/// The codings of IANA's registry of HTTP content codings that are compressions.
+const CODINGS: [&str; 9] = [
+    "gzip",
+    "x-gzip",
+    "deflate",
+    "br",
+    "zstd",
+    "compress",
+    "x-compress",
+    "dcb",
+    "dcz",
+];
+
 /// An answer whose body is unread.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(super) response: http::Response<Incoming>,
+    /// Bytes of the body that are still to come, where hyper reads to the end of the connection and `Content-Length`
+    /// says more.
+    pub(super) left: Option<u64>,
     /// The requested URL, in a form that may be shown.
     pub(super) asked: String,
     /// The URL that gave the answer, as it may be shown.
@@ -76,7 +92,8 @@ impl Answer {
 
     /// Number of bytes of the body, if the answer has it.
     pub(crate) fn length(&self) -> Option<u64> {
-        self.response.body().size_hint().exact()
+        self.left
+            .or_else(|| self.response.body().size_hint().exact())
     }
 
     /// Returns its origin, for people.
@@ -113,7 +130,18 @@ impl Answer {
         is_encoded.then(|| self.secrets.hide(&all))
     }
 
-    /// Checks that `what` comes in the requested encoding.
+    /// Whether the answer declares a coding that changes bytes, not a word such as `aws-chunked` or `utf-8` that a
+    /// store took for one. The bytes may still be those that were requested.
+    pub(crate) fn is_encoded(&self) -> bool {
+        let fields = self.headers().get_all(header::CONTENT_ENCODING).iter();
+        let texts =
+            fields.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+        texts
+            .into_iter()
+            .any(|text| text.split(',').any(|one| CODINGS.contains(&one.trim())))
+    }
+
+    /// Checks that `what`, which is not what was requested, comes in the requested encoding.
     ///
     /// # Errors
     /// Returns [`Error::Protocol`] that names the encoding.
@@ -131,15 +159,25 @@ impl Answer {
     /// Returns the next bytes. The clock of the stall limit runs only during this call.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
         loop {
+            if self.left == Some(0) {
+                return Ok(None);
+            }
             let frame = self.response.body_mut().frame();
             match tokio::time::timeout(self.stall_timeout, frame).await {
                 Ok(Some(Ok(frame))) => {
                     // Trailers are none of our business.
-                    if let Ok(bytes) = frame.into_data() {
+                    if let Ok(mut bytes) = frame.into_data() {
+                        if let Some(left) = &mut self.left {
+                            bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                            *left -= u64::try_from(bytes.len()).unwrap_or(*left);
+                        }
                         return Ok(Some(bytes));
                     }
                 }
                 Ok(Some(Err(error))) => return Err(causes(&error)),
+                Ok(None) if self.left.is_some() => {
+                    return Err("the connection ended before the body did".to_owned());
+                }
                 Ok(None) => return Ok(None),
                 Err(_) => return Err(no_progress(self.stall_timeout)),
             }

@@ -17,6 +17,12 @@ use crate::transport::request::Request;
 /// What hyper says of a head with too many headers or bytes. Its method that tells so is for servers.
 const TOO_LARGE: &str = "message head is too large";
 
+/// How hyper begins what it says of bytes that are no answer in HTTP/1.
+const NOT_HTTP: [&str; 2] = [
+    "invalid HTTP version parsed",
+    "invalid HTTP status-code parsed",
+];
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -99,6 +105,20 @@ pub(super) fn of_pool(
         }
         if let Some(error) = found.downcast_ref::<hyper::Error>()
             && error.is_parse()
+            && !NOT_HTTP
+                .iter()
+                .any(|text| error.to_string().starts_with(text))
+        {
+            let reason = format!("the head of its answer is malformed: {}", causes(error));
+            return Failure::Connection(Box::new(Trouble {
+                advice: "; look for the server or the proxy that writes it".to_owned(),
+                is_final: true,
+                is_unanswered: true,
+                ..bare_trouble(request, url, reason)
+            }));
+        }
+        if let Some(error) = found.downcast_ref::<hyper::Error>()
+            && error.is_parse()
         {
             return Failure::Connection(Box::new(Trouble {
                 advice: match needs_tls(url) {
@@ -111,6 +131,8 @@ pub(super) fn of_pool(
                     None => "; check the address and the port",
                 }
                 .to_owned(),
+                // The same bytes come again.
+                is_final: true,
                 is_unanswered: true,
                 ..bare_trouble(request, url, "it does not answer in HTTP".to_owned())
             }));

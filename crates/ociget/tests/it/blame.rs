@@ -349,6 +349,12 @@ async fn warning_of_a_registry_is_reported_once() {
 // anchore/stereoscope#695
 #[tokio::test]
 async fn range_that_is_refused_leads_to_reading_from_the_start() {
+    for status in [400, 403, 404, 405, 406, 412, 416, 501] {
+        refuse_range_with(status).await;
+    }
+}
+
+async fn refuse_range_with(status: u16) {
     let layer = noise(5000);
     let (content, _) = Content::image(&layer);
     let path = format!("/v2/app/blobs/{}", Digest::of(&layer));
@@ -359,7 +365,7 @@ async fn range_that_is_refused_leads_to_reading_from_the_start() {
             return None;
         }
         if seen.header("range").is_some() {
-            return Some(Reply::new(416, "We don't understand your Range"));
+            return Some(Reply::new(status, "We don't understand your Range"));
         }
         let reply = Reply::new(200, whole.clone());
         Some(
@@ -376,7 +382,8 @@ async fn range_that_is_refused_leads_to_reading_from_the_start() {
         .iter()
         .map(|seen| seen.header("range").map(str::to_owned))
         .collect();
-    assert_eq!(ranges, [None, Some("bytes=1234-4999".to_owned()), None]);
+    let expected = [None, Some("bytes=1234-4999".to_owned()), None];
+    assert_eq!(ranges, expected, "{status}");
 }
 
 // containers/common#2299, containers/skopeo#2841

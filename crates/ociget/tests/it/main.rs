@@ -14,6 +14,7 @@ mod documents;
 mod examples;
 mod files;
 mod foreign;
+mod framing;
 mod images;
 mod layout;
 mod log;

@@ -197,7 +197,8 @@ async fn encoded_blob_is_blamed_on_its_encoding() {
 #[tokio::test]
 async fn refusal_after_a_break_counts_its_own_answers() {
     let cut = Reply::new(200, "layer").sent(Delivery::Cut(2));
-    let error = with_layer(vec![cut, Reply::new(404, "")])
+    let refused = || Reply::new(404, "");
+    let error = with_layer(vec![cut, refused(), refused()])
         .await
         .unwrap_err();
     assert_eq!(error.refusal().unwrap().attempts, 1);

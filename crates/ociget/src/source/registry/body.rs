@@ -17,7 +17,7 @@ use crate::future::BoxFuture;
 use crate::manifest::Descriptor;
 use crate::options::Ranges;
 use crate::progress::{Event, Progress};
-use crate::refusal::Part;
+use crate::refusal::{Part, may_pass};
 use crate::retry::Retry;
 use crate::source::registry::place::Place;
 use crate::source::registry::ranges::{self, Origin, RangedBody};
@@ -31,6 +31,20 @@ const MAX_DISCARD: u64 = 256 << 20;
 /// Time without reads after which a closed connection is no failure of the server.
 const AWAY: Duration = Duration::from_secs(1);
 
+/// Fewest bytes of a part of a requested range after which the next part costs the budget of retries nothing.
+const LEAST_PART: u64 = 64 << 10;
+
+/// Whether a server that refuses a request to go on may well answer one without a range: proxies and storages that
+/// know no ranges answer with statuses of many kinds. Those that are tried again, and 401, are about something else.
+fn refuses_ranges(status: StatusCode, offset: u64) -> bool {
+    let is_of_request = status == StatusCode::NOT_IMPLEMENTED
+        || status.is_client_error()
+            && status != StatusCode::UNAUTHORIZED
+            && !may_pass(status.as_u16());
+    // A server that cannot resume and is too far on gets an error of its own.
+    status == StatusCode::RANGE_NOT_SATISFIABLE || is_of_request && offset <= MAX_DISCARD
+}
+
 /// The body of a blob, across broken connections.
 pub(crate) struct RegistryBody {
     places: Arc<[Place]>,
@@ -42,6 +56,8 @@ pub(crate) struct RegistryBody {
     offset: u64,
     /// Bytes to throw away, because the server starts from the beginning.
     skip: u64,
+    /// Position after the last byte that `answer` promises, if that is not all that was requested.
+    part_end: Option<u64>,
     since_break: u64,
     answer: Option<Answer>,
     /// The bytes after those of `answer`, if a blob is fetched in ranges.
@@ -106,6 +122,7 @@ impl RegistryBody {
             place: 0,
             offset,
             skip: 0,
+            part_end: None,
             since_break: 0,
             answer: None,
             ranged: None,
@@ -124,7 +141,12 @@ impl RegistryBody {
     /// Returns its origin, for people.
     pub(crate) fn at(&self) -> String {
         match &self.answer {
-            Some(answer) => answer.at(),
+            Some(answer) => match answer.encoding() {
+                Some(encoding) => {
+                    format!("{} (sent with Content-Encoding {encoding:?})", answer.at())
+                }
+                None => answer.at(),
+            },
             None => self.digest.to_string(),
         }
     }
@@ -179,10 +201,17 @@ impl RegistryBody {
                     self.connect().instrument(span).await?;
                     continue;
                 }
+                None if self.part_end == Some(self.offset) => {
+                    "it sends ranges of fewer bytes than requested".to_owned()
+                }
                 None => "the connection ended".to_owned(),
                 Some(Err(reason)) => reason,
             };
             let in_ranges = self.answer.is_none();
+            // A server may send less than was requested (RFC 9110, 15.3.7). That is no failure of it, as long as the
+            // parts are worth a request each.
+            let is_part =
+                self.part_end.take() == Some(self.offset) && self.since_break >= LEAST_PART;
             // The next request goes to the registry's own URL, so name the host that broke off here.
             let broken = match self
                 .answer
@@ -197,7 +226,7 @@ impl RegistryBody {
             // One connection goes on where several failed, and it is the one that is judged. And a
             // server that closes what was not read for a while does as it should. One that sends
             // too little does not.
-            let is_excused = !self.was_slow && (in_ranges || self.was_away);
+            let is_excused = !self.was_slow && (in_ranges || self.was_away || is_part);
             self.was_slow = false;
             self.was_away = false;
             if in_ranges {
@@ -238,6 +267,9 @@ impl RegistryBody {
                 Err(reason) => Err(reason),
             });
         }
+        if self.part_end == Some(self.offset) {
+            return None;
+        }
         loop {
             let mut chunk = match self.answer.as_mut()?.chunk().await {
                 Ok(chunk) => chunk?,
@@ -254,8 +286,12 @@ impl RegistryBody {
             }
             let skipped = usize::try_from(std::mem::take(&mut self.skip)).unwrap_or(0);
             let mut chunk = chunk.split_off(skipped);
-            if let Some(ranged) = &self.ranged {
-                let room = ranged.start.saturating_sub(self.offset);
+            let ends = [
+                self.ranged.as_ref().map(|ranged| ranged.start),
+                self.part_end,
+            ];
+            for end in ends.into_iter().flatten() {
+                let room = end.saturating_sub(self.offset);
                 chunk.truncate(usize::try_from(room).unwrap_or(usize::MAX));
             }
             self.advance(&chunk);
@@ -297,9 +333,10 @@ impl RegistryBody {
         request.from = self.offset;
         request.until = (self.offset > 0).then_some(self.size);
         let mut answer = place.send(&mut request, &mut self.retry).await?;
-        if self.offset > 0 && answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+        if self.offset > 0 && refuses_ranges(answer.status(), self.offset) {
             tracing::debug!(
                 from = self.offset,
+                status = answer.status().as_u16(),
                 "no ranges are served; reading from the start"
             );
             place.serves_no_ranges();
@@ -308,10 +345,11 @@ impl RegistryBody {
         }
         self.since_break = 0;
         self.skip = 0;
+        self.part_end = None;
         match answer.status() {
             _ if answer.is_whole() => {
-                answer.check_encoding("the blob")?;
                 if let Some(length) = answer.length().filter(|length| *length != self.size) {
+                    answer.check_encoding("the blob")?;
                     return Err(Error::size(&answer.at(), self.size, length.to_string()));
                 }
                 if self.offset > MAX_DISCARD {
@@ -327,15 +365,21 @@ impl RegistryBody {
             }
             StatusCode::PARTIAL_CONTENT if self.offset > 0 => {
                 let range = answer.header(header::CONTENT_RANGE).unwrap_or_default();
-                let parsed = ContentRange::parse(range);
-                if !parsed.is_some_and(|range| range.continues(self.offset, self.size)) {
-                    let range = answer.quoted(header::CONTENT_RANGE);
+                let parsed = ContentRange::parse(range)
+                    .filter(|range| range.continues(self.offset, self.size));
+                let Some(range) = parsed else {
+                    let what = match answer.headers().contains_key(header::CONTENT_RANGE) {
+                        true => format!("{:?}", answer.quoted(header::CONTENT_RANGE)),
+                        false => "a part without Content-Range".to_owned(),
+                    };
                     let reason = format!(
-                        "it was asked for bytes from {} of {} and sends {range:?}",
+                        "it was asked for bytes from {} of {} and sends {what}",
                         self.offset, self.size
                     );
                     return Err(Error::protocol(answer.at(), reason));
-                }
+                };
+                let end = range.last.saturating_add(1);
+                self.part_end = (end < self.size).then_some(end);
             }
             StatusCode::PARTIAL_CONTENT => {
                 return Err(Error::protocol(
@@ -345,9 +389,11 @@ impl RegistryBody {
             }
             _ => return Err(place.refuse_part(answer, Part::Blob).await),
         }
-        answer.check_encoding("the blob")?;
         let left = self.size - self.offset;
-        if self.skip == 0 && ranges::are_worth_it(self.ranges, left, place, &answer) {
+        if self.skip == 0
+            && self.part_end.is_none()
+            && ranges::are_worth_it(self.ranges, left, place, &answer)
+        {
             let origin = Origin {
                 places: Arc::clone(&self.places),
                 place: self.place,

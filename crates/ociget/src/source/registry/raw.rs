@@ -159,8 +159,7 @@ async fn size(place: &Place, digest: &Digest) -> Result<u64, Error> {
 
 /// The size that an answer promises for the blob itself.
 fn announced(answer: &Answer) -> Option<u64> {
-    let encoding = answer.header(header::CONTENT_ENCODING);
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+    if answer.is_encoded() {
         return None;
     }
     answer.header(header::CONTENT_LENGTH)?.trim().parse().ok()
