@@ -1,11 +1,13 @@
 //! `hpcc-rootfs inspect --requires`: what a kernel needs to boot an artifact.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use hpcc_rootfs::{Count, KernelConfig, Record, Setting, kernel_requirements};
+use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
 use crate::global::Global;
@@ -86,6 +88,30 @@ pub(crate) fn run(
 
 fn read(path: &Path) -> anyhow::Result<KernelConfig> {
     let failed = || format!("cannot use the kernel configuration {}", output::path(path));
-    let file = File::open(path).with_context(failed)?;
+    let file = open(path).with_context(failed)?;
     KernelConfig::read(file).with_context(failed)
+}
+
+/// Opens a file or a pipe. A named pipe without a writer is empty, so that opening it does not wait for one.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    // A shell's `<(…)` is a pipe whose writer may need time.
+    rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_pipe_without_a_writer_is_no_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let (mode, kind) = (Mode::RUSR | Mode::WUSR, rustix::fs::FileType::Fifo);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        let error = format!("{:#}", read(&path).unwrap_err());
+        assert!(error.contains("not a kernel configuration"), "{error}");
+    }
 }
