@@ -14,8 +14,8 @@ use super::measure::Measure;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Tar headers of all layers, including those of whiteouts, of replaced files and of long names. Default: 1 048
-    /// 576.
+    /// Tar headers of all layers, including those of whiteouts, of replaced files and of long names, and the runs
+    /// without data of each sparse file but one. Default: 1 048 576.
     pub entries: u64,
     /// Declared sizes of the regular files of all layers in bytes, holes included. Default: 16 GiB.
     pub logical_bytes: u64,
@@ -129,8 +129,8 @@ impl Budget {
         self.logical_bytes
     }
 
-    pub(super) fn take_entry(&mut self) -> Result<(), Limit> {
-        self.entries += 1;
+    pub(super) fn take_entries(&mut self, count: u64) -> Result<(), Limit> {
+        self.entries = self.entries.saturating_add(count);
         Limit::check(Measure::Entries, self.entries, self.limits.entries)
     }
 

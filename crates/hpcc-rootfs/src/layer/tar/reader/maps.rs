@@ -1,10 +1,13 @@
 //! Maps of sparse files that are in the archive itself, and not in records.
 
-use super::{TarReader, padding};
+use super::{TarReader, name_limit, padding};
 use crate::layer::error::{Error, Malformed};
 use crate::layer::tar::decimal::decimal;
 use crate::layer::tar::header::{BLOCK, Header};
 use crate::layer::tar::sparse::{self, Run};
+
+/// Most bytes of a line of a map: the 20 digits of a number of 64 bits, and the line feed.
+const LINE: usize = 21;
 
 impl TarReader<'_> {
     /// Reads the map of an old GNU sparse file: four slots in the header, 21 in each block after it.
@@ -49,22 +52,26 @@ impl TarReader<'_> {
         Ok(runs)
     }
 
+    /// Reads a line as a whole, because a map may have as many bytes as a layer.
     fn decimal_line(&mut self, stored: &mut u64) -> Result<u64, Error> {
-        // A number of 64 bits has 20 digits at most.
-        let mut line = [0; 20];
-        let mut length = 0;
-        loop {
-            *stored = stored
-                .checked_sub(1)
-                .ok_or_else(|| self.fail(Malformed::Sparse("its map is longer than its body")))?;
-            match (&self.stream.take(1)?[..], line.get_mut(length)) {
-                (&[b'\n'], _) => break,
-                (&[digit], Some(slot)) => *slot = digit,
-                ([], _) => return Err(self.fail(Malformed::Truncated)),
-                _ => return Err(self.fail(Malformed::Number("number in the sparse map"))),
-            }
-            length += 1;
-        }
-        decimal(&line[..length], "number in the sparse map").map_err(|e| self.fail(e))
+        let what = "number in the sparse map";
+        let named = |error| name_limit(error, self.position, &self.name);
+        let ahead = self.stream.peek::<LINE>().map_err(named)?;
+        let within = usize::try_from(*stored).map_or(ahead.len(), |left| left.min(ahead.len()));
+        let line = &ahead[..within];
+        let length = line.iter().position(|byte| *byte == b'\n');
+        let number = length.map(|length| decimal(&line[..length], what));
+        let Some((length, number)) = length.zip(number) else {
+            return Err(self.fail(match within {
+                LINE => Malformed::Number(what),
+                _ if *stored == within as u64 => {
+                    Malformed::Sparse("its map is longer than its body")
+                }
+                _ => Malformed::Truncated,
+            }));
+        };
+        self.stream.consume(length + 1);
+        *stored = stored.saturating_sub(length as u64 + 1);
+        number.map_err(|e| self.fail(e))
     }
 }

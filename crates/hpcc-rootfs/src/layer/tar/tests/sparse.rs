@@ -217,3 +217,69 @@ fn maps_have_a_limit_in_every_format() {
         assert!(error.to_string().contains("\"f\""), "{error}");
     }
 }
+
+/// In all forms of maps, because each can have any number of them.
+#[test]
+fn runs_without_data_count_as_entries() {
+    let octal = |n: usize| format!("{n:011o}\0").into_bytes();
+    let slots = [octal(0), octal(0)].concat().repeat(3);
+    let old = raw(b'S', b"f")
+        .gnu()
+        .put(386, &slots)
+        .put(483, &octal(0))
+        .done();
+    let records = pax(&[
+        ("GNU.sparse.size", b"0"),
+        ("GNU.sparse.map", b"0,0,0,0,0,0"),
+    ]);
+    let version = pax(&[
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.realsize", b"0"),
+    ]);
+    let mut map = b"3\n".to_vec();
+    map.extend(b"0\n0\n".repeat(3));
+    map.resize(512, 0);
+    for (parts, headers) in [
+        (vec![old], 1),
+        (vec![records, file(b"f", b"")], 2),
+        (vec![version, file(b"f", &map)], 2),
+    ] {
+        // One marks the end of the file.
+        for (entries, holds) in [(headers + 2, true), (headers + 1, false)] {
+            let limits = Limits {
+                entries,
+                ..Limits::default()
+            };
+            assert_eq!(
+                read_within(&parts.concat(), limits).is_ok(),
+                holds,
+                "{entries}"
+            );
+        }
+    }
+}
+
+#[test]
+fn map_that_ends_early_is_refused_by_its_end() {
+    let version = pax(&[
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.realsize", b"0"),
+    ]);
+    let beyond = Malformed::Sparse("its map is longer than its body");
+    let number = Malformed::Number("number in the sparse map");
+    for (map, reason) in [
+        (&b""[..], &beyond),
+        (b"1", &beyond),
+        (b"1\n0\n", &beyond),
+        (b"1\n0\n12345678901234567890", &beyond),
+        (b"1\n0\n123456789012345678901", &number),
+        (b"1\n0\n98765432109876543210\n", &number),
+        (b"1\n\n0\n", &number),
+        (b"1\n-1\n0\n", &number),
+    ] {
+        let found = refused(&[version.clone(), file(b"f", map)]);
+        assert_eq!(&found, reason, "{}", map.escape_ascii());
+    }
+}
