@@ -12,6 +12,10 @@ use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
 use crate::layer::measure::Measure;
 
+/// Linux's limits (`XATTR_NAME_MAX`, `XATTR_SIZE_MAX`), which squashfs shares: engines fail to set longer ones.
+const XATTR_NAME_MAX: usize = 255;
+const XATTR_VALUE_MAX: usize = 64 << 10;
+
 /// The fields that one extended header overrides in the file header after it.
 #[derive(Debug, Default)]
 pub(super) struct Extended {
@@ -166,6 +170,16 @@ impl<'a> Attributes<'a> {
             return Err(Malformed::Xattr("its name holds a NUL byte").into());
         }
         let keep = Xattrs::can_store(name) && !is_overlay(name);
+        if keep && name.len() > XATTR_NAME_MAX {
+            return Err(
+                Malformed::Xattr("its name has more than 255 bytes, the most of Linux").into(),
+            );
+        }
+        if keep && value.len() > XATTR_VALUE_MAX {
+            return Err(
+                Malformed::Xattr("its value has more than 64 KiB, the most of Linux").into(),
+            );
+        }
         if !keep {
             return match self.dropped.contains(name) {
                 true => Ok(()),

@@ -1,7 +1,8 @@
 //! Extended attributes: which are kept, which are dropped, and which cannot be read.
 
 use super::raw::{file, pax, raw};
-use super::{one, refused};
+use super::{one, read_within, refused};
+use crate::layer::Limits;
 use crate::layer::error::Malformed;
 
 /// opencontainers/umoci#354, project-stacker/stacker#322
@@ -164,5 +165,45 @@ fn xattrs_of_libarchive_take_all_of_base64() {
         let digits = [at, at + 1, at + 2, at + 3];
         let bits = digits.iter().fold(0, |bits, digit| bits * 64 + digit);
         assert_eq!(group, &bits.to_be_bytes()[1..], "{at}");
+    }
+}
+
+/// What squashfs cannot hold, engines cannot set either: umoci and containerd fail with `ERANGE`.
+#[test]
+fn xattrs_beyond_the_limits_of_linux_are_refused() {
+    for (prefix, length, reason) in [
+        ("SCHILY.xattr.user.", 250, None),
+        (
+            "SCHILY.xattr.user.",
+            251,
+            Some("its name has more than 255 bytes, the most of Linux"),
+        ),
+        (
+            "LIBARCHIVE.xattr.user.",
+            251,
+            Some("its name has more than 255 bytes, the most of Linux"),
+        ),
+        // It is dropped, whatever its length.
+        ("SCHILY.xattr.system.", 251, None),
+    ] {
+        let name = format!("{prefix}{}", "n".repeat(length));
+        let parts = [pax(&[(&name, b"YQ")]), file(b"f", b"")];
+        match reason {
+            None => drop(one(&parts)),
+            Some(reason) => assert_eq!(refused(&parts), Malformed::Xattr(reason), "{name}"),
+        }
+    }
+    let limits = Limits {
+        xattr_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    for (length, holds) in [(64 << 10, true), ((64 << 10) + 1, false)] {
+        let value = vec![b'v'; length];
+        let parts = [pax(&[("SCHILY.xattr.user.a", &value)]), file(b"f", b"")];
+        assert_eq!(
+            read_within(&parts.concat(), limits.clone()).is_ok(),
+            holds,
+            "{length}"
+        );
     }
 }
