@@ -99,6 +99,9 @@ pub(crate) fn source(
     let mut network = options.network.clone();
     let spool = ArchiveSpool::new(&options.spool, directory, options.limits.zstd_window);
     network.archives = Arc::new(spool);
+    // Its digest is computed before its only layer is read.
+    let limits = &options.limits;
+    network.max_tar = limits.layer_bytes.min(limits.unpacked_bytes);
     Ok(request.open(&Client::new(network)?)?)
 }
 

@@ -67,6 +67,9 @@ pub struct Options {
     pub progress: Progress,
     /// Opener of archive files. Default: one that accepts uncompressed regular files.
     pub archives: Arc<dyn OpenArchive>,
+    /// Most bytes of a file that `tar:` names, uncompressed: all of it is read before its image has a name. Default: 1
+    /// TiB. `hpcc-rootfs` sets it to its limits on layers.
+    pub max_tar: u64,
 }
 
 /// Options for fetching one blob in several ranges concurrently.
@@ -126,6 +129,7 @@ impl Default for Options {
             ranges: Ranges::default(),
             progress: Progress::default(),
             archives: Arc::new(PlainFiles),
+            max_tar: 1 << 40,
         }
     }
 }

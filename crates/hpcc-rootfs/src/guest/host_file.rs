@@ -66,6 +66,9 @@ pub(crate) struct FileMemory {
     digest: String,
 }
 
+/// Most bytes of a file: reading one takes time, and a sparse one has any length at no cost.
+const MAX_SIZE: u64 = 64 << 30;
+
 /// One file, open.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
@@ -80,9 +83,16 @@ impl OpenFile {
     /// Opens a regular file. Hashing it ends when `stop` is requested.
     pub(crate) fn open(path: &Path, stop: &Stop) -> io::Result<Self> {
         let file = regular_file::open(path, OFlags::empty())?;
+        let sight = Sight::of(&file)?;
+        if sight.size > MAX_SIZE {
+            return Err(io::Error::other(format!(
+                "it has {} bytes, and a file of the host may have {} (64 GiB)",
+                sight.size, MAX_SIZE
+            )));
+        }
         Ok(Self {
             path: path.to_owned(),
-            sight: Sight::of(&file)?,
+            sight,
             file,
             digest: OnceLock::new(),
             stop: stop.clone(),
@@ -247,6 +257,16 @@ mod tests {
 
     fn open(path: &Path) -> OpenFile {
         OpenFile::open(path, &Stop::default()).unwrap()
+    }
+
+    #[test]
+    fn file_of_holes_is_refused_by_its_length() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(MAX_SIZE).unwrap();
+        assert!(OpenFile::open(file.path(), &Stop::default()).is_ok());
+        file.as_file().set_len(MAX_SIZE + 1).unwrap();
+        let error = OpenFile::open(file.path(), &Stop::default()).unwrap_err();
+        assert!(error.to_string().contains("64 GiB"), "{error}");
     }
 
     #[test]

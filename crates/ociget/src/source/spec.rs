@@ -157,6 +157,7 @@ impl SourceSpec {
             Self::Directory { dir } => Box::new(DirectorySource::new(dir).pinned(pin)),
             Self::Tar { file } => {
                 let source = TarSource::new(file).pinned(pin);
+                let source = source.limited(client.options().max_tar);
                 Box::new(source.opened_by(client.options().archives.clone()))
             }
         })

@@ -35,6 +35,7 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub struct TarSource {
     path: PathBuf,
     pin: Option<Digest>,
+    max: u64,
     opener: Arc<dyn OpenArchive>,
     image: Arc<OnceCell<Found>>,
 }
@@ -56,6 +57,7 @@ impl TarSource {
         Self {
             path: file,
             pin: None,
+            max: u64::MAX,
             opener: Arc::new(PlainFiles),
             image: Arc::default(),
         }
@@ -64,6 +66,11 @@ impl TarSource {
     /// Opens the file with `opener`.
     pub(crate) fn opened_by(self, opener: Arc<dyn OpenArchive>) -> Self {
         Self { opener, ..self }
+    }
+
+    /// Refuses a file with more than `bytes`.
+    pub(crate) fn limited(self, bytes: u64) -> Self {
+        Self { max: bytes, ..self }
     }
 
     /// Refuses every file but the one with this digest.
@@ -83,6 +90,7 @@ impl TarSource {
             .map_or(Algorithm::Sha256, Digest::algorithm);
         // Dropped with the future, and the thread notices.
         let wanted = Arc::new(());
+        let max = self.max;
         let seen = Arc::downgrade(&wanted);
         let opening = background::run(move || {
             let wanted: Wanted = Arc::new(move || seen.strong_count() > 0);
@@ -97,6 +105,14 @@ impl TarSource {
                 Kind::OciArchive | Kind::DockerArchive | Kind::OldDockerArchive
             ) {
                 return Ok(Err(kind));
+            }
+            // A sparse file has any length at no cost, and would be read for hours.
+            let length = file.metadata()?.len();
+            if length > max {
+                return Err(io::Error::other(format!(
+                    "it has {length} bytes, and a layer may have {max}; if it is to be trusted, raise the limit with \
+                     --max-layer-bytes and --max-unpacked (Options::max_tar)"
+                )));
             }
             let (length, identity) = hash(&file, algorithm, &*wanted)?;
             if length == 0 {

@@ -4,6 +4,7 @@ mod archive;
 mod archive_headers;
 mod archive_holes;
 mod archive_kinds;
+mod archive_names;
 mod auth;
 mod blame;
 mod blobs;
