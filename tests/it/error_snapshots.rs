@@ -256,11 +256,12 @@ fn normal(place: &Place, text: &str) -> String {
         rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
     }
     normal.push_str(rest);
-    match normal.split_once(" bytes are free") {
+    match normal.split_once(" are free, and ") {
         Some((before, after)) => {
-            let before = before.trim_end_matches(|c: char| c.is_ascii_digit());
+            let is_of_size = |c: char| c.is_ascii_digit() || ".BKMGT".contains(c);
+            let before = before.trim_end_matches(is_of_size);
             let after = after.replace(|c: char| c.is_ascii_digit(), "N");
-            format!("{before}N bytes are free{after}")
+            format!("{before}N are free, and {after}")
         }
         None => normal,
     }

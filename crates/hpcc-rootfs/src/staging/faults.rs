@@ -220,6 +220,37 @@ fn a_failing_call_is_reported_and_leaves_nothing() {
 }
 
 #[test]
+fn file_system_without_modes_or_synced_directories_will_do() {
+    for (call, errnos) in [
+        (
+            Call::Permit,
+            &[Errno::PERM, Errno::OPNOTSUPP, Errno::NOSYS][..],
+        ),
+        (
+            Call::SyncDirectory,
+            &[Errno::INVAL, Errno::BADF, Errno::OPNOTSUPP, Errno::NOSYS],
+        ),
+    ] {
+        for (errno, named) in errnos
+            .iter()
+            .flat_map(|errno| [(*errno, false), (*errno, true)])
+        {
+            let directory = tempfile::tempdir().unwrap();
+            let faulty = Faulty {
+                named,
+                call,
+                errno,
+                writes: AtomicU32::new(0),
+            };
+            let case = format!("{faulty:?}");
+            publish(directory.path(), Arc::new(faulty)).expect(&case);
+            assert!(is_sound(&directory.path().join(NAME)), "{case}");
+            assert_eq!(names(directory.path()), [NAME], "{case}");
+        }
+    }
+}
+
+#[test]
 fn failing_write_of_a_hash_tree_leaves_nothing() {
     // The second chunk, the first one, the superblock of the tree, its two levels, the record.
     for write in 0..7 {

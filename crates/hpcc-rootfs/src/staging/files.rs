@@ -7,10 +7,16 @@ use std::io;
 use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::fs::{Advice, AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::fs_verity;
+
+/// Returns whether a file system refuses every change of a mode, as FAT and some network file systems do. Files keep the
+/// mode that they were made with then, and the store believes none that others can write.
+pub(crate) fn keeps_modes(error: Errno) -> bool {
+    matches!(error, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)
+}
 
 /// One method per system call, each with the kernel's behavior unless a test overrides it.
 pub(crate) trait Files: fmt::Debug + Send + Sync {
@@ -95,6 +101,16 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         rustix::fs::renameat(directory, from, directory, to)
     }
 
+    /// Moves a name to a free one. An existing file of that name is an error.
+    fn rename_to_free(&self, directory: &OwnedFd, from: &str, to: &OsStr) -> Result<(), Errno> {
+        rustix::fs::renameat_with(directory, from, directory, to, RenameFlags::NOREPLACE)
+    }
+
+    /// Gives a file a second name, which must be free.
+    fn link_name(&self, directory: &OwnedFd, from: &str, to: &OsStr) -> Result<(), Errno> {
+        rustix::fs::linkat(directory, from, directory, to, AtFlags::empty())
+    }
+
     /// Makes the names in the directory durable.
     fn sync_directory(&self, directory: &OwnedFd) -> Result<(), Errno> {
         rustix::fs::fsync(directory)
@@ -110,9 +126,13 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
         true
     }
 
-    /// Returns the number of bytes of the file system that this user may still write.
+    /// Returns the number of bytes of the file system that this user may still write. File systems without a size, such
+    /// as ramfs, report zeros and are taken for endless.
     fn available(&self, directory: &OwnedFd) -> Result<u64, Errno> {
         let status = rustix::fs::fstatvfs(directory)?;
+        if status.f_blocks == 0 {
+            return Ok(u64::MAX);
+        }
         Ok(status.f_bavail.saturating_mul(status.f_frsize))
     }
 }

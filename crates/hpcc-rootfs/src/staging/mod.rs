@@ -19,7 +19,7 @@ mod spare;
 mod staged_file;
 mod stop;
 
-pub(crate) use files::{Files, Kernel};
+pub(crate) use files::{Files, Kernel, keeps_modes};
 pub use fs_verity::FsVerity;
 pub(crate) use fs_verity::enable as enable_fs_verity;
 pub(crate) use name::is_staged;

@@ -30,12 +30,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::files::{Files, Kernel};
+use super::files::{Files, Kernel, keeps_modes};
 use super::fs_verity::FsVerity;
 use super::name::staged_name;
 use super::nowhere::Nowhere;
 use super::spare::Spare;
 use super::stop::Stop;
+use crate::units::Size;
 
 /// Bytes written between two checks of the free space.
 const SPACE_EVERY: u64 = 16 << 20;
@@ -140,6 +141,16 @@ impl Staging {
                 .is_some_and(|spare| spare.take().is_some())
     }
 
+    /// Locks a file against sweeps. Outside of a store nothing is swept, so that a file system without locks will do.
+    fn lock(&self, file: &File) -> Result<(), Errno> {
+        match self.files.lock(file) {
+            Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) if self.by_umask => {
+                Ok(())
+            }
+            locked => locked,
+        }
+    }
+
     /// Returns the mode to create the file with.
     fn mode(&self) -> Mode {
         if self.by_umask { FINISHED } else { UNFINISHED }
@@ -180,7 +191,7 @@ impl StagedFile {
         };
         let (file, dot_name) = match unnamed {
             Some(file) => {
-                staging.files.lock(&file)?;
+                staging.lock(&file)?;
                 (file, None)
             }
             None => {
@@ -270,7 +281,8 @@ impl StagedFile {
             if free >= min_free {
                 return Ok(());
             }
-            let message = format!("{free} bytes are free, and {min_free} are to be left free");
+            let (free, min_free) = (Size(free), Size(min_free));
+            let message = format!("{free} are free, and {min_free} are to be left free");
             let error = io::Error::new(io::ErrorKind::StorageFull, message);
             if !self.staging.makes_space(&error) {
                 return Err(error);
@@ -290,8 +302,11 @@ impl StagedFile {
         self.protect()?;
         durable();
         self.rename(name)?;
-        self.staging.files.sync_directory(&self.directory)?;
-        Ok(())
+        match self.staging.files.sync_directory(&self.directory) {
+            // The file system syncs no directories, so there is nothing to wait for.
+            Err(Errno::INVAL | Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            synced => Ok(synced?),
+        }
     }
 
     /// Publishes like [`publish_noting`](Self::publish_noting), for tests that need no callback.
@@ -304,6 +319,46 @@ impl StagedFile {
     pub(crate) fn publish_carelessly(mut self, name: &OsStr) -> io::Result<()> {
         self.permit()?;
         self.rename(name)
+    }
+
+    /// Gives the file a name that must be free, and this mode as far as the file system lets it. Nothing is synced.
+    pub(crate) fn publish_to_free(mut self, name: &OsStr, mode: Mode) -> io::Result<()> {
+        self.set_mode(mode)?;
+        self.staging.stop.check()?;
+        let from = self.dot_name()?;
+        let named = self.move_to_free(&from, name);
+        if named.is_err() {
+            self.dot_name = Some(from);
+        }
+        named
+    }
+
+    /// Moves the dot-name to a free name, by the first call that the file system knows.
+    fn move_to_free(&self, from: &str, to: &OsStr) -> io::Result<()> {
+        let (files, directory) = (&self.staging.files, &self.directory);
+        match files.rename_to_free(directory, from, to) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            renamed => return Ok(renamed?),
+        }
+        match files.link_name(directory, from, to) {
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            linked => {
+                linked?;
+                // If it stays, the file has two names.
+                let _ = files.unlink(directory, from);
+                return Ok(());
+            }
+        }
+        match rustix::fs::statat(directory, to, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(files.rename(directory, from, to)?),
+            Ok(_) => Err(Errno::EXIST.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the open file, to be filled by calls of the kernel.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// Enables fs-verity if that is wanted. It needs a file without writers, so this one is read-only from here on.
@@ -328,26 +383,38 @@ impl StagedFile {
         if !same(&reopened, &self.file)? {
             return Err(io::Error::other("the file has lost its temporary name"));
         }
-        files.lock(&reopened)?;
+        self.staging.lock(&reopened)?;
         self.file = reopened;
         Ok(())
     }
 
     fn permit(&self) -> io::Result<()> {
-        if !self.staging.by_umask {
-            self.staging.files.permit(&self.file, FINISHED)?;
+        match self.staging.by_umask {
+            true => Ok(()),
+            false => self.set_mode(FINISHED),
         }
-        Ok(())
+    }
+
+    fn set_mode(&self, mode: Mode) -> io::Result<()> {
+        match self.staging.files.permit(&self.file, mode) {
+            Err(error) if keeps_modes(error) => Ok(()),
+            set => Ok(set?),
+        }
+    }
+
+    /// Takes the dot-name of the file, and gives it one if it has none.
+    fn dot_name(&mut self) -> io::Result<String> {
+        let files = &self.staging.files;
+        match self.dot_name.take() {
+            Some(dot_name) => Ok(dot_name),
+            None => Ok(unique(|dot_name| files.link(&self.file, &self.directory, dot_name))?.1),
+        }
     }
 
     fn rename(&mut self, name: &OsStr) -> io::Result<()> {
         self.staging.stop.check()?;
-        let files = &self.staging.files;
-        let from = match self.dot_name.take() {
-            Some(dot_name) => dot_name,
-            None => unique(|dot_name| files.link(&self.file, &self.directory, dot_name))?.1,
-        };
-        if let Err(error) = files.rename(&self.directory, &from, name) {
+        let from = self.dot_name()?;
+        if let Err(error) = self.staging.files.rename(&self.directory, &from, name) {
             self.dot_name = Some(from);
             return Err(error.into());
         }
@@ -394,7 +461,7 @@ fn create_named(staging: &Staging, directory: &OwnedFd) -> io::Result<(File, Str
         let (file, name) = unique(|name| files.create(directory, name, staging.mode()))?;
         let file = File::from(file);
         // A sweep may come between the two calls, lock the file first and remove it.
-        let locked = files.lock(&file);
+        let locked = staging.lock(&file);
         let ours = match locked {
             Ok(()) => named(directory, &name, &file)?,
             Err(Errno::WOULDBLOCK) => false,

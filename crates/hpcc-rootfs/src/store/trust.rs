@@ -24,6 +24,7 @@ use rustix::io::Errno;
 use crate::artifact::RecordError;
 use crate::error::Error;
 use crate::options::StoreOptions;
+use crate::staging::keeps_modes;
 use crate::untrusted::{Kind, Untrusted};
 
 /// Permissions of the directories that the store creates, whatever the umask.
@@ -218,7 +219,11 @@ fn names(path: &Path) -> VecDeque<OsString> {
 /// a default ACL or a setgid bit of the parent may have added some.
 fn make_at(parent: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
     match rustix::fs::mkdirat(parent, name, DIRECTORY_MODE) {
-        Ok(()) => rustix::fs::chmodat(parent, name, DIRECTORY_MODE, AtFlags::empty()),
+        Ok(()) => match rustix::fs::chmodat(parent, name, DIRECTORY_MODE, AtFlags::empty()) {
+            // The caller checks the mode that it has.
+            Err(error) if keeps_modes(error) => Ok(()),
+            set => set,
+        },
         // Created by another process meanwhile.
         Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error),

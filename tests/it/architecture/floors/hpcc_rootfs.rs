@@ -96,7 +96,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("summary", &["flatten", "timings", "units"]),
     ("flatten", &["layer", "units"]),
     ("artifact", &["staging", "tables", "untrusted"]),
-    ("staging", &[]),
+    ("staging", &["units"]),
     ("layer", &[]),
     ("tables", &[]),
     ("progress", &["panics", "units"]),
