@@ -2,19 +2,19 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, fchmod, fstat, ioctl_ficlone, linkat, open, openat, statat,
-    unlinkat,
+    AtFlags, CWD, Mode, fchmod, fstat, ioctl_ficlone, linkat, stat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::lease::Lease;
 use super::name;
+use crate::staging::{Files, Kernel, StagedFile, Staging, keeps_modes};
 
 /// Read permission for the owner, its group and others.
 const READ_ONLY: Mode = Mode::from_raw_mode(0o444);
@@ -52,9 +52,6 @@ impl LinkMethod {
     pub const OWN_FILE: &'static [Self] = &[Self::Reflink, Self::Copy];
 }
 
-/// Distinguishes the temporary names of one process.
-static SERIAL: AtomicU64 = AtomicU64::new(0);
-
 /// Refuses a path in the store's directory other than `own`, which is the artifact's. A name there is the store's, and could
 /// be that of another image.
 pub(super) fn refuse_store(path: &Path, own: &Path) -> io::Result<()> {
@@ -85,14 +82,41 @@ fn of_store(advice: &str) -> io::Error {
 /// Gives the leased artifact the name `path`, by the first of `methods` that works. An existing file of that name is an
 /// error, unless it is the artifact already.
 pub(super) fn link(lease: &Lease, path: &Path, methods: &[LinkMethod]) -> io::Result<LinkMethod> {
+    let files: Arc<dyn Files> = Arc::new(Kernel);
+    link_by(lease, path, methods, &files).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => taken(path),
+        _ => error,
+    })
+}
+
+/// Returns the error for a name that another file has.
+fn taken(path: &Path) -> io::Error {
+    let kind = std::fs::symlink_metadata(path).map(|found| found.file_type());
+    let what = match kind {
+        Ok(kind) if kind.is_dir() => "a directory has this name; name a file in it",
+        Ok(kind) if kind.is_symlink() => "a symlink has this name; name another path",
+        Ok(kind) if kind.is_fifo() => "a FIFO has this name; name another path",
+        Ok(kind) if kind.is_socket() => "a socket has this name; name another path",
+        Ok(kind) if !kind.is_file() => "a device has this name; name another path",
+        _ => "a file has this name; remove it, or name another path",
+    };
+    io::Error::new(io::ErrorKind::AlreadyExists, what)
+}
+
+fn link_by(
+    lease: &Lease,
+    path: &Path,
+    methods: &[LinkMethod],
+    files: &Arc<dyn Files>,
+) -> io::Result<LinkMethod> {
     let mut last = io::Error::from(io::ErrorKind::Unsupported);
     for method in methods {
         let linked = match method {
             LinkMethod::HardLink => hard_link(lease, path),
-            LinkMethod::Reflink => fill(path, |file| {
+            LinkMethod::Reflink => fill(path, Arc::clone(files), |file| {
                 ioctl_ficlone(file, lease).map_err(io::Error::from)
             }),
-            LinkMethod::Copy => fill(path, |file| copy(lease, file)),
+            LinkMethod::Copy => fill(path, Arc::clone(files), |file| copy(lease, file)),
         };
         match linked {
             Ok(()) => return Ok(*method),
@@ -116,10 +140,11 @@ fn hard_link(lease: &Lease, path: &Path) -> io::Result<()> {
     // A second name must not be a way to change the artifact. Its owner could change it; other users cannot call this
     // successfully, and cannot write either.
     match fchmod(lease, READ_ONLY) {
-        Ok(()) | Err(Errno::PERM | Errno::ROFS) => {}
+        Ok(()) | Err(Errno::ROFS) => {}
+        Err(error) if keeps_modes(error) => {}
         Err(error) => return Err(error.into()),
     }
-    match name(lease.as_fd(), path) {
+    match name(lease, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let (found, own) = (statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?, fstat(lease)?);
             let same = (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino);
@@ -129,73 +154,44 @@ fn hard_link(lease: &Lease, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives an open file a name. The new name belongs to the file that was opened and checked, even if the old name has
-/// changed.
-fn name(file: impl AsFd, path: &Path) -> io::Result<()> {
-    let source = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    Ok(linkat(CWD, source, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+/// Gives the artifact a name. It belongs to the file that was opened and checked, even if the old name has changed.
+fn name(lease: &Lease, path: &Path) -> io::Result<()> {
+    let source = format!("/proc/self/fd/{}", lease.as_fd().as_raw_fd());
+    match linkat(CWD, &source, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Err(Errno::NOENT) if stat(&source).is_err() => by_own_name(lease, path),
+        linked => Ok(linked?),
+    }
+}
+
+/// Gives the artifact a second name by its own name, without `/proc`. The new name counts only if it is that of the file
+/// that was opened and checked.
+fn by_own_name(lease: &Lease, path: &Path) -> io::Result<()> {
+    linkat(CWD, lease.path(), CWD, path, AtFlags::empty())?;
+    let (found, own) = (statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?, fstat(lease)?);
+    if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino) {
+        return Ok(());
+    }
+    unlinkat(CWD, path, AtFlags::empty())?;
+    Err(io::Error::other("the artifact was replaced meanwhile"))
 }
 
 /// Makes a separate file, which gets its name when it is complete.
-fn fill(path: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = open(parent.unwrap_or(Path::new(".")), flags, Mode::empty())?;
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match openat(&directory, ".", flags, READ_ONLY) {
-        Ok(file) => {
-            let file = File::from(file);
-            fill(&file)?;
-            fchmod(&file, READ_ONLY)?;
-            name(&file, path)
-        }
-        Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
-            let staged = Staged::create(directory)?;
-            fill(&staged.file)?;
-            fchmod(&staged.file, READ_ONLY)?;
-            name(&staged.file, path)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A file that loses its temporary name when this is dropped.
-#[derive(Debug)]
-struct Staged {
-    directory: OwnedFd,
-    name: String,
-    file: File,
-}
-
-impl Staged {
-    fn create(directory: OwnedFd) -> io::Result<Self> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-        loop {
-            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-            let name = format!(".hpcc-link-{}-{serial}", std::process::id());
-            match openat(&directory, &*name, flags, READ_ONLY) {
-                // Left by a killed process with the same process id.
-                Err(Errno::EXIST) => {}
-                opened => {
-                    let file = File::from(opened?);
-                    return Ok(Self {
-                        directory,
-                        name,
-                        file,
-                    });
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Staged {
-    fn drop(&mut self) {
-        // If it no longer exists, the purpose is met.
-        let _ = unlinkat(&self.directory, &*self.name, AtFlags::empty());
-    }
+fn fill(
+    path: &Path,
+    files: Arc<dyn Files>,
+    fill: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let staging = Staging::outside(0).with_files(files);
+    let staged = StagedFile::create(directory, staging)?;
+    fill(staged.file())?;
+    staged.publish_to_free(name, READ_ONLY)
 }
 
 fn copy(lease: &Lease, mut file: &File) -> io::Result<()> {
@@ -207,6 +203,8 @@ fn copy(lease: &Lease, mut file: &File) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::fd::OwnedFd;
     use std::os::unix::fs::PermissionsExt as _;
 
     use ociget::Digest;
@@ -288,14 +286,105 @@ mod tests {
         refuse_store(&jail.path().join("none/x"), own).unwrap();
     }
 
+    /// A file system that lacks what FAT, FUSE and old kernels lack.
+    #[derive(Debug)]
+    struct Lacking {
+        unnamed: Errno,
+        renames: bool,
+        links: bool,
+    }
+
+    impl Files for Lacking {
+        fn open_unnamed(&self, _: &OwnedFd, _: Mode) -> Result<OwnedFd, Errno> {
+            Err(self.unnamed)
+        }
+
+        fn lock(&self, _: &File) -> Result<(), Errno> {
+            Err(Errno::NOLCK)
+        }
+
+        fn permit(&self, _: &File, _: Mode) -> Result<(), Errno> {
+            Err(Errno::PERM)
+        }
+
+        fn rename_to_free(&self, at: &OwnedFd, from: &str, to: &OsStr) -> Result<(), Errno> {
+            match self.renames {
+                true => Kernel.rename_to_free(at, from, to),
+                false => Err(Errno::INVAL),
+            }
+        }
+
+        fn link_name(&self, at: &OwnedFd, from: &str, to: &OsStr) -> Result<(), Errno> {
+            match self.links {
+                true => Kernel.link_name(at, from, to),
+                false => Err(Errno::PERM),
+            }
+        }
+    }
+
     #[test]
-    fn staged_files_have_no_name_after_a_failure() {
+    fn copy_needs_no_more_than_files_and_names() {
+        let unnamed = [Errno::OPNOTSUPP, Errno::ISDIR, Errno::NOENT, Errno::INVAL];
+        let both = [false, true];
+        let cases = unnamed.into_iter().flat_map(|errno| {
+            both.map(|renames| both.map(|links| (errno, renames, links)))
+                .into_iter()
+                .flatten()
+        });
+        for (unnamed, renames, links) in cases {
+            let files = Lacking {
+                unnamed,
+                renames,
+                links,
+            };
+            let case = format!("{files:?}");
+            let files: Arc<dyn Files> = Arc::new(files);
+            let directory = tempfile::tempdir().unwrap();
+            let lease = artifact(directory.path());
+            let path = directory.path().join("root.sqsh");
+            let link = |path| link_by(&lease, path, &[LinkMethod::Copy], &files);
+            assert_eq!(link(&path).unwrap(), LinkMethod::Copy, "{case}");
+            assert!(std::fs::read(&path).unwrap() == vec![7; 300_000], "{case}");
+            let error = link(&path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{case}");
+            assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_has_the_name_already_is_said() {
         let directory = tempfile::tempdir().unwrap();
-        let opened = open(directory.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let again = opened.try_clone().unwrap();
-        let both = (Staged::create(opened), Staged::create(again));
-        assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
-        drop(both);
-        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        let lease = artifact(directory.path());
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("directory")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("symlink")).unwrap();
+        rustix::fs::mkfifoat(CWD, at("FIFO"), Mode::RWXU).unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        for name in ["directory", "symlink", "FIFO", "file"] {
+            for methods in [&LinkMethod::ALL[..], &LinkMethod::OWN_FILE] {
+                let error = link(&lease, &at(name), methods).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+                let said = error.to_string();
+                assert!(
+                    said.starts_with(&format!("a {name} has this name")),
+                    "{said}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn artifact_is_linked_by_its_name_without_proc() {
+        let directory = tempfile::tempdir().unwrap();
+        let lease = artifact(directory.path());
+        let path = directory.path().join("root.sqsh");
+        by_own_name(&lease, &path).unwrap();
+        let inode = |path: &Path| std::fs::metadata(path).unwrap().ino();
+        assert_eq!(inode(&path), inode(lease.path()));
+        let other = directory.path().join("other.sqsh");
+        std::fs::write(&other, "replaced").unwrap();
+        std::fs::rename(&other, lease.path()).unwrap();
+        assert!(by_own_name(&lease, &other).is_err());
+        assert!(!other.exists());
     }
 }
