@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use test_support::image::{Image, Layer, Store};
 use test_support::registry::{Action, Fault};
 
-use crate::cli::{Place, program};
+use crate::cli::{self, Place, program};
 use crate::streams::registry;
 
 /// Writes an image layout.
@@ -220,6 +220,11 @@ fn warnings_have_one_level_and_one_beginning() {
         (vec![], vec![("RUST_LOG", "a=b=c")], "RUST_LOG is not used"),
         (
             vec![],
+            vec![("RUST_LOG", "nonsense=,=")],
+            "RUST_LOG is not used",
+        ),
+        (
+            vec![],
             vec![("HPCC_NOTHING", "1")],
             "the variable HPCC_NOTHING sets no option",
         ),
@@ -402,5 +407,40 @@ fn closed_stderr_ends_pull_and_changes_no_other_exit_code() {
     ] {
         let output = unread(&place, arguments, false);
         assert_eq!(output.status.code(), Some(code), "{arguments:?} {output:?}");
+    }
+}
+
+#[test]
+fn signals_end_the_first_process_of_a_container() {
+    use std::io::{BufRead as _, BufReader};
+
+    if !test_support::oracle::may_be_root("making a PID namespace") {
+        return;
+    }
+    let place = Place::new();
+    layout(&place);
+    let pulled = place.run(["pull", "oci:layout:v1", "--no-agent"]);
+    let artifact = pulled.line();
+    for (number, signal, code) in [(1, "HUP", 129), (2, "INT", 130), (15, "TERM", 143)] {
+        let name = format!("linked-{number}");
+        let mut command = place.command("env");
+        let mut child = command
+            .arg("--default-signal=HUP,INT,TERM")
+            .args(["unshare", "--pid", "--fork", "--mount-proc"])
+            .arg(program())
+            .args(["link", artifact, &name])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The path appears when the link is there and only a signal can end the program.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        let first = format!(
+            "kill -{signal} $(cat /proc/{0}/task/{0}/children)",
+            child.id()
+        );
+        let killed = cli::outcome(place.command("sh").args(["-c", &first]));
+        assert_eq!(killed.status, Some(0), "{killed:#?}");
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{signal}");
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn run(global: &Global, command: &Link) -> anyhow::Result<()> {
         }
         Some(Ok(_) | Err(Errno::SRCH)) => {}
         // A parent outside of the PID namespace, or one that cannot be watched: until a signal ends this process.
-        _ => while poll(&mut [], None).is_ok() {},
+        _ => while matches!(poll(&mut [], None), Ok(_) | Err(Errno::INTR)) {},
     }
     drop(linked.lease);
     Ok(())

@@ -64,6 +64,7 @@ use metrics_file::MetricsFile;
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(terminal::panicked));
     signals::survive_file_limit();
+    signals::end_as_first_process();
     let (args, layers) = match config::parse::<Args>() {
         Ok(parsed) => parsed,
         // Help, the version, and usage errors, which have exit code 2.

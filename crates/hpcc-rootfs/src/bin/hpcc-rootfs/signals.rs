@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::{Resource, Signal as Number, getrlimit};
+use rustix::process::{Resource, Signal as Number, getpid, getrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -51,22 +51,34 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+/// Makes signals end this program also as the first process of a container, whose default actions the kernel ignores. Work
+/// that listens itself cleans up first.
+pub(crate) fn end_as_first_process() {
+    if !getpid().is_init() {
+        return;
+    }
+    let Ok(runtime) = runtime() else { return };
+    let Ok(mut signals) = Signals::catch(&runtime) else {
+        return;
+    };
+    // Without a thread, the program works and ends at SIGKILL alone.
+    let _ = thread::Builder::new()
+        .name("first process".to_owned())
+        .spawn(move || {
+            loop {
+                let reason = runtime.block_on(signals.any());
+                if !stop::listens() {
+                    process::exit(reason.code().into());
+                }
+            }
+        });
+}
+
 /// Begins to listen, on its own thread, because the caller's thread may be busy for long. Returns the channel that
 /// delivers the reason to stop. The program ends [`GRACE`] after it, or at the second signal.
 pub(crate) fn listen() -> anyhow::Result<oneshot::Receiver<Stopped>> {
     let runtime = runtime().context("cannot listen for signals")?;
-    let guard = runtime.enter();
-    let ignored = ignored();
-    let caught = |kind: SignalKind| match ignored & bit(kind) {
-        0 => signal(kind).map(Some),
-        _ => Ok(None),
-    };
-    let mut signals = Signals {
-        interrupt: caught(SignalKind::interrupt())?,
-        terminate: caught(SignalKind::terminate())?,
-        hangup: caught(SignalKind::hangup())?,
-    };
-    drop(guard);
+    let mut signals = Signals::catch(&runtime)?;
     let (sender, receiver) = oneshot::channel();
     thread::Builder::new()
         .name("signals".to_owned())
@@ -120,6 +132,21 @@ struct Signals {
 }
 
 impl Signals {
+    /// Catches all of them, except those that stay ignored.
+    fn catch(runtime: &Runtime) -> io::Result<Self> {
+        let _guard = runtime.enter();
+        let ignored = ignored();
+        let caught = |kind: SignalKind| match ignored & bit(kind) {
+            0 => signal(kind).map(Some),
+            _ => Ok(None),
+        };
+        Ok(Self {
+            interrupt: caught(SignalKind::interrupt())?,
+            terminate: caught(SignalKind::terminate())?,
+            hangup: caught(SignalKind::hangup())?,
+        })
+    }
+
     fn watch(&mut self, runtime: &Runtime, sender: oneshot::Sender<Stopped>) {
         let reason = runtime.block_on(self.first());
         // The receiver was dropped if the work is over. The reader of the result may be slow, and metrics
@@ -145,10 +172,16 @@ impl Signals {
 
     async fn first(&mut self) -> Stopped {
         tokio::select! {
+            reason = self.any() => reason,
+            () = stop::until_unread() => Stopped::Unread,
+        }
+    }
+
+    async fn any(&mut self) -> Stopped {
+        tokio::select! {
             () = next(&mut self.interrupt) => Stopped::Interrupted,
             () = next(&mut self.terminate) => Stopped::Terminated,
             () = next(&mut self.hangup) => Stopped::HungUp,
-            () = stop::until_unread() => Stopped::Unread,
         }
     }
 }

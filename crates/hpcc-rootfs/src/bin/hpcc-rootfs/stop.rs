@@ -47,6 +47,11 @@ pub(crate) fn listened() {
     LISTENS.store(true, Ordering::SeqCst);
 }
 
+/// Returns whether a thread waits for a reason to stop.
+pub(crate) fn listens() -> bool {
+    LISTENS.load(Ordering::SeqCst)
+}
+
 /// Waits until stderr is closed by its reader.
 pub(crate) async fn until_unread() {
     UNREAD.notified().await;
@@ -54,7 +59,7 @@ pub(crate) async fn until_unread() {
 
 /// Ends the program because stderr was closed by its reader: at once, unless there is work that has to clean up.
 pub(crate) fn unread() {
-    if LISTENS.load(Ordering::SeqCst) {
+    if listens() {
         UNREAD.notify_one();
     } else {
         process::exit(CLOSED_PIPE.into());
