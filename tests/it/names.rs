@@ -6,7 +6,7 @@ use serde_json::json;
 use test_support::image::{Descriptor, Image, Layer, Store};
 use test_support::registry::Registry;
 
-use crate::cli::{Outcome, Place};
+use crate::cli::{self, Outcome, Place};
 
 /// Returns a registry with the tags `a` and `b`, which share their first layer, and their images.
 pub(crate) fn serve() -> (Registry, [Descriptor; 2]) {
@@ -269,4 +269,61 @@ fn several_images_are_pulled_although_one_fails() {
     assert_eq!(pulled[1]["digest"], b.digest);
     let pinned = place.pull(&first, &[&last, "--digest", &a.digest]);
     failed(&pinned, 2, "--digest is for one image");
+}
+
+#[test]
+fn tag_that_cannot_be_noted_is_a_warning_or_forgotten() {
+    if !test_support::oracle::may_be_root("mounting a store") {
+        return;
+    }
+    let place = Place::new();
+    let write = |tags: [(&str, &str); 2]| {
+        let mut store = Store::new();
+        for (tag, file) in tags {
+            let layer = Layer::new().file(file, file.repeat(5000));
+            let image = Image::new().layer(layer).add_to(&mut store);
+            store.tag(tag, &image);
+        }
+        drop(fs::remove_dir_all(place.path("layout")));
+        store.write_layout(&place.path("layout")).unwrap();
+    };
+    let script = |mounts: &str, script: &str| {
+        let mut command = place.command("unshare");
+        command
+            .args(["--mount", "sh", "-c"])
+            .arg(format!("{mounts} && {script}"))
+            .arg(cli::program());
+        cli::outcome(&mut command)
+    };
+    let (moved, other) = ("oci:layout:moved", "oci:layout:other");
+    write([("moved", "a"), ("other", "b")]);
+    let pull = |reference| {
+        let pulled = place.run(["pull", reference, "--no-agent"]);
+        pulled.line().to_owned()
+    };
+    let paths = [moved, other].map(pull);
+    write([("moved", "b"), ("other", "b")]);
+    let read_only = "mount --bind cache cache && mount -o remount,ro,bind cache";
+    let pulled = script(read_only, &format!("\"$0\" pull {moved} --no-agent"));
+    assert_eq!(pulled.line(), paths[1]);
+    let warning = "warning: cannot note that";
+    assert!(pulled.stderr.contains(warning), "{pulled:#?}");
+    assert!(pulled.stderr.contains("still stands for"), "{pulled:#?}");
+    let same = script(read_only, &format!("\"$0\" pull {other} --no-agent"));
+    assert!(!same.stderr.contains(warning), "{same:#?}");
+    // A full disk takes no note, and gives back the space of the older one.
+    let full = "mkdir full && mount -t tmpfs -o size=1M,mode=700 none full && cp -p cache/.note-* cache/*.sqsh full && \
+                (cat /dev/zero > full/fill 2> /dev/null; true)";
+    let run = |command: &str| format!("\"$0\" {command} --cache-dir full");
+    let pulled = script(
+        full,
+        &format!(
+            "{}; {}",
+            run(&format!("pull {moved} --no-agent --min-free 0")),
+            run(&format!("path {moved}"))
+        ),
+    );
+    let is_new = |path: &str| paths[1].ends_with(path.rsplit('/').next().unwrap());
+    // Unless there was space for the note all the same.
+    assert!(pulled.stdout.lines().all(is_new), "{pulled:#?}");
 }

@@ -8,9 +8,9 @@ use ociget::Digest;
 
 use super::full_reference::full_reference;
 use super::handle::Store;
-use super::note::Note;
+use super::note::{self, Note};
 use super::note_lock::NoteLock;
-use super::{entry, tags};
+use super::{entry, notice, tags};
 use crate::candidate::Candidate;
 use crate::error::Error;
 
@@ -159,26 +159,13 @@ impl Store {
     /// Returns the digests that a reference was last pulled to: one, or several if their order is unknown. Their
     /// artifacts may have been removed.
     pub(super) fn pulled_by(&self, reference: &str) -> Result<Vec<Digest>, Error> {
-        let (mut newest, mut found) = (0, Vec::new());
         if !self.is_made("list the store")? {
-            return Ok(found);
+            return Ok(Vec::new());
         }
         let directory = self.directory();
-        let noted = tags::noted(directory);
-        for digest in noted.map_err(|source| Error::store("list the store", directory, source))? {
-            let references = tags::references(directory, &digest, self.trust());
-            let Some(time) = references.get(reference).copied() else {
-                continue;
-            };
-            if time > newest {
-                found.clear();
-            }
-            if time >= newest {
-                newest = time;
-                found.push(digest);
-            }
-        }
-        Ok(found)
+        let last = tags::last(directory, reference, self.trust());
+        let last = last.map_err(|source| Error::store("list the store", directory, source))?;
+        Ok(last.1)
     }
 
     /// Returns whether the store has an artifact, intact or not.
@@ -188,18 +175,30 @@ impl Store {
         Ok(!gone)
     }
 
-    /// Notes which artifact a reference without a digest was pulled to.
+    /// Notes which artifact a reference without a digest was pulled to. The time is later than that of every earlier pull,
+    /// because the clock may have been set back since. If that cannot be noted, no other artifact keeps the reference.
     pub(super) fn remember(&self, image: &str, digest: &Digest) {
         let Some(reference) = full_reference(image) else {
             return;
         };
         let (directory, trust) = (self.directory(), self.trust());
         let _lock = NoteLock::take(directory);
+        let reference = reference.text;
+        let (newest, holders) = tags::last(directory, &reference, trust).unwrap_or_default();
+        let now = note::milliseconds(SystemTime::now());
+        let time = now.max(newest.saturating_add(1));
         let mut note = Note::read(directory, digest, trust);
-        let gone = note.add(reference.text, SystemTime::now());
-        note.write(directory, digest);
-        for (reference, time) in gone {
-            tags::forget(directory, &reference, time, trust);
+        let gone = note.add(&reference, time);
+        let Err(error) = note.try_write(directory, digest) else {
+            for (reference, time) in gone {
+                tags::forget(directory, &reference, time, trust);
+            }
+            return;
+        };
+        for older in holders.iter().filter(|older| *older != digest) {
+            if tags::disown(directory, &reference, older, trust).is_err() {
+                notice::stale(&reference, digest, older, &error);
+            }
         }
     }
 }
@@ -207,6 +206,48 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::Options;
+    use crate::store::name;
+
+    /// A store in which a tag was pulled to an image, at a time in milliseconds since 1970.
+    fn store(reference: &str, image: &Digest, time: u64) -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path(), Options::default()).unwrap();
+        let mut note = Note::default();
+        let full = full_reference(reference).unwrap();
+        note.add(&full.text, time);
+        note.write(directory.path(), image);
+        std::fs::write(store.path_for(image), "").unwrap();
+        (directory, store)
+    }
+
+    #[test]
+    fn tag_stands_for_the_last_pull_whatever_the_clock() {
+        let [old, new] = [b"old", b"new"].map(|image| Digest::of(image));
+        let now = note::milliseconds(SystemTime::now());
+        for time in [1, now - 1, now + 86_400_000, u64::MAX - 9] {
+            let (_directory, store) = store("h/app:t", &old, time);
+            std::fs::write(store.path_for(&new), "").unwrap();
+            for image in [&new, &old, &new] {
+                store.remember("h/app:t", image);
+                let found = store.find("h/app:t").unwrap();
+                assert_eq!(found.as_ref(), Some(image), "{time}");
+            }
+        }
+    }
+
+    #[test]
+    fn tag_that_cannot_be_noted_stands_for_no_older_image() {
+        let [old, new] = [b"old", b"new"].map(|image| Digest::of(image));
+        let (directory, store) = store("h/app:t", &old, 1);
+        store.remember("h/app:other", &old);
+        // No note can replace a directory.
+        std::fs::create_dir(directory.path().join(name::note(&new))).unwrap();
+        store.remember("h/app:t", &new);
+        assert_eq!(store.find("h/app:t").unwrap(), None);
+        let other = store.find("h/app:other").unwrap();
+        assert_eq!(other.as_ref(), Some(&old));
+    }
 
     #[test]
     fn concurrent_pulls_keep_all_their_references() {

@@ -5,7 +5,7 @@
 //! wrong.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -58,17 +58,19 @@ impl Note {
         }
     }
 
-    /// Adds a reference that was just pulled to this artifact. Returns the references that were dropped because there
-    /// are too many, the least recently pulled ones, with their times.
-    pub(crate) fn add(&mut self, reference: String, now: SystemTime) -> Vec<(String, u64)> {
+    /// Adds a reference that was just pulled to this artifact, with the time in milliseconds since 1970. Returns the
+    /// references that were dropped because there are too many, the least recently pulled ones, with their times. The
+    /// added one stays, whatever the clock says.
+    pub(crate) fn add(&mut self, reference: &str, time: u64) -> Vec<(String, u64)> {
         let mut gone = Vec::new();
         if reference.len() > REFERENCE_MAX {
             return gone;
         }
         let references = self.references.get_or_insert_default();
-        references.insert(reference, milliseconds(now));
+        references.insert(reference.to_owned(), time);
         while references.len() > REFERENCES_MAX {
-            let oldest = references.iter().min_by_key(|(_, time)| **time);
+            let others = references.iter().filter(|(other, _)| *other != reference);
+            let oldest = others.min_by_key(|(_, time)| **time);
             let Some(oldest) = oldest.map(|(reference, _)| reference.clone()) else {
                 break;
             };
@@ -79,16 +81,17 @@ impl Note {
 
     /// Writes the note. A failure is ignored, because the note is only a convenience.
     pub(crate) fn write(&self, directory: &Path, digest: &Digest) {
-        let written = serde_json::to_vec(self)
-            .map_err(std::io::Error::from)
-            .and_then(|text| {
-                let mut staged = StagedFile::create(directory, Staging::new(0, None))?;
-                staged.write_all_at(&text, 0)?;
-                staged.publish_carelessly(name::note(digest).as_ref())
-            });
-        if let Err(error) = written {
+        if let Err(error) = self.try_write(directory, digest) {
             tracing::debug!(%digest, %error, "no note was written");
         }
+    }
+
+    /// Writes the note, if another one would be wrong without it.
+    pub(crate) fn try_write(&self, directory: &Path, digest: &Digest) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        let mut staged = StagedFile::create(directory, Staging::new(0, None))?;
+        staged.write_all_at(&text, 0)?;
+        staged.publish_carelessly(name::note(digest).as_ref())
     }
 }
 
@@ -100,21 +103,17 @@ pub(crate) fn milliseconds(time: SystemTime) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn note_keeps_the_references_pulled_last() {
         let mut note = Note::default();
-        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let mut gone = 0;
         for number in 0..100 {
-            gone += note
-                .add(format!("docker://h/{number:0>1000}"), at(number))
-                .len();
+            let reference = format!("docker://h/{number:0>1000}");
+            gone += note.add(&reference, number * 1000).len();
         }
-        note.add("x".repeat(REFERENCE_MAX + 1), at(200));
+        note.add(&"x".repeat(REFERENCE_MAX + 1), 200_000);
         let references = note.references.clone().unwrap();
         assert_eq!(
             (references.len(), gone),
@@ -125,5 +124,9 @@ mod tests {
         let text = serde_json::to_vec(&note).unwrap();
         assert!(text.len() as u64 <= LENGTH_MAX);
         assert_eq!(serde_json::from_slice::<Note>(&text).unwrap(), note);
+        // The clock was set back.
+        let gone = note.add("docker://h/new", 7);
+        assert_eq!(gone.len(), 1);
+        assert_eq!(note.references.unwrap().get("docker://h/new"), Some(&7));
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use ociget::Digest;
 
+use super::entry;
 use super::full_reference::full_reference;
 use super::inventory;
 use super::name::{self, Beside};
@@ -45,6 +46,48 @@ pub(super) fn references(directory: &Path, digest: &Digest, trust: Trust) -> BTr
         .map(|source| (source.text, time()))
         .into_iter()
         .collect()
+}
+
+/// Returns the time in milliseconds since 1970 at which a reference was last pulled, and to which artifacts: one, or
+/// several if their order is unknown. They may have been removed.
+pub(super) fn last(
+    directory: &Path,
+    reference: &str,
+    trust: Trust,
+) -> io::Result<(u64, Vec<Digest>)> {
+    let (mut newest, mut found) = (0, Vec::new());
+    for digest in noted(directory)? {
+        let references = references(directory, &digest, trust);
+        let Some(time) = references.get(reference).copied() else {
+            continue;
+        };
+        if time > newest {
+            found.clear();
+        }
+        if time >= newest {
+            newest = time;
+            found.push(digest);
+        }
+    }
+    Ok((newest, found))
+}
+
+/// Removes a reference from the note of an artifact, for which it no longer stands. A note that cannot be replaced, as
+/// on a full disk, goes as a whole: its other references are then unknown, and none is wrong.
+pub(super) fn disown(
+    directory: &Path,
+    reference: &str,
+    digest: &Digest,
+    trust: Trust,
+) -> io::Result<()> {
+    let mut note = Note::read(directory, digest, trust);
+    let mut references = references(directory, digest, trust);
+    references.remove(reference);
+    note.references = Some(references);
+    match note.try_write(directory, digest) {
+        Ok(()) => Ok(()),
+        Err(_) => entry::remove(&directory.join(name::note(digest))).map(drop),
+    }
 }
 
 /// Adds the time of the pull to the note of an artifact that is about to be removed.
@@ -104,9 +147,6 @@ pub(super) fn needed(
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
-    use super::super::entry;
     use super::*;
 
     /// An artifact, whether it exists, and the references that were pulled to it, with seconds.
@@ -119,8 +159,7 @@ mod tests {
             let digest = Digest::of(image.as_bytes());
             let mut note = Note::default();
             for (reference, seconds) in *references {
-                let time = UNIX_EPOCH + Duration::from_secs(*seconds);
-                note.add((*reference).to_owned(), time);
+                note.add(reference, *seconds * 1000);
             }
             note.write(directory.path(), &digest);
             if *exists {
