@@ -5,9 +5,9 @@ use std::io;
 use std::path::Path;
 
 use ociget::Digest;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use super::handle::Store;
+use super::last_use;
 use super::lease;
 use super::lease_file;
 use super::note::Note;
@@ -83,8 +83,8 @@ impl Store {
             return outdated(&format!("built with another {fields}"));
         }
         self.protect(&path)?;
-        use_now(&path);
         self.make_lease_file(identity);
+        last_use::set(self.directory(), identity);
         let memory = supplies.memory(&note.supplies);
         if memory != note.supplies {
             // Hashing took time, and another pull may have added its reference.
@@ -101,22 +101,3 @@ impl Store {
         }))
     }
 }
-
-/// Sets an artifact's time of last use.
-pub(super) fn use_now(path: &Path) {
-    // This fails on a read-only file system and for users who do not own the file. The time of last use is then
-    // unknown.
-    let _ = rustix::fs::utimensat(CWD, path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
-}
-
-/// The time of last access is the time of last use; the time of writing stays.
-const USED_NOW: Timestamps = Timestamps {
-    last_access: Timespec {
-        tv_sec: 0,
-        tv_nsec: rustix::fs::UTIME_NOW,
-    },
-    last_modification: Timespec {
-        tv_sec: 0,
-        tv_nsec: rustix::fs::UTIME_OMIT,
-    },
-};

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use ociget::Digest;
 
+use super::last_use;
 use super::name;
 use super::note::Note;
 use super::reading::read;
@@ -72,7 +73,8 @@ pub(crate) fn digests(directory: &Path) -> io::Result<Vec<Digest>> {
 pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option<Artifact> {
     let path = directory.join(name::artifact(&digest));
     let seen = fs::symlink_metadata(&path).and_then(|metadata| {
-        let times = (metadata.modified()?, metadata.accessed()?);
+        let used = last_use::of(directory, &digest, metadata.accessed()?);
+        let times = (metadata.modified()?, used);
         Ok((metadata.len(), metadata.nlink(), times))
     });
     let ((size, links, (built, last_used)), record) = match seen {

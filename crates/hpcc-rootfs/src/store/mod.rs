@@ -14,6 +14,7 @@ mod gc;
 mod handle;
 mod image_store;
 mod inventory;
+mod last_use;
 mod lease;
 mod lease_file;
 mod link;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use ociget::{Digest, Request, Source, SourceSpec};
 use tracing::{Instrument as _, Span};
 
-use super::existing::use_now;
 use super::handle::Store;
+use super::last_use;
 use super::lock::BuildLock;
 use super::name;
 use super::note::Note;
@@ -381,7 +381,7 @@ impl Store {
         self.make_lease_file(&identity);
         let path = self.path_for(&identity);
         // Until now it is the time at which the build began, and other artifacts may have been used since.
-        use_now(&path);
+        last_use::set(self.directory(), &identity);
         Ok(Pulled {
             path,
             digest: identity,
