@@ -384,6 +384,35 @@ fn configuration_that_exists_and_cannot_be_read_is_an_error() {
 }
 
 #[test]
+fn bytes_that_are_no_text_are_named_with_their_place() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let place = Place::new();
+    let said = |variable: &str, value: &[u8], arguments: &[&str]| {
+        let mut command = place.command(program());
+        command
+            .args(arguments)
+            .env(variable, OsStr::from_bytes(value));
+        let outcome = cli::outcome(&mut command);
+        assert_eq!(outcome.status, Some(2), "{outcome:#?}");
+        outcome.stderr
+    };
+    let expected = "HPCC_PLATFORM: cannot use linux/\\xffamd64 as platform: expected text in UTF-8";
+    let platform = said("HPCC_PLATFORM", b"linux/\xffamd64", &["pull", "a"]);
+    assert!(platform.contains(expected), "{platform}");
+    let expected = "HPCC_FILTER: cannot use source=\\xff as filter";
+    let filter = said("HPCC_FILTER", b"source=\xff", &["list"]);
+    assert!(filter.contains(expected), "{filter}");
+    let file = place.path("bytes.toml");
+    fs::write(&file, b"json = true\n\ncache-dir = \"\xff\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    let named = said("HPCC_X", b"", &["list", "--config", file]);
+    let expected = format!("{file}:3: expected text in UTF-8; correct or remove this line");
+    assert!(named.contains(&expected), "{named}");
+}
+
+#[test]
 fn config_show_prints_what_a_broken_file_leaves() {
     let place = Place::new();
     let file = configure(

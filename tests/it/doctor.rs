@@ -356,6 +356,7 @@ fn disk_that_cannot_be_written_to_is_found() {
     let mounted = |mount: &str, directory: &str| mounted_with(mount, directory, &[]);
     let read_only = mounted("mount -t tmpfs -o ro none mounted", "mounted/new");
     says(&finding(&read_only, 1, "owner"), "failed", "Read-only");
+    says(&finding(&read_only, 1, "owner"), "failed", "remount,rw");
     says(&finding(&read_only, 1, "O_TMPFILE"), "failed", "Read-only");
     let without_proc = mounted("mount -t tmpfs none /proc", "new");
     says(&finding(&without_proc, 0, "O_TMPFILE"), "warning", "/proc");
@@ -364,9 +365,13 @@ fn disk_that_cannot_be_written_to_is_found() {
         "skipped",
         "no kernel configuration",
     );
-    // procfs has neither space nor files without a name.
+    // procfs has neither sizes nor files of its own.
     let odd = mounted("true", "/proc/hpcc");
-    says(&finding(&odd, 1, "O_TMPFILE"), "warning", ".staged-");
+    says(
+        &finding(&odd, 1, "O_TMPFILE"),
+        "failed",
+        "cannot write to /proc",
+    );
     let verity = ["--fs-verity", "on"];
     let verity = mounted_with("mount -t tmpfs none mounted", "mounted/new", &verity);
     says(
@@ -376,6 +381,15 @@ fn disk_that_cannot_be_written_to_is_found() {
     );
     let full = mounted("mount -t tmpfs -o size=1M none mounted", "mounted/new");
     says(&finding(&full, 1, "space"), "failed", "make room");
+    // Builds may fill this one to its last byte, which it has reached.
+    let filled =
+        "mount -t tmpfs -o size=1M none mounted; cat /dev/zero > mounted/fill 2> /dev/null; true";
+    let filled = mounted_with(filled, "mounted/new", &["--min-free", "0"]);
+    says(&finding(&filled, 1, "space"), "failed", "make room");
+    says(&finding(&filled, 1, "write"), "failed", "No space left");
+    // ramfs reports zeros for its size.
+    let endless = mounted("mount -t ramfs none mounted", "mounted/new");
+    says(&finding(&endless, 0, "space"), "ok", "reports no size");
     let no_inode = mounted("mount -t tmpfs -o nr_inodes=1 none mounted", "mounted/new");
     says(&finding(&no_inode, 1, "space"), "failed", "0 inodes");
     rustix::fs::chown(
@@ -390,6 +404,30 @@ fn disk_that_cannot_be_written_to_is_found() {
         "failed",
         "user 7 owns",
     );
+}
+
+#[test]
+fn missing_locks_are_a_finding_of_their_own() {
+    let place = Place::new();
+    let mut command = place.command("strace");
+    command
+        .args(["-f", "-qq", "-o", "calls", "-e", "trace=flock"])
+        .args(["-e", "inject=flock:error=ENOLCK"])
+        .arg(program())
+        .args(["doctor", "--json", "--no-agent"]);
+    let outcome = cli::outcome(&mut command);
+    let found = finding(&outcome, 1, "locks");
+    says(&found, "failed", "flock");
+    says(&found, "failed", "No locks available");
+}
+
+#[test]
+fn variable_of_the_package_s_unit_is_no_mistake() {
+    let place = Place::new();
+    let variables = [("HPCC_GC_OPTIONS", "--max-age 30d")];
+    let outcome = doctor(&place, &variables, &["--no-agent"]);
+    says(&finding(&outcome, 0, "configuration"), "ok", "no file");
+    assert!(!outcome.stdout.contains("HPCC_GC_OPTIONS"), "{outcome:#?}");
 }
 
 #[test]

@@ -157,6 +157,11 @@ fn relative_directories_of_the_environment_are_ignored() {
         assert_eq!(listed.status == Some(0), found, "{listed:#?}");
         let says = "neither XDG_CACHE_HOME nor HOME names an absolute path";
         assert_eq!(listed.stderr.contains(says), !found, "{listed:#?}");
+        assert_eq!(
+            listed.status,
+            Some(if found { 0 } else { 2 }),
+            "{listed:#?}"
+        );
     }
 }
 

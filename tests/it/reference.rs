@@ -266,6 +266,11 @@ fn completions_of_values_are_what_the_option_takes() {
         ("pull x --fs-verity ''", "<off><auto><on>"),
         ("build x --tails ''", "<yes><no>"),
         ("build x --compressor l", "<lz4>"),
+        ("config show des", "<>"),
+        ("config show doc", "<doctor>"),
+        // Only names follow it, of which bash completes files.
+        ("pull -- --of", "<>"),
+        ("pull --of", "<--offline>"),
         // The value of an option is called like a command.
         ("--cache-dir gc list --so", "<--sort>"),
         ("--cache-dir '=' gc list --so", "<--sort>"),

@@ -1,7 +1,7 @@
 //! What others put into the cache directory, and what others call a digest.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, symlink};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -320,9 +320,92 @@ fn without_proc_a_file_is_staged_under_a_name() {
     assert!(calls.contains("O_EXCL"), "{calls}");
     let without = fs::read(&path).unwrap();
     assert_eq!(place.cached().len(), 1);
+    for (name, more) in [("linked", &[][..]), ("copied", &["--own"])] {
+        let mut command = place.command("unshare");
+        command
+            .args(["--mount", "sh", "-c"])
+            .arg("mount -t tmpfs none /proc && exec \"$@\"")
+            .arg("sh")
+            .arg(cli::program())
+            .args(["link", "--detach", &path, name])
+            .args(more);
+        let linked = cli::outcome(&mut command);
+        assert_eq!(linked.status, Some(0), "{linked:#?}");
+        assert!(fs::read(place.path(name)).unwrap() == without);
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        let is_same = inode(&place.path(name)) == inode(Path::new(&path));
+        assert_eq!(is_same, more.is_empty());
+    }
     assert_eq!(place.run(["verify"]).status, Some(0));
 
     let with = Place::new();
     let path = with.pull(&reference, &[]).line().to_owned();
     assert!(fs::read(path).unwrap() == without);
+}
+
+#[test]
+fn last_use_in_a_lower_layer_copies_no_artifact_up() {
+    if !test_support::oracle::may_be_root("mounting overlayfs") {
+        return;
+    }
+    let (_registry, reference, _) = serve(83);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let artifact = fs::File::options().append(true).open(&path).unwrap();
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(90 * 86_400);
+    let times = fs::FileTimes::new().set_accessed(long_ago);
+    artifact.set_times(times).unwrap();
+    for entry in fs::read_dir(place.cache()).unwrap() {
+        let file = fs::File::open(entry.unwrap().path()).unwrap();
+        file.set_times(times).unwrap();
+    }
+    for name in ["upper", "work"] {
+        fs::create_dir(place.path(name)).unwrap();
+    }
+    let mut command = place.command("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg(
+            "mount -t overlay none -o lowerdir=cache,upperdir=upper,workdir=work cache && \
+             \"$0\" list --json && \"$0\" pull \"$1\" --agent agent && \"$0\" gc --max-age 1d && \
+             \"$0\" list --json",
+        )
+        .arg(cli::program())
+        .arg(&reference);
+    let outcome = cli::outcome(&mut command);
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+    assert!(
+        outcome.stdout.contains("removed 0 artifacts"),
+        "{outcome:#?}"
+    );
+    let copied: Vec<_> = fs::read_dir(place.path("upper"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".sqsh"))
+        .collect();
+    assert!(copied.is_empty(), "{copied:?}");
+}
+
+#[test]
+fn artifact_that_cannot_be_read_is_not_called_damaged() {
+    let (_registry, reference, _) = serve(84);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let mut command = place.command("strace");
+    command
+        .args(["-f", "-qq", "-o", "calls", "-P", &path])
+        .args(["-e", "trace=pread64", "-e", "inject=pread64:error=EIO"])
+        .arg(cli::program())
+        .args(["verify", "--json"]);
+    let outcome = cli::outcome(&mut command);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    let error: serde_json::Value = serde_json::from_str(outcome.stderr.trim()).unwrap();
+    assert_eq!(error["kind"], "io", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("cannot read 1 of 1 artifact"),
+        "{error}"
+    );
+    assert!(!outcome.stdout.contains("damage"), "{outcome:#?}");
+    assert!(Path::new(&path).exists());
 }

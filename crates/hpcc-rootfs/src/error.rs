@@ -13,7 +13,7 @@ use ociget::{Digest, Mismatch};
 use rustix::io::Errno;
 
 use crate::artifact::RecordError;
-use crate::candidate::{Candidate, listed};
+use crate::candidate::{Candidate, advice, listed};
 use crate::layer::Measure;
 use crate::panics::Panic;
 use crate::unspooled::Unspooled;
@@ -203,10 +203,11 @@ pub enum Error {
     },
     /// A name that matches several artifacts. [`Store::find`](crate::Store::find) returns it.
     #[error(
-        "{} is the name of {} artifacts: {}; give more digits of the digest",
+        "{} is the name of {} artifacts: {}; {}",
         text(.name),
         .candidates.len(),
-        listed(.candidates)
+        listed(.candidates),
+        advice(.name, .candidates)
     )]
     Ambiguous {
         /// The name, as the caller passed it.

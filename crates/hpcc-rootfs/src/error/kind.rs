@@ -6,6 +6,7 @@ use std::io;
 use super::causes::FILE_LIMIT;
 use super::{Error, SPOOL, lacks_resources};
 use crate::artifact::RecordError;
+use crate::candidate::advice;
 use crate::flatten::{self, EntryProblem};
 use crate::layer;
 
@@ -142,7 +143,7 @@ impl Error {
             } => "free disk space there, or name another directory with --spool-dir",
             Self::Agent { .. } => "check that --agent names a regular file that can be read",
             Self::Inject { .. } => "check that --inject names a regular file that can be read",
-            Self::Ambiguous { .. } => "give more digits",
+            Self::Ambiguous { name, candidates } => advice(name, candidates),
             Self::Gone { .. } => "pull the image again, or name another artifact by its digest",
             Self::MountPoint { .. } => "choose another --mount-point for this image",
             Self::Unrepeatable { .. } => {

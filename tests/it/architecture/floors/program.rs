@@ -147,8 +147,8 @@ pub(super) const PROGRAM: Floors = &[
     ),
     ("work", &["global", "progress", "signals", "terminal"]),
     ("subject", &["failure", "global", "output"]),
-    ("render", &["global", "output"]),
-    ("global", &["logging", "progress"]),
+    ("render", &["columns", "global", "output"]),
+    ("global", &["failure", "logging", "progress"]),
     ("logging", &["output", "progress", "terminal"]),
     ("usage", &["failure", "output", "stop", "terminal"]),
     (

@@ -68,7 +68,9 @@ pub(crate) fn run(command: &Completions, root: Command) -> anyhow::Result<()> {
         Shell::Fish => clap_complete::Shell::Fish,
         Shell::Markdown => return reference::run(root),
     };
-    let mut root = hinted(root);
+    let commands = root.get_subcommands().filter(|below| !below.is_hide_set());
+    let commands: Vec<_> = commands.map(|below| below.get_name().to_owned()).collect();
+    let mut root = hinted(root, &commands);
     let mut generated = Vec::new();
     clap_complete::generate(shell, &mut root, PROGRAM, &mut generated);
     let generated = String::from_utf8(generated).context("the script is not UTF-8")?;
@@ -86,7 +88,7 @@ pub(crate) fn run(command: &Completions, root: Command) -> anyhow::Result<()> {
 
 /// Returns a command whose options say what their values are, so that a shell completes file names only where an option
 /// takes them, and knows that they may have spaces.
-fn hinted(command: Command) -> Command {
+fn hinted(command: Command, commands: &[String]) -> Command {
     let command = command.mut_args(|arg| {
         let takes_any = arg.get_action().takes_values() && arg.get_possible_values().is_empty();
         let name = arg.get_value_names().and_then(<[_]>::first);
@@ -95,6 +97,8 @@ fn hinted(command: Command) -> Command {
         };
         match name.as_str() {
             "FILE" | "HOST:GUEST[:MODE]" => arg.value_hint(ValueHint::FilePath),
+            // The commands whose options are shown.
+            "COMMAND" => arg.value_parser(commands.to_vec()),
             "DIR" => arg.value_hint(ValueHint::DirPath),
             "SOURCE" | "NAME" | "PATH" if arg.is_positional() => arg.value_hint(ValueHint::AnyPath),
             // The words themselves.
@@ -105,5 +109,5 @@ fn hinted(command: Command) -> Command {
             _ => arg.value_hint(ValueHint::Other),
         }
     });
-    command.mut_subcommands(hinted)
+    command.mut_subcommands(|below| hinted(below, commands))
 }

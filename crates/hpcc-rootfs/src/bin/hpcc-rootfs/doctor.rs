@@ -1,6 +1,6 @@
 //! `hpcc-rootfs doctor`: checks everything that a pull with the same options needs, and says what to do about it.
 //!
-//! It changes nothing: it makes no directory, names no file, and fetches no layer.
+//! It changes nothing: it makes no directory, leaves no file, and fetches no layer.
 
 mod disk;
 mod finding;

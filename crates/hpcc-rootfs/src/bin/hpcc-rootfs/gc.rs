@@ -88,7 +88,7 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
         "remaining_bytes": collected.remaining_bytes,
         "leftovers": collected.leftovers,
     });
-    render::print(global, &value, &lines)?;
+    render::print_folded(global, &value, &lines, 2)?;
     for line in &failed {
         terminal::warn_of_failure(&format!("kept: {line}"));
     }

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 use hpcc_rootfs::{Options, Store};
 
+use crate::failure::UsageError;
 use crate::logging::{self, Format};
 use crate::progress::{Mode, Wishes};
 
@@ -89,7 +89,7 @@ impl Global {
         absolute_of("XDG_CACHE_HOME")
             .or_else(|| absolute_of("HOME").map(|home| home.join(".cache")))
             .map(|cache| cache.join("hpcc-rootfs"))
-            .context("neither XDG_CACHE_HOME nor HOME names an absolute path; name a directory with --cache-dir")
+            .ok_or_else(|| UsageError("neither XDG_CACHE_HOME nor HOME names an absolute path; name a directory with --cache-dir".to_owned()).into())
     }
 
     /// Whether the directory of the store is named by a path relative to the working directory.

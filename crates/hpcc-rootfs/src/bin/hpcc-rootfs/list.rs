@@ -177,10 +177,12 @@ fn value(artifact: &Artifact) -> Value {
 }
 
 /// Returns seconds since 1970.
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+fn seconds(time: SystemTime) -> i64 {
+    let (span, sign) = match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => (since, 1),
+        Err(before) => (before.duration(), -1),
+    };
+    i64::try_from(span.as_secs()).map_or(i64::MAX, |seconds| sign * seconds)
 }
 
 /// Returns how long ago a time was. A time in the future is now.

@@ -54,12 +54,21 @@ pub(crate) fn start() {
     }
 }
 
+/// Returns whether no directive lacks its target or its level, which the parser of directives fills in.
+fn is_whole(filter: &str) -> bool {
+    filter.split(',').all(|directive| {
+        let mut sides = directive.split('=');
+        sides.all(|side| !side.trim().is_empty())
+    })
+}
+
 /// Returns the records that the variable selects.
 fn targets() -> Targets {
     let Some(filter) = std::env::var_os(FILTER).filter(|filter| !filter.is_empty()) else {
         return Targets::new();
     };
-    let targets = filter.to_str().and_then(|text| text.parse().ok());
+    let text = filter.to_str().filter(|text| is_whole(text));
+    let targets = text.and_then(|text| text.parse().ok());
     targets.unwrap_or_else(|| {
         // A quiet program prints records as well, and reports why it cannot.
         terminal::warn_of_failure(&format!(

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hpcc_rootfs::{Record, Summary};
-use ociget::Digest;
+use ociget::{Digest, printable};
 use serde_json::{Value, json};
 
+use crate::columns;
 use crate::global::Global;
 use crate::output::{self, Notation};
 
@@ -22,6 +23,37 @@ pub(crate) fn print(global: &Global, json: &Value, lines: &[String]) -> anyhow::
         .try_for_each(|line| output::write_line(&mut stdout, line))
         .and_then(|()| stdout.flush())
         .context("cannot write to stdout")
+}
+
+/// Prints JSON or lines, as configured. A window shows all of a longer line, in further ones that are indented so far.
+pub(crate) fn print_folded(
+    global: &Global,
+    json: &Value,
+    lines: &[String],
+    indent: usize,
+) -> anyhow::Result<()> {
+    let Some(width) = output::width().filter(|_| !global.json) else {
+        return print(global, json, lines);
+    };
+    let folded = lines
+        .iter()
+        .flat_map(|line| fold_indented(line, width, indent));
+    print(global, json, &folded.collect::<Vec<_>>())
+}
+
+/// Returns a line in as many lines as it takes in a window of this width, those after the first indented.
+fn fold_indented(line: &str, width: usize, indent: usize) -> Vec<String> {
+    let line = printable::text(line);
+    let mut folded = columns::fold(&line, width).into_iter();
+    let mut lines: Vec<_> = folded.next().into_iter().collect();
+    let rest: Vec<_> = folded.collect();
+    if rest.is_empty() {
+        return lines;
+    }
+    let indent = indent.min(width / 2);
+    let rest = columns::fold(&rest.join(" "), width - indent);
+    lines.extend(rest.iter().map(|line| format!("{:indent$}{line}", "")));
+    lines
 }
 
 /// Prints JSON for people and programs.

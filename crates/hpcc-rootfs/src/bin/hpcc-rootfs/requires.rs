@@ -13,6 +13,10 @@ use serde_json::json;
 use crate::global::Global;
 use crate::{output, render};
 
+/// Columns of the state and of the name in a line.
+const STATE: usize = 9;
+const NAME: usize = 27;
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Requires {
     /// List the kernel options that the artifact needs to boot, each with the reason
@@ -68,7 +72,11 @@ pub(crate) fn run(
         values.push(value);
     }
     let value = json!({ "path": output::path(path), "requires": values });
-    render::print(global, &value, &lines)?;
+    let indent = match config {
+        Some(_) => STATE + NAME,
+        None => NAME,
+    };
+    render::print_folded(global, &value, &lines, indent)?;
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Errors of the command line, and its help, as text that is safe to print: `clap` repeats arguments.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -34,7 +35,7 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
         text = text.replacen(USAGE, &format!("{tip}{USAGE}"), 1);
     }
     if error.kind() == ErrorKind::InvalidUtf8 {
-        text.push_str("\n  tip: an image is named by text; redirect standard input from a file of another name, and write -\n");
+        text.push_str(tip_for_bytes(std::env::args_os()));
     }
     if !error.use_stderr() {
         let mut stdout = output::stdout(Notation::Text);
@@ -57,6 +58,26 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
         }
     }
     ExitCode::from(failure::USAGE)
+}
+
+/// Returns the tip for words that are not UTF-8, some of which are values of options.
+fn tip_for_bytes(words: impl Iterator<Item = OsString>) -> &'static str {
+    let mut is_after_option = false;
+    for word in words {
+        let is_option = word.as_encoded_bytes().starts_with(b"-");
+        if word.to_str().is_none() {
+            return match is_option || is_after_option {
+                true => {
+                    "\n  tip: write the value of the option as text in UTF-8; only paths may be other bytes\n"
+                }
+                false => {
+                    "\n  tip: an image is named by text; redirect standard input from a file of another name, and write -\n"
+                }
+            };
+        }
+        is_after_option = is_option;
+    }
+    ""
 }
 
 /// Returns the text of an error with advice that helps options, too: `clap` advises `-- -x` for a value `-x`, which only
@@ -249,6 +270,23 @@ mod tests {
         assert!(vague.is_empty(), "{vague:#?}");
         // Each number, size, time, digest and word of a list has a parser that refuses something.
         assert!(options.len() > 60, "{options:#?}");
+    }
+
+    #[test]
+    fn tip_for_bytes_tells_values_of_options_from_images() {
+        use std::os::unix::ffi::OsStringExt as _;
+        for (words, says) in [
+            (
+                &[&b"gc"[..], b"--max-age", b"\xff"][..],
+                "value of the option",
+            ),
+            (&[b"gc", b"--max-age=\xff"], "value of the option"),
+            (&[b"pull", b"--json", b"a", b"tar:\xff"], "an image"),
+        ] {
+            let words = words.iter().map(|word| OsString::from_vec(word.to_vec()));
+            let tip = tip_for_bytes(words);
+            assert!(tip.contains(says), "{tip}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hpcc_rootfs::{Count, Damage, Error, Store};
+use hpcc_rootfs::{Count, Damage, Error, ErrorKind, Store};
 use ociget::printable;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         found.collect::<Result<_, _>>()?
     };
     let sources = command.rebuild.sources(&store, &subjects)?;
-    let (mut bad, mut unknown) = (Vec::new(), Vec::new());
+    let (mut bad, mut unread, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     for subject in &subjects {
         let checked = check(&store, subject);
@@ -51,6 +51,18 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
             continue;
         }
         let is_missing = matches!(checked, Ok(None));
+        let checked = match checked {
+            // Whether the artifact is damaged is not known.
+            Err(error) if error.kind() == ErrorKind::Io || error.is_transient() => {
+                let line = terminal::one_line(&error.clone().into());
+                lines.push(format!("{subject}  cannot be read: {line}"));
+                values
+                    .push(json!({ "subject": subject.to_string(), "sound": false, "error": line }));
+                unread.push((subject.to_string(), anyhow::Error::from(error)));
+                continue;
+            }
+            checked => checked,
+        };
         let (mut sound, mut text, mut value) = outcome(&subject.to_string(), checked);
         if let (Found::Digest(digest), false, false) = (subject, sound, is_missing) {
             let is_aside = fs::symlink_metadata(store.path_for(digest)).is_err();
@@ -106,19 +118,18 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         }
         .into());
     }
-    // Nothing is wrong with these artifacts as far as it is known. A failure that is permanent decides about the exit
-    // code.
-    unknown.sort_by_key(|(_, error)| failure::exit_code(error) == failure::TRANSIENT);
-    let count = unknown.len();
-    match unknown.into_iter().next() {
-        None => Ok(()),
-        Some((subject, error)) => {
-            let all = Count::of(lines.len(), "artifact");
-            Err(error.context(format!(
-                "cannot rebuild {count} of {all}, such as {subject}"
-            )))
+    // Nothing is wrong with these artifacts as far as it is known.
+    let all = Count::of(lines.len(), "artifact");
+    for (verb, mut unknown) in [("read", unread), ("rebuild", unknown)] {
+        // A failure that is permanent decides about the exit code.
+        unknown.sort_by_key(|(_, error)| failure::exit_code(error) == failure::TRANSIENT);
+        let count = unknown.len();
+        if let Some((subject, error)) = unknown.into_iter().next() {
+            let what = format!("cannot {verb} {count} of {all}, such as {subject}");
+            return Err(error.context(what));
         }
     }
+    Ok(())
 }
 
 /// Verifies a subject. A digest names an artifact in the store, which is quarantined if it is damaged; anything else is

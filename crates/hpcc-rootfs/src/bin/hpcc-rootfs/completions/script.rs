@@ -13,6 +13,11 @@ const EQUALS: &str = r#"    if [[ "${prev}" == "=" && "${COMP_CWORD}" -ge 2 ]]; 
         cur=""
     fi
 "#;
+/// Lines after these, because only names follow `--`. Without a reply, bash completes file names.
+const ARGUMENTS: &str = r#"    for i in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        [[ "${i}" == "--" ]] && return 0
+    done
+"#;
 /// The lines of the script for bash that look for the command among the words.
 const WORDS: &str = "    do\n        case \"${cmd},${i}\" in\n";
 /// The line of the script for fish that gives up on options of which it cannot make sense.
@@ -49,7 +54,7 @@ pub(super) fn bash(script: &str, root: &Command) -> String {
     );
     script.replacen(WORDS, &values, 1).replacen(
         "    cmd=\"\"\n",
-        "    cmd=\"\"\n    local value=\"\"\n",
+        &format!("{ARGUMENTS}    cmd=\"\"\n    local value=\"\"\n"),
         1,
     )
 }

@@ -153,13 +153,25 @@ impl File {
             let what = format!("cannot trust the configuration {shown}: {wrong}");
             return Err(Problem::of_file(&path, what, advice));
         }
-        let mut text = String::new();
-        let read = file.take(LENGTH_MAX + 1).read_to_string(&mut text);
+        let mut text = Vec::new();
+        let read = file.take(LENGTH_MAX + 1).read_to_end(&mut text);
         read.map_err(failed)?;
         if u64::try_from(text.len()).unwrap_or(u64::MAX) > LENGTH_MAX {
             return Err(failed(io::Error::other("it has more than 1 MiB")));
         }
-        Ok(Self::parse(path, &text))
+        match String::from_utf8(text) {
+            Ok(text) => Ok(Self::parse(path, &text)),
+            Err(error) => {
+                let before = error.as_bytes().get(..error.utf8_error().valid_up_to());
+                let before = before.unwrap_or_default().iter();
+                let line = before.filter(|byte| **byte == b'\n').count() + 1;
+                let what = format!("{}:{line}: expected text in UTF-8", output::path(&path));
+                let advice = "correct or remove this line";
+                let mut problem = Problem::of_file(&path, what, advice.to_owned());
+                problem.place.line = Some(line);
+                Err(problem)
+            }
+        }
     }
 
     /// Returns the keys, less those of lines that are not TOML.

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 use ociget::printable;
 
@@ -16,6 +16,7 @@ use super::options::{
 };
 use super::problem::Problem;
 use super::setting::{Origin, Setting};
+use crate::output;
 
 /// The environment and the files, with what is wrong with them.
 #[derive(Clone, Debug, Default)]
@@ -174,6 +175,9 @@ impl Layers {
     }
 }
 
+/// The variable from which the unit of the Debian package takes options.
+const OF_THE_UNIT: &str = "HPCC_GC_OPTIONS";
+
 /// A variable with the prefix that sets no option. It may belong to another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unknown {
@@ -186,7 +190,7 @@ impl Unknown {
         let options = all_options(root);
         let known: BTreeSet<_> = options.iter().map(|option| variable(option)).collect();
         let names = variables.keys().filter(|name| name.starts_with(PREFIX));
-        let unknown = names.filter(|name| !known.contains(*name));
+        let unknown = names.filter(|name| !known.contains(*name) && *name != OF_THE_UNIT);
         let unknown = unknown.map(|name| Self {
             name: name.clone(),
             nearest: nearest(name, &options).map(variable),
@@ -251,6 +255,15 @@ fn accepted(arg: &Arg, setting: Setting) -> Result<Setting, Problem> {
     let Err(error) = command.try_get_matches_from(["value"]) else {
         return Ok(setting);
     };
+    let (origin, name) = (&setting.origin, long(arg));
+    let mut values = setting.values.iter();
+    if error.kind() == ErrorKind::InvalidUtf8
+        && let Some(value) = values.find(|value| value.to_str().is_none())
+    {
+        let value = output::path(Path::new(value));
+        let what = format!("{origin}: cannot use {value} as {name}: expected text in UTF-8");
+        return Err(Problem::of(origin, name, what));
+    }
     let value = match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) => printable::redacted(value).to_string(),
         _ => String::new(),
@@ -263,7 +276,6 @@ fn accepted(arg: &Arg, setting: Setting) -> Result<Setting, Problem> {
             None => "expected another value".to_owned(),
         },
     };
-    let (origin, name) = (&setting.origin, long(arg));
     let what = format!("{origin}: cannot use {value:?} as {name}: {expected}");
     Err(Problem::of(origin, name, what))
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,6 +20,10 @@ use crate::{output, terminal};
 
 /// Free space in bytes below which a warning is due: an image of a few hundred MiB needs as much.
 const TIGHT: u64 = 1 << 30;
+/// The least space in bytes with which a file can be written.
+const BLOCK: usize = 4096;
+/// Advice for file systems that take no writes.
+const READ_ONLY: &str = "mount it for writing (mount -o remount,rw), or choose a directory on another file system with --cache-dir";
 /// Files that a pull may make: an artifact, the files beside it, and a directory.
 const INODES: u64 = 6;
 /// No version of this program is older than 2025, so a correct clock is later, in seconds since 1970.
@@ -179,7 +184,10 @@ fn owner(directory: &Path) -> Finding {
         Ok(()) => Finding::good(CHECK, found),
         Err(error) => {
             let found = format!("{found} and cannot write to it: {}", io::Error::from(error));
-            let advice = "choose another directory with --cache-dir, or another owner with chown";
+            let advice = match error {
+                Errno::ROFS => READ_ONLY,
+                _ => "choose another directory with --cache-dir, or another owner with chown",
+            };
             Finding::new(CHECK, Status::Failed, found, advice)
         }
     }
@@ -194,6 +202,11 @@ fn space(directory: &Path, min_free: u64) -> Finding {
             return Finding::new(CHECK, Status::Warning, format!("not known: {error}"), "");
         }
     };
+    if status.f_blocks == 0 {
+        let shown = output::path(directory);
+        let found = format!("not known: the file system of {shown} reports no size");
+        return Finding::good(CHECK, found);
+    }
     let free = status.f_bavail.saturating_mul(status.f_frsize);
     // File systems without a table of inodes report none in total.
     let lacks_inodes = status.f_files > 0 && status.f_favail < INODES;
@@ -210,6 +223,9 @@ fn space(directory: &Path, min_free: u64) -> Finding {
     }
     if free < min_free {
         let found = format!("{found}, and builds leave {} to others", bytes(min_free));
+        return Finding::new(CHECK, Status::Failed, found, advice);
+    }
+    if free < BLOCK as u64 {
         return Finding::new(CHECK, Status::Failed, found, advice);
     }
     let status = if free < TIGHT {
@@ -237,43 +253,96 @@ fn file_limit() -> Option<Finding> {
 const STAGED: &str =
     "builds work with .staged- files instead, which the next build removes after a crash";
 
-/// Makes a file without a name, and locks it.
+/// Reports whether files can be locked, if they cannot.
+fn locks(file: impl AsFd) -> Option<Finding> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) {
+        // Another process has a lock, so there are locks.
+        Ok(()) | Err(Errno::WOULDBLOCK) => None,
+        Err(error) => {
+            let found = format!("files cannot be locked: {}", io::Error::from(error));
+            let advice = "choose a directory on a file system with flock, or mount it with locks";
+            Some(Finding::new("locks", Status::Failed, found, advice))
+        }
+    }
+}
+
+/// Makes a file without a name, or with a temporary one where the file system has no such files, locks it, and writes to
+/// it.
 fn unnamed(directory: &Path) -> Finding {
     const CHECK: &str = "O_TMPFILE";
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+    let unnamed = rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR);
+    let lacks_unnamed = matches!(
+        unnamed,
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL)
+    );
+    let (made, _name) = match lacks_unnamed {
+        true => named(directory),
+        false => (unnamed, None),
+    };
+    let file = match made {
         Ok(file) => file,
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {
-            let found = "the file system cannot make files without a name";
-            return Finding::new(CHECK, Status::Warning, found, STAGED);
-        }
         Err(error) => {
             let found = format!(
                 "cannot write to {}: {}",
                 output::path(directory),
                 io::Error::from(error)
             );
-            let advice = "choose a directory that can be written to with --cache-dir";
+            let advice = match error {
+                Errno::ROFS => READ_ONLY,
+                _ => "choose a directory that can be written to with --cache-dir",
+            };
             return Finding::new(CHECK, Status::Failed, found, advice);
         }
     };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) if !Path::new("/proc/self/fd").exists() => {
-            let found = "without /proc, files without a name cannot get one";
-            Finding::new(
-                CHECK,
-                Status::Warning,
-                found,
-                format!("mount /proc; until then {STAGED}"),
-            )
-        }
-        Ok(()) => Finding::good(CHECK, "files without a name can be made and locked"),
-        Err(error) => {
-            let found = format!("files cannot be locked: {}", io::Error::from(error));
-            let advice = "choose a directory on a file system with flock";
-            Finding::new(CHECK, Status::Failed, found, advice)
-        }
+    if let Some(finding) = locks(&file).or_else(|| written(&file, directory)) {
+        return finding;
     }
+    if lacks_unnamed {
+        let found = "the file system cannot make files without a name";
+        return Finding::new(CHECK, Status::Warning, found, STAGED);
+    }
+    if !Path::new("/proc/self/fd").exists() {
+        let found = "without /proc, files without a name cannot get one";
+        let advice = format!("mount /proc; until then {STAGED}");
+        return Finding::new(CHECK, Status::Warning, found, advice);
+    }
+    Finding::good(CHECK, "files without a name can be made and locked")
+}
+
+/// Makes a file with a name that the next build would remove.
+fn named(directory: &Path) -> (Result<OwnedFd, Errno>, Option<Temporary>) {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    let path = directory.join(format!(".staged-{}-0", std::process::id()));
+    let made = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
+    let name = made.is_ok().then_some(Temporary(path));
+    (made, name)
+}
+
+/// The name of a file, until this is dropped.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = rustix::fs::unlink(&self.0);
+    }
+}
+
+/// Reports whether a file can be written and synced, if it cannot.
+fn written(file: &OwnedFd, directory: &Path) -> Option<Finding> {
+    let block = [1; BLOCK];
+    let written = rustix::io::pwrite(file, &block, 0).and_then(|_| rustix::fs::fsync(file));
+    let error = written.err()?;
+    let found = format!(
+        "a file in {} cannot be written: {}",
+        output::path(directory),
+        io::Error::from(error)
+    );
+    let advice = match error {
+        Errno::NOSPC | Errno::DQUOT => "make room, as with hpcc-rootfs gc --max-size",
+        _ => "look at the kernel's log, or choose a directory on another disk with --cache-dir",
+    };
+    Some(Finding::new("write", Status::Failed, found, advice))
 }
 
 /// Compares the clock with times that cannot be in the future.

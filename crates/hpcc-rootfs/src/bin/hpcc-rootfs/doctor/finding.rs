@@ -42,6 +42,9 @@ pub(super) struct Finding {
 }
 
 impl Finding {
+    /// Columns before the text of a line.
+    pub(super) const INDENT: usize = 25;
+
     pub(super) fn good(check: &'static str, found: impl Into<String>) -> Self {
         Self::new(check, Status::Good, found, "")
     }

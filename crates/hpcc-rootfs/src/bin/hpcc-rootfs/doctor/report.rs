@@ -28,7 +28,7 @@ impl<'a> Report<'a> {
         self.findings.borrow_mut().push(finding);
         match self.global.json {
             true => Ok(()),
-            false => render::print(self.global, &Value::Null, &[line]),
+            false => render::print_folded(self.global, &Value::Null, &[line], Finding::INDENT),
         }
     }
 
