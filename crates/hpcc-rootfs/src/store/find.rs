@@ -253,7 +253,7 @@ mod tests {
     fn concurrent_pulls_keep_all_their_references() {
         let directory = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"image");
-        let stores = [(); 2].map(|()| Store::open(&directory, crate::Options::default()).unwrap());
+        let stores = [(); 2].map(|()| Store::open(&directory, Options::default()).unwrap());
         std::thread::scope(|scope| {
             for number in 0..32 {
                 let (store, digest) = (&stores[number % 2], &digest);

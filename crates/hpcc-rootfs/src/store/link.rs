@@ -361,7 +361,7 @@ mod tests {
         rustix::fs::mkfifoat(CWD, at("FIFO"), Mode::RWXU).unwrap();
         std::fs::write(at("file"), "").unwrap();
         for name in ["directory", "symlink", "FIFO", "file"] {
-            for methods in [&LinkMethod::ALL[..], &LinkMethod::OWN_FILE] {
+            for methods in [LinkMethod::ALL, LinkMethod::OWN_FILE] {
                 let error = link(&lease, &at(name), methods).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
                 let said = error.to_string();
