@@ -55,7 +55,7 @@ fn located(error: serde_path_to_error::Error<serde_json::Error>) -> serde_json::
         _ if path == "." => Error::custom(said),
         Some((end, _)) => {
             let shown = path.get(..end).unwrap_or_default();
-            Error::custom(format_args!("{shown}…: {said}"))
+            Error::custom(format_args!("{shown}...: {said}"))
         }
         None => Error::custom(format_args!("{path}: {said}")),
     }
