@@ -397,7 +397,7 @@ mod tests {
         let text = format!(r#"{{"inner":{{}},"map":{{"{}":7}}}}"#, "é".repeat(5000));
         let error = parse::<Outer>(text.as_bytes()).unwrap_err().to_string();
         assert!(
-            error.contains("…: invalid type: integer `7`, expected an object"),
+            error.contains("...: invalid type: integer `7`, expected an object"),
             "{error}"
         );
         assert!(error.len() < 1000, "{error}");

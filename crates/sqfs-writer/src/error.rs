@@ -198,7 +198,7 @@ pub(crate) fn shown(path: &[u8]) -> String {
     shortened(path.escape_ascii().to_string())
 }
 
-/// Leaves out the middle of a text of ASCII that nobody would read.
+/// Leaves out the middle of a long text of ASCII.
 pub(crate) fn shortened(text: String) -> String {
     let half = SHOWN / 2;
     let (first, last) = (

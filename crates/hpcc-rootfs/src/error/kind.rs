@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn panic_of_a_callback_is_told_with_its_remedy() {
+    fn hint_for_a_panicked_callback_names_it() {
         let callback = Error::Callback {
             panic: "no".to_owned(),
         };

@@ -161,7 +161,7 @@ fn file_contents_are_read_from_blocks_holes_and_fragments() {
         }
         assert!(matches!(
             read(b"/big", 10 * BLOCK - 1),
-            Err(Error::TooMuch { .. })
+            Err(Error::TooLong { .. })
         ));
     }
 }

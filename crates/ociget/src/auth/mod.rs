@@ -26,11 +26,11 @@ use crate::refusal::Sender;
 use crate::retry::Retry;
 use crate::transport::Transport;
 
-/// How long a request waits for another one that looks for credentials. That one may be a future that nobody polls.
+/// How long a request waits for another one that looks for credentials. That one may be a future that rests.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
-    /// The registry and repository for which the caller's credentials are asked in this task.
+    /// The registry and repository for which this task asks the caller's credentials.
     static ASKED: (String, String);
 }
 
@@ -164,7 +164,7 @@ impl Authorizer {
         }
     }
 
-    /// Takes the state for a moment. Nobody awaits anything with it.
+    /// Takes the state for a moment, and never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -264,7 +264,7 @@ async fn insufficient_scope_with_403_gets_a_token_for_both_scopes() {
 }
 
 #[tokio::test]
-async fn request_that_nobody_polls_does_not_hold_the_others_up() {
+async fn resting_request_holds_no_other_up() {
     let (content, manifest) = Content::image(&noise(5000));
     let issued = AtomicU32::new(0);
     let server = Server::start(&content, move |seen| {

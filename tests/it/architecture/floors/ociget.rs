@@ -22,7 +22,7 @@ pub(super) const OCIGET: Floors = &[
     (
         "resolve",
         &[
-            "config", "digest", "error", "future", "manifest", "platform", "source",
+            "blob", "config", "digest", "error", "future", "manifest", "platform", "source",
         ],
     ),
     (

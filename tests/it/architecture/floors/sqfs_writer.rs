@@ -10,7 +10,8 @@ pub(super) const SQFS_WRITER: Floors = &[
     (
         "image",
         &[
-            "data", "error", "format", "metadata", "options", "summary", "tree", "writer",
+            "compress", "data", "error", "format", "metadata", "options", "output", "summary",
+            "tree", "writer",
         ],
     ),
     (
@@ -39,11 +40,12 @@ pub(super) const SQFS_WRITER: Floors = &[
     ("output", &["error", "summary"]),
     ("compress", &["error", "format"]),
     ("cancel", &["error"]),
-    ("tree", &["error", "metadata", "pieces"]),
-    ("metadata", &["format"]),
+    ("tree", &["error", "metadata", "pieces", "text"]),
+    ("metadata", &["format", "text"]),
     ("known", &["pieces"]),
     ("summary", &[]),
     ("error", &[]),
     ("format", &[]),
     ("pieces", &[]),
+    ("text", &[]),
 ];

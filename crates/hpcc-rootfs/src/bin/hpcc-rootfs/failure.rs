@@ -187,13 +187,19 @@ fn is_shortage(error: &io::Error) -> bool {
     code.is_some_and(|code| shortages.contains(&code))
 }
 
+/// Returns whether a variable that other programs read too is wrong. The command line is right then.
+fn is_environment(error: &hpcc_rootfs::Error) -> bool {
+    matches!(error, hpcc_rootfs::Error::Source(source) if matches!(**source, ociget::Error::Environment(_)))
+}
+
 /// Returns the exit code of a run that failed.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     if let Some(stopped) = error.downcast_ref::<Stopped>() {
         return stopped.code();
     }
     let library = error.downcast_ref::<hpcc_rootfs::Error>();
-    if error.is::<UsageError>() || library.is_some_and(hpcc_rootfs::Error::is_usage) {
+    let is_usage = library.is_some_and(hpcc_rootfs::Error::is_usage);
+    if error.is::<UsageError>() || is_usage && !library.is_some_and(is_environment) {
         USAGE
     } else if is_transient(error) {
         TRANSIENT

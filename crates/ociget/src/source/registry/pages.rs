@@ -157,7 +157,7 @@ impl Pages {
                 continue;
             };
             // Stores and proxies leave the header on bytes that nothing encoded.
-            if serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err() {
+            if crate::json::read::<serde::de::IgnoredAny>(&body).is_err() {
                 answer.check_encoding("the list")?;
             }
             let length = u64::try_from(body.len()).unwrap_or(u64::MAX);
