@@ -131,8 +131,14 @@ impl Transport {
             );
             return Err(misbehaves(url, &reason));
         }
-        if names.is_empty() || names.iter().any(|name| name == "chunked") {
-            return Ok(None);
+        match names.iter().position(|name| name == "chunked") {
+            Some(place) if place + 1 < names.len() => {
+                let what =
+                    "sends an answer with a Transfer-Encoding whose last coding is not chunked";
+                return Err(misbehaves(url, what));
+            }
+            None if !names.is_empty() => {}
+            _ => return Ok(None),
         }
         let length = headers.get(header::CONTENT_LENGTH);
         Ok(length.and_then(|length| length.to_str().ok()?.trim().parse().ok()))

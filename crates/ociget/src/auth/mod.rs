@@ -35,7 +35,7 @@ tokio::task_local! {
 }
 
 /// The state of affairs between us and one repository. Requests in parallel share it: one of
-/// them fetches a token, the others wait for it.
+/// them fetches a token, the others wait for it, for a while.
 #[derive(Debug)]
 pub(crate) struct Authorizer {
     registry: String,
@@ -126,7 +126,7 @@ impl Authorizer {
             None => self.look_up().await?,
         };
         if let (Some(_), Secret::Registry(token)) = (named("bearer"), &login.secret) {
-            return Ok(self.state().change(bearer::header(token)));
+            return Ok(self.state().replace(used, bearer::header(token)));
         }
         // If the scope did not suffice, request the old one together with the new.
         let before = self
@@ -149,7 +149,7 @@ impl Authorizer {
         // is none.
         match (&login.secret, named("basic"), unusable) {
             (Secret::Password { user, password }, Some(_), _) => {
-                Ok(self.state().change(basic::header(user, password)))
+                Ok(self.state().replace(used, basic::header(user, password)))
             }
             (_, _, Some(error)) => Err(transport.hide_in(error)),
             (_, _, None) => Ok(false),
@@ -238,6 +238,12 @@ impl Authorizer {
 }
 
 impl State {
+    /// Takes a new header in place of the one that was used. `false` if it is the same, and no other request has found one
+    /// meanwhile.
+    fn replace(&mut self, used: &Ticket, header: Option<HeaderValue>) -> bool {
+        self.generation != used.generation || self.change(header)
+    }
+
     /// Takes a new header. `false` if it is the one that has been refused.
     fn change(&mut self, header: Option<HeaderValue>) -> bool {
         if header.is_none() || header == self.header {

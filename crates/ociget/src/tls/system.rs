@@ -132,6 +132,14 @@ impl Reader {
                 self.found.reasons.push(reason);
                 return Ok(());
             }
+            Err(Error::Io { source, .. })
+                if variable == DIRECTORIES && source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                let path = printable::path(path);
+                let reason = format!("{variable} names {path}: {source}");
+                self.found.reasons.push(reason);
+                return Ok(());
+            }
             Err(Error::Io { source, .. }) => return Err(unusable(&source.to_string())),
             Err(error) => return Err(error),
         };
@@ -141,16 +149,17 @@ impl Reader {
             let reason = format!("with it, the files have more than {MAX_ALL} bytes");
             return Err(unusable(&reason));
         }
+        let mut is_damaged = false;
         for certificate in CertificateDer::pem_slice_iter(&pem) {
             match certificate {
                 Ok(certificate) => self.found.certificates.push(certificate),
-                Err(_) => {
-                    let path = printable::path(path);
-                    let reason = format!("{path}, which {variable} names, is damaged");
-                    self.found.reasons.push(reason);
-                    break;
-                }
+                Err(_) => is_damaged = true,
             }
+        }
+        if is_damaged {
+            let path = printable::path(path);
+            let reason = format!("{path}, which {variable} names, is damaged");
+            self.found.reasons.push(reason);
         }
         Ok(())
     }

@@ -131,8 +131,9 @@ pub(super) fn of_pool(
                     None => "; check the address and the port",
                 }
                 .to_owned(),
-                // The same bytes come again.
-                is_final: true,
+                // The same bytes come again, unless they are the rest of an earlier answer of a registry that speaks
+                // HTTP.
+                is_final: needs_tls(url).is_some(),
                 is_unanswered: true,
                 ..bare_trouble(request, url, "it does not answer in HTTP".to_owned())
             }));
@@ -182,6 +183,7 @@ pub(super) fn unfinished(
     Failure::Connection(Box::new(Trouble {
         advice: "; look for the server or the proxy that sends them".to_owned(),
         is_final,
+        is_unanswered: !is_final,
         ..bare_trouble(request, url, reason)
     }))
 }

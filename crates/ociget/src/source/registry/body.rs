@@ -352,6 +352,10 @@ impl RegistryBody {
                     answer.check_encoding("the blob")?;
                     return Err(Error::size(&answer.at(), self.size, length.to_string()));
                 }
+                // Another place may send the bytes as they are.
+                if answer.is_encoded() && answer.length().is_none() {
+                    answer.check_encoding("the blob")?;
+                }
                 if self.offset > MAX_DISCARD {
                     return Err(Error::Interrupted {
                         url: answer.at(),
