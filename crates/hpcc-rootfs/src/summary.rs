@@ -25,7 +25,7 @@ pub struct Summary {
     /// Members of the image's config that have another type than in the specification, which `/.hpcc/image.json`
     /// therefore leaves empty.
     pub mistyped_members: Vec<&'static str>,
-    /// Reason why a guest cannot execute the agent in this image, or `None` if no reason is known.
+    /// Reason why a guest cannot execute the agent in this image or may not be able to, or `None` if no reason is known.
     pub agent_problem: Option<String>,
     /// Time from the first byte of the newest layer until all names were final: download, inflation, flattening and
     /// compression, which overlap.

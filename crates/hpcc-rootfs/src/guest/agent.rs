@@ -84,7 +84,7 @@ fn open_file(path: &Path, architecture: &str, stop: &Stop) -> io::Result<OpenFil
     Ok(agent)
 }
 
-/// Refuses an ELF program that no kernel of the image's architecture executes. Files that are not ELF pass, because a
+/// Refuses an ELF program of another class, byte order or machine than the image's architecture has. Files that are not ELF pass, because a
 /// script may be intended as PID 1.
 fn check_machine(head: &[u8], architecture: &str) -> io::Result<()> {
     match Machine::of(head) {

@@ -117,7 +117,7 @@ impl Budget {
         &self.limits
     }
 
-    /// Returns the number of tar headers read so far.
+    /// Returns the number of tar headers and of empty runs of sparse files read so far.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.entries

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ociget::background;
+use rustix::io::Errno;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -157,7 +158,7 @@ fn runtime() -> io::Result<Runtime> {
     }
     let build = || Builder::new_current_thread().enable_all().build();
     // Other threads may have taken them meanwhile.
-    let no_runtime = |_| io::Error::other("the runtime of a build could not be made");
+    let no_runtime = |_| io::Error::from(Errno::MFILE);
     panic::catch_unwind(build).map_err(no_runtime)?
 }
 

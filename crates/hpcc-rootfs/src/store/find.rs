@@ -184,7 +184,7 @@ impl Store {
         let (directory, trust) = (self.directory(), self.trust());
         let _lock = NoteLock::take(directory);
         let reference = reference.text;
-        let (newest, holders) = tags::last(directory, &reference, trust).unwrap_or_default();
+        let (newest, _) = tags::last(directory, &reference, trust).unwrap_or_default();
         let now = note::milliseconds(SystemTime::now());
         let time = now.max(newest.saturating_add(1));
         let mut note = Note::read(directory, digest, trust);
@@ -195,9 +195,9 @@ impl Store {
             }
             return;
         };
-        for older in holders.iter().filter(|older| *older != digest) {
-            if tags::disown(directory, &reference, older, trust).is_err() {
-                notice::stale(&reference, digest, older, &error);
+        for older in tags::holders(directory, &reference, trust) {
+            if older != *digest && tags::disown(directory, &reference, &older, trust).is_err() {
+                notice::stale(&reference, digest, &older, &error);
             }
         }
     }
@@ -238,8 +238,9 @@ mod tests {
 
     #[test]
     fn tag_that_cannot_be_noted_stands_for_no_older_image() {
-        let [old, new] = [b"old", b"new"].map(|image| Digest::of(image));
-        let (directory, store) = store("h/app:t", &old, 1);
+        let [oldest, old, new] = ["oldest", "old", "new"].map(|image| Digest::of(image.as_bytes()));
+        let (directory, store) = store("h/app:t", &oldest, 1);
+        store.remember("h/app:t", &old);
         store.remember("h/app:other", &old);
         // No note can replace a directory.
         std::fs::create_dir(directory.path().join(name::note(&new))).unwrap();

@@ -16,6 +16,7 @@ use super::inventory::Artifact;
 use super::lease::Lease;
 use super::link::{LinkMethod, Linked};
 use super::lock::BuildLock;
+use super::note_lock::NoteLock;
 use super::reading::{artifact_error, read};
 use super::shared_build::SharedBuilds;
 use super::trust::{Fault, Trust};
@@ -256,7 +257,11 @@ impl Store {
             needed.is_ok_and(|needed| !needed.contains(digest))
         };
         if tags::references(directory, digest, trust).is_empty() || is_needless() {
-            let _ = entry::remove(&directory.join(name::note(digest)));
+            let _lock = NoteLock::take(directory);
+            // Another process may have published the artifact again and noted a tag since.
+            if entry::gone(&path).unwrap_or(false) {
+                let _ = entry::remove(&directory.join(name::note(digest)));
+            }
         }
         Ok(removed)
     }

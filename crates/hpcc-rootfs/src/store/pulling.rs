@@ -48,7 +48,8 @@ impl Store {
     /// ones are a usage error. If the artifact exists with the same key, this returns immediately, without network. A
     /// damaged artifact, or one with another key, is replaced.
     ///
-    /// Callers that request the same image at the same time share one build, in a process and across processes.
+    /// Callers that request the same image at the same time share one build, in a process and across processes. In a
+    /// process they share the look at the agent and at injected files as well, as they were when the first one called.
     /// Dropping the future leaves the build to the other callers; if there are none, the build stops and leaves nothing
     /// behind but empty files for locks.
     ///

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::entry::{gone, has_name, remove};
 use super::name::{self, Beside};
+use super::note_lock::NoteLock;
 use super::tags;
 use super::trust::Trust;
 use crate::error::Error;
@@ -92,7 +93,14 @@ pub(crate) fn sweep_as(
                         };
                         match needed.contains(&digest) {
                             true => Ok(false),
-                            false => act.remove(&path),
+                            false => {
+                                // Another process may have published the artifact and noted a tag since.
+                                let _lock = NoteLock::take(directory);
+                                match gone(&artifact) {
+                                    Ok(true) => act.remove(&path),
+                                    outcome => outcome,
+                                }
+                            }
                         }
                     }
                     Ok(true) => act.remove(&path),

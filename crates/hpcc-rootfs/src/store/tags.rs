@@ -72,8 +72,25 @@ pub(super) fn last(
     Ok((newest, found))
 }
 
+/// Returns all artifacts that a reference was ever pulled to, as far as notes tell.
+pub(super) fn holders(directory: &Path, reference: &str, trust: Trust) -> Vec<Digest> {
+    let mut holders = noted(directory).unwrap_or_default();
+    holders.retain(|digest| references(directory, digest, trust).contains_key(reference));
+    holders
+}
+
+/// Returns whether a reference was pulled to another artifact as well.
+fn is_elsewhere(directory: &Path, reference: &str, digest: &Digest, trust: Trust) -> bool {
+    let holders = holders(directory, reference, trust);
+    holders.iter().any(|holder| holder != digest)
+}
+
 /// Removes a reference from the note of an artifact, for which it no longer stands. A note that cannot be replaced, as
 /// on a full disk, goes as a whole: its other references are then unknown, and none is wrong.
+///
+/// # Errors
+/// Returns an error if the note cannot be replaced, and another artifact has one of its other references. Without the
+/// note, that artifact would become the meaning of the reference.
 pub(super) fn disown(
     directory: &Path,
     reference: &str,
@@ -83,18 +100,26 @@ pub(super) fn disown(
     let mut note = Note::read(directory, digest, trust);
     let mut references = references(directory, digest, trust);
     references.remove(reference);
+    let is_needed = references
+        .keys()
+        .any(|own| is_elsewhere(directory, own, digest, trust));
     note.references = Some(references);
     match note.try_write(directory, digest) {
-        Ok(()) => Ok(()),
+        Err(error) if is_needed => Err(error),
         Err(_) => entry::remove(&directory.join(name::note(digest))).map(drop),
+        Ok(()) => Ok(()),
     }
 }
 
 /// Adds the time of the pull to the note of an artifact that is about to be removed.
 pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
+    let lacks_times = |note: &Note| note.references.is_none() && note.source.is_some();
+    if !lacks_times(&Note::read(directory, digest, trust)) {
+        return;
+    }
     let _lock = NoteLock::take(directory);
     let mut note = Note::read(directory, digest, trust);
-    if note.references.is_none() && note.source.is_some() {
+    if lacks_times(&note) {
         note.references = Some(references(directory, digest, trust));
         note.write(directory, digest);
     }
@@ -219,6 +244,21 @@ mod tests {
         ] {
             assert_eq!(is_needed(&directory(notes), "new"), needed, "{notes:?}");
         }
+    }
+
+    #[test]
+    fn note_without_which_an_older_artifact_counts_is_needed() {
+        let notes: [Noted<'_>; 2] = [
+            ("old", true, &[("a", 1), ("b", 1)]),
+            ("new", true, &[("b", 3), ("c", 3)]),
+        ];
+        let directory = directory(&notes);
+        let is_elsewhere = |reference: &str| {
+            let digest = Digest::of(b"new");
+            is_elsewhere(directory.path(), reference, &digest, Trust::Everyone)
+        };
+        assert!(is_elsewhere("b"));
+        assert!(!is_elsewhere("c") && !is_elsewhere("d"));
     }
 
     #[test]

@@ -310,13 +310,25 @@ fn unnamed(directory: &Path) -> Finding {
     Finding::good(CHECK, "files without a name can be made and locked")
 }
 
+/// Names that are tried for a file.
+const TRIES: u32 = 1000;
+
 /// Makes a file with a name that the next build would remove.
 fn named(directory: &Path) -> (Result<OwnedFd, Errno>, Option<Temporary>) {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-    let path = directory.join(format!(".staged-{}-0", std::process::id()));
-    let made = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
-    let name = made.is_ok().then_some(Temporary(path));
-    (made, name)
+    let process = std::process::id();
+    // A process of another container may have the same number, and a killed one leaves its files.
+    for serial in 0..TRIES {
+        let path = directory.join(format!(".staged-{process}-{serial}"));
+        match rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR) {
+            Err(Errno::EXIST) => {}
+            made => {
+                let name = made.is_ok().then_some(Temporary(path));
+                return (made, name);
+            }
+        }
+    }
+    (Err(Errno::EXIST), None)
 }
 
 /// The name of a file, until this is dropped.
