@@ -240,6 +240,7 @@ mod tests {
     fn tag_that_cannot_be_noted_stands_for_no_older_image() {
         let [oldest, old, new] = ["oldest", "old", "new"].map(|image| Digest::of(image.as_bytes()));
         let (directory, store) = store("h/app:t", &oldest, 1);
+        std::fs::write(store.path_for(&old), "").unwrap();
         store.remember("h/app:t", &old);
         store.remember("h/app:other", &old);
         // No note can replace a directory.
