@@ -27,7 +27,15 @@ use crate::pull::{self, Destination, Failed};
 use crate::recall::{Documents, Recording};
 use crate::staging::{Staging, Stop};
 
-/// What a build takes and leaves.
+/// What one attempt at a build came to.
+#[derive(Debug)]
+enum Attempted {
+    Pulled(Box<Pulled>),
+    /// Another attempt is to be made, on these terms.
+    Again(Terms),
+}
+
+/// What an attempt takes from the attempts before it, and may leave.
 #[derive(Debug)]
 struct Terms {
     /// Whether it copies from artifacts.
@@ -170,7 +178,17 @@ impl Store {
     /// Builds the requested image, unless another process has done so meanwhile. Copies from the artifacts of the store
     /// as far as possible. If copying fails, builds again without the artifact that failed, and the second time without
     /// any. If the disk has no space for the recall file, builds again without one.
-    async fn build(self, ask: Ask, span: Span, terms: Terms) -> Result<Pulled, Error> {
+    async fn build(self, ask: Ask, span: Span, mut terms: Terms) -> Result<Pulled, Error> {
+        loop {
+            // A failed attempt keeps no connection and no file open while the next one runs.
+            match self.attempt(ask.clone(), &span, terms).await? {
+                Attempted::Pulled(pulled) => return Ok(*pulled),
+                Attempted::Again(next) => terms = next,
+            }
+        }
+    }
+
+    async fn attempt(&self, ask: Ask, span: &Span, terms: Terms) -> Result<Attempted, Error> {
         let Terms {
             is_reusing,
             trials,
@@ -225,7 +243,7 @@ impl Store {
         if let Some(there) = there {
             // A process that writes into a pipe would be killed if the rest were not read.
             network.finish().await?;
-            return Ok(there);
+            return Ok(Attempted::Pulled(Box::new(there)));
         }
 
         let lock = self.lock(&identity).await?;
@@ -241,7 +259,7 @@ impl Store {
         });
         if let Some(there) = there.await? {
             network.finish().await?;
-            return Ok(there);
+            return Ok(Attempted::Pulled(Box::new(there)));
         }
         // Taken after the lock, so that a build that waits for another process does not block a turn.
         let turns = &self.inner.turns;
@@ -319,19 +337,16 @@ impl Store {
                     error,
                     is_crowded: true,
                 }),
-                plan,
+                _,
             ) if can_read_again(ask.request.spec()) => {
                 tracing::warn!(%error, "the disk is full; the image is built again without a recall file");
-                drop(plan);
-                // The next attempt takes its own.
-                drop(turn);
                 let terms = Terms {
                     is_reusing,
                     trials,
                     documents: Some(had),
                     is_recorded: false,
                 };
-                return Box::pin(self.build(ask, span, terms)).await;
+                return Ok(Attempted::Again(terms));
             }
             (Err(Failed { error, .. }), plan) => {
                 let plan = plan.filter(|_| error.is_of_reuse() || is_offline);
@@ -350,18 +365,17 @@ impl Store {
                     let error = offline::unavailable(&text, &image, error, plan, &trials);
                     return Err(error);
                 }
-                let Some(plan) = plan else { return Err(error) };
+                if plan.is_none() {
+                    return Err(error);
+                }
                 tracing::warn!(%error, may_copy, "copying from earlier builds failed; the image is built again");
-                drop(plan);
-                // The next attempt takes its own.
-                drop(turn);
                 let terms = Terms {
                     is_reusing: may_copy,
                     trials,
                     documents: Some(had),
                     is_recorded,
                 };
-                return Box::pin(self.build(ask, span, terms)).await;
+                return Ok(Attempted::Again(terms));
             }
         };
         drop(turn);
@@ -383,12 +397,12 @@ impl Store {
         let path = self.path_for(&identity);
         // Until now it is the time at which the build began, and other artifacts may have been used since.
         last_use::set(self.directory(), &identity);
-        Ok(Pulled {
+        Ok(Attempted::Pulled(Box::new(Pulled {
             path,
             digest: identity,
             record,
             built: Some(summary),
-        })
+        })))
     }
 
     /// Runs short work on files of the store on a thread that may block. Any number of callers get few threads and
