@@ -65,6 +65,8 @@ pub(super) fn run(command: &mut Command) -> Result<Sample> {
     if let Some(directory) = command.get_current_dir() {
         timed.current_dir(directory);
     }
+    // Otherwise the kernel writes back what the run before left, at the expense of this one.
+    rustix::fs::sync();
     let start = Instant::now();
     command::output(&mut timed)?;
     let wall = start.elapsed();
