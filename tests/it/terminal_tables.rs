@@ -39,6 +39,77 @@ fn stored() -> (Place, String) {
     (place, reference)
 }
 
+/// Columns of a line: two for each of these letters.
+fn width(line: &str) -> usize {
+    let wide = line.chars().filter(|c| matches!(c, '漢' | '字'));
+    line.chars().count() + wide.count()
+}
+
+/// Lines that people copy, such as paths, kernel lines and JSON, are whole in every window. All others are here.
+#[test]
+fn lines_for_people_fit_every_window_and_lose_no_letter() {
+    const MISSING: &str =
+        "registry.example/漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字";
+    let (place, reference) = stored();
+    let file = format!("./{}.tar", "größe漢字".repeat(12));
+    for (arguments, code) in [
+        (&["inspect", "--requires", &reference][..], 0),
+        (&["verify"], 0),
+        (&["gc", "--dry-run", "--max-size", "0"], 0),
+        (&["rm", MISSING], 1),
+        (&["path", &file], 1),
+        (&["link", &reference, &file, "--cache-dir", "/proc/no"], 1),
+        (&["doctor", &format!("tar:{file}"), "--agent", &file], 1),
+        (&["pull", &format!("tar:{file}"), "--no-agent"], 1),
+        (&["build", &reference, "-o", &format!("{file}/x")], 2),
+        (&["config", "show", MISSING], 2),
+        (&["list", "--cache-dir", "no-store"], 0),
+        (&["pull"], 2),
+        (
+            &["pull", "--nosuch-漢字漢字漢字漢字漢字漢字漢字漢字漢字漢字"],
+            2,
+        ),
+        (&["pull", &reference, "--level", MISSING], 2),
+        (&["--help"], 0),
+        (&["help", "pull"], 0),
+        (&["pull", "-h"], 0),
+        (&["doctor", "-h"], 0),
+    ] {
+        let shown = |columns| {
+            let mut window = Window::of_everything(&place, arguments, (columns, 24));
+            assert_eq!(window.end().0, Some(code), "{:?}", window.seen.last());
+            String::from_utf8(std::mem::take(&mut window.written)).unwrap()
+        };
+        // Free disk space changes between two runs.
+        let letters = |text: &str| -> String {
+            let letters = text.chars().filter(|c| !c.is_whitespace());
+            letters
+                .filter(|c| !matches!(c, '0'..='9' | '.' | '\\'))
+                .collect()
+        };
+        let whole = shown(4000);
+        for columns in [20, 40, 80, 120] {
+            let text = shown(columns);
+            for line in text.lines() {
+                assert!(width(line) <= usize::from(columns), "{columns}: {text}");
+            }
+            assert_eq!(letters(&text), letters(&whole), "{arguments:?}: {text}");
+            let mut lines = text.lines().peekable();
+            while let (Some(line), Some(next)) = (lines.next(), lines.peek()) {
+                // A line that is full ends with a word or with the mark of a broken one.
+                let next = next.split_whitespace().next().unwrap_or_default();
+                let last = line.split(' ').next_back().unwrap_or_default();
+                let joined = last.to_owned() + next;
+                let is_cut = !next.is_empty()
+                    && !last.is_empty()
+                    && !last.ends_with('\\')
+                    && whole.split_whitespace().any(|word| word == joined);
+                assert!(!is_cut, "{columns}: {joined} in {text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn results_fit_windows_of_every_width() {
     let (place, reference) = stored();
@@ -57,12 +128,7 @@ fn results_fit_windows_of_every_width() {
             let text = String::from_utf8(std::mem::take(&mut window.written)).unwrap();
             assert!(text.contains(words), "{arguments:?}: {text}");
             for line in text.lines() {
-                // Two columns for each of these letters.
-                let wide = line
-                    .chars()
-                    .filter(|c| ('漢'..='漢').contains(c) || *c == '字');
-                let width = line.chars().count() + wide.count();
-                assert!(width <= usize::from(columns), "{columns}: {line:?}");
+                assert!(width(line) <= usize::from(columns), "{columns}: {line:?}");
             }
         }
     }

@@ -61,6 +61,15 @@ impl Window {
         Self::new(master, child, size)
     }
 
+    /// Runs the program with stdout and stderr in the window, of which a user scrolls the beginning away.
+    pub(crate) fn of_everything(place: &Place, arguments: &[&str], size: Size) -> Self {
+        let (master, slave) = pair(size);
+        let mut command = place.command(program());
+        command.env("TERM", "xterm").args(arguments);
+        command.stdout(slave.try_clone().unwrap()).stderr(slave);
+        Self::new(master, command.spawn().unwrap(), size)
+    }
+
     /// Runs a command with stderr in the window.
     pub(crate) fn run(command: &mut Command, size: Size) -> Self {
         let (master, slave) = pair(size);

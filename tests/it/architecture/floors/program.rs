@@ -150,7 +150,10 @@ pub(super) const PROGRAM: Floors = &[
     ("render", &["columns", "global", "output"]),
     ("global", &["failure", "logging", "progress"]),
     ("logging", &["output", "progress", "terminal"]),
-    ("usage", &["failure", "output", "stop", "terminal"]),
+    (
+        "usage",
+        &["columns", "failure", "output", "stop", "terminal"],
+    ),
     (
         "target",
         &["image", "injection", "limits", "network", "spool"],

@@ -12,6 +12,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 use ociget::printable;
 
+use crate::output;
+
 use self::conflicts::Conflicts;
 use self::options::{is_given, leaf, optional_group, options_of, relaxed};
 use self::setting::Setting;
@@ -42,11 +44,16 @@ const EXPLAIN: [&str; 2] = ["config", "doctor"];
 /// Commands that read no file, and run whatever is wrong with the variables.
 const NEED_NO_FILE: [&str; 2] = ["completions", "man"];
 
+/// Columns of a window below which the help of an option begins in the line after its name. `clap` puts it next to
+/// names that are as wide as the window.
+const NARROW: usize = 60;
+
 /// Parses the command line, and takes the options that it leaves open from the environment and the configuration files.
 /// Most commands refuse to run with a problem in these.
 pub(crate) fn parse<A: CommandFactory + FromArgMatches>() -> Result<(A, Layers), clap::Error> {
     let words = std::env::args_os().collect();
-    parse_words(A::command(), words, |named| {
+    let is_narrow = output::width().is_some_and(|width| width < NARROW);
+    parse_words(A::command().next_line_help(is_narrow), words, |named| {
         Layers::read(&A::command(), named)
     })
 }

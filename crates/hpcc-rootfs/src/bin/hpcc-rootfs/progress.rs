@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use hpcc_rootfs::Event;
 
-use crate::terminal::say_folded;
 use crate::{output, terminal};
 use model::Model;
 
@@ -137,7 +136,6 @@ pub(crate) fn of_network(wishes: Wishes) -> ociget::Progress {
 fn say_event(event: &Event<'_>, line: &str) {
     match event {
         Event::SeedRefused { .. } | Event::SourceFailed { .. } => terminal::warn(line),
-        _ if is_drawn() => say_folded(line),
         _ => terminal::say(line),
     }
 }
@@ -218,7 +216,7 @@ impl Reporter {
         if let (Some((bytes, time)), false) = (received, self.form == Form::Json)
             && (self.verbose || self.form == Form::Drawn)
         {
-            say_folded(&plain::received(bytes, time));
+            terminal::say(&plain::received(bytes, time));
         }
     }
 
@@ -265,7 +263,7 @@ impl Reporter {
         };
         match event {
             ociget::Event::Warning { .. } => terminal::warn(&line),
-            _ => say_folded(&line),
+            _ => terminal::say(&line),
         }
     }
 
@@ -305,7 +303,7 @@ impl Reporter {
 
     fn say_what_waits(&self) {
         let waits = std::mem::take(&mut *lock(&self.later));
-        waits.iter().for_each(|line| say_folded(line));
+        waits.iter().for_each(|line| terminal::say(line));
     }
 
     fn show(&self, generation: u64) {

@@ -1,7 +1,6 @@
 //! stdout: results as text for people and scripts, or as one JSON document.
 
 use std::io::{self, Write as _};
-use std::iter;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -38,24 +37,8 @@ pub(crate) fn print_folded(
     };
     let folded = lines
         .iter()
-        .flat_map(|line| fold_indented(line, width, indent));
+        .flat_map(|line| columns::fold_indented(&printable::text(line), width, indent));
     print(global, json, &folded.collect::<Vec<_>>())
-}
-
-/// Returns a line in as many lines as it takes in a window of this width, those after the first indented.
-fn fold_indented(line: &str, width: usize, indent: usize) -> Vec<String> {
-    let line = printable::text(line);
-    let first = columns::fold(&line, width).into_iter().next();
-    let first = first.unwrap_or_default();
-    // Not the other pieces, which may be parts of one word.
-    let rest = line.get(first.len()..).unwrap_or_default().trim_start();
-    let indent = indent.min(width / 2);
-    let rest = match rest {
-        "" => Vec::new(),
-        rest => columns::fold(rest, width - indent),
-    };
-    let rest = rest.iter().map(|line| format!("{:indent$}{line}", ""));
-    iter::once(first.clone()).chain(rest).collect()
 }
 
 /// Prints JSON for people and programs.
@@ -163,20 +146,4 @@ pub(crate) fn summary(summary: &Summary) -> Value {
         },
         "timings": stages.collect::<serde_json::Map<_, _>>(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_of_a_long_word_have_no_space_between() {
-        let digest = "sha256:".to_owned() + &"0123456789abcdef".repeat(4);
-        let lines = fold_indented(&format!("removed {digest} of no use"), 60, 2);
-        assert_eq!(lines[0], "removed");
-        let rest: String = lines[1..].iter().map(|line| line.trim_start()).collect();
-        assert!(rest.starts_with(&digest), "{lines:?}");
-        assert!(lines.iter().all(|line| line.len() <= 60), "{lines:?}");
-        assert_eq!(fold_indented("short", 60, 2), ["short"]);
-    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ociget::printable;
 
-use crate::columns::fold;
+use crate::columns::fold_indented;
 use crate::failure::{self, Report};
 use crate::output;
 use crate::record::{Level, Record};
@@ -22,26 +22,22 @@ pub(crate) fn speaks_json() -> bool {
     SPEAKS_JSON.load(Ordering::Relaxed)
 }
 
-/// Writes one line to stderr: as it is, or as a record of JSON.
+/// Writes one line to stderr: as text, which a window shows in as many lines as it takes, or as a record of JSON.
 pub(crate) fn say(line: &str) {
-    if speaks_json() {
-        output::say_json(&Record::new(Level::Info, line));
-    } else {
-        output::say(line);
+    match speaks_json() {
+        true => output::say_json(&Record::new(Level::Info, line)),
+        false => folded(line, 0).iter().for_each(|line| output::say(line)),
     }
 }
 
-/// Writes one line to stderr, as [`say`], so that a terminal does not wrap it.
-pub(crate) fn say_folded(line: &str) {
-    if speaks_json() {
-        return say(line);
-    }
+/// Returns a line of text in as many lines as it takes in the window on stderr, if there is one; those after the first
+/// are indented.
+pub(crate) fn folded(line: &str, indent: usize) -> Vec<String> {
     match output::window() {
         Some((columns, _)) if output::is_terminal() => {
-            let folded = fold(line, columns.saturating_sub(1));
-            folded.iter().for_each(|line| output::say(line));
+            fold_indented(&printable::text(line), columns.saturating_sub(1), indent)
         }
-        _ => output::say(line),
+        _ => vec![line.to_owned()],
     }
 }
 
@@ -61,7 +57,7 @@ pub(crate) fn warn_of_failure(line: &str) {
     if speaks_json() {
         output::say_json(&Record::new(Level::Warn, line));
     } else {
-        say_folded(&format!("warning: {line}"));
+        say(&format!("warning: {line}"));
     }
 }
 
@@ -76,7 +72,9 @@ pub(crate) fn error(error: &anyhow::Error) {
     if speaks_json() {
         output::say_json_at_the_end(&Report::of(error));
     } else {
-        output::say_at_the_end(&format!("error: {}", one_line(error)));
+        let line = format!("error: {}", one_line(error));
+        let lines = folded(&line, 0);
+        lines.iter().for_each(|line| output::say_at_the_end(line));
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use ociget::printable;
 
+use crate::columns::fold_indented;
 use crate::failure::{self, Report};
 use crate::output::{self, Notation};
 use crate::{stop, terminal};
@@ -38,6 +39,12 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
         text.push_str(tip_for_bytes(std::env::args_os()));
     }
     if !error.use_stderr() {
+        if let Some(width) = output::width() {
+            let lines = text
+                .lines()
+                .flat_map(|line| fold_indented(line, width, indent(line)));
+            text = lines.map(|line| line + "\n").collect();
+        }
         let mut stdout = output::stdout(Notation::Text);
         let written = stdout.write_all(text.as_bytes());
         let written = written.and_then(|()| stdout.flush());
@@ -53,11 +60,16 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
     if terminal::speaks_json() {
         output::say_json_at_the_end(&report(&text));
     } else {
-        for line in text.lines() {
-            output::say_at_the_end(line);
-        }
+        let lines = text.lines();
+        let lines = lines.flat_map(|line| terminal::folded(line, indent(line)));
+        lines.for_each(|line| output::say_at_the_end(&line));
     }
     ExitCode::from(failure::USAGE)
+}
+
+/// Returns the columns before the text of a line, so that the lines after it stand below.
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 /// Returns the tip for words that are not UTF-8, some of which are values of options.

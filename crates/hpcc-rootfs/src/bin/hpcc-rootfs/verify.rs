@@ -87,7 +87,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         lines.push(text);
         values.push(value);
     }
-    render::print(global, &json!(values), &lines)?;
+    render::print_folded(global, &json!(values), &lines, 2)?;
     if lines.is_empty() && !global.quiet && !global.json {
         let directory = output::path(store.directory());
         terminal::say(&format!("the store at {directory} is empty"));

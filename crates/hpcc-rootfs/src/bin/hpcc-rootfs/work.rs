@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use hpcc_rootfs::{Size, Span, Summary};
 
 use crate::global::Global;
-use crate::terminal::{say, say_folded, warn};
+use crate::terminal::{say, warn};
 use crate::{progress, signals};
 
 /// Runs the library's work, until it ends or a signal asks to stop. Then the work is dropped, which
@@ -43,13 +43,13 @@ pub(crate) fn summary(global: &Global, summary: &Summary, timings: bool) {
     }
     let say_line = |line: &str| match line.starts_with("warning:") {
         true => warn(line),
-        false => say_folded(line),
+        false => say(line),
     };
     if progress::is_drawn() && !global.verbose {
         let text = summary.to_string();
         let is_note = |line: &&str| line.starts_with("note:") || line.starts_with("warning:");
         text.lines().filter(is_note).for_each(say_line);
-        say_folded(&format!(
+        say(&format!(
             "wrote {} in {:.1}",
             Size(summary.image.image_bytes),
             Span(summary.timings.total)
