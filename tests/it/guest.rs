@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use test_support::image::{Entry, Image, Layer, Store};
+use test_support::image::{Entry, Image, Layer, Store, static_program};
 use test_support::oracle::unsquashfs;
 use test_support::registry::Registry;
 use tree_listing::Listing;
@@ -137,11 +137,16 @@ fn image_without_an_agent_needs_the_option() {
 
 #[test]
 fn agent_that_the_image_cannot_execute_is_named() {
-    let program = Entry::file("bin/sh", "a shell").mode(0o755);
-    let (_registry, reference) = serve(Layer::new().entry(program));
+    let shell = Entry::file("bin/sh", static_program()).mode(0o755);
+    let text = Entry::file("bin/text", "exit 1").mode(0o755);
+    let (_registry, reference) = serve(Layer::new().entry(shell).entry(text));
     let place = Place::new();
     for (content, problem) in [
         (&b"#!/bin/sh\nexec sleep 1\n"[..], None),
+        (
+            b"#!/bin/text\n",
+            Some("needs the interpreter /bin/text, which is neither an ELF program nor a script"),
+        ),
         (
             b"#!/bin/sh -e\r\nexec sleep 1\r\n",
             Some("is a script whose first line ends with CR LF"),
@@ -169,7 +174,7 @@ fn interpreter_of_an_agent_may_be_injected() {
     let (_registry, reference) = serve(Layer::new().dir("etc"));
     let place = Place::new();
     fs::write(place.agent(), "#!/.hpcc/busybox sh\n").unwrap();
-    fs::write(place.path("busybox"), "#!/x\n").unwrap();
+    fs::write(place.path("busybox"), static_program()).unwrap();
     let more = ["--inject", "busybox:/.hpcc/busybox:755", "--json"];
     let pulled = place.pull(&reference, &more).json();
     assert_eq!(pulled["built"]["agent_problem"], json!(null));

@@ -11,6 +11,7 @@ mod index;
 mod large;
 mod layer;
 mod pieces;
+mod program;
 mod store;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub use index::Index;
 pub use large::{LargeLayer, Member};
 pub use layer::{Compression, Layer};
 pub use pieces::Pieces;
+pub use program::static_program;
 pub use store::{Content, Descriptor, Store, sha256};
 
 /// Whose names a manifest uses for itself and for what it points to.

@@ -384,7 +384,7 @@ fn assemble(
     let Furnished {
         replaced,
         made,
-        agent_problem,
+        agent,
     } = guest::furnish(
         &mut tree,
         &mut data,
@@ -398,6 +398,8 @@ fn assemble(
         .sink
         .seal(sealed.superblock)
         .map_err(sqfs_writer::Error::Sink)?;
+    let agent_problem =
+        agent.and_then(|agent| agent.problem(image.platform.architecture(), artifact.image()));
     let recall = match (spool, sealed.places, documents) {
         (Some(spool), Some(places), Some(documents)) => {
             let record = artifact.record();

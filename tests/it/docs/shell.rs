@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use test_support::image::{Entry, Image, Index, Layer, Store};
+use test_support::image::{Entry, Image, Index, Layer, Store, static_program};
 use test_support::registry::Registry;
 
 use super::{Block, blocks, read, root};
@@ -22,7 +22,7 @@ fn debian() -> Registry {
     let mut store = Store::new();
     let layer = Layer::new()
         .dir("bin")
-        .entry(Entry::file("bin/sh", "a shell\n").mode(0o755))
+        .entry(Entry::file("bin/sh", static_program()).mode(0o755))
         .dir("etc")
         .file("etc/hostname", "debian\n");
     let image = Image::new().layer(layer).cmd(&["bash"]);

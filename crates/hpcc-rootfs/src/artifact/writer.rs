@@ -7,6 +7,7 @@ use super::key::Key;
 use super::record::{CHUNK, Record, SUPERBLOCK};
 use super::verity::{Salt, Spill, Spills, TreeBuilder, Uuid};
 use crate::staging::{Scratch, StagedFile};
+use crate::tables::ReadAt;
 
 /// A sink for an image. It takes the bytes from offset 96 on, and the superblock after all of them.
 ///
@@ -141,6 +142,11 @@ impl SealedArtifact {
     ) -> io::Result<Record> {
         self.staged.publish_noting(name, durable)?;
         Ok(self.record)
+    }
+
+    /// Returns its bytes, which begin with the image.
+    pub(crate) fn image(&self) -> &dyn ReadAt {
+        self.staged.file()
     }
 
     /// Returns its record.

@@ -1,17 +1,17 @@
 //! Opens the file of the guest agent and checks it.
 
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sqfs_writer::Tree;
-
+use super::chain;
 use super::host_file::{HashedFile, OpenFile};
 use super::machine::{Fit, Machine};
 use super::program::Program;
 use crate::error::Error;
 use crate::options::Agents;
 use crate::staging::Stop;
+use crate::tables::ReadAt;
 
 /// Bytes of an ELF header up to the end of `e_machine`.
 const HEAD: usize = 20;
@@ -29,31 +29,50 @@ pub(crate) fn open(agents: &Agents, architecture: &str, stop: &Stop) -> Result<O
     open_file(path, architecture, stop).map_err(|source| failed(path, source))
 }
 
-/// Returns the reason why a guest cannot, or may not be able to execute this agent in the image of `tree`, for people,
-/// or `None` if no reason is known.
-///
-/// # Errors
-/// Returns [`Error::Agent`] if the file cannot be read.
-pub(crate) fn problem<B>(
-    agent: &HashedFile,
-    architecture: &str,
-    tree: &Tree<B>,
-) -> Result<Option<String>, Error> {
-    let failed = |source| failed(agent.path(), source);
-    let mut head = [0; HEAD];
-    let length = agent.read_at(&mut head, 0).map_err(failed)?;
-    let program = Program::of(|buffer, offset| agent.read_at(buffer, offset)).map_err(failed)?;
-    let of_machine = || of_machine(head.get(..length).unwrap_or_default(), architecture);
-    let problem = program.problem(tree).or_else(of_machine);
-    Ok(problem.map(|problem| {
-        let path = ociget::printable::path(agent.path());
-        format!("the agent {path} {problem}")
-    }))
+/// An agent's file, as far as a kernel looks at it to execute it.
+#[derive(Debug)]
+pub(crate) struct Executed {
+    path: PathBuf,
+    program: Program,
+    machine: Option<Machine>,
+}
+
+impl Executed {
+    /// Inspects the file.
+    ///
+    /// # Errors
+    /// Returns [`Error::Agent`] if the file cannot be read.
+    pub(super) fn of(agent: &HashedFile) -> Result<Self, Error> {
+        let failed = |source| failed(agent.path(), source);
+        let mut head = [0; HEAD];
+        let length = agent.read_at(&mut head, 0).map_err(failed)?;
+        Ok(Self {
+            path: agent.path().to_owned(),
+            program: Program::of(|buffer, offset| agent.read_at(buffer, offset)).map_err(failed)?,
+            machine: Machine::of(head.get(..length).unwrap_or_default()),
+        })
+    }
+
+    /// Returns the reason why a guest cannot, or may not be able to execute this agent in a complete image, for people,
+    /// or `None` if no reason is known.
+    pub(crate) fn problem(&self, architecture: &str, image: &dyn ReadAt) -> Option<String> {
+        let problem = match chain::problem(&self.program, self.machine, architecture, image) {
+            Ok(problem) => problem,
+            // A build whose bytes are not kept, or a failing disk, which the next reader meets as well.
+            Err(error) => {
+                tracing::debug!(%error, "the image cannot be read for the programs that the agent needs");
+                None
+            }
+        };
+        let of_machine = || of_machine(self.machine?, architecture);
+        let problem = problem.or_else(of_machine)?;
+        let path = ociget::printable::path(&self.path);
+        Some(format!("the agent {path} {problem}"))
+    }
 }
 
 /// Returns why it is not sure that a kernel for the image executes an ELF program.
-fn of_machine(head: &[u8], architecture: &str) -> Option<String> {
-    let machine = Machine::of(head)?;
+fn of_machine(machine: Machine, architecture: &str) -> Option<String> {
     match machine.fit(architecture) {
         Fit::Same | Fit::Other => None,
         Fit::WiderThanImage => Some(format!(

@@ -7,6 +7,7 @@ use std::path::Path;
 use ociget::Image;
 use sqfs_writer::{DataWriter, FileData, Kind, Metadata, NodeId, Tree};
 
+use super::agent::Executed;
 use super::description::Description;
 use super::host_file::HashedFile;
 use super::supplies::{self, HashedSupplies};
@@ -27,8 +28,8 @@ pub(crate) struct Furnished {
     pub(crate) replaced: Vec<String>,
     /// Mount points that the options name and that the image did not have.
     pub(crate) made: Vec<String>,
-    /// The reason why a guest cannot execute the agent.
-    pub(crate) agent_problem: Option<String>,
+    /// The agent, whose interpreter or loader is looked for once the image is complete.
+    pub(crate) agent: Option<Executed>,
 }
 
 /// Adds `/.hpcc` and missing mount points to a flattened tree.
@@ -55,10 +56,15 @@ pub(crate) fn furnish<W: Write>(
         metadata(0o755),
         Kind::directory(),
     )?;
-    if let Some(agent) = supplies.agent() {
-        let body = copy(data, agent, agent::failed)?;
-        tree.insert(ours, b"agent", metadata(0o755), Kind::File(body))?;
-    }
+    let agent = match supplies.agent() {
+        Some(agent) => {
+            let executed = Executed::of(agent)?;
+            let body = copy(data, agent, agent::failed)?;
+            tree.insert(ours, b"agent", metadata(0o755), Kind::File(body))?;
+            Some(executed)
+        }
+        None => None,
+    };
     for (place, mode, file) in supplies.injected() {
         let body = copy(data, file, supplies::failed)?;
         let (way, name) = place.rsplit_once('/').unwrap_or(("", place));
@@ -74,11 +80,6 @@ pub(crate) fn furnish<W: Write>(
         }
         tree.insert(directory, name.as_bytes(), metadata(mode), Kind::File(body))?;
     }
-    // Its interpreter may be one of the injected files.
-    let agent_problem = match supplies.agent() {
-        Some(agent) => agent::problem(agent, image.platform.architecture(), tree)?,
-        None => None,
-    };
     let description = Description::of(image).to_json()?;
     let body = data.add(description.as_slice())?;
     tree.insert(ours, b"image.json", metadata(0o644), Kind::File(body))?;
@@ -89,7 +90,7 @@ pub(crate) fn furnish<W: Write>(
     Ok(Furnished {
         replaced,
         made,
-        agent_problem,
+        agent,
     })
 }
 

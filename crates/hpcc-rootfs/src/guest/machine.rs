@@ -104,6 +104,13 @@ impl Machine {
             _ => Fit::Other,
         }
     }
+
+    /// Returns whether some kernels for an architecture execute this machine's programs, which have half its bits.
+    pub(super) fn is_narrow_of(self, architecture: &str) -> bool {
+        COMPATIBLE
+            .iter()
+            .any(|(narrow, wide)| *wide == architecture && MACHINES.contains(&(narrow, self)))
+    }
 }
 
 /// The architecture, or the fields of the header if no architecture has them.

@@ -1,6 +1,7 @@
 //! What this program adds to an image, and the host files that it adds.
 
 mod agent;
+mod chain;
 mod description;
 mod furnish;
 mod further_points;

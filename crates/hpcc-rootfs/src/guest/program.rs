@@ -1,21 +1,11 @@
-//! What a kernel needs, apart from an agent's file, to execute it: a loader, an interpreter, or nothing.
+//! What a kernel needs, apart from a program's file, to execute it: a loader, an interpreter, or nothing.
 
-use std::io;
-
-use sqfs_writer::{Kind, Metadata, NodeId, Tree};
-
-use crate::flatten;
-
-/// Number of symlinks that are followed from the name of a loader to its file, as in a kernel.
-const LINKS_MAX: usize = 40;
 /// Bytes of a script that a kernel looks at for the name of the interpreter (`BINPRM_BUF_SIZE`).
 const LINE_MAX: usize = 256;
 /// Largest name of a loader in bytes, with the zero byte after it (`PATH_MAX`).
 const NAME_MAX: u64 = 4096;
 /// Most bytes of the table of segments (`load_elf_phdrs`).
 const TABLE_MAX: u64 = 65_536;
-/// Path of the agent, which cannot be its own interpreter.
-const AGENT: &[u8] = b"/.hpcc/agent";
 
 /// Longer than any file. Offsets below it can be added to, and read at.
 const FILE_MAX: u64 = 1 << 48;
@@ -39,8 +29,10 @@ pub(super) enum Program {
 
 impl Program {
     /// Inspects a file through `read`, which reads as many bytes as fit from an offset on, and fewer at the end.
-    pub(super) fn of(read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<Self> {
-        let bytes = |offset, length| -> io::Result<Vec<u8>> {
+    pub(super) fn of<E>(
+        mut read: impl FnMut(&mut [u8], u64) -> Result<usize, E>,
+    ) -> Result<Self, E> {
+        let mut bytes = |offset, length| -> Result<Vec<u8>, E> {
             let mut buffer = vec![0; length];
             let read = read(&mut buffer, offset)?;
             buffer.truncate(read);
@@ -56,10 +48,14 @@ impl Program {
         if let Some(reason) = elf.refused() {
             return Ok(Self::Refused(reason));
         }
+        // `refused` limits its length.
+        let size = usize::try_from(elf.count * elf.entry).unwrap_or_default();
+        let table = bytes(elf.table, size)?;
         let (mut loads, mut loader) = (false, None);
         for number in 0..elf.count {
-            let entry = bytes(elf.table + number * elf.entry, 56)?;
-            let Some((kind, offset, length)) = elf.segment(&entry) else {
+            let at = usize::try_from(number * elf.entry).unwrap_or_default();
+            let entry = table.get(at..).unwrap_or_default();
+            let Some((kind, offset, length)) = elf.segment(entry) else {
                 return Ok(Self::Unknown);
             };
             const PT_LOAD: u64 = 1;
@@ -116,54 +112,6 @@ impl Program {
             }
             _ => Self::Unknown,
         }
-    }
-
-    /// Returns the reason why a guest cannot start this program in an image, for people, or `None` if no reason is
-    /// known.
-    pub(super) fn problem<B>(&self, tree: &Tree<B>) -> Option<String> {
-        let (what, name) = match self {
-            Self::Static => return None,
-            Self::Unknown => {
-                return Some(
-                    "is neither an ELF program nor a script with #!; a kernel cannot execute it"
-                        .to_owned(),
-                );
-            }
-            Self::Refused(reason) => {
-                return Some(format!("{reason}; a kernel cannot execute it"));
-            }
-            Self::Dynamic(name) => ("loader", name),
-            Self::Script(name) | Self::ScriptWithCr(name) => ("interpreter", name),
-        };
-        if name == AGENT {
-            return Some(format!(
-                "names itself as its {what}; a kernel cannot execute it"
-            ));
-        }
-        let found = file(tree, name).map(|metadata| metadata.mode & 0o7777);
-        let is_program = found.is_some_and(|mode| mode & 0o111 != 0);
-        if is_program && matches!(self, Self::ScriptWithCr(_)) {
-            return Some(
-                "is a script whose first line ends with CR LF, so that the interpreter receives CR as a part of its \
-                 argument; end the line with LF alone"
-                    .to_owned(),
-            );
-        }
-        if is_program {
-            return None;
-        }
-        let name = name.escape_ascii().to_string();
-        Some(match (name.strip_suffix("\\r"), found) {
-            (_, Some(mode)) => format!(
-                "needs the {what} {name}, which has mode {mode:04o} and is not executable; set its mode to 755"
-            ),
-            (Some(short), None) => format!(
-                "needs the {what} {name}, because its first line ends with CR LF; end it with LF alone, so that it names {short}"
-            ),
-            (None, None) => format!(
-                "needs the {what} {name}, which the image does not have as a program; use a static agent"
-            ),
-        })
     }
 }
 
@@ -238,30 +186,6 @@ impl Elf {
             bytes.iter().fold(0, add)
         })
     }
-}
-
-/// Returns the metadata of the file to which a path of the image leads.
-fn file<'t, B>(tree: &'t Tree<B>, path: &[u8]) -> Option<&'t Metadata> {
-    let mut path = path.to_vec();
-    for _ in 0..LINKS_MAX {
-        let end = path.iter().rposition(|byte| *byte == b'/');
-        let (way, name) = path.split_at(end.map_or(0, |at| at + 1));
-        let only_root = way.iter().all(|byte| *byte == b'/');
-        let directory = if only_root {
-            Some(NodeId::ROOT)
-        } else {
-            flatten::walk_to(tree, way).map(|walk| walk.target)
-        };
-        let found = directory.and_then(|directory| tree.lookup(directory, name).ok()?);
-        let node = found.and_then(|found| tree.get(found))?;
-        match node.kind() {
-            Kind::File(_) => return Some(node.metadata()),
-            Kind::Symlink(target) if target.starts_with(b"/") => path = target.to_vec(),
-            Kind::Symlink(target) => path = [way, target].concat(),
-            _ => return None,
-        }
-    }
-    None
 }
 
 #[cfg(test)]

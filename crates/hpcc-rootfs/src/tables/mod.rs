@@ -5,9 +5,10 @@
 //!                                           └─► block words, fragment entry      places of contents
 //! ```
 //!
-//! This is not a file system: it looks up no name, skips extended attributes, and reads no contents but those of the
-//! description that this program itself put into an image. It is not an oracle either: whether an image is correct is
-//! for independent readers to say. It serves people: `inspect --tree`, and the names of damaged files.
+//! This is not a file system: it skips extended attributes, and reads no contents but those of the description that
+//! this program itself put into an image, and of the programs that execute its agent. It is not an oracle either: whether
+//! an image is correct is for independent readers to say. It serves people: `inspect --tree`, the names of damaged files,
+//! and warnings about an agent.
 //!
 //! The tables may themselves be damaged, or crafted by an attacker. So nothing is allocated by a size that a table
 //! claims, and blocks are kept in a cache of 8 MiB. Each listing is read once, so a directory that contains itself or
@@ -22,6 +23,7 @@ mod entry;
 mod error;
 mod fields;
 mod inode;
+mod lookup;
 mod metadata;
 mod opened;
 mod owner;
@@ -36,6 +38,7 @@ mod walk;
 pub(crate) use codec::Codec;
 pub use entry::{Entry, EntryKind};
 pub use error::Error;
+pub(crate) use lookup::{Opened, Stray};
 pub use opened::Tables;
 pub use owner::Owners;
 pub(crate) use parts::Map;

@@ -23,7 +23,7 @@ const NAME_MAX: usize = 256;
 const RUN_MAX: u32 = 256;
 
 /// A directory that is being read.
-struct Open {
+pub(super) struct Open {
     listing: Listing,
     run: Run,
     /// Bytes of the path up to this directory, without a slash at the end.
@@ -111,7 +111,11 @@ impl Tables<'_> {
     }
 
     /// Appends the next name of a directory to the path, and returns the reference of its inode.
-    fn next_name(&mut self, open: &mut Open, path: &mut Vec<u8>) -> Result<Option<u64>, Error> {
+    pub(super) fn next_name(
+        &mut self,
+        open: &mut Open,
+        path: &mut Vec<u8>,
+    ) -> Result<Option<u64>, Error> {
         if open.run.left == 0 {
             if open.listing.length == 0 {
                 return Ok(None);
@@ -202,7 +206,7 @@ impl Used {
 }
 
 impl Open {
-    fn new(listing: Listing, path: usize) -> Self {
+    pub(super) fn new(listing: Listing, path: usize) -> Self {
         Self {
             listing,
             run: Run::default(),

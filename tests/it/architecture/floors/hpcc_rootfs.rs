@@ -66,6 +66,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
             "options",
             "regular_file",
             "staging",
+            "tables",
         ],
     ),
     ("spool", &["layer", "options", "regular_file", "unspooled"]),

@@ -4,7 +4,7 @@ fn program(content: &[u8]) -> Program {
     let read = |buffer: &mut [u8], offset: u64| {
         let rest = content.get(usize::try_from(offset).unwrap()..);
         let mut rest = rest.unwrap_or_default();
-        io::Read::read(&mut rest, buffer)
+        std::io::Read::read(&mut rest, buffer)
     };
     Program::of(read).unwrap()
 }
@@ -205,53 +205,4 @@ fn script_needs_its_interpreter_and_other_files_are_unknown() {
     }
     let blank = [&b"#!"[..], &[b' '; 300], b"/bin/sh\n"].concat();
     assert_eq!(program(&blank), Program::Unknown);
-}
-
-#[test]
-fn interpreter_is_looked_for_through_links_of_the_image() {
-    let mut tree: Tree<()> = Tree::new(Metadata::new(0o755));
-    let root = NodeId::ROOT;
-    let directory = |tree: &mut Tree<()>, at, name: &[u8]| {
-        let kind = Kind::directory();
-        tree.insert(at, name, Metadata::new(0o755), kind).unwrap()
-    };
-    let usr = directory(&mut tree, root, b"usr");
-    let lib = directory(&mut tree, usr, b"lib");
-    let link = |tree: &mut Tree<()>, at, name: &[u8], target: &[u8]| {
-        let kind = Kind::Symlink(target.into());
-        tree.insert(at, name, Metadata::new(0o777), kind).unwrap();
-    };
-    link(&mut tree, root, b"lib64", b"usr/lib");
-    link(&mut tree, lib, b"ld.so", b"../lib/ld-2.so");
-    link(&mut tree, root, b"loop", b"loop");
-    for (name, mode) in [(&b"ld-2.so"[..], 0o755), (b"data", 0o644)] {
-        let metadata = Metadata::new(mode);
-        tree.insert(lib, name, metadata, Kind::File(())).unwrap();
-    }
-    for (path, found) in [
-        ("/lib64/ld.so", true),
-        ("/usr/lib/ld-2.so", true),
-        ("/usr/lib/data", false),
-        ("/usr/lib", false),
-        ("/usr/lib/none", false),
-        ("/none/ld.so", false),
-        ("/loop", false),
-        ("", false),
-    ] {
-        let program = Program::Dynamic(path.into());
-        assert_eq!(program.problem(&tree).is_none(), found, "{path}");
-    }
-    let problem = |program: Program| program.problem(&tree).unwrap();
-    assert!(problem(Program::Script(b"/bin/sh\r".into())).contains("names /bin/sh"));
-    assert!(problem(Program::ScriptWithCr(b"/lib64/ld.so".into())).contains("CR LF"));
-    assert!(problem(Program::ScriptWithCr(b"/bin/sh".into())).contains("does not have"));
-    let data = problem(Program::Dynamic(b"/lib64/data".into()));
-    assert!(
-        data.contains("has mode 0644 and is not executable"),
-        "{data}"
-    );
-    assert!(problem(Program::Script(AGENT.into())).contains("names itself"));
-    assert!(problem(Program::Refused("is odd")).starts_with("is odd; "));
-    assert!(Program::Unknown.problem(&tree).is_some());
-    assert!(Program::Static.problem(&tree).is_none());
 }
