@@ -1,6 +1,7 @@
 //! The images that `cargo xtask test` boots.
 
 mod agent;
+mod drives;
 mod hostile;
 mod namespaces;
 pub(crate) mod sealed;

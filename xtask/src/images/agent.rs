@@ -21,7 +21,7 @@ use crate::{command, guest, pull, qemu};
 type Case = fn(&Path) -> Result<Ended>;
 
 /// Each by what it shows.
-pub(super) const CASES: [(&str, Case); 6] = [
+pub(super) const CASES: [(&str, Case); 7] = [
     (
         "Debian: a user by name, an overlay, options on the line",
         debian,
@@ -41,6 +41,10 @@ pub(super) const CASES: [(&str, Case); 6] = [
     (
         "a second drive, and a command that does not stop and lets no thread start",
         second_drive,
+    ),
+    (
+        "second drives of machines that were switched off while they wrote",
+        super::drives::cut_off,
     ),
     (
         "hostile images and commands, each in namespaces of its own",
@@ -280,7 +284,7 @@ pub(super) fn pulled(
 }
 
 /// Fails unless the command ended with `code` and each of `lines` begins a line of the console.
-fn expect(ended: &Ended, code: u8, lines: &[&str]) -> Result<()> {
+pub(super) fn expect(ended: &Ended, code: u8, lines: &[&str]) -> Result<()> {
     let mut wrong = Vec::new();
     if ended.timed_out {
         wrong.push(format!("killed after {:.0} s", ended.took.as_secs_f32()));
