@@ -2,6 +2,7 @@
 
 mod agent;
 mod drives;
+mod fs_verity;
 mod hostile;
 mod namespaces;
 pub(crate) mod sealed;

@@ -31,6 +31,14 @@ pub(crate) fn target(name: &str) -> Result<PathBuf> {
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).arg("--locked");
+    // What `cargo run` says of this package. Build scripts that watch these variables, as that of ring does, would run again, and
+    // all that depends on them would be compiled at each change between this cargo and one of the shell.
+    for (name, _) in std::env::vars_os() {
+        let name_bytes = name.as_encoded_bytes();
+        if name_bytes.starts_with(b"CARGO_PKG_") || name_bytes.starts_with(b"CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
     cargo
 }
 

@@ -21,7 +21,7 @@ use crate::{command, guest, pull, qemu};
 type Case = fn(&Path) -> Result<Ended>;
 
 /// Each by what it shows.
-pub(super) const CASES: [(&str, Case); 7] = [
+pub(super) const CASES: [(&str, Case); 8] = [
     (
         "Debian: a user by name, an overlay, options on the line",
         debian,
@@ -45,6 +45,10 @@ pub(super) const CASES: [(&str, Case); 7] = [
     (
         "second drives of machines that were switched off while they wrote",
         super::drives::cut_off,
+    ),
+    (
+        "fs-verity of ext4, with this program in the guest",
+        super::fs_verity::enabled,
     ),
     (
         "hostile images and commands, each in namespaces of its own",

@@ -34,7 +34,7 @@ pub(super) fn cut_off(directory: &Path) -> Result<Ended> {
         boot.run()
     };
 
-    let own = Drive::formatted()?;
+    let own = Drive::formatted(&[])?;
     let first = run(&own, "", format!("cd /srv; {CUT_OFF}"))?;
     ensure!(first.code.is_none(), "not cut off:\n{}", first.log);
     own.must_be_dirty()?;
@@ -49,7 +49,7 @@ pub(super) fn cut_off(directory: &Path) -> Result<Ended> {
     expect(&second, 0, &lines)?;
     own.must_be_intact()?;
 
-    let other = Drive::formatted()?;
+    let other = Drive::formatted(&[])?;
     let mount = "mkdir /run/d; mount -t ext4 /dev/vdb /run/d; cd /run/d";
     let first = run(&other, "hpcc.disk=none", format!("{mount}; {CUT_OFF}"))?;
     ensure!(first.code.is_none(), "not cut off:\n{}", first.log);
@@ -73,12 +73,14 @@ pub(super) fn cut_off(directory: &Path) -> Result<Ended> {
 }
 
 /// An ext4 in a file without a name.
-struct Drive(File);
+pub(super) struct Drive(pub(super) File);
 
 impl Drive {
-    fn formatted() -> Result<Self> {
-        let drive = Self(qemu::empty_disk(64 << 20)?);
-        command::output(Command::new("mkfs.ext4").args(["-q", "-F", &drive.path()]))?;
+    pub(super) fn formatted(options: &[&str]) -> Result<Self> {
+        let drive = Self(qemu::empty_disk(256 << 20)?);
+        let mut mkfs = Command::new("mkfs.ext4");
+        mkfs.args(["-q", "-F", "-b", "4096"]).args(options);
+        command::output(mkfs.arg(drive.path()))?;
         Ok(drive)
     }
 
@@ -86,7 +88,7 @@ impl Drive {
         format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())
     }
 
-    fn debugfs(&self, request: &str) -> Result<String> {
+    pub(super) fn debugfs(&self, request: &str) -> Result<String> {
         command::output(Command::new("debugfs").args(["-R", request, &self.path()]))
     }
 
