@@ -7,7 +7,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// How a proxy answers.
+/// Answers of a proxy.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
     /// `Basic` credentials in base64, or `user:password` for SOCKS, that it requires.

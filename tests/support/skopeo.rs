@@ -23,7 +23,7 @@ pub struct Copy {
     destination: String,
 }
 
-/// Which manifest the destination gets.
+/// Manifest that the destination gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// An OCI image manifest.

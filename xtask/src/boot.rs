@@ -37,9 +37,9 @@ pub struct Boot<'a> {
     pub second: Option<&'a File>,
     /// Whether the console is shown while the machine runs.
     pub show: bool,
-    /// What executes the guest.
+    /// Means by which the guest is executed.
     pub accel: Accel,
-    /// How long it may take.
+    /// Longest time until it ends.
     pub timeout: Duration,
     /// Modules of the kernel in addition to those of the example agent.
     pub modules: &'a [&'a str],
@@ -54,7 +54,7 @@ pub struct Ended {
     pub timed_out: bool,
     /// The console.
     pub log: String,
-    /// How long it took.
+    /// Time that it took.
     pub took: Duration,
 }
 

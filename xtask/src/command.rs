@@ -25,7 +25,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// How a program ended whose output was shown.
+/// Result of a program whose output was shown.
 pub(crate) struct Shown {
     /// Its exit status was 0.
     pub(crate) success: bool,

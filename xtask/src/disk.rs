@@ -25,9 +25,9 @@ const START: u64 = 1 << 20;
 /// An image in a partition.
 #[derive(Debug, Clone)]
 pub struct Attached {
-    /// How a failure calls it.
+    /// Name in a failure.
     pub name: String,
-    /// What a guest has to find in it.
+    /// Listing that a guest has to find in it.
     pub expected: Listing,
     /// Whether it is an artifact with the probe as its agent. The guest then also mounts over it what an agent mounts.
     pub bootable: bool,

@@ -23,7 +23,7 @@ const CONSOLE: u32 = 0o020_600;
 /// The modules of a root that is sealed.
 const VERITY: [&str; 1] = ["dm_verity"];
 
-/// What an initramfs has beside what every root needs.
+/// Additions to the parts of an initramfs that every root needs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Extras<'a> {
     /// Modules.

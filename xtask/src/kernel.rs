@@ -14,7 +14,7 @@ const PACKAGE: &str = "linux-image-cloud-amd64";
 /// A kernel with its modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
-    /// What `uname -r` will say.
+    /// Release, as `uname -r` prints it.
     pub release: String,
     /// The image that a boot loader takes.
     pub image: PathBuf,

@@ -47,11 +47,11 @@ pub const BLOCK_SIZES: [u32; 9] = [
 /// One image of the matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Cell {
-    /// What compresses it.
+    /// Codec that compresses it.
     pub codec: Compressor,
     /// Its block size in bytes.
     pub block_size: u32,
-    /// What is special about it.
+    /// Special kind of it.
     pub special: Special,
 }
 

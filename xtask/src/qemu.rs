@@ -18,7 +18,7 @@ use crate::console::Console;
 /// A restart by ACPI sometimes spins without an end when the kernel panics on a busy host. A triple fault does not.
 pub(crate) const CONSOLE: &str = "console=ttyS0 reboot=t panic=-1";
 
-/// What executes the guest's instructions.
+/// Means by which the guest's instructions are executed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Accel {
     /// QEMU itself. Slower, and the same everywhere.
@@ -42,12 +42,12 @@ impl Accel {
     }
 }
 
-/// What a machine is made of.
+/// Parts of a machine.
 #[derive(Debug)]
 pub struct Machine<'a> {
     /// The kernel's image.
     pub kernel: &'a Path,
-    /// What the kernel runs first.
+    /// File system whose `/init` the kernel runs first.
     pub initramfs: &'a [u8],
     /// The kernel's command line.
     pub command_line: &'a str,
@@ -59,20 +59,20 @@ pub struct Machine<'a> {
     pub disks: &'a [&'a File],
     /// Whether the console is shown while the machine runs.
     pub show: bool,
-    /// What executes it.
+    /// Means by which it is executed.
     pub accel: Accel,
-    /// How long it may run.
+    /// Longest time that it may run.
     pub timeout: Duration,
 }
 
-/// What is left of a machine.
+/// Results of a machine that ended.
 #[derive(Debug)]
 pub struct Run {
-    /// What the guest and QEMU wrote to the console. The middle of more than 5 MiB is left out.
+    /// Output of the guest and QEMU on the console. The middle of more than 5 MiB is left out.
     pub log: String,
     /// The machine was killed because its time was up.
     pub timed_out: bool,
-    /// How long it ran.
+    /// Time that it ran.
     pub took: Duration,
 }
 

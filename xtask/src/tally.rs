@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 /// How many lines of what failed are kept.
 const KEPT: usize = 100;
 
-/// How many tests passed and failed, and what is to be read again of those that failed.
+/// Numbers of tests that passed and failed, and lines to read again of those that failed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,

@@ -33,14 +33,14 @@ const COMPLAINTS: [&str; 5] = [
 /// Number of differences that are shown one by one. A shifted tree has as many as it has entries.
 const DIFFERENCES_SHOWN: usize = 50;
 
-/// How an image is verified.
+/// Options of a verification.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
-    /// What executes the guest.
+    /// Means by which the guest is executed.
     pub accel: Accel,
-    /// How long it may take, from power on to power off.
+    /// Longest time from power on to power off.
     pub timeout: Duration,
-    /// What the comparison leaves out, in addition to what the guest contract adds to an image.
+    /// Differences that the comparison leaves out, in addition to what the guest contract adds to an image.
     pub diff: DiffOptions,
 }
 
@@ -58,18 +58,18 @@ impl Default for VerifyOptions {
 #[derive(Debug)]
 #[must_use = "it says how much was compared"]
 pub struct Verified {
-    /// What the guest reported.
+    /// Report of the guest.
     pub report: Report,
     /// The kernel's log.
     pub log: String,
-    /// How long the machine ran.
+    /// Time that the machine ran.
     pub took: Duration,
 }
 
 /// An image that is not. Shown with the kernel's log below the reasons.
 #[derive(Debug)]
 pub struct Failure {
-    /// What is wrong, one line each.
+    /// Reasons, one line each.
     pub reasons: Vec<String>,
     /// The kernel's log.
     pub log: String,

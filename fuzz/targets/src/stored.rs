@@ -2,7 +2,7 @@
 
 use crate::tar_forms::{BLOCK, FILE, GNU, Header, extended, long, padded, seal};
 
-/// How a member is stored.
+/// Form in which a member is stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
     /// Name and size in POSIX records.

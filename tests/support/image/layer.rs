@@ -7,7 +7,7 @@ use flate2::write::GzEncoder;
 use super::store::sha256;
 use super::{Content, Descriptor, Entry, Flavour, Store};
 
-/// How a layer's tar is wrapped.
+/// Compression of a layer's tar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.

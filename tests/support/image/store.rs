@@ -28,10 +28,10 @@ pub(super) fn hex(hash: &[u8]) -> String {
     digest
 }
 
-/// What a manifest says about a thing it points to.
+/// Description of a thing to which a manifest points.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// What it is.
+    /// Media type.
     pub media_type: String,
     /// Its digest, `sha256:…`.
     pub digest: String,
@@ -77,7 +77,7 @@ impl Descriptor {
 /// The bytes of a blob: in memory, in a file that is read as it is served, or in pieces.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// What the builder made.
+    /// Bytes that the builder made.
     Memory(Arc<[u8]>),
     /// A file of an image layout, and its length.
     File(PathBuf, u64),

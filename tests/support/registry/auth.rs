@@ -7,7 +7,7 @@ use hyper::header::AUTHORIZATION;
 
 use super::{Shared, State};
 
-/// What the registry asks of its clients.
+/// Login that the registry requires of its clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Nothing.
@@ -21,7 +21,7 @@ pub enum Auth {
     },
     /// A token from `/token`, which names the repository and `pull`.
     Bearer {
-        /// What the token server wants to see as Basic credentials; `None` gives tokens to anyone.
+        /// Basic credentials that the token server requires; `None` gives tokens to anyone.
         user: Option<(String, String)>,
     },
 }

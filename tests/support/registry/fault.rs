@@ -11,7 +11,7 @@ pub struct Fault {
     action: Action,
 }
 
-/// What happens to a request. Positions are in the blob, whatever range was asked for.
+/// Fault of a request. Positions are in the blob, whatever range was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// The connection closes once the bytes before this position are out; the length announced is
@@ -37,23 +37,23 @@ pub enum Action {
     Delay(Duration),
     /// Waits once the bytes before this position are out, then goes on.
     Stall {
-        /// Where.
+        /// Position in bytes.
         at: u64,
-        /// How long.
+        /// Time of the stall.
         time: Duration,
     },
     /// From this position on, one byte at a time with a pause before each.
     Drip {
-        /// Where.
+        /// Position in bytes.
         at: u64,
-        /// How long each byte takes.
+        /// Time for each byte.
         every: Duration,
     },
     /// Sends a piece of `bytes` bytes at a time with a pause before each.
     Throttle {
-        /// How many bytes.
+        /// Number of bytes.
         piece: u64,
-        /// How long each piece takes.
+        /// Time for each piece.
         every: Duration,
     },
     /// Sends the body again and again, without a length and without an end.

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::escape::{escape, to_hex};
 use crate::{Entry, Kind, Listing};
 
-/// What a comparison leaves out, because no tree of that origin could get it right.
+/// Parts that a comparison leaves out, because no tree of that origin could get it right.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DiffOptions {
     /// Paths that are not looked at on either side, with all that is below them.
@@ -17,13 +17,13 @@ pub struct DiffOptions {
     pub ignore_mtime: BTreeSet<Vec<u8>>,
     /// Names of extended attributes that are not looked at on either side.
     pub ignore_xattrs: BTreeSet<Vec<u8>>,
-    /// How link counts of directories are judged.
+    /// Judgement of link counts of directories.
     pub directory_links: DirectoryLinks,
     /// Compare sizes of directories too. That makes sense between two trees on the same kind of file system alone.
     pub directory_sizes: bool,
 }
 
-/// How link counts of directories are judged.
+/// Judgement of link counts of directories.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DirectoryLinks {
     /// The found count must be 2 and one more for each directory in it, whatever the expected tree says: btrfs says 1
@@ -44,9 +44,9 @@ pub struct Difference {
     /// In what it differs: a field of [`Entry`] or of its [`Kind`], `xattr NAME`, `type`, or `entry` when it is
     /// missing or extra.
     pub field: String,
-    /// What was expected.
+    /// Expected value.
     pub expected: String,
-    /// What was found.
+    /// Value that was found.
     pub found: String,
 }
 

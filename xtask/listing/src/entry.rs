@@ -12,7 +12,7 @@ pub struct Listing {
     pub entries: BTreeMap<Vec<u8>, Entry>,
 }
 
-/// What one name leads to. Symlinks are not followed.
+/// Entry to which one name leads. Symlinks are not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The type, with what only that type has.
@@ -47,7 +47,7 @@ pub enum Kind {
     },
     /// A symbolic link.
     Symlink {
-        /// What it points to, as it is stored.
+        /// Target, as it is stored.
         target: Vec<u8>,
     },
     /// A character device.

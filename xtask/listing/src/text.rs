@@ -26,7 +26,7 @@ const HEADER: &str = "tree-listing 1";
 pub struct ParseError {
     /// The line, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// Reason.
     pub what: &'static str,
 }
 

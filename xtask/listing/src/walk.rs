@@ -20,9 +20,9 @@ use crate::{Entry, Kind, Listing, Samples, Sha256};
 pub struct WalkError {
     /// The entry, as an absolute path within the tree; or the root, as it was given.
     pub path: Vec<u8>,
-    /// What was being done with it.
+    /// Step that failed.
     pub action: &'static str,
-    /// What the kernel said.
+    /// Error of the kernel.
     pub source: io::Error,
 }
 
@@ -44,12 +44,12 @@ impl std::error::Error for WalkError {
     }
 }
 
-/// How much of a tree is read.
+/// Limits on the part of a tree that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// The size in bytes of the largest file that is read whole. The digest of a larger one is that of [`Samples`].
     pub whole: u64,
-    /// How many entries a tree may have.
+    /// Largest number of entries.
     pub entries: usize,
 }
 

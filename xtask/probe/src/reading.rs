@@ -24,7 +24,7 @@ impl Reading {
     /// begins with whatever is cached; `empty_caches` is called before each of the other two.
     ///
     /// # Errors
-    /// What cannot be read, with its path.
+    /// Entries that cannot be read, with their paths.
     pub fn of(root: &Path, mut empty_caches: impl FnMut() -> io::Result<()>) -> io::Result<Self> {
         let start = Instant::now();
         let mut files = Vec::new();

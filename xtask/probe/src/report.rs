@@ -22,10 +22,10 @@ const MAGIC: [u8; 8] = *b"HPCCRPT1";
 /// Facts about the running guest, by name. Values are bytes of files or calls, so they are escaped in the text.
 pub type Evidence = BTreeMap<String, Vec<u8>>;
 
-/// What a guest saw of itself and of its root.
+/// Observations of a guest about itself and its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// How it runs.
+    /// Facts about the run.
     pub evidence: Evidence,
     /// The root file system.
     pub listing: Listing,
