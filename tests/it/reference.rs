@@ -321,6 +321,45 @@ fn fish_completes_words_where_no_file_can_stand() {
     }
 }
 
+/// astral-sh/uv#3249: after an argument that may be repeated, no option was completed. Before it, the only option that
+/// fits was listed and not written.
+#[test]
+fn zsh_completes_options_before_and_after_repeated_arguments() {
+    // A pattern ends with the escape sequence after what zsh writes itself.
+    const SCRIPT: &str = r#"
+        zmodload zsh/zpty
+        zpty z zsh -f -i
+        zpty -w z "fpath=($PWD \$fpath); autoload -Uz compinit; compinit -u -D; print rea''dy"
+        zpty -r z out '*ready*'
+        zpty -n -w z "$1"$'\t'
+        zpty -r z out "*$2"$'\e*'
+    "#;
+    let place = Place::new();
+    fs::write(place.path("word.txt"), "").unwrap();
+    let script = place.run(["completions", "zsh"]).stdout;
+    assert!(!script.contains("\n'*::"), "{script}");
+    fs::write(place.path("_hpcc-rootfs"), script).unwrap();
+    if Command::new("zsh").arg("--version").output().is_err() {
+        eprintln!("not checked: zsh is not installed");
+        return;
+    }
+    for (typed, written) in [
+        ("pull --compr", "--compressor"),
+        ("pull x --offl", "--offline"),
+        ("doctor a b --offl", "--offline"),
+        ("rm a --js", "--json"),
+        ("build x --lev", "--level"),
+        ("gc --max-s", "--max-size"),
+        ("verify a wor", "word.txt"),
+    ] {
+        let mut run = place.command("timeout");
+        run.env("TERM", "xterm")
+            .args(["60", "zsh", "-fc", SCRIPT, "zsh"]);
+        let completed = cli::outcome(run.args([&format!("hpcc-rootfs {typed}"), written]));
+        assert_eq!(completed.status, Some(0), "{typed}: {completed:#?}");
+    }
+}
+
 #[test]
 fn output_that_no_artifact_can_be_is_a_usage_error() {
     let place = Place::new();

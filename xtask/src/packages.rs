@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::command;
 
 /// Each program with its package.
-const PROGRAMS: [(&str, &str); 39] = [
+const PROGRAMS: [(&str, &str); 40] = [
     // Compiles libFuzzer.
     ("c++", "g++"),
     // Oracles for images: other writers and readers.
@@ -22,8 +22,9 @@ const PROGRAMS: [(&str, &str); 39] = [
     // And for documents.
     ("jsonschema", "python3-jsonschema"),
     ("yamllint", "yamllint"),
-    // A shell that completes command lines without a terminal.
+    // Shells that complete command lines.
     ("fish", "fish"),
+    ("zsh", "zsh"),
     // Real images, and a real registry to pull them from.
     ("mmdebstrap", "mmdebstrap"),
     ("umoci", "umoci"),

@@ -77,6 +77,7 @@ pub(crate) fn run(command: &Completions, root: Command) -> anyhow::Result<()> {
     let script = match shell {
         clap_complete::Shell::Bash => script::bash(&generated, &root),
         clap_complete::Shell::Fish => script::fish(&generated, &root),
+        clap_complete::Shell::Zsh => script::zsh(&generated),
         _ => generated,
     };
     let mut stdout = output::stdout(Notation::Text);

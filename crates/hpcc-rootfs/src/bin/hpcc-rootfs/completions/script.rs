@@ -59,6 +59,24 @@ pub(super) fn bash(script: &str, root: &Command) -> String {
     )
 }
 
+/// Completes the script for zsh.
+pub(super) fn zsh(script: &str) -> String {
+    let lines = script.split_inclusive('\n').map(|line| {
+        // The lines of arguments without a dash.
+        if !line.starts_with("'*::") && !line.starts_with("':") {
+            return line.to_owned();
+        }
+        // With two colons, no option would be completed after the first of several arguments.
+        let line = line.replacen("'*::", "'*:", 1);
+        // Without an action, zsh shows a message in place of the only option that fits.
+        match line.strip_suffix(":' \\\n") {
+            Some(line) => format!("{line}:{{:}}' \\\n"),
+            None => line,
+        }
+    });
+    lines.collect()
+}
+
 /// Completes the script for fish.
 pub(super) fn fish(script: &str, root: &Command) -> String {
     // An option that lacks its value stands before any command.
