@@ -178,3 +178,39 @@ fn file_outside_of_a_package_is_found_in_every_form() {
     }
     assert_eq!(complain("README.md", "[a](docs/b.md)"), 1);
 }
+
+#[test]
+fn readmes_name_the_oldest_rust_that_cargo_accepts() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let (_, version) = manifest.split_once("rust-version = \"").unwrap();
+    let needed = format!("Rust {} or newer", version.split('"').next().unwrap());
+    let crates = CRATES.iter().map(|name| format!("crates/{name}/README.md"));
+    let pages = ["README.md", "docs/quick-start.md"].map(str::to_owned);
+    for page in crates.chain(pages) {
+        let text = fs::read_to_string(root().join(&page)).unwrap();
+        let words: Vec<_> = text.split_whitespace().collect();
+        assert!(words.join(" ").contains(&needed), "{page}: {needed}");
+    }
+}
+
+/// docs.rs has no files of the book.
+#[test]
+fn documentation_of_crates_refers_to_no_file_of_the_book() {
+    fn check(directory: &Path) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("bin") {
+                check(&path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                for line in fs::read_to_string(&path).unwrap().lines() {
+                    let text = line.trim_start();
+                    let is_shown = text.starts_with("///") || text.starts_with("//!");
+                    assert!(!is_shown || !text.contains("docs/"), "{path:?}: {line}");
+                }
+            }
+        }
+    }
+    for name in CRATES {
+        check(&root().join("crates").join(name).join("src"));
+    }
+}

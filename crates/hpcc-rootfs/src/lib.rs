@@ -34,6 +34,9 @@
 //! - [`boot_args`], [`kernel_requirements`]: what a kernel needs to boot an artifact. [`BOOT_ARGS`] is the line of an
 //!   artifact without a hash tree.
 //!
+//! Records of `tracing` with the target `hpcc_rootfs::notice` are warnings for every operator, also those of calls that
+//! report no [`Event`]: a lock that other users could hold was replaced, or a pull of a tag could not be noted.
+//!
 //! The feature `cli`, on by default, contains the program and its dependencies. The feature `metrics` reports
 //! measurements to the recorder of the crate `metrics`.
 

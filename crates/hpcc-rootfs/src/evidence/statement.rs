@@ -14,8 +14,8 @@ use crate::artifact::{self, Key, Record, Verity};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE: &str = "https://slsa.dev/provenance/v1";
-/// Package URLs, because the fields must be URIs and the program has no web address. `docs/evidence.md` describes the
-/// parameters and dependencies of a statement.
+/// Package URLs, because the fields must be URIs and the program has no web address.
+// `docs/evidence.md` describes the parameters and dependencies of a statement.
 const BUILDER: &str = "pkg:cargo/hpcc-rootfs";
 const BUILD_TYPE: &str = "pkg:cargo/hpcc-rootfs#artifact/v1";
 /// Bytes that are read at a time.

@@ -6,8 +6,8 @@
 //! applied, the tree; and the tables of the image, which stay in memory until the inodes before them are written. Each
 //! structure is counted as the allocator sees it, with half-full nodes of maps, and with the old table of a map beside
 //! the one that it grows into.
-//!
-//! `docs/flattening.md` lists these numbers, and `tests/memory.rs` measures each of them.
+
+// `docs/flattening.md` lists these numbers, and `tests/memory.rs` measures each of them.
 
 use sqfs_writer::Metadata;
 

@@ -17,8 +17,8 @@
 //!
 //! *Applying* the changes goes oldest first, on inodes, and alone decides what the tree holds. Where the two disagree,
 //! a layer is read a second time, only for the missing bodies.
-//!
-//! The rules are in `docs/flattening.md`.
+
+// The rules are in `docs/flattening.md`.
 
 mod apply;
 mod change;

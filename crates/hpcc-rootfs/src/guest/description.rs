@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::error::Error;
 
-/// The members of the document. `docs/image.schema.json` describes them.
+/// The members of the document.
+// `docs/image.schema.json` describes them.
 #[derive(Debug, Serialize)]
 pub(super) struct Description<'a> {
     /// Version of this file's layout.
