@@ -77,7 +77,7 @@ fn self_signed_certificate_as_authority_is_trusted_for_its_names() {
 
     let error = pull(&reference, tls()).unwrap_err();
     assert!(
-        matches!(&error, Error::Unreachable { attempts: 1, advice, .. } if advice.contains("--ca-file")),
+        matches!(&error, Error::Unreachable { attempts: 1, advice, .. } if advice.contains("Options::ca_files")),
         "{error:?}"
     );
     let mut trusting = tls();
@@ -126,7 +126,7 @@ fn http_to_a_tls_port_names_the_option() {
     let error = pull(&registry_at_its_address(&registry), options())
         .unwrap_err()
         .to_string();
-    assert!(error.contains("--tls-on-loopback"), "{error}");
+    assert!(error.contains("Options::plain_http_on_loopback"), "{error}");
 }
 
 fn registry_at_its_address(registry: &DockerRegistry) -> String {

@@ -199,7 +199,10 @@ fn damaged_sources_are_found_at_once_without_network() {
     );
     let damaged = text.matches("it is damaged and was quarantined").count();
     assert_eq!(damaged, 4, "{text}");
-    assert!(text.ends_with("pull it without --offline"), "{text}");
+    assert!(
+        text.ends_with("pull it without StoreOptions::offline"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -259,7 +262,7 @@ fn error_without_network_says_what_was_tried() {
     );
     let said = text(|options| options.store.reuse = false);
     assert!(
-        said.contains("--no-reuse forbids to take the manifest sha256:"),
+        said.contains("StoreOptions::reuse forbids to take the manifest sha256:"),
         "{said}"
     );
     // What is left knows the layer, and has none of its files.

@@ -104,7 +104,7 @@ pub enum Error {
     /// No agent is configured for the architecture of the image, and [`Options::no_agent`](crate::Options::no_agent) is
     /// not set.
     #[error(
-        "no agent for {}{}; name one with --agent (`cargo xtask agent` in the source of this program builds an example), or use --no-agent if PID 1 comes from elsewhere",
+        "no agent for {}{}; name one with Options::agents (`cargo xtask agent` in the source of this program builds an example), or use Options::no_agent if PID 1 comes from elsewhere",
         text(.architecture),
         others(.available)
     )]
@@ -229,7 +229,7 @@ pub enum Error {
     },
     /// The image has to come from a registry, and
     /// [`StoreOptions::offline`](crate::StoreOptions::offline) forbids the network.
-    #[error("cannot pull {} offline: {problem}; pull it without --offline", printable::redacted(.image))]
+    #[error("cannot pull {} offline: {problem}; pull it without StoreOptions::offline", printable::redacted(.image))]
     Offline {
         /// The image, as the caller named it.
         image: String,

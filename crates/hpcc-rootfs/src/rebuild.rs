@@ -117,7 +117,7 @@ fn same_files(key: &Key, given: &Digests) -> Result<(), Error> {
     };
     let problem = if given.agent != key.agent {
         format!(
-            "the agent given is {}, and it was built with {}; name the same file with --agent or Options::agents",
+            "the agent given is {}, and it was built with {}; name the same file with Options::agents",
             shown(&given.agent),
             shown(&key.agent)
         )
@@ -132,8 +132,7 @@ fn same_files(key: &Key, given: &Digests) -> Result<(), Error> {
             }
         };
         format!(
-            "the injected files given are {}, and it was built with {}; name the same files with --inject or \
-             Options::injections",
+            "the injected files given are {}, and it was built with {}; name the same files with Options::injections",
             list(&given.injected),
             list(&key.injected)
         )

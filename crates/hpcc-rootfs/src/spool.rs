@@ -113,7 +113,7 @@ impl ociget::Spool for Kept {
         if self.bytes > self.max_bytes {
             return Err(io::Error::other(format!(
                 "more than {} bytes of the archive, decompressed, are needed later, which is the limit \
-                 on what is spooled; if you trust it, raise --max-spool",
+                 on what is spooled; if you trust it, raise SpoolOptions::bytes",
                 self.max_bytes
             )));
         }

@@ -32,7 +32,10 @@ impl Unspooled {
 
     /// Returns the error of the system, and what to do.
     pub(crate) fn advice(&self) -> String {
-        format!("{}; name another directory with --spool-dir", self.source)
+        format!(
+            "{}; name another directory with SpoolOptions::directory",
+            self.source
+        )
     }
 }
 

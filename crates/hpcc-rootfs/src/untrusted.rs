@@ -8,7 +8,7 @@ use ociget::printable;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 #[error(
-    "{}: {}, but only {} may be able to change {}; {}, or trust the store as it is with --trust-store",
+    "{}: {}, but only {} may be able to change {}; {}, or trust the store as it is with StoreOptions::trusted",
     printable::path(.path), fault(*.owner, *.user, *.mode), trusted(*.user), .kind.role(), .kind.remedy(*.owner, *.user)
 )]
 pub struct Untrusted {

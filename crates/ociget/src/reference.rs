@@ -174,7 +174,7 @@ pub enum ReferenceError {
     /// A user name and a password before the host, or something that may be one.
     #[error(
         "an @ is followed by a digest, and credentials are not part of a reference; \
-         log in to the registry (docker login, skopeo login) or name a file with --authfile"
+         log in to the registry (docker login, skopeo login) or name a file with Options::credentials"
     )]
     Credentials,
     /// Nothing before the tag or digest.

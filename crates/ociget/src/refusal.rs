@@ -84,10 +84,10 @@ impl Refusal {
     fn cause(&self) -> &'static str {
         match self.needs_tls {
             Some(NeedsTls::OnLoopback) => {
-                return "; the server expects TLS: give --tls-on-loopback (Options::plain_http_on_loopback)";
+                return "; the server expects TLS: give Options::plain_http_on_loopback";
             }
             Some(NeedsTls::Named) => {
-                return "; the server expects TLS: do not name it with --plain-http (Options::plain_http)";
+                return "; the server expects TLS: do not name it with Options::plain_http";
             }
             None => {}
         }

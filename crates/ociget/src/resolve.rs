@@ -294,7 +294,7 @@ fn settle_platform(
         let at = found.document.at.clone();
         let reason = format!(
             "the index says that this image is for {index}, its config says {config}; to take it \
-             nevertheless, name the platform with --platform"
+             nevertheless, name the platform with resolve_insisting"
         );
         Err(Error::Inconsistent { at, reason })
     };

@@ -258,3 +258,53 @@ fn broken_rules_of_sources_are_found() {
     let documented = "/// Returns the name.\n#[must_use]\npub const fn name(&self) {}\n/// A field.\npub x: u8,\n";
     assert!(without_verb(documented).is_empty());
 }
+
+/// Library texts name fields, for which the program has one table of options.
+#[test]
+fn messages_of_libraries_name_fields_that_the_program_knows() {
+    const TYPES: [&str; 5] = [
+        "Options::",
+        "Limits::",
+        "StoreOptions::",
+        "SpoolOptions::",
+        "ImageOptions::",
+    ];
+    const FUNCTIONS: [&str; 3] = ["default", "new", "check"];
+    let known = read("crates/hpcc-rootfs/src/bin/hpcc-rootfs/fields.rs");
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    let (mut checked, mut wrong) = (0, Vec::new());
+    for path in sources() {
+        let is_library = ["ociget/src", "sqfs-writer/src", "hpcc-rootfs/src"];
+        let is_library = is_library.iter().any(|name| path.contains(name));
+        if !is_library || path.contains("/bin/") || path.contains("test") {
+            continue;
+        }
+        let source = read(&path);
+        let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+        for line in source
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            for (at, ty) in TYPES
+                .iter()
+                .flat_map(|ty| line.match_indices(ty))
+                .filter(|(at, _)| !line[..*at].ends_with(char::is_alphabetic))
+            {
+                let rest = &line[at + ty.len()..];
+                let field = rest.split(|c| !is_name(c)).next().unwrap_or_default();
+                if !field.is_empty() && !FUNCTIONS.contains(&field) {
+                    checked += 1;
+                    let name = format!("\"{ty}{field}\"");
+                    wrong.extend((!known.contains(&name)).then(|| format!("{path}: {name}")));
+                }
+            }
+            let is_option = |(at, _): (usize, &str)| line[at + 3..].starts_with(is_name);
+            let mut dashes = line.match_indices(" --");
+            if dashes.any(is_option) && !line.contains("podman save") {
+                wrong.push(format!("{path}: {line}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(checked > 25, "only {checked} fields found");
+}

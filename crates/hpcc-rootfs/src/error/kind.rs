@@ -136,20 +136,24 @@ impl Error {
                 FILE_LIMIT
             }
             Self::Untrusted(untrusted) if untrusted.is_of_other() => {
-                "run the command as the user that owns it, or choose another directory with --cache-dir"
+                "run the command as the user that owns it, or choose another directory with Store::open"
             }
             Self::NoSpace {
                 operation: SPOOL, ..
-            } => "free disk space there, or name another directory with --spool-dir",
-            Self::Agent { .. } => "check that --agent names a regular file that can be read",
-            Self::Inject { .. } => "check that --inject names a regular file that can be read",
+            } => "free disk space there, or name another directory with SpoolOptions::directory",
+            Self::Agent { .. } => {
+                "check that Options::agents names a regular file that can be read"
+            }
+            Self::Inject { .. } => {
+                "check that Options::injections names a regular file that can be read"
+            }
             Self::Ambiguous { name, candidates } => advice(name, candidates),
             Self::Gone { .. } => "pull the image again, or name another artifact by its digest",
-            Self::MountPoint { .. } => "choose another --mount-point for this image",
+            Self::MountPoint { .. } => "choose another mount point for this image",
             Self::Unrepeatable { .. } => {
                 "give the agent and the files that the artifact was built with"
             }
-            Self::Offline { .. } => "pull the image once without --offline",
+            Self::Offline { .. } => "pull the image once without StoreOptions::offline",
             Self::Callback { .. } => "mend the callback; it must not panic",
             Self::Artifact { .. } => {
                 "verify the artifact; if it is damaged, remove it and pull its image again"
@@ -207,16 +211,15 @@ fn of_kind(kind: ErrorKind) -> Option<&'static str> {
         }
         ErrorKind::Invalid => Some("build the image again and push it"),
         ErrorKind::Limit => Some("if you trust this image, raise the limit that is named"),
-        ErrorKind::NoAgent => Some("name an agent with --agent or Options::agents"),
-        ErrorKind::NoSpace => Some(
-            "free disk space or inodes, for example with `hpcc-rootfs gc --max-size SIZE`, and try again",
-        ),
+        ErrorKind::NoAgent => Some("name an agent with Options::agents"),
+        ErrorKind::NoSpace => {
+            Some("free disk space or inodes, for example with Store::gc, and try again")
+        }
         ErrorKind::Untrusted => Some(
-            "take the write permission from other users, or choose another directory with --cache-dir",
+            "take the write permission from other users, or choose another directory with Store::open",
         ),
         ErrorKind::Io => Some("check the path, its owner and its permissions"),
         ErrorKind::Internal => Some("this is a bug, please report it"),
-        ErrorKind::Usage => Some("see `hpcc-rootfs help`"),
         _ => None,
     }
 }
@@ -272,10 +275,18 @@ mod tests {
     #[test]
     fn hint_names_the_source_before_the_kind() {
         let usage = Error::Source(Arc::new(ociget::Error::Usage("no".to_owned())));
-        assert_eq!(usage.hint().as_deref(), Some("see `hpcc-rootfs help`"));
+        assert_eq!(usage.hint(), None);
+        let source = Arc::new(ociget::Error::Forbidden {
+            url: "https://h/v2/".to_owned(),
+            target: "https://h/".to_owned(),
+            reason: "it carries a user name".to_owned(),
+        });
+        let hint = source.hint();
+        assert!(hint.is_some());
+        assert_eq!(Error::Source(source).hint(), hint);
         let full = io::Error::from(io::ErrorKind::StorageFull);
         let full = Error::store("write to", "/x".as_ref(), full);
         assert_eq!(full.kind(), ErrorKind::NoSpace);
-        assert!(full.hint().is_some_and(|hint| hint.contains(" gc ")));
+        assert!(full.hint().is_some_and(|hint| hint.contains("Store::gc")));
     }
 }

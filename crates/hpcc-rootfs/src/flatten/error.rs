@@ -12,7 +12,7 @@ use crate::units::{Count, ShortDigest, Size};
 pub enum Error {
     /// The image has more layers than [`Limits`](layer::Limits) allow.
     #[error(
-        "the image has {}, the limit is {max}; if you trust this image, raise the limit with --max-layers",
+        "the image has {}, the limit is {max}; if you trust this image, raise the limit with Limits::layers",
         Count::of(*.value, "layer")
     )]
     TooManyLayers {
@@ -121,7 +121,7 @@ pub enum EntryProblem {
     SymlinkLoop,
     /// The components of all paths, with every symlink on the way followed, add up to more than any image needs.
     #[error(
-        "exceeds the limit of {0} path components walked in one image, symlinks followed; if you trust this image, raise the limit with --max-link-steps"
+        "exceeds the limit of {0} path components walked in one image, symlinks followed; if you trust this image, raise the limit with Limits::link_steps"
     )]
     LinkSteps(u64),
     /// A path that symlinks make deeper than the limit.

@@ -45,7 +45,7 @@ pub(crate) fn ensure<B>(
         let names = point.names().count();
         if names > depth {
             return Err(refused(format!(
-                "it is {names} names deep, the limit is {depth}; raise it with --max-depth"
+                "it is {names} names deep, the limit is {depth}; raise it with Limits::depth"
             )));
         }
         let mut place = NodeId::ROOT;

@@ -58,32 +58,33 @@ impl Measure {
         Self::SparseSegments,
     ];
 
-    /// Returns the command-line option that raises the limit, or `None` if squashfs sets it.
+    /// Returns the name of the field of [`Limits`](super::Limits) that raises the limit, such as `Limits::entries`, or
+    /// `None` if squashfs sets it.
     #[must_use]
-    pub fn option(self) -> Option<&'static str> {
+    pub fn field(self) -> Option<&'static str> {
         match self {
-            Self::Entries => Some("--max-entries"),
-            Self::LogicalBytes => Some("--max-bytes"),
-            Self::LayerBytes => Some("--max-layer-bytes"),
-            Self::UnpackedBytes => Some("--max-unpacked"),
-            Self::Ratio => Some("--max-ratio"),
-            Self::ZstdWindow => Some("--max-zstd-window"),
-            Self::Path => Some("--max-path"),
-            Self::Depth => Some("--max-depth"),
-            Self::XattrBytes => Some("--max-xattr-bytes"),
-            Self::Xattrs => Some("--max-xattrs"),
-            Self::MetadataBytes => Some("--max-metadata"),
-            Self::HeaderBytes => Some("--max-header"),
-            Self::SparseSegments => Some("--max-sparse-segments"),
+            Self::Entries => Some("Limits::entries"),
+            Self::LogicalBytes => Some("Limits::logical_bytes"),
+            Self::LayerBytes => Some("Limits::layer_bytes"),
+            Self::UnpackedBytes => Some("Limits::unpacked_bytes"),
+            Self::Ratio => Some("Limits::ratio"),
+            Self::ZstdWindow => Some("Limits::zstd_window"),
+            Self::Path => Some("Limits::path"),
+            Self::Depth => Some("Limits::depth"),
+            Self::XattrBytes => Some("Limits::xattr_bytes"),
+            Self::Xattrs => Some("Limits::xattrs"),
+            Self::MetadataBytes => Some("Limits::metadata_bytes"),
+            Self::HeaderBytes => Some("Limits::header_bytes"),
+            Self::SparseSegments => Some("Limits::sparse_segments"),
             Self::Name | Self::SymlinkTarget => None,
         }
     }
 
     /// Returns the end of a message about an exceeded limit, which says what to do about it.
     pub(crate) fn advice(self) -> String {
-        match self.option() {
-            Some(option) => {
-                format!("; if you trust this image, raise the limit with {option}")
+        match self.field() {
+            Some(field) => {
+                format!("; if you trust this image, raise the limit with {field}")
             }
             None => String::new(),
         }

@@ -96,7 +96,7 @@ impl Store {
 pub(super) fn refused(image: &str, error: Error, is_reusing: bool) -> Error {
     match error.of_source() {
         Some(ociget::Error::Absent { what, .. }) if !is_reusing => {
-            let problem = format!("--no-reuse forbids to take {what} from the store");
+            let problem = format!("StoreOptions::reuse forbids to take {what} from the store");
             offline(image, problem)
         }
         Some(ociget::Error::Absent { what, .. }) => lacking(image, what),

@@ -411,7 +411,7 @@ fn known_layers_count_against_the_limits_of_the_image() {
     options.limits.metadata_bytes = charged - 1;
     let built = build_within(&options, &blobs, known, bodies);
     let error = chain(&built.result.unwrap_err());
-    assert!(error.contains("--max-metadata"), "{error}");
+    assert!(error.contains("Limits::metadata_bytes"), "{error}");
 }
 
 #[test]

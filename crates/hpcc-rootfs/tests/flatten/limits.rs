@@ -256,7 +256,7 @@ fn xattrs_of_an_entry_have_a_number_dropped_ones_included() {
     let words = [
         "number of extended attributes is 3",
         "\"f\"",
-        "--max-xattrs",
+        "Limits::xattrs",
     ];
     for word in words {
         assert!(error.contains(word), "no {word} in: {error}");
@@ -305,7 +305,7 @@ fn memory_of_every_entry_kind_is_charged_to_the_byte() {
         for word in [
             "layer",
             "memory",
-            "--max-metadata",
+            "Limits::metadata_bytes",
             &(charged - 1).to_string(),
         ] {
             assert!(error.contains(word), "no {word} in: {error}");
@@ -324,14 +324,14 @@ fn decompressed_bytes_count_over_all_layers_the_same_one_twice() {
         &[
             "layer 1 ",
             "all layers of the image is 6144, the limit is 6143",
-            "--max-unpacked",
+            "Limits::unpacked_bytes",
         ],
     );
     // The entry is named whose contents exceed it.
     refuses(
         &layers,
         |options| options.limits.unpacked_bytes = 2 * 2048 + 512,
-        &["layer 1 ", "\"f\"", "--max-unpacked"],
+        &["layer 1 ", "\"f\"", "Limits::unpacked_bytes"],
     );
 }
 
@@ -345,7 +345,7 @@ fn decompressed_bytes_after_the_end_of_an_archive_count() {
     };
     attempt(102_048).unwrap();
     let error = chain(&attempt(102_047).unwrap_err());
-    assert!(error.contains("--max-unpacked"), "{error}");
+    assert!(error.contains("Limits::unpacked_bytes"), "{error}");
 }
 
 #[test]

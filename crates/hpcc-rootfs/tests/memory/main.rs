@@ -387,7 +387,7 @@ fn every_kind_of_thing_costs_at_most_its_charge() {
             (Ok(_), _) if charged > 0 => wrong.push(format!("{kind}: accepted with {limit}")),
             (Err(error), taken) => {
                 let text = chain(&error);
-                if !text.contains("--max-metadata") || taken > limit + WRITER + IDLE {
+                if !text.contains("Limits::metadata_bytes") || taken > limit + WRITER + IDLE {
                     wrong.push(format!("{kind}: took {taken} with {limit}: {text}"));
                 }
             }

@@ -31,8 +31,7 @@ impl Error {
                     .to_owned()
             }
             Self::Forbidden { .. } => {
-                "allow the host if it is the registry's own (--allow-private-realm, \
-                 Options::allow_private_realms)"
+                "allow the host if it is the registry's own (Options::allow_private_realms)"
                     .to_owned()
             }
             Self::Proxy { .. } => "check the proxy and its address".to_owned(),
@@ -68,7 +67,11 @@ mod tests {
             ("it carries a user name".to_owned(), false),
         ] {
             let hint = forbidden(&reason).hint().unwrap();
-            assert_eq!(hint.contains("--allow-private-realm"), helps, "{reason}");
+            assert_eq!(
+                hint.contains("Options::allow_private_realms"),
+                helps,
+                "{reason}"
+            );
         }
     }
 

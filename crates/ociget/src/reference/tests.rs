@@ -111,7 +111,10 @@ fn credentials_in_a_reference_are_refused_without_repeating_them() {
     ] {
         let error = text.parse::<Reference>().unwrap_err();
         assert_eq!(error, ReferenceError::Credentials, "{text}");
-        assert!(error.to_string().contains("--authfile"), "{error}");
+        assert!(
+            error.to_string().contains("Options::credentials"),
+            "{error}"
+        );
     }
 }
 

@@ -246,7 +246,7 @@ impl LayoutSource {
         }
         Err(Error::Usage(format!(
             "{0} holds several images: {1}; write {2}:{3}:TAG, {2}:{3}:NAME:TAG, or {2}:{3}:@N for the image of that \
-             number, or name a digest with --digest",
+             number, or name a digest with Request::parse",
             self.shown_root(),
             names(&listing.index),
             self.prefix(),

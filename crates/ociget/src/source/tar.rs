@@ -111,7 +111,7 @@ impl TarSource {
             if length > max {
                 return Err(io::Error::other(format!(
                     "it has {length} bytes, and a layer may have {max}; if it is to be trusted, raise the limit with \
-                     --max-layer-bytes and --max-unpacked (Options::max_tar)"
+                     Options::max_tar"
                 )));
             }
             let (length, identity) = hash(&file, algorithm, &*wanted)?;

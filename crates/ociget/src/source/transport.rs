@@ -117,7 +117,7 @@ impl Transport {
             && algorithm.parse::<Algorithm>().is_ok()
         {
             return Err(Error::Usage(format!(
-                "the {word}: source ends in @{pin}, but takes no digest; name it with --digest"
+                "the {word}: source ends in @{pin}, but takes no digest; name it with Request::parse"
             )));
         }
         // As skopeo has it: the first colon ends the path.

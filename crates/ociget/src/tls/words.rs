@@ -45,7 +45,7 @@ pub(crate) fn of(error: &rustls::Error) -> Trouble {
         rustls::Error::InvalidCertificate(found) => certificate(found),
         rustls::Error::InvalidMessage(_) => settled(
             "it does not speak TLS".to_owned(),
-            "; a registry without TLS has to be named for plain http (--plain-http, Options::plain_http)",
+            "; a registry without TLS has to be named for plain http (Options::plain_http)",
         ),
         rustls::Error::AlertReceived(found) => alert(*found),
         rustls::Error::PeerIncompatible(_) => settled(
@@ -84,7 +84,7 @@ pub(crate) fn of_proxy(error: &rustls::Error) -> Trouble {
 /// Returns what is wrong with a certificate: of the server, or one that was named as an authority.
 pub(crate) fn certificate(error: &CertificateError) -> Trouble {
     let clock = "; have it renewed, or this machine's clock is wrong";
-    let authority = "; name a PEM file with its authority (--ca-file, Options::ca_files)";
+    let authority = "; name a PEM file with its authority (Options::ca_files)";
     let (reason, advice) = match error {
         CertificateError::ExpiredContext { time, not_after } => (
             format!("its certificate expired on {}, and it is {} now", date(*not_after), date(*time)),
@@ -122,7 +122,7 @@ pub(crate) fn certificate(error: &CertificateError) -> Trouble {
         CertificateError::Revoked => ("its certificate was revoked".to_owned(), ""),
         CertificateError::BadSignature => (
             "the signature of its certificate is wrong".to_owned(),
-            "; an authority of the same name may have another key by now: name the new one with --ca-file",
+            "; an authority of the same name may have another key by now: name the new one with Options::ca_files",
         ),
         CertificateError::BadEncoding => (
             "its certificate cannot be read; it may be of version 1, and version 3 is needed".to_owned(),
@@ -147,7 +147,7 @@ pub(crate) fn certificate(error: &CertificateError) -> Trouble {
             Some(webpki::Error::CaUsedAsEndEntity) => (
                 "its certificate is that of an authority (CA:TRUE), which is not trusted here as a server's"
                     .to_owned(),
-                "; to trust this very certificate, name a PEM file with it (--ca-file, Options::ca_files)",
+                "; to trust this very certificate, name a PEM file with it (Options::ca_files)",
             ),
             Some(webpki::Error::UnsupportedCertVersion) => (
                 "its certificate is not of version 3".to_owned(),
@@ -174,7 +174,7 @@ pub(crate) fn certificate(error: &CertificateError) -> Trouble {
 
 /// An alert (RFC 8446, 6), by the name that the RFC gives it.
 fn alert(alert: AlertDescription) -> Trouble {
-    let client = "; it may want a client certificate, or another one (--cert, --key)";
+    let client = "; it may want a client certificate, or another one (Options::client_certificate)";
     let (name, advice, is_final) = match alert {
         AlertDescription::HandshakeFailure => (
             "handshake_failure",
@@ -268,7 +268,7 @@ mod tests {
                 },
                 &["not valid before 2021-01-01", "1970-01-01", "clock"],
             ),
-            (CertificateError::UnknownIssuer, &["--ca-file"]),
+            (CertificateError::UnknownIssuer, &["Options::ca_files"]),
             (
                 CertificateError::NotValidForNameContext {
                     expected: ServerName::try_from("reg.test").unwrap(),
@@ -285,7 +285,7 @@ mod tests {
             ),
             (
                 other(webpki::Error::CaUsedAsEndEntity),
-                &["CA:TRUE", "--ca-file"],
+                &["CA:TRUE", "Options::ca_files"],
             ),
             (other(webpki::Error::EmptyEkuExtension), &["not acceptable"]),
             (CertificateError::BadEncoding, &["version 3"]),

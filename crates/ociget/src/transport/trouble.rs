@@ -123,10 +123,10 @@ pub(super) fn of_pool(
             return Failure::Connection(Box::new(Trouble {
                 advice: match needs_tls(url) {
                     Some(NeedsTls::OnLoopback) => {
-                        "; if it speaks TLS, give --tls-on-loopback (Options::plain_http_on_loopback)"
+                        "; if it speaks TLS, give Options::plain_http_on_loopback"
                     }
                     Some(NeedsTls::Named) => {
-                        "; if it speaks TLS, do not name it with --plain-http (Options::plain_http)"
+                        "; if it speaks TLS, do not name it with Options::plain_http"
                     }
                     None => "; check the address and the port",
                 }

@@ -83,7 +83,7 @@ async fn root_file_system_of_holes_is_refused_unread() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("4398046511104 bytes") && error.contains("--max-layer-bytes"),
+        error.contains("4398046511104 bytes") && error.contains("Options::max_tar"),
         "{error}"
     );
 }

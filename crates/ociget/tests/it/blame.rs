@@ -144,7 +144,7 @@ async fn refusals_are_reported_in_the_servers_words() {
         ),
         (
             Reply::new(400, "Client sent an HTTP request to an HTTPS server.\n"),
-            "--tls-on-loopback",
+            "Options::plain_http_on_loopback",
             "credentials",
         ),
         (
@@ -152,7 +152,7 @@ async fn refusals_are_reported_in_the_servers_words() {
                 400,
                 "<title>400 The plain HTTP request was sent to HTTPS port</title>",
             ),
-            "--tls-on-loopback",
+            "Options::plain_http_on_loopback",
             "credentials",
         ),
         (
@@ -160,7 +160,7 @@ async fn refusals_are_reported_in_the_servers_words() {
                 400,
                 "<title>400 Bad Request</title><p>You're speaking plain HTTP to an SSL-enabled server port.",
             ),
-            "--tls-on-loopback",
+            "Options::plain_http_on_loopback",
             "credentials",
         ),
         (
@@ -210,7 +210,8 @@ async fn answer_that_is_not_http_points_to_tls() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("does not answer in HTTP") && error.contains("--tls-on-loopback"),
+        error.contains("does not answer in HTTP")
+            && error.contains("Options::plain_http_on_loopback"),
         "{error}"
     );
     drop(content);

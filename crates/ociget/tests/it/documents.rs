@@ -74,7 +74,7 @@ async fn platform_of_the_caller_counts_where_index_and_config_differ() {
     content.tag("v1", &index);
     let error = resolve(&content, "linux/arm64", false).await.unwrap_err();
     assert!(matches!(error, Error::Inconsistent { .. }), "{error:?}");
-    assert!(error.to_string().contains("--platform"), "{error}");
+    assert!(error.to_string().contains("resolve_insisting"), "{error}");
     let image = resolve(&content, "linux/arm64", true).await.unwrap();
     assert_eq!(image.platform.to_string(), "linux/arm64");
     // What the index does not list is not there, however much it is insisted on.

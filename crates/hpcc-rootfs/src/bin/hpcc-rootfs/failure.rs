@@ -7,6 +7,7 @@ use ociget::printable;
 use rustix::io::Errno;
 use serde::Serialize;
 
+use crate::fields::with_options;
 use crate::stop::Stopped;
 
 /// Exit code of a failure that stays until something is changed.
@@ -18,6 +19,9 @@ pub(crate) const TRANSIENT: u8 = 75;
 
 /// Advice for an artifact that cannot be read.
 const DAMAGED: &str = "verify the artifact; if it is damaged, remove it and pull its image again";
+
+/// Advice for a wrong command line.
+const HELP: &str = "see `hpcc-rootfs help`";
 
 /// Advice for a write beyond the size that a file may have.
 const FILE_LIMIT: &str = "raise the limit of file sizes (ulimit -f)";
@@ -66,14 +70,12 @@ impl Report {
         let mut causes = lines(error).into_iter();
         let library = error.downcast_ref::<hpcc_rootfs::Error>();
         let (kind, hint) = if let Some(error) = library {
-            (error.kind().to_string(), error.hint())
+            let of_usage = || (error.kind() == ErrorKind::Usage).then(|| HELP.to_owned());
+            (error.kind().to_string(), error.hint().or_else(of_usage))
         } else if let Some(failure) = error.downcast_ref::<Failure>() {
             (failure.kind.to_owned(), failure.hint.clone())
         } else if error.is::<UsageError>() {
-            (
-                "usage".to_owned(),
-                Some("see `hpcc-rootfs help`".to_owned()),
-            )
+            ("usage".to_owned(), Some(HELP.to_owned()))
         } else if error.is::<Stopped>() {
             ("stopped".to_owned(), None)
         } else if let Some(kind) = of_artifact(error) {
@@ -90,7 +92,7 @@ impl Report {
             message: causes.next().unwrap_or_default(),
             causes: causes.collect(),
             transient: is_transient(error),
-            hint: hint.map(|hint| shortened(printable::text(without_api(&hint)))),
+            hint: hint.map(|hint| shortened(printable::text(with_options(&hint)))),
         }
     }
 }
@@ -109,7 +111,7 @@ pub(crate) fn lines(error: &anyhow::Error) -> Vec<String> {
         if cause.downcast_ref().is_some_and(is_of_size) && !text.contains(FILE_LIMIT) {
             text = format!("{text}; {FILE_LIMIT}");
         }
-        let cause = printable::text(without_api(&text).replace('\n', " "));
+        let cause = printable::text(with_options(&text).replace('\n', " "));
         let cause = shortened(cause);
         if !lines.last().is_some_and(|last| last.ends_with(&cause)) {
             lines.push(cause);
@@ -127,25 +129,6 @@ pub(crate) fn shortened(message: String) -> String {
     let before: String = message.chars().take(LONGEST - END).collect();
     let after: String = message.chars().skip(count - END).collect();
     format!("{before} [cut] {after}")
-}
-
-/// Returns a message without the fields of the library that it names next to the options of the program.
-fn without_api(text: &str) -> String {
-    let mut text = text.to_owned();
-    for (before, after) in [(" (", ")"), (", ", ""), (" or ", "")] {
-        let begin = format!("{before}Options::");
-        while let Some(at) = text.find(&begin) {
-            let rest = text.get(at + begin.len()..).unwrap_or_default();
-            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
-            let end = at + begin.len() + end.unwrap_or(rest.len());
-            let end = match text.get(end..) {
-                Some(rest) if rest.starts_with(after) => end + after.len(),
-                _ => end,
-            };
-            text.replace_range(at..end, "");
-        }
-    }
-    text
 }
 
 /// Returns the kind of a failure to read an artifact.
@@ -223,28 +206,6 @@ mod tests {
         assert_eq!(report.message, "the build failed");
         assert_eq!(report.causes, ["cannot write: disk full"]);
         assert_eq!((report.kind.as_str(), report.transient), ("failed", false));
-    }
-
-    #[test]
-    fn fields_of_the_library_are_no_advice_for_users() {
-        for (text, expected) in [
-            ("give --x (Options::x_y)", "give --x"),
-            (
-                "a file (--ca-file, Options::ca_files)",
-                "a file (--ca-file)",
-            ),
-            (
-                "name it with --agent or Options::agents",
-                "name it with --agent",
-            ),
-            (
-                "with --agent or Options::agents; more",
-                "with --agent; more",
-            ),
-            ("Options:: is not a field", "Options:: is not a field"),
-        ] {
-            assert_eq!(without_api(text), expected);
-        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod config;
 mod df;
 mod doctor;
 mod failure;
+mod fields;
 mod fs_verity;
 mod gc;
 mod global;

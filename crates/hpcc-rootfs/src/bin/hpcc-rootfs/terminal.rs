@@ -8,6 +8,7 @@ use ociget::printable;
 
 use crate::columns::fold_indented;
 use crate::failure::{self, Report};
+use crate::fields::with_options;
 use crate::output;
 use crate::record::{Level, Record};
 
@@ -24,6 +25,7 @@ pub(crate) fn speaks_json() -> bool {
 
 /// Writes one line to stderr: as text, which a window shows in as many lines as it takes, or as a record of JSON.
 pub(crate) fn say(line: &str) {
+    let line = &with_options(line);
     match speaks_json() {
         true => output::say_json(&Record::new(Level::Info, line)),
         false => folded(line, 0).iter().for_each(|line| output::say(line)),
@@ -53,7 +55,7 @@ pub(crate) fn warn(line: &str) {
 /// well.
 pub(crate) fn warn_of_failure(line: &str) {
     let line = line.strip_prefix("warning:").unwrap_or(line).trim_start();
-    let line = &failure::shortened(line.to_owned());
+    let line = &failure::shortened(with_options(line));
     if speaks_json() {
         output::say_json(&Record::new(Level::Warn, line));
     } else {

@@ -70,7 +70,7 @@ fn directory_that_others_can_write_to_is_refused() {
             for part in [
                 &*format!("mode {:o}", bits & 0o1777),
                 "chmod go-w",
-                "--trust-store",
+                "StoreOptions::trusted",
             ] {
                 assert!(says.contains(part), "{says}");
             }
