@@ -96,9 +96,10 @@ fn seed() -> u64 {
 type Region = (&'static str, std::ops::Range<usize>);
 
 /// Takes bits of each region: its first and its last one, and one at random in each of as many equal parts as `count`
-/// says. `REUSE_BITS=1` takes all of them.
+/// says. `REUSE_BITS=1` takes all of them, with `REUSE_FROM=N` those from byte N on.
 fn sample(regions: &[Region], count: usize, seed: u64) -> Vec<(&'static str, usize, u8)> {
     let every = std::env::var_os("REUSE_BITS").is_some();
+    let from = std::env::var("REUSE_FROM").map_or(0, |from| from.parse().unwrap());
     let mut random = Random(seed);
     let mut bits = Vec::new();
     for (name, region) in regions {
@@ -106,6 +107,7 @@ fn sample(regions: &[Region], count: usize, seed: u64) -> Vec<(&'static str, usi
         if every {
             let all = region
                 .clone()
+                .filter(|at| *at >= from)
                 .flat_map(|at| (0..8).map(move |bit| (at, bit)));
             bits.extend(all.map(|(at, bit)| (*name, at, bit)));
             continue;

@@ -177,6 +177,8 @@ impl Store {
 
     /// Notes which artifact a reference without a digest was pulled to. The time is later than that of every earlier pull,
     /// because the clock may have been set back since. If that cannot be noted, no other artifact keeps the reference.
+    ///
+    /// Reads one note if the last pull was to the same artifact, however many the store has.
     pub(super) fn remember(&self, image: &str, digest: &Digest) {
         let Some(reference) = full_reference(image) else {
             return;
@@ -184,10 +186,13 @@ impl Store {
         let (directory, trust) = (self.directory(), self.trust());
         let _lock = NoteLock::take(directory);
         let reference = reference.text;
-        let (newest, _) = tags::last(directory, &reference, trust).unwrap_or_default();
+        let mut note = Note::read(directory, digest, trust);
+        let newest = match note.settled(&reference) {
+            Some(time) => time,
+            None => tags::take_over(directory, &reference, digest, trust),
+        };
         let now = note::milliseconds(SystemTime::now());
         let time = now.max(newest.saturating_add(1));
-        let mut note = Note::read(directory, digest, trust);
         let gone = note.add(&reference, time);
         let Err(error) = note.try_write(directory, digest) else {
             for (reference, time) in gone {
@@ -234,6 +239,38 @@ mod tests {
                 assert_eq!(found.as_ref(), Some(image), "{time}");
             }
         }
+    }
+
+    /// Returns the names of the notes that are opened while `work` runs.
+    fn opened(directory: &std::path::Path, work: impl FnOnce()) -> Vec<String> {
+        use rustix::fs::inotify;
+        let watcher = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watcher, directory, inotify::WatchFlags::OPEN).unwrap();
+        work();
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 65536];
+        let mut events = inotify::Reader::new(&watcher, &mut buffer);
+        let mut names = Vec::new();
+        while let Ok(event) = events.next() {
+            let name = event
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
+            names.extend(name.filter(|name| name.starts_with(".note-")));
+        }
+        names
+    }
+
+    #[test]
+    fn pull_of_a_known_tag_reads_its_own_note_alone() {
+        let [old, new] = [b"old", b"new"].map(|image| Digest::of(image));
+        let (directory, store) = store("h/app:t", &old, 1);
+        let read = |image: &Digest| opened(directory.path(), || store.remember("h/app:t", image));
+        assert_eq!(read(&old), [name::note(&old)]);
+        // It moves, and moves back: then all notes are read.
+        assert!(read(&new).contains(&name::note(&old)));
+        assert_eq!(read(&new), [name::note(&new)]);
+        assert!(read(&old).contains(&name::note(&new)));
+        assert_eq!(read(&old), [name::note(&old)]);
+        assert_eq!(store.find("h/app:t").unwrap().as_ref(), Some(&old));
     }
 
     #[test]

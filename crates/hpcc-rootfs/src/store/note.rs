@@ -4,7 +4,7 @@
 //! A note is a convenience. It may be missing, torn or stale; then something is unknown or takes longer, and nothing is
 //! wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -35,6 +35,10 @@ pub(crate) struct Note {
     /// time of the last pull in milliseconds since 1970. `None` in a note of a version that kept no times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) references: Option<BTreeMap<String, u64>>,
+    /// The times of those that were pulled to another artifact since. At most one note has a reference with a time that is
+    /// not in this list, so the next pull to that artifact has to read no other note.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) moved: BTreeSet<u64>,
     /// How the host files in it are recognized.
     #[serde(flatten)]
     pub(crate) supplies: Memory,
@@ -76,7 +80,16 @@ impl Note {
             };
             gone.extend(references.remove_entry(&oldest));
         }
+        // Two references may have one time.
+        self.moved
+            .retain(|time| references.values().any(|own| own == time));
         gone
+    }
+
+    /// Returns the time of the last pull of a reference, if no other note can have it with a later time.
+    pub(crate) fn settled(&self, reference: &str) -> Option<u64> {
+        let time = self.references.as_ref()?.get(reference).copied();
+        time.filter(|time| !self.moved.contains(time))
     }
 
     /// Writes the note. A failure is ignored, because the note is only a convenience.

@@ -309,8 +309,8 @@ impl Store {
         let (plan, mut trials) = planned.await?;
         let note = Note {
             source: Some(text),
-            references: Note::read(self.directory(), &identity, self.trust()).references,
             supplies: supplies.memory(&Memory::default()),
+            ..Note::read(self.directory(), &identity, self.trust())
         };
         let supplies = Arc::into_inner(supplies).ok_or_else(|| Error::Internal {
             what: "opening the host's files",
@@ -383,11 +383,15 @@ impl Store {
         let noted = self.look(move || {
             let directory = store.directory();
             let _lock = NoteLock::take(directory);
-            // Another pull may have added its reference during this build.
-            let references = Note::read(directory, &digest, store.trust()).references;
-            let note = Note {
-                references: references.or(note.references),
-                ..note
+            // Another pull may have added its reference during this build, or moved one.
+            let now = Note::read(directory, &digest, store.trust());
+            let note = match now.references {
+                Some(_) => Note {
+                    source: note.source,
+                    supplies: note.supplies,
+                    ..now
+                },
+                None => note,
             };
             note.write(directory, &digest);
             Ok(())

@@ -79,6 +79,30 @@ pub(super) fn holders(directory: &Path, reference: &str, trust: Trust) -> Vec<Di
     holders
 }
 
+/// Writes into all other notes with a reference that it was pulled to this artifact since. Returns the time of the last
+/// pull of the reference. The caller has the lock on the notes, and writes that of the artifact next.
+///
+/// An error on writing is no reason to fail: that note cannot be changed, so it is removed, and if it cannot be removed
+/// either, the times still tell which artifact counts.
+pub(super) fn take_over(directory: &Path, reference: &str, digest: &Digest, trust: Trust) -> u64 {
+    let mut newest = 0;
+    for other in noted(directory).unwrap_or_default() {
+        let references = references(directory, &other, trust);
+        let Some(time) = references.get(reference).copied() else {
+            continue;
+        };
+        newest = newest.max(time);
+        let mut note = Note::read(directory, &other, trust);
+        if other != *digest && note.moved.insert(time) {
+            note.references = Some(references);
+            if note.try_write(directory, &other).is_err() {
+                let _ = disown(directory, reference, &other, trust);
+            }
+        }
+    }
+    newest
+}
+
 /// Returns whether a reference was pulled to another artifact as well.
 fn is_elsewhere(directory: &Path, reference: &str, digest: &Digest, trust: Trust) -> bool {
     let holders = holders(directory, reference, trust);
