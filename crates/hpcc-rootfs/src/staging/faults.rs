@@ -137,7 +137,7 @@ impl Files for Faulty {
         Kernel.sync(file)
     }
 
-    fn link(&self, file: &File, directory: &OwnedFd, name: &str) -> Result<(), Errno> {
+    fn link(&self, file: &File, directory: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         self.fail(Call::Link)?;
         Kernel.link(file, directory, name)
     }

@@ -91,7 +91,7 @@ pub(crate) trait Files: fmt::Debug + Send + Sync {
     }
 
     /// Gives a file without a name its first one, which must be free.
-    fn link(&self, file: &File, directory: &OwnedFd, name: &str) -> Result<(), Errno> {
+    fn link(&self, file: &File, directory: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         let open_file = format!("/proc/self/fd/{}", file.as_raw_fd());
         rustix::fs::linkat(CWD, open_file, directory, name, AtFlags::SYMLINK_FOLLOW)
     }

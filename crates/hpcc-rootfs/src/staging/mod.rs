@@ -2,6 +2,7 @@
 //!
 //! A value that must be held while a file is staged, such as a lock, is stored and dropped by this module.
 
+mod abandoned;
 #[cfg(test)]
 mod faults;
 mod files;

@@ -47,9 +47,9 @@ impl Files for Recorder {
         Kernel.sync(file)
     }
 
-    fn link(&self, file: &File, directory: &OwnedFd, name: &str) -> Result<(), Errno> {
+    fn link(&self, file: &File, directory: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
         Kernel.link(file, directory, name)?;
-        self.log(Logged::Link(name.to_owned()));
+        self.log(Logged::Link(name.to_str().unwrap().to_owned()));
         Ok(())
     }
 

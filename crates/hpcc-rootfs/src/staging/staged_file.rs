@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::abandoned;
 use super::files::{Files, Kernel, keeps_modes};
 use super::fs_verity::FsVerity;
 use super::name::staged_name;
@@ -195,6 +196,10 @@ impl StagedFile {
                 (file, None)
             }
             None => {
+                if staging.by_umask {
+                    // No sweep of a store comes here.
+                    abandoned::remove(&directory);
+                }
                 create_named(&staging, &directory).map(|(file, dot_name)| (file, Some(dot_name)))?
             }
         };
@@ -325,7 +330,10 @@ impl StagedFile {
     pub(crate) fn publish_to_free(mut self, name: &OsStr, mode: Mode) -> io::Result<()> {
         self.set_mode(mode)?;
         self.staging.stop.check()?;
-        let from = self.dot_name()?;
+        let Some(from) = self.dot_name.take() else {
+            // A kill leaves the file with this name or with none.
+            return Ok(self.staging.files.link(&self.file, &self.directory, name)?);
+        };
         let named = self.move_to_free(&from, name);
         if named.is_err() {
             self.dot_name = Some(from);
@@ -407,7 +415,10 @@ impl StagedFile {
         let files = &self.staging.files;
         match self.dot_name.take() {
             Some(dot_name) => Ok(dot_name),
-            None => Ok(unique(|dot_name| files.link(&self.file, &self.directory, dot_name))?.1),
+            None => {
+                let link = |name: &str| files.link(&self.file, &self.directory, name.as_ref());
+                Ok(unique(link)?.1)
+            }
         }
     }
 

@@ -352,6 +352,72 @@ mod tests {
     }
 
     #[test]
+    fn copy_of_a_killed_process_goes_with_the_next_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let jail = tempfile::tempdir().unwrap();
+        let lease = artifact(directory.path());
+        let at = |name: &str| jail.path().join(name);
+        let [left, foreign, busy, other] =
+            [".staged-1-0", ".staged-1-1", ".staged-1-2", ".staged-x"].map(at);
+        for path in [&left, &foreign, &busy, &other] {
+            std::fs::write(path, "").unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", at(".staged-1-3")).unwrap();
+        let can_give = std::os::unix::fs::chown(&foreign, Some(12345), None).is_ok();
+        let owner = File::open(&busy).unwrap();
+        rustix::fs::flock(&owner, rustix::fs::FlockOperation::LockShared).unwrap();
+        // Where files can be without a name, nothing is left, and nothing has to be looked for.
+        let link_into = |name: &str, files: &Arc<dyn Files>| {
+            link_by(&lease, &at(name), &[LinkMethod::Copy], files).unwrap()
+        };
+        let plain: Arc<dyn Files> = Arc::new(Kernel);
+        link_into("one", &plain);
+        assert!(left.exists());
+        let named: Arc<dyn Files> = Arc::new(Named);
+        link_into("two", &named);
+        assert!(!left.exists() && busy.exists() && other.exists());
+        assert!(foreign.exists() || !can_give);
+        assert!(at(".staged-1-3").is_symlink());
+    }
+
+    /// A file system without `O_TMPFILE`.
+    #[derive(Debug)]
+    struct Named;
+
+    impl Files for Named {
+        fn open_unnamed(&self, _: &OwnedFd, _: Mode) -> Result<OwnedFd, Errno> {
+            Err(Errno::OPNOTSUPP)
+        }
+    }
+
+    /// A kill between two system calls leaves what they have made.
+    #[test]
+    fn copy_without_a_name_gets_its_own_in_one_step() {
+        #[derive(Debug)]
+        struct Watched(std::sync::Mutex<Vec<String>>);
+
+        impl Files for Watched {
+            fn link(&self, file: &File, at: &OwnedFd, name: &OsStr) -> Result<(), Errno> {
+                self.0.lock().unwrap().push(name.to_str().unwrap().into());
+                Kernel.link(file, at, name)
+            }
+
+            fn rename_to_free(&self, _: &OwnedFd, _: &str, _: &OsStr) -> Result<(), Errno> {
+                panic!("it had another name before")
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let lease = artifact(directory.path());
+        let watched = Arc::new(Watched(std::sync::Mutex::default()));
+        let files: Arc<dyn Files> = Arc::<Watched>::clone(&watched);
+        let path = directory.path().join("root.sqsh");
+        link_by(&lease, &path, &[LinkMethod::Copy], &files).unwrap();
+        let error = link_by(&lease, &path, &[LinkMethod::Copy], &files).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(*watched.0.lock().unwrap(), ["root.sqsh"; 2]);
+    }
+
+    #[test]
     fn what_has_the_name_already_is_said() {
         let directory = tempfile::tempdir().unwrap();
         let lease = artifact(directory.path());
