@@ -264,7 +264,21 @@ fn gc_goes_on_past_file_that_it_must_keep() {
     assert!(listed.stdout.contains(&digest), "{listed:#?}");
     let line = listed.stdout.lines().find(|line| line.contains(&hex('4')));
     assert!(line.unwrap().contains("unusable"), "{listed:#?}");
-    assert_eq!(run_as(&place, USER, "022", &["verify"]).status, Some(1));
+    let verified = run_as(&place, USER, "022", &["verify", "--json"]);
+    assert_eq!(verified.status, Some(1), "{verified:#?}");
+    let value: serde_json::Value = serde_json::from_str(&verified.stdout).unwrap();
+    let states = value.as_array().unwrap().iter().map(|artifact| {
+        let is_unread = artifact["subject"].as_str().unwrap().contains(&hex('4'));
+        (is_unread, artifact["sound"].clone(), &artifact["state"])
+    });
+    for (is_unread, sound, state) in states {
+        // Nothing may take a file that was not read for a damaged one.
+        let (expected, name) = match is_unread {
+            true => (serde_json::Value::Null, "unknown"),
+            false => (true.into(), "intact"),
+        };
+        assert_eq!((sound, state.as_str()), (expected, Some(name)), "{value}");
+    }
     assert_eq!(
         run_as(&place, USER, "022", &pull).line(),
         path.to_str().unwrap()

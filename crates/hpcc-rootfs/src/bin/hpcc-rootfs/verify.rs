@@ -56,8 +56,9 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
             Err(error) if error.kind() == ErrorKind::Io || error.is_transient() => {
                 let line = terminal::one_line(&error.clone().into());
                 lines.push(format!("{subject}  cannot be read: {line}"));
-                values
-                    .push(json!({ "subject": subject.to_string(), "sound": false, "error": line }));
+                let mut value = verdict(&subject.to_string(), None, "unknown");
+                value["error"] = line.into();
+                values.push(value);
                 unread.push((subject.to_string(), anyhow::Error::from(error)));
                 continue;
             }
@@ -141,12 +142,17 @@ fn check(store: &Store, subject: &Found) -> Result<Option<Vec<Damage>>, Error> {
     }
 }
 
+/// Makes the JSON of an artifact. Whether it is sound is null if it is not known.
+fn verdict(subject: &str, sound: Option<bool>, state: &str) -> Value {
+    json!({ "subject": subject, "sound": sound, "state": state })
+}
+
 fn outcome(subject: &str, checked: Result<Option<Vec<Damage>>, Error>) -> (bool, String, Value) {
     match checked {
         Ok(Some(damage)) if damage.is_empty() => (
             true,
             format!("{subject}  intact"),
-            json!({ "subject": subject, "sound": true }),
+            verdict(subject, Some(true), "intact"),
         ),
         Ok(Some(damage)) => {
             let lines: Vec<_> = damage.iter().map(ToString::to_string).collect();
@@ -165,24 +171,22 @@ fn outcome(subject: &str, checked: Result<Option<Vec<Damage>>, Error>) -> (bool,
                     })
                 })
                 .collect();
-            (
-                false,
-                format!("{subject}  damaged in {}", lines.join("; ")),
-                json!({ "subject": subject, "sound": false, "damage": ranges }),
-            )
+            let mut value = verdict(subject, Some(false), "damaged");
+            value["damage"] = ranges.into();
+            let text = format!("{subject}  damaged in {}", lines.join("; "));
+            (false, text, value)
         }
-        Ok(None) => (
-            false,
-            format!("{subject}  not in the store"),
-            json!({ "subject": subject, "sound": false, "error": "not in the store" }),
-        ),
+        Ok(None) => {
+            let mut value = verdict(subject, Some(false), "missing");
+            value["error"] = "not in the store".into();
+            (false, format!("{subject}  not in the store"), value)
+        }
         Err(error) => {
             let line = terminal::one_line(&error.into());
-            (
-                false,
-                format!("{subject}  {line}"),
-                json!({ "subject": subject, "sound": false, "error": line }),
-            )
+            let text = format!("{subject}  {line}");
+            let mut value = verdict(subject, Some(false), "unusable");
+            value["error"] = line.into();
+            (false, text, value)
         }
     }
 }
