@@ -158,3 +158,26 @@ fn callback_that_panics_fails_its_build_alone() {
         assert!(pull().is_ok(), "{which}");
     }
 }
+
+#[test]
+fn callback_of_the_client_that_panics_is_the_callers() {
+    let (_registry, reference, _) = serve(38);
+    let place = Place::new();
+    for which in ["Answered", "Bytes"] {
+        let mut options = options(&place);
+        let panicked = AtomicBool::new(false);
+        options.network.progress = ociget::Progress::new(move |event| {
+            let is_it = format!("{event:?}").starts_with(which);
+            assert!(
+                !is_it || panicked.swap(true, Ordering::Relaxed),
+                "no {which}"
+            );
+        });
+        let store = Store::open(place.path(which), options).unwrap();
+        let pull = || runtime().block_on(store.pull_image(&reference, None));
+        let error = pull().unwrap_err();
+        let expected = format!("the caller's callback panicked: no {which}");
+        assert_eq!(error.to_string(), expected);
+        assert!(pull().is_ok(), "{which}");
+    }
+}

@@ -33,10 +33,9 @@ impl Panic {
 }
 
 /// Calls a callback of the caller, so that a panic in it is known as one.
-pub(crate) fn call(callback: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(callback)) {
-        resume_unwind(Box::new(OfCallback(text(&*payload))));
-    }
+pub(crate) fn call<T>(callback: impl FnOnce() -> T) -> T {
+    let called = catch_unwind(AssertUnwindSafe(callback));
+    called.unwrap_or_else(|payload| resume_unwind(Box::new(OfCallback(text(&*payload)))))
 }
 
 fn text(payload: &(dyn Any + Send)) -> String {

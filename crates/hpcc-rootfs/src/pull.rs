@@ -22,6 +22,7 @@ use crate::flatten::{self, KnownLayer, LayerName, LayerSource, LayerSpec, Layers
 use crate::guest::{self, Furnished, HashedSupplies, Supplies};
 use crate::layer::{self, Stream};
 use crate::options::Options;
+use crate::panics;
 use crate::progress::{Event, ImageLayer, Progress};
 use crate::recall::{Documents, Plan, Recorder, Spool};
 use crate::spool::ArchiveSpool;
@@ -97,6 +98,8 @@ pub(crate) fn source(
     options: &Options,
 ) -> Result<Box<dyn Source>, Error> {
     let mut network = options.network.clone();
+    let progress = network.progress.clone();
+    network.progress = ociget::Progress::new(move |event| panics::call(|| progress.tell(event)));
     let spool = ArchiveSpool::new(&options.spool, directory, options.limits.zstd_window);
     network.archives = Arc::new(spool);
     // Its digest is computed before its only layer is read.

@@ -91,7 +91,8 @@ impl Progress {
         Self(Some(Arc::new(callback)))
     }
 
-    pub(crate) fn tell(&self, event: &Event<'_>) {
+    /// Calls the callback with an event, for a caller that passes on what its own callback gets.
+    pub fn tell(&self, event: &Event<'_>) {
         if let Some(callback) = &self.0 {
             callback(event);
         }

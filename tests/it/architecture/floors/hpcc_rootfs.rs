@@ -48,7 +48,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
         "pull",
         &[
             "artifact", "caught", "error", "feed", "flatten", "guest", "layer", "options",
-            "progress", "recall", "spool", "staging", "summary", "timings",
+            "panics", "progress", "recall", "spool", "staging", "summary", "timings",
         ],
     ),
     (
