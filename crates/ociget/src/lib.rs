@@ -76,6 +76,7 @@ mod go_document;
 mod go_json;
 mod header_url;
 mod hosts_toml;
+mod joint;
 mod json;
 mod manifest;
 mod media_type;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +11,6 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::runtime;
-use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::address;
@@ -19,6 +18,7 @@ use crate::background;
 use crate::connect::resolver::{self, Resolver};
 use crate::connect::{self, Connector, Experience};
 use crate::error::Error;
+use crate::joint::{Drivers, Once};
 use crate::proxy::{Protocol, Proxy};
 use crate::reach::{Names, Reach, RefusedAddress};
 use crate::target;
@@ -48,16 +48,29 @@ pub(crate) const MAX_HEADERS: usize = 2048;
 /// Most bytes of the head of an answer. Go's client takes 10 MiB, others less.
 pub(crate) const MAX_HEAD: usize = 512 << 10;
 
-type ByWay = HashMap<Way, Arc<OnceCell<Pool>>>;
+type ByWay = HashMap<Way, Arc<Once<Pool>>>;
 
-/// Runtimes whose pools are kept: those that used the client last.
-const MAX_RUNTIMES: usize = 16;
+/// The pools of one runtime, and when a request last needed one.
+#[derive(Debug)]
+struct OfRuntime {
+    id: runtime::Id,
+    used: Instant,
+    by_way: ByWay,
+}
+
+/// Number of runtimes whose pools are kept in any case: those that used the client last.
+const KEPT_RUNTIMES: usize = 16;
+/// Largest number of runtimes whose pools are kept because they have connections that may be used again.
+const MAX_RUNTIMES: usize = 1024;
 
 /// All pools of a client. Each runtime has its own, because only it drives the connections that were made on it: on one
 /// that is idle they would make no progress.
 #[derive(Debug)]
 pub(crate) struct Pools {
-    by_runtime: Mutex<Vec<(runtime::Id, ByWay)>>,
+    /// The one that used the client last is the last one.
+    by_runtime: Mutex<Vec<OfRuntime>>,
+    /// What the files of each profile say, for the pools of all runtimes.
+    configs: Mutex<HashMap<tls::Profile, Weak<ClientConfig>>>,
     connect_timeout: Duration,
     /// Bounds that of a way as well.
     longest: Duration,
@@ -72,6 +85,7 @@ impl Pools {
         let longest = connect::before(stall_timeout);
         Self {
             by_runtime: Mutex::default(),
+            configs: Mutex::default(),
             connect_timeout: connect_timeout.min(longest),
             longest,
             names: Arc::default(),
@@ -158,38 +172,53 @@ impl Pools {
     }
 
     /// The pool for `way`. Clones of a client share its connections.
-    pub(crate) async fn get(&self, way: &Way) -> Result<Pool, Error> {
-        let cell = {
-            let runtime = runtime::Handle::current().id();
-            let mut pools = self
-                .by_runtime
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            let mut of_runtime = match pools.iter().position(|(id, _)| *id == runtime) {
-                Some(at) => pools.remove(at).1,
-                None => ByWay::new(),
-            };
-            let cell = Arc::clone(of_runtime.entry(way.clone()).or_default());
-            // The last one is that of the last request.
-            pools.push((runtime, of_runtime));
-            if pools.len() > MAX_RUNTIMES {
-                pools.remove(0);
-            }
-            cell
+    pub(crate) async fn get(self: &Arc<Self>, way: &Way) -> Result<Pool, Error> {
+        let cell = self.cell(way, runtime::Handle::current().id(), Instant::now());
+        let build = || {
+            let (pools, way) = (Arc::clone(self), way.clone());
+            async move { pools.build(&way).await }
         };
-        let pool = cell.get_or_try_init(|| self.build(way)).await?;
-        Ok(pool.clone())
+        cell.get_or_make(build).await.cloned()
+    }
+
+    fn cell(&self, way: &Way, id: runtime::Id, now: Instant) -> Arc<Once<Pool>> {
+        let mut pools = self.by_runtime();
+        let mut own = match pools.iter().position(|pools| pools.id == id) {
+            Some(at) => pools.remove(at),
+            None => OfRuntime {
+                id,
+                used: now,
+                by_way: ByWay::new(),
+            },
+        };
+        own.used = now;
+        let new = || Arc::new(Once::new(Drivers::All));
+        let cell = Arc::clone(own.by_way.entry(way.clone()).or_insert_with(new));
+        pools.push(own);
+        // A runtime that has ended is never seen again. After that time no pool of it would have a connection.
+        let spare = pools.len().saturating_sub(KEPT_RUNTIMES);
+        let is_over = |pools: &&OfRuntime| now.duration_since(pools.used) > IDLE_LIFE;
+        let over = pools.iter().take(spare).take_while(is_over).count();
+        let over = over.max(pools.len().saturating_sub(MAX_RUNTIMES));
+        pools.drain(..over);
+        cell
+    }
+
+    fn by_runtime(&self) -> MutexGuard<'_, Vec<OfRuntime>> {
+        self.by_runtime
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn build(&self, way: &Way) -> Result<Pool, Error> {
         let tls = match &way.tls {
-            Some(profile) => Some(load(profile.clone()).await?),
+            Some(profile) => Some(self.load(profile).await?),
             // Without TLS nothing is read: some hundred certificates are disk work.
             None => None,
         };
         let proxy = match &way.proxy {
             Some(proxy) if proxy.protocol == Protocol::Https => {
-                Some((Arc::clone(proxy), Some(load(way.proxy_tls.clone()).await?)))
+                Some((Arc::clone(proxy), Some(self.load(&way.proxy_tls).await?)))
             }
             Some(proxy) => Some((Arc::clone(proxy), None)),
             None => None,
@@ -213,16 +242,29 @@ impl Pools {
             .http1_ignore_invalid_headers_in_responses(true)
             .build(connector))
     }
-}
 
-async fn load(profile: tls::Profile) -> Result<Arc<ClientConfig>, Error> {
-    let config = background::run(move || profile.load())
-        .await
-        .map_err(|source| Error::Thread {
-            work: "set up TLS",
-            source,
-        })??;
-    Ok(Arc::new(config))
+    /// Reads the files of a profile, unless the pools of another runtime have done so.
+    async fn load(&self, profile: &tls::Profile) -> Result<Arc<ClientConfig>, Error> {
+        if let Some(config) = self.configs().get(profile).and_then(Weak::upgrade) {
+            return Ok(config);
+        }
+        let reading = profile.clone();
+        let config = background::run(move || reading.load())
+            .await
+            .map_err(|source| Error::Thread {
+                work: "set up TLS",
+                source,
+            })??;
+        let config = Arc::new(config);
+        let mut configs = self.configs();
+        configs.retain(|_, config| config.strong_count() > 0);
+        configs.insert(profile.clone(), Arc::downgrade(&config));
+        Ok(config)
+    }
+
+    fn configs(&self) -> MutexGuard<'_, HashMap<tls::Profile, Weak<ClientConfig>>> {
+        self.configs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
@@ -257,6 +299,38 @@ mod tests {
         }
         assert!(is_internal("10.0.0.1") && is_internal("[fd00::1]"));
         assert!(!is_internal("93.184.216.34"));
+    }
+
+    #[test]
+    fn pools_of_runtimes_that_work_are_not_evicted() {
+        let pools = Pools::new(Duration::from_secs(1), Duration::from_secs(60));
+        let way = Way {
+            tls: None,
+            proxy: None,
+            proxy_tls: tls::Profile::default(),
+            reach: Reach::Anywhere,
+            connect_timeout: None,
+        };
+        let id = || {
+            let runtime = runtime::Builder::new_current_thread().build().unwrap();
+            runtime.handle().id()
+        };
+        let start = Instant::now();
+        let ids: Vec<_> = (0..100).map(|_| id()).collect();
+        let cells =
+            |now: Instant| -> Vec<_> { ids.iter().map(|id| pools.cell(&way, *id, now)).collect() };
+        let first = cells(start);
+        let again = cells(start + IDLE_LIFE);
+        assert!(first.iter().zip(&again).all(|(a, b)| Arc::ptr_eq(a, b)));
+        // Those that have ended go, with the first request after a while.
+        let later = start + IDLE_LIFE * 3;
+        pools.cell(&way, id(), later);
+        assert_eq!(pools.by_runtime().len(), KEPT_RUNTIMES);
+        // However many there are at one time, their number has a bound.
+        for _ in 0..MAX_RUNTIMES + 9 {
+            pools.cell(&way, id(), later);
+        }
+        assert_eq!(pools.by_runtime().len(), MAX_RUNTIMES);
     }
 
     #[tokio::test]

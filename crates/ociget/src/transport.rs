@@ -10,6 +10,7 @@ mod trouble;
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ const MAX_REDIRECTS: usize = 5;
 /// The connections of a [`Client`](crate::Client). Making one is free.
 #[derive(Debug)]
 pub(crate) struct Transport {
-    pools: Pools,
+    pools: Arc<Pools>,
     stall_timeout: Duration,
     min_rate: MinRate,
     warnings: Warnings,
@@ -56,7 +57,7 @@ pub(crate) struct Transport {
 impl Transport {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
-            pools: Pools::new(options.connect_timeout, options.stall_timeout),
+            pools: Arc::new(Pools::new(options.connect_timeout, options.stall_timeout)),
             stall_timeout: options.stall_timeout,
             min_rate: options.min_rate(),
             warnings: Warnings::default(),

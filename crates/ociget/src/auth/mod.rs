@@ -20,6 +20,7 @@ use crate::credentials::Credentials;
 use crate::credentials::login::{Login, Secret};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::joint::{Drivers, Joint};
 use crate::options::Budget;
 use crate::progress::{Event, LookUp, Progress};
 use crate::refusal::Sender;
@@ -47,6 +48,8 @@ pub(crate) struct Authorizer {
     state: Mutex<State>,
     /// Held by the request that looks for credentials.
     turn: tokio::sync::Mutex<()>,
+    /// The question to the caller for the login. A request that has waited long enough for its turn joins it.
+    look_up: Joint<Login>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +88,7 @@ impl Authorizer {
             progress,
             state: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            look_up: Joint::new(Drivers::OfRuntime),
         }
     }
 
@@ -192,22 +196,31 @@ impl Authorizer {
         Ok(tokio::time::timeout(PATIENCE, self.turn.lock()).await.ok())
     }
 
-    /// Asks the caller for the login.
+    /// Asks the caller for the login: at most once at a time on each runtime, however long the answer takes.
     async fn look_up(&self) -> Result<Login, Error> {
-        let look_up = LookUp::begin(&self.progress, &self.registry);
-        let asked = (self.registry.clone(), self.repository.clone());
-        let login = self.credentials.login(&self.registry, &self.repository);
-        let login = ASKED.scope(asked, login).await?;
-        drop(look_up);
-        tracing::debug!(registry = %self.registry, %login, "credentials");
-        for text in &login.warnings {
-            tracing::warn!(registry = %self.registry, text, "credentials");
-            self.progress.tell(&Event::Warning { text });
-        }
-        for text in &login.notes {
-            tracing::debug!(registry = %self.registry, text, "credentials");
-            self.progress.tell(&Event::Note { text });
-        }
+        let ask = || {
+            let (registry, repository) = (self.registry.clone(), self.repository.clone());
+            let (credentials, progress) = (Arc::clone(&self.credentials), self.progress.clone());
+            async move {
+                let look_up = LookUp::begin(&progress, &registry);
+                let asked = (registry.clone(), repository.clone());
+                let login = credentials.login(&registry, &repository);
+                let login = ASKED.scope(asked, login).await?;
+                drop(look_up);
+                tracing::debug!(registry, %login, "credentials");
+                for text in &login.warnings {
+                    tracing::warn!(registry, text, "credentials");
+                    progress.tell(&Event::Warning { text });
+                }
+                for text in &login.notes {
+                    tracing::debug!(registry, text, "credentials");
+                    progress.tell(&Event::Note { text });
+                }
+                Ok(login)
+            }
+            .in_current_span()
+        };
+        let login = self.look_up.join(ask).await?;
         self.state().login = Some(login.clone());
         Ok(login)
     }

@@ -5,10 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
-
 use crate::background;
 use crate::error::Error;
+use crate::joint::{Drivers, Once};
 use crate::open_archive::{OpenArchive, OpenedArchive, PlainFiles, Wanted};
 use crate::source::arriving::Arriving;
 use crate::source::arriving::plan::Plan;
@@ -23,15 +22,15 @@ pub(crate) struct Archive {
     /// Under which a user names it.
     transport: &'static str,
     opener: Arc<dyn OpenArchive>,
-    opened: Arc<OnceCell<Opened>>,
+    opened: Arc<Once<Opened>>,
     /// While it is alive, the archive is still needed.
     alive: Arc<()>,
 }
 
 /// An archive that can be read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Opened {
-    InPlace(Arc<File>, Members),
+    InPlace(Arc<File>, Arc<Members>),
     Arriving(Arc<Arriving>),
 }
 
@@ -41,7 +40,7 @@ impl Archive {
             path,
             transport,
             opener: Arc::new(PlainFiles),
-            opened: Arc::default(),
+            opened: Arc::new(Once::new(Drivers::All)),
             alive: Arc::default(),
         }
     }
@@ -157,7 +156,11 @@ impl Archive {
     }
 
     async fn opened(&self) -> Result<&Opened, Error> {
-        self.opened.get_or_try_init(|| self.open()).await
+        let open = || {
+            let archive = self.clone();
+            async move { archive.open().await }
+        };
+        self.opened.get_or_make(open).await
     }
 
     async fn open(&self) -> Result<Opened, Error> {
@@ -169,7 +172,7 @@ impl Archive {
             Ok(match opener.open(&path, &wanted)? {
                 OpenedArchive::File(file) => {
                     let members = Members::read(&file, &*wanted)?;
-                    Opened::InPlace(Arc::new(file), members)
+                    Opened::InPlace(Arc::new(file), Arc::new(members))
                 }
                 OpenedArchive::Stream(stream) => {
                     Opened::Arriving(Arc::new(Arriving::new(stream, wanted)))

@@ -13,7 +13,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use tokio::sync::OnceCell;
 
 use crate::blob::BlobStream;
 use crate::config::ImageConfig;
@@ -21,6 +20,7 @@ use crate::digest::{Digest, Verified};
 use crate::error::Error;
 use crate::future::BoxFuture;
 use crate::go_json::Keys;
+use crate::joint::{Drivers, Once};
 use crate::json::null_is_empty;
 use crate::manifest::Descriptor;
 use crate::open_archive::OpenArchive;
@@ -42,7 +42,7 @@ pub struct DockerArchiveSource {
     archive: Archive,
     tag: Option<String>,
     pin: Option<Digest>,
-    image: Arc<OnceCell<Found>>,
+    image: Arc<Once<Arc<Found>>>,
 }
 
 /// One image of the archive.
@@ -81,7 +81,7 @@ impl DockerArchiveSource {
             archive: Archive::new("docker-archive", file),
             tag,
             pin: None,
-            image: Arc::default(),
+            image: Arc::new(Once::new(Drivers::All)),
         }
     }
 
@@ -142,7 +142,11 @@ impl DockerArchiveSource {
     }
 
     async fn found(&self) -> Result<&Found, Error> {
-        self.image.get_or_try_init(|| self.find()).await
+        let find = || {
+            let source = self.clone();
+            async move { source.find().await.map(Arc::new) }
+        };
+        self.image.get_or_make(find).await.map(|found| &**found)
     }
 
     async fn find(&self) -> Result<Found, Error> {

@@ -11,7 +11,6 @@ pub(crate) mod tags;
 
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
 use tracing::Instrument as _;
 
 use crate::blob::{BlobPrefix, BlobStream};
@@ -20,6 +19,7 @@ use crate::digest::Digest;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::future::BoxFuture;
+use crate::joint::{Drivers, Once};
 use crate::manifest::Descriptor;
 use crate::media_type::ACCEPT_MANIFESTS;
 use crate::progress::Event;
@@ -44,9 +44,9 @@ struct Shared {
     reference: Reference,
     origin: Arc<Endpoint>,
     /// Mirrors, then the registry; known once the first request needs them.
-    places: OnceCell<Arc<[Place]>>,
+    places: Once<Arc<[Place]>>,
     /// Digest that the tag resolved to when it was requested.
-    identity: OnceCell<Option<Digest>>,
+    identity: Once<Option<Digest>>,
 }
 
 impl RegistrySource {
@@ -61,8 +61,8 @@ impl RegistrySource {
                 client: client.clone(),
                 reference,
                 origin: origin.into(),
-                places: OnceCell::new(),
-                identity: OnceCell::new(),
+                places: Once::new(Drivers::All),
+                identity: Once::new(Drivers::OfRuntime),
             }),
         })
     }
@@ -247,12 +247,15 @@ impl Source for RegistrySource {
 }
 
 impl Shared {
-    async fn places(&self) -> Result<&Arc<[Place]>, Error> {
-        let find = || async {
-            let places = place::find(&self.client, &self.reference, &self.origin).await?;
-            Ok(places.into())
+    async fn places(self: &Arc<Self>) -> Result<&Arc<[Place]>, Error> {
+        let find = || {
+            let own = Arc::clone(self);
+            async move {
+                let places = place::find(&own.client, &own.reference, &own.origin).await?;
+                Ok(places.into())
+            }
         };
-        self.places.get_or_try_init(find).await
+        self.places.get_or_make(find).await
     }
 
     fn tag(&self) -> Result<&str, Error> {
@@ -262,44 +265,53 @@ impl Shared {
             .ok_or_else(|| Error::Usage(format!("{reference} has neither tag nor digest")))
     }
 
-    /// Returns the digest that the tag resolves to. It is requested once: two requests of one pull must not see two
+    /// Returns the digest that the tag resolves to, the same every time: two requests of one pull must not see two
     /// images.
-    async fn identify(&self) -> Result<Option<Digest>, Error> {
-        let ask = || async {
-            let (tag, places) = (self.tag()?, self.places().await?);
-            let Some((origin, mirrors)) = places.split_last() else {
-                return Err(no_host(&self.reference));
-            };
-            for mirror in mirrors {
-                if mirror.is_lost() || !mirror.resolves {
-                    continue;
-                }
-                match mirror.identify(tag).await {
-                    Ok(Some(digest)) => return Ok(Some(digest)),
-                    Ok(None) => {}
-                    Err(error) => mirror.failed(&error),
-                }
-            }
-            match origin.resolves {
-                true => origin.identify(tag).await,
-                false => Err(no_resolver(&self.reference)),
-            }
+    async fn identify(self: &Arc<Self>) -> Result<Option<Digest>, Error> {
+        let ask = || {
+            let own = Arc::clone(self);
+            async move { own.ask().await }
         };
-        self.identity.get_or_try_init(ask).await.cloned()
+        self.identity.get_or_make(ask).await.cloned()
     }
 
-    async fn by_digest(&self, digest: &Digest) -> Result<Document, Error> {
+    async fn ask(self: &Arc<Self>) -> Result<Option<Digest>, Error> {
+        let (tag, places) = (self.tag()?, self.places().await?);
+        let Some((origin, mirrors)) = places.split_last() else {
+            return Err(no_host(&self.reference));
+        };
+        for mirror in mirrors {
+            if mirror.is_lost() || !mirror.resolves {
+                continue;
+            }
+            match mirror.identify(tag).await {
+                Ok(Some(digest)) => return Ok(Some(digest)),
+                Ok(None) => {}
+                Err(error) => mirror.failed(&error),
+            }
+        }
+        match origin.resolves {
+            true => origin.identify(tag).await,
+            false => Err(no_resolver(&self.reference)),
+        }
+    }
+
+    async fn by_digest(self: &Arc<Self>, digest: &Digest) -> Result<Document, Error> {
         self.document(&digest.to_string(), Some(digest)).await
     }
 
     /// Returns a manifest by tag or digest, from the first place that has it. If none has it, the error is that
     /// of the last place, the registry itself.
-    async fn document(&self, name: &str, expected: Option<&Digest>) -> Result<Document, Error> {
+    async fn document(
+        self: &Arc<Self>,
+        name: &str,
+        expected: Option<&Digest>,
+    ) -> Result<Document, Error> {
         self.document_as(name, expected, ACCEPT_MANIFESTS).await
     }
 
     async fn document_as(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         expected: Option<&Digest>,
         accept: &'static str,

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::OnceCell;
 
 use crate::background;
 use crate::blob::{BlobBody, BlobStream};
 use crate::digest::{Algorithm, Digest, Verified};
 use crate::error::Error;
 use crate::future::BoxFuture;
+use crate::joint::{Drivers, Once};
 use crate::manifest::Descriptor;
 use crate::open_archive::{OpenArchive, OpenedArchive, PlainFiles, Wanted};
 use crate::source::agreed::agreed;
@@ -37,7 +37,7 @@ pub struct TarSource {
     pin: Option<Digest>,
     max: u64,
     opener: Arc<dyn OpenArchive>,
-    image: Arc<OnceCell<Found>>,
+    image: Arc<Once<Arc<Found>>>,
 }
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl TarSource {
             pin: None,
             max: u64::MAX,
             opener: Arc::new(PlainFiles),
-            image: Arc::default(),
+            image: Arc::new(Once::new(Drivers::All)),
         }
     }
 
@@ -79,7 +79,11 @@ impl TarSource {
     }
 
     async fn found(&self) -> Result<&Found, Error> {
-        self.image.get_or_try_init(|| self.find()).await
+        let find = || {
+            let source = self.clone();
+            async move { source.find().await.map(Arc::new) }
+        };
+        self.image.get_or_make(find).await.map(|found| &**found)
     }
 
     async fn find(&self) -> Result<Found, Error> {

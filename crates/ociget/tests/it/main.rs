@@ -25,6 +25,7 @@ mod raw;
 mod redirects;
 mod referrers;
 mod repeated;
+mod resting;
 mod slow;
 mod spelling;
 // A package has no dependency on itself that enables the feature.

@@ -43,6 +43,7 @@ pub(super) const OCIGET: Floors = &[
             "go_json",
             "header_url",
             "hosts_toml",
+            "joint",
             "json",
             "manifest",
             "media_type",
@@ -87,6 +88,7 @@ pub(super) const OCIGET: Floors = &[
             "error",
             "go_document",
             "go_json",
+            "joint",
             "json",
             "options",
             "progress",
@@ -144,6 +146,7 @@ pub(super) const OCIGET: Floors = &[
             "background",
             "connect",
             "error",
+            "joint",
             "proxy",
             "reach",
             "target",
@@ -196,6 +199,7 @@ pub(super) const OCIGET: Floors = &[
     ("regular_file", &["background", "error"]),
     ("blob", &["digest", "error", "future", "manifest"]),
     ("artifact", &["json", "manifest", "media_type"]),
+    ("joint", &["error", "future"]),
     (
         "error",
         &[
