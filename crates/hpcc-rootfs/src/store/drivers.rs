@@ -2,7 +2,8 @@
 //!
 //! A runtime of a caller may rest for any time while it exists, with all that was given to it: locks, turns, files,
 //! connections. Other callers would wait for it. So builds run on threads of the store. A thread starts when a build
-//! needs it and ends with its last build, so that a store at rest has none.
+//! needs it and ends with its last build, so that a store at rest has none. It waits a moment for the next one, because
+//! a pull of an existing artifact takes less than to start a thread with a runtime.
 
 use std::fmt;
 use std::io;
@@ -18,6 +19,9 @@ use rustix::io::Errno;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+/// How long a thread without a task waits for another task.
+const IDLE_LIFE: Duration = Duration::from_millis(200);
 
 /// Number of tasks in this process that are not dropped yet.
 static TASKS: Mutex<usize> = Mutex::new(0);
@@ -113,6 +117,10 @@ impl Drivers {
             runtime.block_on(async {
                 loop {
                     own.dropped.notified().await;
+                    if own.tasks.load(Ordering::Acquire) > 0 {
+                        continue;
+                    }
+                    tokio::time::sleep(IDLE_LIFE).await;
                     if drivers.end(&own) {
                         break;
                     }
@@ -194,6 +202,21 @@ mod tests {
     use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn short_tasks_in_a_row_share_threads() {
+        let drivers = Arc::new(Drivers::new());
+        let (sender, receiver) = mpsc::channel();
+        let mut threads = std::collections::HashSet::new();
+        for _ in 0..100 {
+            let sender = sender.clone();
+            let work = async move { sender.send(thread::current().id()).unwrap() };
+            drivers.spawn(work).unwrap();
+            threads.insert(receiver.recv_timeout(LONG).unwrap());
+        }
+        // A machine that is busy may let the thread wait for too long.
+        assert!(threads.len() < 50, "{}", threads.len());
+    }
 
     #[test]
     fn tasks_spread_over_threads_that_end_with_them() {
