@@ -23,12 +23,23 @@ pub(crate) fn open(path: &Path, more: OFlags) -> io::Result<File> {
     open_with(path, more, Mode::empty())
 }
 
-/// Opens a regular file for reading, or creates an empty one with this mode less the umask. A symlink is refused.
+/// Opens a regular file to lock it. A symlink is refused.
+///
+/// It is opened for writing as well if this user may write to it, because NFS gives no exclusive lock otherwise.
+///
+/// # Errors
+/// Returns the errors of [`open`].
+pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
+    open_with(path, OFlags::RDWR | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// Opens a regular file as [`open_to_lock`] does, or creates an empty one with this mode less the umask.
 ///
 /// # Errors
 /// Returns the errors of [`open`].
 pub(crate) fn open_or_make(path: &Path, mode: Mode) -> io::Result<File> {
-    open_with(path, OFlags::CREATE | OFlags::NOFOLLOW, mode)
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW;
+    open_with(path, flags, mode)
 }
 
 fn open_with(path: &Path, more: OFlags, mode: Mode) -> io::Result<File> {
@@ -47,6 +58,9 @@ fn open_with(path: &Path, more: OFlags, mode: Mode) -> io::Result<File> {
         // Only the owner may request that.
         Err(Errno::PERM) if more.contains(OFlags::NOATIME) => {
             rustix::fs::open(path, flags.difference(OFlags::NOATIME), mode)
+        }
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if more.contains(OFlags::RDWR) => {
+            rustix::fs::open(path, flags.difference(OFlags::RDWR), mode)
         }
         opened => opened,
     }?;

@@ -22,7 +22,8 @@ pub(super) fn remove(directory: &OwnedFd) {
 
 /// Returns whether a file belongs to this user and no process holds its lock, which its owner has from the beginning.
 fn is_abandoned(directory: &OwnedFd, name: &std::ffi::CStr) -> rustix::io::Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    // NFS gives no exclusive lock on a file that is open for reading alone.
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let found = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let own = rustix::process::geteuid().as_raw();
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile || found.st_uid != own {

@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{FileType, FlockOperation, Mode};
 use rustix::io::Errno;
 
 use super::entry::{has_name, remove};
@@ -88,7 +88,7 @@ pub(super) fn busy(
     operation: FlockOperation,
     trust: Trust,
 ) -> io::Result<Option<u32>> {
-    let file = match regular_file::open(path, OFlags::NOFOLLOW) {
+    let file = match regular_file::open_to_lock(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -125,4 +125,31 @@ fn remove_foreign(path: &Path, trust: Trust) -> io::Result<()> {
 /// Returns whether users that the store does not trust can open a file of this mode, if they can reach it.
 pub(super) fn others_can_open(mode: u32, trust: Trust) -> bool {
     matches!(trust, Trust::Owner(_)) && mode & 0o077 != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::OFlags;
+
+    use super::*;
+
+    /// docker-mailserver/docker-mailserver#1979, rancher/rancher#16644: NFS answers an exclusive `flock` on a file that is
+    /// open for reading alone with EBADF.
+    #[test]
+    fn locked_file_is_open_for_writing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        for _ in 0..2 {
+            let tried = try_lock(&path, exclusive, Trust::Everyone).unwrap();
+            let Tried::Locked(file) = tried else {
+                panic!("{tried:?}")
+            };
+            let flags = rustix::fs::fcntl_getfl(&file).unwrap();
+            assert_eq!(flags & OFlags::RWMODE, OFlags::RDWR);
+        }
+        // One that this user may only read is locked all the same, where the file system lets it.
+        rustix::fs::chmod(&path, Mode::from_raw_mode(0o444)).unwrap();
+        assert!(try_lock(&path, exclusive, Trust::Everyone).is_ok());
+    }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::entry::{gone, has_name, remove};
@@ -122,7 +122,7 @@ fn remove_staged(path: &Path, trust: Trust, act: Act) -> io::Result<bool> {
         Err(Errno::NOENT) => return Ok(false),
         Err(error) => return Err(error.into()),
     }
-    let file = match regular_file::open(path, OFlags::NOFOLLOW) {
+    let file = match regular_file::open_to_lock(path) {
         Ok(file) => file,
         // The file was published or removed since it was listed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
