@@ -67,7 +67,7 @@ impl ociget::Credentials for Slow {
 }
 
 #[tokio::test]
-async fn slow_login_is_asked_for_once_by_all_requests() {
+async fn requests_ask_for_a_slow_login_once() {
     let (content, manifest) = Content::image(&noise(5000));
     let server = Server::start(&content, move |seen| {
         (seen.header("authorization") != Some("Basic dXNlcjpwYXNz"))
