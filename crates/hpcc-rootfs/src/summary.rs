@@ -117,6 +117,13 @@ impl fmt::Display for Summary {
                 writeln!(f, "note:      {count}{what}, dropped")?;
             }
         }
+        if flattened.clamped_times > 0 {
+            writeln!(
+                f,
+                "note:      {} with a time before 1970 or after 2106, set to the nearest that squashfs can hold",
+                Count(flattened.clamped_times, "entry")
+            )?;
+        }
         if !flattened.layers_read_again.is_empty() {
             writeln!(
                 f,

@@ -19,7 +19,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     causes.join(": ")
 }
 
-/// Writes an archive into an image. Returns what was written, and what was left out and why.
+/// Writes an archive into an image. Returns what was written, and notes on what was left out or changed.
 pub(crate) fn convert(
     archive: impl Read,
     file: File,
@@ -46,6 +46,7 @@ pub(crate) fn convert(
         acls,
         xattrs,
         overlay,
+        times,
     } = target.left_out;
     let left_out = [
         (acls, "access control lists", "squashfs holds none"),
@@ -62,9 +63,13 @@ pub(crate) fn convert(
     ];
     let left_out = left_out.iter().filter(|(count, ..)| *count > 0);
     let left_out = left_out.map(|(count, what, why)| format!("left out {count} {what}: {why}"));
+    let moved = (times > 0).then(|| {
+        format!("changed {times} times before 1970 or after 2106: squashfs holds the nearest")
+    });
+    let notes = left_out.chain(moved).collect();
     // Like tar and gzip it leaves syncing to its caller.
     let (_file, summary) = target.image.finish()?;
-    Ok((summary, left_out.collect()))
+    Ok((summary, notes))
 }
 
 /// Returns limits that no archive of one's own exceeds.
@@ -92,6 +97,8 @@ struct LeftOut {
     acls: u64,
     xattrs: u64,
     overlay: u64,
+    /// Times that were changed to the nearest that an image can have.
+    times: u64,
 }
 
 impl Target {
@@ -103,7 +110,11 @@ impl Target {
             return Ok(());
         };
         let path = path.to_vec();
+        let mtime = entry.metadata.mtime;
         self.choice.apply(&mut entry.metadata);
+        // A time that the options set is not the archive's.
+        let is_kept = entry.metadata.mtime == mtime;
+        self.left_out.times += u64::from(entry.clamped_time && is_kept);
         let mut metadata = entry.metadata;
         let kind = match entry.kind {
             EntryKind::File { .. } => Kind::File(self.body(tar)?),

@@ -8,8 +8,8 @@ use crate::layer::Limits;
 pub struct Options {
     /// Limits on the resources that an image may take.
     pub limits: Limits,
-    /// Modification time of directories that no layer describes, in seconds since 1970. Times of entries are never
-    /// changed.
+    /// Modification time of directories that no layer describes, in seconds since 1970. Times of entries stay
+    /// as they are.
     pub time: u32,
 }
 
@@ -36,6 +36,8 @@ pub struct Report {
     /// Extended attributes that were left out because an overlay file system would obey them:
     /// `trusted.overlay.*` and `user.overlay.*`.
     pub overlay_xattrs: u64,
+    /// Entries with a time that squashfs cannot hold, before 1970 or after 2106. They have the nearest one that it can.
+    pub clamped_times: u64,
     /// Bytes of bodies that were not written because a newer layer replaces them.
     pub skipped_bytes: u64,
     /// Bytes of bodies that were written, holes left out, but that no name refers to in the end.

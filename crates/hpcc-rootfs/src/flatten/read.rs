@@ -327,6 +327,7 @@ fn read<S: BodySink>(
             // Only the path of the entry matters, so nothing else of it is kept.
             entry.kind = EntryKind::Directory;
             entry.metadata = Metadata::default();
+            entry.clamped_time = false;
             bodies.entry(&entry);
             ordinal += 1;
             continue;
@@ -363,6 +364,8 @@ fn read<S: BodySink>(
             EntryKind::BlockDevice(device) => Kind::BlockDevice(device),
             EntryKind::Fifo => Kind::Fifo,
         };
+        // Not of markers and of what is dropped, whose times are in no image.
+        report.clamped_times += u64::from(entry.clamped_time);
         changes.push(&entry.path, Action::Place(metadata, kind));
         ordinal += 1;
     }

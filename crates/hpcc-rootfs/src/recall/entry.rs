@@ -55,6 +55,7 @@ pub(super) fn put(bytes: &mut Vec<u8>, last: &mut Vec<u8>, entry: &Entry) {
     for count in [entry.acls, entry.unstorable_xattrs, entry.overlay_xattrs] {
         put_number(bytes, count.into());
     }
+    put_number(bytes, entry.clamped_time.into());
     put_number(bytes, xattrs.iter().count() as u64);
     for (name, value) in xattrs.iter() {
         put_bytes(bytes, name);
@@ -121,6 +122,7 @@ pub(super) fn read(
     entry.acls = small(input)?;
     entry.unstorable_xattrs = small(input)?;
     entry.overlay_xattrs = small(input)?;
+    entry.clamped_time = number(input)? != 0;
     let count = number(input)?;
     if count > xattrs {
         return Err(damaged("an entry has too many attributes"));
@@ -202,6 +204,7 @@ mod tests {
                 acls: 1,
                 unstorable_xattrs: 2,
                 overlay_xattrs: 300,
+                clamped_time: n % 2 == 1,
             };
             if n % 2 == 0 {
                 entry.metadata = entry

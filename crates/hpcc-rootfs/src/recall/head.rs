@@ -18,7 +18,7 @@ use crate::artifact::{FORMAT, ImageOptions};
 const MAGIC: [u8; 8] = *b"HPCCHEAD";
 
 /// The version of the whole file.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 
 /// Bytes before the layers.
 const FIXED: usize = 24;

@@ -7,7 +7,7 @@ pub(crate) struct Item {
     pub(crate) what: What,
     pub(crate) mode: u16,
     pub(crate) uid: u32,
-    pub(crate) mtime: u32,
+    pub(crate) mtime: u64,
     pub(crate) xattrs: Vec<(String, Vec<u8>)>,
     /// Access control lists as text: the ends of their keys, and the lists.
     pub(crate) acls: Vec<(String, String)>,
@@ -140,7 +140,7 @@ struct Header<'a> {
     link: &'a str,
     mode: u16,
     uid: u32,
-    mtime: u32,
+    mtime: u64,
     size: usize,
     device: (u32, u32),
 }

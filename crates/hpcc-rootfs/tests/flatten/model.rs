@@ -295,7 +295,7 @@ impl Model {
                     },
                     uid: item.uid,
                     gid: item.uid,
-                    mtime: item.mtime,
+                    mtime: u32::try_from(item.mtime).unwrap(),
                     xattrs: item.xattrs.clone(),
                     links: u32::try_from(names.len()).unwrap(),
                     inode: names[0].clone(),

@@ -88,3 +88,22 @@ fn attributes_are_omitted_and_counted_by_reason_over_layers() {
     let report = flatten_items(&layers).unwrap().report;
     assert_eq!((report.unstorable_xattrs, report.overlay_xattrs), (4, 3));
 }
+
+#[test]
+fn entries_whose_time_does_not_fit_are_counted() {
+    let with = |text, times: &[u64]| {
+        let mut items = layer(text);
+        for (item, time) in items.iter_mut().zip(times) {
+            item.mtime = *time;
+        }
+        items
+    };
+    let last = u64::from(u32::MAX);
+    let layers = [
+        with("d/ d/f s->d", &[last + 1, last, 1 << 32]),
+        // The time of a hard link is none of an inode, nor is that of a marker or of what is dropped.
+        with("n==d/f d/.wh.x .hpcc/agent", &[last + 1; 3]),
+        with("g", &[last + 1]),
+    ];
+    assert_eq!(flatten_items(&layers).unwrap().report.clamped_times, 3);
+}

@@ -48,7 +48,7 @@ fn any_item() -> impl Strategy<Value = Draft> {
         let mut item = Item::new(&path, what);
         item.mode = [0o755, 0o700, 0o4755, 0o1777][usize::from(mode)];
         item.uid = uid;
-        item.mtime = mtime;
+        item.mtime = u64::from(mtime);
         if xattr && !is_link && matches!(item.what, What::Directory | What::File(_)) {
             item.xattrs
                 .push(("user.test".into(), vec![0, b'\n', b'=', 255]));

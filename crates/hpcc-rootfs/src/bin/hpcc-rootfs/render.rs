@@ -114,6 +114,7 @@ pub(crate) fn summary(summary: &Summary) -> Value {
             "dropped_hidden": layers.hidden,
             "dropped_acls": layers.acls,
             "dropped_overlay_xattrs": layers.overlay_xattrs,
+            "clamped_times": layers.clamped_times,
             // Layers are numbered from 1 in all output.
             "read_again": layers.layers_read_again.iter().map(|layer| layer + 1).collect::<Vec<_>>(),
         },

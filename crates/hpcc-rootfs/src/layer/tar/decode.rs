@@ -27,7 +27,7 @@ pub(super) fn decode(
     }
     push_normalised(&mut entry.path, name, "name", limits)?;
     check_depth(&entry.path, limits)?;
-    entry.metadata = metadata(header, pax)?;
+    (entry.metadata, entry.clamped_time) = metadata(header, pax)?;
     entry.acls = pax.acls;
     entry.unstorable_xattrs = pax.unstorable_xattrs;
     entry.overlay_xattrs = pax.overlay_xattrs;
@@ -43,6 +43,7 @@ pub(super) fn decode(
             }
             push_normalised(&mut target, link, what, limits)?;
             check_depth(&target, limits)?;
+            entry.clamped_time = false;
             EntryKind::HardLink(target.into())
         }
         b'2' => {
@@ -82,7 +83,8 @@ pub(super) fn one_name(
     }
 }
 
-fn metadata(header: &Header, pax: &mut Extended) -> Result<Metadata, Malformed> {
+/// Returns the metadata, and whether the time is another than the archive's.
+fn metadata(header: &Header, pax: &mut Extended) -> Result<(Metadata, bool), Malformed> {
     // Python, Go and GNU tar check the header's own number even if a record overrides it.
     let id = |field, pax: Option<i128>, own: i128| {
         let in_range = |value| {
@@ -98,13 +100,13 @@ fn metadata(header: &Header, pax: &mut Extended) -> Result<Metadata, Malformed> 
     let uid = id("uid", pax.uid, header.uid()?)?;
     let gid = id("gid", pax.gid, header.gid()?)?;
     let own_mtime = header.mtime()?;
-    let mtime = pax.mtime.unwrap_or(own_mtime);
-    let mtime = mtime.clamp(0, u32::MAX.into());
+    let given = pax.mtime.unwrap_or(own_mtime);
+    let mtime = given.clamp(0, u32::MAX.into());
     let mut metadata = Metadata::new(header.mode()?)
         .with_owner(uid, gid)
         .with_mtime(u32::try_from(mtime).map_err(|_| Malformed::Number("mtime"))?);
     metadata.xattrs = std::mem::take(&mut pax.xattrs);
-    Ok(metadata)
+    Ok((metadata, mtime != given))
 }
 
 fn device(header: &Header) -> Result<Device, Malformed> {

@@ -22,6 +22,9 @@ pub struct Entry {
     /// Number of extended attributes that were left out because an overlay file system would obey them:
     /// `trusted.overlay.*` and `user.overlay.*`.
     pub overlay_xattrs: u32,
+    /// Whether the archive has another time, before 1970 or after 2106. Of a hard link never, because its target's time
+    /// stands.
+    pub clamped_time: bool,
 }
 
 /// The type of an entry, with the data of that type.
