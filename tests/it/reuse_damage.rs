@@ -447,3 +447,38 @@ fn descriptors_that_suffice_for_a_cold_build_suffice_for_reuse() {
     );
     assert_eq!(copied, Some(LAYERS), "the last limit is enough to copy");
 }
+
+#[test]
+fn pull_reports_a_failing_disk_and_makes_the_same_bytes() {
+    let shared = Layer::new().file("shared", noise(1, 7 << 20));
+    let [one, other] = [2, 3].map(|seed| Layer::new().file("own", noise(seed, 3000)));
+    let small = Small::new(&[&[&shared, &one], &[&shared, &other]]);
+    let reference = &small.references[1];
+    let cold = fs::read(Place::new().pull(reference, &[]).line()).unwrap();
+    let place = Place::new();
+    let artifact = place.pull(&small.references[0], &[]).line().to_owned();
+    let side = side_of(artifact.as_ref()).to_str().unwrap().to_owned();
+    // strace counts by thread. The sixth read of the artifact is one of its image, by the thread that copies.
+    for (file, calls) in [(&artifact, [1, 6]), (&side, [1, 3])] {
+        for call in calls {
+            let inject = format!("inject=pread64:error=EIO:when={call}+");
+            let mut command = place.command("strace");
+            command
+                .args(["-f", "-qq", "-o", "calls", "-P", file])
+                .args(["-e", "trace=pread64", "-e", &inject])
+                .arg(program())
+                .args(["pull", reference, "--agent"])
+                .arg(place.agent());
+            let pulled = outcome(&mut command);
+            let case = format!("{file} {call}: {pulled:#?}");
+            assert_eq!(pulled.status, Some(0), "{case}");
+            let path = pulled.stdout.trim();
+            assert!(fs::read(path).unwrap() == cold, "{case}");
+            let told = "cannot be read: Input/output error";
+            assert!(pulled.stderr.contains(told), "{case}");
+            assert!(!pulled.stderr.contains("damage"), "{case}");
+            assert!(fs::exists(&artifact).unwrap(), "{case}");
+            fs::remove_file(path).unwrap();
+        }
+    }
+}

@@ -17,6 +17,7 @@ mod copies;
 mod cost;
 mod damaged;
 mod directory;
+mod disk;
 mod documents;
 mod entry;
 mod fragments;
@@ -30,6 +31,7 @@ mod recorder;
 mod section;
 mod wanted;
 
+pub(crate) use disk::disk_error;
 pub(crate) use documents::{Documents, Recording};
 pub(crate) use layer_set::LayerSet;
 pub(crate) use plan::{CHOICES, Failed, Found, Plan};

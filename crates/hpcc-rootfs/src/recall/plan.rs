@@ -81,6 +81,8 @@ pub(crate) struct Plan {
     /// For each distinct layer: indexes of the artifacts, and of the layer in each.
     choices: Vec<Vec<Choice>>,
     outcome: Outcome,
+    /// Artifacts that are not copied from because the disk failed at their recall files, with its errors.
+    lost: Vec<((PathBuf, Digest), String)>,
     /// Whether no registry may be requested, so that layers cannot be read instead.
     is_only_way: bool,
 }
@@ -138,7 +140,7 @@ impl Plan {
                 *is_chosen = true;
             }
         }
-        let mut places = Vec::with_capacity(found.len());
+        let (mut places, mut lost) = (Vec::with_capacity(found.len()), Vec::new());
         for (found, is_chosen) in found.into_iter().zip(is_chosen) {
             // Only artifacts from which bodies are copied need memory for their fragments.
             let is_readable = is_chosen
@@ -151,6 +153,8 @@ impl Plan {
             places.push(is_readable.then_some(kept.len()));
             if is_readable {
                 kept.push(found);
+            } else if let Some(error) = found.recall.recall().unreadable() {
+                lost.push((found.place.clone(), error.to_owned()));
             }
         }
         fragments.sort();
@@ -168,6 +172,7 @@ impl Plan {
             found: kept,
             fragments: Arc::new(fragments),
             outcome: Outcome::new(count),
+            lost,
             is_only_way: false,
         }
     }
@@ -227,6 +232,16 @@ impl Plan {
         let (index, unreadable) = self.outcome.failed()?;
         let found = self.found.get(index)?;
         Some(found.failed(unreadable.map(str::to_owned)))
+    }
+
+    /// Returns the artifacts at whose recall files the disk failed so far, with its errors.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = (&(PathBuf, Digest), &str)> {
+        let lost = self.lost.iter().map(|(place, error)| (place, &**error));
+        let found = self.found.iter().filter_map(|found| {
+            let error = found.recall.recall().unreadable()?;
+            Some((&found.place, error))
+        });
+        lost.chain(found)
     }
 
     /// Compares the artifacts with their records as a whole, except those for which `is_known` returns true. Returns

@@ -11,7 +11,7 @@ use super::directory::{Directory, Rules};
 use super::documents::Documents;
 use super::layer::{self, Listed};
 use super::places::{self, Fragment};
-use super::section::SectionReader;
+use super::section::{Section, SectionReader, Unreadable};
 use super::wanted::{Known, Wanted};
 use crate::flatten::{Counts, Remembered};
 
@@ -20,6 +20,7 @@ use crate::flatten::{Counts, Remembered};
 pub(crate) struct Recall {
     file: Arc<File>,
     directory: Directory,
+    unreadable: Unreadable,
 }
 
 /// The part of a recall file that a build can use.
@@ -53,6 +54,7 @@ impl Recall {
         Ok(Self {
             file: Arc::new(file),
             directory,
+            unreadable: Unreadable::default(),
         })
     }
 
@@ -123,7 +125,7 @@ impl Recall {
     ) -> io::Result<Listed> {
         let part = self.directory.layers.get(part.index);
         let part = part.ok_or_else(|| damaged("there is no such layer"))?;
-        let open = |section| SectionReader::new(Arc::clone(&self.file), section);
+        let open = |section| self.open(section);
         Ok(Listed {
             list: open(&part.list)?,
             places: open(&part.places)?,
@@ -144,9 +146,18 @@ impl Recall {
         })
     }
 
+    fn open(&self, section: &Section) -> io::Result<SectionReader> {
+        SectionReader::new(Arc::clone(&self.file), section, &self.unreadable)
+    }
+
+    /// Returns the error of the disk if reading a section failed because of it.
+    pub(super) fn unreadable(&self) -> Option<&str> {
+        self.unreadable.get().map(String::as_str)
+    }
+
     /// Appends the fragments of the artifact, in the order of their indexes, if there are at most `most`.
     pub(super) fn fragments(&self, into: &mut Vec<Fragment>, most: usize) -> io::Result<()> {
-        let mut section = SectionReader::new(Arc::clone(&self.file), &self.directory.fragments)?;
+        let mut section = self.open(&self.directory.fragments)?;
         let count: usize = small(&mut section)?;
         if count > most {
             return Err(damaged("there are too many fragments"));
@@ -163,7 +174,7 @@ impl Recall {
     /// # Errors
     /// Returns an error if they cannot be read or are damaged.
     pub(crate) fn documents(&self) -> io::Result<Documents> {
-        let mut section = SectionReader::new(Arc::clone(&self.file), &self.directory.documents)?;
+        let mut section = self.open(&self.directory.documents)?;
         let documents = Documents::read(&mut section)?;
         section.finish()?;
         Ok(documents)

@@ -4,11 +4,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read, Write};
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
 use super::damaged::damaged;
+use super::disk::disk_error;
 use crate::staging::{Spare, StagedFile};
 
 /// Fast, and a third smaller than uncompressed: a section consists mostly of fingerprints.
@@ -135,6 +136,9 @@ impl SectionWriter {
     }
 }
 
+/// The error of the disk that a recall file is on, if it had one.
+pub(super) type Unreadable = Arc<OnceLock<String>>;
+
 /// A section that is being read. Its contents can only be trusted after [`finish`](Self::finish) succeeded.
 pub(super) struct SectionReader {
     decoder: BufReader<zstd::stream::read::Decoder<'static, BufReader<Stored>>>,
@@ -147,6 +151,7 @@ struct Stored {
     offset: u64,
     left: u64,
     hasher: blake3::Hasher,
+    unreadable: Unreadable,
 }
 
 impl Read for Stored {
@@ -155,7 +160,12 @@ impl Read for Stored {
             .unwrap_or(usize::MAX)
             .min(into.len());
         let into = into.get_mut(..most).unwrap_or_default();
-        let read = self.file.read_at(into, self.offset)?;
+        let read = self.file.read_at(into, self.offset);
+        let read = read.inspect_err(|error| {
+            if let Some(error) = disk_error(error) {
+                let _ = self.unreadable.set(error);
+            }
+        })?;
         self.hasher.update(into.get(..read).unwrap_or_default());
         self.offset += read as u64;
         self.left -= read as u64;
@@ -164,12 +174,17 @@ impl Read for Stored {
 }
 
 impl SectionReader {
-    pub(super) fn new(file: Arc<File>, section: &Section) -> io::Result<Self> {
+    pub(super) fn new(
+        file: Arc<File>,
+        section: &Section,
+        unreadable: &Unreadable,
+    ) -> io::Result<Self> {
         let stored = Stored {
             file,
             offset: section.offset,
             left: section.length,
             hasher: blake3::Hasher::new(),
+            unreadable: Arc::clone(unreadable),
         };
         let stored = BufReader::with_capacity(PIECE, stored);
         let mut decoder = zstd::stream::read::Decoder::with_buffer(stored)?;

@@ -331,7 +331,12 @@ impl Store {
         let described = is_offline.then(|| (ask.text.clone(), image.clone()));
         let pulled = pull::pull(&*network, image, supplies, options, destination, copied).await;
         let (record, summary) = match (pulled, plan) {
-            (Ok(pulled), _) => pulled,
+            (Ok(pulled), plan) => {
+                if let Some(plan) = plan {
+                    self.exclude_unreadable(&plan, &mut trials);
+                }
+                pulled
+            }
             (
                 Err(Failed {
                     error,
@@ -351,9 +356,14 @@ impl Store {
             (Err(Failed { error, .. }), plan) => {
                 let plan = plan.filter(|_| error.is_of_reuse() || is_offline);
                 let failed = plan.as_ref().and_then(|plan| plan.failed());
-                let has_failed = failed.is_some();
+                let mut has_failed = failed.is_some();
                 if let Some(failed) = failed {
                     self.lose(&failed, &mut trials);
+                }
+                if let Some(plan) = &plan {
+                    has_failed |= self.exclude_unreadable(plan, &mut trials);
+                }
+                if has_failed {
                     trials.fail();
                 }
                 let may_copy = has_failed && trials.may_go_on();

@@ -18,7 +18,7 @@ use crate::artifact::{CHUNK, FORMAT, ImageOptions, Key, Record};
 use crate::error::Error;
 use crate::progress::Event;
 use crate::recall::{
-    CHOICES, Documents, Failed, Found, Known, LayerSet, Plan, Recall, Useful, Wanted,
+    CHOICES, Documents, Failed, Found, Known, LayerSet, Plan, Recall, Useful, Wanted, disk_error,
 };
 use crate::staging::Stop;
 
@@ -105,14 +105,36 @@ impl Store {
                 Err(error) => format!("it is damaged and cannot be quarantined: {error}"),
             },
         };
+        self.exclude(&(directory.to_owned(), source.clone()), &because, trials);
+    }
+
+    /// Excludes the artifacts at whose recall files the disk failed. Returns whether there are any.
+    pub(super) fn exclude_unreadable(&self, plan: &Plan, trials: &mut Trials) -> bool {
+        let mut any = false;
+        for (place, error) in plan.unreadable() {
+            any = true;
+            self.exclude_recall(place, error, trials);
+        }
+        any
+    }
+
+    /// Excludes an artifact at whose recall file the disk failed.
+    fn exclude_recall(&self, place: &Excluded, error: &str, trials: &mut Trials) {
+        let because = format!("its recall file cannot be read: {error}");
+        self.exclude(place, &because, trials);
+    }
+
+    /// Excludes an artifact, and reports why.
+    fn exclude(&self, place: &Excluded, because: &str, trials: &mut Trials) {
+        let (directory, source) = place;
         tracing::warn!(digest = %source, because, "an artifact cannot be copied from");
         self.options().progress.tell(&Event::SourceFailed {
             source,
             directory,
-            because: &because,
+            because,
         });
-        trials.note(source, &because);
-        trials.excluded.push((directory.to_owned(), source.clone()));
+        trials.note(source, because);
+        trials.excluded.push(place.clone());
     }
 
     /// Returns the directories to copy layers from: that of the store, and the seeds.
@@ -208,6 +230,9 @@ impl Store {
             if let Some(known) = opening.open(&best.artifact) {
                 opening.covered.add(&known.whole);
             }
+        }
+        if let Some((artifact, error)) = survey.unreadable.take() {
+            self.exclude_recall(&artifact, &error, opening.trials);
         }
         candidates.sort_by_cached_key(|candidate| {
             let known = Reverse(candidate.known.any.count());
@@ -357,6 +382,12 @@ impl<'s> Opening<'s> {
         let (found, known) = match found {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            // The operator of the disk has to know, whatever the build does without this artifact.
+            Err(error) if let Some(text) = disk_error(&error) => {
+                let because = format!("it cannot be read: {text}");
+                self.store.exclude(artifact, &because, self.trials);
+                return None;
+            }
             Err(error) => {
                 tracing::debug!(digest = %artifact.1, %error, "an artifact is not copied from");
                 self.trials.note(&artifact.1, &error.to_string());

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::name::{self, Beside};
 use super::trials::Excluded;
 use super::trust::Trust;
-use crate::recall::{Known, Wanted};
+use crate::recall::{Known, Wanted, disk_error};
 use crate::regular_file;
 
 /// Number of recall files whose names are read: about 20 ms.
@@ -36,6 +36,8 @@ pub(super) struct Survey<'w> {
     files: Vec<(SystemTime, Excluded)>,
     heads: usize,
     bytes: u64,
+    /// The first artifact at whose recall file the disk failed, with its error; one is enough to tell.
+    pub(super) unreadable: Option<(Excluded, String)>,
 }
 
 impl<'w> Survey<'w> {
@@ -64,6 +66,7 @@ impl<'w> Survey<'w> {
             files,
             heads: HEADS,
             bytes: BYTES,
+            unreadable: None,
         }
     }
 
@@ -82,7 +85,15 @@ impl<'w> Survey<'w> {
             self.heads -= 1;
             let claimed = open(&artifact.0, &artifact.1, self.trust)
                 .and_then(|file| self.wanted.claimed(&file));
-            let Ok((known, read)) = claimed else { continue };
+            let (known, read) = match claimed {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    if let (None, Some(text)) = (&self.unreadable, disk_error(&error)) {
+                        self.unreadable = Some((artifact, text));
+                    }
+                    continue;
+                }
+            };
             self.bytes = self.bytes.saturating_sub(read);
             if known.any.count() > 0 {
                 return Some(Candidate { artifact, known });
