@@ -341,7 +341,8 @@ fn side_file_of_another_version_is_passed_over_and_replaced() {
     let side = fs::read(side_of(&first)).unwrap();
     // Magic, version, length and checksum are the last 48 bytes. The head begins with magic and version as well.
     let versions = [8, side.len() - 40];
-    for (number, version) in [0, 3, 5, u32::MAX]
+    let own = u32::from_le_bytes(side[8..12].try_into().unwrap());
+    for (number, version) in [0, own - 1, own + 1, u32::MAX]
         .into_iter()
         .flat_map(|number| versions.map(|at| (number, at)))
     {

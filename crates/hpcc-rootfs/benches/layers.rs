@@ -32,10 +32,7 @@ fn main() {
 fn read(mut archive: &Archive) -> Verified<DiffId> {
     let limits = Limits::default();
     let mut budget = Budget::new(limits.clone());
-    let layers = Layers {
-        specs: &archive.specs,
-        limits: &limits,
-    };
+    let layers = Layers::new(&archive.specs, &limits);
     let stream = archive.open(0, layers).unwrap();
     let mut tar = TarReader::new(stream, &mut budget);
     let mut entry = Entry::default();

@@ -61,11 +61,7 @@ fn image(layers: &[Vec<Item>], first: u8, second: u8) -> Vec<u8> {
     let specs: Vec<LayerSpec> = tars
         .iter()
         .zip(&blobs)
-        .map(|(tar, blob)| LayerSpec {
-            size: blob.len() as u64,
-            diff_id: DiffId(Digest::of(tar)),
-            blob: None,
-        })
+        .map(|(tar, blob)| LayerSpec::new(blob.len() as u64, DiffId(Digest::of(tar))))
         .collect();
     let mut writer = DataWriter::new(Vec::new(), &options(second)).unwrap();
     let flattened = flatten(&specs, &mut Blobs(&blobs), &mut writer, &Options::default());

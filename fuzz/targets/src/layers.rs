@@ -21,11 +21,7 @@ pub fn check(input: &[u8]) {
     let blobs = split(input);
     let layers: Vec<_> = blobs
         .iter()
-        .map(|blob| LayerSpec {
-            size: blob.len() as u64,
-            diff_id: DiffId(Digest::of(blob)),
-            blob: None,
-        })
+        .map(|blob| LayerSpec::new(blob.len() as u64, DiffId(Digest::of(blob))))
         .collect();
     let mut options = Options::default();
     options.limits.entries = ENTRIES;

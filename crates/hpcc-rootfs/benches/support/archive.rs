@@ -15,11 +15,8 @@ pub(crate) struct Archive {
 impl Archive {
     /// Adds a layer: its blob, and what that decompresses to.
     pub(crate) fn push(&mut self, blob: Vec<u8>, tar: &[u8]) {
-        self.specs.push(LayerSpec {
-            size: blob.len() as u64,
-            diff_id: DiffId(Digest::of(tar)),
-            blob: None,
-        });
+        let diff_id = DiffId(Digest::of(tar));
+        self.specs.push(LayerSpec::new(blob.len() as u64, diff_id));
         self.blobs.push(blob);
     }
 }

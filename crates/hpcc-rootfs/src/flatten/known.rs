@@ -31,6 +31,7 @@ pub trait KnownLayer {
 
 /// The amounts that a layer uses of the [`Limits`](crate::layer::Limits) of its image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// Tar headers.
     pub entries: u64,
@@ -42,6 +43,7 @@ pub struct Counts {
 
 /// A body of a known layer, for [`BodySink::replay`](super::BodySink::replay).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KnownBody {
     /// The fingerprints by which it equals another body.
     pub fingerprints: Fingerprints,
@@ -55,8 +57,24 @@ pub struct KnownBody {
     pub tail: u64,
 }
 
+impl KnownBody {
+    /// Returns a body with these fingerprints and blocks, and `data` bytes that are in no hole of the archive. Its
+    /// positions are 0, which a caller sets.
+    #[must_use]
+    pub const fn new(fingerprints: Fingerprints, data: u64, blocks: Vec<Run>) -> Self {
+        Self {
+            fingerprints,
+            data,
+            blocks,
+            start: 0,
+            tail: 0,
+        }
+    }
+}
+
 /// The reason to believe that the entries of a layer are those of its archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Proof {
     /// This build read and verified the archive.
     Read(Verified<DiffId>),
@@ -66,9 +84,18 @@ pub enum Proof {
 
 /// The digests that an earlier build verified of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Remembered {
     /// The digest of its blob.
     pub blob: Digest,
     /// Digest of what the blob decompressed to.
     pub diff_id: DiffId,
+}
+
+impl Remembered {
+    /// Returns the digests of a blob and of what it decompressed to.
+    #[must_use]
+    pub const fn new(blob: Digest, diff_id: DiffId) -> Self {
+        Self { blob, diff_id }
+    }
 }

@@ -9,6 +9,7 @@ use crate::layer::{self, Limits, Stream};
 
 /// Facts about a layer that are known before it is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerSpec {
     /// Size of the blob, compressed.
     pub size: u64,
@@ -18,8 +19,28 @@ pub struct LayerSpec {
     pub blob: Option<Digest>,
 }
 
+impl LayerSpec {
+    /// Returns the facts about a layer whose blob has `size` bytes and an unknown digest.
+    #[must_use]
+    pub const fn new(size: u64, diff_id: DiffId) -> Self {
+        Self {
+            size,
+            diff_id,
+            blob: None,
+        }
+    }
+
+    /// Returns the facts with the digest of the blob.
+    #[must_use]
+    pub fn with_blob(mut self, blob: Digest) -> Self {
+        self.blob = Some(blob);
+        self
+    }
+}
+
 /// The layers of an image, oldest first, and their limits.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Layers<'a> {
     /// The properties of each layer.
     pub specs: &'a [LayerSpec],
@@ -27,7 +48,13 @@ pub struct Layers<'a> {
     pub limits: &'a Limits,
 }
 
-impl Layers<'_> {
+impl<'a> Layers<'a> {
+    /// Returns layers with these properties and limits.
+    #[must_use]
+    pub const fn new(specs: &'a [LayerSpec], limits: &'a Limits) -> Self {
+        Self { specs, limits }
+    }
+
     /// Opens `blob` as that layer, which is decompressed as it is read.
     ///
     /// # Errors

@@ -195,7 +195,7 @@ impl Copies {
         } = *fragment.ok_or_else(|| damaged("there is no such fragment"))?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let bytes = self.read(artifact, start, len)?;
-        Ok(StoredFragment { bytes, raw })
+        Ok(StoredFragment::new(bytes, raw))
     }
 
     fn unpacked(&mut self, artifact: usize, index: usize) -> io::Result<Bytes> {
@@ -204,7 +204,7 @@ impl Copies {
         if let Some((_, _, bytes)) = kept {
             return Ok(bytes.clone());
         }
-        let StoredFragment { bytes, raw } = self.stored(artifact, index)?;
+        let StoredFragment { bytes, raw, .. } = self.stored(artifact, index)?;
         let bytes = if raw {
             bytes
         } else {
@@ -235,9 +235,9 @@ impl Source for Copies {
         let Some((artifact, index)) = self.fragments.with(tails) else {
             return Ok(None);
         };
-        let StoredFragment { bytes, raw } = self.stored(artifact, index)?;
+        let StoredFragment { bytes, raw, .. } = self.stored(artifact, index)?;
         let bytes = self.copied(artifact, bytes);
-        Ok(Some(StoredFragment { bytes, raw }))
+        Ok(Some(StoredFragment::new(bytes, raw)))
     }
 
     fn tail(&mut self, at: u64, len: u32) -> io::Result<Bytes> {

@@ -168,11 +168,7 @@ pub(super) fn body(input: &mut impl Read, len: u64) -> io::Result<Option<Body>> 
         0 => Ok(None),
         _ => array(input).map(|bytes| Some(Fingerprint::from_bytes(bytes))),
     };
-    let fingerprints = Fingerprints {
-        len,
-        blocks: fingerprint(BLOCKS)?,
-        tail: fingerprint(TAIL)?,
-    };
+    let fingerprints = Fingerprints::new(len, fingerprint(BLOCKS)?, fingerprint(TAIL)?);
     Ok(Some(Body { fingerprints, data }))
 }
 
@@ -221,11 +217,7 @@ mod tests {
                     set.then(|| Fingerprint::from_bytes([u8::try_from(n).unwrap(); 32]))
                 };
                 let body = size.map(|len| Body {
-                    fingerprints: Fingerprints {
-                        len,
-                        blocks: print(blocks),
-                        tail: print(tail),
-                    },
+                    fingerprints: Fingerprints::new(len, print(blocks), print(tail)),
                     data: 77,
                 });
                 entries.push((entry.clone(), body));

@@ -435,12 +435,9 @@ impl<W: Write> BodySink for Recorder<'_, W> {
             start,
             tail,
         } = *body;
-        let handle = self.data.replay(&Recipe {
-            fingerprints,
-            blocks: blocks.iter().copied(),
-            start,
-            tail,
-        })?;
+        let blocks = blocks.iter().copied();
+        let recipe = Recipe::new(fingerprints, blocks, start, tail);
+        let handle = self.data.replay(&recipe)?;
         if let Some(spool) = self.spool {
             spool.body(fingerprints, data, handle);
         }

@@ -36,10 +36,7 @@ impl Memory {
     }
 
     fn remembered(&self) -> Remembered {
-        Remembered {
-            blob: Digest::of(b"blob"),
-            diff_id: self.spec.diff_id.clone(),
-        }
+        Remembered::new(Digest::of(b"blob"), self.spec.diff_id.clone())
     }
 }
 
@@ -167,19 +164,10 @@ impl Body for Recording<'_> {
 
     fn finish(self) -> Result<Vec<u8>, Infallible> {
         let len = self.body.len() as u64;
-        let fingerprints = Fingerprints {
-            len,
-            blocks: None,
-            tail: None,
-        };
-        let start = self.recorder.bodies.len() as u64;
-        self.recorder.record(KnownBody {
-            fingerprints,
-            data: len,
-            blocks: Vec::new(),
-            start,
-            tail: 0,
-        });
+        let fingerprints = Fingerprints::new(len, None, None);
+        let mut known = KnownBody::new(fingerprints, len, Vec::new());
+        known.start = self.recorder.bodies.len() as u64;
+        self.recorder.record(known);
         self.recorder.bodies.push(self.body.clone());
         Ok(self.body)
     }

@@ -75,11 +75,7 @@ impl Body for Collected<'_> {
 
 /// What a manifest and a config say about a plain archive.
 pub(crate) fn spec(blob: &[u8]) -> LayerSpec {
-    LayerSpec {
-        size: blob.len() as u64,
-        diff_id: DiffId(Digest::of(blob)),
-        blob: None,
-    }
+    LayerSpec::new(blob.len() as u64, DiffId(Digest::of(blob)))
 }
 
 /// Plain archives as an image.

@@ -45,11 +45,7 @@ fn image(layers: Vec<Tar>, limit: u64) -> (Result<u64, Error>, u64) {
     let blobs: Vec<_> = layers.into_iter().map(Tar::finish).collect();
     let specs: Vec<_> = blobs
         .iter()
-        .map(|blob| LayerSpec {
-            size: blob.len() as u64,
-            diff_id: DiffId(Digest::of(blob)),
-            blob: None,
-        })
+        .map(|blob| LayerSpec::new(blob.len() as u64, DiffId(Digest::of(blob))))
         .collect();
     let mut source = Blobs(blobs);
     let mut writer = sqfs_writer::Options::default();

@@ -8,6 +8,7 @@ use crate::options::TailPolicy;
 /// Length and fingerprints of a body. Two bodies with equal ones are equal.
 /// [`Body::finish_recorded`](crate::Body::finish_recorded) returns them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Fingerprints {
     /// Length of the body in bytes.
     pub len: u64,
@@ -15,6 +16,14 @@ pub struct Fingerprints {
     pub blocks: Option<Fingerprint>,
     /// Fingerprint of its tail, if that goes into a fragment.
     pub tail: Option<Fingerprint>,
+}
+
+impl Fingerprints {
+    /// Returns the fingerprints of a body of `len` bytes: that of its blocks, and that of its tail.
+    #[must_use]
+    pub const fn new(len: u64, blocks: Option<Fingerprint>, tail: Option<Fingerprint>) -> Self {
+        Self { len, blocks, tail }
+    }
 }
 
 /// A stored block of a body, or consecutive holes.
@@ -36,6 +45,7 @@ pub enum Run {
 
 /// A body of an earlier image, for [`DataWriter::replay`](crate::DataWriter::replay).
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Recipe<I> {
     /// The fingerprints that [`Body::finish_recorded`](crate::Body::finish_recorded) returned.
     pub fingerprints: Fingerprints,
@@ -46,6 +56,20 @@ pub struct Recipe<I> {
     pub start: u64,
     /// Position that [`Source::tail`](super::Source::tail) receives for its tail.
     pub tail: u64,
+}
+
+impl<I> Recipe<I> {
+    /// Returns the recipe of a body with these fingerprints, blocks, and positions of its first stored block and its
+    /// tail.
+    #[must_use]
+    pub const fn new(fingerprints: Fingerprints, blocks: I, start: u64, tail: u64) -> Self {
+        Self {
+            fingerprints,
+            blocks,
+            start,
+            tail,
+        }
+    }
 }
 
 impl Run {

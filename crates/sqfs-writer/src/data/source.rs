@@ -33,9 +33,18 @@ pub trait Source: Send {
 
 /// A fragment as an image stores it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct StoredFragment {
     /// The stored bytes.
     pub bytes: Bytes,
     /// Whether they are not compressed.
     pub raw: bool,
+}
+
+impl StoredFragment {
+    /// Returns a fragment with these stored bytes; `raw` if they are not compressed.
+    #[must_use]
+    pub const fn new(bytes: Bytes, raw: bool) -> Self {
+        Self { bytes, raw }
+    }
 }

@@ -26,12 +26,8 @@ struct Known {
 
 impl Known {
     fn recipe(&self) -> Recipe<impl Iterator<Item = Run> + Clone> {
-        Recipe {
-            fingerprints: self.fingerprints,
-            blocks: self.blocks.iter().copied(),
-            start: self.start,
-            tail: self.tail,
-        }
+        let blocks = self.blocks.iter().copied();
+        Recipe::new(self.fingerprints, blocks, self.start, self.tail)
     }
 }
 
@@ -63,7 +59,7 @@ impl Earlier {
     fn fragment_bytes(&self, image: usize, index: usize) -> StoredFragment {
         let (start, len, raw) = self.fragments[image][index];
         let bytes = self.bytes((image as u64) << 48 | start, len);
-        StoredFragment { bytes, raw }
+        StoredFragment::new(bytes, raw)
     }
 
     /// Returns the counts of blocks, fragments and tails since the last time.
@@ -388,11 +384,9 @@ impl Source for Faulty {
         let stored = self.earlier.fragment(tails)?;
         stored
             .map(|stored| {
-                Ok(StoredFragment {
-                    // A fragment that shrank may have any smaller length, so this is about raw ones.
-                    bytes: self.spoil(stored.bytes)?,
-                    raw: stored.raw,
-                })
+                // A fragment that shrank may have any smaller length, so this is about raw ones.
+                let bytes = self.spoil(stored.bytes)?;
+                Ok(StoredFragment::new(bytes, stored.raw))
             })
             .transpose()
     }
