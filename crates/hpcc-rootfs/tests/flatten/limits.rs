@@ -3,7 +3,8 @@
 use hpcc_rootfs::flatten::Options;
 
 use crate::archive::{Item, What, layer, tar};
-use crate::run::{chain, flatten_blobs};
+use crate::listing::listing;
+use crate::run::{chain, flatten_blobs, flatten_items};
 
 fn attempt(layers: Vec<Vec<Item>>, set: impl Fn(&mut Options)) -> Result<(), String> {
     let mut options = Options::default();
@@ -365,4 +366,22 @@ fn layers_are_counted_before_any_is_opened() {
     accepts(&layers, |options| options.limits.layers = 3);
     refuses(&layers, |options| options.limits.layers = 2, &["3", "2"]);
     refuses(&layers, |options| options.limits.layers = 1, &["3", "1"]);
+}
+
+// containers/fuse-overlayfs#236 and #351: such names exist, and a marker has four bytes more.
+#[test]
+fn names_of_every_length_can_be_removed() {
+    for length in [251, 252, 255] {
+        let name = "n".repeat(length);
+        let layers = [
+            layer(&format!("{name} d/{name} k")),
+            layer(&format!(".wh.{name} d/.wh.{name}")),
+        ];
+        let lines = listing(&flatten_items(&layers).unwrap());
+        let paths: Vec<_> = lines.keys().map(String::as_str).collect();
+        assert_eq!(paths, ["", "d", "k"], "{length}");
+    }
+    let beyond = layer(&format!(".wh.{}", "n".repeat(256)));
+    let error = flatten_items(&[layer("k"), beyond]).unwrap_err();
+    assert!(chain(&error).contains("255"), "{error}");
 }

@@ -7,6 +7,9 @@ use crate::layer::measure::Measure;
 /// The longest symlink target that Linux can follow, and that squashfs can hold.
 pub(super) const SYMLINK_MAX: u64 = 4095;
 
+/// What the names of markers begin with (OCI image-spec, `layer.md`).
+const MARKER: &[u8] = b".wh.";
+
 /// Appends a path's components to `path`, which is empty or holds the front half of the same name. `what` is the noun
 /// for messages: "name", "hard link's target".
 ///
@@ -30,9 +33,11 @@ pub(super) fn push_normalised(
             path.push(b'/');
         }
         path.extend_from_slice(component);
-        // squashfs cannot hold longer names, whatever the option allows.
+        // squashfs cannot hold longer names, whatever the option allows. A marker is never stored, and is longer than
+        // the name that it removes.
         let name_max = limits.name.min(sqfs_writer::NAME_MAX);
-        Limit::check(Measure::Name, component.len() as u64, name_max as u64)?;
+        let name = component.strip_prefix(MARKER).unwrap_or(component);
+        Limit::check(Measure::Name, name.len() as u64, name_max as u64)?;
         Limit::check(Measure::Path, path.len() as u64, limits.path as u64)?;
     }
     Ok(())
