@@ -68,6 +68,7 @@ mod timings;
 mod units;
 mod unspooled;
 mod untrusted;
+mod zeroed;
 
 pub use artifact::{
     CHUNK, Damage, FORMAT, ImageOptions, Injected, Key, MountPoint, MountPointError, Record,

@@ -8,8 +8,8 @@ use std::io;
 /// The variants say who has to act: the caller ([`Options`](Error::Options),
 /// [`Memory`](Error::Memory), [`Name`](Error::Name), [`Tree`](Error::Tree)), the party that supplied the content
 /// ([`Body`](Error::Body), [`File`](Error::File), [`Limit`](Error::Limit), [`Host`](Error::Host),
-/// [`Changed`](Error::Changed)), or the owner of the disk
-/// ([`Sink`](Error::Sink)).
+/// [`Changed`](Error::Changed)), or the owner of the machine
+/// ([`Sink`](Error::Sink), [`Shortage`](Error::Shortage)).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -69,6 +69,16 @@ pub enum Error {
         needed: usize,
         /// Bytes that the option leaves for them.
         allowed: usize,
+    },
+    /// The system has no memory left for this part of the work. A smaller [`Options::memory`](crate::Options::memory) or
+    /// fewer threads need less.
+    #[error("cannot allocate memory for {what}")]
+    Shortage {
+        /// What the memory is for.
+        what: &'static str,
+        /// The error of the allocator.
+        #[source]
+        source: io::Error,
     },
     /// Reading a file's content failed. The body can only be dropped; the writer can go on without it.
     #[error("cannot read the content of a file")]
@@ -168,6 +178,16 @@ impl fmt::Display for TreeError {
             Self::Mode => "mode has bits above 0o7777",
             Self::ForeignContent => "the content of a file was not written by this writer",
         })
+    }
+}
+
+impl Error {
+    /// Returns the error for memory that could not be reserved.
+    pub(crate) fn shortage(what: &'static str, error: impl Into<io::Error>) -> Self {
+        Self::Shortage {
+            what,
+            source: error.into(),
+        }
     }
 }
 

@@ -4,9 +4,12 @@
 //! more of them than memory, so a full cache evicts its oldest entries. Evictions depend only on the order of arrival, and
 //! cost space in the image, never correctness.
 
+use std::io;
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
+use crate::error::Error;
 use crate::pieces::Pieces;
 
 /// A hash that is resistant to collisions, so that contents with equal fingerprints are equal.
@@ -121,8 +124,9 @@ impl Known {
         self.entries.get(place as usize).map(|(_, found)| *found)
     }
 
-    /// Adds an entry that [`get`](Self::get) does not find.
-    pub(crate) fn insert(&mut self, fingerprint: Fingerprint, found: Where) {
+    /// Adds an entry that [`get`](Self::get) does not find. It may not be left out for want of memory, because the bytes
+    /// of the image depend on what is found.
+    pub(crate) fn insert(&mut self, fingerprint: Fingerprint, found: Where) -> Result<(), Error> {
         let full = self.entries.len() >= self.capacity;
         let place = if full {
             self.oldest
@@ -131,13 +135,23 @@ impl Known {
         };
         // Indexes have 32 bits; nothing is cached beyond them.
         let Ok(index) = u32::try_from(place) else {
-            return;
+            return Ok(());
         };
+        let entries = &self.entries;
+        // The table doubles, which is one large allocation. A full cache has room once the oldest entry is gone.
+        let reserved = match full {
+            true => Ok(()),
+            false => (self.places).try_reserve(1, |&other| hash_at(entries, other)),
+        };
+        if reserved.is_err() {
+            let source = io::Error::from(io::ErrorKind::OutOfMemory);
+            return Err(Error::shortage("the table of known bodies", source));
+        }
         if full {
             self.forgotten += 1;
             // Not there with a capacity of 0.
             let Some(entry) = self.entries.get_mut(place) else {
-                return;
+                return Ok(());
             };
             let (old, _) = std::mem::replace(entry, (fingerprint, found));
             let entry = self.places.find_entry(old.hash(), |&other| other == index);
@@ -163,6 +177,7 @@ impl Known {
         if let Entry::Vacant(vacant) = entry {
             vacant.insert(index);
         }
+        Ok(())
     }
 
     /// Rebuilds the table without the entry at `new`. Tombstones of removed entries have filled it, and it would otherwise
@@ -200,7 +215,7 @@ mod tests {
             let count = u32::try_from(capacity).unwrap();
             for n in 0..1050 {
                 assert_eq!(known.get(&fingerprint(n)), None);
-                known.insert(fingerprint(n), [n, !n]);
+                known.insert(fingerprint(n), [n, !n]).unwrap();
                 for back in 0..(2 * count).min(n + 1) {
                     let expected = (back < count).then_some([n - back, !(n - back)]);
                     assert_eq!(known.get(&fingerprint(n - back)), expected);
@@ -211,7 +226,7 @@ mod tests {
             assert_eq!(known.forget(), 1050);
         }
         let mut none = Known::new(Known::ENTRY - 1);
-        none.insert(fingerprint(1), [1, 1]);
+        none.insert(fingerprint(1), [1, 1]).unwrap();
         assert_eq!(none.get(&fingerprint(1)), None);
         assert_eq!(none.forget(), 1);
     }
@@ -221,7 +236,7 @@ mod tests {
         for bytes in [40 * 96, 100_000, 200_000, 300_000] {
             let mut known = Known::new(bytes);
             for n in 0..20_000 {
-                known.insert(fingerprint(n), [n, n]);
+                known.insert(fingerprint(n), [n, n]).unwrap();
                 let used = known.places.allocation_size() + known.entries.len() * 40;
                 assert!(used <= bytes, "{n}: {used} of {bytes}");
             }

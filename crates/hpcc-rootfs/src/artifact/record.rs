@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::key::Key;
 use super::verity::{Layout, Verity};
 use crate::untrusted::Untrusted;
+use crate::zeroed::zeroed;
 
 /// Bytes of the image that one chunk digest covers; the last chunk may be shorter.
 pub const CHUNK: usize = 1 << 20;
@@ -365,7 +366,7 @@ impl Footer {
             root.update(piece);
             Ok(())
         })?;
-        let mut bytes = vec![0; rest];
+        let mut bytes = zeroed(rest)?;
         file.read_exact_at(&mut bytes, offset + chunks)?;
         let (covered, found) = bytes
             .split_last_chunk::<CHECKSUM>()

@@ -4,6 +4,7 @@ use std::io::{self, BufRead};
 use std::ops::RangeInclusive;
 
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::DCtx;
 
 use super::chunk::Stopped;
 use super::error::{Error, Limit};
@@ -40,6 +41,8 @@ impl<'a, P: Pieces> ZstdDecoder<'a, P> {
             .map_or(u32::MAX, u64::ilog2);
         let log = log.clamp(*WINDOW_LOGS.start(), *WINDOW_LOGS.end());
         let with_parameters = || {
+            // `Decoder::new` would panic without memory for its context.
+            drop(DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?);
             let mut decoder = Decoder::new()?;
             decoder.set_parameter(DParameter::WindowLogMax(log))?;
             Ok(decoder)

@@ -55,7 +55,7 @@ pub(super) fn append(input: &mut impl Read, into: &mut Vec<u8>) -> io::Result<()
     }
     // Most strings are short. In a vector that grows, a string leaves a gap in memory when it is cut to its length.
     let expected = usize::try_from(length).unwrap_or(EXPECTED).min(EXPECTED);
-    into.reserve_exact(expected);
+    into.try_reserve_exact(expected)?;
     let read = input.take(length).read_to_end(into)?;
     if read as u64 != length {
         return Err(io::ErrorKind::UnexpectedEof.into());

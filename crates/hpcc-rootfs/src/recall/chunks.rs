@@ -38,7 +38,9 @@ pub(super) struct Original {
 impl Original {
     /// Reads into memory that is not zeroed first, because zeroing would take a fifth of the time of hashing.
     fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>, Problem> {
-        let mut bytes = Vec::with_capacity(len);
+        let mut bytes = Vec::new();
+        let reserved = bytes.try_reserve_exact(len);
+        reserved.map_err(|error| Problem::Unreadable(error.into()))?;
         while bytes.len() < len {
             let at = offset + bytes.len() as u64;
             match rustix::io::pread(self.file.as_fd(), spare_capacity(&mut bytes), at) {

@@ -167,7 +167,8 @@ impl Copies {
                 false => first,
             });
         }
-        let mut bytes = Vec::with_capacity(len.min(BLOCK_MAX));
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len.min(BLOCK_MAX))?;
         bytes.extend_from_slice(&first);
         while bytes.len() < len {
             index += 1;

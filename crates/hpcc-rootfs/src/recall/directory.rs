@@ -18,6 +18,7 @@ use super::head::{self, Name, VERSION};
 use super::section::{End, Section};
 use crate::artifact::FORMAT;
 use crate::layer::Limits;
+use crate::zeroed::zeroed;
 
 const MAGIC: [u8; 8] = *b"HPCCRCLL";
 const FOOTER: usize = 48;
@@ -246,7 +247,7 @@ impl Directory {
         let start = json_length.and_then(|length| at.checked_sub(length.into()));
         let start = start.ok_or_else(|| damaged("its directory is too long"))?;
         *bytes = bytes.saturating_sub(at - start);
-        let mut json = vec![0; usize::try_from(at - start).map_err(io::Error::other)?];
+        let mut json = zeroed(usize::try_from(at - start).map_err(io::Error::other)?)?;
         file.read_exact_at(&mut json, start)?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(&json).update(&head);

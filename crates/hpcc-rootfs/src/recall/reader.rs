@@ -162,7 +162,7 @@ impl Recall {
         if count > most {
             return Err(damaged("there are too many fragments"));
         }
-        into.reserve_exact(count);
+        into.try_reserve_exact(count).map_err(io::Error::from)?;
         for _ in 0..count {
             into.push(places::read_fragment(&mut section)?);
         }

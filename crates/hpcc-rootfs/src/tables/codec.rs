@@ -1,10 +1,13 @@
 //! Decompresses metadata blocks.
 
 use std::fmt;
+#[cfg(feature = "xz")]
+use std::io;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::error::Error;
+use crate::zeroed::zeroed;
 
 /// Bytes in every metadata block but the last of its table.
 pub(super) const METADATA_SIZE: usize = 8192;
@@ -60,7 +63,7 @@ impl Codec {
 
     /// Decompresses a stored block to at most `room` bytes, whatever it claims.
     pub(crate) fn decompress(&mut self, stored: &[u8], room: usize) -> Result<Vec<u8>, Error> {
-        let mut block = vec![0; room];
+        let mut block = zeroed(room)?;
         let damaged = Error::Damaged("a block does not decompress");
         let length = match self {
             Self::Zlib(decoder) => {
@@ -72,7 +75,7 @@ impl Codec {
             }
             Self::Zstd(decoder) => decoder.decompress_to_buffer(stored, &mut block[..]).ok(),
             #[cfg(feature = "xz")]
-            Self::Xz => xz(stored, &mut block),
+            Self::Xz => xz(stored, &mut block)?,
             #[cfg(feature = "lz4")]
             Self::Lz4 => {
                 let room = i32::try_from(block.len()).ok();
@@ -87,14 +90,19 @@ impl Codec {
 
 /// Decompresses one stream, with its own decoder, because xz2's cannot be used again.
 #[cfg(feature = "xz")]
-fn xz(stored: &[u8], block: &mut [u8]) -> Option<usize> {
-    use xz2::stream::{Action, Status, Stream};
+fn xz(stored: &[u8], block: &mut [u8]) -> Result<Option<usize>, Error> {
+    use xz2::stream::{Action, Error as Failure, Status, Stream};
     /// Bytes of memory that a stream may take. The largest dictionary that squashfs allows is 1 MiB.
     const MEMORY_MAX: u64 = 16 << 20;
-    let mut decoder = Stream::new_stream_decoder(MEMORY_MAX, 0).ok()?;
-    match decoder.process(stored, block, Action::Finish) {
-        Ok(Status::StreamEnd) => usize::try_from(decoder.total_out()).ok(),
-        _ => None,
+    let decoded = Stream::new_stream_decoder(MEMORY_MAX, 0).and_then(|mut decoder| {
+        let status = decoder.process(stored, block, Action::Finish)?;
+        Ok((status, decoder.total_out()))
+    });
+    match decoded {
+        Ok((Status::StreamEnd, length)) => Ok(usize::try_from(length).ok()),
+        // It says nothing about the data.
+        Err(Failure::Mem) => Err(io::Error::from(io::ErrorKind::OutOfMemory).into()),
+        _ => Ok(None),
     }
 }
 

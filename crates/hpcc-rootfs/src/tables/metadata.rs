@@ -8,6 +8,7 @@ use super::codec::{Codec, METADATA_SIZE};
 use super::error::Error;
 use super::fields::stored_length;
 use super::read_at::ReadAt;
+use crate::zeroed::zeroed;
 
 /// Number of blocks that are kept: 8 MiB.
 const KEPT: usize = 1024;
@@ -164,7 +165,7 @@ impl<'s> Metadata<'s> {
                     let cost = self.codec.cost(length);
                     self.work = self.work.checked_sub(cost).ok_or(TOO_MUCH_WORK)?;
                 }
-                let mut stored = vec![0; length];
+                let mut stored = zeroed(length)?;
                 self.source.read_exact_at(&mut stored, at + 2)?;
                 let bytes = if header & RAW == 0 {
                     self.codec.decompress(&stored, METADATA_SIZE)?
@@ -183,7 +184,7 @@ impl<'s> Metadata<'s> {
             return Err(Error::Damaged("a block is longer than the block size"));
         }
         self.charge(32 * READ_COST + room as u64)?;
-        let mut stored = vec![0; length];
+        let mut stored = zeroed(length)?;
         self.source.read_exact_at(&mut stored, at)?;
         if word & RAW_DATA != 0 {
             return Ok(stored);

@@ -22,7 +22,7 @@ impl Codec for Gzip {
     fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> io::Result<bool> {
         output.clear();
         // More capacity would only be used for a result that is not wanted.
-        output.reserve(input.len());
+        output.try_reserve(input.len())?;
         self.0.reset();
         let status = self
             .0

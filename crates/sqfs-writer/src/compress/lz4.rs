@@ -25,7 +25,10 @@ impl Codec for Lz4 {
             CompressionMode::DEFAULT
         };
         // Always the worst case, so that the output does not depend on the capacity.
-        output.resize(compress_bound(input.len())?, 0);
+        output.clear();
+        let bound = compress_bound(input.len())?;
+        output.try_reserve(bound)?;
+        output.resize(bound, 0);
         let len = compress_to_buffer(input, Some(mode), false, output)?;
         output.truncate(len);
         Ok(len < input.len())

@@ -34,7 +34,7 @@ impl Codec for Xz {
         let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32).map_err(with_kind)?;
         output.clear();
         // More capacity would only be used for a result that is not wanted.
-        output.reserve_exact(input.len());
+        output.try_reserve_exact(input.len())?;
         let status = stream
             .process_vec(input, output, Action::Finish)
             .map_err(with_kind)?;

@@ -7,8 +7,8 @@
 use std::io;
 
 use zstd::bulk::Compressor;
-use zstd::zstd_safe::compress_bound;
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
+use zstd::zstd_safe::{CCtx, compress_bound};
 
 use super::codec::Codec;
 
@@ -16,6 +16,8 @@ pub(super) struct Zstd(Compressor<'static>);
 
 impl Zstd {
     pub(super) fn new(level: i32) -> io::Result<Self> {
+        // `Compressor::new` would panic without memory for its context.
+        drop(CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?);
         Compressor::new(level).map(Self).map_err(with_kind)
     }
 }
@@ -28,7 +30,7 @@ impl Codec for Zstd {
     fn compress(&mut self, input: &[u8], output: &mut Vec<u8>) -> io::Result<bool> {
         output.clear();
         // Always the worst case: zstd then cannot run out of capacity, and never checks how much there is.
-        output.reserve(compress_bound(input.len()));
+        output.try_reserve(compress_bound(input.len()))?;
         self.0
             .compress_to_buffer(input, output)
             .map_err(with_kind)?;

@@ -234,7 +234,7 @@ impl<'w, W: Write> Body<'w, W> {
             self.plane
                 .guard(|plane| plane.submit_block(waiting, Some(end)))?;
         }
-        self.plane.remember_blocks(list, &closed);
+        self.plane.remember_blocks(list, &closed)?;
         Ok(Some((list, closed.fingerprint)))
     }
 
@@ -274,12 +274,12 @@ impl<'w, W: Write> Body<'w, W> {
         self.check()?;
         match self.block.take() {
             Some(lent) if lent.is_lent() => {
-                let mut block = self.plane.queue.block();
+                let mut block = self.plane.queue.block()?;
                 block.push(lent.filled());
                 Ok(block)
             }
             Some(block) => Ok(block),
-            None => Ok(self.plane.queue.block()),
+            None => self.plane.queue.block(),
         }
     }
 
@@ -440,12 +440,17 @@ impl<W: Write> DataPlane<W> {
     }
 
     /// Enters the blocks of a body in the cache, unless they are in it.
-    pub(super) fn remember_blocks(&mut self, list: BlockList, closed: &Closed) {
+    pub(super) fn remember_blocks(
+        &mut self,
+        list: BlockList,
+        closed: &Closed,
+    ) -> Result<(), Error> {
         if let (None, Some(fingerprint), Some(known)) =
             (closed.duplicate, closed.fingerprint, &mut self.known)
         {
-            known.insert(fingerprint, [list.0, 0]);
+            known.insert(fingerprint, [list.0, 0])?;
         }
+        Ok(())
     }
 
     /// Returns the fingerprint of a tail if the writer uses fingerprints.
@@ -474,7 +479,7 @@ impl<W: Write> DataPlane<W> {
         }
         let place = self.add_tail(kind, tail, fingerprint)?;
         if let (Some(known), Some(fingerprint)) = (&mut self.known, fingerprint) {
-            known.insert(fingerprint, [place.0.0, place.1]);
+            known.insert(fingerprint, [place.0.0, place.1])?;
         }
         Ok(place)
     }

@@ -54,7 +54,8 @@ impl Held {
                 if self.bytes.capacity() == 0 {
                     // Once and for all: growing would take twice the budget. What is not used is
                     // not touched.
-                    self.bytes.reserve_exact(self.budget);
+                    let reserved = self.bytes.try_reserve_exact(self.budget);
+                    reserved.map_err(|error| Error::shortage("a body that is held", error))?;
                 }
                 self.bytes.extend_from_slice(stored);
                 return Ok(());

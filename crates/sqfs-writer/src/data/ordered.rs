@@ -53,10 +53,11 @@ impl<P> Ordered<P> {
     }
 
     /// Returns an empty block, new or reused.
-    pub(super) fn block(&mut self) -> Block {
-        self.spare_blocks
-            .pop()
-            .unwrap_or_else(|| Block::new(self.block_size))
+    pub(super) fn block(&mut self) -> Result<Block, Error> {
+        match self.spare_blocks.pop() {
+            Some(block) => Ok(block),
+            None => Block::try_new(self.block_size),
+        }
     }
 
     /// Takes a block back for reuse. Dropping a shared one releases its bytes.

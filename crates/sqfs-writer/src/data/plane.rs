@@ -311,7 +311,7 @@ impl<W: Write> DataPlane<W> {
             sequences.push(None);
         }
         self.check_memory()?;
-        Ok(Fragment::new(index, self.queue.block()))
+        Ok(Fragment::new(index, self.queue.block()?))
     }
 
     fn submit_fragment(&mut self, mut fragment: Fragment) -> Result<(), Error> {

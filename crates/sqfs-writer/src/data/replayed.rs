@@ -125,7 +125,7 @@ impl<W: Write> DataPlane<W> {
             let end = (left == 0).then(|| closed.end(list));
             self.submit_stored(end, bytes, raw)?;
         }
-        self.remember_blocks(list, closed);
+        self.remember_blocks(list, closed)?;
         Ok(list)
     }
 

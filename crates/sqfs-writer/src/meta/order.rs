@@ -45,8 +45,12 @@ impl Numbers {
         order: &[NodeId],
         cancel: &mut Cancel,
     ) -> Result<Self, Error> {
+        let mut list = Vec::new();
+        let reserved = list.try_reserve_exact(tree.slots());
+        reserved.map_err(|error| Error::shortage("the numbers of inodes", error))?;
+        list.resize(tree.slots(), 0);
         let mut numbers = Self {
-            numbers: vec![0; tree.slots()],
+            numbers: list,
             count: 0,
         };
         for &id in order {

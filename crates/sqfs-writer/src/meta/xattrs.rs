@@ -113,7 +113,7 @@ impl XattrWriter {
         }
         let index = self.add_set(queue, xattrs, entry)?;
         self.dropped += unsupported(xattrs);
-        self.remember(fingerprint, [index.0, 0]);
+        self.remember(fingerprint, [index.0, 0])?;
         Ok(index)
     }
 
@@ -121,9 +121,10 @@ impl XattrWriter {
         self.known.as_ref()?.get(fingerprint)
     }
 
-    fn remember(&mut self, fingerprint: Fingerprint, found: Where) {
-        if let Some(known) = &mut self.known {
-            known.insert(fingerprint, found);
+    fn remember(&mut self, fingerprint: Fingerprint, found: Where) -> Result<(), Error> {
+        match &mut self.known {
+            Some(known) => known.insert(fingerprint, found),
+            None => Ok(()),
         }
     }
 
@@ -210,7 +211,7 @@ impl XattrWriter {
         queue.write(Table::Xattrs, name, &[])?;
         if let (None, Some(fingerprint)) = (known, fingerprint) {
             let Place { block, offset } = queue.place(Table::Xattrs);
-            self.remember(fingerprint, [block, offset.into()]);
+            self.remember(fingerprint, [block, offset.into()])?;
         }
         let len = known.map_or(value.len(), |_| INLINE_MAX);
         let header = XattrValue {

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 
+use crate::error::Error;
+
 /// At most a block of bytes. They are in a buffer of one block, which is allocated and zeroed once and then reused, or in
 /// an allocation that is shared with the caller.
 pub(crate) struct Block {
@@ -23,6 +25,18 @@ impl Block {
             memory: Memory::Own(vec![0; block_size].into()),
             filled: 0,
         }
+    }
+
+    /// Returns an empty block, or an error if there is no memory for it.
+    pub(crate) fn try_new(block_size: usize) -> Result<Self, Error> {
+        let mut buffer = Vec::new();
+        let reserved = buffer.try_reserve_exact(block_size);
+        reserved.map_err(|error| Error::shortage("a block", error))?;
+        buffer.resize(block_size, 0);
+        Ok(Self {
+            memory: Memory::Own(buffer.into()),
+            filled: 0,
+        })
     }
 
     /// Returns a full block of shared bytes.

@@ -54,7 +54,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     (
         "recall",
         &[
-            "artifact", "flatten", "layer", "options", "staging", "tables",
+            "artifact", "flatten", "layer", "options", "staging", "tables", "zeroed",
         ],
     ),
     (
@@ -96,10 +96,10 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("evidence", &["artifact", "tables"]),
     ("summary", &["flatten", "timings", "units"]),
     ("flatten", &["layer", "units"]),
-    ("artifact", &["staging", "tables", "untrusted"]),
+    ("artifact", &["staging", "tables", "untrusted", "zeroed"]),
     ("staging", &["units"]),
     ("layer", &[]),
-    ("tables", &[]),
+    ("tables", &["zeroed"]),
     ("progress", &["panics", "units"]),
     ("timings", &["units"]),
     ("units", &[]),
@@ -108,4 +108,5 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("unspooled", &[]),
     ("untrusted", &[]),
     ("regular_file", &[]),
+    ("zeroed", &[]),
 ];

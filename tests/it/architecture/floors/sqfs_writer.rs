@@ -42,7 +42,7 @@ pub(super) const SQFS_WRITER: Floors = &[
     ("cancel", &["error"]),
     ("tree", &["error", "metadata", "pieces", "text"]),
     ("metadata", &["format", "text"]),
-    ("known", &["pieces"]),
+    ("known", &["error", "pieces"]),
     ("summary", &[]),
     ("error", &[]),
     ("format", &[]),

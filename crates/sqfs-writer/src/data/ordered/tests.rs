@@ -34,7 +34,7 @@ fn queue(threads: usize) -> Ordered<u32> {
 }
 
 fn submit(queue: &mut Ordered<u32>, number: u32, first: u8) {
-    let mut block = queue.block();
+    let mut block = queue.block().unwrap();
     block.push(&[first; 100]);
     queue.submit(number, block, Effort::Compress);
 }
