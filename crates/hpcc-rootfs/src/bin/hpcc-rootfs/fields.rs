@@ -38,32 +38,39 @@ const WORDS: &[(&str, &str)] = &[
     ("resolve_insisting", "--platform"),
 ];
 
-/// Returns a text of a library with the words of the program.
+/// Returns a text of a library with the words of the program. Takes time in proportion to the text, parts of which
+/// images and registries choose.
 pub(crate) fn with_options(text: &str) -> String {
-    let mut found = String::new();
+    let mut found = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((at, name, word)) = first(rest) {
-        found.push_str(rest.get(..at).unwrap_or_default());
+    let mut is_inside = false;
+    while let Some(next) = rest.chars().next() {
+        let (word, length) = match first_word(rest) {
+            Some((name, word)) if !is_inside => (word, name.len()),
+            _ => {
+                let letter = rest.get(..next.len_utf8()).unwrap_or_default();
+                (letter, letter.len())
+            }
+        };
         found.push_str(word);
-        rest = rest.get(at + name.len()..).unwrap_or_default();
+        is_inside = is_part(next);
+        rest = rest.get(length..).unwrap_or_default();
     }
-    found + rest
+    found
 }
 
-/// Returns the first name in a text that is a whole word, its place, and the program's word for it.
-fn first(text: &str) -> Option<(usize, &'static str, &'static str)> {
-    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-    let places = WORDS.iter().filter_map(|(name, word)| {
-        let mut places = text.match_indices(name).map(|(at, _)| at);
-        let at = places.find(|at| {
-            let before = text.get(..*at).and_then(|text| text.chars().next_back());
-            let after = text.get(at + name.len()..).unwrap_or_default();
-            let ends = !after.starts_with(|c: char| is_part(c) && c != ':');
-            ends && !before.is_some_and(is_part)
-        })?;
-        Some((at, *name, *word))
-    });
-    places.min()
+/// Returns the name that a text begins with as a whole word, and the program's word for it.
+fn first_word(text: &str) -> Option<(&'static str, &'static str)> {
+    let mut words = WORDS.iter().copied();
+    words.find(|(name, _)| {
+        let after = text.strip_prefix(name);
+        after.is_some_and(|after| !after.starts_with(|c: char| is_part(c) && c != ':'))
+    })
+}
+
+/// Returns whether a name goes on with this character.
+fn is_part(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == ':'
 }
 
 #[cfg(test)]
@@ -88,10 +95,22 @@ mod tests {
                 "Options::agents_x MyOptions::agents",
             ),
             ("\u{f6}Options::agents", "\u{f6}Options::agents"),
+            (
+                "Options::agentsOptions::agents",
+                "Options::agentsOptions::agents",
+            ),
+            ("Options::agents: no\u{f6}", "--agent: no\u{f6}"),
             ("", ""),
         ] {
             assert_eq!(with_options(text), expected);
         }
+    }
+
+    #[test]
+    fn long_texts_take_time_in_proportion() {
+        // A text of an image; looking for the first name again after each one would take minutes.
+        let text = "Limits::layers ".repeat(1 << 18);
+        assert_eq!(with_options(&text), "--max-layers ".repeat(1 << 18));
     }
 
     #[test]

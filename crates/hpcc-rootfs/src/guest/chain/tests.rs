@@ -99,7 +99,7 @@ fn files() -> Vec<(&'static str, u16, Vec<u8>)> {
     files
 }
 
-/// Linux 6.18 judged real programs at these paths alike.
+/// Linux 6.18 judged real programs at these paths alike, except `far` and `far-none`, which it was not given.
 #[test]
 fn interpreter_is_judged_by_its_contents() {
     let image = image(&files());
