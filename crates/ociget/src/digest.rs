@@ -38,8 +38,8 @@ impl Algorithm {
     #[must_use]
     pub fn hasher(self) -> Hasher {
         match self {
-            Self::Sha256 => Hasher::Sha256(Sha256::new()),
-            Self::Sha512 => Hasher::Sha512(Sha512::new()),
+            Self::Sha256 => Hasher(State::Sha256(Sha256::new())),
+            Self::Sha512 => Hasher(State::Sha512(Sha512::new())),
         }
     }
 }
@@ -168,22 +168,22 @@ pub enum DigestError {
     NotHex,
 }
 
-/// A running hash.
+/// A running hash, made by [`Algorithm::hasher`].
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Hasher {
-    /// SHA-256.
+pub struct Hasher(State);
+
+#[derive(Clone, Debug)]
+enum State {
     Sha256(Sha256),
-    /// SHA-512.
     Sha512(Sha512),
 }
 
 impl Hasher {
     /// Takes more bytes in.
     pub fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(hash) => hash.update(bytes),
-            Self::Sha512(hash) => hash.update(bytes),
+        match &mut self.0 {
+            State::Sha256(hash) => hash.update(bytes),
+            State::Sha512(hash) => hash.update(bytes),
         }
     }
 
@@ -195,9 +195,9 @@ impl Hasher {
     /// Returns the digest of all input.
     #[must_use]
     pub fn finish(self) -> Digest {
-        let (algorithm, hex) = match self {
-            Self::Sha256(hash) => (Algorithm::Sha256, lower_hex(&hash.finalize())),
-            Self::Sha512(hash) => (Algorithm::Sha512, lower_hex(&hash.finalize())),
+        let (algorithm, hex) = match self.0 {
+            State::Sha256(hash) => (Algorithm::Sha256, lower_hex(&hash.finalize())),
+            State::Sha512(hash) => (Algorithm::Sha512, lower_hex(&hash.finalize())),
         };
         Digest {
             algorithm,

@@ -104,6 +104,8 @@ mod words;
 pub use artifact::ArtifactManifest;
 pub use auth::challenge::Challenge;
 pub use blob::{BlobBody, BlobPrefix, BlobStream};
+#[doc(no_inline)]
+pub use bytes::Bytes;
 pub use client::Client;
 pub use config::{Healthcheck, ImageConfig, RuntimeConfig};
 pub use content_range::ContentRange;

@@ -45,6 +45,8 @@ mod text;
 mod tree;
 mod writer;
 
+#[doc(no_inline)]
+pub use bytes::Bytes;
 pub use compress::{Codec, Compressor};
 pub use data::{Body, FileData};
 pub use error::{Error, TreeError};

@@ -9,8 +9,8 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_core::Stream as _;
+use ociget::Bytes;
 use ociget::{BlobBody, BlobPrefix, BlobStream, BoxFuture, Descriptor, Digest, Error};
 use tokio::io::AsyncReadExt as _;
 

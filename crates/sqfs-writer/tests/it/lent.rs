@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use proptest::prelude::*;
+use sqfs_writer::Bytes;
 use sqfs_writer::{Body, DataWriter, Kind, Metadata, NodeId, Tree};
 
 use crate::expected::{Bodies, CODEC, noise, options, text};

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use proptest::prelude::*;
+use sqfs_writer::Bytes;
 use sqfs_writer::replay::{Fingerprints, Recipe, Run, Source, StoredFragment};
 use sqfs_writer::{
     Compressor, DataWriter, Error, FileData, Fingerprint, Kind, Metadata, NodeId, Options, Tree,
