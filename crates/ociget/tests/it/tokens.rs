@@ -293,46 +293,6 @@ async fn resting_request_holds_no_other_up() {
     drop(first);
 }
 
-/// Takes longer for the first login than another request waits for it.
-#[derive(Debug, Default)]
-struct Slow(AtomicU32);
-
-impl ociget::Credentials for Slow {
-    fn login<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-    ) -> ociget::BoxFuture<'a, Result<ociget::Login, Error>> {
-        Box::pin(async {
-            if self.0.fetch_add(1, SeqCst) == 0 {
-                tokio::time::sleep(std::time::Duration::from_secs(6)).await;
-            }
-            Ok(ociget::Login::password("user", "pass", "the test"))
-        })
-    }
-}
-
-#[tokio::test]
-async fn requests_that_find_one_login_all_use_it() {
-    let (content, manifest) = Content::image(&noise(5000));
-    let server = Server::start(&content, move |seen| {
-        (seen.header("authorization") != Some("Basic dXNlcjpwYXNz"))
-            .then(|| unauthorized(r#"Basic realm="registry""#))
-    })
-    .await;
-    let mut options = quick();
-    options.credentials = Arc::new(Slow::default());
-    let client = ociget::Client::new(options).unwrap();
-    let reference = format!("{}/app:v1", server.host).parse().unwrap();
-    let source = ociget::RegistrySource::new(&client, reference).unwrap();
-    let (slow, quick) = tokio::join!(
-        source.raw_manifest(Some(&manifest)),
-        source.raw_manifest(Some(&manifest))
-    );
-    slow.unwrap();
-    quick.unwrap();
-}
-
 /// Asks the registry for an image before it knows a login for it.
 #[derive(Debug, Default)]
 struct Curious(std::sync::OnceLock<ociget::RegistrySource>);
