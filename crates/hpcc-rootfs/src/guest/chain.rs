@@ -8,6 +8,9 @@ use crate::tables::{Error, Opened, ReadAt, Stray, Tables};
 const SCRIPTS_MAX: usize = 5;
 /// Path of the agent, which cannot be its own interpreter.
 const AGENT: &[u8] = b"/.hpcc/agent";
+/// Steps of work of all paths and files, about a quarter of a second of processor time. A path through a directory of 100 000
+/// names takes an eighth of it.
+const WORK_MAX: u64 = 64 << 20;
 /// Bytes of an ELF header up to the end of `e_machine`.
 const HEAD: usize = 20;
 
@@ -22,8 +25,10 @@ pub(super) fn problem(
     architecture: &str,
     image: &dyn ReadAt,
 ) -> Result<Option<String>, Error> {
+    let mut tables = Tables::open(image)?;
+    tables.limit_work(WORK_MAX);
     let mut chain = Chain {
-        tables: Tables::open(image)?,
+        tables,
         architecture,
         scripts: 0,
     };
@@ -72,9 +77,17 @@ impl Chain<'_> {
             )));
         }
         let shown = name.escape_ascii().to_string();
-        let opened = match self.tables.open_file(name)? {
-            Ok(opened) => opened,
-            Err(stray) => return Ok(Some(stray_problem(what, name, &shown, &stray))),
+        let opened = match self.tables.open_file(name) {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(stray)) => return Ok(Some(stray_problem(what, name, &shown, &stray))),
+            // An image chooses how much work its symlinks and directories are. What was not found out must be told.
+            Err(Error::TooMuch { what: unit, max }) => {
+                return Ok(Some(format!(
+                    "needs the {what} {shown}, and the image was not searched for it to the end, because that takes more \
+                     than {max} {unit}; use a static agent"
+                )));
+            }
+            Err(error) => return Err(error),
         };
         if opened.mode & 0o111 == 0 {
             return Ok(Some(format!(

@@ -35,6 +35,12 @@ pub(crate) enum Stray {
 }
 
 impl Tables<'_> {
+    /// Lets no more than `max` steps of work be taken from here on. An image chooses how long the path to a file is: 40
+    /// symlinks can lead through a large directory 50 000 times.
+    pub(crate) fn limit_work(&mut self, max: u64) {
+        self.metadata.limit_work(max);
+    }
+
     /// Returns the file to which a path leads. Symlinks are followed, and none leads out of the image. A path without a
     /// slash at its beginning is relative to the root.
     ///

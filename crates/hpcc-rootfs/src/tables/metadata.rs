@@ -23,11 +23,6 @@ const RAW: u16 = 0x8000;
 /// Flag in the word of a data block or a fragment: it is stored uncompressed.
 const RAW_DATA: u32 = 1 << 24;
 
-const TOO_MUCH_WORK: Error = Error::TooMuch {
-    what: "steps of work",
-    max: WORK_MAX,
-};
-
 /// The blocks of all tables of one image.
 #[derive(Debug)]
 pub(super) struct Metadata<'s> {
@@ -36,6 +31,8 @@ pub(super) struct Metadata<'s> {
     blocks: HashMap<u64, Block>,
     /// Number of steps that are left.
     work: u64,
+    /// Number of steps that there were.
+    work_max: u64,
 }
 
 #[derive(Debug)]
@@ -78,7 +75,14 @@ impl<'s> Metadata<'s> {
             codec: Codec::new(compression)?,
             blocks: HashMap::new(),
             work: WORK_MAX,
+            work_max: WORK_MAX,
         })
+    }
+
+    /// Lets no more than `max` steps be taken from here on.
+    pub(super) fn limit_work(&mut self, max: u64) {
+        self.work = self.work.min(max);
+        self.work_max = self.work;
     }
 
     /// Returns the next `N` bytes.
@@ -163,7 +167,8 @@ impl<'s> Metadata<'s> {
                 }
                 if header & RAW == 0 {
                     let cost = self.codec.cost(length);
-                    self.work = self.work.checked_sub(cost).ok_or(TOO_MUCH_WORK)?;
+                    let too_much = too_much_work(self.work_max);
+                    self.work = self.work.checked_sub(cost).ok_or(too_much)?;
                 }
                 let mut stored = zeroed(length)?;
                 self.source.read_exact_at(&mut stored, at + 2)?;
@@ -195,9 +200,15 @@ impl<'s> Metadata<'s> {
 
     /// Subtracts steps from those that are left.
     pub(super) fn charge(&mut self, steps: u64) -> Result<(), Error> {
-        self.work = self.work.checked_sub(steps).ok_or(TOO_MUCH_WORK)?;
+        let too_much = too_much_work(self.work_max);
+        self.work = self.work.checked_sub(steps).ok_or(too_much)?;
         Ok(())
     }
+}
+
+const fn too_much_work(max: u64) -> Error {
+    let what = "steps of work";
+    Error::TooMuch { what, max }
 }
 
 #[cfg(test)]

@@ -233,3 +233,28 @@ fn agent_that_needs_nothing_is_judged_alone() {
             .contains("a kernel for 386 cannot execute")
     );
 }
+
+/// Symlinks of an image can make a path pass a large directory thousands of times. A kernel would follow them.
+#[test]
+fn path_that_takes_too_much_work_is_told() {
+    let mut files = files();
+    let names: Vec<_> = (0..2000).map(|n| format!("/usr/a{n:04}")).collect();
+    files.extend(names.iter().map(|name| (&**name, 0o644, Vec::new())));
+    let links: Vec<_> = (0..8).map(|n| format!("/bin/far{n}")).collect();
+    for pair in links.windows(2) {
+        let target = format!("/usr/{}..{}", "lib/../".repeat(570), pair[1]);
+        files.push((&pair[0], 0, target.into_bytes()));
+    }
+    files.push((&links[7], 0, b"static".to_vec()));
+    let image = image(&files);
+    let agent = Program::Script(b"/bin/far0".to_vec());
+    let found = problem(&agent, None, "amd64", &image.as_slice()).unwrap();
+    let told = found.unwrap();
+    assert!(
+        told.contains("needs the interpreter /bin/far0, and the image was not searched"),
+        "{told}"
+    );
+    let agent = Program::Script(b"/bin/far7".to_vec());
+    let found = problem(&agent, None, "amd64", &image.as_slice()).unwrap();
+    assert_eq!(found, None);
+}
