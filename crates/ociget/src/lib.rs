@@ -95,6 +95,7 @@ mod resolve;
 mod retry;
 mod secrets;
 mod source;
+mod tar_fields;
 mod target;
 mod tls;
 mod transport;

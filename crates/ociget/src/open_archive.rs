@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::regular_file;
+use crate::tar_fields::is_header;
 
 /// Returns whether a reader still waits for an archive. Cheap, and called often.
 pub type Wanted = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -128,13 +129,55 @@ impl OpenArchive for PlainFiles {
 }
 
 /// The tool that decompresses `file`, if it starts as a compressed file does.
+///
+/// A tar file starts with the name of its first member, and a name may start as a compressed file does.
 pub(crate) fn compressed_with(file: &File) -> io::Result<Option<&'static str>> {
     use std::os::unix::fs::FileExt as _;
-    let mut magic = [0; 6];
-    let read = file.read_at(&mut magic, 0)?;
-    let magic = magic.get(..read).unwrap_or_default();
+    let mut block = [0; 512];
+    let read = file.read_at(&mut block, 0)?;
+    let start = block.get(..read).unwrap_or_default();
+    if is_header(start) {
+        return Ok(None);
+    }
     let found = COMPRESSED
         .iter()
-        .find(|(start, _)| magic.starts_with(start));
+        .find(|(magic, _)| start.starts_with(magic));
     Ok(found.map(|(_, tool)| *tool))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn opens(bytes: &[u8]) -> Result<(), String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        let wanted: Wanted = Arc::new(|| true);
+        let opened = PlainFiles.open(file.path(), &wanted);
+        opened.map(drop).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn compressed_archive_is_refused_with_the_tool_for_it() {
+        for (magic, tool) in COMPRESSED {
+            for length in [0, 1000] {
+                let said = opens(&[magic, &vec![7; length]].concat()).unwrap_err();
+                assert!(said.ends_with(tool), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn name_of_a_first_member_is_no_magic() {
+        for (magic, _) in COMPRESSED {
+            let mut header = [0; 512];
+            header[..magic.len()].copy_from_slice(magic);
+            header[148..156].fill(b' ');
+            let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            assert_eq!(opens(&header), Ok(()), "{magic:?}");
+        }
+    }
 }

@@ -29,6 +29,8 @@ mod model;
 mod repair;
 #[path = "../../../crates/hpcc-rootfs/tests/flatten/run.rs"]
 mod run;
+#[path = "../../../crates/ociget/src/tar_fields.rs"]
+mod tar_fields;
 
 pub mod challenge;
 pub mod config_file;

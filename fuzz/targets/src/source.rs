@@ -6,8 +6,6 @@ pub(crate) mod by_offset;
 pub(crate) mod piece;
 #[path = "../../../crates/ociget/src/source/tar_extensions.rs"]
 pub(crate) mod tar_extensions;
-#[path = "../../../crates/ociget/src/source/tar_fields.rs"]
-pub(crate) mod tar_fields;
 #[path = "../../../crates/ociget/src/source/tar_header.rs"]
 pub(crate) mod tar_header;
 #[path = "../../../crates/ociget/src/source/tar_headers.rs"]

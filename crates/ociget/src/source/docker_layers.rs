@@ -10,8 +10,7 @@ use crate::error::Error;
 use crate::source::archive::Archive;
 use crate::source::made::MadeLayer;
 use crate::source::section::Section;
-use crate::source::tar_fields::BLOCK;
-use crate::source::tar_header::is_header;
+use crate::tar_fields::{BLOCK, is_header};
 
 const PLAIN: &str = "application/vnd.docker.image.rootfs.diff.tar";
 const GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";

@@ -18,7 +18,6 @@ mod section;
 pub(crate) mod spec;
 pub(crate) mod tar;
 mod tar_extensions;
-mod tar_fields;
 mod tar_header;
 mod tar_headers;
 mod tar_index;

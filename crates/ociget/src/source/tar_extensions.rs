@@ -3,9 +3,9 @@
 //! They describe the next member that is not one of them, in whatever order they stand. Their own
 //! length is always that of their own header.
 
-use crate::source::tar_fields::decimal;
 use crate::source::tar_header::text;
 use crate::source::tar_sparse::Sparse;
+use crate::tar_fields::decimal;
 
 /// What the members before a member say about it.
 #[derive(Debug, Default)]

@@ -5,11 +5,10 @@
 
 use std::ops::Range;
 
-use crate::source::tar_fields::{is_number, number, octal};
+use crate::tar_fields::{has_checksum, is_number, number};
 
 const NAME: Range<usize> = 0..100;
 const SIZE: Range<usize> = 124..136;
-const CHECKSUM: Range<usize> = 148..156;
 const TYPE: usize = 156;
 const LINK: Range<usize> = 157..257;
 const MAGIC: Range<usize> = 257..265;
@@ -68,29 +67,6 @@ impl Header {
             link: text(field(LINK)),
         })
     }
-}
-
-/// Whether `bytes` begin with a tar header.
-pub(crate) fn is_header(bytes: &[u8]) -> bool {
-    bytes.first_chunk().is_some_and(has_checksum)
-}
-
-/// Whether the checksum is right. Some old writers summed signed bytes.
-fn has_checksum(block: &[u8; 512]) -> bool {
-    let (mut unsigned, mut signed) = (0i64, 0i64);
-    for (index, byte) in block.iter().enumerate() {
-        // The checksum counts itself as spaces.
-        let byte = if CHECKSUM.contains(&index) {
-            b' '
-        } else {
-            *byte
-        };
-        unsigned += i64::from(byte);
-        signed += i64::from(byte.cast_signed());
-    }
-    let found = block.get(CHECKSUM).and_then(octal);
-    let found = found.and_then(|sum| i64::try_from(sum).ok());
-    found.is_some_and(|sum| sum == unsigned || sum == signed)
 }
 
 /// Returns the prefix of a header that has one in spite of GNU's magic.

@@ -10,9 +10,9 @@ use crate::open_archive::unwanted;
 use crate::source::by_offset::ByOffset;
 use crate::source::piece::Piece;
 use crate::source::tar_extensions::{Described, Extensions, Records};
-use crate::source::tar_fields::{BLOCK, broken};
 use crate::source::tar_header::Header;
 use crate::source::tar_sparse::{self, Sparse};
+use crate::tar_fields::{BLOCK, broken};
 
 /// Most bytes of a long name, or of a POSIX header.
 const MAX_EXTENSION: u64 = 1 << 20;

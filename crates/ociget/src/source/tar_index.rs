@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::open_archive::unwanted;
 use crate::source::by_offset::InFile;
 use crate::source::piece::Piece;
-use crate::source::tar_fields::broken;
 use crate::source::tar_headers::{Found, Headers, Member};
+use crate::tar_fields::broken;
 
 /// Most members that are looked at. An image of 127 layers has some 400.
 const MAX_MEMBERS: usize = 65_536;

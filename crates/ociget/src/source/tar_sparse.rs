@@ -5,7 +5,7 @@ use std::io;
 
 use crate::source::by_offset::ByOffset;
 use crate::source::piece::Piece;
-use crate::source::tar_fields::{BLOCK, broken, decimal, number};
+use crate::tar_fields::{BLOCK, broken, decimal, number};
 
 /// Most pieces of one member.
 const MAX_PIECES: usize = 65_536;

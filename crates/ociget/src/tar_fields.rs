@@ -1,9 +1,12 @@
-//! Shared parts of the readers of tar headers: the block, numbers, and the error with the position.
+//! Shared parts of the readers of tar headers: the block, numbers, the checksum, and the error with the position.
 
 use std::io;
+use std::ops::Range;
 
 /// Bytes of a header, and what bodies are padded to.
 pub(crate) const BLOCK: u64 = 512;
+/// The field of a header with its checksum.
+const CHECKSUM: Range<usize> = 148..156;
 
 /// Returns the number in `field`: octal digits, or after a byte with the highest bit a binary number
 /// that is not negative.
@@ -38,7 +41,7 @@ fn signed(field: &[u8]) -> Option<(bool, u64)> {
 ///
 /// The rule is Go's: spaces and NULs around the digits are skipped, also leading NULs, and the
 /// digits end at the first NUL. A sign is not a digit.
-pub(crate) fn octal(field: &[u8]) -> Option<u64> {
+fn octal(field: &[u8]) -> Option<u64> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | 0);
     let start = field.iter().take_while(|byte| is_blank(byte)).count();
     let field = field.get(start..).unwrap_or_default();
@@ -49,6 +52,29 @@ pub(crate) fn octal(field: &[u8]) -> Option<u64> {
         b'0'..=b'7' => Some(number.checked_mul(8)? | u64::from(digit - b'0')),
         _ => None,
     })
+}
+
+/// Whether `bytes` begin with a tar header.
+pub(crate) fn is_header(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(has_checksum)
+}
+
+/// Whether the checksum is right. Some old writers summed signed bytes.
+pub(crate) fn has_checksum(block: &[u8; 512]) -> bool {
+    let (mut unsigned, mut signed) = (0i64, 0i64);
+    for (index, byte) in block.iter().enumerate() {
+        // The checksum counts itself as spaces.
+        let byte = if CHECKSUM.contains(&index) {
+            b' '
+        } else {
+            *byte
+        };
+        unsigned += i64::from(byte);
+        signed += i64::from(byte.cast_signed());
+    }
+    let found = block.get(CHECKSUM).and_then(octal);
+    let found = found.and_then(|sum| i64::try_from(sum).ok());
+    found.is_some_and(|sum| sum == unsigned || sum == signed)
 }
 
 /// Returns the number that `text` holds in decimal digits and nothing else, as PAX records have it.
