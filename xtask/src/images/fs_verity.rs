@@ -61,32 +61,50 @@ pub(super) fn enabled(directory: &Path) -> Result<Ended> {
     let name = name.split('/').find(|name| name.ends_with(".sqsh"));
     let path = format!("/store/{}", name.context("the store has no artifact")?);
     let stat = drive.debugfs(&format!("stat {path}"))?;
-    let flags = stat.split_once("Flags: 0x").map(|(_, rest)| rest);
-    let flags = flags.and_then(|rest| rest.split_whitespace().next());
-    let flags = u64::from_str_radix(flags.unwrap_or_default(), 16)?;
+    let value = |name: &str| {
+        let rest = stat.split_once(name).map(|(_, rest)| rest);
+        let value = rest.and_then(|rest| rest.split_whitespace().next());
+        value.unwrap_or_default()
+    };
+    let flags = u64::from_str_radix(value("Flags: 0x"), 16)?;
     ensure!(flags & VERITY != 0, "the file has no fs-verity:\n{stat}");
 
     let blocks = drive.debugfs(&format!("blocks {path}"))?;
-    // Not the first one: without a superblock it is no artifact.
-    let place = blocks.split_whitespace().nth(9).context("no blocks")?;
-    let at = place.parse::<u64>()? * BLOCK + 100;
-    let mut byte = [0];
-    drive.0.read_exact_at(&mut byte, at)?;
-    drive.0.write_all_at(&[byte[0] ^ 1], at)?;
-    // The kernel does not say whether the disk or the data is damaged, so the file is not quarantined.
-    let second = run(
-        "cat $a > /dev/null; ./hpcc-rootfs --cache-dir store verify; echo verify $?; ./hpcc-rootfs --cache-dir store rm $a; echo removed $?; \
-         pull --fs-verity on; echo pulled $?; cmp store/*.sqsh copy && echo same",
-    )?;
-    let lines = ["verify 1", "removed 0", "pulled 0", "same"];
-    expect(&second, 0, &lines)?;
-    let refused = second.log.lines().find(|line| line.starts_with("cat: "));
-    ensure!(
-        refused.is_some_and(|line| line.contains("Input/output error")),
-        "a changed block was read:\n{}",
-        second.log
-    );
-    Ok(second)
+    let blocks: Vec<_> = blocks.split_whitespace().collect();
+    // The kernel's hash tree follows the file. Its own record is its last block; without a superblock it is no artifact.
+    let size: u64 = value("Size:").parse()?;
+    let record = usize::try_from(size / BLOCK)?.checked_sub(1);
+    let mut ended = first;
+    for (number, found) in [
+        (Some(9), "damaged in bytes 0 to 1048576"),
+        (record, "refuses to read it, because of fs-verity"),
+    ] {
+        let place = number.and_then(|number| blocks.get(number));
+        let at = place.context("no blocks")?.parse::<u64>()? * BLOCK + 100;
+        let mut byte = [0];
+        drive.0.read_exact_at(&mut byte, at)?;
+        drive.0.write_all_at(&[byte[0] ^ 1], at)?;
+        ended = run(
+            "cat $a > /dev/null; ./hpcc-rootfs --cache-dir store verify; echo verify $?; pull --fs-verity on; echo pulled $?; \
+             cmp store/*.sqsh copy && echo same; mv store/.bad-* $a; sync",
+        )?;
+        expect(&ended, 0, &["verify 1", "pulled 0", "same"])?;
+        // The terminal is narrower than the lines.
+        let words: Vec<_> = ended.log.split_whitespace().collect();
+        let told = words.join(" ");
+        for what in [found, "quarantined"] {
+            ensure!(told.contains(what), "no {what}:\n{}", ended.log);
+        }
+        let refused = ended.log.lines().find(|line| line.starts_with("cat: "));
+        ensure!(
+            refused.is_some_and(|line| line.contains("Input/output error")),
+            "a changed block was read:\n{}",
+            ended.log
+        );
+        // The same file gets another changed block.
+        drive.0.write_all_at(&byte, at)?;
+    }
+    Ok(ended)
 }
 
 /// Makes the directory that the drive is filled with, and returns its path.

@@ -5,6 +5,7 @@
 mod key;
 mod mount_point;
 mod options;
+mod readable;
 mod record;
 mod verify;
 pub(crate) mod verity;

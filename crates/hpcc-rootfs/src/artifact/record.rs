@@ -25,6 +25,7 @@ use rustix::fs::SeekFrom;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
+use super::readable;
 use super::verity::{Layout, Verity};
 use crate::untrusted::Untrusted;
 use crate::zeroed::zeroed;
@@ -195,6 +196,10 @@ impl Record {
     /// # Errors
     /// Returns [`RecordError`] if the file has no record, an unknown version of it, or a damaged one.
     pub fn read(file: &File) -> Result<Self, RecordError> {
+        Self::read_believed(file).map_err(|error| error.of(file))
+    }
+
+    fn read_believed(file: &File) -> Result<Self, RecordError> {
         let length = file.metadata()?.len();
         if length < SECTOR || length % SECTOR != 0 {
             return Err(RecordError::Missing);
@@ -433,6 +438,18 @@ pub enum RecordError {
     /// The file could not be read.
     #[error("cannot read the artifact record")]
     Io(#[from] io::Error),
+}
+
+impl RecordError {
+    /// Returns the error with the refusal to read a part of the file named as what it is: damage.
+    pub(super) fn of(self, file: &File) -> Self {
+        match self {
+            Self::Io(error) if readable::is_refusal(file, &error) => {
+                Self::Damaged("the file system refuses to read it, because of fs-verity")
+            }
+            error => error,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::record::{CHUNK, Record, SUPERBLOCK};
+use super::readable::{self, Readable};
+use super::record::{CHUNK, Record, RecordError, SUPERBLOCK};
 use super::verity::{Check, Part, Read};
 use crate::tables::{Map, Owners};
 
@@ -40,13 +41,26 @@ impl fmt::Display for Damage {
 }
 
 /// Compares every chunk with its digest, and the hash tree of a sealed artifact with the data and its root. Chunks that
-/// are holes of the file are not read.
-pub(crate) fn verify(file: &File, record: &Record) -> io::Result<Vec<Damage>> {
+/// are holes of the file are not read. Bytes that cannot be read, although others can, are damaged.
+pub(crate) fn verify(file: &File, record: &Record) -> Result<Vec<Damage>, RecordError> {
     let read = |buffer: &mut [u8], offset| file.read_exact_at(buffer, offset);
-    let mut sealed = record
-        .verity
-        .as_ref()
-        .and_then(|verity| Check::new(verity, read));
+    let found = verify_by(file, record, read, readable::has_fs_verity(file));
+    found.map_err(|error| RecordError::Io(error).of(file))
+}
+
+/// Verifies an artifact whose data and tree `read` reads, and whose file has fs-verity if `refuses`.
+fn verify_by(
+    file: &File,
+    record: &Record,
+    read: impl Read,
+    refuses: bool,
+) -> io::Result<Vec<Damage>> {
+    let readable = Readable::new(read, refuses);
+    let mut sealed = record.verity.as_ref().and_then(|verity| {
+        Check::new(verity, |buffer: &mut [u8], offset| {
+            readable.read_tree(buffer, offset)
+        })
+    });
     let mut buffer = vec![0; CHUNK];
     let zeros = blake3::hash(&buffer);
     let mut ranges = Ranges::default();
@@ -55,14 +69,13 @@ pub(crate) fn verify(file: &File, record: &Record) -> io::Result<Vec<Damage>> {
         let end = record.image_length.min(start + CHUNK as u64);
         let length = usize::try_from(end - start).map_err(io::Error::other)?;
         let chunk = buffer.get_mut(..length).unwrap_or_default();
-        let is_hole = length == CHUNK && holes.cover(&(start..end));
-        let found = if is_hole {
-            zeros
-        } else {
-            file.read_exact_at(chunk, start)?;
-            blake3::hash(chunk)
+        // fs-verity may refuse a hole as well.
+        let is_hole = !refuses && length == CHUNK && holes.cover(&(start..end));
+        let found = match is_hole {
+            true => Some(zeros),
+            false => (readable.read(chunk, start)?).then(|| blake3::hash(chunk)),
         };
-        match (found == *expected, &mut sealed) {
+        match (found == Some((*expected).into()), &mut sealed) {
             (false, _) => ranges.add(start..end),
             (true, Some(sealed)) if is_hole => sealed.zeros(length, start)?,
             (true, Some(sealed)) => sealed.data(chunk, start)?,
@@ -71,13 +84,13 @@ pub(crate) fn verify(file: &File, record: &Record) -> io::Result<Vec<Damage>> {
         start = end;
         Ok(())
     })?;
+    let tree = sealed.map_or(Ok(Vec::new()), of_tree)?;
+    readable.settle()?;
     let mut damage = match ranges.0.is_empty() {
         true => Vec::new(),
         false => of_image(file, ranges.0)?,
     };
-    if let Some(sealed) = sealed {
-        damage.extend(of_tree(sealed)?);
-    }
+    damage.extend(tree);
     Ok(damage)
 }
 
@@ -171,11 +184,16 @@ impl<'f> Holes<'f> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use ociget::Digest;
 
     use super::super::key::Key;
+
     use super::*;
-    use crate::artifact::{Digests, ImageOptions};
+    use crate::artifact::verity::BLOCK;
+    use crate::artifact::{ArtifactWriter, Digests, ImageOptions};
+    use crate::staging::{StagedFile, Staging};
 
     const CHUNK_LENGTH: u64 = CHUNK as u64;
 
@@ -244,5 +262,105 @@ mod tests {
         assert_eq!(damage.len(), RANGES_MAX);
         let last = damage[RANGES_MAX - 1].range.clone();
         assert_eq!(last, 2047 * CHUNK_LENGTH..2048 * CHUNK_LENGTH);
+    }
+
+    /// Returns a sealed artifact of 65 chunks and one block, so that its tree has two levels and several leaves.
+    fn sealed() -> (File, Record) {
+        let directory = tempfile::tempdir().unwrap();
+        let image = Digest::of(b"image");
+        let options = ImageOptions {
+            verity: true,
+            ..ImageOptions::default()
+        };
+        let (platform, digests) = ("linux/amd64".into(), Digests::default());
+        let key = Key::new(image.clone(), image, platform, digests, &options);
+        let staged = StagedFile::create(directory.path(), Staging::outside(0)).unwrap();
+        let mut writer = ArtifactWriter::new(staged, key).unwrap();
+        for chunk in 0..65 {
+            let length = if chunk == 0 {
+                CHUNK - SUPERBLOCK
+            } else {
+                CHUNK
+            };
+            writer.write_all(&vec![chunk; length]).unwrap();
+        }
+        writer.write_all(&[7; BLOCK]).unwrap();
+        let sealed = writer.seal([0xAB; SUPERBLOCK]).unwrap();
+        sealed.into_staged().publish("a".as_ref()).unwrap();
+        let file = File::open(directory.path().join("a")).unwrap();
+        let record = Record::read(&file).unwrap();
+        (file, record)
+    }
+
+    /// Reads a file of which one page is unreadable.
+    fn without_page(file: &File, at: u64) -> impl Read {
+        let page = BLOCK as u64;
+        move |buffer: &mut [u8], offset: u64| {
+            let pages = offset / page..(offset + buffer.len() as u64).div_ceil(page);
+            match pages.contains(&(at / page)) {
+                true => Err(Errno::IO.into()),
+                false => file.read_exact_at(buffer, offset),
+            }
+        }
+    }
+
+    #[test]
+    fn unreadable_bytes_are_damaged_and_named() {
+        let (file, record) = sealed();
+        let block = BLOCK as u64;
+        let after = record.image_length;
+        let leaf = after + 2 * block;
+        let chunk = |number| number * CHUNK_LENGTH..(number + 1) * CHUNK_LENGTH;
+        let page = |start| start..start + block;
+        for (at, damaged, part) in [
+            (0, chunk(0), "superblock"),
+            (5 * CHUNK_LENGTH + 1, chunk(5), "data"),
+            (after - 1, page(after - block), "data"),
+            (after, page(after), "verity superblock"),
+            (after + block, page(after + block), "hash tree"),
+            (leaf + 3 * block + 1, page(leaf + 3 * block), "hash tree"),
+        ] {
+            for has_fs_verity in [true, false] {
+                let found = verify_by(&file, &record, without_page(&file, at), has_fs_verity);
+                // The top of the tree is read last, so that the disk may be gone.
+                if at == after + block && !has_fs_verity {
+                    assert!(found.is_err());
+                    continue;
+                }
+                let found = found.unwrap();
+                let [one] = &found[..] else {
+                    panic!("{at}: {found:?}");
+                };
+                assert_eq!(one.range, damaged);
+                assert!(one.parts.contains(&part), "{at}: {one:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn disk_that_fails_once_says_nothing_about_the_bytes() {
+        let (file, record) = sealed();
+        let calls = std::cell::Cell::new(0);
+        let hiccup = |buffer: &mut [u8], offset| match calls.replace(calls.get() + 1) {
+            3 => Err(Errno::IO.into()),
+            _ => file.read_exact_at(buffer, offset),
+        };
+        assert_eq!(verify_by(&file, &record, hiccup, false).unwrap(), []);
+        let errno = |read: &dyn Fn(&mut [u8], u64) -> io::Result<()>, has_fs_verity| {
+            let read = |buffer: &mut [u8], offset| read(buffer, offset);
+            let error = verify_by(&file, &record, read, has_fs_verity).unwrap_err();
+            Errno::from_io_error(&error)
+        };
+        // From here on it answers no more.
+        let gone = |buffer: &mut [u8], offset| match offset {
+            0..CHUNK_LENGTH => file.read_exact_at(buffer, offset),
+            _ => Err(Errno::IO.into()),
+        };
+        assert_eq!(errno(&gone, false), Some(Errno::IO));
+        // These are no errors of a disk.
+        for has_fs_verity in [true, false] {
+            let short = |_: &mut [u8], _| Err(Errno::NOMEM.into());
+            assert_eq!(errno(&short, has_fs_verity), Some(Errno::NOMEM));
+        }
     }
 }

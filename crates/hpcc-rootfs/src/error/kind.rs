@@ -3,12 +3,15 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 use super::causes::FILE_LIMIT;
 use super::{Error, SPOOL, lacks_resources};
 use crate::artifact::RecordError;
 use crate::candidate::advice;
 use crate::flatten::{self, EntryProblem};
 use crate::layer;
+use crate::staging::is_of_disk;
 
 /// Kind of an [`Error`], by what a caller can do about it.
 ///
@@ -134,6 +137,13 @@ impl Error {
             _ if self.is_transient() => "try again later",
             Self::Store { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
                 FILE_LIMIT
+            }
+            Self::Store { source, .. } if is_of_disk(source) => {
+                "look for errors of the disk in the kernel's log, and replace the disk if they stay"
+            }
+            // Root meets it as well.
+            Self::Store { source, .. } if Errno::from_io_error(source) == Some(Errno::PERM) => {
+                "check the path, its owner, its permissions and its attributes (lsattr); those of an immutable file include i"
             }
             Self::Untrusted(untrusted) if untrusted.is_of_other() => {
                 "run the command as the user that owns it, or choose another directory with Store::open"

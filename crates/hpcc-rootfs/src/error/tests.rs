@@ -99,3 +99,18 @@ fn transient_errors_are_distinguished() {
     }
     assert!(matches!(store(Errno::IO), Error::Store { .. }));
 }
+
+/// Permissions are not at fault, so advice about them would lead astray.
+#[test]
+fn failing_disks_and_immutable_files_have_hints_of_their_own() {
+    let hint = |errno: Errno| {
+        let error = Error::store("remove the artifact", Path::new("/x"), errno.into());
+        error.hint().unwrap()
+    };
+    assert!(hint(Errno::IO).contains("the kernel's log"));
+    assert!(hint(Errno::PERM).contains("lsattr"));
+    assert_eq!(
+        hint(Errno::ACCESS),
+        "check the path, its owner and its permissions"
+    );
+}

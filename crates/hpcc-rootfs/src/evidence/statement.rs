@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::description::Description;
 use super::error::EvidenceError;
-use crate::artifact::{self, Key, Record, Verity};
+use crate::artifact::{self, Key, Record, RecordError, Verity};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE: &str = "https://slsa.dev/provenance/v1";
@@ -29,7 +29,10 @@ const PIECE: usize = 1 << 20;
 /// Returns [`EvidenceError`] if the artifact is damaged or cannot be read.
 pub fn attest(artifact: &File) -> Result<String, EvidenceError> {
     let record = Record::read(artifact)?;
-    let damage = artifact::verify(artifact, &record)?;
+    let damage = artifact::verify(artifact, &record).map_err(|error| match error {
+        RecordError::Io(error) => EvidenceError::Io(error),
+        error => EvidenceError::Record(error),
+    })?;
     if !damage.is_empty() {
         let ranges: Vec<_> = damage.iter().map(ToString::to_string).collect();
         return Err(EvidenceError::Damaged(ranges.join("; ")));

@@ -3,6 +3,7 @@
 //! A value that must be held while a file is staged, such as a lock, is stored and dropped by this module.
 
 mod abandoned;
+mod disk;
 #[cfg(test)]
 mod faults;
 mod files;
@@ -20,6 +21,9 @@ mod spare;
 mod staged_file;
 mod stop;
 
+#[cfg(test)]
+pub(crate) use disk::DISK_ERRORS;
+pub(crate) use disk::is_of_disk;
 pub(crate) use files::{Files, Kernel, keeps_modes};
 pub use fs_verity::FsVerity;
 pub(crate) use fs_verity::enable as enable_fs_verity;

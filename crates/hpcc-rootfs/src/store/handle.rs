@@ -373,8 +373,9 @@ impl Store {
             .file(&file, &path)
             .map_err(|fault| artifact_error(&path, fault.into()))?;
         let file = File::from(file);
-        let verdict = match Record::read(&file).and_then(|record| record.of(digest)) {
-            Ok(record) => Ok(verify(&file, &record).map_err(failed)?),
+        let record = Record::read(&file).and_then(|record| record.of(digest));
+        let verdict = match record.and_then(|record| verify(&file, &record)) {
+            Ok(damage) => Ok(damage),
             Err(RecordError::Io(error)) => return Err(failed(error)),
             Err(source) => Err(artifact_error(&path, source)),
         };

@@ -46,8 +46,11 @@ pub fn verify_file(path: impl AsRef<Path>) -> Result<Vec<Damage>, Error> {
     let path = path.as_ref();
     let failed = |source| Error::store("verify", path, source);
     let file = open_artifact(path).map_err(failed)?;
-    let record = Record::read(&file).map_err(|source| artifact_error(path, source))?;
-    verify(&file, &record).map_err(failed)
+    let verdict = Record::read(&file).and_then(|record| verify(&file, &record));
+    verdict.map_err(|source| match source {
+        RecordError::Io(error) => failed(error),
+        source => artifact_error(path, source),
+    })
 }
 
 pub(super) fn artifact_error(path: &Path, source: RecordError) -> Error {

@@ -88,6 +88,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
             "flatten",
             "layer",
             "panics",
+            "staging",
             "unspooled",
             "untrusted",
         ],

@@ -5,7 +5,7 @@ use std::io;
 use sha2::{Digest as _, Sha256};
 
 /// Bytes of a block, of the data and of the tree.
-pub(super) const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
 /// Bytes of a digest.
 pub(super) const DIGEST: usize = 32;

@@ -22,6 +22,7 @@ mod tests;
 mod tree;
 mod waiting;
 
+pub(crate) use block::BLOCK;
 pub(crate) use check::{Check, Part, Read};
 pub use facts::Verity;
 pub(crate) use facts::{Salt, Uuid};
