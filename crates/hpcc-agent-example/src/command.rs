@@ -39,28 +39,24 @@ pub(crate) fn argv(image: &Image, line: &Line) -> Result<Vec<OsString>, String> 
 pub(crate) fn environment(
     image: &Image,
     line: &Line,
-    home: &str,
+    home: &OsStr,
     hostname: &str,
 ) -> Vec<(OsString, OsString)> {
-    let defaults = [
-        ("PATH", PATH),
-        ("TERM", TERM),
-        ("HOME", home),
-        ("HOSTNAME", hostname),
-    ];
+    let defaults = [("PATH", PATH), ("TERM", TERM), ("HOSTNAME", hostname)];
     let defaults = defaults.map(|(name, value)| (name.into(), value.into()));
+    let home = ("HOME".into(), home.to_owned());
     let of_image = image.config.env.iter().filter_map(|variable| {
         let (name, value) = variable.split_once('=')?;
-        // An empty HOME is none, as in Docker.
-        let counts = !name.is_empty() && (name, value) != ("HOME", "");
-        counts.then(|| (name.into(), value.into()))
+        (!name.is_empty()).then(|| (name.into(), value.into()))
+    });
+    // An empty HOME is none, as in runc, whichever was set before it.
+    let of_image = of_image.map(|(name, value): (OsString, OsString)| match name == "HOME" {
+        true if value.is_empty() => home.clone(),
+        _ => (name, value),
     });
     let of_line = line.environment.iter().cloned();
-    defaults
-        .into_iter()
-        .chain(of_image)
-        .chain(of_line)
-        .collect()
+    let defaults = defaults.into_iter().chain([home.clone()]);
+    defaults.chain(of_image).chain(of_line).collect()
 }
 
 /// Returns the file that a command's first word refers to, as `execvp(3)` finds it: a word with a slash is a path, and
@@ -134,18 +130,33 @@ mod tests {
         let image = image(&[], &[], &["PATH=/x", "A=1", "none", "=empty", "A=2=3"]);
         let mut line = line(None, None);
         line.environment.push(("A".into(), "4".into()));
-        let found = environment(&image, &line, "/root", "vm");
+        let found = environment(&image, &line, "/root".as_ref(), "vm");
         let expected = [
             ("PATH", PATH),
             ("TERM", TERM),
-            ("HOME", "/root"),
             ("HOSTNAME", "vm"),
+            ("HOME", "/root"),
             ("PATH", "/x"),
             ("A", "1"),
             ("A", "2=3"),
             ("A", "4"),
         ];
         assert_eq!(found, expected.map(|(a, b)| (a.into(), b.into())));
+    }
+
+    #[test]
+    fn last_home_is_that_of_the_user_if_empty() {
+        // opencontainers/runc, `prepareEnv`
+        for (env, expected) in [
+            (&["HOME="][..], "/root"),
+            (&["HOME=", "HOME=/foo"], "/foo"),
+            (&["HOME=/foo", "HOME="], "/root"),
+        ] {
+            let image = image(&[], &[], env);
+            let found = environment(&image, &line(None, None), "/root".as_ref(), "vm");
+            let last = found.iter().rfind(|(name, _)| name == "HOME").unwrap();
+            assert_eq!(last.1, expected, "{env:?}");
+        }
     }
 
     #[test]

@@ -2,15 +2,18 @@
 //!
 //! The rules are those of Docker (`GetExecUser` of moby/sys/user): a number selects the entry with that number and needs
 //! none; a name needs an entry; without a group, the entry of the user names it, and all groups that list the user
-//! are added. The files are the tenant's. Both are read up to a limit, and a line that is not an entry is skipped.
+//! are added. The files are the tenant's. Both are read up to a limit, and a line that is not an entry is skipped. A line
+//! of `/etc/group` that begins with `#` is a comment, as in glibc.
 //!
 //! Two rules are stricter than Docker's. A line whose number is missing or not a number is not an entry, where Docker
 //! takes the number for 0, which is root (moby/sys#248). And more groups than Linux can give to a process are an error.
 
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::str;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
@@ -31,7 +34,7 @@ pub(crate) struct Account {
     /// Supplementary groups, sorted. `group` is always one of them: a process that leaves it by executing a setgid
     /// program would otherwise pass where the group is refused (CVE-2022-36109, containerd's CVE-2023-25173).
     pub(crate) groups: Vec<u32>,
-    pub(crate) home: String,
+    pub(crate) home: OsString,
 }
 
 /// Resolves `user`, `uid`, `user:group` and their mixtures; nothing means root.
@@ -55,36 +58,40 @@ fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Account, String> {
     let mut entries = lines(passwd).filter_map(User::parse);
     let found = entries.find(|entry| match number {
         Some(number) => entry.number == number,
-        None => entry.name == user,
+        None => entry.name == user.as_bytes(),
     });
     let mut account = Account {
         user: 0,
         group: 0,
         groups: Vec::new(),
-        home: "/".to_owned(),
+        home: "/".into(),
     };
     match (&found, number) {
         (Some(entry), _) => {
             (account.user, account.group) = (entry.number, entry.group);
             if !entry.home.is_empty() {
-                entry.home.clone_into(&mut account.home);
+                account.home = OsStr::from_bytes(entry.home).to_owned();
             }
         }
         (None, Some(number)) => account.user = number,
         (None, None) => return Err(unknown("user", user, "/etc/passwd")),
     }
-    let mut groups = lines(group).filter_map(Group::parse);
+    let entries = lines(group).filter(|line| !line.starts_with(b"#"));
+    let mut groups = entries.filter_map(Group::parse);
     let mut all = BTreeSet::new();
     if group_name.is_empty() {
         if let Some(entry) = found {
-            let of_user =
-                groups.filter(|group| group.members.split(',').any(|name| name == entry.name));
+            let lists = |group: &Group<'_>| {
+                let mut members = group.members.split(|byte| *byte == b',');
+                members.any(|name| name == entry.name)
+            };
+            let of_user = groups.filter(lists);
             all.extend(of_user.map(|group| group.number));
         }
     } else {
         let found = groups.find(|entry| match group_number {
             Some(number) => entry.number == number,
-            None => entry.name == group_name,
+            None => entry.name == group_name.as_bytes(),
         });
         account.group = found
             .map(|entry| entry.number)
@@ -102,28 +109,32 @@ fn resolve(spec: &str, passwd: &[u8], group: &[u8]) -> Result<Account, String> {
     Ok(account)
 }
 
-/// Returns the number that selects a user or group, or `None` if a name selects it.
+/// Returns the number that selects a user or group, or `None` if a name selects it. A sign before digits makes no name of
+/// them (`strconv.Atoi` of Go).
 fn selected(what: &str, text: &str) -> Result<Option<u32>, String> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match number(text) {
-        None if digits => Err(format!(
-            "{what} {text} of the image is larger than {ID_MAX}, the largest number of a user or group"
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(None);
+    }
+    match number(digits.as_bytes()) {
+        Some(number) if number == 0 || !text.starts_with('-') => Ok(Some(number)),
+        _ => Err(format!(
+            "{what} {text} of the image is not a number from 0 to {ID_MAX}, which users and groups have"
         )),
-        number => Ok(number),
     }
 }
 
 /// An entry of `/etc/passwd`: `name:password:number:group:comment:home:shell`.
 struct User<'a> {
-    name: &'a str,
+    name: &'a [u8],
     number: u32,
     group: u32,
-    home: &'a str,
+    home: &'a [u8],
 }
 
 impl<'a> User<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let mut fields = line.split(':');
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b':');
         let name = fields.next().filter(|name| !name.is_empty())?;
         let number = number(fields.nth(1)?)?;
         let group = self::number(fields.next()?)?;
@@ -139,14 +150,14 @@ impl<'a> User<'a> {
 
 /// An entry of `/etc/group`: `name:password:number:members`.
 struct Group<'a> {
-    name: &'a str,
+    name: &'a [u8],
     number: u32,
-    members: &'a str,
+    members: &'a [u8],
 }
 
 impl<'a> Group<'a> {
-    fn parse(line: &'a str) -> Option<Self> {
-        let mut fields = line.split(':');
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b':');
         let name = fields.next().filter(|name| !name.is_empty())?;
         let number = number(fields.nth(1)?)?;
         let members = fields.next().unwrap_or_default();
@@ -158,18 +169,19 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Returns the lines that are text. No name, number or home contains a zero byte, and a line break may be CR LF.
-fn lines(file: &[u8]) -> impl Iterator<Item = &str> {
+/// Returns the lines. No name, number or home contains a zero byte, and a line break may be CR LF. A comment or a home can
+/// have any encoding.
+fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = file.split(|byte| *byte == b'\n');
     lines
         .filter(|line| !line.contains(&0))
-        .filter_map(|line| str::from_utf8(line.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
 }
 
-fn number(text: &str) -> Option<u32> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let number = text.parse().ok().filter(|number| *number <= ID_MAX);
-    number.filter(|_| digits)
+fn number(text: &[u8]) -> Option<u32> {
+    let digits = text.iter().all(u8::is_ascii_digit);
+    let number = str::from_utf8(text).ok()?.parse().ok();
+    number.filter(|number| digits && *number <= ID_MAX)
 }
 
 /// Reads a file of the image by its path below `root`. A file that does not exist is empty.
@@ -223,6 +235,7 @@ mod tests {
         app:x:1000:1000::/home/app:/bin/sh\n\
         app:x:7:7::/other:/bin/sh\n\
         bare:x:1001:1002\n\
+        -42:x:12:13::/trap:/bin/sh\n\
         33:x:44:45::/trap:/bin/sh";
     const GROUP: &[u8] = b"root:x:0:\n\
         tty:x:5:daemon,app\n\
@@ -235,7 +248,7 @@ mod tests {
     fn account(user: u32, group: u32, groups: &[u32], home: &str) -> Account {
         let mut groups = [&[group], groups].concat();
         groups.sort_unstable();
-        let home = home.to_owned();
+        let home = home.into();
         Account {
             user,
             group,
@@ -265,6 +278,9 @@ mod tests {
             // Digits are a number, also where a name has the same ones (moby/moby#21436, CVE-2016-3697).
             ("33", account(33, 0, &[], "/")),
             ("2147483647", account(2_147_483_647, 0, &[], "/")),
+            // moby/sys: a sign makes no name, also where an entry has it.
+            ("+5", account(5, 0, &[], "/")),
+            ("-0:+6", account(0, 6, &[], "/root")),
         ] {
             assert_eq!(resolve(spec, PASSWD, GROUP), Ok(expected), "{spec:?}");
         }
@@ -280,10 +296,17 @@ mod tests {
             ("huge", "user \"huge\""),
             ("broken", "user \"broken\""),
             // containerd's CVE-2024-40635: such a number became root.
-            ("2147483648", "user 2147483648 of the image is larger"),
-            ("4294967295", "user 4294967295 of the image is larger"),
+            ("2147483648", "user 2147483648 of the image is not a number"),
+            ("4294967295", "user 4294967295 of the image is not a number"),
+            (
+                "+4294967295",
+                "user +4294967295 of the image is not a number",
+            ),
             ("99999999999999999999", "user 99999999999999999999 of"),
-            ("app:4294967295", "group 4294967295 of the image is larger"),
+            (
+                "app:4294967295",
+                "group 4294967295 of the image is not a number",
+            ),
             ("app:tty:", "group \"tty:\""),
             ("app:1000:5", "group \"1000:5\""),
             (" app", "user \" app\""),
@@ -291,9 +314,12 @@ mod tests {
             ("a\0b", "user \"a\\0b\""),
             ("0x10", "user \"0x10\""),
             ("\u{663}", "user "),
-            ("-1", "user \"-1\""),
-            ("+5", "user \"+5\""),
-            ("app:-1", "group \"-1\""),
+            ("-1", "user -1 of the image is not a number"),
+            ("-42", "user -42 of the image is not a number"),
+            ("app:-3", "group -3 of the image is not a number"),
+            ("--1", "user \"--1\""),
+            ("+", "user \"+\""),
+            ("1_0", "user \"1_0\""),
         ] {
             let error = resolve(spec, PASSWD, GROUP).unwrap_err();
             assert!(error.starts_with(says), "{spec}: {error}");
@@ -349,6 +375,26 @@ mod tests {
         // containerd/containerd#11937
         let found = resolve("name", b"name:x:2:1::/:", b"name:x:2:name\nnogroup:x:1:");
         assert_eq!(found, Ok(account(2, 1, &[2], "/")));
+    }
+
+    #[test]
+    fn comment_in_group_file_adds_no_group() {
+        // moby/sys, `ParseGroupFilter`
+        let group = b"#docker:x:999:app\n  # wheel:x:998:app\nvideo:x:44:app";
+        let found = resolve("app", b"app:x:5:6::/:", group);
+        assert_eq!(found, Ok(account(5, 6, &[44], "/")));
+        assert!(resolve("app:#docker", b"app:x:5:6::/:", group).is_err());
+    }
+
+    #[test]
+    fn entry_counts_whatever_its_comment_is_encoded_in() {
+        let passwd = b"andre:x:5:6:Andr\xe9:/home/andr\xe9:/bin/sh";
+        let group = b"caf\xe9:x:7:andre\nother:x:8:caf\xe9,andre";
+        for spec in ["andre", "5"] {
+            let found = resolve(spec, passwd, group).unwrap();
+            assert_eq!((found.group, &*found.groups), (6, &[6, 7, 8][..]), "{spec}");
+            assert_eq!(found.home.as_bytes(), b"/home/andr\xe9");
+        }
     }
 
     #[test]
