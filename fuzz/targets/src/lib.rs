@@ -32,6 +32,7 @@ mod run;
 #[path = "../../../crates/ociget/src/tar_fields.rs"]
 mod tar_fields;
 
+pub mod agent;
 pub mod challenge;
 pub mod config_file;
 pub mod content_range;
@@ -85,7 +86,8 @@ pub const MEMORY: usize = 96 << 20;
 pub const TIME: Duration = Duration::from_secs(10);
 
 /// All targets.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
+    target("agent", 16 << 10, agent::check, agent::seeds),
     target("challenge", 4 << 10, challenge::check, seeds::challenge),
     target(
         "config_file",

@@ -68,7 +68,7 @@ macro_rules! replays {
 }
 
 replays! {
-    challenge config_file content_range digest docker_archive end_to_end flatten_model hosts_toml layers manifest note
+    agent challenge config_file content_range digest docker_archive end_to_end flatten_model hosts_toml layers manifest note
     oci_archive recall record reference tables tar_entries tar_readers writer
 }
 
