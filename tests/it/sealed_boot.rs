@@ -360,6 +360,11 @@ fn missing_kernel_options_are_named_with_exit_1() {
     let (status, _, stderr) = config(&neither);
     assert_eq!(status, Some(1));
     assert!(stderr.contains("CONFIG_VIRTIO_MMIO"), "{stderr}");
+    assert!(stderr.contains("it is a fragment"), "{stderr}");
+    let (status, _, stderr) = config(&(neither + "CONFIG_HAVE_PCI=y\n"));
+    assert_eq!(status, Some(1));
+    let says = "the kernel lacks 1 of";
+    assert!(stderr.contains(says), "{stderr}");
 
     let without = all
         .replace("CONFIG_DM_INIT=y", "# CONFIG_DM_INIT is not set")

@@ -12,6 +12,8 @@ const LENGTH_MAX: u64 = 16 << 20;
 pub struct KernelConfig {
     settings: BTreeMap<String, Setting>,
     version: Option<KernelVersion>,
+    /// Whether options at their default are left out.
+    is_fragment: bool,
 }
 
 /// The first two numbers of a kernel's version.
@@ -38,17 +40,20 @@ pub enum Setting {
     BuiltIn,
     /// `m`: a module, which is loaded from a file.
     Module,
-    /// `n`, not set, or not mentioned.
+    /// `n`, not set, or not mentioned by a complete configuration.
     Missing,
+    /// Not mentioned by a fragment, which leaves out options at their default.
+    Unknown,
 }
 
-/// Displays a setting as in a configuration: `y`, `m` or `n`.
+/// Displays a setting as in a configuration: `y`, `m` or `n`; or `unknown`.
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BuiltIn => "y",
             Self::Module => "m",
             Self::Missing => "n",
+            Self::Unknown => "unknown",
         })
     }
 }
@@ -108,9 +113,15 @@ impl KernelConfig {
                 settings.insert(name.to_owned(), setting);
             }
         }
+        // Every architecture has dozens of these. No user can set them, so `make savedefconfig` writes none.
+        let is_fragment = !settings.keys().any(|name| name.starts_with("HAVE_"));
         match settings.is_empty() {
             true => Err(KernelConfigError::Other),
-            false => Ok(Self { settings, version }),
+            false => Ok(Self {
+                settings,
+                version,
+                is_fragment,
+            }),
         }
     }
 
@@ -118,7 +129,10 @@ impl KernelConfig {
     #[must_use]
     pub fn setting(&self, option: &str) -> Setting {
         let setting = self.settings.get(option);
-        setting.copied().unwrap_or(Setting::Missing)
+        setting.copied().unwrap_or(match self.is_fragment {
+            true => Setting::Unknown,
+            false => Setting::Missing,
+        })
     }
 
     /// Returns the version of the kernel, which the comment at the top of most configurations names.
@@ -161,7 +175,7 @@ mod tests {
 
     const TEXT: &[u8] = b"#\n# Linux/x86 6.1.0 Kernel Configuration\n#\nCONFIG_A=y\r\n\
         CONFIG_B=m\n# CONFIG_C is not set\nCONFIG_D=\"y\"\nCONFIG_E=64\nCONFIG_F=m\nCONFIG_F=y\n\
-        CONFIG_\xff=y\nCONFIG_G\n";
+        CONFIG_\xff=y\nCONFIG_G\nCONFIG_HAVE_I=y\n";
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -176,6 +190,18 @@ mod tests {
             let all = ["A", "B", "C", "D", "E", "F", "G", "H"].map(|name| config.setting(name));
             let all = all.map(|setting| setting.to_string()).concat();
             assert_eq!(all, "ymnnnynn");
+        }
+    }
+
+    #[test]
+    fn option_that_a_fragment_leaves_out_is_unknown() {
+        // firecracker-microvm/firecracker, resources/guest_configs/ci.config
+        let fragment = b"CONFIG_A=y\n# CONFIG_B is not set\n";
+        for (more, left_out) in [("", "unknown"), ("CONFIG_HAVE_PCI=y\n", "n")] {
+            let config = [fragment, more.as_bytes()].concat();
+            let config = KernelConfig::read(config.as_slice()).unwrap();
+            let all = ["A", "B", "C"].map(|name| config.setting(name).to_string());
+            assert_eq!(all, ["y", "n", left_out]);
         }
     }
 

@@ -44,15 +44,21 @@ impl KernelRequirement {
             (Some(since), Some(version)) => version >= since,
             _ => true,
         };
+        let closeness = |setting, met| match setting {
+            _ if met => 4,
+            Setting::BuiltIn => 3,
+            Setting::Module => 2,
+            Setting::Unknown => 1,
+            Setting::Missing => 0,
+        };
         let mut best = ("", Setting::Missing, false);
         for (name, setting) in settings {
             let met = match setting {
                 Setting::BuiltIn => is_new_enough,
                 Setting::Module => is_new_enough && self.module,
-                Setting::Missing => false,
+                Setting::Missing | Setting::Unknown => false,
             };
-            let better = met && !best.2 || best.1 == Setting::Missing && setting == Setting::Module;
-            if best.0.is_empty() || better {
+            if best.0.is_empty() || closeness(setting, met) > closeness(best.1, best.2) {
                 best = (name, setting, met);
             }
         }
@@ -279,7 +285,9 @@ mod tests {
             ("CONFIG_B=y\n", ("B=y", true)),
             ("CONFIG_A=m\nCONFIG_B=y\n", ("B=y", true)),
             ("CONFIG_B=m\n", ("B=m", false)),
-            ("CONFIG_C=y\n", ("A=n", false)),
+            ("CONFIG_C=y\n", ("A=unknown", false)),
+            ("CONFIG_HAVE_C=y\n", ("A=n", false)),
+            ("# CONFIG_A is not set\n", ("B=unknown", false)),
         ] {
             let (name, met) = found;
             assert_eq!(compared(&["A", "B"], false, config), (name.into(), met));

@@ -40,7 +40,8 @@ pub(crate) fn run(
     let needs = kernel_requirements(record, file, command.initramfs)
         .with_context(|| format!("cannot read {}", output::path(path)))?;
     let config = command.kernel_config.as_deref().map(read).transpose()?;
-    let (mut lines, mut values, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut lines, mut values) = (Vec::new(), Vec::new());
+    let (mut missing, mut unknown) = (Vec::new(), Vec::new());
     for need in &needs {
         let names: Vec<_> = need.options.iter().map(|n| format!("CONFIG_{n}")).collect();
         let names = names.join(" or ");
@@ -61,11 +62,14 @@ pub(crate) fn run(
                     (Setting::BuiltIn, Some(_), Some(version)) => {
                         format!("missing  {line}; found Linux {version}")
                     }
+                    (Setting::Unknown, ..) => format!("unknown  {line}"),
                     _ => format!("missing  {line}; found {setting}"),
                 },
             };
-            if !met {
-                missing.push(names);
+            match setting {
+                _ if met => {}
+                Setting::Unknown => unknown.push(names),
+                _ => missing.push(names),
             }
         }
         lines.push(line);
@@ -77,6 +81,16 @@ pub(crate) fn run(
         None => NAME,
     };
     render::print_folded(global, &value, &lines, indent)?;
+    if let (Some(path), false) = (&command.kernel_config, unknown.is_empty()) {
+        bail!(
+            "the kernel configuration {} does not tell {} of {} that the artifact needs: {}; it is a fragment, which leaves out \
+             options at their default: complete it with `make olddefconfig`",
+            output::path(path),
+            unknown.len(),
+            Count::of(needs.len(), "option"),
+            unknown.join(", ")
+        );
+    }
     if missing.is_empty() {
         return Ok(());
     }
