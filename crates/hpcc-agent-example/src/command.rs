@@ -25,6 +25,10 @@ pub(crate) fn argv(image: &Image, line: &Line) -> Result<Vec<OsString>, String> 
         (None, None) => words(&image.config.cmd),
     };
     let mut argv = entrypoint.unwrap_or_else(|| words(&image.config.entrypoint));
+    // One empty word is how Docker resets an entrypoint.
+    if argv == [""] {
+        argv.clear();
+    }
     argv.extend(command);
     if argv.first().is_none_or(|first| first.is_empty()) {
         return Err(
@@ -123,6 +127,19 @@ mod tests {
         assert!(argv(&without, &line(None, None)).is_err());
         assert!(argv(&without, &line(Some(&[""]), None)).is_err());
         assert_eq!(argv(&without, &line(None, Some(&["x"]))).unwrap(), ["x"]);
+    }
+
+    #[test]
+    fn entrypoint_of_one_empty_word_is_none() {
+        // containers/podman#9377
+        let reset = image(&[""], &["/bin/sh", ""], &[]);
+        assert_eq!(argv(&reset, &line(None, None)).unwrap(), ["/bin/sh", ""]);
+        assert_eq!(argv(&reset, &line(None, Some(&["x"]))).unwrap(), ["x"]);
+        let by_line = line(Some(&[""]), Some(&["x"]));
+        assert_eq!(argv(&image(&["/e"], &["c"], &[]), &by_line).unwrap(), ["x"]);
+        for words in [&["", "x"][..], &["", ""]] {
+            assert!(argv(&image(words, &["c"], &[]), &line(None, None)).is_err());
+        }
     }
 
     #[test]
