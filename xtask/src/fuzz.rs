@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use fuzz_targets::{MEMORY, TARGETS, TIME, Target};
+use fuzz_targets::{TARGETS, TIME, Target};
 
 use crate::tally::Tally;
 use crate::{command, span, tools, workspace};
@@ -24,6 +24,11 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares \
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0";
+
+/// Resident memory at which libFuzzer ends a program, in MiB. A body asserts what its run takes. The program's own memory
+/// grows for hours: each input that is kept lies between buffers with an alignment, and glibc before 2.38 does not use their
+/// space again (bug 14581). That took 600 MiB after 250 000 runs of `end_to_end`.
+const RESIDENT: u64 = 4096;
 
 /// How long libFuzzer may spend on making a find smaller.
 const MINIMIZING: Duration = Duration::from_secs(30);
@@ -170,7 +175,7 @@ fn run_one(programs: &Path, target: Target, options: &FuzzOptions) -> Result<Tal
         .arg(format!("-max_len={}", target.longest))
         // The body asserts its own limits; these end what never comes back, or takes memory beside the heap.
         .arg(format!("-timeout={}", 6 * TIME.as_secs()))
-        .arg(format!("-rss_limit_mb={}", (MEMORY >> 20) * 6))
+        .arg(format!("-rss_limit_mb={RESIDENT}"))
         .arg(format!("-seed={}", options.seed))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .arg("-print_final_stats=1")
