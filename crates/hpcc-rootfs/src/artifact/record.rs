@@ -17,11 +17,13 @@
 //! checksum itself, so a torn or edited record is never believed. All numbers are little-endian. All digests in it are
 //! BLAKE3, which costs a build next to nothing.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
@@ -49,7 +51,8 @@ pub(crate) const FACTS_MAX: usize = 64 * 1024;
 const FACTS_REST: usize = 1024;
 /// Largest image in bytes: the largest file that ext4 can hold. Its record takes 512 MiB.
 const IMAGE_MAX: u64 = 1 << 44;
-const SECTOR: u64 = 4096;
+const SECTOR_LENGTH: usize = 4096;
+const SECTOR: u64 = SECTOR_LENGTH as u64;
 /// Bytes of a record that are in memory at a time, apart from its facts.
 const PIECE: usize = 64 * 1024;
 
@@ -200,13 +203,14 @@ impl Record {
     }
 
     fn read_believed(file: &File) -> Result<Self, RecordError> {
-        let length = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let length = metadata.len();
         if length < SECTOR || length % SECTOR != 0 {
             return Err(RecordError::Missing);
         }
         let mut footer = [0; FOOTER];
         file.read_exact_at(&mut footer, length - FOOTER as u64)?;
-        let record = Footer::decode(&footer)?.read(file, length, &footer)?;
+        let record = Footer::decode(&footer)?.read(file, &metadata, &footer)?;
         let mut superblock = [0; SUPERBLOCK];
         file.read_exact_at(&mut superblock, 0)?;
         if blake3::hash(&superblock) != record.superblock {
@@ -251,6 +255,30 @@ fn tree_length(sealed: bool, image_length: u64) -> Option<u64> {
     match sealed {
         true => Layout::of(image_length / SECTOR).map(|layout| layout.length()),
         false => Some(0),
+    }
+}
+
+/// Returns whether a file has a hole in a range of whole sectors, none of which is zero. What is called a hole is read,
+/// because OpenZFS has called data holes that were just written (openzfs/zfs 15526).
+fn has_hole(file: &File, range: &Range<u64>) -> io::Result<bool> {
+    has_hole_by(file, range, |start| {
+        rustix::fs::seek(file, SeekFrom::Hole(start))
+    })
+}
+
+fn has_hole_by(
+    file: &File,
+    range: &Range<u64>,
+    seek: impl Fn(u64) -> Result<u64, Errno>,
+) -> io::Result<bool> {
+    match seek(range.start) {
+        Ok(hole) if range.contains(&hole) => {
+            let mut bytes = [0; SECTOR_LENGTH];
+            let read = file.read_at(&mut bytes, hole)?;
+            Ok(bytes.iter().take(read).all(|byte| *byte == 0))
+        }
+        // Not every file system supports this.
+        Ok(_) | Err(_) => Ok(false),
     }
 }
 
@@ -340,9 +368,10 @@ impl Footer {
     fn read(
         &self,
         file: &File,
-        file_length: u64,
+        metadata: &Metadata,
         footer: &[u8; FOOTER],
     ) -> Result<Record, RecordError> {
+        let (file_length, on_disk) = (metadata.len(), metadata.blocks().saturating_mul(512));
         let chunks = chunks_length(self.image_length.min(IMAGE_MAX));
         let offset = self
             .tree_length()
@@ -356,14 +385,11 @@ impl Footer {
             .ok_or(RecordError::Damaged(
                 "its length is not the one it was written with",
             ))?;
-        // No sector of a hash tree or a record is zero, so none is a hole. A sparse file costs nothing, and a
-        // record that has to be read to its end is as long on the disk as it claims to be.
-        match rustix::fs::seek(file, SeekFrom::Hole(self.image_length)) {
-            Ok(hole) if hole < file_length => {
-                return Err(RecordError::Damaged("the file has a hole in it"));
-            }
-            // Not every file system supports this.
-            Ok(_) | Err(_) => {}
+        // A sparse file costs nothing, and a record that has to be read to its end is as long on the disk as it claims
+        // to be. On OpenZFS, seeking may wait for the disk, so the space of the file is looked at first.
+        let after = self.image_length..file_length;
+        if on_disk < after.end - after.start && has_hole(file, &after)? {
+            return Err(RecordError::Damaged("the file has a hole in it"));
         }
         let (mut checksum, mut root) = (blake3::Hasher::new(), blake3::Hasher::new());
         in_pieces(file, offset, chunks, |piece| {

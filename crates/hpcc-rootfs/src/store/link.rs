@@ -1,9 +1,9 @@
 //! Puts an artifact where a VM can open it, such as a jail that cannot see the store.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ use crate::staging::{Files, Kernel, StagedFile, Staging, keeps_modes};
 
 /// Read permission for the owner, its group and others.
 const READ_ONLY: Mode = Mode::from_raw_mode(0o444);
+
+/// Bytes that are copied at a time.
+const PIECE: usize = 1 << 20;
 
 /// Method by which an artifact got a second name. Locks on the file mean nothing to the store, whichever method it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,11 +197,22 @@ fn fill(
     staged.publish_to_free(name, READ_ONLY)
 }
 
+/// Copies through memory, because `copy_file_range` of OpenZFS 2.2 copied zeros in place of data that was just written
+/// (openzfs/zfs 15526). The offset of the lease is shared with every other user of it, and stays.
 fn copy(lease: &Lease, mut file: &File) -> io::Result<()> {
-    let mut source = File::from(lease.as_fd().try_clone_to_owned()?);
-    // The offset is shared with every other user of this lease.
-    io::Seek::rewind(&mut source)?;
-    io::copy(&mut source, &mut file).map(drop)
+    let source = File::from(lease.as_fd().try_clone_to_owned()?);
+    let (mut buffer, mut offset) = (vec![0; PIECE], 0);
+    loop {
+        match source.read_at(&mut buffer, offset) {
+            Ok(0) => return Ok(()),
+            Ok(read) => {
+                file.write_all(buffer.get(..read).unwrap_or_default())?;
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -437,6 +451,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// One lease may be copied twice at the same time, and a seek of one would move the other.
+    #[test]
+    fn copy_leaves_the_offset_of_the_lease() {
+        let directory = tempfile::tempdir().unwrap();
+        let lease = artifact(directory.path());
+        let mut shared = File::from(lease.as_fd().try_clone_to_owned().unwrap());
+        io::Seek::seek(&mut shared, io::SeekFrom::Start(7)).unwrap();
+        let path = directory.path().join("root.sqsh");
+        link(&lease, &path, &[LinkMethod::Copy]).unwrap();
+        assert_eq!(io::Seek::stream_position(&mut shared).unwrap(), 7);
+        assert!(std::fs::read(&path).unwrap() == vec![7; 300_000]);
     }
 
     #[test]

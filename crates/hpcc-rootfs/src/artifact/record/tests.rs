@@ -428,3 +428,22 @@ fn hole_in_place_of_the_hash_tree_is_refused() {
     let error = refusal(&sparse);
     assert!(error.ends_with("the file has a hole in it"), "{error}");
 }
+
+/// OpenZFS (openzfs/zfs 15526) calls data that was just written a hole.
+#[test]
+fn hole_counts_only_if_it_reads_as_one() {
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(&[1; 8192], 0).unwrap();
+    file.write_all_at(&[0; 8192], 8192).unwrap();
+    let hole = |at: Result<u64, Errno>| has_hole_by(&file, &(4096..16384), |_| at).unwrap();
+    for (at, is_hole) in [
+        (Ok(4096), false),
+        (Ok(8192), true),
+        (Ok(12288), true),
+        (Ok(16384), false),
+        (Ok(0), false),
+        (Err(Errno::NXIO), false),
+    ] {
+        assert_eq!(hole(at), is_hole, "{at:?}");
+    }
+}
