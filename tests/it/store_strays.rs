@@ -405,3 +405,24 @@ fn artifact_that_cannot_be_read_is_not_called_damaged() {
     assert!(!outcome.stdout.contains("damage"), "{outcome:#?}");
     assert!(Path::new(&path).exists());
 }
+
+/// Memory still has the bytes that were written (minio/minio 6143).
+#[test]
+fn verify_reads_the_disk_and_not_the_memory() {
+    let (_registry, reference, _) = serve(85);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    for command in ["verify", "attest"] {
+        let mut traced = place.command("strace");
+        traced
+            .args(["-f", "-qq", "-o", "calls", "-P", &path])
+            .args(["-e", "trace=fadvise64,pread64"])
+            .arg(cli::program())
+            .args([command, &path]);
+        assert_eq!(cli::outcome(&mut traced).status, Some(0));
+        let calls = fs::read_to_string(place.path("calls")).unwrap();
+        let (before, after) = calls.split_once("POSIX_FADV_DONTNEED").unwrap();
+        // What was read earlier only shows whether the name is that of an artifact.
+        assert!(after.contains("pread64"), "{command}: {before}");
+    }
+}

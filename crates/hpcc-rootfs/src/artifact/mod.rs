@@ -19,6 +19,6 @@ pub use options::ImageOptions;
 pub(crate) use record::SUPERBLOCK;
 pub use record::{CHUNK, Record, RecordError};
 pub use verify::Damage;
-pub(crate) use verify::verify;
+pub(crate) use verify::{drop_cached, verify};
 pub use verity::Verity;
 pub(crate) use writer::{ArtifactWriter, Proofs, SealedArtifact};

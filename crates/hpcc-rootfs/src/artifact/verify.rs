@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{Advice, SeekFrom};
 use rustix::io::Errno;
 
 use super::readable::{self, Readable};
@@ -40,6 +40,13 @@ impl fmt::Display for Damage {
         let (parts, files) = (self.parts.join(", "), &self.files);
         write!(f, "bytes {start} to {end}: {parts}: {files}")
     }
+}
+
+/// Drops what memory has of a file, as far as no process maps it, so that verifying reads the disk. Memory may still have
+/// the bytes that were written (minio/minio 6143).
+pub(crate) fn drop_cached(file: &File) {
+    // Some file systems have no such memory.
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
 }
 
 /// Compares every chunk with its digest, and the hash tree of a sealed artifact with the data and its root. Chunks that

@@ -28,6 +28,7 @@ const PIECE: usize = 1 << 20;
 /// # Errors
 /// Returns [`EvidenceError`] if the artifact is damaged or cannot be read.
 pub fn attest(artifact: &File) -> Result<String, EvidenceError> {
+    artifact::drop_cached(artifact);
     let record = Record::read(artifact)?;
     let damage = artifact::verify(artifact, &record).map_err(|error| match error {
         RecordError::Io(error) => EvidenceError::Io(error),

@@ -22,7 +22,7 @@ use super::shared_build::SharedBuilds;
 use super::trust::{Fault, Trust};
 use super::turns::Turns;
 use super::{entry, gc, inventory, lease, link, name, sweep, tags};
-use crate::artifact::{Damage, Record, RecordError, verify};
+use crate::artifact::{Damage, Record, RecordError, drop_cached, verify};
 use crate::error::Error;
 use crate::guest::{Memory, Supplies};
 use crate::measure;
@@ -373,6 +373,7 @@ impl Store {
             .file(&file, &path)
             .map_err(|fault| artifact_error(&path, fault.into()))?;
         let file = File::from(file);
+        drop_cached(&file);
         let record = Record::read(&file).and_then(|record| record.of(digest));
         let verdict = match record.and_then(|record| verify(&file, &record)) {
             Ok(damage) => Ok(damage),

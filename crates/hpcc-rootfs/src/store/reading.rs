@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 use super::lease;
 use super::trust::Trust;
-use crate::artifact::{Damage, Record, RecordError, verify};
+use crate::artifact::{Damage, Record, RecordError, drop_cached, verify};
 use crate::error::Error;
 use crate::regular_file;
 
@@ -46,6 +46,7 @@ pub fn verify_file(path: impl AsRef<Path>) -> Result<Vec<Damage>, Error> {
     let path = path.as_ref();
     let failed = |source| Error::store("verify", path, source);
     let file = open_artifact(path).map_err(failed)?;
+    drop_cached(&file);
     let verdict = Record::read(&file).and_then(|record| verify(&file, &record));
     verdict.map_err(|source| match source {
         RecordError::Io(error) => failed(error),
