@@ -236,7 +236,7 @@ fn agent_that_needs_nothing_is_judged_alone() {
 
 /// Symlinks of an image can make a path pass a large directory thousands of times. A kernel would follow them.
 #[test]
-fn path_that_takes_too_much_work_is_told() {
+fn path_with_too_much_work_is_reported() {
     let mut files = files();
     let names: Vec<_> = (0..2000).map(|n| format!("/usr/a{n:04}")).collect();
     files.extend(names.iter().map(|name| (&**name, 0o644, Vec::new())));
