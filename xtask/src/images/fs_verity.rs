@@ -42,7 +42,9 @@ pub(super) fn enabled(directory: &Path) -> Result<Ended> {
     let first = run(
         "pull --fs-verity on; echo first $?; a=$(echo store/*.sqsh); (echo x >> $a) 2>&1; cp $a copy; pull --fs-verity on; echo again $?; \
          rm -r store; pull; echo without $?; (: >> $a) && echo writable; pull --fs-verity on; echo enabled $?; (echo x >> $a) 2>&1; \
-         cmp $a copy && echo same; ./hpcc-rootfs --cache-dir store verify; echo verify $?; sync",
+         cmp $a copy && echo same; ./hpcc-rootfs --cache-dir store verify; echo verify $?; \
+         rm -r store; pull; printf x | dd of=$a bs=1 seek=1100000 conv=notrunc; cmp $a copy || pull --fs-verity on; echo rebuilt $?; \
+         cmp $a copy && echo intact; (echo x >> $a) 2>&1; sync",
     )?;
     let lines = [
         "first 0",
@@ -52,10 +54,12 @@ pub(super) fn enabled(directory: &Path) -> Result<Ended> {
         "enabled 0",
         "same",
         "verify 0",
+        "rebuilt 0",
+        "intact",
     ];
     expect(&first, 0, &lines)?;
     let refused = first.log.matches("Operation not permitted").count();
-    ensure!(refused == 2, "not refused: {refused}\n{}", first.log);
+    ensure!(refused == 3, "not refused: {refused}\n{}", first.log);
 
     let name = drive.debugfs("ls -p /store")?;
     let name = name.split('/').find(|name| name.ends_with(".sqsh"));

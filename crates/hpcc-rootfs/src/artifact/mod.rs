@@ -15,6 +15,7 @@ pub(crate) use key::Digests;
 pub use key::{FORMAT, Injected, Key};
 pub use mount_point::{MountPoint, MountPointError};
 pub use options::ImageOptions;
+pub(crate) use readable::has_fs_verity;
 #[cfg(test)]
 pub(crate) use record::SUPERBLOCK;
 pub use record::{CHUNK, Record, RecordError};

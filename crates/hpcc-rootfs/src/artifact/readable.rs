@@ -83,7 +83,7 @@ impl<R: Read> Readable<R> {
 }
 
 /// Returns whether a file has fs-verity. No process can write to it then, so an unreadable part stays unreadable.
-pub(super) fn has_fs_verity(file: &File) -> bool {
+pub(crate) fn has_fs_verity(file: &File) -> bool {
     let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
     found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::VERITY))
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use ociget::Digest;
@@ -14,7 +15,7 @@ use super::note::Note;
 use super::note_lock::NoteLock;
 use super::pulled::Pulled;
 use super::reading::read;
-use crate::artifact::{Key, RecordError};
+use crate::artifact::{Key, Record, RecordError, has_fs_verity, verify};
 use crate::error::Error;
 use crate::guest::Supplies;
 use crate::progress::Event;
@@ -28,19 +29,34 @@ impl Store {
         }
     }
 
-    /// Enables fs-verity on an existing artifact if the options require it.
-    fn protect(&self, path: &Path) -> Result<(), Error> {
+    /// Enables fs-verity on an existing artifact if the options require it. Returns false if the artifact is damaged, which
+    /// the file system would guard from then on as it is. It is quarantined, so that no later look takes it for intact.
+    fn protect(&self, identity: &Digest, path: &Path) -> Result<bool, Error> {
         let fs_verity = self.options().store.fs_verity;
         if fs_verity == FsVerity::Off {
-            return Ok(());
+            return Ok(true);
         }
         let failed = |source| Error::store("enable fs-verity on", path, source);
-        match lease::open(path).map_err(failed)? {
-            Some(file) => fs_verity
-                .enable(&File::from(file), enable_fs_verity)
-                .map_err(failed),
+        let Some(file) = lease::open(path).map_err(failed)? else {
             // The file was removed meanwhile.
-            None => Ok(()),
+            return Ok(true);
+        };
+        let file = File::from(file);
+        if has_fs_verity(&file) {
+            return Ok(true);
+        }
+        fs_verity.enable(&file, enable_fs_verity).map_err(failed)?;
+        if !has_fs_verity(&file) {
+            return Ok(true);
+        }
+        // The kernel has read all of it just now.
+        match Record::read(&file).and_then(|record| verify(&file, &record)) {
+            Ok(damage) if damage.is_empty() => Ok(true),
+            Err(RecordError::Io(error)) => Err(failed(error)),
+            Ok(_) | Err(_) => {
+                self.set_aside(identity, file.as_fd()).map_err(failed)?;
+                Ok(false)
+            }
         }
     }
 
@@ -82,7 +98,9 @@ impl Store {
             let fields = record.key.difference(&key).join(", ");
             return outdated(&format!("built with another {fields}"));
         }
-        self.protect(&path)?;
+        if !self.protect(identity, &path)? {
+            return outdated("damaged before fs-verity was enabled");
+        }
         self.make_lease_file(identity);
         last_use::set(self.directory(), identity);
         let memory = supplies.memory(&note.supplies);
