@@ -349,7 +349,8 @@ impl Store {
     }
 
     /// Reads all of an artifact and compares it with its record. A damaged artifact is quarantined: it loses its name,
-    /// and the next pull rebuilds it. It keeps its name while a build is about to replace it.
+    /// and the next pull rebuilds it. It keeps its name while a build is about to replace it. Bytes that the disk does not
+    /// read, although it reads later ones, are damaged.
     ///
     /// Returns `None` if the artifact does not exist, and an empty list if it is intact. Verifying reads the whole
     /// file, so call this in a blocking thread if the caller is asynchronous.
