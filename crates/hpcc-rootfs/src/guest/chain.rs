@@ -162,8 +162,13 @@ fn loader_problem(
 
 /// Returns the problem of a name that leads to no file.
 fn stray_problem(what: &str, name: &[u8], shown: &str, stray: &Stray) -> String {
+    // Without a symlink on the way, the path that is missing is the name or the beginning of it.
+    let is_on_way = |path: &[u8]| {
+        let rest = name.strip_prefix(path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
     let problem = match stray {
-        Stray::Missing(path) if path == name || name.is_empty() => {
+        Stray::Missing(path) if is_on_way(path) => {
             if let Some(short) = shown.strip_suffix("\\r") {
                 return format!(
                     "needs the {what} {shown}, because its first line ends with CR LF; end it with LF alone, so that it \

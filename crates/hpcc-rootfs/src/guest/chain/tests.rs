@@ -157,6 +157,7 @@ fn interpreter_is_judged_by_its_contents() {
             "which leads to /bin/sh/., and the image does not have that",
         ),
         ("/bin/sh/x", "which the image does not have"),
+        ("/lib64/ld.so", "which the image does not have as a program"),
         ("/usr", "which is a directory"),
         ("/", "which is a directory"),
         ("/bin/pipe", "which is a device, a FIFO or a socket"),
