@@ -19,7 +19,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use signal_hook::consts::signal::SIGPIPE;
 
 use crate::users::Account;
-use crate::{FAILED, command, say};
+use crate::{FAILED, command, pids, say};
 
 /// The first argument of a process in this role.
 pub(crate) const ROLE: &str = "--launch";
@@ -62,6 +62,10 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             }
         }
         let directory = next()?;
+        if std::process::id() == 1 {
+            pids::mount_proc()
+                .map_err(|error| format!("cannot mount a /proc for the command: {error}"))?;
+        }
         enter(Path::new(&directory)).map_err(|error| {
             format!(
                 "cannot enter the working directory {}: {error}",

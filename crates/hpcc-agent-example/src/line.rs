@@ -12,6 +12,7 @@
 //! | `hpcc.directory=DIR` | the image's | working directory |
 //! | `hpcc.env=NAME=VALUE` | none | may be repeated; replaces the image's variable |
 //! | `hpcc.entrypoint=WORD` | the image's | may be repeated; drops the image's `cmd` as well |
+//! | `hpcc.pids=shared\|own` | `shared` | whether the command is process 1 of a PID namespace of its own |
 //! | `hpcc.stop_timeout=SECONDS` | 10 | from the stop signal to SIGKILL |
 //! | `hpcc.end=poweroff\|restart` | `restart` if the line has `reboot=`, else `poweroff` | how the machine ends |
 //! | `hpcc.status=vsock:PORT` | none | port of the host to which the exit code is sent, besides the console |
@@ -43,6 +44,8 @@ pub(crate) struct Line {
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) entrypoint: Option<Vec<OsString>>,
     pub(crate) command: Option<Vec<OsString>>,
+    /// Whether the command is process 1 of a namespace.
+    pub(crate) own_pids: bool,
     pub(crate) stop_timeout: Duration,
 }
 
@@ -80,6 +83,7 @@ impl Default for Line {
             environment: Vec::new(),
             entrypoint: None,
             command: None,
+            own_pids: false,
             stop_timeout: Duration::from_secs(10),
         }
     }
@@ -197,6 +201,9 @@ impl Line {
                 b"cmd" => {
                     let words = parsed.command.get_or_insert_default();
                     words.push(decoded(value));
+                }
+                b"pids" => {
+                    parsed.own_pids = one_of(value, b"own", b"shared").ok_or_else(invalid)?
                 }
                 b"stop_timeout" => {
                     let seconds = text()?.parse().map_err(|_| invalid())?;
@@ -340,7 +347,7 @@ mod tests {
         let line = "ro hpcc.root=ro hpcc.root_flags=nodev,nosuid hpcc.disk=/dev/vdc hpcc.hostname=vm-7 \
              hpcc.nameserver=10.0.0.2 hpcc.nameserver=fe80::1%25eth0 hpcc.search=example.org hpcc.user=7:8 \
              hpcc.directory=/a%20b \"hpcc.env=A=b c\" hpcc.env=\"D=e f\" hpcc.entrypoint=/bin/x hpcc.entrypoint=%2D \
-             hpcc.stop_timeout=3 hpcc.end=restart hpcc.status=vsock:17727 -- one \"two 2\" 100%25 hpcc.root=overlay --";
+             hpcc.pids=own hpcc.stop_timeout=3 hpcc.end=restart hpcc.status=vsock:17727 -- one \"two 2\" 100%25 hpcc.root=overlay --";
         assert_eq!(end_of(line.as_bytes()), End::Restart);
         assert_eq!(status_of(line.as_bytes()), Some(17_727));
         let line = parse(line).unwrap();
@@ -357,6 +364,7 @@ mod tests {
         assert_eq!(line.entrypoint, Some(words(&["/bin/x", "-"])));
         let command = words(&["one", "two 2", "100%", "hpcc.root=overlay", "--"]);
         assert_eq!(line.command, Some(command));
+        assert!(line.own_pids);
         assert_eq!(line.stop_timeout, Duration::from_secs(3));
     }
 
@@ -453,6 +461,7 @@ mod tests {
             "hpcc.search=a..b",
             "hpcc.env=A",
             "hpcc.env==b",
+            "hpcc.pids=new",
             "hpcc.stop_timeout=-1",
             "hpcc.end=halt",
             "hpcc.status=console",

@@ -24,6 +24,7 @@ mod line;
 mod loopback;
 mod mounts;
 mod name;
+mod pids;
 mod status;
 mod stop;
 mod supervise;
@@ -54,7 +55,7 @@ const KILLED: u8 = 137;
 const NAME: &str = "hpcc-agent";
 
 fn main() -> ExitCode {
-    if std::process::id() != 1 {
+    if std::process::id() != 1 || pids::is_nested() {
         let mut arguments = std::env::args_os().skip(1);
         if arguments.next().is_some_and(|role| role == launch::ROLE) {
             return ExitCode::from(launch::run(arguments));
@@ -148,15 +149,19 @@ fn work(report: &mut Report) -> Result<Ended, String> {
     let output = terminal
         .try_clone()
         .map_err(|error| format!("cannot share the terminal of the command: {error}"))?;
-    let child = Command::new("/proc/self/exe")
+    let mut launch = Command::new("/proc/self/exe");
+    launch
         .args(launch::arguments(&account, directory, &argv))
         .env_clear()
         .envs(environment)
         .stdin(Stdio::null())
         .stdout(output)
-        .stderr(terminal)
-        .spawn()
-        .map_err(|error| match error.kind() {
+        .stderr(terminal);
+    let child = match line.own_pids {
+        true => pids::spawn(&mut launch),
+        false => launch.spawn(),
+    };
+    let child = child.map_err(|error| match error.kind() {
             ErrorKind::InvalidInput => {
                 "the command, its environment or its directory has a zero byte in it".to_owned()
             }

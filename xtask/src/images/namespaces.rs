@@ -38,7 +38,7 @@ const fn linked(name: &'static str) -> Case {
     )
 }
 
-const CASES: [Case; 30] = [
+const CASES: [Case; 31] = [
     linked("etc -> .hpcc"),
     linked("etc -> /.hpcc"),
     linked("etc -> ../../.hpcc"),
@@ -120,6 +120,12 @@ const CASES: [Case; 30] = [
         &["hpcc-agent: error: cannot execute /etc/file: Exec format error"],
     ),
     case("command is relative to the working directory", 3, &[]),
+    // just-containers/s6-overlay#634: it can only run as process 1.
+    case(
+        "command is process 1 of its own namespace",
+        0,
+        &["witness: numbers: 1 0 1"],
+    ),
     case("command dies of a signal", 128 + 9, &[]),
     case(
         "command is traced when it ends",

@@ -102,6 +102,10 @@ run '"/etc/file"'
 begin 'command is relative to the working directory'
 line="$line hpcc.directory=/.hpcc"
 run '"./witness","exit","3"'
+begin 'command is process 1 of its own namespace'
+line="$line hpcc.pids=own"
+user=7
+run '"/.hpcc/witness","numbers"'
 begin 'command dies of a signal'
 witness die
 begin 'command is traced when it ends'

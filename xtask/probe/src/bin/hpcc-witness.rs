@@ -10,6 +10,7 @@
 //! - `show PATH...`: content of files.
 //! - `groups`: the number of supplementary groups, and two of them.
 //! - `words WORD...`: the number of words.
+//! - `numbers`: those of this process and its parent, and that of `/proc/self`.
 //! - `exit CODE`, `die`: exits, or dies of SIGKILL.
 //! - `listen PORT`: accepts one connection to a port of a vsock, and tells what is sent.
 //! - `traced`: has a child that traces it, and exits with 7 while the child goes on.
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             tell("words", format!("{} {}", words.len(), words.join(" ")));
             Ok(0)
         }
+        ["numbers"] => numbers().map(|()| 0),
         ["exit", code] => Ok(code.parse().unwrap_or(99)),
         ["die"] => kill_process(getpid(), Signal::KILL)
             .map(|()| 97)
@@ -80,6 +82,13 @@ fn main() -> ExitCode {
 
 fn tell(name: &str, value: impl AsRef<[u8]>) {
     println!("witness: {name}: {}", value.as_ref().escape_ascii());
+}
+
+fn numbers() -> std::io::Result<()> {
+    let (own, parent) = (std::process::id(), std::os::unix::process::parent_id());
+    let found = fs::read_link("/proc/self")?;
+    tell("numbers", format!("{own} {parent} {}", found.display()));
+    Ok(())
 }
 
 fn facts() -> std::io::Result<()> {
