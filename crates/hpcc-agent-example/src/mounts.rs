@@ -227,9 +227,18 @@ fn overlay(line: &Line, flags: MountFlags, manifest: &str) -> Result<bool, Strin
     if on_disk {
         disk::claim(Path::new(&layer), manifest, line.disk != Disk::Any)?;
     }
-    let options = format!("lowerdir=/,upperdir={upper},workdir={work}");
-    let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
-    match mount("overlay", &*root, "overlay", flags, options.as_c_str()) {
+    let mount_with = |more: &str| {
+        let options = format!("lowerdir=/,upperdir={upper},workdir={work}{more}");
+        let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
+        mount("overlay", &*root, "overlay", flags, options.as_c_str())
+    };
+    // Otherwise most kernels refuse to rename a directory of the image (`EXDEV`).
+    let mounted = match mount_with(",redirect_dir=on") {
+        // Before Linux 4.10.
+        Err(Errno::INVAL) => mount_with(""),
+        mounted => mounted,
+    };
+    match mounted {
         Ok(()) => {}
         Err(Errno::NODEV) => {
             say(

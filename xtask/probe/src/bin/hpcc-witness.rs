@@ -124,6 +124,9 @@ fn facts() -> std::io::Result<()> {
             Err(error) => tell(&format!("write {path}"), error.kind().to_string()),
         }
     }
+    let renamed = fs::rename("/bin", "/renamed").and_then(|()| fs::rename("/renamed", "/bin"));
+    let renamed = renamed.map_or_else(|error| error.kind().to_string(), |()| "done".to_owned());
+    tell("rename /bin", renamed);
     for path in ["/dev/null", "/dev/stdout", "/dev/pts/ptmx", "/dev/shm"] {
         let mode = fs::metadata(path).map(|found| format!("{:o}", found.permissions().mode()));
         tell(path, mode.unwrap_or_else(|error| error.kind().to_string()));
