@@ -29,9 +29,9 @@ pub(crate) struct List {
     /// Reverse the order
     #[arg(long)]
     reverse: bool,
-    /// Condition that listed artifacts meet. KEY is source (* matches any text), digest, platform, agent,
-    /// status (usable or unusable), larger (than a size), unused (for a time) or older (than a time). May be
-    /// repeated; all must hold
+    /// Condition that listed artifacts meet. KEY is source (* matches any text), digest, platform, agent (digits of
+    /// its digest, or none), status (usable or unusable), larger (than a size), unused (for a time) or older (than a
+    /// time). May be repeated; all must hold
     #[arg(long, value_name = "KEY=VALUE")]
     filter: Vec<Filter>,
     /// Print full digests and full lines, as in a pipe
