@@ -24,7 +24,7 @@ use crate::name::is_name;
 use crate::say;
 
 /// Directory of the files that are mounted over those of a read-only root.
-const DIRECTORY: &str = "/run/hpcc-agent";
+pub(crate) const DIRECTORY: &str = "/run/hpcc-agent";
 
 /// Most bytes of a file of the image that are read.
 const FILE_MAX: u64 = 1 << 16;

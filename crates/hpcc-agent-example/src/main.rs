@@ -16,6 +16,7 @@
 
 mod command;
 mod console;
+mod copy_up;
 mod disk;
 mod etc;
 mod image;

@@ -1,16 +1,17 @@
 //! The mounts and their order, and the writable root.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;
 
-use rustix::fs::{Mode, PROC_SUPER_MAGIC, StatFs, statfs};
+use rustix::fs::{Mode, OFlags, PROC_SUPER_MAGIC, StatFs, open, statfs};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::{chdir, pivot_root};
 
 use crate::line::{Disk, Line};
-use crate::{disk, say, upper};
+use crate::{copy_up, disk, say, upper};
 
 /// A file system that the kernel makes.
 struct Mount {
@@ -150,7 +151,16 @@ pub(crate) fn all() -> Result<(), String> {
             fs::create_dir(mount.point)
                 .map_err(|error| format!("cannot make {}: {error}", mount.point))?;
         }
+        let hidden = (mount.point == "/run").then(|| look(mount.point));
         mount.mount()?;
+        if let Some(Ok(image)) = &hidden
+            && let Err(error) = copy_up::copy(image, Path::new(mount.point))
+        {
+            say(&format!(
+                "warning: cannot copy all of the image's {}: {error}",
+                mount.point
+            ));
+        }
     }
     for (link, target) in LINKS {
         if fs::symlink_metadata(link).is_err() {
@@ -158,6 +168,12 @@ pub(crate) fn all() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Opens a directory of the image that a mount hides.
+fn look(point: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(point, flags, Mode::empty())
 }
 
 /// Device and inode of `/.hpcc` and of the description in it.

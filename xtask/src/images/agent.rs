@@ -126,7 +126,10 @@ fn frozen(directory: &Path) -> Result<Ended> {
 fn without_etc(directory: &Path) -> Result<Ended> {
     let base = Layer::new()
         .dir("bin")
-        .entry(Entry::file("bin/tool", witness()?).mode(0o755));
+        .entry(Entry::file("bin/tool", witness()?).mode(0o755))
+        .entry(Entry::dir("run").mode(0o1777))
+        .entry(Entry::dir("run/daemon").mode(0o2775).owner(7, 8))
+        .entry(Entry::file("run/daemon/file", "text"));
     let source = Source::new()
         .layer(base)
         .env("PATH=/nowhere:/bin")
@@ -168,6 +171,9 @@ fn without_etc(directory: &Path) -> Result<Ended> {
             "witness: rename /bin: done",
             "witness: /dev/null: 20666",
             "witness: /dev/shm: 41777",
+            // opencontainers/runc#845: a tmpfs hides what the image prepared for its daemons.
+            "witness: /run: 41777",
+            "witness: /run/daemon: 42775",
             "witness: loopback: up",
             "witness: parent of the orphan: 1",
             "witness: zombies: 0",

@@ -127,7 +127,14 @@ fn facts() -> std::io::Result<()> {
     let renamed = fs::rename("/bin", "/renamed").and_then(|()| fs::rename("/renamed", "/bin"));
     let renamed = renamed.map_or_else(|error| error.kind().to_string(), |()| "done".to_owned());
     tell("rename /bin", renamed);
-    for path in ["/dev/null", "/dev/stdout", "/dev/pts/ptmx", "/dev/shm"] {
+    for path in [
+        "/dev/null",
+        "/dev/stdout",
+        "/dev/pts/ptmx",
+        "/dev/shm",
+        "/run",
+        "/run/daemon",
+    ] {
         let mode = fs::metadata(path).map(|found| format!("{:o}", found.permissions().mode()));
         tell(path, mode.unwrap_or_else(|error| error.kind().to_string()));
     }
