@@ -1,5 +1,6 @@
 //! The tests that cross crates. [`support`] holds those of the test support itself.
 
+mod allocations;
 mod architecture;
 mod builders;
 mod cli;

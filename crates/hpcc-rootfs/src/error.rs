@@ -302,6 +302,7 @@ impl Error {
                 [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN]
                     .iter()
                     .any(|errno| code == Some(errno.raw_os_error()))
+                    || source.kind() == io::ErrorKind::OutOfMemory
             }
             _ => lacks_resources(self),
         }

@@ -49,6 +49,7 @@ mod error;
 mod evidence;
 mod feed;
 pub mod flatten;
+mod growth;
 mod guest;
 pub mod layer;
 mod measure;

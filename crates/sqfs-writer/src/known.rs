@@ -163,7 +163,8 @@ impl Known {
                 self.clean_up(index);
             }
         } else {
-            self.entries.push((fingerprint, found));
+            let pushed = self.entries.try_push((fingerprint, found));
+            pushed.map_err(|error| Error::shortage("the table of known bodies", error))?;
         }
         let entries = &self.entries;
         let entry = self.places.entry(

@@ -29,6 +29,7 @@ mod compress;
 mod data;
 mod error;
 mod format;
+mod growth;
 #[cfg(all(feature = "host", target_os = "linux"))]
 mod host;
 mod image;

@@ -1,6 +1,10 @@
 //! A vector for what grows with the image. It grows in pieces, so that growing copies nothing and never takes twice the
 //! memory of its content.
 
+use std::collections::TryReserveError;
+
+use crate::growth::Growth as _;
+
 /// Number of values in each piece but the last.
 const PIECE: usize = 1024;
 
@@ -18,6 +22,14 @@ impl<T> Pieces<T> {
         }
     }
 
+    /// Returns a vector of one value.
+    pub(crate) fn of(value: T) -> Self {
+        Self {
+            pieces: vec![vec![value]],
+            len: 1,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -29,15 +41,17 @@ impl<T> Pieces<T> {
         self.pieces.len() * (PIECE * size_of::<T>() + 3 * size_of::<Vec<T>>())
     }
 
-    pub(crate) fn push(&mut self, value: T) {
-        if self.len.is_multiple_of(PIECE) {
+    pub(crate) fn try_push(&mut self, value: T) -> Result<(), TryReserveError> {
+        // An earlier piece for which there was no value stays empty.
+        if self.len.is_multiple_of(PIECE) && self.pieces.len() == self.len / PIECE {
             // Grows by itself up to a piece: most images are small.
-            self.pieces.push(Vec::new());
+            self.pieces.try_push(Vec::new())?;
         }
         if let Some(piece) = self.pieces.last_mut() {
-            piece.push(value);
+            piece.try_push(value)?;
             self.len += 1;
         }
+        Ok(())
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<&T> {
@@ -83,7 +97,7 @@ mod tests {
             0, 1, 1023, 1024, 1025, 2047, 2048, 2049, 3000, 1024, 2048, 5, 0, 4000,
         ] {
             while model.len() < len {
-                pieces.push(model.len());
+                pieces.try_push(model.len()).unwrap();
                 model.push(model.len());
             }
             model.truncate(len);

@@ -11,7 +11,7 @@
 //!
 //! The tree is generic over `B`, the handle of a file's content, and never looks at it.
 
-use std::collections::btree_map::Entry;
+use std::collections::btree_map::{Entry, IntoValues};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{Error, TreeError, shortened, shown};
@@ -54,8 +54,7 @@ impl<B> Tree<B> {
     #[must_use]
     pub fn new(mut root: Metadata) -> Self {
         root.mode &= 0o7777;
-        let mut nodes = Pieces::new();
-        nodes.push(Some(Node {
+        let nodes = Pieces::of(Some(Node {
             metadata: root,
             kind: Kind::directory(),
             links: 1,
@@ -140,16 +139,16 @@ impl<B> Tree<B> {
         if let Kind::Directory(new) = &mut kind {
             (new.parent, new.tree) = (directory.index, self.number);
         }
-        let old = self
-            .directory_mut(directory)
-            .map_err(|error| error.at(name))?
-            .entries
-            .insert(Name::from_slice(name), index);
-        self.nodes.push(Some(Node {
+        self.directory(directory).map_err(|error| error.at(name))?;
+        self.nodes.try_push(Some(Node {
             metadata,
             kind,
             links: 1,
-        }));
+        }))?;
+        let old = self
+            .directory_mut(directory)?
+            .entries
+            .insert(Name::from_slice(name), index);
         self.live += 1;
         if let Some(old) = old {
             self.unlink(old);
@@ -224,12 +223,12 @@ impl<B> Tree<B> {
     /// creation.
     ///
     /// # Errors
-    /// Returns the first error of `content`.
-    pub fn try_map<C, E>(
+    /// Returns the first error of `content`, or [`Error::Shortage`] if there is no memory for the handles.
+    pub fn try_map<C, E: From<Error>>(
         self,
         mut content: impl FnMut(NodeId, B) -> Result<C, E>,
     ) -> Result<Tree<C>, E> {
-        let mut map = |id, node: Node<B>| {
+        let mut map = |id, node: Node<B>| -> Result<Node<C>, E> {
             Ok(Node {
                 metadata: node.metadata,
                 kind: match node.kind {
@@ -249,7 +248,9 @@ impl<B> Tree<B> {
         // Piece by piece, so that the nodes are never in memory twice.
         for (index, node) in (0u32..).zip(self.nodes.into_values()) {
             let node = node.map(|node| map(NodeId::new(index, number), node));
-            nodes.push(node.transpose()?);
+            nodes
+                .try_push(node.transpose()?)
+                .map_err(|error| E::from(error.into()))?;
         }
         Ok(Tree {
             nodes,
@@ -307,10 +308,13 @@ impl<B> Tree<B> {
         slot.ok_or(TreeError::Stale)
     }
 
-    /// Removes one name of a node. It is a loop and no recursion, because images choose the depth.
+    /// Removes one name of a node. It is a loop and no recursion, because images choose the depth. The names below are not
+    /// collected, because images choose their number as well.
     fn unlink(&mut self, index: u32) {
-        let mut pending = vec![index];
-        while let Some(index) = pending.pop() {
+        let mut next = Some(index);
+        let mut below = Vec::new();
+        while let Some(index) = next.or_else(|| next_in(&mut below)) {
+            next = None;
             let Some(slot) = self.nodes.get_mut(index as usize) else {
                 continue;
             };
@@ -324,10 +328,20 @@ impl<B> Tree<B> {
                 ..
             }) = slot.take()
             {
-                pending.extend(directory.entries.into_values());
+                below.push(directory.entries.into_values());
             }
             self.live -= 1;
         }
+    }
+}
+
+/// Returns the next name of the innermost directory that has one left.
+fn next_in(below: &mut Vec<IntoValues<Name, u32>>) -> Option<u32> {
+    loop {
+        match below.last_mut()?.next() {
+            Some(index) => return Some(index),
+            None => below.pop(),
+        };
     }
 }
 

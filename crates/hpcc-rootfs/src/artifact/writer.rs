@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use super::key::Key;
 use super::record::{CHUNK, Record, SUPERBLOCK};
 use super::verity::{Salt, Spill, Spills, TreeBuilder, Uuid};
+use crate::growth::{self, Growth as _};
 use crate::staging::{Scratch, StagedFile};
 use crate::tables::ReadAt;
 
@@ -40,7 +41,7 @@ impl ArtifactWriter {
             }
             false => None,
         };
-        let mut pending = Vec::with_capacity(CHUNK);
+        let mut pending = growth::with_capacity(CHUNK)?;
         pending.resize(SUPERBLOCK, 0);
         Ok(Self {
             staged,
@@ -83,15 +84,14 @@ impl ArtifactWriter {
     fn flush_chunk(&mut self) -> io::Result<()> {
         if self.first.is_none() {
             // Its digest waits for the superblock; this reserves its position among the digests.
-            self.chunks.push([0; 32]);
+            self.chunks.try_push([0; 32])?;
             self.offset += self.pending.len() as u64;
-            self.first = Some(std::mem::replace(
-                &mut self.pending,
-                Vec::with_capacity(CHUNK),
-            ));
+            let empty = growth::with_capacity(CHUNK)?;
+            self.first = Some(std::mem::replace(&mut self.pending, empty));
             return Ok(());
         }
-        self.chunks.push(*blake3::hash(&self.pending).as_bytes());
+        self.chunks
+            .try_push(*blake3::hash(&self.pending).as_bytes())?;
         if let Some(tree) = &mut self.tree {
             tree.push(&self.pending)?;
         }

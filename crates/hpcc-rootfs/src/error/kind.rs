@@ -208,7 +208,9 @@ fn of_image(error: &flatten::Error) -> ErrorKind {
             | EntryProblem::Memory { .. } => ErrorKind::Limit,
             _ => ErrorKind::Invalid,
         },
-        flatten::Error::Sink { .. } | flatten::Error::Known { .. } => ErrorKind::Io,
+        flatten::Error::Sink { .. }
+        | flatten::Error::Known { .. }
+        | flatten::Error::Shortage(_) => ErrorKind::Io,
         flatten::Error::Stopped(_) | flatten::Error::Lost { .. } => ErrorKind::Internal,
     }
 }

@@ -16,6 +16,7 @@ use super::options::{Options, Report};
 use super::resolve::{Place, Spot, parent, resolve};
 use super::steps::{Steps, Ticks};
 use super::waiting::Waiting;
+use crate::growth;
 use crate::layer::{self, Budget, Limits};
 
 /// Applies layers to a tree, oldest first.
@@ -161,7 +162,7 @@ impl<'c, H> Applier<'c, H> {
         match old {
             Some(old) if kind.is_directory() && self.is_directory(old) => {
                 self.tree.set_metadata(old, metadata)?;
-                self.touch(old);
+                self.touch(old)?;
             }
             _ => {
                 self.insert(parent, name, metadata, kind)?;
@@ -220,7 +221,9 @@ impl<'c, H> Applier<'c, H> {
                     self.tree.remove(directory, &name)?;
                 }
             } else if self.touched.contains(&node) {
-                pending.extend(self.older_names(node)?);
+                let mut older = self.older_names(node)?;
+                pending.try_reserve(older.len())?;
+                pending.append(&mut older);
             } else {
                 self.tree.remove(directory, &name)?;
             }
@@ -233,6 +236,7 @@ impl<'c, H> Applier<'c, H> {
     /// Returns the names in a directory, some of which may be older than the layer; none if no name can be. They are
     /// charged until [`sweep`](Self::sweep) has finished.
     fn older_names(&mut self, directory: NodeId) -> Result<Vec<Spot>, Halt> {
+        self.swept.try_reserve(1)?;
         if directory > self.floor || !self.swept.insert(directory) {
             return Ok(Vec::new());
         }
@@ -247,8 +251,9 @@ impl<'c, H> Applier<'c, H> {
         let cost = cost::SWEPT * entries.len() as u64 + bytes as u64;
         self.listed += cost;
         self.budget.take_metadata(cost)?;
-        let names = entries.iter().map(|(name, _)| (directory, name.into()));
-        Ok(names.collect())
+        let mut names = growth::with_capacity(entries.len())?;
+        names.extend(entries.iter().map(|(name, _)| (directory, name.into())));
+        Ok(names)
     }
 
     /// Returns the directory for a new name, made if it does not exist, or `None` if the name would be reserved.
@@ -270,7 +275,7 @@ impl<'c, H> Applier<'c, H> {
             self.check_limits(&place, name)?;
         }
         let directory = self.make(place)?;
-        self.touch(directory);
+        self.touch(directory)?;
         let mut kept = self.last.take().map_or_else(Vec::new, |last| last.path);
         kept.clear();
         kept.extend_from_slice(path);
@@ -324,13 +329,16 @@ impl<'c, H> Applier<'c, H> {
 
     /// Marks an older directory and all its parents. Directories of this layer need no mark, and the parents of a
     /// marked directory are marked.
-    fn touch(&mut self, mut directory: NodeId) {
+    fn touch(&mut self, mut directory: NodeId) -> Result<(), Halt> {
         loop {
-            if directory <= self.floor && !self.touched.insert(directory) {
-                break;
+            if directory <= self.floor {
+                self.touched.try_reserve(1)?;
+                if !self.touched.insert(directory) {
+                    return Ok(());
+                }
             }
             if directory == NodeId::ROOT {
-                break;
+                return Ok(());
             }
             directory = parent(&self.tree, directory);
         }

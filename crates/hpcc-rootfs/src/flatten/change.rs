@@ -4,15 +4,20 @@
 //! that it does not share with the path before (tar archives are walks of a tree, so most of a path is shared), and the
 //! list is freed piece by piece while it is applied.
 
-use std::collections::VecDeque;
+use std::collections::{TryReserveError, VecDeque};
 
 use sqfs_writer::{Kind, Metadata};
+
+use crate::growth::Growth as _;
 
 /// Number of changes in one piece of a list.
 const CHUNK: usize = 4096;
 
 /// Bytes of paths at which a piece is full as well. While it grows, it takes up to three times as much.
 const PATHS: usize = 256 << 10;
+
+/// Bytes that a number takes at most, see [`push_number`].
+const NUMBER_MAX: usize = 10;
 
 /// The contents that a regular file's inode refers to, before it is known whether the inode survives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,36 +74,42 @@ impl<H> Changes<H> {
         path.len() - shared(&self.last, path)
     }
 
-    pub(super) fn push(&mut self, path: &[u8], action: Action<H>) {
+    pub(super) fn push(&mut self, path: &[u8], action: Action<H>) -> Result<(), TryReserveError> {
         let full = |chunk: &Chunk<H>| chunk.actions.len() == CHUNK || chunk.paths.len() >= PATHS;
         if self.chunks.back().is_none_or(full) {
             if let Some(full) = self.chunks.back_mut() {
-                full.paths.shrink_to_fit();
-                full.actions.shrink_to_fit();
+                full.paths.try_shrink();
+                full.actions.try_shrink();
             }
             self.last.clear();
+            self.chunks.try_reserve(1)?;
             self.chunks.push_back(Chunk {
                 paths: Vec::new(),
                 actions: Vec::new(),
             });
         }
         let Some(chunk) = self.chunks.back_mut() else {
-            return;
+            return Ok(());
         };
         let shared = shared(&self.last, path);
+        let suffix = path.len() - shared;
+        chunk.paths.try_reserve(suffix + 2 * NUMBER_MAX)?;
+        chunk.actions.try_reserve(1)?;
+        self.last.try_reserve(suffix)?;
         push_number(&mut chunk.paths, shared);
-        push_number(&mut chunk.paths, path.len() - shared);
+        push_number(&mut chunk.paths, suffix);
         chunk.paths.extend_from_slice(&path[shared..]);
         chunk.actions.push(action);
         self.last.truncate(shared);
         self.last.extend_from_slice(&path[shared..]);
+        Ok(())
     }
 
     /// Finishes the list, to which nothing is added any more.
     pub(super) fn finish(mut self) -> Self {
         if let Some(last) = self.chunks.back_mut() {
-            last.paths.shrink_to_fit();
-            last.actions.shrink_to_fit();
+            last.paths.try_shrink();
+            last.actions.try_shrink();
         }
         self.last = Vec::new();
         self
@@ -199,7 +210,7 @@ mod tests {
             .collect();
         let mut changes = Changes::<()>::new();
         for path in &paths {
-            changes.push(path, Action::Whiteout);
+            changes.push(path, Action::Whiteout).unwrap();
         }
         let changes = changes.finish();
         let mut visited = Vec::new();
@@ -223,7 +234,8 @@ mod tests {
     fn pieces_hold_a_bounded_number_of_changes_and_bytes() {
         let mut changes = Changes::<()>::new();
         for number in 0..2 * CHUNK + 1 {
-            changes.push(number.to_string().as_bytes(), Action::Opaque);
+            let path = number.to_string();
+            changes.push(path.as_bytes(), Action::Opaque).unwrap();
         }
         let lengths: Vec<_> = changes
             .chunks
@@ -234,7 +246,7 @@ mod tests {
         let mut changes = Changes::<()>::new();
         for number in 0..2048 {
             let path = format!("{number}{}", "x".repeat(1000));
-            changes.push(path.as_bytes(), Action::Opaque);
+            changes.push(path.as_bytes(), Action::Opaque).unwrap();
         }
         assert!(changes.chunks.len() > 4);
         assert!(

@@ -1,6 +1,8 @@
 //! Why an image cannot be flattened: which layer, which entry.
 
+use std::collections::TryReserveError;
 use std::fmt;
+use std::io;
 
 use super::layers::LayerSpec;
 use crate::layer::{self, EntryName, Limit, Measure};
@@ -51,6 +53,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// This machine has no memory left for the names and the metadata of the image.
+    #[error("this machine has too little memory for the names and the metadata of the image")]
+    Shortage(#[source] io::Error),
     /// [`LayerSource::check`](super::LayerSource::check) reported that the image is no longer needed.
     #[error("flattening was stopped")]
     Stopped(#[source] layer::Error),
@@ -61,7 +66,7 @@ pub enum Error {
         layer: LayerName,
         /// The cause.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Two passes over a layer with the same digest gave different entries, which is a fault of this program.
     #[error("{layer} lost a file between two readings; this is a bug, please report it")]
@@ -173,6 +178,8 @@ pub(super) enum Halt {
     Problem(EntryProblem),
     /// The image is no longer needed.
     Stopped(layer::Error),
+    /// There is no memory for it.
+    Shortage(io::Error),
 }
 
 impl Halt {
@@ -198,7 +205,29 @@ impl From<EntryProblem> for Halt {
 
 impl From<sqfs_writer::Error> for Halt {
     fn from(error: sqfs_writer::Error) -> Self {
-        Self::Problem(EntryProblem::Tree(error.to_string()))
+        match error {
+            sqfs_writer::Error::Shortage { source, .. } => Self::Shortage(source),
+            error => Self::Problem(EntryProblem::Tree(error.to_string())),
+        }
+    }
+}
+
+impl From<TryReserveError> for Halt {
+    fn from(error: TryReserveError) -> Self {
+        Self::Shortage(error.into())
+    }
+}
+
+impl From<TryReserveError> for Error {
+    fn from(error: TryReserveError) -> Self {
+        Self::Shortage(error.into())
+    }
+}
+
+impl From<sqfs_writer::Error> for Error {
+    /// Returns the error for a tree of which only the handles change, which no entry is responsible for.
+    fn from(error: sqfs_writer::Error) -> Self {
+        Self::Shortage(io::Error::other(error))
     }
 }
 
@@ -218,6 +247,7 @@ impl Problem {
                 problem,
             },
             Halt::Stopped(source) => Error::Stopped(source),
+            Halt::Shortage(source) => Error::Shortage(source),
         }
     }
 }

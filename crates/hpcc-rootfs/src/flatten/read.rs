@@ -306,14 +306,14 @@ fn read<S: BodySink>(
                 report.whiteouts += 1;
                 let cost = cost::marker(changes.suffix(directory));
                 input.charge(cost, directory, context)?;
-                changes.push(directory, Action::Opaque);
+                changes.push(directory, Action::Opaque)?;
                 false
             }
             Role::Whiteout { directory, name } => {
                 report.whiteouts += 1;
                 let path = join(directory, name);
                 input.charge(cost::marker(changes.suffix(&path)), &path, context)?;
-                changes.push(&path, Action::Whiteout);
+                changes.push(&path, Action::Whiteout)?;
                 false
             }
             Role::LinkTarget => {
@@ -346,7 +346,7 @@ fn read<S: BodySink>(
         let metadata = std::mem::take(&mut entry.metadata);
         let kind = match std::mem::take(&mut entry.kind) {
             EntryKind::HardLink(target) => {
-                changes.push(&entry.path, Action::Link(target));
+                changes.push(&entry.path, Action::Link(target))?;
                 ordinal += 1;
                 continue;
             }
@@ -366,7 +366,7 @@ fn read<S: BodySink>(
         };
         // Not of markers and of what is dropped, whose times are in no image.
         report.clamped_times += u64::from(entry.clamped_time);
-        changes.push(&entry.path, Action::Place(metadata, kind));
+        changes.push(&entry.path, Action::Place(metadata, kind))?;
         ordinal += 1;
     }
     let proof = input.finish(context)?;

@@ -4,7 +4,7 @@
 //! body is worth writing now. A body wrongly kept is dead weight in the image. A body wrongly skipped costs a second
 //! pass over its layer. Neither changes the tree.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, TryReserveError};
 
 use sqfs_writer::Kind;
 
@@ -13,6 +13,7 @@ use super::cost;
 use super::error::{Halt, Problem};
 use super::marker::is_link_target;
 use super::steps::Ticks;
+use crate::growth::Growth as _;
 
 /// Names of newer layers, as hashes of their paths. Two names with the same hash cost no more than a wrong hint, and
 /// hashes of a million names take megabytes instead of hundreds of them.
@@ -58,27 +59,28 @@ impl Shadow {
             if is_link_target(path) {
                 return Ok(());
             }
+            let lacks = |error: TryReserveError| Halt::from(error).of(path);
             let hash = PathHash::of(path).0;
             let mut added = 0;
             match action {
                 Action::Place(_, Kind::Directory(_)) => {
-                    added += self.parents(path);
-                    added += u64::from(self.replaced.insert(hash));
+                    added += self.parents(path).map_err(lacks)?;
+                    added += insert(&mut self.replaced, hash).map_err(lacks)?;
                 }
                 Action::Place(..) | Action::Link(_) => {
-                    added += self.parents(path);
-                    added += u64::from(self.replaced.insert(hash));
-                    added += u64::from(self.covered.insert(hash));
-                    added += u64::from(placed.insert(hash));
+                    added += self.parents(path).map_err(lacks)?;
+                    added += insert(&mut self.replaced, hash).map_err(lacks)?;
+                    added += insert(&mut self.covered, hash).map_err(lacks)?;
+                    added += insert(&mut placed, hash).map_err(lacks)?;
                 }
                 Action::Whiteout => {
-                    added += u64::from(self.replaced.insert(hash));
-                    added += u64::from(self.covered.insert(hash));
+                    added += insert(&mut self.replaced, hash).map_err(lacks)?;
+                    added += insert(&mut self.covered, hash).map_err(lacks)?;
                     // A link of a newer layer cannot reach past this change.
                     self.linked.remove(&hash);
                 }
                 Action::Opaque => {
-                    added += u64::from(self.covered.insert(hash));
+                    added += insert(&mut self.covered, hash).map_err(lacks)?;
                 }
             }
             if let Action::Link(target) = action {
@@ -86,7 +88,7 @@ impl Shadow {
                 if !placed.contains(&target) {
                     // Once in this list, and once in the set afterwards.
                     added += 2;
-                    linked.push(target);
+                    linked.try_push(target).map_err(lacks)?;
                 }
             }
             charge(added * cost::SHADOW).map_err(|problem| problem.of(path))
@@ -94,22 +96,30 @@ impl Shadow {
         for hash in &placed {
             self.linked.remove(hash);
         }
+        let reserved = self.linked.try_reserve(linked.len());
+        reserved.map_err(|error| Halt::from(error).of(b""))?;
         self.linked.extend(linked);
         Ok(())
     }
 
     /// Marks the parents of a path, which are directories from this layer on. Returns how many of them are new.
-    fn parents(&mut self, path: &[u8]) -> u64 {
+    fn parents(&mut self, path: &[u8]) -> Result<u64, TryReserveError> {
         let mut hash = PathHash::ROOT;
         let mut added = 0;
         for byte in path {
             if *byte == b'/' {
-                added += u64::from(self.replaced.insert(hash.0));
+                added += insert(&mut self.replaced, hash.0)?;
             }
             hash.push(*byte);
         }
-        added
+        Ok(added)
     }
+}
+
+/// Adds a hash, and returns how many are new: one or none.
+fn insert(hashes: &mut HashSet<u64>, hash: u64) -> Result<u64, TryReserveError> {
+    hashes.try_reserve(1)?;
+    Ok(hashes.insert(hash).into())
 }
 
 /// FNV-1a over 64 bits. The hash of a path is a continuation of the hashes of its parents. The image's bytes depend on

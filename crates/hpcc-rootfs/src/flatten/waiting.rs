@@ -9,11 +9,12 @@
 //! before. So each link is registered under these names, and is tried again, in its turn, only when one of them is
 //! filled.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, TryReserveError};
 
 use sqfs_writer::NodeId;
 
 use super::resolve::Spot;
+use crate::growth::Growth as _;
 
 /// A waiting link. Its name is empty in the meantime. If an entry takes the name, or its directory is removed, the link
 /// is replaced like any other file.
@@ -33,21 +34,28 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn push(&mut self, link: WaitingLink) {
+    pub(super) fn push(&mut self, link: WaitingLink) -> Result<(), TryReserveError> {
         let name = (link.directory, link.name.clone());
         let index = self.links.len();
-        self.links.push(Some(link));
+        self.by_name.try_reserve(1)?;
+        self.links.try_push(Some(link))?;
         if let Some(old) = self.by_name.insert(name, index)
             && let Some(slot) = self.links.get_mut(old)
         {
             *slot = None;
         }
+        Ok(())
     }
 
     /// Returns all of them, each to be tried once.
     pub(super) fn into_rounds(self) -> Rounds {
+        let mut this = BTreeSet::new();
+        // Collected, they would be in a list of their own before.
+        (0..self.links.len()).for_each(|link| {
+            this.insert(link);
+        });
         Rounds {
-            this: (0..self.links.len()).collect(),
+            this,
             next: BTreeSet::new(),
             turn: 0,
             links: self.links,
@@ -89,13 +97,20 @@ impl Rounds {
     }
 
     /// Puts a link back that was tried in vain, until one of the names that were empty is filled.
-    pub(super) fn put_back(&mut self, turn: usize, link: WaitingLink, absent: Vec<Spot>) {
+    pub(super) fn put_back(
+        &mut self,
+        turn: usize,
+        link: WaitingLink,
+        absent: Vec<Spot>,
+    ) -> Result<(), TryReserveError> {
         for spot in absent {
-            self.waits_for.entry(spot).or_default().push(turn);
+            self.waits_for.try_reserve(1)?;
+            self.waits_for.entry(spot).or_default().try_push(turn)?;
         }
         if let Some(slot) = self.links.get_mut(turn) {
             *slot = Some(link);
         }
+        Ok(())
     }
 
     /// Wakes the links that wait for a name, which was filled, or whose own link was dropped. Links further on have

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ociget::{DiffId, Verified};
 
 use super::error::{Error, Limit};
+use crate::zeroed::zeroed;
 
 /// Space before a chunk's bytes, for bytes of the previous chunk that the reader has not taken.
 pub(super) const HEADROOM: usize = 512;
@@ -83,13 +84,20 @@ impl Chunks {
     }
 
     /// Returns an empty chunk.
-    pub(super) fn take(&self) -> Chunk {
+    pub(super) fn take(&self) -> Result<Chunk, Error> {
         let free = self.free().pop();
-        Chunk {
-            memory: free.unwrap_or_else(|| vec![0; HEADROOM + self.size].into()),
+        let memory = match free {
+            Some(memory) => memory,
+            None => {
+                let memory = zeroed(HEADROOM.saturating_add(self.size));
+                memory.map_err(Error::Shortage)?.into()
+            }
+        };
+        Ok(Chunk {
+            memory,
             end: HEADROOM,
             home: self.clone(),
-        }
+        })
     }
 
     fn put(&self, memory: Box<[u8]>) {

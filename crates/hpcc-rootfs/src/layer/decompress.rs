@@ -14,6 +14,7 @@ use super::entry_name::EntryName;
 use super::error::{At, Error};
 use super::input::{Input, Pieces};
 use super::zstd::{Admit, ZstdDecoder};
+use crate::growth::probe;
 
 /// The decompressed bytes of a blob.
 pub(super) struct Decoder<'a, P: Pieces> {
@@ -30,6 +31,15 @@ enum Codec<'a, P: Pieces> {
     Broken,
 }
 
+/// Bytes of memory that a decoder of gzip takes at most.
+const GZIP: usize = 64 << 10;
+
+fn gzip<P: Pieces>(input: Input<P>) -> Result<Box<GzDecoder<Input<P>>>, Error> {
+    // `GzDecoder::new` would panic without memory for its context.
+    probe(GZIP)?;
+    Ok(Box::new(GzDecoder::new(input)))
+}
+
 impl<'a, P: Pieces> Decoder<'a, P> {
     /// Chooses the decoder by the first bytes.
     pub(super) fn open(
@@ -44,7 +54,7 @@ impl<'a, P: Pieces> Decoder<'a, P> {
         let encoding = sniff(&head[..count], is_tar_header).ok_or(Error::Encoding)?;
         let codec = match encoding {
             Encoding::Plain => Codec::Plain(input),
-            Encoding::Gzip => Codec::Gzip(Box::new(GzDecoder::new(input))),
+            Encoding::Gzip => Codec::Gzip(gzip(input)?),
             Encoding::Zstd => Codec::Zstd(ZstdDecoder::new(input, window_max, admit)?),
         };
         Ok(Self { codec })
@@ -93,7 +103,7 @@ impl<'a, P: Pieces> Decoder<'a, P> {
         let next = input.available().first().copied();
         self.codec = match next {
             None | Some(0) => Codec::GzipEnd(input),
-            Some(_) => Codec::Gzip(Box::new(GzDecoder::new(input))),
+            Some(_) => Codec::Gzip(gzip(input)?),
         };
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Errors of layers, sorted by the responsible party, with their location.
 
+use std::collections::TryReserveError;
 use std::fmt;
 use std::io;
 
@@ -30,8 +31,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// This machine has no memory or thread left to decompress the layer, whatever the layer holds.
-    #[error("this machine has too little memory, or too few threads, to decompress the layer")]
+    /// This machine has no memory or thread left to read the layer, whatever the layer holds.
+    #[error("this machine has too little memory, or too few threads, to read the layer")]
     Shortage(#[source] io::Error),
     /// The tar archive breaks the format's rules, or means different things to different readers.
     #[error("{at}: {problem}")]
@@ -172,6 +173,7 @@ pub enum Malformed {
 pub(super) enum Fault {
     Malformed(Malformed),
     Limit(Limit),
+    Shortage(TryReserveError),
 }
 
 /// A limit that was exceeded.
@@ -213,6 +215,7 @@ impl Fault {
         match self {
             Self::Malformed(problem) => Error::Tar { at, problem },
             Self::Limit(limit) => limit.at(at),
+            Self::Shortage(error) => error.into(),
         }
     }
 }
@@ -220,6 +223,18 @@ impl Fault {
 impl From<Malformed> for Fault {
     fn from(problem: Malformed) -> Self {
         Self::Malformed(problem)
+    }
+}
+
+impl From<TryReserveError> for Fault {
+    fn from(error: TryReserveError) -> Self {
+        Self::Shortage(error)
+    }
+}
+
+impl From<TryReserveError> for Error {
+    fn from(error: TryReserveError) -> Self {
+        Self::Shortage(error.into())
     }
 }
 

@@ -77,7 +77,7 @@ impl<P: Pieces> Inflated for Inflater<'_, P> {
         if let Some(stopped) = self.stopped.take() {
             return Err(stopped);
         }
-        let mut chunk = self.chunks.take();
+        let mut chunk = self.chunks.take()?;
         while !chunk.space().is_empty() && self.stopped.is_none() {
             match self.read(chunk.space()) {
                 Ok(0) => break,

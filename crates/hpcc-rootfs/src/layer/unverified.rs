@@ -33,7 +33,7 @@ impl<P: Pieces> Inflated for Unverified<'_, P> {
         if let Some(stopped) = self.stopped.take() {
             return Err(stopped);
         }
-        let mut chunk = self.chunks.take();
+        let mut chunk = self.chunks.take()?;
         while !chunk.space().is_empty() {
             match self.decoder.read(chunk.space()) {
                 Ok(0) => break,

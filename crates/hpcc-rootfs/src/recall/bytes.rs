@@ -10,6 +10,9 @@ const LENGTH_MAX: u64 = 16 << 20;
 /// Bytes of memory that are reserved for a string before any of it is read.
 const EXPECTED: usize = 4096;
 
+/// Bytes that a number takes at most.
+pub(super) const NUMBER_MAX: usize = 10;
+
 /// Appends a number: seven bits per byte, low ones first; the top bit means that more follow.
 pub(super) fn put_number(bytes: &mut Vec<u8>, mut value: u64) {
     while value > 0x7F {

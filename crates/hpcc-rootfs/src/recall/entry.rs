@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use sqfs_writer::replay::Fingerprints;
 use sqfs_writer::{Device, Fingerprint, Metadata};
 
-use super::bytes::{append, array, byte_string, number, put_bytes, put_number, small};
+use super::bytes::{NUMBER_MAX, append, array, byte_string, number, put_bytes, put_number, small};
 use super::damaged::damaged;
 use crate::layer::{Entry, EntryKind};
 
@@ -31,6 +31,20 @@ const RECORDED: u64 = 1;
 const BLOCKS: u64 = 2;
 /// Flag of a recorded body: it has a tail.
 const TAIL: u64 = 4;
+
+/// Bytes of the numbers of an entry or of a body, and of its fingerprints, at most.
+pub(super) const NUMBERS_MAX: usize = 256;
+
+/// Returns the most bytes that [`put`] appends for an entry.
+pub(super) fn length_max(entry: &Entry) -> usize {
+    let target = match &entry.kind {
+        EntryKind::Symlink(target) | EntryKind::HardLink(target) => target.len(),
+        _ => 0,
+    };
+    let xattrs = entry.metadata.xattrs.iter();
+    let xattrs = xattrs.map(|(name, value)| name.len() + value.len() + 2 * NUMBER_MAX);
+    NUMBERS_MAX + entry.path.len() + target + xattrs.sum::<usize>()
+}
 
 /// Appends an entry whose path follows `last`. For a file, a call of [`put_body`] must follow.
 pub(super) fn put(bytes: &mut Vec<u8>, last: &mut Vec<u8>, entry: &Entry) {

@@ -5,6 +5,7 @@ use std::io;
 use sqfs_writer::Fingerprint;
 
 use super::places::Fragment;
+use crate::growth::{self, Growth as _};
 
 /// Fragments of all artifacts together, with 52 bytes of memory for each: 13 MiB.
 pub(super) const FRAGMENTS_MAX: usize = 1 << 18;
@@ -38,13 +39,15 @@ impl Fragments {
         outcome
     }
 
-    /// Sorts the fragments, so that they can be [found](Self::with).
+    /// Sorts the fragments, so that they can be [found](Self::with). Without memory for that, none is found.
     pub(super) fn sort(&mut self) {
-        self.all.shrink_to_fit();
+        self.all.try_shrink();
         let all = &self.all;
         let known = |index: &u32| tails(all, *index).is_some();
         let count = u32::try_from(all.len()).unwrap_or(u32::MAX);
-        let mut by_tails = Vec::with_capacity(all.len());
+        let Ok(mut by_tails) = growth::with_capacity(all.len()) else {
+            return;
+        };
         by_tails.extend((0..count).filter(known));
         // The first of several equal ones comes first.
         by_tails.sort_unstable_by_key(|index| (tails(all, *index), *index));

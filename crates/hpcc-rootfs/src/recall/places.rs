@@ -7,6 +7,7 @@ use sqfs_writer::replay::{FragmentPlace, Run};
 
 use super::bytes::{array, number, put_number, small};
 use super::damaged::damaged;
+use crate::growth::Growth as _;
 
 /// Bytes of the smallest block that squashfs allows.
 const BLOCK_MIN: u64 = 4096;
@@ -60,14 +61,14 @@ pub(super) fn read(input: &mut impl Read, len: u64) -> io::Result<Place> {
     let mut blocks = Vec::new();
     for _ in 0..count {
         let run = number(input)?;
-        blocks.push(if run & 1 == 1 {
+        blocks.try_push(if run & 1 == 1 {
             Run::Holes { blocks: run >> 1 }
         } else {
             Run::Stored {
                 len: u32::try_from(run >> 2).map_err(|_| damaged("a block is too long"))?,
                 raw: run & 2 != 0,
             }
-        });
+        })?;
     }
     let (fragment, offset) = (number(input)?, small(input)?);
     let tail = match fragment.checked_sub(1) {

@@ -350,6 +350,8 @@ impl Layer {
         if self.buffer.len() >= PIECE {
             self.flush()?;
         }
+        let more = entry::length_max(entry) + entry::NUMBERS_MAX;
+        self.buffer.try_reserve(more)?;
         entry::put(&mut self.buffer, &mut self.last_path, entry);
         self.open = has_body(entry);
         self.entries += 1;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::damaged::damaged;
 use super::disk::disk_error;
+use crate::growth::Growth as _;
 use crate::staging::{Spare, StagedFile};
 
 /// Fast, and a third smaller than uncompressed: a section consists mostly of fingerprints.
@@ -96,7 +97,7 @@ impl Hashed {
 
 impl Write for Hashed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.pending.extend_from_slice(bytes);
+        self.pending.try_append(bytes)?;
         if self.pending.len() >= PIECE {
             self.flush_pending()?;
         }

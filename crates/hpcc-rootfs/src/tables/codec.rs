@@ -1,16 +1,19 @@
 //! Decompresses metadata blocks.
 
 use std::fmt;
-#[cfg(feature = "xz")]
 use std::io;
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::error::Error;
+use crate::growth::probe;
 use crate::zeroed::zeroed;
 
 /// Bytes in every metadata block but the last of its table.
 pub(super) const METADATA_SIZE: usize = 8192;
+
+/// Bytes of memory that a decoder of zlib takes at most.
+const ZLIB: usize = 64 << 10;
 
 /// A decoder that is used for block after block.
 pub(crate) enum Codec {
@@ -28,7 +31,11 @@ impl Codec {
     /// Returns the codec with this number in the superblock.
     pub(crate) fn new(number: u16) -> Result<Self, Error> {
         Ok(match number {
-            1 => Self::Zlib(Decompress::new(true)),
+            1 => {
+                // `Decompress::new` would panic without memory for its context.
+                probe(ZLIB).map_err(io::Error::from)?;
+                Self::Zlib(Decompress::new(true))
+            }
             #[cfg(feature = "xz")]
             4 => Self::Xz,
             #[cfg(feature = "lz4")]

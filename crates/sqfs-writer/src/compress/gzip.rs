@@ -1,16 +1,25 @@
 //! The codec that squashfs calls gzip: a zlib stream, with zlib's header and checksum.
 
+use std::hint::black_box;
 use std::io;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::codec::Codec;
 
+/// Bytes of memory that the compressor takes at most.
+const CONTEXT: usize = 512 << 10;
+
 pub(super) struct Gzip(Compress);
 
 impl Gzip {
-    pub(super) fn new(level: u32) -> Self {
-        Self(Compress::new(Compression::new(level), true))
+    pub(super) fn new(level: u32) -> io::Result<Self> {
+        // `Compress::new` would panic without memory for its context.
+        let mut memory: Vec<u8> = Vec::new();
+        memory.try_reserve_exact(CONTEXT)?;
+        // An allocation that is not used would be left out.
+        black_box(memory);
+        Ok(Self(Compress::new(Compression::new(level), true)))
     }
 }
 

@@ -144,7 +144,7 @@ impl Compressor {
         let _ = block_size;
         match self {
             #[cfg(feature = "gzip")]
-            Self::Gzip { level } => Ok(Arc::new(move || Ok(Box::new(gzip::Gzip::new(level))))),
+            Self::Gzip { level } => Ok(Arc::new(move || Ok(Box::new(gzip::Gzip::new(level)?)))),
             #[cfg(feature = "zstd")]
             Self::Zstd { level } => Ok(Arc::new(move || Ok(Box::new(zstd::Zstd::new(level)?)))),
             #[cfg(feature = "xz")]

@@ -344,7 +344,7 @@ impl<'w, W: Write> Body<'w, W> {
     fn add_holes(&mut self, count: u32) -> Result<(), Error> {
         self.plane.taking.holes(count.into());
         let list = self.list()?;
-        self.plane.lists.add_holes(list, count);
+        self.plane.lists.add_holes(list, count)?;
         Ok(())
     }
 }

@@ -68,7 +68,7 @@ impl Lists {
     pub(super) fn open(&mut self) -> Result<BlockList, Error> {
         let list = BlockList(self.end()?);
         for _ in 0..HEADER {
-            self.words.push(0);
+            self.words.try_push(0)?;
         }
         Ok(list)
     }
@@ -76,21 +76,22 @@ impl Lists {
     /// Reserves the word of a block in flight.
     pub(super) fn add_block(&mut self) -> Result<WordIndex, Error> {
         let index = WordIndex(self.end()?);
-        self.words.push(0);
+        self.words.try_push(0)?;
         Ok(index)
     }
 
     /// Adds `count` holes to the list that is open; `count` fits 31 bits, as the number of blocks
     /// of a file does.
-    pub(super) fn add_holes(&mut self, list: BlockList, count: u32) {
+    pub(super) fn add_holes(&mut self, list: BlockList, count: u32) -> Result<(), Error> {
         let own = self.words.len() > list.0 as usize + HEADER;
         let last = self.words.len().saturating_sub(1);
         match self.words.get_mut(last) {
             Some(run) if own && *run & HOLES != 0 && (*run & !HOLES) + count < HOLES => {
                 *run += count;
             }
-            _ => self.words.push(HOLES | count),
+            _ => self.words.try_push(HOLES | count)?,
         }
+        Ok(())
     }
 
     /// Ends a list of `count` blocks, holes included: at most 2³¹ - 1.
@@ -262,12 +263,12 @@ mod tests {
     fn holes_of_two_bodies_stay_apart() {
         let mut lists = Lists::new(4096);
         let a = lists.open().unwrap();
-        lists.add_holes(a, 3);
+        lists.add_holes(a, 3).unwrap();
         lists.close(a, 3);
         let a = lists.handle(3 * 4096 - 1, Some(a), None);
         let b = lists.open().unwrap();
-        lists.add_holes(b, 1);
-        lists.add_holes(b, 1);
+        lists.add_holes(b, 1).unwrap();
+        lists.add_holes(b, 1).unwrap();
         let word = lists.add_block().unwrap();
         lists.set_word(word, BlockWord(77));
         lists.close(b, 3);
@@ -282,10 +283,10 @@ mod tests {
     fn runs_too_long_for_one_element_take_two() {
         let mut lists = Lists::new(4096);
         let list = lists.open().unwrap();
-        lists.add_holes(list, HOLES - 5);
-        lists.add_holes(list, 4);
+        lists.add_holes(list, HOLES - 5).unwrap();
+        lists.add_holes(list, 4).unwrap();
         assert_eq!(lists.words.len(), HEADER + 1);
-        lists.add_holes(list, 1);
+        lists.add_holes(list, 1).unwrap();
         assert_eq!(lists.words.len(), HEADER + 2);
     }
 

@@ -166,8 +166,13 @@ impl<W: Write> DataPlane<W> {
         // Those of fragments that exist already are not known any more.
         let before = (0..self.fragments.len().min(SEQUENCES_MAX)).map(|_| None);
         let mut sequences = Pieces::new();
-        before.for_each(|unknown| sequences.push(unknown));
-        self.sequences = Some(sequences);
+        // What is missing at the end is unknown as well.
+        if before
+            .map(|unknown| sequences.try_push(unknown))
+            .all(|pushed| pushed.is_ok())
+        {
+            self.sequences = Some(sequences);
+        }
     }
 
     pub(crate) fn listen(&mut self, listener: Listener) {
@@ -300,15 +305,15 @@ impl<W: Write> DataPlane<W> {
                 value: self.fragments.len() as u64,
                 max: u64::from(u32::MAX) - 1,
             })?;
-        self.fragments.push(FragmentEntry {
+        self.fragments.try_push(FragmentEntry {
             start_block: 0,
             size: BlockWord::HOLE,
             unused: 0,
-        });
+        })?;
         if let Some(sequences) = &mut self.sequences
             && sequences.len() < SEQUENCES_MAX
         {
-            sequences.push(None);
+            sequences.try_push(None)?;
         }
         self.check_memory()?;
         Ok(Fragment::new(index, self.queue.block()?))

@@ -72,7 +72,7 @@ impl<W: Write> DataPlane<W> {
                 Run::Holes { blocks } => {
                     // The shape has seen to it that the count fits.
                     let count = u32::try_from(blocks).unwrap_or(u32::MAX >> 1);
-                    self.lists.add_holes(list, count);
+                    self.lists.add_holes(list, count)?;
                 }
                 Run::Stored { len, raw } => {
                     self.cancel.check()?;

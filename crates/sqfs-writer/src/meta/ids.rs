@@ -1,8 +1,9 @@
 //! User and group ids, each stored once, in order of their first use.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, TryReserveError};
 
 use crate::format::IdIndex;
+use crate::growth::Growth as _;
 
 #[derive(Default)]
 pub(crate) struct Ids {
@@ -15,17 +16,20 @@ impl Ids {
     pub(crate) const MAX: u16 = u16::MAX;
 
     /// Returns the index of an id, or `None` if it is new and the table is full.
-    pub(crate) fn index(&mut self, id: u32) -> Option<IdIndex> {
+    pub(crate) fn index(&mut self, id: u32) -> Result<Option<IdIndex>, TryReserveError> {
         if let Some(&index) = self.indexes.get(&id) {
-            return Some(index);
+            return Ok(Some(index));
         }
         let index = u16::try_from(self.ids.len())
             .ok()
             .filter(|&index| index < Self::MAX)
-            .map(IdIndex)?;
-        self.ids.push(id);
-        self.indexes.insert(id, index);
-        Some(index)
+            .map(IdIndex);
+        if let Some(index) = index {
+            self.indexes.try_reserve(1)?;
+            self.ids.try_push(id)?;
+            self.indexes.insert(id, index);
+        }
+        Ok(index)
     }
 
     pub(crate) fn into_vec(self) -> Vec<u32> {
@@ -41,9 +45,10 @@ mod tests {
     fn id_number_65536_is_refused_and_known_ones_still_found() {
         let mut ids = Ids::default();
         for id in 0..65_535 {
-            assert_eq!(ids.index(id * 7), Some(IdIndex(u16::try_from(id).unwrap())));
+            let index = IdIndex(u16::try_from(id).unwrap());
+            assert_eq!(ids.index(id * 7).unwrap(), Some(index));
         }
-        assert_eq!(ids.index(3), None);
-        assert_eq!(ids.index(7 * 65_534), Some(IdIndex(65_534)));
+        assert_eq!(ids.index(3).unwrap(), None);
+        assert_eq!(ids.index(7 * 65_534).unwrap(), Some(IdIndex(65_534)));
     }
 }

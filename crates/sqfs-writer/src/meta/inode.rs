@@ -104,6 +104,11 @@ impl<'r> InodeWriter<'r> {
         self.begin(common, InodeType::Directory.extended())?;
         self.link(LDirInode::START_BLOCK, listing.place.block);
         self.scratch.extend_from_slice(&inode.to_bytes());
+        let names = listing.index.iter().map(|point| point.name.len());
+        let points = listing.index.len();
+        self.links.try_reserve(points)?;
+        self.scratch
+            .try_reserve(points * size_of::<DirIndex>() + names.sum::<usize>())?;
         for point in &listing.index {
             let index = DirIndex {
                 index: point.offset,
@@ -262,7 +267,7 @@ impl<'r> InodeWriter<'r> {
     fn begin(&mut self, common: Common<'_>, inode_type: u16) -> Result<(), Error> {
         let mut id = |id| {
             let max = u64::from(Ids::MAX);
-            self.ids.index(id).ok_or_else(|| {
+            self.ids.index(id)?.ok_or_else(|| {
                 common.limit(
                     "number of different user and group ids up to that",
                     max + 1,

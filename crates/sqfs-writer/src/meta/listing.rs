@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::format::{
     DIR_COUNT_MAX, DirEntry, DirHeader, Field, InodeNumber, InodeType, METADATA_SIZE,
 };
+use crate::growth::Growth as _;
 
 /// The position of a listing, for the inode of its directory.
 pub(crate) struct Listing {
@@ -83,7 +84,7 @@ impl ListingWriter {
                 let place = queue.place(Table::Listings);
                 if indexed && place.block != indexed_block {
                     indexed_block = place.block;
-                    listing.add_index_point(place, line.name);
+                    listing.add_index_point(place, line.name)?;
                 }
             }
             let run = run.get_or_insert(Run {
@@ -153,19 +154,20 @@ impl ListingWriter {
 impl Listing {
     /// Readers find a header at the position of the listing plus the point's offset, modulo the
     /// size of a metadata block, in the block that the point names.
-    fn add_index_point(&mut self, place: Place, name: &[u8]) {
+    fn add_index_point(&mut self, place: Place, name: &[u8]) -> Result<(), Error> {
         // More points than the inode can count are not an error, because names after the last one are found by reading
         // on.
         if self.index.len() >= usize::from(u16::MAX) {
-            return;
+            return Ok(());
         }
         if let Ok(offset) = u32::try_from(self.len) {
-            self.index.push(IndexPoint {
+            self.index.try_push(IndexPoint {
                 offset,
                 block: place.block,
                 name: name.into(),
-            });
+            })?;
         }
+        Ok(())
     }
 }
 

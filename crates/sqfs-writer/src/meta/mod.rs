@@ -19,6 +19,7 @@ use std::io::Write;
 
 use crate::error::{Error, TreeError};
 use crate::format::{InodeNumber, InodeRef};
+use crate::growth::{self, Growth as _};
 use crate::output::Output;
 use crate::tree::{Directory, Node, NodeId, Tree};
 use inode::{Common, InodeWriter, inode_type};
@@ -58,7 +59,7 @@ impl Tables {
         let numbers = Numbers::new(tree, &order, queue.cancel())?;
         let mut builder = Builder {
             tree,
-            places: Places::new(numbers),
+            places: Places::new(numbers)?,
             inodes: InodeWriter::new(lists, xattrs),
             listings: ListingWriter::default(),
             pending: Vec::new(),
@@ -72,12 +73,11 @@ impl Tables {
         let mut inodes = queue.finish(Table::Inodes);
         std::mem::take(&mut inodes.bytes).write_to(image)?;
         let root = inodes.resolve(root)?;
-        let places = builder.places.places.into_iter();
-        let places = places.map(|place| {
+        let mut refs = growth::with_capacity(builder.places.places.len())?;
+        for place in builder.places.places {
             queue.cancel().tick()?;
-            inodes.resolve(place)
-        });
-        let refs = places.collect::<Result<_, _>>()?;
+            refs.push(inodes.resolve(place)?);
+        }
         let (ids, sets) = builder.inodes.finish();
         Ok(Self {
             directories: queue.finish(Table::Listings),
@@ -116,7 +116,8 @@ impl Builder<'_> {
             subdirectories += u32::from(node(self.tree, child)?.as_directory().is_some());
         }
         let first = self.pending.len().saturating_sub(subdirectories as usize);
-        let mut listings = self.pending.split_off(first).into_iter();
+        let mut pending = std::mem::take(&mut self.pending);
+        let mut listings = pending.drain(first..);
         for (name, child) in directory.iter() {
             queue.cancel().tick()?;
             let (number, place) = self.places.get(child)?;
@@ -129,6 +130,8 @@ impl Builder<'_> {
                 }
             }
         }
+        drop(listings);
+        self.pending = pending;
         let lines = directory.iter().map(|(name, child)| {
             let (number, inode) = self.places.get(child)?;
             Ok(Line {
@@ -141,7 +144,7 @@ impl Builder<'_> {
         let listing = self
             .listings
             .write(queue, name_bytes, lines, subdirectories)?;
-        self.pending.push(listing);
+        self.pending.try_push(listing)?;
         Ok(())
     }
 
@@ -193,11 +196,11 @@ struct Places {
 }
 
 impl Places {
-    fn new(numbers: Numbers) -> Self {
-        Self {
-            places: vec![UNWRITTEN; numbers.count() as usize],
-            numbers,
-        }
+    fn new(numbers: Numbers) -> Result<Self, Error> {
+        let count = numbers.count() as usize;
+        let mut places = growth::with_capacity(count)?;
+        places.resize(count, UNWRITTEN);
+        Ok(Self { numbers, places })
     }
 
     fn get(&self, id: NodeId) -> Result<(InodeNumber, Place), Error> {

@@ -9,6 +9,7 @@
 use crate::cancel::Cancel;
 use crate::error::{Error, TreeError};
 use crate::format::InodeNumber;
+use crate::growth::{self, Growth as _};
 use crate::tree::{Node, NodeId, Tree};
 
 /// Returns all directories, each after those below it. It does not recurse, because images choose the depth.
@@ -17,12 +18,12 @@ pub(crate) fn post_order<B>(tree: &Tree<B>, cancel: &mut Cancel) -> Result<Vec<N
     let mut pending = vec![NodeId::ROOT];
     // Parents before children, and the last child first; the reverse of that is what is wanted.
     while let Some(id) = pending.pop() {
-        order.push(id);
+        order.try_push(id)?;
         let directory = tree.get(id).and_then(Node::as_directory);
         for (_, id) in directory.into_iter().flat_map(|directory| directory.iter()) {
             cancel.tick()?;
             if tree.get(id).and_then(Node::as_directory).is_some() {
-                pending.push(id);
+                pending.try_push(id)?;
             }
         }
     }
@@ -45,9 +46,7 @@ impl Numbers {
         order: &[NodeId],
         cancel: &mut Cancel,
     ) -> Result<Self, Error> {
-        let mut list = Vec::new();
-        let reserved = list.try_reserve_exact(tree.slots());
-        reserved.map_err(|error| Error::shortage("the numbers of inodes", error))?;
+        let mut list = growth::with_capacity(tree.slots())?;
         list.resize(tree.slots(), 0);
         let mut numbers = Self {
             numbers: list,

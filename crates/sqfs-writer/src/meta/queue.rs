@@ -23,6 +23,7 @@ use super::stored::StoredBytes;
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::format::{BlockStart, Field, InodeRef, METADATA_SIZE, MetadataHeader};
+use crate::growth::Growth as _;
 use crate::pool::{Answer, Block, Compressed, Effort, Pool};
 
 /// The tables that grow at the same time, and one for those that come afterwards.
@@ -412,11 +413,11 @@ impl State {
         } else {
             0
         };
-        self.bytes.push(&(len | flag).to_le_bytes());
-        self.bytes.push(stored);
+        self.bytes.push(&(len | flag).to_le_bytes())?;
+        self.bytes.push(stored)?;
         let start = self.starts.last().copied().unwrap_or_default();
         let size = MetadataHeader::SIZE as u64 + u64::from(len);
-        self.starts.push(start + size);
+        self.starts.try_push(start + size)?;
         Ok(())
     }
 

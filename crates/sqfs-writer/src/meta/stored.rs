@@ -4,6 +4,7 @@ use std::io::Write;
 
 use crate::error::Error;
 use crate::format::METADATA_SIZE;
+use crate::growth::{self, Growth as _};
 use crate::output::Output;
 
 /// Bytes after which a piece is full, but for the one that is being appended.
@@ -27,15 +28,17 @@ impl StoredBytes {
     }
 
     /// Appends at most a metadata block.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if self.pieces.last().is_none_or(|last| last.len() >= PIECE) {
             let capacity = if self.pieces.is_empty() { 0 } else { CAPACITY };
-            self.pieces.push(Vec::with_capacity(capacity));
+            self.pieces.try_push(growth::with_capacity(capacity)?)?;
         }
         if let Some(last) = self.pieces.last_mut() {
+            last.try_reserve(bytes.len())?;
             last.extend_from_slice(bytes);
             self.len += bytes.len();
         }
+        Ok(())
     }
 
     /// Writes all of it, frees it piece by piece, and returns where it begins in the image.
@@ -64,7 +67,7 @@ mod tests {
         let mut model = Vec::new();
         for n in 0..60u8 {
             let bytes = vec![n; METADATA_SIZE + 2];
-            stored.push(&bytes);
+            stored.push(&bytes).unwrap();
             model.extend(bytes);
         }
         assert_eq!(stored.len(), model.len());

@@ -180,11 +180,11 @@ impl XattrWriter {
         let (Ok(count), Ok(size)) = (count, size) else {
             return Err(limit("xattr count", xattrs.len(), u32::MAX as usize));
         };
-        self.sets.push(XattrId {
+        self.sets.try_push(XattrId {
             xattr: u64::from(place.block) << 16 | u64::from(place.offset),
             count,
             size,
-        });
+        })?;
         self.check_memory()?;
         Ok(index)
     }
@@ -389,11 +389,12 @@ mod tests {
             .map(|n| set(&[("user.n", &[n; 4]), ("user.long", &[n / 2; 100])]))
             .collect();
         let mut one = Pieces::new();
-        one.push(XattrId {
+        let none = XattrId {
             xattr: 0,
             count: 0,
             size: 0,
-        });
+        };
+        one.try_push(none).unwrap();
         let piece = one.bytes();
         for (known, lists, taken, count, forgotten) in [
             (1 << 20, piece, 0, 40, 0),

@@ -54,7 +54,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     (
         "recall",
         &[
-            "artifact", "flatten", "layer", "options", "staging", "tables", "zeroed",
+            "artifact", "flatten", "growth", "layer", "options", "staging", "tables", "zeroed",
         ],
     ),
     (
@@ -96,11 +96,14 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("boot", &["artifact", "tables"]),
     ("evidence", &["artifact", "tables"]),
     ("summary", &["flatten", "timings", "units"]),
-    ("flatten", &["layer", "units"]),
-    ("artifact", &["staging", "tables", "untrusted", "zeroed"]),
+    ("flatten", &["growth", "layer", "units"]),
+    (
+        "artifact",
+        &["growth", "staging", "tables", "untrusted", "zeroed"],
+    ),
     ("staging", &["units"]),
-    ("layer", &[]),
-    ("tables", &["zeroed"]),
+    ("layer", &["growth", "zeroed"]),
+    ("tables", &["growth", "zeroed"]),
     ("progress", &["panics", "units"]),
     ("timings", &["units"]),
     ("units", &[]),
@@ -109,5 +112,6 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     ("unspooled", &[]),
     ("untrusted", &[]),
     ("regular_file", &[]),
+    ("growth", &[]),
     ("zeroed", &[]),
 ];

@@ -121,6 +121,7 @@ pub(super) const OCIGET: Floors = &[
             "error",
             "floor",
             "header_url",
+            "json",
             "options",
             "pool",
             "printable",

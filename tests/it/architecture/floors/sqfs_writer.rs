@@ -24,8 +24,8 @@ pub(super) const SQFS_WRITER: Floors = &[
     (
         "meta",
         &[
-            "cancel", "data", "error", "format", "known", "metadata", "options", "output",
-            "pieces", "pool", "tree",
+            "cancel", "data", "error", "format", "growth", "known", "metadata", "options",
+            "output", "pieces", "pool", "tree",
         ],
     ),
     ("replay", &["data"]),
@@ -43,9 +43,10 @@ pub(super) const SQFS_WRITER: Floors = &[
     ("tree", &["error", "metadata", "pieces", "text"]),
     ("metadata", &["format", "text"]),
     ("known", &["error", "pieces"]),
+    ("pieces", &["growth"]),
+    ("growth", &["error"]),
     ("summary", &[]),
     ("error", &[]),
     ("format", &[]),
-    ("pieces", &[]),
     ("text", &[]),
 ];

@@ -167,7 +167,7 @@ fn is_transient(error: &anyhow::Error) -> bool {
 fn is_shortage(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     let shortages = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
-    code.is_some_and(|code| shortages.contains(&code))
+    code.is_some_and(|code| shortages.contains(&code)) || error.kind() == io::ErrorKind::OutOfMemory
 }
 
 /// Returns whether a variable that other programs read too is wrong. The command line is right then.

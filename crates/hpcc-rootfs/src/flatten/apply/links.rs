@@ -59,7 +59,7 @@ impl<H> Applier<'_, H> {
                     target,
                     directory: parent,
                     name: name.into(),
-                });
+                })?;
             }
         }
         Ok(())
@@ -68,6 +68,7 @@ impl<H> Applier<'_, H> {
     fn link_to(&mut self, directory: NodeId, name: &[u8], node: NodeId) -> Result<(), Halt> {
         self.tree.link(directory, name, node)?;
         if node <= self.floor {
+            self.relinked.try_reserve(1)?;
             self.relinked.insert((directory, name.into()));
         }
         Ok(())
@@ -81,7 +82,10 @@ impl<H> Applier<'_, H> {
         while let Some((turn, link)) = rounds.next() {
             match self.try_link(&link).map_err(|halt| halt.of(&link.path))? {
                 Attempt::Settled => rounds.wake((link.directory, link.name)),
-                Attempt::Waits(absent) => rounds.put_back(turn, link, absent),
+                Attempt::Waits(absent) => {
+                    let back = rounds.put_back(turn, link, absent);
+                    back.map_err(|error| Halt::from(error).of(b""))?;
+                }
             }
         }
         match rounds.into_first() {
@@ -105,6 +109,7 @@ impl<H> Applier<'_, H> {
                 self.reserved += 1;
                 let spot = (link.directory, link.name.clone());
                 self.budget.take_metadata(cost::dropped_link(&spot.1))?;
+                self.dropped.try_reserve(1)?;
                 self.dropped.insert(spot, self.layers);
             }
             Target::Node(node) if self.is_directory(node) => {
@@ -175,6 +180,7 @@ impl<H> Applier<'_, H> {
             Ok(place) => {
                 let spot = place.spot(name);
                 self.budget.take_metadata(cost::dropped_link(&spot.1))?;
+                self.dropped.try_reserve(1)?;
                 self.dropped.insert(spot, self.layers);
                 Ok(())
             }

@@ -8,6 +8,7 @@ use sqfs_writer::Xattrs;
 
 use super::decimal::decimal;
 use super::sparse::PaxSparse;
+use crate::growth::{copy_of, with_capacity};
 use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
 use crate::layer::measure::Measure;
@@ -103,8 +104,8 @@ impl Extended {
         );
         self.takes_back |= is_standard && value.is_empty();
         match key {
-            b"path" => self.path = given.map(Into::into),
-            b"linkpath" => self.linkpath = given.map(Into::into),
+            b"path" => self.path = given.map(copy_of).transpose()?,
+            b"linkpath" => self.linkpath = given.map(copy_of).transpose()?,
             b"size" => {
                 self.size = given.map(|value| decimal(value, "size")).transpose()?;
             }
@@ -184,7 +185,7 @@ impl<'a> Attributes<'a> {
             return match self.dropped.contains(name) {
                 true => Ok(()),
                 false => {
-                    self.dropped.insert(name.into());
+                    self.dropped.insert(copy_of(name)?);
                     self.count(name, value)
                 }
             };
@@ -291,9 +292,9 @@ fn seconds(text: &[u8], what: &'static str) -> Result<i128, Malformed> {
     })
 }
 
-fn url_decode(text: &[u8]) -> Result<Box<[u8]>, Malformed> {
+fn url_decode(text: &[u8]) -> Result<Box<[u8]>, Fault> {
     let bad = || Malformed::Xattr("its name is not url-encoded");
-    let mut decoded = Vec::with_capacity(text.len());
+    let mut decoded = with_capacity(text.len())?;
     let mut rest = text;
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
@@ -312,14 +313,14 @@ fn url_decode(text: &[u8]) -> Result<Box<[u8]>, Malformed> {
 }
 
 /// Decodes base64 in the standard alphabet; libarchive leaves the padding out.
-fn base64_decode(text: &[u8]) -> Result<Box<[u8]>, Malformed> {
+fn base64_decode(text: &[u8]) -> Result<Box<[u8]>, Fault> {
     let bad = || Malformed::Xattr("its value is not base64");
     let text = text.strip_suffix(b"=").unwrap_or(text);
     let text = text.strip_suffix(b"=").unwrap_or(text);
-    let mut decoded = Vec::with_capacity(text.len() * 3 / 4);
+    let mut decoded = with_capacity(text.len() * 3 / 4)?;
     for group in text.chunks(4) {
         if group.len() == 1 {
-            return Err(bad());
+            return Err(bad().into());
         }
         let mut bits = 0u32;
         for byte in group {
@@ -329,7 +330,7 @@ fn base64_decode(text: &[u8]) -> Result<Box<[u8]>, Malformed> {
                 b'0'..=b'9' => byte - b'0' + 52,
                 b'+' => 62,
                 b'/' => 63,
-                _ => return Err(bad()),
+                _ => return Err(bad().into()),
             };
             bits = bits << 6 | u32::from(digit);
         }

@@ -9,6 +9,7 @@ use super::entry::{Entry, EntryKind, Segment};
 use super::header::{BLOCK, Header, is_header};
 use super::pax::Extended;
 use super::sparse::{self, MapAt, Run};
+use crate::growth::{Growth as _, copy_of};
 use crate::layer::error::{At, Error, Fault, Limit, Malformed};
 use crate::layer::limits::Budget;
 use crate::layer::measure::Measure;
@@ -242,7 +243,7 @@ impl<'a> TarReader<'a> {
         self.name.clear();
         let header = Header::new(block).map_err(|problem| self.fail(problem))?;
         if let Err(limit) = self.budget.take_entries(1) {
-            self.take_name(&header, None);
+            self.take_name(&header, None)?;
             return Err(self.fail(limit));
         }
         Ok(Some(header))
@@ -253,7 +254,7 @@ impl<'a> TarReader<'a> {
         let size = header.size().map_err(|problem| self.fail(problem))?;
         let max = self.budget.limits().header_bytes as u64;
         if size > max {
-            self.take_name(header, None);
+            self.take_name(header, None)?;
         }
         Limit::check(Measure::HeaderBytes, size, max).map_err(|limit| self.fail(limit))?;
         self.scratch.clear();
@@ -265,7 +266,7 @@ impl<'a> TarReader<'a> {
                 return Err(self.fail(Malformed::Truncated));
             }
             left -= bytes.len() as u64;
-            self.scratch.extend_from_slice(&bytes);
+            self.scratch.try_append(&bytes)?;
         }
         self.skip(padding(size))
     }
@@ -273,7 +274,7 @@ impl<'a> TarReader<'a> {
     fn read_long_name(&mut self, header: &Header) -> Result<Box<[u8]>, Error> {
         self.read_long(header)?;
         let name = self.scratch.split(|byte| *byte == 0).next();
-        Ok(name.unwrap_or_default().into())
+        Ok(copy_of(name.unwrap_or_default())?)
     }
 
     /// Reads the header of a file itself.
@@ -287,7 +288,7 @@ impl<'a> TarReader<'a> {
         let sparse_name = pax.sparse.name.take();
         let name = one_name("name", pax.path.take(), long_name).map_err(|e| self.fail(e))?;
         let is_long = sparse_name.is_some() || name.is_some();
-        self.take_name(header, sparse_name.or(name));
+        self.take_name(header, sparse_name.or(name))?;
         match is_long {
             true => header.check_old_directory(&self.name),
             false => header.check_prefix(),
@@ -351,11 +352,11 @@ impl<'a> TarReader<'a> {
     }
 
     /// Keeps the name as the archive spells it, for messages and because a trailing slash has a meaning.
-    fn take_name(&mut self, header: &Header, long: Option<Box<[u8]>>) {
+    fn take_name(&mut self, header: &Header, long: Option<Box<[u8]>>) -> Result<(), Error> {
         self.name.clear();
         if let Some(long) = long {
-            self.name.extend_from_slice(&long);
-            return;
+            self.name.try_append(&long)?;
+            return Ok(());
         }
         let (prefix, name) = header.name();
         self.name.extend_from_slice(prefix);
@@ -363,6 +364,7 @@ impl<'a> TarReader<'a> {
             self.name.push(b'/');
         }
         self.name.extend_from_slice(name);
+        Ok(())
     }
 
     /// Determines where the body's data belongs, and counts its size before any of it is read.
@@ -436,8 +438,9 @@ impl<'a> TarReader<'a> {
         let next = next.and_then(|block| <[u8; BLOCK]>::try_from(block).ok());
         if let Some(header) = next.and_then(|block| Header::new(block).ok())
             && !matches!(header.typeflag(), b'x' | b'g' | b'L' | b'K')
+            && let Err(error) = self.take_name(&header, None)
         {
-            self.take_name(&header, None);
+            return error;
         }
         self.fail(fault)
     }

@@ -6,6 +6,7 @@
 
 use super::decimal::decimal;
 use super::header::unsigned;
+use crate::growth::Growth as _;
 use crate::layer::error::{Fault, Limit, Malformed};
 use crate::layer::limits::Limits;
 use crate::layer::measure::Measure;
@@ -138,7 +139,7 @@ pub(super) fn push_gnu(map: &mut Vec<Run>, slots: &[u8], limits: &Limits) -> Res
 }
 
 pub(super) fn push(map: &mut Vec<Run>, run: Run, limits: &Limits) -> Result<(), Fault> {
-    map.push(run);
+    map.try_push(run)?;
     let max = limits.sparse_segments as u64;
     Limit::check(Measure::SparseSegments, map.len() as u64, max)?;
     Ok(())
