@@ -214,7 +214,7 @@ pub enum Error {
         /// Reasons why entries of an index were skipped: their platforms are invalid.
         unusable: Vec<PlatformError>,
     },
-    /// Work needed a thread, and this machine gave none; or the thread panicked, which is a fault of this program.
+    /// Work needed a thread or memory, and this machine gave none; or the thread panicked, which is a fault of this program.
     #[error("cannot {work}: {}", text(.source))]
     Thread {
         /// The work, as a verb.

@@ -7,6 +7,7 @@ mod objects;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::io;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
@@ -20,8 +21,49 @@ use crate::json::objects::Objects;
 /// Characters of a path that an error shows. A key may be as long as the document.
 const PATH_MAX: usize = 200;
 
+/// Values that a document has at most, members and elements together. An index of 16 000 images has fewer. A value of two
+/// bytes takes up to [`VALUE`] bytes of memory, so the length of a document bounds nothing.
+const VALUES_MAX: usize = 1 << 17;
+
+/// Bytes of memory that a value takes at most, apart from its text.
+const VALUE: usize = 512;
+
+/// Returns an upper bound of the number of values in `text`.
+fn values(text: &[u8]) -> usize {
+    let (mut count, mut is_string, mut is_escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_string,
+            b'"' => is_string = !is_string,
+            b',' | b'[' | b'{' if !is_string => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// Takes the memory that parsing `text` takes at most, and gives it back.
+///
+/// # Errors
+/// Returns an error of the kind `OutOfMemory` without that memory. The parser would end the process.
+pub(crate) fn reserve(text: &[u8]) -> io::Result<()> {
+    let values = values(text).min(VALUES_MAX);
+    let mut memory: Vec<u8> = Vec::new();
+    memory.try_reserve_exact(values * VALUE + text.len().saturating_mul(4))?;
+    // An allocation that is not used would be left out.
+    std::hint::black_box(memory);
+    Ok(())
+}
+
 /// Parses `bytes`, after a look through the whole document for duplicate keys.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    let values = values(bytes);
+    if values > VALUES_MAX {
+        return Err(Error::custom(format_args!(
+            "it has {values} values in objects and lists; {VALUES_MAX} are the most"
+        )));
+    }
     serde_json::from_slice::<NoDuplicates>(bytes)?;
     read(bytes)
 }
@@ -324,6 +366,28 @@ impl<'de> Visitor<'de> for NoDuplicates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_counted_outside_of_strings() {
+        for (text, count) in [
+            ("7", 1),
+            (r#""a,[{\",""#, 1),
+            ("[]", 2),
+            ("[0,0]", 3),
+            (r#"{"a":[1,{}],"b\\":2}"#, 6),
+        ] {
+            assert_eq!(values(text.as_bytes()), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn document_of_too_many_values_is_refused_unparsed() {
+        let list = |count: usize| format!("[{}0]", "0,".repeat(count - 2));
+        assert!(parse::<Vec<u8>>(list(VALUES_MAX).as_bytes()).is_ok());
+        let outcome = parse::<Vec<u8>>(list(VALUES_MAX + 1).as_bytes()).map(drop);
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("131073 values"), "{error}");
+    }
 
     #[test]
     fn a_key_may_occur_once_an_object() {

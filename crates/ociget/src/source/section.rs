@@ -11,6 +11,7 @@ use crate::background;
 use crate::blob::BlobBody;
 use crate::error::Error;
 use crate::future::BoxFuture;
+use crate::json;
 use crate::manifest::MAX_DOCUMENT;
 use crate::source::arriving::Arriving;
 use crate::source::arriving::plan::FoundMember;
@@ -123,8 +124,11 @@ impl Section {
         }
         let mut bytes = Vec::new();
         while let Some(chunk) = self.next().await? {
+            let reserved = bytes.try_reserve(chunk.len());
+            reserved.map_err(|error| self.failed(error.into()))?;
             bytes.extend_from_slice(&chunk);
         }
+        json::reserve(&bytes).map_err(|source| self.failed(source))?;
         Ok(bytes.into())
     }
 
@@ -232,7 +236,9 @@ impl Section {
             }
         };
         let reading = background::run(move || {
-            let mut buffer = vec![0; size];
+            let mut buffer = Vec::new();
+            buffer.try_reserve_exact(size)?;
+            buffer.resize(size, 0);
             let read = file.read_at(&mut buffer, offset)?;
             buffer.truncate(read);
             Ok(buffer.into())

@@ -10,6 +10,7 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::error::Error;
 use crate::floor::{Floor, MinRate};
+use crate::json;
 use crate::printable;
 use crate::refusal::NeedsTls;
 use crate::secrets::Secrets;
@@ -232,6 +233,10 @@ impl Answer {
                 format!("it sends a document of more than {cap} bytes"),
             ))
         };
+        let too_large = |source| {
+            let work = "hold a document in memory";
+            Failure::Error(Error::Thread { work, source })
+        };
         if self.length().is_some_and(|length| length > cap) {
             return Err(too_long(&self.at()));
         }
@@ -241,7 +246,10 @@ impl Answer {
         loop {
             let chunk = match self.chunk().await {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) => return Ok(body.into()),
+                Ok(None) => {
+                    json::reserve(&body).map_err(too_large)?;
+                    return Ok(body.into());
+                }
                 Err(reason) => return Err(self.broken(reason)),
             };
             if let Err(slow) = floor.receive(chunk.len(), Instant::now()) {
@@ -251,6 +259,8 @@ impl Answer {
             if length > cap {
                 return Err(too_long(&self.at()));
             }
+            body.try_reserve(chunk.len())
+                .map_err(|error| too_large(error.into()))?;
             body.extend_from_slice(&chunk);
         }
     }
