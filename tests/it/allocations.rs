@@ -113,11 +113,8 @@ fn pull(
     let (store, told) = (place.path("store"), place.path("told"));
     fs::remove_dir_all(&store).ok();
     fs::remove_file(&told).ok();
-    let mut command = place.command("setarch");
-    // Places keep their numbers only at the same addresses.
+    let mut command = place.command(program());
     command
-        .args(["--addr-no-randomize"])
-        .arg(program())
         .args([
             "pull",
             "--no-agent",
