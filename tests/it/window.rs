@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -106,7 +107,13 @@ impl Window {
     fn step(&mut self) -> bool {
         assert!(Instant::now() < self.deadline, "{:#?}", self.seen.last());
         let mut bytes = [0; 4096];
-        match self.master.read(&mut bytes) {
+        let mut read = self.master.read(&mut bytes);
+        // Linux may say so while it still has what was written just before. Nothing is written any more now, so that
+        // another read gets it (open-webui/open-terminal#158).
+        if is_closed(&read) {
+            read = self.master.read(&mut bytes);
+        }
+        match read {
             Ok(0) => false,
             Ok(count) => {
                 self.screen.process(&bytes[..count]);
@@ -114,8 +121,7 @@ impl Window {
                 self.check();
                 true
             }
-            // All ends of the other side are closed.
-            Err(error) if error.raw_os_error() == Some(5) => false,
+            read if is_closed(&read) => false,
             Err(error) if error.kind() == ErrorKind::Interrupted => true,
             Err(error) => panic!("{error}"),
         }
@@ -176,6 +182,12 @@ impl Drop for Window {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns whether all ends of the other side are closed.
+fn is_closed(read: &std::io::Result<usize>) -> bool {
+    let error = read.as_ref().err();
+    error.and_then(Errno::from_io_error) == Some(Errno::IO)
 }
 
 /// Returns both ends of a pseudo-terminal.
