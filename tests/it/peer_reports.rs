@@ -256,27 +256,33 @@ fn empty_archive_is_no_mistake_of_the_command_line() {
     }
 }
 
-/// A pipe that another process made non-blocking cut the output short.
+/// A pipe that another process made non-blocking cut the output short, and on stderr the error of the program was lost
+/// (ClickHouse/ClickHouse#108078).
 #[test]
 fn output_into_a_slow_nonblocking_pipe_is_whole() {
     use rustix::fs::{OFlags, fcntl_setfl};
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
 
     let place = Place::new();
-    let whole = place.run(["completions", "bash"]).stdout;
-    let (mut reader, writer) = std::io::pipe().unwrap();
-    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
-    let mut command = place.command(program());
-    let mut child = command
-        .args(["completions", "bash"])
-        .stdout(writer)
-        .spawn()
-        .unwrap();
-    // The command holds the other end as well.
-    drop(command);
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    let mut read = String::new();
-    reader.read_to_string(&mut read).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert_eq!(read, whole);
+    let missing = ["path", "a-name-that-no-store-has"];
+    for (arguments, code) in [(&["completions", "bash"][..], 0), (&missing, 1)] {
+        let whole = place.run(arguments);
+        let text = [&whole.stdout, &whole.stderr].map(String::as_str).concat();
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+        let mut before = 0;
+        while let Ok(length) = writer.write(&[b'x'; 4096]) {
+            before += length;
+        }
+        let mut command = place.command(program());
+        command.args(arguments).stdout(writer.try_clone().unwrap());
+        let mut child = command.stderr(writer).spawn().unwrap();
+        // The command holds the other end as well.
+        drop(command);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let mut read = String::new();
+        reader.read_to_string(&mut read).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert_eq!(read.get(before..), Some(&*text), "{arguments:?}");
+    }
 }

@@ -10,6 +10,7 @@
 mod screen;
 
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -77,7 +78,7 @@ pub(crate) fn say_json_at_the_end(value: &impl Serialize) {
 /// Removes the lines that are drawn on stderr.
 pub(crate) fn erase() {
     let erased = screen().erase();
-    let _ = note_closed(io::stderr().lock().write_all(erased.as_bytes()));
+    let _ = write_to_stderr(erased.as_bytes());
 }
 
 /// Replaces the lines that are drawn on stderr, which must fit the window. In the background nothing is drawn: a shell
@@ -88,7 +89,7 @@ pub(crate) fn draw(lines: &[String]) {
         return;
     }
     let drawn = screen.draw(lines.iter().map(printable::text).collect());
-    let written = io::stderr().lock().write_all(drawn.as_bytes());
+    let written = write_to_stderr(drawn.as_bytes());
     drop(screen);
     end_if_closed(&written);
 }
@@ -141,7 +142,12 @@ fn write_above(
     let screen = screen();
     let (before, after) = screen.around();
     let all = [before.as_bytes(), &text, after.as_bytes()].concat();
-    note_closed(io::stderr().lock().write_all(&all))
+    write_to_stderr(&all)
+}
+
+fn write_to_stderr(bytes: &[u8]) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    note_closed(write_all(&mut stderr, bytes, io::stderr()))
 }
 
 /// Remembers that the reader of a stream closed it.
@@ -194,38 +200,39 @@ pub(crate) fn print_path(path: &Path) -> io::Result<()> {
     let mut line = path.as_os_str().as_encoded_bytes().to_vec();
     line.push(b'\n');
     let mut stdout = io::stdout().lock();
-    note_closed(write_all(&mut stdout, &line).and_then(|()| flush(&mut stdout)))
+    let written = write_all(&mut stdout, &line, io::stdout());
+    note_closed(written.and_then(|()| flush(&mut stdout)))
 }
 
-/// Writes all bytes to a stream that may be non-blocking, because another process that has it made it so.
-fn write_all(inner: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes all bytes to a stream that may be non-blocking, because another process that has it made it so. `end` is what
+/// the bytes reach in the end, and takes more of them at some time.
+fn write_all(inner: &mut impl Write, mut bytes: &[u8], end: impl AsFd) -> io::Result<()> {
     while !bytes.is_empty() {
         match inner.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) => wait_after(error)?,
+            Err(error) => wait_after(error, &end)?,
         }
     }
     Ok(())
 }
 
-/// Flushes a stream that may be non-blocking.
+/// Flushes stdout, which may be non-blocking.
 fn flush(inner: &mut impl Write) -> io::Result<()> {
     loop {
         match inner.flush() {
-            Err(error) => wait_after(error)?,
+            Err(error) => wait_after(error, io::stdout())?,
             flushed => return flushed,
         }
     }
 }
 
-/// Waits until stdout takes more bytes, if the error is that it took none.
-fn wait_after(error: io::Error) -> io::Result<()> {
+/// Waits until a stream takes more bytes, if the error is that it took none.
+fn wait_after(error: io::Error, stream: impl AsFd) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::Interrupted => Ok(()),
         io::ErrorKind::WouldBlock => {
-            let stdout = io::stdout();
-            match poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], None) {
+            match poll(&mut [PollFd::new(&stream, PollFlags::OUT)], None) {
                 Ok(_) | Err(Errno::INTR) => Ok(()),
                 Err(error) => Err(error.into()),
             }
@@ -283,7 +290,7 @@ impl<W: Write> Write for Output<W> {
         // Listings of millions of names contain nothing else.
         let is_plain = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
         if self.held.is_empty() && bytes.iter().all(is_plain) {
-            note_closed(write_all(&mut self.inner, bytes))?;
+            note_closed(write_all(&mut self.inner, bytes, io::stdout()))?;
             return Ok(bytes.len());
         }
         let mut all = std::mem::take(&mut self.held);
@@ -303,7 +310,7 @@ impl<W: Write> Write for Output<W> {
                 safe.push_str(&printable::bytes(invalid));
             }
         }
-        note_closed(write_all(&mut self.inner, safe.as_bytes()))?;
+        note_closed(write_all(&mut self.inner, safe.as_bytes(), io::stdout()))?;
         Ok(bytes.len())
     }
 
