@@ -6,7 +6,7 @@ use serde_json::json;
 use test_support::image::{Descriptor, Image, Layer, Store};
 use test_support::registry::Registry;
 
-use crate::cli::{self, Outcome, Place};
+use crate::cli::{Outcome, Place, outcome, program};
 
 /// Returns a registry with the tags `a` and `b`, which share their first layer, and their images.
 pub(crate) fn serve() -> (Registry, [Descriptor; 2]) {
@@ -244,6 +244,42 @@ fn tag_never_goes_back_to_an_older_image() {
     failed(&place.run(["path", &reference]), 1, "is not in the store");
 }
 
+/// A process without descriptors opens no note (jsdoc2md/jsdoc-api#17).
+#[test]
+fn tag_never_goes_back_where_no_file_can_be_opened() {
+    let (registry, [a, b]) = serve();
+    let place = Place::new();
+    let reference = format!("{}/image:moving", registry.addr());
+    for image in [&a, &b] {
+        registry.retag("moving", image);
+        place.pull(&reference, &["--quiet"]).line();
+    }
+    let limited = |descriptors: u32, arguments: &[&str]| {
+        let script = format!("ulimit -n {descriptors}; exec \"$@\"");
+        let mut command = place.command("sh");
+        command.args(["-c", &script, "sh"]).arg(program());
+        outcome(command.args(arguments))
+    };
+    let (older, newer) = (&a.digest[7..], &b.digest[7..]);
+    let mut found = 0;
+    for descriptors in 4..=24 {
+        for command in ["path", "rm"] {
+            let outcome = limited(descriptors, &[command, &reference]);
+            assert!(
+                !outcome.stdout.contains(older),
+                "{descriptors}: {outcome:#?}"
+            );
+            found += u32::from(outcome.stdout.contains(newer));
+        }
+    }
+    assert!(found > 0, "no limit sufficed");
+    // The artifact that it means is gone, and its note stays whatever a collection could open.
+    for descriptors in 4..=24 {
+        limited(descriptors, &["gc"]);
+    }
+    failed(&place.run(["path", &reference]), 1, &b.digest);
+}
+
 #[test]
 fn several_images_are_pulled_although_one_fails() {
     let (registry, [a, b]) = serve();
@@ -292,8 +328,8 @@ fn tag_that_cannot_be_noted_is_a_warning_or_forgotten() {
         command
             .args(["--mount", "sh", "-c"])
             .arg(format!("{mounts} && {script}"))
-            .arg(cli::program());
-        cli::outcome(&mut command)
+            .arg(program());
+        outcome(&mut command)
     };
     let (moved, other) = ("oci:layout:moved", "oci:layout:other");
     write([("moved", "a"), ("other", "b")]);

@@ -84,7 +84,7 @@ impl Store {
             }
             Err(error) => return outdated(&error.to_string()),
         };
-        let note = Note::read(self.directory(), identity, self.trust());
+        let note = Note::read(self.directory(), identity, self.trust()).unwrap_or_default();
         let digests = supplies.digests(&note.supplies)?;
         let key = Key::new(
             identity.clone(),
@@ -107,9 +107,10 @@ impl Store {
         if memory != note.supplies {
             // Hashing took time, and another pull may have added its reference.
             let _lock = NoteLock::take(self.directory());
-            let mut note = Note::read(self.directory(), identity, self.trust());
-            note.supplies = memory;
-            note.write(self.directory(), identity);
+            if let Ok(mut note) = Note::read(self.directory(), identity, self.trust()) {
+                note.supplies = memory;
+                note.write(self.directory(), identity);
+            }
         }
         Ok(Some(Pulled {
             digest: identity.clone(),

@@ -143,7 +143,7 @@ impl Store {
         }
         if found.len() > 1 {
             let candidates = found.into_iter().map(|digest| Candidate {
-                source: Note::read(self.directory(), &digest, self.trust()).source,
+                source: self.source_of(&digest),
                 digest,
             });
             return Err(Error::Ambiguous {
@@ -162,10 +162,13 @@ impl Store {
         if !self.is_made("list the store")? {
             return Ok(Vec::new());
         }
-        let directory = self.directory();
-        let last = tags::last(directory, reference, self.trust());
-        let last = last.map_err(|source| Error::store("list the store", directory, source))?;
-        Ok(last.1)
+        tags::last(self.directory(), reference, self.trust())
+    }
+
+    /// Returns the reference of the last pull to an artifact, as far as its note tells.
+    pub(super) fn source_of(&self, digest: &Digest) -> Option<String> {
+        let note = Note::read(self.directory(), digest, self.trust());
+        note.ok().and_then(|note| note.source)
     }
 
     /// Returns whether the store has an artifact, intact or not.
@@ -176,7 +179,8 @@ impl Store {
     }
 
     /// Notes which artifact a reference without a digest was pulled to. The time is later than that of every earlier pull,
-    /// because the clock may have been set back since. If that cannot be noted, no other artifact keeps the reference.
+    /// because the clock may have been set back since, and no other reference of the artifact has it. If that cannot be
+    /// noted, no other artifact keeps the reference.
     ///
     /// Reads one note if the last pull was to the same artifact, however many the store has.
     pub(super) fn remember(&self, image: &str, digest: &Digest) {
@@ -186,19 +190,24 @@ impl Store {
         let (directory, trust) = (self.directory(), self.trust());
         let _lock = NoteLock::take(directory);
         let reference = reference.text;
-        let mut note = Note::read(directory, digest, trust);
-        let newest = match note.settled(&reference) {
-            Some(time) => time,
-            None => tags::take_over(directory, &reference, digest, trust),
-        };
-        let now = note::milliseconds(SystemTime::now());
-        let time = now.max(newest.saturating_add(1));
-        let gone = note.add(&reference, time);
-        let Err(error) = note.try_write(directory, digest) else {
-            for (reference, time) in gone {
-                tags::forget(directory, &reference, time, trust);
+        let noted = Note::read(directory, digest, trust).and_then(|mut note| {
+            let newest = match note.settled(&reference) {
+                Some(time) => time,
+                None => tags::take_over(directory, &reference, digest, trust),
+            };
+            let now = note::milliseconds(SystemTime::now());
+            let time = note.free_time(&reference, now.max(newest.saturating_add(1)));
+            let gone = note.add(&reference, time);
+            note.try_write(directory, digest).map(|()| gone)
+        });
+        let error = match noted {
+            Ok(gone) => {
+                for (reference, time) in gone {
+                    tags::forget(directory, &reference, time, trust);
+                }
+                return;
             }
-            return;
+            Err(error) => error,
         };
         for older in tags::holders(directory, &reference, trust) {
             if older != *digest && tags::disown(directory, &reference, &older, trust).is_err() {
@@ -302,7 +311,7 @@ mod tests {
                 });
             }
         });
-        let note = Note::read(directory.path(), &digest, stores[0].trust());
+        let note = Note::read(directory.path(), &digest, stores[0].trust()).unwrap();
         assert_eq!(note.references.unwrap().len(), 32);
     }
 

@@ -256,7 +256,8 @@ impl Store {
             let needed = tags::needed(directory, trust, entry::gone);
             needed.is_ok_and(|needed| !needed.contains(digest))
         };
-        if tags::references(directory, digest, trust).is_empty() || is_needless() {
+        let references = tags::references(directory, digest, trust);
+        if references.is_ok_and(|references| references.is_empty()) || is_needless() {
             let _lock = NoteLock::take(directory);
             // Another process may have published the artifact again and noted a tag since.
             if entry::gone(&path).unwrap_or(false) {
@@ -316,8 +317,9 @@ impl Store {
     /// A copy reads the whole file, so call this in a blocking thread if the caller is asynchronous.
     ///
     /// # Errors
-    /// Returns [`Error::Store`] if `path` exists and is not the artifact, is in the store, or cannot be created;
-    /// otherwise the errors of [`lease`](Self::lease).
+    /// Returns [`Error::Store`] if `path` exists and is not the artifact, is in the store, or cannot be created, and
+    /// [`Error::Artifact`] if the artifact has no sound record, as one that was cut; otherwise the errors of
+    /// [`lease`](Self::lease).
     pub fn link(&self, digest: &Digest, path: impl AsRef<Path>) -> Result<Option<Linked>, Error> {
         self.link_with(digest, path, LinkMethod::ALL)
     }
@@ -340,6 +342,11 @@ impl Store {
         };
         let own = self.path_for(digest);
         link::refuse_store(&absolute, &own).map_err(failed)?;
+        // A file that is cut, or belongs to another image, must not get a second name.
+        let file = lease.as_fd().try_clone_to_owned().map_err(failed)?;
+        Record::read(&file.into())
+            .and_then(|record| record.of(digest))
+            .map_err(|source| artifact_error(&own, source))?;
         let method = link::link(&lease, &absolute, methods).map_err(failed)?;
         Ok(Some(Linked {
             path: absolute,

@@ -91,7 +91,7 @@ pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option
             (nothing, Err(Error::store("look at", &path, error)))
         }
     };
-    let note = Note::read(directory, &digest, trust);
+    let note = Note::read(directory, &digest, trust).unwrap_or_default();
     Some(Artifact {
         size,
         links,

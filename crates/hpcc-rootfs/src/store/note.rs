@@ -2,7 +2,7 @@
 //! how its host files are recognized without hashing them again.
 //!
 //! A note is a convenience. It may be missing, torn or stale; then something is unknown or takes longer, and nothing is
-//! wrong.
+//! wrong. Notes are not synced, so a power cut may leave an empty one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use super::name;
-use super::trust::Trust;
+use super::trust::{Fault, Trust};
 use crate::guest::Memory;
 use crate::regular_file;
 use crate::staging::{StagedFile, Staging};
@@ -36,7 +36,8 @@ pub(crate) struct Note {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) references: Option<BTreeMap<String, u64>>,
     /// The times of those that were pulled to another artifact since. At most one note has a reference with a time that is
-    /// not in this list, so the next pull to that artifact has to read no other note.
+    /// not in this list. So the next pull to that artifact has to read no other note, and a reference does not go back to
+    /// an older artifact if the note of the newest one is lost.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) moved: BTreeSet<u64>,
     /// How the host files in it are recognized.
@@ -45,21 +46,33 @@ pub(crate) struct Note {
 }
 
 impl Note {
-    /// Returns the note, or an empty one. The note of another user is not read, because it could lie about the host
-    /// files.
-    pub(crate) fn read(directory: &Path, digest: &Digest, trust: Trust) -> Self {
+    /// Returns the note, or an empty one if it is missing or torn. The note of another user is not read, because it could
+    /// lie about the host files.
+    ///
+    /// # Errors
+    /// Returns an error if a note of this user cannot be read now. What it says is unknown then, so it must neither be
+    /// replaced nor taken for an empty one.
+    pub(crate) fn read(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<Self> {
         let path = directory.join(name::note(digest));
-        let Ok(file) = regular_file::open(&path, OFlags::NOFOLLOW) else {
-            return Self::default();
+        let file = match regular_file::open(&path, OFlags::NOFOLLOW) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if regular_file::is_other_type(&error) => return Ok(Self::default()),
+            Err(error) => {
+                return match trust.named(&path) {
+                    Err(Fault::Untrusted(_)) => Ok(Self::default()),
+                    _ => Err(error),
+                };
+            }
         };
-        if trust.file(&file, &path).is_err() {
-            return Self::default();
+        match trust.file(&file, &path) {
+            Ok(()) => {}
+            Err(Fault::Untrusted(_)) => return Ok(Self::default()),
+            Err(Fault::Io(error)) => return Err(error),
         }
         let mut text = Vec::new();
-        match file.take(LENGTH_MAX).read_to_end(&mut text) {
-            Ok(_) => serde_json::from_slice(&text).unwrap_or_default(),
-            Err(_) => Self::default(),
-        }
+        file.take(LENGTH_MAX).read_to_end(&mut text)?;
+        Ok(serde_json::from_slice(&text).unwrap_or_default())
     }
 
     /// Adds a reference that was just pulled to this artifact, with the time in milliseconds since 1970. Returns the
@@ -80,10 +93,22 @@ impl Note {
             };
             gone.extend(references.remove_entry(&oldest));
         }
-        // Two references may have one time.
+        // Two references of an older note may have one time.
         self.moved
             .retain(|time| references.values().any(|own| own == time));
         gone
+    }
+
+    /// Returns the first time from `time` on that no other reference has, because [`moved`](Self::moved) names references
+    /// by their times.
+    pub(crate) fn free_time(&self, reference: &str, time: u64) -> u64 {
+        let others = self.references.iter().flatten();
+        let taken: BTreeSet<u64> = others
+            .filter(|(other, _)| *other != reference)
+            .map(|(_, time)| *time)
+            .collect();
+        let mut times = time..=u64::MAX;
+        times.find(|time| !taken.contains(time)).unwrap_or(time)
     }
 
     /// Returns the time of the last pull of a reference, if no other note can have it with a later time.

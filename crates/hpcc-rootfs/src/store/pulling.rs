@@ -310,7 +310,7 @@ impl Store {
         let note = Note {
             source: Some(text),
             supplies: supplies.memory(&Memory::default()),
-            ..Note::read(self.directory(), &identity, self.trust())
+            ..Note::read(self.directory(), &identity, self.trust()).unwrap_or_default()
         };
         let supplies = Arc::into_inner(supplies).ok_or_else(|| Error::Internal {
             what: "opening the host's files",
@@ -394,7 +394,9 @@ impl Store {
             let directory = store.directory();
             let _lock = NoteLock::take(directory);
             // Another pull may have added its reference during this build, or moved one.
-            let now = Note::read(directory, &digest, store.trust());
+            let Ok(now) = Note::read(directory, &digest, store.trust()) else {
+                return Ok(());
+            };
             let note = match now.references {
                 Some(_) => Note {
                     source: note.source,

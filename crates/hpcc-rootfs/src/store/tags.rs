@@ -18,6 +18,7 @@ use super::name::{self, Beside};
 use super::note::{self, Note};
 use super::note_lock::NoteLock;
 use super::trust::Trust;
+use crate::error::Error;
 
 /// Returns the digests of all notes in a directory, including those of artifacts that are gone; sorted.
 pub(super) fn noted(directory: &Path) -> io::Result<Vec<Digest>> {
@@ -32,12 +33,13 @@ pub(super) fn noted(directory: &Path) -> io::Result<Vec<Digest>> {
     Ok(digests)
 }
 
-/// Returns the references that were pulled to an artifact, with the times of the last pulls. A note of a version that
-/// kept no times has the reference of the last build.
-pub(super) fn references(directory: &Path, digest: &Digest, trust: Trust) -> BTreeMap<String, u64> {
-    let note = Note::read(directory, digest, trust);
-    if let Some(references) = note.references {
-        return references;
+/// The references that were pulled to an artifact, with the times of the last pulls.
+type Times = BTreeMap<String, u64>;
+
+/// Returns the references of a note. That of a version that kept no times has the reference of the last build.
+fn times(directory: &Path, digest: &Digest, note: &Note) -> Times {
+    if let Some(references) = &note.references {
+        return references.clone();
     }
     let source = note.source.as_deref().and_then(full_reference);
     let source = source.filter(|source| source.digest.is_none());
@@ -48,17 +50,34 @@ pub(super) fn references(directory: &Path, digest: &Digest, trust: Trust) -> BTr
         .collect()
 }
 
-/// Returns the time in milliseconds since 1970 at which a reference was last pulled, and to which artifacts: one, or
-/// several if their order is unknown. They may have been removed.
-pub(super) fn last(
-    directory: &Path,
-    reference: &str,
-    trust: Trust,
-) -> io::Result<(u64, Vec<Digest>)> {
-    let (mut newest, mut found) = (0, Vec::new());
-    for digest in noted(directory)? {
-        let references = references(directory, &digest, trust);
-        let Some(time) = references.get(reference).copied() else {
+/// Returns the references that were pulled to an artifact, with the times of the last pulls.
+///
+/// # Errors
+/// Returns an error if the note cannot be read now.
+pub(super) fn references(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<Times> {
+    let note = Note::read(directory, digest, trust)?;
+    Ok(times(directory, digest, &note))
+}
+
+/// Returns the artifacts that a reference was last pulled to: one, or several if their order is unknown. They may have
+/// been removed. If the note of the last one is lost, there is none: the reference does not mean an older artifact.
+///
+/// # Errors
+/// Returns an error if the last one may be that of a note that cannot be read now.
+pub(super) fn last(directory: &Path, reference: &str, trust: Trust) -> Result<Vec<Digest>, Error> {
+    let digests = noted(directory);
+    let digests = digests.map_err(|source| Error::store("list the store", directory, source))?;
+    let (mut newest, mut found, mut unread) = (0, Vec::new(), None);
+    for digest in digests {
+        let note = match Note::read(directory, &digest, trust) {
+            Ok(note) => note,
+            Err(source) => {
+                let path = directory.join(name::note(&digest));
+                unread = Some(Error::store("read the note", &path, source));
+                continue;
+            }
+        };
+        let Some(time) = times(directory, &digest, &note).remove(reference) else {
             continue;
         };
         if time > newest {
@@ -66,16 +85,23 @@ pub(super) fn last(
         }
         if time >= newest {
             newest = time;
-            found.push(digest);
+            found.push((digest, note.moved.contains(&time)));
         }
     }
-    Ok((newest, found))
+    found.retain(|(_, has_moved)| !has_moved);
+    match unread {
+        Some(error) if found.is_empty() => Err(error),
+        _ => Ok(found.into_iter().map(|(digest, _)| digest).collect()),
+    }
 }
 
 /// Returns all artifacts that a reference was ever pulled to, as far as notes tell.
 pub(super) fn holders(directory: &Path, reference: &str, trust: Trust) -> Vec<Digest> {
     let mut holders = noted(directory).unwrap_or_default();
-    holders.retain(|digest| references(directory, digest, trust).contains_key(reference));
+    holders.retain(|digest| {
+        let references = references(directory, digest, trust);
+        references.is_ok_and(|references| references.contains_key(reference))
+    });
     holders
 }
 
@@ -87,12 +113,14 @@ pub(super) fn holders(directory: &Path, reference: &str, trust: Trust) -> Vec<Di
 pub(super) fn take_over(directory: &Path, reference: &str, digest: &Digest, trust: Trust) -> u64 {
     let mut newest = 0;
     for other in noted(directory).unwrap_or_default() {
-        let references = references(directory, &other, trust);
+        let Ok(mut note) = Note::read(directory, &other, trust) else {
+            continue;
+        };
+        let references = times(directory, &other, &note);
         let Some(time) = references.get(reference).copied() else {
             continue;
         };
         newest = newest.max(time);
-        let mut note = Note::read(directory, &other, trust);
         if other != *digest && note.moved.insert(time) {
             note.references = Some(references);
             if note.try_write(directory, &other).is_err() {
@@ -113,16 +141,16 @@ fn is_elsewhere(directory: &Path, reference: &str, digest: &Digest, trust: Trust
 /// on a full disk, goes as a whole: its other references are then unknown, and none is wrong.
 ///
 /// # Errors
-/// Returns an error if the note cannot be replaced, and another artifact has one of its other references. Without the
-/// note, that artifact would become the meaning of the reference.
+/// Returns an error if the note cannot be read now. Returns an error if it cannot be replaced, and another artifact has
+/// one of its other references: without the note, that artifact would become the meaning of the reference.
 pub(super) fn disown(
     directory: &Path,
     reference: &str,
     digest: &Digest,
     trust: Trust,
 ) -> io::Result<()> {
-    let mut note = Note::read(directory, digest, trust);
-    let mut references = references(directory, digest, trust);
+    let mut note = Note::read(directory, digest, trust)?;
+    let mut references = times(directory, digest, &note);
     references.remove(reference);
     let is_needed = references
         .keys()
@@ -137,14 +165,16 @@ pub(super) fn disown(
 
 /// Adds the time of the pull to the note of an artifact that is about to be removed.
 pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
-    let lacks_times = |note: &Note| note.references.is_none() && note.source.is_some();
-    if !lacks_times(&Note::read(directory, digest, trust)) {
+    let lacking = || {
+        let note = Note::read(directory, digest, trust).ok();
+        note.filter(|note| note.references.is_none() && note.source.is_some())
+    };
+    if lacking().is_none() {
         return;
     }
     let _lock = NoteLock::take(directory);
-    let mut note = Note::read(directory, digest, trust);
-    if lacks_times(&note) {
-        note.references = Some(references(directory, digest, trust));
+    if let Some(mut note) = lacking() {
+        note.references = Some(times(directory, digest, &note));
         note.write(directory, digest);
     }
 }
@@ -153,10 +183,12 @@ pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
 /// cannot keep it. The caller has the lock on the notes.
 pub(super) fn forget(directory: &Path, reference: &str, time: u64, trust: Trust) {
     for digest in noted(directory).unwrap_or_default() {
-        let mut references = references(directory, &digest, trust);
+        let Ok(mut note) = Note::read(directory, &digest, trust) else {
+            continue;
+        };
+        let mut references = times(directory, &digest, &note);
         if references.get(reference).is_some_and(|own| *own <= time) {
             references.remove(reference);
-            let mut note = Note::read(directory, &digest, trust);
             note.references = Some(references);
             note.write(directory, &digest);
         }
@@ -164,7 +196,8 @@ pub(super) fn forget(directory: &Path, reference: &str, time: u64, trust: Trust)
 }
 
 /// Returns the artifacts that are gone and whose notes have to stay: those that a reference was last pulled to, if an
-/// artifact of the store has the reference as well.
+/// artifact of the store has the reference as well, and those whose notes cannot be read now. If the note of an artifact
+/// of the store cannot be read, all of them stay.
 pub(super) fn needed(
     directory: &Path,
     trust: Trust,
@@ -172,14 +205,22 @@ pub(super) fn needed(
 ) -> io::Result<BTreeSet<Digest>> {
     let mut newest: BTreeMap<String, u64> = BTreeMap::new();
     let (mut held, mut orphans) = (BTreeSet::new(), Vec::new());
+    let (mut needed, mut is_held_known) = (BTreeSet::new(), true);
     for digest in noted(directory)? {
-        let references = references(directory, &digest, trust);
+        // A file whose metadata cannot be read may be an artifact.
+        let is_orphan = gone(&directory.join(name::artifact(&digest))).unwrap_or(false);
+        let Ok(references) = references(directory, &digest, trust) else {
+            match is_orphan {
+                true => drop(needed.insert(digest)),
+                false => is_held_known = false,
+            }
+            continue;
+        };
         for (reference, time) in &references {
             let newest = newest.entry(reference.clone()).or_default();
             *newest = (*newest).max(*time);
         }
-        // A file whose metadata cannot be read may be an artifact.
-        match gone(&directory.join(name::artifact(&digest))).unwrap_or(false) {
+        match is_orphan {
             true => orphans.push((digest, references)),
             false => held.extend(references.into_keys()),
         }
@@ -188,10 +229,9 @@ pub(super) fn needed(
         let mut references = references.iter();
         references.any(|(name, time)| held.contains(name) && newest.get(name) == Some(time))
     };
-    let needed = orphans
-        .into_iter()
-        .filter(|(_, references)| is_needed(references));
-    Ok(needed.map(|(digest, _)| digest).collect())
+    orphans.retain(|(_, references)| !is_held_known || is_needed(references));
+    needed.extend(orphans.into_iter().map(|(digest, _)| digest));
+    Ok(needed)
 }
 
 #[cfg(test)]
@@ -295,7 +335,7 @@ mod tests {
         forget(directory.path(), "a", 2000, Trust::Everyone);
         let left = |image: &str| {
             let digest = Digest::of(image.as_bytes());
-            let left = references(directory.path(), &digest, Trust::Everyone);
+            let left = references(directory.path(), &digest, Trust::Everyone).unwrap();
             left.into_keys().collect::<Vec<_>>()
         };
         assert_eq!(left("old"), ["b"]);
@@ -313,8 +353,46 @@ mod tests {
         note.write(directory.path(), &digest);
         settle(directory.path(), &digest, Trust::Everyone);
         std::fs::remove_file(directory.path().join(name::artifact(&digest))).unwrap();
-        let references = references(directory.path(), &digest, Trust::Everyone);
+        let references = references(directory.path(), &digest, Trust::Everyone).unwrap();
         let time = references["docker://docker.io/library/debian:latest"];
         assert!(time > 1_000_000_000_000, "{time}");
+    }
+
+    /// A power cut leaves an empty note (borgbackup/borg#1195).
+    #[test]
+    fn tag_does_not_go_back_when_a_note_is_lost() {
+        let notes: [Noted<'_>; 2] = [("old", true, &[("a", 1)]), ("new", true, &[("a", 2)])];
+        let new = Digest::of(b"new");
+        for (spoil, expected) in [
+            (
+                (|_| Ok(())) as fn(&Path) -> io::Result<()>,
+                &[new.clone()][..],
+            ),
+            (|note| std::fs::remove_file(note), &[]),
+            (|note| std::fs::write(note, ""), &[]),
+            (|note| std::fs::write(note, r#"{"source":"a","refere"#), &[]),
+        ] {
+            let directory = directory(&notes);
+            take_over(directory.path(), "a", &new, Trust::Everyone);
+            spoil(&directory.path().join(name::note(&new))).unwrap();
+            let last = last(directory.path(), "a", Trust::Everyone).unwrap();
+            assert_eq!(last, expected);
+        }
+    }
+
+    /// Two tags of one artifact have two times, so that one of them can move without the other.
+    #[test]
+    fn moved_tag_takes_no_other_with_it() {
+        let [old, new] = ["old", "new"].map(|image| Digest::of(image.as_bytes()));
+        let mut note = Note::default();
+        for reference in ["a", "b"] {
+            let time = note.free_time(reference, 1000);
+            note.add(reference, time);
+        }
+        let directory = directory(&[("new", true, &[("a", 2)])]);
+        note.write(directory.path(), &old);
+        take_over(directory.path(), "a", &new, Trust::Everyone);
+        let last = |reference| last(directory.path(), reference, Trust::Everyone).unwrap();
+        assert_eq!((last("a"), last("b")), (vec![new], vec![old]));
     }
 }

@@ -10,7 +10,6 @@ use ociget::Digest;
 use super::handle::Store;
 use super::inventory;
 use super::name::{self, Beside};
-use super::note::Note;
 use crate::error::Error;
 
 /// The disk space of a store.
@@ -100,7 +99,7 @@ impl Store {
             let shared = |blob: &str| images.get(blob).is_some_and(|images| *images > 1);
             usage.artifacts.push(ArtifactUsage {
                 digest: digest.clone(),
-                source: Note::read(directory, digest, self.trust()).source,
+                source: self.source_of(digest),
                 size: metadata.len(),
                 disk: on_disk(&metadata),
                 links: metadata.nlink(),
