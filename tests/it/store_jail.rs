@@ -218,6 +218,23 @@ fn linked_artifact_that_was_given_away_is_built_again() {
 }
 
 #[test]
+fn cut_artifact_is_not_linked() {
+    for length in [0, 100, 4096] {
+        let jailed = Jailed::new();
+        let digest = &jailed.digests[0];
+        let artifact = jailed.store.path_for(digest);
+        let file = File::options().write(true).open(artifact).unwrap();
+        file.set_len(length).unwrap();
+        for methods in [LinkMethod::ALL, LinkMethod::OWN_FILE] {
+            let path = jailed.place.path("jail.sqsh");
+            let error = jailed.store.link_with(digest, &path, methods).unwrap_err();
+            assert_eq!(error.kind(), hpcc_rootfs::ErrorKind::Corrupt, "{error}");
+            assert!(!path.exists(), "{length}");
+        }
+    }
+}
+
+#[test]
 fn file_of_its_own_can_be_given_away() {
     let jailed = Jailed::new();
     let digest = &jailed.digests[0];

@@ -19,6 +19,10 @@ use crate::staging::{Files, Kernel, StagedFile, Staging, keeps_modes};
 /// Read permission for the owner, its group and others.
 const READ_ONLY: Mode = Mode::from_raw_mode(0o444);
 
+/// Bytes at both ends of a new file that are compared with those of the artifact: its superblock, and the end of its
+/// record.
+const END: usize = 4096;
+
 /// Bytes that are copied at a time.
 const PIECE: usize = 1 << 20;
 
@@ -117,9 +121,13 @@ fn link_by(
         let linked = match method {
             LinkMethod::HardLink => hard_link(lease, path),
             LinkMethod::Reflink => fill(path, Arc::clone(files), |file| {
-                ioctl_ficlone(file, lease).map_err(io::Error::from)
+                ioctl_ficlone(file, lease)?;
+                check_ends(lease, file)
             }),
-            LinkMethod::Copy => fill(path, Arc::clone(files), |file| copy(lease, file)),
+            LinkMethod::Copy => fill(path, Arc::clone(files), |file| {
+                copy(lease, file)?;
+                check_ends(lease, file)
+            }),
         };
         match linked {
             Ok(()) => return Ok(*method),
@@ -215,6 +223,28 @@ fn copy(lease: &Lease, mut file: &File) -> io::Result<()> {
     }
 }
 
+/// Compares the length, the first and the last bytes of a new file with those of the artifact. OpenZFS 2.2 cut files that
+/// it shared blocks with, and said nothing (openzfs/zfs 15728).
+fn check_ends(lease: &Lease, file: &File) -> io::Result<()> {
+    let source = File::from(lease.as_fd().try_clone_to_owned()?);
+    let length = source.metadata()?.len();
+    let differs =
+        || io::Error::other("the file system made other bytes than those of the artifact");
+    if file.metadata()?.len() != length {
+        return Err(differs());
+    }
+    let ends = END.min(usize::try_from(length).unwrap_or(END));
+    let (mut own, mut made) = (vec![0; ends], vec![0; ends]);
+    for offset in [0, length - ends as u64] {
+        source.read_exact_at(&mut own, offset)?;
+        file.read_exact_at(&mut made, offset)?;
+        if own != made {
+            return Err(differs());
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -258,6 +288,24 @@ mod tests {
             assert_eq!(found.ino() == own.ino(), method == LinkMethod::HardLink);
             assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 3);
         }
+    }
+
+    #[test]
+    fn new_file_with_other_ends_is_no_artifact() {
+        let directory = tempfile::tempdir().unwrap();
+        let lease = artifact(directory.path());
+        let path = directory.path().join("made");
+        let made = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            check_ends(&lease, &File::open(&path).unwrap()).is_ok()
+        };
+        let mut bytes = vec![7; 300_000];
+        assert!(made(&bytes));
+        assert!(!made(b"") && !made(&bytes[1..]));
+        bytes[299_999] = 0;
+        assert!(!made(&bytes));
+        (bytes[299_999], bytes[0]) = (7, 0);
+        assert!(!made(&bytes));
     }
 
     #[test]
