@@ -20,6 +20,19 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
         ];
         vec![pax(&records), file(b"f", b"abcde")]
     };
+    let sparse = |records: &[(&str, &[u8])]| {
+        let name = [("GNU.sparse.name", &b"g"[..])];
+        vec![pax(&[&name, records].concat()), file(b"f", b"")]
+    };
+    let versions = |major, minor| {
+        let records = [
+            ("GNU.sparse.major", major),
+            ("GNU.sparse.minor", minor),
+            ("GNU.sparse.realsize", &b"5"[..]),
+        ];
+        let body = [&b"1\n0\n5\n"[..], &[0; 506], b"abcde"].concat();
+        vec![pax(&records), file(b"f", &body)]
+    };
     let bad_record =
         |body: &[u8]| vec![raw(b'x', b"p").size(body.len()).with(body), file(b"f", b"")];
     let global = || raw(b'g', b"g").size(8).with(b"8 a=bcd\n");
@@ -172,6 +185,39 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
         ("a map out of order", map(b"50,2,0,3"), "overlap"),
         ("a map beyond the end", map(b"96,5"), "after the end"),
         ("a map of less than is stored", map(b"0,4"), "disagree"),
+        // astral-sh/tokio-tar#95: engines give the file the header's name, and others that of the record.
+        (
+            "a sparse name without a map",
+            sparse(&[("GNU.sparse.size", b"0")]),
+            "no map",
+        ),
+        (
+            "a sparse version without a map",
+            sparse(&[
+                ("GNU.sparse.major", b"0"),
+                ("GNU.sparse.minor", b"1"),
+                ("GNU.sparse.size", b"0"),
+            ]),
+            "no map",
+        ),
+        ("a version with a zero", versions(b"01", b"0"), "version"),
+        (
+            "a minor version with a zero",
+            versions(b"1", b"00"),
+            "version",
+        ),
+        ("a version of zeros", versions(b"00", b"1"), "version"),
+        ("a version with a sign", versions(b"+1", b"0"), "version"),
+        (
+            "a sparse file in a header of another format",
+            vec![
+                raw(b'S', b"f")
+                    .size(3)
+                    .put(257, b"ustar\x0000")
+                    .with(b"abc"),
+            ],
+            "magic",
+        ),
         (
             "star's sparse files",
             vec![pax(&[("SCHILY.realsize", b"5")]), file(b"f", b"")],

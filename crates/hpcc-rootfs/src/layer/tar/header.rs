@@ -172,6 +172,11 @@ impl Header {
         ))
     }
 
+    /// Returns whether the header has GNU's magic.
+    pub(super) fn is_gnu(&self) -> bool {
+        self.format() == Format::Gnu
+    }
+
     /// Returns the start of an old GNU sparse map, and whether more of it follows.
     pub(super) fn gnu_sparse(&self) -> (&[u8], bool) {
         (&self.0[GNU_SPARSE], self.0[GNU_IS_EXTENDED] != 0)

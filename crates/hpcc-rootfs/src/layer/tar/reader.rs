@@ -378,6 +378,9 @@ impl<'a> TarReader<'a> {
         let mut stored = pax.size.unwrap_or(declared);
         let padding = padding(stored);
         let gnu = header.typeflag() == b'S';
+        if gnu && !header.is_gnu() {
+            return Err(self.fail(Malformed::Sparse("its header does not have GNU's magic")));
+        }
         if gnu && !header.gnu_prefix().is_empty() {
             return Err(self.fail(Malformed::Sparse("its times are not numbers")));
         }

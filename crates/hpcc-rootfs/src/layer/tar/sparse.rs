@@ -25,8 +25,9 @@ pub(super) struct PaxSparse {
     pub(super) name: Option<Box<[u8]>>,
     /// The size with holes.
     pub(super) size: Option<u64>,
-    major: Option<u64>,
-    minor: Option<u64>,
+    is_named: bool,
+    major: Option<u8>,
+    minor: Option<u8>,
     map: Vec<Run>,
     /// An offset of format 0.0 that waits for its length.
     offset: Option<u64>,
@@ -49,7 +50,10 @@ impl PaxSparse {
         self.seen = true;
         let number = |what| decimal(value, what);
         match key {
-            b"name" => self.name = Some(value.into()),
+            b"name" => {
+                self.name = Some(value.into());
+                self.is_named = true;
+            }
             // Go prefers the first of these keys, and others the one that comes last.
             b"size" | b"realsize" => {
                 let size = number("size of the sparse file")?;
@@ -57,8 +61,8 @@ impl PaxSparse {
                     return Err(Malformed::Sparse("two different sizes").into());
                 }
             }
-            b"major" => self.major = Some(number("version of the sparse format")?),
-            b"minor" => self.minor = Some(number("version of the sparse format")?),
+            b"major" => self.major = Some(version(value)?),
+            b"minor" => self.minor = Some(version(value)?),
             b"offset" => {
                 if self
                     .offset
@@ -109,11 +113,13 @@ impl PaxSparse {
             return Err(Malformed::Sparse("the map ends with an offset"));
         }
         match (self.major, self.minor) {
-            // Go makes an empty file of it, and others one hole.
-            (None, None) | (Some(0), Some(0 | 1))
-                if self.map.is_empty() && self.size.is_some_and(|size| size > 0) =>
-            {
-                Err(Malformed::Sparse("it has a size and no map"))
+            // Go takes it for an ordinary file with the header's own name. Others give it the sparse file's name, and one
+            // hole for contents.
+            (None, None) if self.map.is_empty() && (self.is_named || self.size > Some(0)) => {
+                Err(Malformed::Sparse("it has no map"))
+            }
+            (Some(0), Some(0 | 1)) if self.map.is_empty() => {
+                Err(Malformed::Sparse("it has no map"))
             }
             (None, None) | (Some(0), Some(0 | 1)) => {
                 Ok(MapAt::Records(std::mem::take(&mut self.map)))
@@ -122,6 +128,15 @@ impl PaxSparse {
             (Some(1), Some(0)) => Err(Malformed::Sparse("it has two maps")),
             _ => Err(Malformed::Sparse("a version that is not supported")),
         }
+    }
+}
+
+/// Reads a part of a version. Go compares the text, others the number, so that zeros in front of it make two files of one.
+fn version(value: &[u8]) -> Result<u8, Malformed> {
+    match value {
+        b"0" => Ok(0),
+        b"1" => Ok(1),
+        _ => Err(Malformed::Sparse("a version that is not supported")),
     }
 }
 

@@ -102,7 +102,7 @@ fn records_of_a_sparse_file_without_a_map_are_refused() {
         [pax(&numbers), file(b"f", b"")]
     };
     let problem = refused(&records(b"5"));
-    assert_eq!(problem, Malformed::Sparse("it has a size and no map"));
+    assert_eq!(problem, Malformed::Sparse("it has no map"));
     assert_eq!(one(&records(b"0")).body, b"");
 }
 
