@@ -1,7 +1,5 @@
 //! Contents of one small file: the description that this program put into an image.
 
-use std::ops::ControlFlow;
-
 use super::error::Error;
 use super::fields::stored_length;
 use super::inode::{Content, File};
@@ -14,16 +12,8 @@ impl Tables<'_> {
     /// # Errors
     /// Returns [`Error`] if the tables cannot be read up to there, or the file has more than `max` bytes.
     pub fn contents(&mut self, path: &[u8], max: usize) -> Result<Option<Vec<u8>>, Error> {
-        let found = self.inodes(|tables, found, inode| match &inode.content {
-            Content::File(file) if found == path => {
-                tables.read_file(file, max).map(ControlFlow::Break)
-            }
-            _ => Ok(ControlFlow::Continue(())),
-        })?;
-        Ok(match found {
-            ControlFlow::Break(contents) => Some(contents),
-            ControlFlow::Continue(()) => None,
-        })
+        let file = self.regular_file(path)?;
+        file.map(|file| self.read_file(&file, max)).transpose()
     }
 
     /// Returns the first bytes of the regular file with this path, at most `max`, or `None` if there is none. Otherwise
@@ -32,15 +22,25 @@ impl Tables<'_> {
     /// # Errors
     /// Returns [`Error`] if the tables or those bytes cannot be read.
     pub fn start(&mut self, path: &[u8], max: usize) -> Result<Option<Vec<u8>>, Error> {
-        let found = self.inodes(|tables, found, inode| match &inode.content {
-            Content::File(file) if found == path => {
-                tables.read_start(file, max).map(ControlFlow::Break)
-            }
-            _ => Ok(ControlFlow::Continue(())),
-        })?;
-        Ok(match found {
-            ControlFlow::Break(start) => Some(start),
-            ControlFlow::Continue(()) => None,
+        let file = self.regular_file(path)?;
+        file.map(|file| self.read_start(&file, max)).transpose()
+    }
+
+    /// Reads the listings on the way alone, because the image's author chose all others.
+    fn regular_file(&mut self, path: &[u8]) -> Result<Option<File>, Error> {
+        let Some(names) = path.strip_prefix(b"/") else {
+            return Ok(None);
+        };
+        let mut inode = self.inode(self.superblock.root)?;
+        for name in names.split(|byte| *byte == b'/') {
+            let Some((_, child)) = self.child(inode, name)? else {
+                return Ok(None);
+            };
+            inode = child;
+        }
+        Ok(match inode.content {
+            Content::File(file) => Some(file),
+            _ => None,
         })
     }
 

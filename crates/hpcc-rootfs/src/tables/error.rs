@@ -15,9 +15,9 @@ pub enum Error {
     /// The tables are compressed with a codec that is not compiled in. The number is the superblock's.
     #[error("compressed with codec {0}, which can't be read here")]
     Codec(u16),
-    /// The tables refer to more than any image that this program writes with its default limits. They were probably
-    /// made, or damaged, so that they contain a cycle.
-    #[error("the tables refer to more than {max} {what}; they probably contain a cycle")]
+    /// The tables refer to more than a reader of them takes. An image may have as many names as that, and so do tables
+    /// that were made, or damaged, so that they contain a cycle.
+    #[error("the tables refer to more than {max} {what}, the limit for reading them")]
     TooMuch {
         /// The unit of the limit: "names", "bytes of paths", "steps of work".
         what: &'static str,

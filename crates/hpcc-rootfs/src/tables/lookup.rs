@@ -115,7 +115,11 @@ impl Tables<'_> {
     }
 
     /// Returns the inode of a name in a directory, with its reference.
-    fn child(&mut self, directory: Inode, name: &[u8]) -> Result<Option<(u64, Inode)>, Error> {
+    pub(super) fn child(
+        &mut self,
+        directory: Inode,
+        name: &[u8],
+    ) -> Result<Option<(u64, Inode)>, Error> {
         let Content::Directory(listing) = directory.content else {
             return Ok(None);
         };

@@ -10,8 +10,11 @@ use super::fields::stored_length;
 use super::read_at::ReadAt;
 use crate::zeroed::zeroed;
 
-/// Number of blocks that are kept: 8 MiB.
-const KEPT: usize = 1024;
+/// Number of blocks that are kept: 64 MiB, which hold the inodes of a million files. With fewer, hard links in another
+/// order than the files decompress a block for each name.
+const KEPT: usize = 8192;
+/// Number of blocks that are kept where work is limited, as during a build: 8 MiB.
+const FEW_KEPT: usize = 1024;
 /// Steps of work for all tables of one image. A step takes at most a few nanoseconds: copying a byte is one, and
 /// [`Codec::cost`] returns the steps of decompressing. The tables of a million files take less than a quarter of the
 /// limit with any codec.
@@ -29,6 +32,8 @@ pub(super) struct Metadata<'s> {
     source: &'s dyn ReadAt,
     codec: Codec,
     blocks: HashMap<u64, Block>,
+    /// Number of blocks that are kept.
+    kept: usize,
     /// Number of steps that are left.
     work: u64,
     /// Number of steps that there were.
@@ -74,6 +79,7 @@ impl<'s> Metadata<'s> {
             source,
             codec: Codec::new(compression)?,
             blocks: HashMap::new(),
+            kept: KEPT,
             work: WORK_MAX,
             work_max: WORK_MAX,
         })
@@ -83,6 +89,7 @@ impl<'s> Metadata<'s> {
     pub(super) fn limit_work(&mut self, max: u64) {
         self.work = self.work.min(max);
         self.work_max = self.work;
+        self.kept = FEW_KEPT;
     }
 
     /// Returns the next `N` bytes.
@@ -144,7 +151,7 @@ impl<'s> Metadata<'s> {
         if at >= end {
             return Err(Error::Damaged("a reference leads out of its table"));
         }
-        if self.blocks.len() >= KEPT && !self.blocks.contains_key(&at) {
+        if self.blocks.len() >= self.kept && !self.blocks.contains_key(&at) {
             self.blocks.clear();
         }
         if !self.blocks.contains_key(&at) {

@@ -11,7 +11,8 @@
 //! and warnings about an agent.
 //!
 //! The tables may themselves be damaged, or crafted by an attacker. So nothing is allocated by a size that a table
-//! claims, and blocks are kept in a cache of 8 MiB. Each listing is read once, so a directory that contains itself or
+//! claims, and blocks are kept in a cache of 64 MiB, or of 8 MiB while an image is
+//! built. Each listing is read once, so a directory that contains itself or
 //! has two parents is an error. Names, bytes of paths and the work for all of them have limits. Damage is reported as
 //! an [`Error`], after which nothing that was read can be trusted.
 //!

@@ -62,7 +62,10 @@ impl fmt::Display for Owners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.total, self.complete) {
             (0, true) => return f.write_str("no file's content"),
-            (0, false) => return f.write_str("the tables can't be read, so files are not known"),
+            (0, false) => {
+                return f
+                    .write_str("the tables can't be read to their end, so files are not known");
+            }
             (1, _) => "file ",
             _ => "files ",
         })?;

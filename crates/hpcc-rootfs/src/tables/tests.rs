@@ -253,7 +253,7 @@ fn unreadable_tables_leave_owners_unknown() {
     assert!(matches!(walk(&image), Err(Error::Codec(2))));
     let found = owners(&image, 200..201);
     assert!(!found.complete);
-    let said = "the tables can't be read, so files are not known";
+    let said = "the tables can't be read to their end, so files are not known";
     assert_eq!(found.to_string(), said);
     image[0] = 0;
     assert!(matches!(walk(&image), Err(Error::Damaged(_))));

@@ -102,6 +102,27 @@ fn contents_and_starts_of_all_lengths_are_as_written() {
     }
 }
 
+/// An image may have many names before those of this program, and its own description is found all the same.
+#[test]
+fn contents_cost_no_work_for_other_directories() {
+    let mut options = Options::default();
+    options.compressor = Compressor::None;
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
+    let metadata = || Metadata::new(0o755);
+    for number in 0..10_000 {
+        let name = format!("/!/{number}");
+        image.file(&name, metadata(), &b""[..]).unwrap();
+    }
+    image.file("/.own/file", metadata(), &b"x"[..]).unwrap();
+    let image = image.finish().unwrap().0.into_inner();
+    let source = image.as_slice();
+    let mut tables = Tables::open(&source).unwrap();
+    tables.limit_work(400_000);
+    assert_eq!(tables.contents(b"/.own/file", 9).unwrap(), Some(vec![b'x']));
+    let all = tables.walk(|_| {});
+    assert!(matches!(all, Err(Error::TooMuch { .. })), "{all:?}");
+}
+
 /// One walk, with a range for each byte of the data.
 #[test]
 fn each_stored_byte_belongs_to_the_files_it_is_of() {
