@@ -47,29 +47,34 @@ impl Floor {
         self.since = None;
     }
 
-    /// Counts `bytes` that came, and judges the window if it is over; then the next one begins.
+    /// Counts `bytes` that came, and judges the window if it is over; then the next one begins. Returns whether the
+    /// bytes that came are enough for a whole window.
     ///
     /// # Errors
     /// Returns the reason, for people, if too few bytes came in the window.
-    pub(crate) fn receive(&mut self, bytes: usize, now: Instant) -> Result<(), String> {
+    pub(crate) fn receive(&mut self, bytes: usize, now: Instant) -> Result<bool, String> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(bytes);
         let waited = self.waited_until(now);
         if self.rate.bytes == 0 || waited < self.rate.window {
-            return Ok(());
+            return Ok(u128::from(self.bytes) >= self.wanted(self.rate.window));
         }
         let came = std::mem::take(&mut self.bytes);
         self.waited = Duration::ZERO;
         self.since = self.since.map(|_| now);
-        let wanted = u128::from(self.rate.bytes).saturating_mul(waited.as_millis()) / 1000;
-        if u128::from(came) >= wanted {
-            return Ok(());
+        if u128::from(came) >= self.wanted(waited) {
+            return Ok(true);
         }
         Err(format!(
             "only {came} bytes came in {}, less than {} bytes per second (the minimum rate)",
             printable::exact(waited),
             self.rate.bytes
         ))
+    }
+
+    /// Fewest bytes of a wait for `time`.
+    fn wanted(&self, time: Duration) -> u128 {
+        u128::from(self.rate.bytes).saturating_mul(time.as_millis()) / 1000
     }
 
     fn waited_until(&self, now: Instant) -> Duration {
@@ -148,8 +153,11 @@ mod tests {
             "only 2 bytes came in 5m, less than 1024 bytes per second (the minimum rate)"
         );
         // After a stall there is a new window, for a new connection.
-        assert!(floor.receive(1, at(899)).is_ok());
-        assert!(floor.receive(1 << 20, at(900)).is_ok());
+        assert_eq!(floor.receive(1, at(899)), Ok(false));
+        assert_eq!(floor.receive(1 << 20, at(900)), Ok(true));
+        // A window is good as soon as enough came.
+        assert_eq!(floor.receive((300 << 10) - 1, at(901)), Ok(false));
+        assert_eq!(floor.receive(1, at(902)), Ok(true));
     }
 
     #[test]

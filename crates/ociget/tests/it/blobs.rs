@@ -100,6 +100,26 @@ async fn server_without_ranges_starts_over_and_the_head_is_skipped() {
 }
 
 #[tokio::test]
+async fn server_without_ranges_cannot_make_a_blob_come_again_forever() {
+    let layer = noise(12 << 20);
+    let whole = layer.clone();
+    // Each connection brings a MiB more, which restores patience.
+    let server = layer_server(&layer, move |_, number| {
+        let cut = usize::try_from(number + 1).unwrap() * ((1 << 20) + 5000);
+        Some(Reply::new(200, whole.clone()).sent(Delivery::Cut(cut)))
+    })
+    .await;
+    let error = pull(&*server.source(quick())).await.unwrap_err();
+    let Error::Interrupted { reason, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(reason, "the server cannot resume");
+    let asked = server.seen_at(&Digest::of(&layer).to_string());
+    // 1 + 2 + … + 10 MiB are thrown away; 11 more would be too many.
+    assert_eq!(asked.len(), 12);
+}
+
+#[tokio::test]
 async fn a_wrong_range_is_not_spliced_in() {
     let layer = noise(4096);
     for (content_range, status, from) in [

@@ -140,3 +140,23 @@ async fn shorter_range_than_requested_costs_no_retry() {
     );
     assert!(requests < 10, "{requests}");
 }
+
+#[tokio::test]
+async fn layer_that_is_all_there_waits_for_no_end() {
+    let layer = noise(3000);
+    let (content, _) = Content::image(&layer);
+    let path = format!("/v2/app/blobs/{}", Digest::of(&layer));
+    for delivery in [Delivery::OpenChunk, Delivery::Open] {
+        let (whole, path, sent) = (layer.clone(), path.clone(), delivery.clone());
+        let server = Server::start(&content, move |seen| {
+            (seen.path == path).then(|| Reply::new(200, whole.clone()).sent(sent.clone()))
+        })
+        .await;
+        let mut options = quick();
+        options.stall_timeout = Duration::from_secs(60);
+        let start = Instant::now();
+        let layers = pull(&*server.source(options)).await.unwrap();
+        assert_eq!(layers, std::slice::from_ref(&layer), "{delivery:?}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{delivery:?}");
+    }
+}

@@ -79,6 +79,37 @@ async fn a_blob_that_only_trickles_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_byte_per_connection_ends_with_the_time_of_retries() {
+    let layer = noise(100_000);
+    let (content, _) = Content::image(&layer);
+    let path = format!("/v2/app/blobs/{}", Digest::of(&layer));
+    for delivery in [
+        Delivery::Cut(1),
+        Delivery::Cut(1000),
+        Delivery::Trickle(0, PAUSE),
+    ] {
+        let whole = layer.clone();
+        let sent = delivery.clone();
+        let server = server(&content, path.clone(), move |seen, _| {
+            Some(ranged(&whole, seen.header("range")).sent(sent.clone()))
+        })
+        .await;
+        let mut options = impatient();
+        if let Delivery::Cut(_) = delivery {
+            // Far above the pauses.
+            options.min_rate_window = Duration::from_secs(60);
+        }
+        options.retries = u32::MAX;
+        options.retry_for = Duration::from_secs(2);
+        let pulling = tokio::time::timeout(Duration::from_secs(20), async {
+            pull(&*server.source(options)).await
+        });
+        let error = pulling.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Interrupted { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn ranges_that_trickle_go_on_in_one_connection() {
     let layer = noise(400_000);
     let (content, _) = Content::image(&layer);

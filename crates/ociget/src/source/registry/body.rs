@@ -26,12 +26,19 @@ use crate::transport::{Answer, Request};
 
 /// A connection that brought this much since it last broke has earned its patience back.
 const PROGRESS: u64 = 1 << 20;
-/// Most bytes read and thrown away because a server sends from the start instead of resuming.
+/// Most bytes read and thrown away at one time, because a server sends from the start instead of resuming.
 const MAX_DISCARD: u64 = 256 << 20;
+/// Number of times a blob's size that may be thrown away in all, which grows with the square of the number of breaks.
+const DISCARDED_SIZES: u64 = 4;
+/// Bytes that may be thrown away of any blob.
+const LEAST_DISCARDED: u64 = 64 << 20;
+/// How long the end of a body is waited for, or a byte too many, when all bytes are there.
+const END_TIME: Duration = Duration::from_secs(1);
 /// Time without reads after which a closed connection is no failure of the server.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// Fewest bytes of a part of a requested range after which the next part costs the budget of retries nothing.
+/// Fewest bytes of a part of a requested range after which the next part costs the budget of retries nothing. Fewest
+/// bytes as well that show that the server is there: one that sends a byte and breaks off is as good as absent.
 const LEAST_PART: u64 = 64 << 10;
 
 /// Whether a server that refuses a request to go on may well answer one without a range: proxies and storages that
@@ -58,7 +65,11 @@ pub(crate) struct RegistryBody {
     skip: u64,
     /// Position after the last byte that `answer` promises, if that is not all that was requested.
     part_end: Option<u64>,
+    /// Bytes thrown away, of all connections.
+    discarded: u64,
     since_break: u64,
+    /// Bytes delivered since the retries last had their time anew.
+    unheard: u64,
     answer: Option<Answer>,
     /// The bytes after those of `answer`, if a blob is fetched in ranges.
     ranged: Option<RangedBody>,
@@ -73,6 +84,8 @@ pub(crate) struct RegistryBody {
     floor: Floor,
     /// Whether the last connection was given up because of the floor.
     was_slow: bool,
+    /// Whether too few bytes came in a window of the floor, and not enough since.
+    is_slow: bool,
     /// Of the request for this blob.
     span: tracing::Span,
 }
@@ -123,7 +136,9 @@ impl RegistryBody {
             offset,
             skip: 0,
             part_end: None,
+            discarded: 0,
             since_break: 0,
+            unheard: 0,
             answer: None,
             ranged: None,
             ranges: options.ranges,
@@ -132,6 +147,7 @@ impl RegistryBody {
             was_away: false,
             floor: Floor::new(options.min_rate()),
             was_slow: false,
+            is_slow: false,
             span: tracing::Span::current(),
         };
         body.connect().await?;
@@ -174,6 +190,8 @@ impl RegistryBody {
         self.place += 1;
         if let Some(place) = self.places.get(self.place) {
             self.retry = place.patience();
+            self.is_slow = false;
+            self.unheard = 0;
         }
     }
 
@@ -192,7 +210,7 @@ impl RegistryBody {
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         self.was_away |= self.last_read.elapsed() >= AWAY;
         let chunk = loop {
-            let broken = match self.read().await {
+            let broken = match self.read_or_end().await {
                 Some(Ok(chunk)) => break Some(chunk),
                 // All there: how the connection ends no longer matters, the hash decides.
                 _ if self.offset >= self.size => break None,
@@ -252,6 +270,19 @@ impl RegistryBody {
         Ok(chunk)
     }
 
+    /// As [`read`](Self::read). When all bytes are there, the end of the answer may never come.
+    async fn read_or_end(&mut self) -> Option<Result<Bytes, String>> {
+        if self.offset < self.size {
+            return self.read().await;
+        }
+        let end = tokio::time::timeout(END_TIME, self.read()).await;
+        end.unwrap_or_else(|_| {
+            self.answer = None;
+            self.ranged = None;
+            None
+        })
+    }
+
     /// More bytes from wherever they come now; `None` if nothing does.
     async fn read(&mut self) -> Option<Result<Bytes, String>> {
         if let Some(ranged) = &mut self.ranged
@@ -280,6 +311,7 @@ impl RegistryBody {
                 return Some(Err(slow));
             }
             let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            self.discarded = self.discarded.saturating_add(length.min(self.skip));
             if length <= self.skip {
                 self.skip -= length;
                 continue;
@@ -301,19 +333,29 @@ impl RegistryBody {
 
     /// Counts a chunk that arrived, whose bytes are requested again if it is too late.
     fn keep_up(&mut self, chunk: &Bytes) -> Result<(), String> {
-        let outcome = self.floor.receive(chunk.len(), Instant::now());
-        self.was_slow |= outcome.is_err();
-        outcome
+        match self.floor.receive(chunk.len(), Instant::now()) {
+            Ok(is_enough) => self.is_slow &= !is_enough,
+            Err(slow) => {
+                self.was_slow = true;
+                self.is_slow = true;
+                self.unheard = 0;
+                return Err(slow);
+            }
+        }
+        Ok(())
     }
 
     fn advance(&mut self, chunk: &Bytes) {
         let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         self.offset = self.offset.saturating_add(length);
-        if self.since_break == 0 {
+        self.since_break = self.since_break.saturating_add(length);
+        self.unheard = self.unheard.saturating_add(length);
+        // A body that trickles earns no patience, however many bytes that brings.
+        if !self.is_slow && self.unheard >= LEAST_PART {
+            self.unheard = 0;
             self.retry.heard();
         }
-        self.since_break = self.since_break.saturating_add(length);
-        if self.since_break >= PROGRESS {
+        if !self.is_slow && self.since_break >= PROGRESS {
             self.retry.refill();
         }
         self.progress.tell(&Event::Bytes {
@@ -356,7 +398,9 @@ impl RegistryBody {
                 if answer.is_encoded() && answer.length().is_none() {
                     answer.check_encoding("the blob")?;
                 }
-                if self.offset > MAX_DISCARD {
+                let most = self.size.saturating_mul(DISCARDED_SIZES);
+                let left = most.max(LEAST_DISCARDED).saturating_sub(self.discarded);
+                if self.offset > MAX_DISCARD.min(left) {
                     return Err(Error::Interrupted {
                         url: answer.at(),
                         received: self.offset,

@@ -43,6 +43,10 @@ pub(crate) enum Delivery {
     Endless,
     /// In one chunk, without a length.
     Chunked,
+    /// In one chunk without the last one, and the connection stays open.
+    OpenChunk,
+    /// Without a length, and the connection stays open.
+    Open,
 }
 
 #[derive(Clone, Debug)]
@@ -83,10 +87,10 @@ impl Reply {
             .iter()
             .any(|(name, _)| name == "content-length");
         match self.delivery {
-            Delivery::Endless | Delivery::Chunked => {
+            Delivery::Endless | Delivery::Chunked | Delivery::OpenChunk => {
                 head.push_str("transfer-encoding: chunked\r\n");
             }
-            _ if own_length => {}
+            _ if own_length || matches!(self.delivery, Delivery::Open) => {}
             _ => head.push_str(&format!("content-length: {}\r\n", self.body.len())),
         }
         stream.write_all(format!("{head}\r\n").as_bytes()).await?;
@@ -121,6 +125,16 @@ impl Reply {
                 stream.write_all(size.as_bytes()).await?;
                 stream.write_all(&self.body).await?;
                 stream.write_all(b"\r\n0\r\n\r\n").await
+            }
+            Delivery::OpenChunk => {
+                let size = format!("{:x}\r\n", self.body.len());
+                stream.write_all(size.as_bytes()).await?;
+                stream.write_all(&self.body).await?;
+                std::future::pending().await
+            }
+            Delivery::Open => {
+                stream.write_all(&self.body).await?;
+                std::future::pending().await
             }
             Delivery::Endless => loop {
                 let size = format!("{:x}\r\n", self.body.len());
