@@ -14,8 +14,14 @@ use serde_json::Value;
 
 /// Stands in the place of a secret.
 const HIDDEN: &str = "***";
-/// Most secrets that are kept; the oldest goes first. One that is sent again is noted again.
+/// Most secrets of each origin that are kept. The oldest goes first, and one that is sent again is the newest.
 const MOST: usize = 128;
+/// Most bytes of them.
+const MOST_BYTES: usize = 1 << 20;
+/// Characters of a text that are looked at and shown, and so of a secret that are kept.
+pub(crate) const LONGEST: usize = 16 << 10;
+/// Stands at the end of a text that was longer.
+pub(crate) const CUT: &str = " [cut]";
 /// Shorter secrets count only as a word of their own, because they occur in other words.
 const SHORTEST: usize = 5;
 /// A secret of this length is recognized by a beginning of [`BEGINNING`] characters, because servers cut long values.
@@ -26,12 +32,48 @@ const SHORTEST_HEADER: usize = 8;
 
 /// The secrets of one client. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Secrets(Arc<Mutex<VecDeque<Secret>>>);
+pub(crate) struct Secrets(Arc<Mutex<Known>>);
 
-struct Secret {
-    raw: String,
-    /// The secret itself, and its encodings that have another alphabet.
-    forms: Vec<Vec<char>>,
+#[derive(Default)]
+struct Known {
+    /// Passwords, identity tokens and headers of the user. No token takes their place.
+    own: Queue,
+    /// What servers gave, of which they can give any number.
+    tokens: Queue,
+    /// The forms of all of them, once a text is to be shown.
+    forms: Option<Forms>,
+}
+
+/// Secrets, the one that was sent last at the end.
+#[derive(Default)]
+struct Queue {
+    secrets: VecDeque<String>,
+    bytes: usize,
+}
+
+impl Queue {
+    /// Adds a secret, or moves it to the end. Returns whether it is new.
+    fn note(&mut self, secret: &str) -> bool {
+        let known = self.secrets.iter().position(|known| known == secret);
+        if let Some(known) = known.and_then(|place| self.secrets.remove(place)) {
+            self.secrets.push_back(known);
+            return false;
+        }
+        self.bytes += secret.len();
+        self.secrets.push_back(secret.to_owned());
+        while self.secrets.len() > MOST || self.bytes > MOST_BYTES {
+            let oldest = self.secrets.pop_front().unwrap_or_default();
+            self.bytes -= oldest.len();
+        }
+        true
+    }
+}
+
+/// Whose a secret is.
+#[derive(Clone, Copy)]
+enum Origin {
+    User,
+    Server,
 }
 
 /// Shows no secret.
@@ -48,15 +90,22 @@ impl Secrets {
         let Some((scheme, credentials)) = text.split_once(' ') else {
             return;
         };
-        self.note(credentials);
-        if scheme.eq_ignore_ascii_case("basic")
-            && let Ok(pair) = STANDARD.decode(credentials)
-        {
+        if !scheme.eq_ignore_ascii_case("basic") {
+            self.note(credentials, Origin::Server);
+            return;
+        }
+        self.note_own(credentials);
+        if let Ok(pair) = STANDARD.decode(credentials) {
             let pair = String::from_utf8_lossy(&pair);
             let (user, password) = pair.split_once(':').unwrap_or((&pair, ""));
             // Some registries take a token as the user.
-            self.note(if password.is_empty() { user } else { password });
+            self.note_own(if password.is_empty() { user } else { password });
         }
+    }
+
+    /// Notes a secret that the user chose, which is kept whatever servers send.
+    pub(crate) fn note_own(&self, secret: &str) {
+        self.note(secret, Origin::User);
     }
 
     /// Notes the values of headers that a configuration adds to requests.
@@ -64,14 +113,13 @@ impl Secrets {
         for value in headers.values() {
             let text = String::from_utf8_lossy(value.as_bytes());
             let scheme = text.split(' ').next().unwrap_or_default();
-            if ["basic", "bearer"]
-                .iter()
-                .any(|known| scheme.eq_ignore_ascii_case(known))
-            {
+            if scheme.eq_ignore_ascii_case("basic") {
                 self.note_authorization(value);
+            } else if scheme.eq_ignore_ascii_case("bearer") {
+                self.note_own(text.get(scheme.len()..).unwrap_or_default().trim());
             }
             if text.len() >= SHORTEST_HEADER {
-                self.note(&text);
+                self.note_own(&text);
             }
         }
     }
@@ -80,7 +128,7 @@ impl Secrets {
     pub(crate) fn note_form(&self, form: &str) {
         for (name, value) in url::form_urlencoded::parse(form.as_bytes()) {
             if names_a_secret(&name) {
-                self.note(&value);
+                self.note_own(&value);
             }
         }
     }
@@ -90,7 +138,7 @@ impl Secrets {
         fn walk(secrets: &Secrets, value: &Value, is_secret: bool) -> usize {
             match value {
                 Value::String(text) if is_secret => {
-                    secrets.note(text);
+                    secrets.note(text, Origin::Server);
                     1
                 }
                 Value::Array(values) => values
@@ -107,50 +155,180 @@ impl Secrets {
         crate::json::read(body).is_ok_and(|json| walk(self, &json, false) > 0)
     }
 
-    fn note(&self, secret: &str) {
+    fn note(&self, secret: &str, origin: Origin) {
         if secret.trim().is_empty() {
             return;
         }
+        let cut = secret.char_indices().nth(LONGEST).map(|(end, _)| end);
+        let kept = cut.and_then(|end| secret.get(..end)).unwrap_or(secret);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.iter().any(|one| one.raw == secret) {
-            return;
+        let queue = match origin {
+            Origin::User => &mut known.own,
+            Origin::Server => &mut known.tokens,
+        };
+        if queue.note(kept) {
+            known.forms = None;
         }
-        if known.len() >= MOST {
-            known.pop_front();
-        }
-        let chars = |text: &str| text.chars().collect::<Vec<char>>();
-        let mut forms = vec![chars(secret)];
-        if secret.len() >= SHORTEST {
-            forms.push(chars(&STANDARD_NO_PAD.encode(secret)));
-            forms.push(chars(&URL_SAFE_NO_PAD.encode(secret)));
-        }
-        known.push_back(Secret {
-            raw: secret.to_owned(),
-            forms,
-        });
     }
 
     /// Returns `text` with `***` for each secret in it: in any case of letters, also with characters as URLs, JSON
-    /// and HTML encode them, or in base64.
+    /// and HTML encode them, or in base64. Of a long text it returns the first [`LONGEST`] characters, with a mark.
     pub(crate) fn hide(&self, text: &str) -> String {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_empty() {
-            return text.to_owned();
-        }
-        let mut shown = String::with_capacity(text.len());
-        let mut before = None;
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
-            let forms = known.iter().flat_map(|secret| &secret.forms);
-            let found = forms.filter_map(|form| found_at(rest, form, before)).max();
-            let length = found.unwrap_or(first.len_utf8());
-            let (taken, after) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.hide(text, &mut || {})
+    }
+}
+
+impl Known {
+    /// As [`Secrets::hide`]. `compare` is called for each comparison of a character with those of secrets.
+    fn hide(&mut self, text: &str, compare: &mut impl FnMut()) -> String {
+        let secrets = || self.own.secrets.iter().chain(&self.tokens.secrets);
+        let forms = self.forms.get_or_insert_with(|| Forms::of(secrets()));
+        let cut = text.char_indices().nth(LONGEST).map(|(end, _)| end);
+        let end = cut.unwrap_or(text.len());
+        let mut shown = String::with_capacity(end);
+        let (mut at, mut before) = (0, None);
+        // A secret that begins before the end is recognized by what is behind it as well.
+        while at < end
+            && let Some(first) = text.get(at..).and_then(|rest| rest.chars().next())
+        {
+            let found = forms.found_at(text, at, before, compare);
+            let next = found.unwrap_or(at + first.len_utf8());
+            let taken = text.get(at..next).unwrap_or_default();
             shown.push_str(if found.is_some() { HIDDEN } else { taken });
             before = taken.chars().next_back();
-            rest = after;
+            at = next;
+        }
+        if cut.is_some() {
+            shown.push_str(CUT);
         }
         shown
     }
+}
+
+/// Secrets and their encodings that have another alphabet, in lower case and sorted: those with one beginning are
+/// compared together.
+struct Forms {
+    /// Those that are recognized as a whole alone.
+    short: Vec<String>,
+    /// Those of [`LONG`] characters or more.
+    long: Vec<String>,
+}
+
+/// Forms with one beginning, and where in a text it ends.
+struct Branch<'a> {
+    forms: &'a [String],
+    /// Bytes of the beginning.
+    length: usize,
+    /// Characters of it.
+    count: usize,
+    end: usize,
+}
+
+impl Forms {
+    fn of<'a>(secrets: impl Iterator<Item = &'a String>) -> Self {
+        let mut all = Vec::new();
+        for secret in secrets {
+            all.push(secret.to_ascii_lowercase());
+            if secret.len() >= SHORTEST {
+                all.push(STANDARD_NO_PAD.encode(secret).to_ascii_lowercase());
+                all.push(URL_SAFE_NO_PAD.encode(secret).to_ascii_lowercase());
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        let is_long = |form: &String| form.chars().nth(LONG - 1).is_some();
+        let (long, short) = all.into_iter().partition(is_long);
+        Self { short, long }
+    }
+
+    /// Returns where the longest secret ends that begins at `start` of `text`. `before` is the character before it.
+    fn found_at(
+        &self,
+        text: &str,
+        start: usize,
+        before: Option<char>,
+        compare: &mut impl FnMut(),
+    ) -> Option<usize> {
+        let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let is_word = |end: usize| {
+            let after = text.get(end..).and_then(|after| after.chars().next());
+            !is_letter(before) && !is_letter(after)
+        };
+        let is_short = |branch: &Branch<'_>| {
+            let whole = branch.forms.first().map(String::len);
+            whole == Some(branch.length) && (branch.count >= SHORTEST || is_word(branch.end))
+        };
+        let is_long = |branch: &Branch<'_>| branch.count >= BEGINNING;
+        let mut longest = None;
+        // As it stands as well: a secret may itself look encoded.
+        for read in [unescaped, |_: &str| None] {
+            let short = longest_in(&self.short, text, start, read, is_short, compare);
+            let long = longest_in(&self.long, text, start, read, is_long, compare);
+            longest = longest.max(short).max(long);
+        }
+        longest
+    }
+}
+
+/// Returns where the longest beginning ends that `is_found` takes. `read` returns an encoded character and its length.
+fn longest_in(
+    forms: &[String],
+    text: &str,
+    start: usize,
+    read: fn(&str) -> Option<(char, usize)>,
+    is_found: impl Fn(&Branch<'_>) -> bool,
+    compare: &mut impl FnMut(),
+) -> Option<usize> {
+    let mut longest = None;
+    let mut waiting = Vec::new();
+    let mut next = Some(Branch {
+        forms,
+        length: 0,
+        count: 0,
+        end: start,
+    });
+    while let Some(branch) = next.take().or_else(|| waiting.pop()) {
+        if is_found(&branch) {
+            longest = longest.max(Some(branch.end));
+        }
+        let rest = text.get(branch.end..).unwrap_or_default();
+        let lower = |(c, length): (char, usize)| (c.to_ascii_lowercase(), length);
+        let plain = rest.chars().next().map(|c| lower((c, c.len_utf8())));
+        let encoded = read(rest).map(lower);
+        let is_other = plain.map(|(c, _)| c) != encoded.map(|(c, _)| c);
+        for (c, length) in encoded.into_iter().chain(plain.filter(|_| is_other)) {
+            compare();
+            let forms = continued(branch.forms, branch.length, c);
+            if forms.is_empty() {
+                continue;
+            }
+            let branch = Branch {
+                forms,
+                length: branch.length + c.len_utf8(),
+                count: branch.count + 1,
+                end: branch.end + length,
+            };
+            match next {
+                None => next = Some(branch),
+                Some(_) => waiting.push(branch),
+            }
+        }
+    }
+    longest
+}
+
+/// Returns those of `forms`, whose first `length` bytes are equal, in which `c` follows.
+fn continued(forms: &[String], length: usize, c: char) -> &[String] {
+    fn rest(form: &str, length: usize) -> &[u8] {
+        form.as_bytes().get(length..).unwrap_or_default()
+    }
+    let mut buffer = [0; 4];
+    let c = c.encode_utf8(&mut buffer).as_bytes();
+    let first = forms.partition_point(|form| rest(form, length) < c);
+    let found = forms.get(first..).unwrap_or_default();
+    let count = found.partition_point(|form| rest(form, length).starts_with(c));
+    found.get(..count).unwrap_or_default()
 }
 
 /// Whether a field of this name holds a secret.
@@ -163,88 +341,98 @@ fn names_a_secret(name: &str) -> bool {
             .any(|word| name.contains(word))
 }
 
-/// The length of the secret at the start of `text`, in bytes. `before` is the character before it.
-fn found_at(text: &str, secret: &[char], before: Option<char>) -> Option<usize> {
-    let plain = |text: &str, wanted: char| {
-        let found = text.chars().next()?;
-        found
-            .eq_ignore_ascii_case(&wanted)
-            .then(|| found.len_utf8())
-    };
-    let either = |text: &str, wanted| encoded(text, wanted).or_else(|| plain(text, wanted));
-    let plainly = matched(text, secret, plain);
-    let (count, length) = matched(text, secret, either).max(plainly);
-    let is_whole = count == secret.len() || secret.len() >= LONG && count >= BEGINNING;
-    let is_word = || {
-        let after = text.get(length..).and_then(|after| after.chars().next());
-        let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        !is_letter(before) && !is_letter(after)
-    };
-    (is_whole && (secret.len() >= SHORTEST || is_word())).then_some(length)
-}
-
-/// How many characters of a secret stand at the start of `text`, and in how many bytes.
-fn matched(
-    text: &str,
-    secret: &[char],
-    length: impl Fn(&str, char) -> Option<usize>,
-) -> (usize, usize) {
-    let (mut count, mut at) = (0, 0);
-    for wanted in secret {
-        let Some(length) = text.get(at..).and_then(|rest| length(rest, *wanted)) else {
-            break;
-        };
-        (count, at) = (count + 1, at + length);
-    }
-    (count, at)
-}
-
-/// The length of `wanted` at the start of `text`, as a URL, a form, JSON or HTML encodes it.
-fn encoded(text: &str, wanted: char) -> Option<usize> {
-    let mut buffer = [0; 4];
-    let starts = |start: &str| {
-        let found = text.get(..start.len());
-        found
-            .is_some_and(|found| found.eq_ignore_ascii_case(start))
-            .then_some(start.len())
-    };
-    match text.chars().next()? {
-        '%' => {
-            let bytes = wanted.encode_utf8(&mut buffer).bytes();
-            starts(&bytes.map(|byte| format!("%{byte:02x}")).collect::<String>())
-        }
-        '+' => (wanted == ' ').then_some(1),
-        '\\' => {
-            let code = u32::from(wanted);
-            let simple = || {
-                let is_quoted = !wanted.is_alphanumeric() && !wanted.is_control();
-                is_quoted.then(|| starts(&format!("\\{wanted}")))?
-            };
-            let mut units = [0; 2];
-            let units = wanted.encode_utf16(&mut units).iter();
-            let json: String = units.map(|unit| format!("\\u{unit:04x}")).collect();
-            starts(&json)
-                .or_else(|| starts(&format!("\\u{{{code:x}}}")))
-                .or_else(|| starts(&format!("\\x{code:02x}")))
-                .or_else(simple)
-        }
-        '&' => {
-            let code = u32::from(wanted);
-            let name = match wanted {
-                '&' => "&amp;",
-                '<' => "&lt;",
-                '>' => "&gt;",
-                '"' => "&quot;",
-                '\'' => "&apos;",
-                _ => "&;",
-            };
-            starts(name)
-                .or_else(|| starts(&format!("&#{code};")))
-                .or_else(|| starts(&format!("&#{code:03};")))
-                .or_else(|| starts(&format!("&#x{code:x};")))
-        }
+/// Returns the character that stands encoded at the start of `text`, as in a URL, a form, JSON or HTML, and its length.
+fn unescaped(text: &str) -> Option<(char, usize)> {
+    match text.as_bytes().first()? {
+        b'%' => of_url(text),
+        b'+' => Some((' ', 1)),
+        b'\\' => of_json(text),
+        b'&' => of_html(text),
         _ => None,
     }
+}
+
+fn of_url(text: &str) -> Option<(char, usize)> {
+    let byte = |n: usize| {
+        let digits = text.get(3 * n..3 * n + 3)?.strip_prefix('%')?;
+        u8::try_from(hexadecimal(digits)?).ok()
+    };
+    let length = match byte(0)? {
+        0..=0x7f => 1,
+        0x80..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xff => 4,
+    };
+    let mut buffer = [0; 4];
+    let bytes = buffer.get_mut(..length)?;
+    for (n, place) in bytes.iter_mut().enumerate() {
+        *place = byte(n)?;
+    }
+    let c = std::str::from_utf8(bytes).ok()?.chars().next()?;
+    Some((c, 3 * length))
+}
+
+fn of_json(text: &str) -> Option<(char, usize)> {
+    let unit = |at: usize| {
+        let digits = without_start(text.get(at..at + 6)?, "\\u")?;
+        u16::try_from(hexadecimal(digits)?).ok()
+    };
+    if let Some(first) = unit(0) {
+        let units = [Some(first), unit(6)].into_iter().flatten();
+        let c = char::decode_utf16(units).next()?.ok()?;
+        return Some((c, 6 * c.len_utf16()));
+    }
+    if let Some(braced) = without_start(text, "\\u{") {
+        let digits = until(braced, b'}')?;
+        let c = char::from_u32(hexadecimal(digits)?)?;
+        return Some((c, digits.len() + 4));
+    }
+    if let Some(digits) = text.get(..4).and_then(|start| without_start(start, "\\x")) {
+        return Some((char::from_u32(hexadecimal(digits)?)?, 4));
+    }
+    let quoted = text.chars().nth(1)?;
+    let is_quoted = !quoted.is_alphanumeric() && !quoted.is_control();
+    is_quoted.then_some((quoted, 1 + quoted.len_utf8()))
+}
+
+fn of_html(text: &str) -> Option<(char, usize)> {
+    let name = until(text.get(1..)?, b';')?;
+    let named = [
+        ("amp", '&'),
+        ("lt", '<'),
+        ("gt", '>'),
+        ("quot", '"'),
+        ("apos", '\''),
+    ];
+    let named = named
+        .iter()
+        .find(|(known, _)| name.eq_ignore_ascii_case(known));
+    let c = match (named, without_start(name, "#x"), name.strip_prefix('#')) {
+        (Some((_, c)), _, _) => *c,
+        (None, Some(digits), _) => char::from_u32(hexadecimal(digits)?)?,
+        (None, None, Some(digits)) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+            char::from_u32(digits.parse().ok()?)?
+        }
+        _ => return None,
+    };
+    Some((c, name.len() + 2))
+}
+
+/// Returns the text before `end`, of at most the length that a number of a character has.
+fn until(text: &str, end: u8) -> Option<&str> {
+    let length = text.bytes().take(10).position(|byte| byte == end)?;
+    text.get(..length)
+}
+
+/// Returns `text` without `start`, which may be in another case.
+fn without_start<'a>(text: &'a str, start: &str) -> Option<&'a str> {
+    let (found, rest) = text.split_at_checked(start.len())?;
+    found.eq_ignore_ascii_case(start).then_some(rest)
+}
+
+fn hexadecimal(digits: &str) -> Option<u32> {
+    let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    are_digits.then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
 #[cfg(test)]
@@ -289,6 +477,70 @@ mod tests {
         let secrets = Secrets::default();
         secrets.note_authorization(&bearer::header("T1").unwrap());
         assert_eq!(secrets.hide("bad \"T1\" in T12"), "bad \"***\" in T12");
+    }
+
+    #[test]
+    fn secrets_with_one_beginning_are_compared_together() {
+        let secrets = Secrets::default();
+        for number in 0..MOST {
+            secrets.note(&format!("{}{number:03}", "a".repeat(27)), Origin::Server);
+        }
+        let mut known = secrets.0.lock().unwrap();
+        for unit in ["a", "&#97;", "%61", "\\u0061", "&amp;"] {
+            let mut compared = 0;
+            let text = unit.repeat((512 << 10) / unit.len());
+            let shown = known.hide(&text, &mut || compared += 1);
+            assert_eq!(shown.len(), LONGEST + CUT.len());
+            assert!(compared < 80 * LONGEST, "{unit}: {compared}");
+        }
+    }
+
+    #[test]
+    fn secret_at_the_end_of_a_cut_text_is_hidden() {
+        let (secrets, password) = (Secrets::default(), "hunter2-secret");
+        secrets.note_own(password);
+        for shown_of_it in 1..password.len() {
+            let start = "-".repeat(LONGEST - shown_of_it);
+            let text = format!("{start}{password} and more");
+            assert_eq!(secrets.hide(&text), format!("{start}{HIDDEN}{CUT}"));
+        }
+    }
+
+    #[test]
+    fn tokens_of_any_length_are_kept_in_bounded_memory() {
+        let secrets = Secrets::default();
+        for number in 0..MOST {
+            let token = format!("{number:03}{}", "t".repeat(1 << 20));
+            secrets.note(&token, Origin::Server);
+        }
+        let newest = format!("{}{}", MOST - 1, "t".repeat(1 << 20));
+        assert_eq!(secrets.hide(&newest), format!("{HIDDEN}{CUT}"));
+        let known = secrets.0.lock().unwrap();
+        let forms = known.forms.as_ref().unwrap();
+        let all = known.tokens.secrets.iter();
+        let bytes: usize = all
+            .chain(&forms.short)
+            .chain(&forms.long)
+            .map(String::len)
+            .sum();
+        assert!(bytes < 4 * MOST_BYTES, "{bytes}");
+    }
+
+    #[test]
+    fn tokens_of_servers_push_no_password_out() {
+        let secrets = Secrets::default();
+        let tokens = |first: usize| {
+            for number in first..first + MOST {
+                secrets.note(&format!("token-{number}"), Origin::Server);
+            }
+        };
+        secrets.note_authorization(&basic::header("ada", "hunter2").unwrap());
+        tokens(0);
+        assert_eq!(secrets.hide("hunter2 token-0"), "*** ***");
+        // One that is sent again is the newest.
+        secrets.note("token-0", Origin::Server);
+        secrets.note("one more", Origin::Server);
+        assert_eq!(secrets.hide("hunter2 token-0 token-1 "), "*** *** token-1 ");
     }
 
     #[test]

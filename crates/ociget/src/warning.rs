@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use http::header::{self, HeaderMap};
 
 use crate::printable;
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 
 /// Most different texts that are shown for one client.
 const MOST: usize = 32;
@@ -23,9 +23,18 @@ impl Warnings {
     pub(crate) fn new_in(&self, headers: &HeaderMap, secrets: &Secrets) -> Vec<String> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new = Vec::new();
+        let mut left = secrets::LONGEST;
         for value in headers.get_all(header::WARNING) {
+            if seen.len() >= MOST || left == 0 {
+                break;
+            }
+            left = left.saturating_sub(value.len());
             let value = String::from_utf8_lossy(value.as_bytes());
-            for text in parse(&secrets.hide(&value)) {
+            let mut shown = secrets.hide(&value);
+            if shown.ends_with(secrets::CUT) {
+                shown.push('"');
+            }
+            for text in parse(&shown) {
                 if seen.len() < MOST && seen.insert(text.clone()) {
                     new.push(text);
                 }
@@ -104,6 +113,17 @@ mod tests {
         ] {
             assert_eq!(parse(header), expected, "{header}");
         }
+    }
+
+    #[test]
+    fn beginning_of_long_warnings_is_shown() {
+        let (warnings, none) = (Warnings::default(), Secrets::default());
+        let mut headers = HeaderMap::new();
+        for letter in ["a", "b"] {
+            let value = format!("299 - \"{}\"", letter.repeat(400 << 10));
+            headers.append("warning", value.parse().unwrap());
+        }
+        assert_eq!(warnings.new_in(&headers, &none), ["a".repeat(LONGEST)]);
     }
 
     #[test]

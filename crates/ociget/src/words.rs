@@ -1,16 +1,12 @@
 //! The text in the body of an answer that refuses a request: JSON, XML, plain text or HTML.
 
 use crate::printable;
-use crate::secrets::Secrets;
+use crate::secrets::{CUT, Secrets};
 
 /// Most characters of a message that are shown.
 const LONGEST: usize = 1000;
-/// Most characters that are looked at for a message of [`LONGEST`].
-const LONGEST_RAW: usize = 16 << 10;
 /// Most characters of a code.
 const LONGEST_CODE: usize = 100;
-/// Stands at the end of words that were longer.
-const CUT: &str = " [cut]";
 
 /// Returns the code and the message of a body, each in one printable line.
 ///
@@ -145,8 +141,6 @@ fn element(page: &str, name: &str) -> Option<String> {
 
 /// One printable line of at most `longest` characters and a mark; `None` if nothing is left.
 fn line(text: &str, longest: usize, secrets: &Secrets) -> Option<String> {
-    let start = text.char_indices().nth(LONGEST_RAW).map(|(end, _)| end);
-    let text = start.and_then(|end| text.get(..end)).unwrap_or(text);
     // Before anything changes or cuts it, because a changed secret is not recognized.
     let spaced: String = secrets
         .hide(text)
