@@ -129,6 +129,7 @@ impl Connector {
 
     /// Sets `stage` to what is waited for, as a connection comes about.
     async fn connect(self, uri: Uri, stage: Arc<Mutex<Stage>>) -> Result<Stream, ConnectError> {
+        let start = Instant::now();
         let at = |new: Stage| *stage.lock().unwrap_or_else(PoisonError::into_inner) = new;
         let (mut io, is_forwarded) = match self.proxy.clone() {
             None => (self.direct(&uri).await?, false),
@@ -138,7 +139,7 @@ impl Connector {
                 }
                 let io = self.to_proxy(&proxy).await?;
                 at(Stage::OpenToProxy);
-                self.through(io, &proxy, &uri).await?
+                self.through(io, &proxy, &uri, start).await?
             }
         };
         at(Stage::ToHost);
@@ -171,12 +172,13 @@ impl Connector {
         Ok(Box::new(io.into_inner()))
     }
 
-    /// A connection to the host of `uri`, or to the proxy itself if that sends requests on.
+    /// A connection to the host of `uri`, or to the proxy itself if that sends requests on. All of it began at `start`.
     async fn through(
         &self,
         mut io: Box<dyn Io>,
         proxy: &Arc<Proxy>,
         uri: &Uri,
+        start: Instant,
     ) -> Result<(Box<dyn Io>, bool), ConnectError> {
         let host = uri.host().unwrap_or_default();
         let is_https = self.tls.is_some();
@@ -188,7 +190,11 @@ impl Connector {
                 return Ok((io, true));
             }
             Protocol::Http | Protocol::Https => {
-                tunnel::open(io.as_mut(), proxy, &format!("{host}:{port}")).await
+                let refused = |failure: &ProxyFailure| {
+                    self.experience.note(proxy, &Err(failure.clone()));
+                    before(self.timeout.saturating_sub(start.elapsed()))
+                };
+                tunnel::open(io.as_mut(), proxy, &format!("{host}:{port}"), refused).await
             }
             Protocol::Socks5 | Protocol::Socks5h => {
                 let wanted = self.wanted(proxy, host).await?;

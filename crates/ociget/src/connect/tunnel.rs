@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use url::Url;
 
 use crate::agent::AGENT;
 use crate::connect::failure::ProxyFailure;
@@ -16,10 +17,11 @@ use crate::words;
 const MAX_HEAD: usize = 64 << 10;
 /// Most bytes of a refusal that are read for its words.
 const MAX_WORDS: usize = 64 << 10;
-/// How long the words of a refusal are waited for.
+/// How long the words of a refusal are waited for at most.
 const WORDS_TIME: Duration = Duration::from_secs(2);
 
-/// Asks `proxy`, to which `io` leads, for a connection to `authority` (host and port).
+/// Asks `proxy`, to which `io` leads, for a connection to `authority` (host and port). `refused` gets a refusal as soon
+/// as its head is there, and returns the time that is left for its words.
 ///
 /// # Errors
 /// Returns the proxy's own status and words if it refuses.
@@ -27,6 +29,7 @@ pub(crate) async fn open(
     io: &mut dyn Io,
     proxy: &Proxy,
     authority: &str,
+    refused: impl FnOnce(&ProxyFailure) -> Duration,
 ) -> Result<(), ProxyFailure> {
     let broken = |reason: String| ProxyFailure {
         proxy: proxy.shown(),
@@ -91,28 +94,29 @@ pub(crate) async fn open(
         let found = fields.find(|(field, _)| field.trim().eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.trim().to_owned())
     };
-    let length = header("content-length").and_then(|text| text.parse().ok());
-    let wanted = length.unwrap_or(MAX_WORDS).min(MAX_WORDS);
-    let reading = async {
-        while body.len() < wanted && io.read_buf(&mut body).await.is_ok_and(|read| read > 0) {}
-    };
-    // The words are a courtesy; the status alone has to do if they do not come.
-    let _ = tokio::time::timeout(WORDS_TIME, reading).await;
     let secrets = Secrets::default();
     if let Some(value) = &authorization {
         secrets.note_authorization(value);
     }
-    let (code, message) = words::of(header("content-type").as_deref(), &body, &secrets);
-    let of_squid = || header("x-squid-error").map(|text| secrets.hide(&text));
-    let said = message.or(code).or_else(of_squid);
-    let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
     let because = match (status, proxy.login.is_some()) {
-        (407, true) => "; check the user and the password in the proxy's URL",
-        (407, false) => "; put USER:PASSWORD@ into the proxy's URL",
-        (400..500, _) => "; ask the proxy's operator to allow this host, or list it in NO_PROXY",
-        _ => "; the proxy cannot reach this host now",
+        (300..400, _) => match header("location").and_then(|text| host(&text)) {
+            Some(host) => format!(
+                "; the proxy redirects to {}, and no tunnel leads there; ask the proxy's operator, \
+                 or list the registry in NO_PROXY",
+                secrets.hide(&host)
+            ),
+            None => "; the proxy redirects, and no tunnel leads there; ask the proxy's operator, \
+                 or list the registry in NO_PROXY"
+                .to_owned(),
+        },
+        (407, true) => "; check the user and the password in the proxy's URL".to_owned(),
+        (407, false) => "; put USER:PASSWORD@ into the proxy's URL".to_owned(),
+        (400..500, _) => {
+            "; ask the proxy's operator to allow this host, or list it in NO_PROXY".to_owned()
+        }
+        _ => "; the proxy cannot reach this host now".to_owned(),
     };
-    Err(ProxyFailure {
+    let failure = |said: &str| ProxyFailure {
         proxy: proxy.shown(),
         status: Some(status),
         reason: printable::text(format!(
@@ -122,6 +126,30 @@ pub(crate) async fn open(
         is_final: !(500..600).contains(&status) && status != 408 && status != 429,
         // tinyproxy answers 401.
         is_of_login: matches!(status, 401 | 407),
+    };
+    // The words may never come, and whoever waits for them may leave.
+    let left = refused(&failure(""));
+    let length = header("content-length").and_then(|text| text.parse().ok());
+    let wanted = length.unwrap_or(MAX_WORDS).min(MAX_WORDS);
+    let reading = async {
+        while body.len() < wanted && io.read_buf(&mut body).await.is_ok_and(|read| read > 0) {}
+    };
+    // The words are a courtesy; the status alone has to do if they do not come.
+    let _ = tokio::time::timeout(WORDS_TIME.min(left), reading).await;
+    let (code, message) = words::of(header("content-type").as_deref(), &body, &secrets);
+    let of_squid = || header("x-squid-error").map(|text| secrets.hide(&text));
+    let said = message.or(code).or_else(of_squid);
+    let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+    Err(failure(&said))
+}
+
+/// The host, with the port if there is one, of a URL that a proxy redirects to.
+fn host(location: &str) -> Option<String> {
+    let url = Url::parse(location).ok()?;
+    let host = url.host_str()?;
+    Some(match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     })
 }
 

@@ -35,3 +35,4 @@ mod support;
 mod tag_lists;
 mod tags;
 mod tokens;
+mod tunnels;
