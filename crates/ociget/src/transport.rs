@@ -8,9 +8,10 @@ mod informational;
 mod request;
 mod trouble;
 
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use http::{Method, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tracing::Instrument as _;
-use url::Url;
+use url::{Origin, Url};
 
 use crate::agent::AGENT;
 use crate::connect::failure::{ConnectError, ProxyFailure};
@@ -52,6 +53,8 @@ pub(crate) struct Transport {
     /// What was sent and no text of a server may repeat.
     pub(crate) secrets: Secrets,
     progress: Progress,
+    /// Origins that have answered in HTTP without TLS.
+    answered: Mutex<HashSet<Origin>>,
 }
 
 impl Transport {
@@ -63,6 +66,7 @@ impl Transport {
             warnings: Warnings::default(),
             secrets: Secrets::default(),
             progress: options.progress.clone(),
+            answered: Mutex::default(),
         }
     }
 
@@ -256,7 +260,10 @@ impl Transport {
         });
         let response = match tokio::time::timeout(self.stall_timeout, first).await {
             Ok(Some(Ok(response))) => response,
-            Ok(Some(Err(error))) => return Err(trouble::of_pool(request, url, &way, &error)),
+            Ok(Some(Err(error))) => {
+                let has_answered = self.answered().contains(&url.origin());
+                return Err(trouble::of_pool(request, url, &way, has_answered, &error));
+            }
             outcome => {
                 if let Some(reason) = informational.reason() {
                     return Err(trouble::unfinished(request, url, reason, outcome.is_ok()));
@@ -274,6 +281,9 @@ impl Transport {
                 return Err(trouble::of_connecting(request, url, &way, error));
             }
         };
+        if way.tls.is_none() {
+            self.answered().insert(url.origin());
+        }
         let status = response.status().as_u16();
         tracing::debug!(status, "answer");
         self.progress.tell(&Event::Answered {
@@ -312,6 +322,10 @@ impl Transport {
             }
         }
         Ok((response, forwarder.map(|proxy| proxy.shown())))
+    }
+
+    fn answered(&self) -> MutexGuard<'_, HashSet<Origin>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

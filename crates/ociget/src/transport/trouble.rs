@@ -70,11 +70,13 @@ impl Trouble {
     }
 }
 
-/// Returns the failure that an error of the pool means.
+/// Returns the failure that an error of the pool means. `has_answered` says whether the origin of `url` has answered in
+/// HTTP before.
 pub(super) fn of_pool(
     request: &Request<'_>,
     url: &Url,
     way: &Way,
+    has_answered: bool,
     error: &(dyn std::error::Error + 'static),
 ) -> Failure {
     let mut cause = Some(error);
@@ -120,6 +122,15 @@ pub(super) fn of_pool(
         if let Some(error) = found.downcast_ref::<hyper::Error>()
             && error.is_parse()
         {
+            // The rest of an earlier answer, such as a body after one to HEAD. It is the end of that connection alone.
+            if has_answered {
+                let reason = "it sends bytes that belong to no answer".to_owned();
+                return Failure::Connection(Box::new(Trouble {
+                    advice: "; look for the server or the proxy that sends them".to_owned(),
+                    is_unanswered: true,
+                    ..bare_trouble(request, url, reason)
+                }));
+            }
             return Failure::Connection(Box::new(Trouble {
                 advice: match needs_tls(url) {
                     Some(NeedsTls::OnLoopback) => {
@@ -131,8 +142,7 @@ pub(super) fn of_pool(
                     None => "; check the address and the port",
                 }
                 .to_owned(),
-                // The same bytes come again, unless they are the rest of an earlier answer of a registry that speaks
-                // HTTP.
+                // The same bytes come again.
                 is_final: needs_tls(url).is_some(),
                 is_unanswered: true,
                 ..bare_trouble(request, url, "it does not answer in HTTP".to_owned())

@@ -160,3 +160,23 @@ async fn layer_that_is_all_there_waits_for_no_end() {
         assert!(start.elapsed() < Duration::from_secs(20), "{delivery:?}");
     }
 }
+
+// hyperium/hyper#640, curl/curl#987
+#[tokio::test]
+async fn body_after_a_head_request_ends_its_connection_alone() {
+    let (content, manifest) = Content::image(b"layer");
+    let text = content.manifest("v1").to_vec();
+    for pause in [0, 10] {
+        let (text, digest) = (text.clone(), manifest.to_string());
+        let server = Server::start(&content, move |seen| {
+            let reply = Reply::new(200, text.clone())
+                .with("content-type", OCI)
+                .with("docker-content-digest", digest.clone());
+            let pause = Duration::from_millis(pause);
+            (seen.method == "HEAD").then(|| reply.sent(Delivery::AfterHead(pause)))
+        })
+        .await;
+        let layers = pull(&*server.source(quick())).await.unwrap();
+        assert_eq!(layers, [b"layer"], "{pause} ms");
+    }
+}

@@ -47,6 +47,8 @@ pub(crate) enum Delivery {
     OpenChunk,
     /// Without a length, and the connection stays open.
     Open,
+    /// Also in the answer to a `HEAD`, after this pause.
+    AfterHead(Duration),
 }
 
 #[derive(Clone, Debug)]
@@ -95,10 +97,14 @@ impl Reply {
         }
         stream.write_all(format!("{head}\r\n").as_bytes()).await?;
         if to_head {
+            if let Delivery::AfterHead(pause) = self.delivery {
+                tokio::time::sleep(pause).await;
+                stream.write_all(&self.body).await?;
+            }
             return Ok(());
         }
         match self.delivery {
-            Delivery::Whole => stream.write_all(&self.body).await,
+            Delivery::Whole | Delivery::AfterHead(_) => stream.write_all(&self.body).await,
             Delivery::Cut(at) => {
                 stream
                     .write_all(&self.body[..at.min(self.body.len())])
