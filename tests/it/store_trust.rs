@@ -98,6 +98,47 @@ fn directory_writable_by_others_is_refused_by_every_command() {
     assert_eq!(place.run(["path", &digest]).line(), path);
 }
 
+/// The kernel shows the same number for every user without one in a user namespace (DeusData/codebase-memory-mcp#2138).
+#[test]
+fn users_without_numbers_do_not_trust_each_other() {
+    if !may_be_root("changing the user") {
+        return;
+    }
+    let (_registry, reference, digest) = serve(91);
+    let place = Place::new();
+    place.pull(&reference, &["--quiet"]).line();
+    let artifact = place
+        .cache()
+        .join(format!("{}.sqsh", digest.replace(':', "-")));
+    set_mode(&place.path(""), 0o755);
+    set_mode(&place.cache(), 0o755);
+    let inspect = |namespace: &str| {
+        let script =
+            format!("exec setpriv --reuid 1000 --regid 1000 --clear-groups {namespace} \"$@\"");
+        let mut command = place.command("sh");
+        command.args(["-c", &script, "sh"]);
+        command.arg(cli::program()).args(["inspect", &digest]);
+        cli::outcome(&mut command)
+    };
+    let unmapped = [
+        "unshare --user",
+        "unshare --user --map-user=65534 --map-group=65534",
+    ];
+    for owner in [1000, 1001] {
+        for path in [&place.path(""), &place.cache(), &artifact] {
+            chown(path, Some(owner), Some(owner)).unwrap();
+        }
+        assert_eq!(inspect("").status == Some(0), owner == 1000);
+        for namespace in unmapped {
+            // The root of the file system belongs to a user without a number as well.
+            let outcome = inspect(namespace);
+            assert_eq!(outcome.status, Some(1), "{owner} {outcome:#?}");
+            let says = "another user with the number 65534 in this user namespace owns it";
+            assert!(outcome.stderr.contains(says), "{outcome:#?}");
+        }
+    }
+}
+
 #[test]
 fn directory_that_an_access_control_list_opens_is_refused() {
     let place = Place::new();

@@ -9,7 +9,7 @@ use ociget::printable;
 #[non_exhaustive]
 #[error(
     "{}: {}, but only {} may be able to change {}; {}, or trust the store as it is with StoreOptions::trusted",
-    printable::path(.path), fault(*.owner, *.user, *.mode), trusted(*.user), .kind.role(), .kind.remedy(*.owner, *.user)
+    printable::path(.path), self.fault(), trusted(*.user), .kind.role(), .kind.remedy(self.is_of_other(), *.owner, *.user)
 )]
 pub struct Untrusted {
     /// The directory or file.
@@ -21,6 +21,8 @@ pub struct Untrusted {
     /// The user that this process acts for.
     pub user: u32,
     pub(crate) kind: Kind,
+    /// Whether another user with the same number in this user namespace owns it.
+    pub(crate) is_namesake: bool,
 }
 
 /// The role that a path has for the store.
@@ -44,8 +46,7 @@ impl Kind {
         }
     }
 
-    fn remedy(self, owner: u32, user: u32) -> String {
-        let is_of_other = is_other(owner, user);
+    fn remedy(self, is_of_other: bool, owner: u32, user: u32) -> String {
         match self {
             // To give it to this user would take it from the service that fills it.
             Self::Directory | Self::Parent if is_of_other && user == 0 => format!(
@@ -69,19 +70,20 @@ impl Kind {
 impl Untrusted {
     /// Returns whether a user other than this one and root owns it.
     pub(crate) fn is_of_other(&self) -> bool {
-        is_other(self.owner, self.user)
+        self.is_namesake || (self.owner != self.user && self.owner != 0)
     }
-}
 
-fn is_other(owner: u32, user: u32) -> bool {
-    owner != user && owner != 0
-}
-
-fn fault(owner: u32, user: u32, mode: u32) -> String {
-    if is_other(owner, user) {
-        format!("user {owner} owns it (mode {mode:o})")
-    } else {
-        format!("users other than its owner can write to it (mode {mode:o})")
+    fn fault(&self) -> String {
+        let (owner, mode) = (self.owner, self.mode);
+        if self.is_namesake {
+            format!(
+                "another user with the number {owner} in this user namespace owns it (mode {mode:o})"
+            )
+        } else if self.is_of_other() {
+            format!("user {owner} owns it (mode {mode:o})")
+        } else {
+            format!("users other than its owner can write to it (mode {mode:o})")
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use crate::regular_file;
 /// use it.
 fn mode(trust: Trust) -> Mode {
     match trust {
-        Trust::Owner(_) => Mode::from_raw_mode(0o600),
+        Trust::Owner(_) | Trust::Shared(_) => Mode::from_raw_mode(0o600),
         Trust::Everyone => Mode::from_raw_mode(0o644),
     }
 }
@@ -124,7 +124,7 @@ fn remove_foreign(path: &Path, trust: Trust) -> io::Result<()> {
 
 /// Returns whether users that the store does not trust can open a file of this mode, if they can reach it.
 pub(super) fn others_can_open(mode: u32, trust: Trust) -> bool {
-    matches!(trust, Trust::Owner(_)) && mode & 0o077 != 0
+    !matches!(trust, Trust::Everyone) && mode & 0o077 != 0
 }
 
 #[cfg(test)]

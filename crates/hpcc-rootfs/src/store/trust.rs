@@ -76,6 +76,9 @@ impl From<Fault> for RecordError {
 pub(crate) enum Trust {
     /// This user and root.
     Owner(u32),
+    /// This user and root, if this user has the number that the kernel shows for each user without one in this user
+    /// namespace. Then a number does not tell who owns a file, and the kernel is asked whether this process does.
+    Shared(u32),
     /// Every user that can write to the store.
     Everyone,
 }
@@ -83,10 +86,21 @@ pub(crate) enum Trust {
 impl Trust {
     /// Returns the trust that the options require, at the moment of the call, because a process may change its user.
     pub(crate) fn new(options: &StoreOptions) -> Self {
+        let user = rustix::process::geteuid().as_raw();
         if options.trusted {
             Self::Everyone
+        } else if user == overflow_user() {
+            Self::Shared(user)
         } else {
-            Self::Owner(rustix::process::geteuid().as_raw())
+            Self::Owner(user)
+        }
+    }
+
+    /// Returns the user that is trusted beside root, if not all are.
+    fn user(self) -> Option<u32> {
+        match self {
+            Self::Owner(user) | Self::Shared(user) => Some(user),
+            Self::Everyone => None,
         }
     }
 
@@ -108,7 +122,8 @@ impl Trust {
 
     /// Checks that an open file was written by a trusted user, and that no other user can write to it.
     pub(crate) fn file(self, file: impl AsFd, path: &Path) -> Result<(), Fault> {
-        self.check(&rustix::fs::fstat(file)?, path, Kind::File)
+        let stat = rustix::fs::fstat(&file)?;
+        self.check(&stat, path, Kind::File, || owns_file(&file))
     }
 
     /// Checks a file by its name, which is enough in a trusted directory, because no other user can change the name of
@@ -117,22 +132,33 @@ impl Trust {
         if matches!(self, Self::Everyone) {
             return Ok(());
         }
-        self.check(&rustix::fs::lstat(path)?, path, Kind::File)
+        let stat = rustix::fs::lstat(path)?;
+        let owns = || {
+            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            is_file && rustix::fs::open(path, OWNERS, Mode::empty()).is_ok()
+        };
+        self.check(&stat, path, Kind::File, owns)
     }
 
     /// Returns whether a file belongs to a user that the store does not trust. In a trusted directory, no running build
     /// works with such a file.
     pub(crate) fn is_foreign(self, stat: &Stat) -> bool {
-        match self {
-            Self::Owner(user) => stat.st_uid != user && stat.st_uid != 0,
-            Self::Everyone => false,
-        }
+        let user = self.user();
+        user.is_some_and(|user| stat.st_uid != user && stat.st_uid != 0)
     }
 
-    fn check(self, stat: &Stat, path: &Path, kind: Kind) -> Result<(), Fault> {
-        let Self::Owner(user) = self else {
+    /// `owns` returns whether this process owns the file; it is called where the number does not tell.
+    fn check(
+        self,
+        stat: &Stat,
+        path: &Path,
+        kind: Kind,
+        owns: impl FnOnce() -> bool,
+    ) -> Result<(), Fault> {
+        let Some(user) = self.user() else {
             return Ok(());
         };
+        let is_unclear = matches!(self, Self::Shared(_)) && stat.st_uid == user;
         let mode = stat.st_mode & 0o7777;
         let writable = match kind {
             Kind::File => mode & OTHERS_WRITE != 0,
@@ -142,14 +168,16 @@ impl Trust {
             }
             // A group of the owner's own, which by convention has the same number, has no other members.
             Kind::Parent => {
-                let private = mode & ALL_WRITE == 0 && stat.st_gid == stat.st_uid;
+                let private = mode & ALL_WRITE == 0 && stat.st_gid == stat.st_uid && !is_unclear;
                 mode & OTHERS_WRITE != 0 && mode & STICKY == 0 && !private
             }
             // All symlinks have mode 777, which means nothing.
             Kind::Link => false,
         };
-        if writable || self.is_foreign(stat) {
+        let is_namesake = is_unclear && !owns();
+        if writable || is_namesake || self.is_foreign(stat) {
             return Err(Fault::Untrusted(Untrusted {
+                is_namesake,
                 path: path.to_owned(),
                 owner: stat.st_uid,
                 mode: mode & 0o1777,
@@ -167,7 +195,8 @@ impl Trust {
         let (mut at, mut so_far, mut links) = (root()?, PathBuf::from("/"), 0);
         let mut names = names(path);
         while let Some(name) = names.pop_front() {
-            self.check(&rustix::fs::fstat(&at)?, &so_far, Kind::Parent)?;
+            let stat = rustix::fs::fstat(&at)?;
+            self.check(&stat, &so_far, Kind::Parent, || owns_directory(&at))?;
             let next = match rustix::fs::openat(&at, &name, flags, Mode::empty()) {
                 Err(Errno::NOENT) if make => {
                     make_at(&at, &name)?;
@@ -186,7 +215,8 @@ impl Trust {
                     if links > LINKS_MAX {
                         return Err(Errno::LOOP.into());
                     }
-                    self.check(&stat, &so_far.join(&name), Kind::Link)?;
+                    // No symlink can be opened, so this process owns none for which that decides.
+                    self.check(&stat, &so_far.join(&name), Kind::Link, || false)?;
                     let target = rustix::fs::readlinkat(&next, "", Vec::new())?;
                     let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
                     if target.is_absolute() {
@@ -199,9 +229,40 @@ impl Trust {
                 _ => return Err(Errno::NOTDIR.into()),
             }
         }
-        self.check(&rustix::fs::fstat(&at)?, &so_far, Kind::Directory)?;
+        let stat = rustix::fs::fstat(&at)?;
+        self.check(&stat, &so_far, Kind::Directory, || owns_directory(&at))?;
         Ok(at)
     }
+}
+
+/// Flags with which only the owner of a file, or a process with `CAP_FOWNER` over that owner, can open it.
+const OWNERS: OFlags = OFlags::RDONLY
+    .union(OFlags::NOATIME)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+fn owns_directory(directory: &OwnedFd) -> bool {
+    let flags = OWNERS | OFlags::DIRECTORY;
+    rustix::fs::openat(directory, ".", flags, Mode::empty()).is_ok()
+}
+
+/// Returns whether this process may set the flag that only the owner may set.
+fn owns_file(file: impl AsFd) -> bool {
+    let Ok(flags) = rustix::fs::fcntl_getfl(&file) else {
+        return false;
+    };
+    let owns = rustix::fs::fcntl_setfl(&file, flags | OFlags::NOATIME).is_ok();
+    let _ = rustix::fs::fcntl_setfl(&file, flags);
+    owns
+}
+
+/// Returns the number that the kernel shows for each user without one in this user namespace.
+fn overflow_user() -> u32 {
+    let number = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
+    let number = number.ok().and_then(|number| number.trim().parse().ok());
+    number.unwrap_or(65_534)
 }
 
 /// Returns the names of a path in order. `..` is left to the kernel.

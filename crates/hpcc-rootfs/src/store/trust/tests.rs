@@ -35,7 +35,7 @@ fn estranged(path: &Path) -> Trust {
             chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
             me()
         }
-        Trust::Owner(user) => Trust::Owner(user + 1),
+        Trust::Owner(user) | Trust::Shared(user) => Trust::Owner(user + 1),
         Trust::Everyone => unreachable!("not by default"),
     }
 }
