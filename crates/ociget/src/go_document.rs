@@ -9,6 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::go_json::{Keys, as_go_reads};
+use crate::json;
 
 /// Reads text that is one document, and white space around it.
 pub(crate) fn whole(text: &[u8], keys: Keys) -> Result<Value, serde_json::Error> {
@@ -21,6 +22,7 @@ pub(crate) fn first(text: &[u8], keys: Keys) -> Result<Value, serde_json::Error>
 }
 
 fn read(text: &[u8], keys: Keys, is_all: bool) -> Result<Value, serde_json::Error> {
+    json::check_values(text)?;
     let text = as_go_reads(text, keys);
     let mut deserializer = serde_json::Deserializer::from_slice(&text);
     let value = Go { is_root: true }.deserialize(&mut deserializer)?;
@@ -137,6 +139,12 @@ mod tests {
             let found = whole(text.as_bytes(), KEYS).unwrap();
             assert_eq!(found.to_string(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn document_of_too_many_values_is_refused() {
+        let text = format!("[{}0]", "{\"\":0},".repeat(1 << 16));
+        assert!(whole(text.as_bytes(), KEYS).is_err());
     }
 
     #[test]

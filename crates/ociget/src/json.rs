@@ -25,6 +25,9 @@ const PATH_MAX: usize = 200;
 /// bytes takes up to [`VALUE`] bytes of memory, so the length of a document bounds nothing.
 const VALUES_MAX: usize = 1 << 17;
 
+/// Values of a text for people at most, such as of a refusal.
+const BRIEF_VALUES_MAX: usize = 1000;
+
 /// Bytes of memory that a value takes at most, apart from its text.
 const VALUE: usize = 512;
 
@@ -58,13 +61,34 @@ pub(crate) fn reserve(text: &[u8]) -> io::Result<()> {
 
 /// Parses `bytes`, after a look through the whole document for duplicate keys.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    let values = values(bytes);
-    if values > VALUES_MAX {
-        return Err(Error::custom(format_args!(
-            "it has {values} values in objects and lists; {VALUES_MAX} are the most"
-        )));
-    }
+    check(bytes, VALUES_MAX)?;
     serde_json::from_slice::<NoDuplicates>(bytes)?;
+    read(bytes)
+}
+
+/// Checks that `bytes` have at most as many values as a document, which [`reserve`] counts on.
+pub(crate) fn check_values(bytes: &[u8]) -> Result<(), serde_json::Error> {
+    check(bytes, VALUES_MAX)
+}
+
+fn check(bytes: &[u8], most: usize) -> Result<(), serde_json::Error> {
+    let values = values(bytes);
+    if values <= most {
+        return Ok(());
+    }
+    Err(Error::custom(format_args!(
+        "it has {values} values in objects and lists; {most} are the most"
+    )))
+}
+
+/// Returns whether [`brief`] parses `bytes`, if they are JSON.
+pub(crate) fn is_brief(bytes: &[u8]) -> bool {
+    values(bytes) <= BRIEF_VALUES_MAX
+}
+
+/// Parses words for people that no digest vouches for. They have so few values that no memory is reserved for them.
+pub(crate) fn brief(bytes: &[u8]) -> Result<serde_json::Value, serde_json::Error> {
+    check(bytes, BRIEF_VALUES_MAX)?;
     read(bytes)
 }
 
@@ -387,6 +411,13 @@ mod tests {
         let outcome = parse::<Vec<u8>>(list(VALUES_MAX + 1).as_bytes()).map(drop);
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("131073 values"), "{error}");
+    }
+
+    #[test]
+    fn words_for_people_have_few_values() {
+        let objects = |count: usize| format!("[{}0]", "{\"\":0},".repeat(count));
+        assert!(brief(objects(BRIEF_VALUES_MAX / 2 - 1).as_bytes()).is_ok());
+        assert!(brief(objects(BRIEF_VALUES_MAX / 2).as_bytes()).is_err());
     }
 
     #[test]

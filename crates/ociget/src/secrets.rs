@@ -152,7 +152,7 @@ impl Secrets {
                 _ => 0,
             }
         }
-        crate::json::read(body).is_ok_and(|json| walk(self, &json, false) > 0)
+        crate::json::brief(body).is_ok_and(|json| walk(self, &json, false) > 0)
     }
 
     fn note(&self, secret: &str, origin: Origin) {

@@ -1,5 +1,6 @@
 //! The text in the body of an answer that refuses a request: JSON, XML, plain text or HTML.
 
+use crate::json;
 use crate::printable;
 use crate::secrets::{CUT, Secrets};
 
@@ -11,17 +12,20 @@ const LONGEST_CODE: usize = 100;
 /// Returns the code and the message of a body, each in one printable line.
 ///
 /// JSON is `{"errors":[{"code":…,"message":…}]}`, or the OAuth form of it. Storage answers in XML.
-/// Of plain text the first line counts, of a page its title. `secrets` are hidden in both.
+/// Of plain text the first line counts, of a page its title. JSON of many values has no words. `secrets` are hidden in both.
 pub(crate) fn of(
     content_type: Option<&str>,
     body: &[u8],
     secrets: &Secrets,
 ) -> (Option<String>, Option<String>) {
     let line = |text: &str, longest| line(text, longest, secrets);
-    if let Ok(json) = crate::json::read::<serde_json::Value>(body)
-        && (json.is_object() || json.is_array())
-    {
-        return of_json(&json, &line);
+    if matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
+        if !json::is_brief(body) {
+            return (None, None);
+        }
+        if let Ok(json) = json::brief(body) {
+            return of_json(&json, &line);
+        }
     }
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim_start();
@@ -279,6 +283,16 @@ mod tests {
         let long = of_length(1001);
         assert!(long.ends_with("é [cut]"), "{long}");
         assert_eq!(long.chars().count(), 1000 + CUT.len());
+    }
+
+    #[test]
+    fn json_of_many_values_has_no_words() {
+        for (count, message) in [(10, Some("m")), (10_000, None)] {
+            let objects = "{\"\":0},".repeat(count);
+            let body = format!(r#"{{"x":[{objects}0],"message":"m","token":"secret"}}"#);
+            let found = of(None, body.as_bytes(), &Secrets::default());
+            assert_eq!(found, (None, message.map(str::to_owned)), "{count}");
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ use crate::transport::{Answer, Request, Transport};
 use crate::words;
 
 /// Most bytes of a token server's answer.
-const MAX_TOKEN: u64 = 1 << 20;
+const MAX_ANSWER: u64 = 1 << 20;
+/// Most bytes of a token. Servers take headers of a few KiB.
+const MAX_TOKEN: usize = 64 << 10;
 /// How long a token lives whose server does not say.
 const DEFAULT_LIFE: u64 = 60;
 /// Names us to token servers that want to know.
@@ -136,11 +138,20 @@ impl TokenServer {
                 };
                 return Err(retry::refuse(answer, sender, Part::Token).await);
             }
-            let Some(body) = retry::read(&mut answer, MAX_TOKEN, &mut retry).await? else {
+            let Some(body) = retry::read(&mut answer, MAX_ANSWER, &mut retry).await? else {
                 continue;
             };
-            return parse_token(&body, asked)
-                .ok_or_else(|| Error::protocol(answer.at(), without_token(&answer, &body)));
+            let Some(token) = parse_token(&body, asked) else {
+                let reason = without_token(&answer, &body);
+                return Err(Error::protocol(answer.at(), reason));
+            };
+            let length = token.header.len().saturating_sub(SCHEME.len());
+            if length > MAX_TOKEN {
+                let reason =
+                    format!("it sends a token of {length} bytes; {MAX_TOKEN} are the most");
+                return Err(Error::protocol(answer.at(), reason));
+            }
+            return Ok(token);
         }
     }
 
@@ -173,16 +184,19 @@ impl TokenServer {
     }
 }
 
+/// Stands before the token in a header.
+const SCHEME: &str = "Bearer ";
+
 /// The header for a token; `None` if it cannot be one.
 pub(crate) fn header(token: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    let mut value = HeaderValue::try_from(format!("{SCHEME}{token}")).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
 /// Whether an `Authorization` header holds a token.
 pub(crate) fn is_header(value: &HeaderValue) -> bool {
-    value.as_bytes().starts_with(b"Bearer ")
+    value.as_bytes().starts_with(SCHEME.as_bytes())
 }
 
 /// What a success without a token is instead. A body that cannot be read may be a token, so nothing of it is quoted:
@@ -190,7 +204,7 @@ pub(crate) fn is_header(value: &HeaderValue) -> bool {
 fn without_token(answer: &Answer, body: &[u8]) -> String {
     let is_page = words::is_page(answer.header(header::CONTENT_TYPE), body);
     let has_token = answer.secrets.note_body(body);
-    let is_object = crate::json::read::<Value>(body).is_ok_and(|json| json.is_object());
+    let is_object = crate::json::brief(body).is_ok_and(|json| json.is_object());
     let (code, message) = match is_page || is_object && !has_token {
         true => answer.words(body),
         false => (None, None),

@@ -193,6 +193,36 @@ async fn a_token_server_that_says_no_is_heard() {
     assert!(error.contains("the credentials from the test"), "{error}");
 }
 
+// RFC 9110, 5.4: a server may refuse headers that are longer than it wants to process
+#[tokio::test]
+async fn token_that_fits_no_header_is_refused() {
+    let (content, _) = Content::image(b"layer");
+    let server = Server::start(&content, |seen| {
+        let host = seen.header("host").unwrap_or_default();
+        Some(if seen.path.starts_with("/token") {
+            let token = "t".repeat((64 << 10) + 1);
+            Reply::new(200, format!(r#"{{"token":"{token}"}}"#))
+        } else {
+            unauthorized(&format!(r#"Bearer realm="http://{host}/token""#))
+        })
+    })
+    .await;
+    let error = pull(&*server.source(quick()))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("a token of 65537 bytes; 65536 are the most"),
+        "{error}"
+    );
+    let requests = server.seen_at("/v2/");
+    assert!(
+        requests
+            .iter()
+            .all(|seen| seen.header("authorization").is_none())
+    );
+}
+
 #[tokio::test]
 async fn list_with_another_scope_gets_a_token_for_both() {
     // renovatebot/renovate#14708

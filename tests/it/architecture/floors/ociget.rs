@@ -247,8 +247,8 @@ pub(super) const OCIGET: Floors = &[
     ("future", &[]),
     ("clock", &[]),
     ("header_url", &[]),
+    ("go_document", &["go_json", "json"]),
     ("json", &["go_json"]),
-    ("go_document", &["go_json"]),
     ("go_json", &[]),
     ("background", &[]),
 ];
