@@ -3,6 +3,13 @@
 //! A header holds one or several challenges, a response one or several headers; commas separate
 //! both challenges and parameters, and stand inside quoted values as well (RFC 9110, 11.6.1).
 
+/// Most bytes of a header that are looked at.
+pub(super) const LONGEST: usize = 64 << 10;
+/// Most challenges that count.
+pub(super) const MOST: usize = 32;
+/// Most parameters of a challenge that count.
+const MOST_PARAMETERS: usize = 32;
+
 /// One challenge of a `WWW-Authenticate` header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,6 +22,8 @@ pub struct Challenge {
 
 impl Challenge {
     /// Parses all challenges of one header, in order. An invalid part ends the list.
+    ///
+    /// Of a header the first 64 KiB count, of those 32 challenges, and of each 32 parameters.
     ///
     /// ```
     /// let header = r#"Basic realm="a, b", Bearer realm="https://auth.example/token""#;
@@ -38,7 +47,8 @@ impl Challenge {
 
 fn parse(header: &str) -> Vec<Challenge> {
     let mut challenges: Vec<Challenge> = Vec::new();
-    let mut rest = header;
+    let cut = header.char_indices().nth(LONGEST).map(|(end, _)| end);
+    let mut rest = cut.and_then(|end| header.get(..end)).unwrap_or(header);
     loop {
         rest = rest.trim_start_matches([' ', '\t', ',']);
         let (word, after) = token(rest);
@@ -46,6 +56,7 @@ fn parse(header: &str) -> Vec<Challenge> {
             return challenges;
         }
         let spaced = after.trim_start_matches([' ', '\t']);
+        let is_full = challenges.len() == MOST;
         match (spaced.strip_prefix('='), challenges.last_mut()) {
             // `name = value` belongs to the challenge before it. A scheme is never followed by `=`.
             (Some(value), Some(challenge)) => {
@@ -53,12 +64,14 @@ fn parse(header: &str) -> Vec<Challenge> {
                 else {
                     return challenges;
                 };
-                challenge
-                    .parameters
-                    .push((word.to_ascii_lowercase(), value));
+                if challenge.parameters.len() < MOST_PARAMETERS {
+                    let name = word.to_ascii_lowercase();
+                    challenge.parameters.push((name, value));
+                }
                 rest = after;
             }
             (Some(_), None) => return challenges,
+            (None, _) if is_full => return challenges,
             (None, _) => {
                 challenges.push(Challenge {
                     scheme: word.to_ascii_lowercase(),
@@ -161,6 +174,20 @@ mod tests {
         ] {
             assert_eq!(flat(header), expected, "{header}");
         }
+    }
+
+    #[test]
+    fn header_of_any_length_gives_few_challenges() {
+        let parameters = |header: &str| {
+            let all = parse(header).into_iter();
+            all.map(|challenge| challenge.parameters.len())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(parameters(&"a ".repeat(250_000)), [0; MOST]);
+        let many = format!("bearer {}, basic realm=b", "a=b,".repeat(1000));
+        assert_eq!(parameters(&many), [MOST_PARAMETERS, 1]);
+        let long = format!("bearer a=\"{}\", basic realm=b", "é".repeat(LONGEST));
+        assert_eq!(parameters(&long), [0]);
     }
 
     #[test]

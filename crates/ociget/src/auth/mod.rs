@@ -130,6 +130,7 @@ impl Authorizer {
             None => self.look_up().await?,
         };
         if let (Some(_), Secret::Registry(token)) = (named("bearer"), &login.secret) {
+            transport.secrets.note_own(token);
             return Ok(self.state().replace(used, bearer::header(token)));
         }
         // If the scope did not suffice, request the old one together with the new.
@@ -280,6 +281,11 @@ fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     headers
         .get_all(header::WWW_AUTHENTICATE)
         .iter()
-        .flat_map(|value| Challenge::parse(&String::from_utf8_lossy(value.as_bytes())))
+        .flat_map(|value| {
+            let bytes = value.as_bytes();
+            let start = bytes.get(..challenge::LONGEST).unwrap_or(bytes);
+            Challenge::parse(&String::from_utf8_lossy(start))
+        })
+        .take(challenge::MOST)
         .collect()
 }
