@@ -198,6 +198,30 @@ async fn page_that_is_too_long_is_an_error() {
 }
 
 #[tokio::test]
+async fn number_of_short_tags_has_a_bound() {
+    let tags = |count: u32, from: u32| {
+        let tags: Vec<String> = (0..count).map(|n| format!("\"{:x}\"", from + n)).collect();
+        let body = format!(r#"{{"name":"app","tags":[{}]}}"#, tags.join(","));
+        Reply::new(200, body).with("content-type", "application/json")
+    };
+    let error = listed(tags((1 << 19) + 1, 0)).await.unwrap_err();
+    assert!(error.to_string().contains("more than 524288"), "{error}");
+    // The same over two pages.
+    let (first, second) = (tags(1 << 19, 0), tags(1, 1 << 19));
+    let server = Server::start(&Content::default(), move |seen| {
+        Some(match seen.path.ends_with("?b") {
+            false => first.clone().with("link", "<?b>; rel=next"),
+            true => second.clone(),
+        })
+    })
+    .await;
+    let mut tags = tags_of(&server);
+    assert_eq!(tags.page().await.unwrap().unwrap().len(), 1 << 19);
+    let error = tags.page().await.unwrap_err();
+    assert!(error.to_string().contains("more than 524288"), "{error}");
+}
+
+#[tokio::test]
 async fn list_of_broken_form_fails_and_an_empty_one_not() {
     for (body, says) in [
         ("<html>", "not one"),

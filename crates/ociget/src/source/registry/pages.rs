@@ -1,6 +1,7 @@
 //! Lists that a registry sends in pages: the requests for them, and their bounds.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,7 +54,9 @@ pub(super) struct Pages {
     /// The place that answered, once there is one: tokens for the next page are its own.
     chosen: Option<usize>,
     accept: &'static str,
-    seen: HashSet<Url>,
+    /// Hashes of the URLs of the pages so far, because a URL may be as long as a head.
+    seen: HashSet<u64>,
+    hasher: RandomState,
     bytes: u64,
     empty: u32,
 }
@@ -65,6 +68,7 @@ impl Pages {
             chosen: None,
             accept,
             seen: HashSet::new(),
+            hasher: RandomState::new(),
             bytes: 0,
             empty: 0,
         }
@@ -92,7 +96,7 @@ impl Pages {
             match self.get(place, &url).await {
                 Ok(page) => {
                     self.chosen = Some(number);
-                    self.seen.insert(url.clone());
+                    self.seen.insert(self.hasher.hash_one(&url));
                     return Ok((url, page));
                 }
                 Err(error) if is_mirror => place.failed(&error),
@@ -108,7 +112,8 @@ impl Pages {
     /// Returns [`Error::Protocol`] if the page was requested before or if the list is too long.
     pub(super) async fn next(&mut self, url: &Url) -> Result<Page, Error> {
         let endless = |reason: String| Error::protocol(target::shown(url), reason);
-        if self.seen.contains(url) {
+        let hash = self.hasher.hash_one(url);
+        if self.seen.contains(&hash) {
             return Err(endless("its pages lead in a circle".to_owned()));
         }
         if self.seen.len() >= usize::try_from(MAX_PAGES).unwrap_or(usize::MAX) {
@@ -119,7 +124,7 @@ impl Pages {
             return Err(Error::Usage("there is no registry to ask".to_owned()));
         };
         let page = self.get(place, url).await?;
-        self.seen.insert(url.clone());
+        self.seen.insert(hash);
         Ok(page)
     }
 

@@ -1,8 +1,10 @@
 //! The tags of a repository, page by page.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error as _, SeqAccess, Visitor};
 use url::Url;
 
 use crate::client::Client;
@@ -15,6 +17,8 @@ use crate::source::registry::place::Place;
 
 /// Tags per page where the caller does not choose: the most that common registries serve.
 const PAGE_SIZE: u32 = 1000;
+/// Most tags of one list. A short one takes about ten times its text in memory, so bytes alone are no bound.
+const MAX_TAGS: usize = 1 << 19;
 /// The error of a call after a broken page.
 const FAILED: &str = "the list of tags is read on after an error";
 
@@ -25,7 +29,7 @@ const FAILED: &str = "the list of tags is read on after an error";
 ///
 /// The next page is the one that the registry's `Link` header names. It has to be at the same host. If a
 /// page is full and has no `Link`, the list continues after the last tag (`last`), and an answer with
-/// nothing new ends it. A list has at most 10 000 pages and 64 MiB, a page 16 MiB.
+/// nothing new ends it. A list has at most 10 000 pages, 524 288 tags and 64 MiB, a page 16 MiB.
 ///
 /// ```no_run
 /// # async fn list() -> Result<(), Box<dyn std::error::Error>> {
@@ -48,7 +52,9 @@ pub struct Tags {
     source: RegistrySource,
     page_size: u32,
     after: Option<String>,
-    seen: HashSet<String>,
+    /// Hashes of the tags so far.
+    seen: HashSet<u64>,
+    hasher: RandomState,
     state: State,
 }
 
@@ -79,6 +85,7 @@ impl Tags {
             page_size: PAGE_SIZE,
             after: None,
             seen: HashSet::new(),
+            hasher: RandomState::new(),
             state: State::Start,
         }
     }
@@ -200,9 +207,13 @@ impl Tags {
         for tag in listed {
             if !reference::is_tag(&tag) {
                 invalid += 1;
-            } else if self.seen.insert(tag.clone()) {
+            } else if self.seen.insert(self.hasher.hash_one(&tag)) {
                 tags.push(tag);
             }
+        }
+        if self.seen.len() > MAX_TAGS {
+            let reason = format!("its list has more than {MAX_TAGS} tags");
+            return Err(Error::protocol(&page.at, reason));
         }
         if invalid > 0 {
             let text = format!(
@@ -260,12 +271,44 @@ fn continued(url: &Url, last: &str) -> Url {
     next
 }
 
+/// The names of one page, without those that are `null`.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bounded;
+
+        impl<'de> Visitor<'de> for Bounded {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = seq.next_element::<Option<String>>()? {
+                    names.extend(name);
+                    if names.len() > MAX_TAGS {
+                        return Err(A::Error::custom(format_args!(
+                            "it has more than {MAX_TAGS} names"
+                        )));
+                    }
+                }
+                Ok(Names(names))
+            }
+        }
+
+        deserializer.deserialize_seq(Bounded)
+    }
+}
+
 fn parse(page: &Page) -> Result<Vec<String>, Error> {
-    #[derive(Deserialize)]
+    #[derive(serde::Deserialize)]
     struct List {
         name: Option<serde::de::IgnoredAny>,
         // Go writes null for a list that is empty.
-        tags: Option<Vec<Option<String>>>,
+        tags: Option<Names>,
     }
     let broken = |reason: String| Error::protocol(&page.at, reason);
     let list: List = match crate::json::read(&page.body) {
@@ -280,10 +323,5 @@ fn parse(page: &Page) -> Result<Vec<String>, Error> {
     if list.name.is_none() && list.tags.is_none() {
         return Err(broken("its list of tags has no field tags".to_owned()));
     }
-    Ok(list
-        .tags
-        .unwrap_or_default()
-        .into_iter()
-        .flatten()
-        .collect())
+    Ok(list.tags.map(|names| names.0).unwrap_or_default())
 }
