@@ -1,6 +1,6 @@
 //! Connections, pooled by how they are made. A pool is built when the first request needs it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::ClientConfig;
 use tokio::runtime;
-use url::Url;
+use url::{Origin, Url};
 
 use crate::address;
 use crate::background;
@@ -26,6 +26,9 @@ use crate::tls;
 
 /// How long an unused connection is kept.
 const IDLE_LIFE: Duration = Duration::from_secs(90);
+/// Most origins of one pool, each of which may keep an unused connection. A registry that redirects each request to
+/// another port would use up all file descriptors.
+const MAX_ORIGINS: usize = 64;
 
 /// How the connections of one pool are made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +51,37 @@ pub(crate) const MAX_HEADERS: usize = 2048;
 /// Most bytes of the head of an answer. Go's client takes 10 MiB, others less.
 pub(crate) const MAX_HEAD: usize = 512 << 10;
 
-type ByWay = HashMap<Way, Arc<Once<Pool>>>;
+/// A pool, which may still have to be built.
+type Cell = Arc<Once<Pool>>;
+
+/// A pool and the origins that it was used for.
+#[derive(Debug)]
+struct Used {
+    cell: Cell,
+    origins: HashSet<Origin>,
+}
+
+impl Default for Used {
+    fn default() -> Self {
+        Self {
+            cell: Arc::new(Once::new(Drivers::All)),
+            origins: HashSet::new(),
+        }
+    }
+}
+
+impl Used {
+    /// Returns the pool for `origin`, and the one whose place it took because that had too many origins. A pool that is
+    /// dropped closes its unused connections.
+    fn cell(&mut self, origin: Origin) -> (Cell, Option<Cell>) {
+        let is_full = self.origins.len() >= MAX_ORIGINS && !self.origins.contains(&origin);
+        let old = is_full.then(|| std::mem::take(self).cell);
+        self.origins.insert(origin);
+        (Arc::clone(&self.cell), old)
+    }
+}
+
+type ByWay = HashMap<Way, Used>;
 
 /// The pools of one runtime, and when a request last needed one.
 #[derive(Debug)]
@@ -171,9 +204,11 @@ impl Pools {
         }
     }
 
-    /// The pool for `way`. Clones of a client share its connections.
-    pub(crate) async fn get(self: &Arc<Self>, way: &Way) -> Result<Pool, Error> {
-        let cell = self.cell(way, runtime::Handle::current().id(), Instant::now());
+    /// The pool for a request to `url` by `way`. Clones of a client share its connections.
+    pub(crate) async fn get(self: &Arc<Self>, way: &Way, url: &Url) -> Result<Pool, Error> {
+        let id = runtime::Handle::current().id();
+        // As long as the old one is there, the new one needs not read its files again.
+        let (cell, _old) = self.cell(way, url.origin(), id, Instant::now());
         let build = || {
             let (pools, way) = (Arc::clone(self), way.clone());
             async move { pools.build(&way).await }
@@ -181,7 +216,13 @@ impl Pools {
         cell.get_or_make(build).await.cloned()
     }
 
-    fn cell(&self, way: &Way, id: runtime::Id, now: Instant) -> Arc<Once<Pool>> {
+    fn cell(
+        &self,
+        way: &Way,
+        origin: Origin,
+        id: runtime::Id,
+        now: Instant,
+    ) -> (Cell, Option<Cell>) {
         let mut pools = self.by_runtime();
         let mut own = match pools.iter().position(|pools| pools.id == id) {
             Some(at) => pools.remove(at),
@@ -192,8 +233,7 @@ impl Pools {
             },
         };
         own.used = now;
-        let new = || Arc::new(Once::new(Drivers::All));
-        let cell = Arc::clone(own.by_way.entry(way.clone()).or_insert_with(new));
+        let cells = own.by_way.entry(way.clone()).or_default().cell(origin);
         pools.push(own);
         // A runtime that has ended is never seen again. After that time no pool of it would have a connection.
         let spare = pools.len().saturating_sub(KEPT_RUNTIMES);
@@ -201,7 +241,7 @@ impl Pools {
         let over = pools.iter().take(spare).take_while(is_over).count();
         let over = over.max(pools.len().saturating_sub(MAX_RUNTIMES));
         pools.drain(..over);
-        cell
+        cells
     }
 
     fn by_runtime(&self) -> MutexGuard<'_, Vec<OfRuntime>> {
@@ -315,20 +355,21 @@ mod tests {
             let runtime = runtime::Builder::new_current_thread().build().unwrap();
             runtime.handle().id()
         };
+        let origin = || Url::parse("http://registry.example").unwrap().origin();
+        let cell = |id: runtime::Id, now: Instant| pools.cell(&way, origin(), id, now).0;
         let start = Instant::now();
         let ids: Vec<_> = (0..100).map(|_| id()).collect();
-        let cells =
-            |now: Instant| -> Vec<_> { ids.iter().map(|id| pools.cell(&way, *id, now)).collect() };
+        let cells = |now: Instant| -> Vec<_> { ids.iter().map(|id| cell(*id, now)).collect() };
         let first = cells(start);
         let again = cells(start + IDLE_LIFE);
         assert!(first.iter().zip(&again).all(|(a, b)| Arc::ptr_eq(a, b)));
         // Those that have ended go, with the first request after a while.
         let later = start + IDLE_LIFE * 3;
-        pools.cell(&way, id(), later);
+        cell(id(), later);
         assert_eq!(pools.by_runtime().len(), KEPT_RUNTIMES);
         // However many there are at one time, their number has a bound.
         for _ in 0..MAX_RUNTIMES + 9 {
-            pools.cell(&way, id(), later);
+            cell(id(), later);
         }
         assert_eq!(pools.by_runtime().len(), MAX_RUNTIMES);
     }

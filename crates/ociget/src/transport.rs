@@ -43,6 +43,9 @@ pub(crate) use trouble::Failure;
 
 /// Registries redirect once, to their storage; some of those once more.
 const MAX_REDIRECTS: usize = 5;
+/// Most origins of which it is known that they have answered.
+const MAX_ANSWERED: usize = 1024;
+
 /// The connections of a [`Client`](crate::Client). Making one is free.
 #[derive(Debug)]
 pub(crate) struct Transport {
@@ -233,7 +236,7 @@ impl Transport {
                 headers.insert(header::PROXY_AUTHORIZATION, authorization);
             }
         }
-        let pool = self.pools.get(&way).await.map_err(Failure::Error)?;
+        let pool = self.pools.get(&way, url).await.map_err(Failure::Error)?;
         let mut body = Full::default();
         if let Some(form) = &request.form {
             self.secrets.note_form(form);
@@ -282,7 +285,11 @@ impl Transport {
             }
         };
         if way.tls.is_none() {
-            self.answered().insert(url.origin());
+            let mut answered = self.answered();
+            if answered.len() >= MAX_ANSWERED {
+                answered.clear();
+            }
+            answered.insert(url.origin());
         }
         let status = response.status().as_u16();
         tracing::debug!(status, "answer");

@@ -1,5 +1,8 @@
 //! Redirects, and the credentials that do not follow them.
 
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
 use ociget::Error;
 
 use crate::auth::{as_user, unauthorized};
@@ -95,4 +98,49 @@ async fn redirects_end_and_stay_out_of_the_inside() {
         assert!(error.contains(says), "{location}: {error}");
         assert!(server.seen().len() <= 6);
     }
+}
+
+// moby/moby#48736
+#[tokio::test]
+async fn redirects_to_many_ports_keep_few_connections() {
+    const HOPS: usize = 4;
+    let layers: Vec<Vec<u8>> = (0..50).map(|n| noise(10 + n)).collect();
+    let mut content = Content::default();
+    let borrowed: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let manifest = content.add_image("linux", "amd64", &borrowed);
+    content.tag("v1", &manifest);
+    let mut servers = Vec::new();
+    let mut starts = Vec::new();
+    for layer in &layers {
+        let path = format!("/v2/app/blobs/{}", ociget::Digest::of(layer));
+        let mut next: Option<String> = None;
+        for _ in 0..HOPS {
+            let to = next.take();
+            let server = Server::start(&content, move |_| {
+                let to = to.clone()?;
+                Some(Reply::new(307, "").with("location", to))
+            })
+            .await;
+            next = Some(format!("http://{}{path}", server.host));
+            servers.push(server);
+        }
+        starts.push((path, next.unwrap()));
+    }
+    let main = Server::start(&content, move |seen| {
+        let (_, to) = starts.iter().find(|(path, _)| *path == seen.path)?;
+        Some(Reply::new(307, "").with("location", to))
+    })
+    .await;
+    let source = main.source(quick());
+    assert_eq!(pull(&*source).await.unwrap(), layers);
+    assert!(servers.iter().all(|server| server.seen().len() == 1));
+    // A server sees a little later that a connection was closed.
+    let open = || -> usize { servers.iter().map(|server| server.open.load(SeqCst)).sum() };
+    for _ in 0..100 {
+        if open() <= 64 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(open() <= 64, "{}", open());
 }

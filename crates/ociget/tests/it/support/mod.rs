@@ -5,6 +5,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -161,6 +162,8 @@ pub(crate) struct Server {
     seen: Arc<Mutex<Vec<Seen>>>,
     /// Connections that the other side closed while a body was being sent.
     pub(crate) aborted: Arc<Mutex<u32>>,
+    /// Connections that are open.
+    pub(crate) open: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -179,17 +182,21 @@ impl Server {
         let host = listener.local_addr().unwrap().to_string();
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let aborted = Arc::<Mutex<u32>>::default();
-        let (log, lost) = (Arc::clone(&seen), Arc::clone(&aborted));
+        let open = Arc::<AtomicUsize>::default();
+        let (log, lost, count) = (Arc::clone(&seen), Arc::clone(&aborted), Arc::clone(&open));
         let handler: Arc<Handler> = Arc::new(handler);
         let content = Arc::new(content.clone());
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (log, lost) = (Arc::clone(&log), Arc::clone(&lost));
                 let (handler, content) = (Arc::clone(&handler), Arc::clone(&content));
+                let count = Arc::clone(&count);
                 tokio::spawn(async move {
+                    count.fetch_add(1, SeqCst);
                     if serve(stream, &log, &*handler, &content).await.is_err() {
                         *lost.lock().unwrap() += 1;
                     }
+                    count.fetch_sub(1, SeqCst);
                 });
             }
         });
@@ -197,6 +204,7 @@ impl Server {
             host,
             seen,
             aborted,
+            open,
             task,
         }
     }
