@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use test_support::docker_registry::DockerRegistry;
 use test_support::registry::{Auth, Registry};
@@ -28,9 +29,12 @@ fn configure(place: &Place, config: &str) {
 }
 
 fn pull(place: &Place, reference: &str) -> Outcome {
+    pull_by(place.command(cli::program()), place, reference)
+}
+
+fn pull_by(mut command: Command, place: &Place, reference: &str) -> Outcome {
     let path = std::env::var("PATH").unwrap();
     let bin = place.path("bin");
-    let mut command = place.command(cli::program());
     command
         .env("PATH", format!("{}:{path}", Path::display(&bin)))
         .args([
@@ -80,6 +84,26 @@ fn helper_logs_in_at_real_registry_without_showing_its_secret() {
         "{refused:#?}"
     );
     assert!(!format!("{refused:?}").contains("hunter3"), "{refused:#?}");
+}
+
+/// The kernel keeps no exit status for a parent that ignores SIGCHLD, and programs inherit that (sudo-project/sudo#98).
+#[test]
+fn helper_logs_in_where_children_leave_no_status() {
+    let user = Some(("ada".to_owned(), "hunter2".to_owned()));
+    let registry = Registry::serve_with(store(10_000), Auth::Bearer { user }).unwrap();
+    let reference = format!("{}/app:latest", registry.addr());
+    let place = Place::new();
+    let login = "printf '{\"Username\":\"ada\",\"Secret\":\"hunter2\"}'";
+    for (script, status) in [(login, 0), ("echo credentials not found", 1)] {
+        install(&place, "works", script);
+        let mut command = place.command("sh");
+        command.args(["-c", "trap '' CHLD; exec \"$@\"", "sh"]);
+        command.arg(cli::program());
+        let outcome = pull_by(command, &place, &reference);
+        assert_eq!(outcome.status, Some(status), "{outcome:#?}");
+        assert!(!outcome.stderr.contains("got lost"), "{outcome:#?}");
+        place.run(["gc", "--max-size", "0"]);
+    }
 }
 
 /// Returns the digest that the name of an artifact holds.

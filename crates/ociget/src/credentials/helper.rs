@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -243,20 +244,23 @@ async fn ask(program: &str, registry: &str, said: Said, group: Group) -> Result<
         None => child.wait().await,
     };
     killer.0 = None;
-    let status = status.map_err(|error| format!("got lost: {error}"))?;
+    let status = match status {
+        Ok(status) => Some(status),
+        // Where SIGCHLD is ignored, the kernel keeps no status. A program inherits that (sudo-project/sudo#98).
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::CHILD) => None,
+        Err(error) => return Err(format!("got lost: {error}")),
+    };
     // A program that it has started may hold its stderr open.
     let _ = tokio::time::timeout(LAST_WORDS, listening.join_next()).await;
-    if !status.success() {
-        // These words belong to the protocol; any other output may be a secret.
-        let none = printed
-            .to_ascii_lowercase()
-            .starts_with(b"credentials not found");
-        return Err(match none {
-            true => NO_LOGIN.to_owned(),
-            false => format!("failed ({status})"),
-        });
+    // These words belong to the protocol; any other output may be a secret.
+    let none = b"credentials not found";
+    let is_none = printed.to_ascii_lowercase().starts_with(none);
+    match status {
+        Some(status) if !status.success() && !is_none => Err(format!("failed ({status})")),
+        Some(status) if !status.success() => Err(NO_LOGIN.to_owned()),
+        None if is_none => Err(NO_LOGIN.to_owned()),
+        _ => parse(&printed).ok_or_else(|| "printed something that is no login".to_owned()),
     }
-    parse(&printed).ok_or_else(|| "printed something that is no login".to_owned())
 }
 
 /// Reads until the end, or more than the limit. What was read stays if the future is dropped.
