@@ -56,7 +56,7 @@ pub(crate) struct Transport {
     /// What was sent and no text of a server may repeat.
     pub(crate) secrets: Secrets,
     progress: Progress,
-    /// Origins that have answered in HTTP without TLS.
+    /// Origins that have answered in HTTP.
     answered: Mutex<HashSet<Origin>>,
 }
 
@@ -284,13 +284,7 @@ impl Transport {
                 return Err(trouble::of_connecting(request, url, &way, error));
             }
         };
-        if way.tls.is_none() {
-            let mut answered = self.answered();
-            if answered.len() >= MAX_ANSWERED {
-                answered.clear();
-            }
-            answered.insert(url.origin());
-        }
+        self.note_answered(url);
         let status = response.status().as_u16();
         tracing::debug!(status, "answer");
         self.progress.tell(&Event::Answered {
@@ -329,6 +323,14 @@ impl Transport {
             }
         }
         Ok((response, forwarder.map(|proxy| proxy.shown())))
+    }
+
+    fn note_answered(&self, url: &Url) {
+        let mut answered = self.answered();
+        if answered.len() >= MAX_ANSWERED {
+            answered.clear();
+        }
+        answered.insert(url.origin());
     }
 
     fn answered(&self) -> MutexGuard<'_, HashSet<Origin>> {
