@@ -72,6 +72,7 @@ mod sqfs_sweep;
 mod store_bounds;
 mod store_damage;
 mod store_fast;
+mod store_faults;
 mod store_jail;
 mod store_kill;
 mod store_model;

@@ -42,9 +42,10 @@ pub struct Collected {
     /// builds it again; [`Store::verify`](crate::Store::verify) quarantines it unless other users own it or can write
     /// to it.
     pub unusable: Vec<Artifact>,
-    /// Files that could not be removed, each with the reason. The others were removed all the same.
+    /// Files that could not be removed, locked or looked at, each with the reason. They stay, and the others were
+    /// removed all the same.
     pub failed: Vec<Error>,
-    /// Bytes of the remaining artifacts, and of the files beside them.
+    /// Bytes of the remaining artifacts, and of the files beside them. Artifacts of unknown size are not counted.
     pub remaining_bytes: u64,
     /// Number of other files that were removed: leftovers of terminated builds, quarantined artifacts, and locks, lease
     /// files and notes of artifacts that no longer exist. A note stays while an older artifact has one of its
@@ -60,12 +61,18 @@ pub(crate) fn collect(
     trust: Trust,
 ) -> io::Result<Collected> {
     let mut artifacts = Vec::new();
+    let mut failed = Vec::new();
     for digest in inventory::digests(directory)? {
-        artifacts.extend(inventory::artifact(directory, digest, trust));
+        match inventory::measured(directory, digest, trust) {
+            Ok(artifact) => artifacts.extend(artifact),
+            // It may have been built a moment ago.
+            Err(error) => failed.push(error),
+        }
     }
     artifacts.sort_by(|a, b| (a.last_used, &a.digest).cmp(&(b.last_used, &b.digest)));
     let mut collected = Collected {
         remaining_bytes: artifacts.iter().map(bytes).sum(),
+        failed,
         ..Collected::default()
     };
     let act = if bounds.dry_run {
@@ -97,18 +104,23 @@ pub(crate) fn collect(
                 collected.removed.push(artifact);
             }
             Ok(false) => collected.pinned.push(artifact.digest),
-            Err(error) => {
-                let error = Error::store("remove", &artifact.path, error);
-                collected.failed.push(error);
-            }
+            Err(error) => collected.failed.push(error),
         }
     }
     let removed = collected.removed.iter();
     let removed = Removed(removed.map(|artifact| artifact.path.as_path()).collect());
     let gone = |path: &Path| Ok(removed.has(&path) || entry::gone(path)?);
-    let leftovers = leftovers(directory, trust, act, gone)?;
-    collected.leftovers = leftovers.removed;
-    collected.failed.extend(leftovers.failed);
+    let mut swept = Swept::default();
+    let ended = leftovers(&mut swept, directory, trust, act, gone);
+    collected.leftovers = swept.removed;
+    collected.failed.extend(swept.failed);
+    // The artifacts that were removed are reported all the same.
+    if let Err(error) = ended
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        let error = Error::store("remove leftovers from", directory, error);
+        collected.failed.push(error);
+    }
     Ok(collected)
 }
 
@@ -128,51 +140,91 @@ fn bytes(artifact: &Artifact) -> u64 {
 
 /// Removes an artifact unless it is pinned. Its lock makes sure that no build publishes under its name between the
 /// check and the removal.
-fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<bool> {
-    let _lock = match BuildLock::try_take(directory, &artifact.digest, trust) {
-        Ok(Some(lock)) => lock,
-        Ok(None) => return Ok(false),
-        // No build can take such a lock either, so keep the artifact, which may be the last one for a while.
-        Err(error) if regular_file::is_other_type(&error) => return Ok(false),
-        Err(error) => return Err(error),
+fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> Result<bool, Error> {
+    let lock = match lock_to_remove(directory, &artifact.digest, trust)? {
+        Excluded::Locked(lock) => Some(lock),
+        Excluded::Unlockable => None,
+        Excluded::Busy => return Ok(false),
     };
-    // A file that cannot be opened is not an artifact of this user. It stays, and its error is reported.
-    if lease::open(&artifact.path)?.is_none() {
-        return Ok(true);
-    }
-    // Held until the name is removed. `None` if a process leases it.
-    match Unleased::try_take(directory, &artifact.digest, trust)? {
-        Some(_unleased) => {
-            tags::settle(directory, &artifact.digest, trust);
-            entry::remove(&artifact.path)?;
-            Ok(true)
+    let removed = || {
+        // A file that cannot be opened is not an artifact of this user. It stays, and its error is reported.
+        let Some(file) = lease::open(&artifact.path)? else {
+            return Ok(true);
+        };
+        // Held until the name is removed. `None` if a process leases it.
+        let Some(_unleased) = Unleased::try_take(directory, &artifact.digest, trust)? else {
+            return Ok(false);
+        };
+        tags::settle(directory, &artifact.digest, trust);
+        // Without the lock, a build may have replaced it since.
+        if lock.is_none() && !entry::has_name(&file, &artifact.path)? {
+            return Ok(false);
         }
-        None => Ok(false),
+        entry::remove(&artifact.path)?;
+        Ok(true)
+    };
+    removed().map_err(|error| Error::store("remove", &artifact.path, error))
+}
+
+/// Whether builds of an artifact are kept out while it is removed.
+enum Excluded {
+    Locked(BuildLock),
+    /// There is no lock file, and no disk space for one: no build holds it, and none can take it.
+    Unlockable,
+    /// A build holds the lock.
+    Busy,
+}
+
+/// Takes the lock of an artifact that is to be removed. A symlink, a FIFO or a socket in place of its file is removed
+/// first, because no build can lock that either. A directory stays, which is an error.
+fn lock_to_remove(directory: &Path, digest: &Digest, trust: Trust) -> Result<Excluded, Error> {
+    let path = directory.join(name::lock(digest));
+    let take = || match BuildLock::try_take(directory, digest, trust) {
+        Err(error) if regular_file::is_other_type(&error) => match entry::remove(&path)? {
+            true => BuildLock::try_take(directory, digest, trust),
+            false => Err(error),
+        },
+        taken => taken,
+    };
+    match take() {
+        Ok(Some(lock)) => Ok(Excluded::Locked(lock)),
+        Ok(None) => Ok(Excluded::Busy),
+        Err(error) if lease_file::is_full(&error) && entry::gone(&path).is_ok_and(|gone| gone) => {
+            Ok(Excluded::Unlockable)
+        }
+        Err(error) => Err(Error::store("lock", &path, error)),
     }
 }
 
 /// Returns whether [`remove`] would remove an artifact.
-fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> io::Result<bool> {
-    match BuildLock::is_free(directory, &artifact.digest, trust) {
-        Ok(true) => {}
-        Ok(false) => return Ok(false),
-        Err(error) if regular_file::is_other_type(&error) => return Ok(false),
-        Err(error) => return Err(error),
+fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> Result<bool, Error> {
+    let path = directory.join(name::lock(&artifact.digest));
+    let is_free = match BuildLock::is_free(directory, &artifact.digest, trust) {
+        Err(error) if regular_file::is_other_type(&error) => match Act::Count.remove(&path) {
+            Ok(false) => Err(error),
+            removed => removed,
+        },
+        is_free => is_free,
+    };
+    if !is_free.map_err(|error| Error::store("lock", &path, error))? {
+        return Ok(false);
     }
-    if lease::open(&artifact.path)?.is_none() {
-        return Ok(true);
-    }
-    Unleased::could_be_taken(directory, &artifact.digest, trust)
+    let could = || match lease::open(&artifact.path)? {
+        None => Ok(true),
+        Some(_) => Unleased::could_be_taken(directory, &artifact.digest, trust),
+    };
+    could().map_err(|error| Error::store("remove", &artifact.path, error))
 }
 
 /// Removes files that belong to no artifact.
 fn leftovers(
+    swept: &mut Swept,
     directory: &Path,
     trust: Trust,
     act: Act,
     gone: impl Fn(&Path) -> io::Result<bool>,
-) -> io::Result<Swept> {
-    let mut swept = sweep::sweep_as(directory, trust, act, &gone)?;
+) -> io::Result<()> {
+    sweep::sweep_as(swept, directory, trust, act, &gone)?;
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
@@ -205,7 +257,7 @@ fn leftovers(
             _ => {}
         }
     }
-    Ok(swept)
+    Ok(())
 }
 
 /// Removes the lease file of an artifact that is gone, unless a lease holds it. The lock makes sure that the artifact

@@ -71,39 +71,79 @@ pub(crate) fn digests(directory: &Path) -> io::Result<Vec<Digest>> {
 /// Returns the details of one artifact, or `None` if it does not exist. If its metadata cannot be read, the reason is
 /// the only detail.
 pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option<Artifact> {
+    match measured(directory, digest.clone(), trust) {
+        Ok(found) => found,
+        Err(error) => Some(described(directory, digest, trust, UNKNOWN, Err(error))),
+    }
+}
+
+/// Returns the details of one artifact, or `None` if it does not exist.
+///
+/// # Errors
+/// Returns the reason if its size or its times cannot be read. Nothing may be removed for its size or its age then.
+pub(super) fn measured(
+    directory: &Path,
+    digest: Digest,
+    trust: Trust,
+) -> Result<Option<Artifact>, Error> {
     let path = directory.join(name::artifact(&digest));
-    let seen = fs::symlink_metadata(&path).and_then(|metadata| {
-        let used = last_use::of(directory, &digest, metadata.accessed()?);
-        let times = (metadata.modified()?, used);
-        Ok((metadata.len(), metadata.nlink(), times))
-    });
-    let ((size, links, (built, last_used)), record) = match seen {
-        Ok(seen) => {
-            let record = read(&path, &digest, trust).map_err(|source| Error::Artifact {
-                path: path.clone(),
-                source: source.into(),
-            });
-            (seen, record)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            let nothing = (0, 1, (SystemTime::UNIX_EPOCH, SystemTime::UNIX_EPOCH));
-            (nothing, Err(Error::store("look at", &path, error)))
-        }
+    let failed = |error| Error::store("look at", &path, error);
+    let metadata = match fs::symlink_metadata(&path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
     };
+    let accessed = metadata.accessed().map_err(failed)?;
+    let measures = Measures {
+        size: metadata.len(),
+        links: metadata.nlink(),
+        built: metadata.modified().map_err(failed)?,
+        last_used: last_use::of(directory, &digest, accessed)?,
+    };
+    let record = read(&path, &digest, trust).map_err(|source| Error::Artifact {
+        path: path.clone(),
+        source: source.into(),
+    });
+    let found = described(directory, digest, trust, measures, record);
+    Ok(Some(found))
+}
+
+/// What the file system knows about an artifact.
+struct Measures {
+    size: u64,
+    links: u64,
+    built: SystemTime,
+    last_used: SystemTime,
+}
+
+/// The measures of an artifact that cannot be measured.
+const UNKNOWN: Measures = Measures {
+    size: 0,
+    links: 1,
+    built: SystemTime::UNIX_EPOCH,
+    last_used: SystemTime::UNIX_EPOCH,
+};
+
+fn described(
+    directory: &Path,
+    digest: Digest,
+    trust: Trust,
+    measures: Measures,
+    record: Result<Record, Error>,
+) -> Artifact {
     let note = Note::read(directory, &digest, trust).unwrap_or_default();
-    Some(Artifact {
-        size,
-        links,
+    Artifact {
+        path: directory.join(name::artifact(&digest)),
+        size: measures.size,
+        links: measures.links,
         beside: beside(directory, &digest),
-        built,
-        last_used,
+        built: measures.built,
+        last_used: measures.last_used,
         source: note.source,
         references: note.references.unwrap_or_default().into_keys().collect(),
         record,
         digest,
-        path,
-    })
+    }
 }
 
 /// Returns the number of bytes of the files beside an artifact that are removed with it.

@@ -4,6 +4,7 @@
 //! beside the artifact, which is empty, takes the time, and the later of the two counts.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -11,6 +12,7 @@ use ociget::Digest;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use super::name;
+use crate::error::Error;
 
 /// The type of overlayfs in the answer of `statfs`.
 const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
@@ -30,8 +32,8 @@ const USED_NOW: Timestamps = Timestamps {
 /// Sets the time of last use of an artifact, whose lease file exists if it could be made.
 pub(super) fn set(directory: &Path, digest: &Digest) {
     let name = match is_overlay(directory) {
-        true => name::lease(digest),
-        false => name::artifact(digest),
+        Ok(true) => name::lease(digest),
+        Ok(false) | Err(_) => name::artifact(digest),
     };
     // This fails on a read-only file system and for users who do not own the file. The time of last use is then
     // unknown.
@@ -39,16 +41,25 @@ pub(super) fn set(directory: &Path, digest: &Digest) {
     let _ = rustix::fs::utimensat(CWD, path, &USED_NOW, AtFlags::SYMLINK_NOFOLLOW);
 }
 
-/// Returns the time of last use of an artifact that was last accessed at `accessed`.
-pub(super) fn of(directory: &Path, digest: &Digest, accessed: SystemTime) -> SystemTime {
-    if !is_overlay(directory) {
-        return accessed;
+/// Returns the time of last use of an artifact that was last accessed at `accessed`. A time that cannot be read is an
+/// error, because without it the artifact would seem to be older than it is.
+pub(super) fn of(
+    directory: &Path,
+    digest: &Digest,
+    accessed: SystemTime,
+) -> Result<SystemTime, Error> {
+    let of = |path: &Path, error| Error::store("look at", path, error);
+    if !is_overlay(directory).map_err(|error| of(directory, error))? {
+        return Ok(accessed);
     }
-    let beside = fs::symlink_metadata(directory.join(name::lease(digest)));
-    let beside = beside.and_then(|metadata| metadata.accessed());
-    beside.map_or(accessed, |beside| beside.max(accessed))
+    let lease = directory.join(name::lease(digest));
+    match fs::symlink_metadata(&lease).and_then(|metadata| metadata.accessed()) {
+        Ok(beside) => Ok(beside.max(accessed)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(accessed),
+        Err(error) => Err(of(&lease, error)),
+    }
 }
 
-fn is_overlay(directory: &Path) -> bool {
-    rustix::fs::statfs(directory).is_ok_and(|found| found.f_type == OVERLAYFS)
+fn is_overlay(directory: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statfs(directory)?.f_type == OVERLAYFS)
 }

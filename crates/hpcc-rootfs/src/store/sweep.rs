@@ -60,17 +60,20 @@ impl Act {
 ///
 /// A staged file has a living owner exactly if its lock is held: see [`StagedFile`](crate::staging::StagedFile).
 pub(crate) fn sweep(directory: &Path, trust: Trust) -> io::Result<Swept> {
-    sweep_as(directory, trust, Act::Remove, gone)
+    let mut swept = Swept::default();
+    sweep_as(&mut swept, directory, trust, Act::Remove, gone)?;
+    Ok(swept)
 }
 
-/// Sweeps, or only counts. `gone` returns whether an artifact is gone.
+/// Sweeps, or only counts. `gone` returns whether an artifact is gone. Files that were removed before an error are
+/// counted all the same.
 pub(crate) fn sweep_as(
+    swept: &mut Swept,
     directory: &Path,
     trust: Trust,
     act: Act,
     gone: impl Fn(&Path) -> io::Result<bool>,
-) -> io::Result<Swept> {
-    let mut swept = Swept::default();
+) -> io::Result<()> {
     // Determined when the first note without an artifact is found.
     let mut needed = None;
     for entry in fs::read_dir(directory)? {
@@ -111,7 +114,7 @@ pub(crate) fn sweep_as(
             _ => {}
         }
     }
-    Ok(swept)
+    Ok(())
 }
 
 fn remove_staged(path: &Path, trust: Trust, act: Act) -> io::Result<bool> {

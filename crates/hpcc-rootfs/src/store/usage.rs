@@ -23,6 +23,8 @@ pub struct Usage {
     /// Bytes on the disk of quarantined artifacts and unfinished files, which [`gc`](Store::gc) removes unless a build
     /// works with them.
     pub leftovers: u64,
+    /// Artifacts that could not be measured, each with the reason. The numbers leave them out.
+    pub failed: Vec<Error>,
 }
 
 /// The disk space of one artifact.
@@ -94,7 +96,12 @@ impl Store {
                 Ok(metadata) => metadata,
                 // The file was removed since it was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(source) => return Err(Error::store("look at", &self.path_for(digest), source)),
+                // One artifact must not hide the others.
+                Err(source) => {
+                    let error = Error::store("look at", &self.path_for(digest), source);
+                    usage.failed.push(error);
+                    continue;
+                }
             };
             let shared = |blob: &str| images.get(blob).is_some_and(|images| *images > 1);
             usage.artifacts.push(ArtifactUsage {

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use anyhow::bail;
+use hpcc_rootfs::Count;
 use serde_json::json;
 
 use crate::global::Global;
@@ -73,6 +75,11 @@ pub(crate) fn run(global: &Global, command: &Df) -> anyhow::Result<()> {
         let total = |(name, size)| format!("total {name:<11} {:>10}", bytes(size));
         lines.extend(totals.map(total));
     }
+    let failed: Vec<_> = usage
+        .failed
+        .iter()
+        .map(|error| terminal::one_line(&error.clone().into()))
+        .collect();
     let artifacts: Vec<_> = usage
         .artifacts
         .iter()
@@ -95,8 +102,16 @@ pub(crate) fn run(global: &Global, command: &Df) -> anyhow::Result<()> {
         "disk": disk,
         "beside": usage.beside,
         "leftovers": usage.leftovers,
+        "failed": failed,
     });
     render::print(global, &value, &lines)?;
+    for line in &failed {
+        terminal::warn_of_failure(&format!("left out: {line}"));
+    }
+    if !failed.is_empty() {
+        let failed = Count::of(failed.len(), "artifact");
+        bail!("{failed} could not be measured");
+    }
     if rows.is_empty() && !global.quiet && !global.json {
         let directory = output::path(store.directory());
         terminal::say(&format!("the store at {directory} is empty"));

@@ -35,7 +35,11 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
     let mut count = 0;
     for digest in &digests {
         let file = std::fs::symlink_metadata(store.path_for(digest));
-        let (size, links) = file.map_or((0, 1), |file| (file.len(), file.nlink()));
+        // Without its size, the artifact is removed all the same.
+        let (size, links) = match file {
+            Ok(file) => (format!(" ({})", quantity::bytes(file.len())), file.nlink()),
+            Err(_) => (String::new(), 1),
+        };
         let (removed, error) = match store.untag_image(digest) {
             Ok(removed) => (removed, None),
             Err(error) => (false, Some(anyhow::Error::from(error))),
@@ -51,8 +55,7 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
                     0 | 1 => "",
                     _ => ", whose file another link keeps",
                 };
-                let size = quantity::bytes(size);
-                lines.push(format!("removed {digest} ({size}){linked}"));
+                lines.push(format!("removed {digest}{size}{linked}"));
             }
             // Removed by another process meanwhile: it is gone, as the caller wants it.
             (None, false) if global.json => {}

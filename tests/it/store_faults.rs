@@ -1,0 +1,155 @@
+//! Files that cannot be looked at, made or named: what is not known is not called absent, and what was done is reported.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::Value;
+
+use crate::cli::{self, Outcome, Place};
+use crate::store_damage::serve;
+
+/// Runs the program while calls that have to do with a path fail.
+fn with_fault(place: &Place, path: &Path, fault: &str, arguments: &[&str]) -> Outcome {
+    let mut command = place.command("strace");
+    command
+        .args(["-f", "-qq", "-o", "calls", "-P"])
+        .arg(path)
+        .args(["-e", &format!("inject={fault}")])
+        .arg(cli::program())
+        .args(arguments);
+    cli::outcome(&mut command)
+}
+
+fn parsed(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:#?}"))
+}
+
+/// One look at a file fails on a busy network file system (ccache/ccache 68).
+#[test]
+fn gc_keeps_artifact_whose_age_cannot_be_read() {
+    let (_registry, reference, digest) = serve(86);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let (path, cache) = (Path::new(&path), place.cache());
+    for (at, fault) in [
+        (path, "statx:error=EIO:when=1"),
+        (path, "statx:error=ESTALE:when=1"),
+        (path, "statx:error=ENOMEM:when=1"),
+        (path, "statx:error=EACCES:when=1"),
+        // Whether the lease file has the time of last use.
+        (&cache, "statfs:error=EIO"),
+    ] {
+        for dry in [&[][..], &["--dry-run"]] {
+            let gc = [&["gc", "--max-age", "30d", "--json"], dry].concat();
+            let outcome = with_fault(&place, at, fault, &gc);
+            assert_eq!(outcome.status, Some(1), "{fault}: {outcome:#?}");
+            let collected = parsed(&outcome);
+            assert_eq!(collected["removed"], serde_json::json!([]), "{fault}");
+            let failed = collected["failed"][0].as_str().unwrap();
+            let expected = format!("cannot look at {}: ", at.display());
+            assert!(failed.starts_with(&expected), "{fault}: {failed}");
+            assert!(path.exists(), "{fault}");
+        }
+    }
+    let measured = with_fault(&place, path, "statx:error=EIO", &["df", "--json"]);
+    assert_eq!(measured.status, Some(1), "{measured:#?}");
+    let measured = parsed(&measured);
+    assert_eq!(measured["artifacts"], serde_json::json!([]));
+    assert_eq!(measured["failed"].as_array().unwrap().len(), 1);
+    assert_ne!(measured["beside"], 0);
+    let removed = with_fault(&place, path, "statx:error=EIO:when=2", &["rm", &digest]);
+    assert_eq!(removed.status, Some(0), "{removed:#?}");
+    assert_eq!(removed.stdout, format!("removed {digest}\n"));
+}
+
+#[test]
+fn gc_reports_removals_though_directory_cannot_be_listed_again() {
+    let (_registry, reference, digest) = serve(87);
+    let place = Place::new();
+    let mut has_failed_after_removal = false;
+    for nth in 1.. {
+        let path = place.pull(&reference, &[]).line().to_owned();
+        let fault = format!("openat:error=EIO:when={nth}");
+        let gc = ["gc", "--max-size", "0", "--json"];
+        let outcome = with_fault(&place, &place.cache(), &fault, &gc);
+        let calls = fs::read_to_string(place.path("calls")).unwrap();
+        if !calls.contains("INJECTED") {
+            break;
+        }
+        if Path::new(&path).exists() {
+            assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+            continue;
+        }
+        let collected = parsed(&outcome);
+        assert_eq!(collected["removed"][0]["digest"], digest);
+        let failed = collected["failed"].as_array().unwrap().len();
+        assert_eq!(outcome.status, Some(i32::from(failed > 0)), "{outcome:#?}");
+        has_failed_after_removal |= failed > 0;
+    }
+    assert!(has_failed_after_removal);
+}
+
+#[test]
+fn gc_removes_what_is_no_lock_and_names_directory() {
+    let (_registry, reference, digest) = serve(88);
+    let place = Place::new();
+    let lock = place
+        .cache()
+        .join(format!(".lock-{}", digest.replace(':', "-")));
+    let plants: [(bool, &dyn Fn()); 3] = [
+        (true, &|| symlink("victim", &lock).unwrap()),
+        (true, &|| {
+            mknodat(CWD, &lock, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+        }),
+        (false, &|| fs::create_dir(&lock).unwrap()),
+    ];
+    for (is_removed, plant) in plants {
+        let path = place.pull(&reference, &[]).line().to_owned();
+        fs::remove_file(&lock).unwrap();
+        plant();
+        for dry in [&["--dry-run"][..], &[]] {
+            let gc = [&["gc", "--max-size", "0", "--json"], dry].concat();
+            let outcome = place.run(gc);
+            let collected = parsed(&outcome);
+            assert_eq!(collected["pinned"], serde_json::json!([]));
+            let count = |list: &str| collected[list].as_array().unwrap().len();
+            let expected = if is_removed { (0, 1, 0) } else { (1, 0, 1) };
+            let status = outcome.status.unwrap();
+            assert_eq!((status, count("removed"), count("failed")), expected);
+            if !is_removed {
+                let expected = format!("cannot lock {}: a directory", lock.display());
+                assert!(outcome.stderr.contains(&expected), "{outcome:#?}");
+            }
+        }
+        assert_eq!(Path::new(&path).exists(), !is_removed);
+    }
+}
+
+/// There is no inode for a lock file where one has to be freed (containers/podman 13967).
+#[test]
+fn gc_frees_artifacts_where_no_inode_is_left() {
+    if !test_support::oracle::may_be_root("mounting a small tmpfs") {
+        return;
+    }
+    let (_registry, reference, digest) = serve(89);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    fs::create_dir(place.path("small")).unwrap();
+    // Its root, the directory of the store, and the artifact.
+    let mut command = place.command("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg(
+            "mount -t tmpfs -o mode=700,size=50m,nr_inodes=3 none small && mkdir -m 700 small/store \
+             && cp -p \"$1\" small/store && shift && exec \"$@\"",
+        )
+        .arg("sh")
+        .arg(path)
+        .arg(cli::program())
+        .args(["gc", "--max-size", "0", "--json", "--cache-dir", "small/store"]);
+    let collected = cli::outcome(&mut command).json();
+    assert_eq!(collected["removed"][0]["digest"], digest);
+    assert_eq!(collected["remaining_bytes"], 0);
+}
