@@ -153,3 +153,46 @@ fn gc_frees_artifacts_where_no_inode_is_left() {
     assert_eq!(collected["removed"][0]["digest"], digest);
     assert_eq!(collected["remaining_bytes"], 0);
 }
+
+/// What may not be looked at may exist (uutils/coreutils 10365).
+#[test]
+fn path_that_cannot_be_looked_at_is_not_called_absent() {
+    let (_registry, reference, _) = serve(90);
+    let place = Place::new();
+    place.pull(&reference, &[]).line();
+    symlink("loop", place.path("loop")).unwrap();
+    fs::create_dir(place.path("out")).unwrap();
+    let output = place.path("out/file");
+    let output = output.to_str().unwrap();
+    let build = |output| ["build", &reference, "--no-agent", "--json", "-o", output];
+    let inspect = ["inspect", "loop/file", "--json"];
+    for arguments in [&build("loop/file")[..], &build("loop"), &inspect] {
+        let outcome = place.run(arguments);
+        let error: Value = serde_json::from_str(outcome.stderr.trim()).unwrap();
+        assert_eq!((outcome.status, &error["kind"]), (Some(1), &"io".into()));
+        assert!(
+            error
+                .to_string()
+                .contains("Too many levels of symbolic links"),
+            "{error}"
+        );
+    }
+    for (error, status) in [("EIO", 1), ("ENOMEM", 75)] {
+        let fault = format!("statx:error={error}");
+        let outcome = with_fault(&place, &place.path("out"), &fault, &build(output));
+        assert_eq!(outcome.status, Some(status), "{outcome:#?}");
+    }
+    let told = [
+        (1, "--hosts-dir", "cannot look at loop/x: "),
+        (
+            0,
+            "--seed",
+            "loop/x cannot be looked at and is passed over: ",
+        ),
+    ];
+    for (status, option, expected) in told {
+        let outcome = place.run(["doctor", &reference, "--no-agent", option, "loop/x"]);
+        assert_eq!(outcome.status, Some(status), "{outcome:#?}");
+        assert!(outcome.stdout.contains(expected), "{outcome:#?}");
+    }
+}

@@ -57,8 +57,8 @@ pub(super) const PROGRAM: Floors = &[
     (
         "doctor",
         &[
-            "config", "failure", "global", "output", "pull", "quantity", "render", "target",
-            "terminal", "work",
+            "absence", "config", "failure", "global", "output", "pull", "quantity", "render",
+            "target", "terminal", "work",
         ],
     ),
     (
@@ -119,6 +119,7 @@ pub(super) const PROGRAM: Floors = &[
     (
         "build",
         &[
+            "absence",
             "config",
             "failure",
             "global",
@@ -146,7 +147,7 @@ pub(super) const PROGRAM: Floors = &[
         ],
     ),
     ("work", &["global", "progress", "signals", "terminal"]),
-    ("subject", &["failure", "global", "output"]),
+    ("subject", &["absence", "failure", "global", "output"]),
     ("render", &["columns", "global", "output"]),
     ("global", &["failure", "logging", "progress"]),
     ("logging", &["output", "progress", "terminal"]),
@@ -173,6 +174,7 @@ pub(super) const PROGRAM: Floors = &[
     ("output", &["stop"]),
     ("limits", &["quantity"]),
     ("failure", &["fields", "stop"]),
+    ("absence", &[]),
     ("fields", &[]),
     ("stop", &[]),
     ("record", &[]),

@@ -1,11 +1,14 @@
 //! `hpcc-rootfs build`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use hpcc_rootfs::Options;
 use ociget::Digest;
 use serde_json::json;
 
+use crate::absence::is_absent;
 use crate::config::Layers;
 use crate::failure::UsageError;
 use crate::global::Global;
@@ -43,30 +46,43 @@ pub(crate) struct Build {
 
 impl Build {
     /// Refuses an output that no artifact can be, before anything is opened.
-    fn check_output(&self) -> Result<(), UsageError> {
+    fn check_output(&self) -> anyhow::Result<()> {
         let output = &self.output;
         let shown = output::path(output);
         let ends_with_slash = output.as_os_str().as_encoded_bytes().ends_with(b"/");
         if output == Path::new("-") {
-            return Err(UsageError(
-                "cannot write -: an artifact is written at any offset, which stdout is not; name a file, or \
-                 ./- for a file of this name"
-                    .to_owned(),
-            ));
+            let problem = "cannot write -: an artifact is written at any offset, which stdout is not; name a file, or \
+                           ./- for a file of this name";
+            return Err(UsageError(problem.to_owned()).into());
         }
-        if output.is_dir() || ends_with_slash || output.file_name().is_none() {
-            return Err(UsageError(format!(
-                "cannot write {shown}: a directory, not a regular file; name a file in it"
-            )));
+        // What may not be looked at is no mistake in the command line.
+        let is_directory = |path: &Path| match fs::metadata(path) {
+            Ok(found) => Ok(found.is_dir()),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("cannot write {shown}")),
+        };
+        if ends_with_slash || output.file_name().is_none() || is_directory(output)? {
+            let problem =
+                format!("cannot write {shown}: a directory, not a regular file; name a file in it");
+            return Err(UsageError(problem).into());
         }
         let parent = output.parent().filter(|parent| *parent != Path::new(""));
-        match parent {
-            Some(parent) if !parent.is_dir() => Err(UsageError(format!(
+        if let Some(parent) = parent
+            && !is_directory(parent)?
+        {
+            let problem = format!(
                 "cannot write {shown}: there is no directory {}; make it first",
                 output::path(parent)
-            ))),
-            _ => hpcc_rootfs::check_output(output)
-                .map_err(|error| UsageError(format!("cannot write {shown}: {error}; name a file"))),
+            );
+            return Err(UsageError(problem).into());
+        }
+        match hpcc_rootfs::check_output(output) {
+            Ok(()) => Ok(()),
+            // It names what has the name.
+            Err(error) if error.raw_os_error().is_none() => {
+                Err(UsageError(format!("cannot write {shown}: {error}; name a file")).into())
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot write {shown}")),
         }
     }
 

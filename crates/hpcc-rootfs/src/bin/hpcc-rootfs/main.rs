@@ -3,6 +3,7 @@
 //! Arguments become a resolved configuration, the library does the work, the outcome is rendered:
 //! results on stdout, everything else on stderr. All of it passes through `output`.
 
+mod absence;
 mod args;
 mod attest;
 mod boot_args;

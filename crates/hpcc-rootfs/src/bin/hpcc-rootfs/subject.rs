@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -12,6 +11,7 @@ use hpcc_rootfs::{Record, Store};
 use ociget::Digest;
 use ociget::printable;
 
+use crate::absence::is_absent;
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::output;
@@ -94,12 +94,19 @@ impl Subject {
             (Ok(Some(digest)), false) => Ok(Found::Digest(digest)),
             // A store that cannot be read must not hide a file.
             (_, true) => Ok(Found::File(name.into())),
-            // A directory, for example: the error says so.
-            (Ok(None), false) if kind.is_ok() => Ok(Found::File(name.into())),
-            (Ok(None), false) => Err(missing(&format!(
-                "{shown} is not in the store at {}, and no file has this name",
-                output::path(store.directory())
-            ))),
+            (Ok(None), false) => match kind {
+                // A directory, for example: the error says so.
+                Ok(_) => Ok(Found::File(name.into())),
+                Err(error) if is_absent(&error) => Err(missing(&format!(
+                    "{shown} is not in the store at {}, and no file has this name",
+                    output::path(store.directory())
+                ))),
+                // A file may have this name all the same.
+                Err(error) => Err(error).with_context(|| {
+                    let directory = output::path(store.directory());
+                    format!("cannot look at {shown}, which is not in the store at {directory}")
+                }),
+            },
             (Err(error), false) => Err(error.into()),
         }
     }
@@ -193,11 +200,6 @@ fn check_file(path: &Path) -> anyhow::Result<()> {
         // Opening the file reports the error that keeps it from being read.
         _ => Ok(()),
     }
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    use io::ErrorKind::{NotADirectory, NotFound};
-    matches!(error.kind(), NotFound | NotADirectory)
 }
 
 /// Returns the error of every command for an artifact that the store does not have.

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::finding::{Finding, Status};
 use super::report::Report;
+use crate::absence::is_absent;
 use crate::config::Layers;
 use crate::global::Global;
 use crate::quantity::{bytes, date};
@@ -139,11 +140,15 @@ fn fs_verity(directory: &Path, options: &Options) -> Option<Finding> {
 /// Reports further directories that the options name but that cannot be used.
 fn beside(options: &Options) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for seed in options.store.seeds.iter().filter(|seed| !seed.is_dir()) {
-        let found = format!(
-            "{} is not a directory and is passed over",
-            output::path(seed)
-        );
+    for seed in &options.store.seeds {
+        let shown = output::path(seed);
+        let found = match fs::metadata(seed) {
+            Ok(found) if found.is_dir() => continue,
+            Err(error) if !is_absent(&error) => {
+                format!("{shown} cannot be looked at and is passed over: {error}")
+            }
+            Ok(_) | Err(_) => format!("{shown} is not a directory and is passed over"),
+        };
         let advice = "name stores with --seed";
         findings.push(Finding::new("seed", Status::Warning, found, advice));
     }

@@ -1,5 +1,6 @@
 //! Registries, credentials, and the requirements of connections.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use ociget::{Client, Event, Progress, Request, SourceSpec};
 
 use super::finding::{Finding, Status};
 use super::report::Report;
+use crate::absence::is_absent;
 use crate::global::Global;
 use crate::pull::PullArgs;
 use crate::target::Resolved;
@@ -105,7 +107,7 @@ pub(super) async fn findings(
     }
     if !repositories.is_empty() {
         report.add(connections(args, options, status))?;
-        report_mirrors(options, report)?;
+        report_mirrors(options, report, status)?;
     }
     Ok(())
 }
@@ -226,19 +228,24 @@ fn connections(args: &PullArgs, options: &Options, status: Status) -> Finding {
     Finding::good(CHECK, format!("certificates can be read; {proxies}"))
 }
 
-fn report_mirrors(options: &Options, report: &Report<'_>) -> anyhow::Result<()> {
+fn report_mirrors(options: &Options, report: &Report<'_>, status: Status) -> anyhow::Result<()> {
     let Some(directory) = &options.network.hosts_dir else {
         return Ok(());
     };
-    if directory.is_dir() {
-        return Ok(());
-    }
-    let found = format!(
-        "{} is not a directory, so no mirror is used",
-        output::path(directory)
-    );
-    let advice = "name a directory with --hosts-dir";
-    report.add(Finding::new("mirrors", Status::Warning, found, advice))
+    let shown = output::path(directory);
+    let (status, found, advice) = match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Err(error) if !is_absent(&error) => {
+            let found = format!("cannot look at {shown}: {error}");
+            let advice = "make it readable, or name another directory with --hosts-dir";
+            (status, found, advice)
+        }
+        Ok(_) | Err(_) => {
+            let found = format!("{shown} is not a directory, so no mirror is used");
+            (Status::Warning, found, "name a directory with --hosts-dir")
+        }
+    };
+    report.add(Finding::new("mirrors", status, found, advice))
 }
 
 fn failed(check: &'static str, status: Status, what: &str, error: Error, advice: &str) -> Finding {
