@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use hpcc_rootfs::{Agents, Event, Options, Progress, Store};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::Value;
 
@@ -195,4 +196,88 @@ fn path_that_cannot_be_looked_at_is_not_called_absent() {
         assert_eq!(outcome.status, Some(status), "{outcome:#?}");
         assert!(outcome.stdout.contains(expected), "{outcome:#?}");
     }
+}
+
+#[test]
+fn directory_at_the_name_is_refused_before_any_request() {
+    let (registry, reference, digest) = serve(91);
+    let place = Place::new();
+    let name = format!("{}.sqsh", digest.replace(':', "-"));
+    fs::create_dir_all(place.cache().join(&name)).unwrap();
+    let refused = place.pull(&reference, &[]);
+    assert_eq!(refused.status, Some(1), "{refused:#?}");
+    let expected = format!("{name}: a directory has this name; remove it");
+    assert!(refused.stderr.contains(&expected), "{refused:#?}");
+    assert!(registry.requests().is_empty());
+}
+
+/// The system has one error for both (NLnetLabs/routinator 785).
+#[test]
+fn lack_of_inodes_is_distinguished_from_lack_of_space() {
+    if !test_support::oracle::may_be_root("mounting a small tmpfs") {
+        return;
+    }
+    let (_registry, reference, _) = serve(92);
+    let place = Place::new();
+    for (limit, lacks_inodes) in [
+        ("nr_inodes=2", true),
+        ("nr_inodes=3", true),
+        ("size=64k", false),
+    ] {
+        let mut command = place.command("unshare");
+        command
+            .args(["--mount", "sh", "-c"])
+            .arg(format!(
+                "mkdir -p small && mount -t tmpfs -o mode=700,{limit} none small \
+                 && mkdir -m 700 small/store && exec \"$@\""
+            ))
+            .arg("sh")
+            .arg(cli::program())
+            .args([
+                "pull",
+                &reference,
+                "--no-agent",
+                "--min-free",
+                "0",
+                "--cache-dir",
+                "small/store",
+            ]);
+        let full = cli::outcome(&mut command);
+        assert_eq!(full.status, Some(1), "{full:#?}");
+        assert!(full.stderr.contains("No space left on device"), "{full:#?}");
+        let expected = "inodes left on the file system: 0; remove files";
+        let is_named = full.stderr.contains(expected);
+        assert_eq!(is_named, lacks_inodes, "{limit}: {full:#?}");
+    }
+}
+
+#[test]
+fn store_that_is_renamed_during_a_pull_is_an_error() {
+    let (_registry, reference, digest) = serve(94);
+    let place = Place::new();
+    let (cache, moved) = (place.cache(), place.path("moved"));
+    let mut options = Options::default();
+    options.agents = Agents::default().with(options.platform.architecture(), place.agent());
+    options.progress = Progress::new({
+        let (cache, moved) = (cache.clone(), moved.clone());
+        move |event| {
+            if matches!(event, Event::Publishing { .. }) {
+                fs::rename(&cache, &moved).unwrap();
+            }
+        }
+    });
+    let store = Store::open(&cache, options).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let error = runtime
+        .block_on(store.pull_image(&reference, None))
+        .unwrap_err();
+    let expected = format!("cannot publish to {}", cache.display());
+    assert_eq!(error.to_string(), expected);
+    let digest = digest.parse().unwrap();
+    assert!(!cache.exists());
+    // The file is complete, and went with its directory.
+    let store = Store::open(&moved, Options::default()).unwrap();
+    assert_eq!(store.verify(&digest).unwrap(), Some(Vec::new()));
 }

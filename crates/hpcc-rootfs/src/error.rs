@@ -310,7 +310,7 @@ impl Error {
 
     pub(crate) fn store(operation: &'static str, path: &Path, source: io::Error) -> Self {
         let (path, full) = (path.to_owned(), is_full(&source));
-        let source = Arc::new(causes::advised(source));
+        let source = Arc::new(causes::advised(&path, source));
         if full {
             Self::NoSpace {
                 operation,

@@ -7,6 +7,9 @@
 //! ```
 
 use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -174,6 +177,7 @@ pub(crate) async fn pull(
     let spare = written_down.as_ref().map(|(file, _)| file.clone());
     let staged = StagedFile::create(&directory, staging.with_spare(spare))
         .map_err(|error| Error::store("write to", &directory, error))?;
+    let opened = number(&directory);
     let spool = written_down.map(|(file, documents)| {
         let spool = Spool::new(file, &image, &options.limits, &options.image);
         (spool, documents)
@@ -251,6 +255,12 @@ pub(crate) async fn pull(
                 error,
             }
         })?;
+        let is_elsewhere = number(&directory) != opened;
+        if is_elsewhere && is_gone(&directory.join(&name)) {
+            let problem =
+                "the directory was renamed or removed meanwhile, and the file with it; try again";
+            return Err(Error::store("publish to", &directory, io::Error::other(problem)).into());
+        }
         if let (Some(recall), Some(name)) = (assembled.recall, recall_name)
             && let Err(error) = recall.publish_carelessly(&name)
         {
@@ -261,6 +271,17 @@ pub(crate) async fn pull(
     let (record, publishing) = record.await??;
     summary.timings = timings(&meters, &summary.image, publishing, started.elapsed());
     Ok((record, summary))
+}
+
+/// Returns the device and the inode of a directory.
+fn number(directory: &Path) -> Option<(u64, u64)> {
+    let found = fs::metadata(directory).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+fn is_gone(path: &Path) -> bool {
+    let found = fs::symlink_metadata(path);
+    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Announces to a source which blobs will be opened. The newest layer hides none of its own bodies, so it is never read

@@ -1,22 +1,46 @@
 //! What the chain of causes of an error tells.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use ociget::background::is_shortage;
+
+/// Inodes below which a file system has too few for a build: those of an artifact, the files beside it and a directory.
+const INODES: u64 = 6;
 
 /// Advice for a write beyond the size that a file may have.
 pub(super) const FILE_LIMIT: &str =
     "raise the limit of file sizes (ulimit -f), or choose a file system that holds larger files";
 
 /// Adds the advice to an error of the system whose own text has no remedy.
-pub(super) fn advised(error: io::Error) -> io::Error {
+pub(super) fn advised(path: &Path, error: io::Error) -> io::Error {
     match error.kind() {
+        // The system has one error for both.
+        kind @ io::ErrorKind::StorageFull if error.raw_os_error().is_some() => {
+            match inodes_left(path) {
+                Some(left) if left < INODES => {
+                    let text =
+                        format!("{error}; inodes left on the file system: {left}; remove files");
+                    io::Error::new(kind, text)
+                }
+                Some(_) | None => error,
+            }
+        }
         kind @ io::ErrorKind::FileTooLarge => {
             io::Error::new(kind, format!("{error}; {FILE_LIMIT}"))
         }
         _ => error,
     }
+}
+
+/// Returns how many further files the file system of a path can have, if it counts them. The path itself need not exist.
+fn inodes_left(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|path| path.exists());
+    let existing = existing.unwrap_or(Path::new("."));
+    let status = rustix::fs::statvfs(existing).ok()?;
+    // File systems without a table of inodes report none in total.
+    (status.f_files > 0).then_some(status.f_favail)
 }
 
 /// Returns the error of the writer's sink, found in the chain of causes. An [`io::Error`] cannot be cloned; for an

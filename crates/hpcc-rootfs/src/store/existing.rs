@@ -1,6 +1,6 @@
 //! An artifact that exists: whether it is what a build would write, and when it was used.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
@@ -81,6 +81,12 @@ impl Store {
             Ok(record) => record,
             Err(RecordError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
+            }
+            // No file can be put there, which must not become clear only after the build.
+            Err(_) if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) => {
+                let problem = "a directory has this name; remove it";
+                let error = io::Error::new(io::ErrorKind::IsADirectory, problem);
+                return Err(Error::store("publish to", &path, error));
             }
             Err(error) => return outdated(&error.to_string()),
         };
