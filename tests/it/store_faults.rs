@@ -217,7 +217,7 @@ fn lack_of_inodes_is_distinguished_from_lack_of_space() {
     if !test_support::oracle::may_be_root("mounting a small tmpfs") {
         return;
     }
-    let (_registry, reference, _) = serve(92);
+    let (_registry, reference, digest) = serve(92);
     let place = Place::new();
     for (limit, lacks_inodes) in [
         ("nr_inodes=2", true),
@@ -249,6 +249,55 @@ fn lack_of_inodes_is_distinguished_from_lack_of_space() {
         let is_named = full.stderr.contains(expected);
         assert_eq!(is_named, lacks_inodes, "{limit}: {full:#?}");
     }
+    // A lease needs a file of its own, which the message names.
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let mut command = place.command("unshare");
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg(
+            "mount -t tmpfs -o mode=700,nr_inodes=3 none small && mkdir -m 700 small/store \
+             && cp -p \"$1\" small/store && shift && exec \"$@\"",
+        )
+        .arg("sh")
+        .arg(path)
+        .arg(cli::program())
+        .args(["link", &digest, "linked", "--cache-dir", "small/store"]);
+    let full = cli::outcome(&mut command);
+    assert_eq!(full.status, Some(1), "{full:#?}");
+    let expected = "No space left on device (os error 28); inodes left on the file system: 0";
+    assert!(full.stderr.contains(expected), "{full:#?}");
+}
+
+/// Pulls, and does something when the artifact is about to get its name. Returns the error.
+fn pull_with(
+    place: &Place,
+    reference: &str,
+    when_publishing: impl Fn() + Send + Sync + 'static,
+) -> String {
+    let mut options = Options::default();
+    options.agents = Agents::default().with(options.platform.architecture(), place.agent());
+    options.progress = Progress::new(move |event| {
+        if matches!(event, Event::Publishing { .. }) {
+            when_publishing();
+        }
+    });
+    let store = Store::open(place.cache(), options).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let pulled = runtime.block_on(store.pull_image(reference, None));
+    pulled.unwrap_err().to_string()
+}
+
+#[test]
+fn directory_that_appears_during_a_pull_is_named() {
+    let (_registry, reference, digest) = serve(95);
+    let place = Place::new();
+    let name = format!("{}.sqsh", digest.replace(':', "-"));
+    let at = place.cache().join(name);
+    let expected = format!("cannot publish to {}", at.display());
+    let error = pull_with(&place, &reference, move || fs::create_dir(&at).unwrap());
+    assert_eq!(error, expected);
 }
 
 #[test]
@@ -256,25 +305,9 @@ fn store_that_is_renamed_during_a_pull_is_an_error() {
     let (_registry, reference, digest) = serve(94);
     let place = Place::new();
     let (cache, moved) = (place.cache(), place.path("moved"));
-    let mut options = Options::default();
-    options.agents = Agents::default().with(options.platform.architecture(), place.agent());
-    options.progress = Progress::new({
-        let (cache, moved) = (cache.clone(), moved.clone());
-        move |event| {
-            if matches!(event, Event::Publishing { .. }) {
-                fs::rename(&cache, &moved).unwrap();
-            }
-        }
-    });
-    let store = Store::open(&cache, options).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let error = runtime
-        .block_on(store.pull_image(&reference, None))
-        .unwrap_err();
-    let expected = format!("cannot publish to {}", cache.display());
-    assert_eq!(error.to_string(), expected);
+    let (from, to) = (cache.clone(), moved.clone());
+    let error = pull_with(&place, &reference, move || fs::rename(&from, &to).unwrap());
+    assert_eq!(error, format!("cannot publish to {}", cache.display()));
     let digest = digest.parse().unwrap();
     assert!(!cache.exists());
     // The file is complete, and went with its directory.

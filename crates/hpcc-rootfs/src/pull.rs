@@ -247,7 +247,11 @@ pub(crate) async fn pull(
         let durable = || progress.tell(&Event::Publishing { image });
         let published = assembled.artifact.publish(&name, &proofs, durable);
         let record = published.map_err(|error| {
-            let error = Error::store("publish to", &directory, error);
+            let at = match error.kind() {
+                io::ErrorKind::IsADirectory => directory.join(&name),
+                _ => directory.clone(),
+            };
+            let error = Error::store("publish to", &at, error);
             // What was not written when it was synced cannot be written again by another sync.
             let is_full = matches!(error, Error::NoSpace { .. });
             Failed {

@@ -17,16 +17,13 @@ pub(super) const FILE_LIMIT: &str =
 pub(super) fn advised(path: &Path, error: io::Error) -> io::Error {
     match error.kind() {
         // The system has one error for both.
-        kind @ io::ErrorKind::StorageFull if error.raw_os_error().is_some() => {
-            match inodes_left(path) {
-                Some(left) if left < INODES => {
-                    let text =
-                        format!("{error}; inodes left on the file system: {left}; remove files");
-                    io::Error::new(kind, text)
-                }
-                Some(_) | None => error,
+        kind @ io::ErrorKind::StorageFull => match inodes_left(path) {
+            Some(left) if left < INODES => {
+                let text = format!("{error}; inodes left on the file system: {left}; remove files");
+                io::Error::new(kind, text)
             }
-        }
+            Some(_) | None => error,
+        },
         kind @ io::ErrorKind::FileTooLarge => {
             io::Error::new(kind, format!("{error}; {FILE_LIMIT}"))
         }
