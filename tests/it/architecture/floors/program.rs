@@ -160,7 +160,10 @@ pub(super) const PROGRAM: Floors = &[
         &["image", "injection", "limits", "network", "spool"],
     ),
     ("signals", &["stop", "terminal"]),
-    ("progress", &["columns", "output", "quantity", "terminal"]),
+    (
+        "progress",
+        &["columns", "failure", "output", "quantity", "terminal"],
+    ),
     ("metrics_file", &["output", "terminal"]),
     ("tree", &["output"]),
     (

@@ -10,6 +10,7 @@ use ociget::{Client, Event, Progress, Request, SourceSpec};
 use super::finding::{Finding, Status};
 use super::report::Report;
 use crate::absence::is_absent;
+use crate::failure::shortened;
 use crate::global::Global;
 use crate::pull::PullArgs;
 use crate::target::Resolved;
@@ -43,7 +44,8 @@ pub(super) fn listen(report: &Report<'_>, options: &mut Options) {
             reason,
         } => {
             let pause = Span(*pause);
-            terminal::say(&format!("{url}: {reason}; retry {attempt} in {pause:.1}"));
+            let line = format!("{url}: {reason}; retry {attempt} in {pause:.1}");
+            terminal::say(&shortened(line));
         }
         Event::NextHost { host, reason } => {
             terminal::say(&format!("{host}: {reason}; connecting to the next host"));

@@ -7,6 +7,7 @@ use hpcc_rootfs::{Count, Digest, Event, ShortDigest, Size};
 use ociget::Image;
 
 use super::model::{Finished, Stage, View, queued};
+use crate::failure::shortened;
 use crate::output;
 use crate::quantity::Span;
 
@@ -76,10 +77,11 @@ pub(super) fn of_network(
             reason,
         } => {
             let of = layer.map_or_else(String::new, |layer| format!("{layer}: "));
-            format!(
+            // A server chooses the URL that it redirects to.
+            shortened(format!(
                 "retry {attempt} in {:.1}: {of}{url}: {reason}",
                 Span(*pause)
-            )
+            ))
         }
         ociget::Event::NextHost { host, reason } if verbose => {
             format!("asking the next host after {host}: {reason}")
@@ -144,4 +146,27 @@ fn about(image: &Image) -> String {
     });
     let count = Count::of(image.layers.len(), "layer");
     format!(", {}, {count}, {}", image.platform, Size(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_of_a_long_url_is_shortened_before_its_reason() {
+        let url = format!("https://h.example/{}", "a".repeat(60_000));
+        let event = ociget::Event::Retry {
+            url: &url,
+            attempt: 1,
+            pause: Duration::from_millis(200),
+            reason: "no answer",
+        };
+        let line = of_network(&event, None, false).unwrap();
+        assert!(line.len() < 5000, "{}", line.len());
+        assert!(
+            line.starts_with("retry 1 in 0.2s: https://h.example/aaa"),
+            "{line}"
+        );
+        assert!(line.ends_with("aaa: no answer"), "{line}");
+    }
 }
