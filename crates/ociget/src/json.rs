@@ -28,8 +28,9 @@ const VALUES_MAX: usize = 1 << 17;
 /// Values of a text for people at most, such as of a refusal.
 const BRIEF_VALUES_MAX: usize = 1000;
 
-/// Bytes of memory that a value takes at most, apart from its text.
-const VALUE: usize = 512;
+/// Bytes of memory that a value takes at most, apart from its text: those of an object with one member, whose node has
+/// room for 11.
+const VALUE: usize = 704;
 
 /// Returns an upper bound of the number of values in `text`.
 fn values(text: &[u8]) -> usize {
@@ -411,6 +412,14 @@ mod tests {
         let outcome = parse::<Vec<u8>>(list(VALUES_MAX + 1).as_bytes()).map(drop);
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains("131073 values"), "{error}");
+    }
+
+    #[test]
+    fn object_in_an_object_takes_no_more_than_is_reserved() {
+        let member = size_of::<String>() + size_of::<serde_json::Value>();
+        // The parent and the number of members are in the node as well, and the allocator rounds up.
+        assert!(11 * member + 16 + 16 <= VALUE, "{member}");
+        assert_eq!(values(br#"{"":{"":{"":0}}}"#), 4);
     }
 
     #[test]
