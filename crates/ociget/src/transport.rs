@@ -83,13 +83,15 @@ impl Transport {
                 host = url.host_str(),
                 path = self.shown(request, &url, url.path()),
             );
-            let (response, proxy) = self.exchange(request, &url).instrument(span).await?;
+            let hidden = |failure| self.without_secrets(request, &url, failure);
+            let exchanged = self.exchange(request, &url).instrument(span).await;
+            let (response, proxy) = exchanged.map_err(hidden)?;
             let status = response.status();
             let location = response.headers().get(header::LOCATION);
             let Some(location) = location.filter(|_| is_redirect(status)) else {
                 let left = match request.method == Method::HEAD {
                     true => None,
-                    false => self.framing(&url, response.headers())?,
+                    false => self.framing(&url, response.headers()).map_err(hidden)?,
                 };
                 return Ok(Answer {
                     left,
@@ -107,13 +109,15 @@ impl Transport {
             };
             let next = url
                 .join(&header_url::text(location))
-                .map_err(|_| misbehaves(&url, "redirects to something that is not a URL"))?;
+                .map_err(|_| misbehaves(&url, "redirects to something that is not a URL"))
+                .map_err(hidden)?;
             request
                 .home
                 .check(&next, &url)
-                .map_err(|error| Failure::Error(self.hide_in(error)))?;
+                .map_err(|error| hidden(Failure::Error(self.hide_in(error))))?;
             if request.method == Method::POST {
-                return Err(misbehaves(&url, "redirects a POST that carries a secret"));
+                let what = "redirects a POST that carries a secret";
+                return Err(hidden(misbehaves(&url, what)));
             }
             url = next;
         }
@@ -177,6 +181,37 @@ impl Transport {
         match *url == request.url {
             true => text.to_owned(),
             false => self.secrets.hide(text),
+        }
+    }
+
+    /// Returns a failure at `url`, without secrets if a server chose it.
+    fn without_secrets(&self, request: &Request<'_>, url: &Url, failure: Failure) -> Failure {
+        let own = |shown: String| match shown == target::shown(url) {
+            true => self.secrets.hide(&shown),
+            false => shown,
+        };
+        match failure {
+            failure if *url == request.url => failure,
+            Failure::Error(error) => Failure::Error(match self.hide_in(error) {
+                Error::Protocol { url, reason } => Error::Protocol {
+                    url: own(url),
+                    reason,
+                },
+                Error::Forbidden {
+                    url,
+                    target,
+                    reason,
+                } => Error::Forbidden {
+                    url: own(url),
+                    target,
+                    reason,
+                },
+                other => other,
+            }),
+            Failure::Connection(mut trouble) => {
+                trouble.url = self.secrets.hide(&trouble.url);
+                Failure::Connection(trouble)
+            }
         }
     }
 

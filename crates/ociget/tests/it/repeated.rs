@@ -80,18 +80,23 @@ fn with(login: ociget::Login) -> (Options, Arc<Mutex<Vec<String>>>) {
 #[tokio::test]
 async fn secrets_that_a_server_quotes_back_are_hidden() {
     use ociget::Login;
+    let closed = || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
     // Of a registry, to whatever it was sent.
-    let echo = |status: u16, sent: &str| {
+    let echo = move |status: u16, sent: &str| {
         let text = format!("you sent {sent}");
         Some(match status {
             307 => Reply::new(307, "").with("location", format!("http://127.0.0.1:1/{sent}")),
+            308 => Reply::new(308, "").with("location", format!("http://{}/{sent}", closed())),
             200 => Reply::new(200, format!("<html><title>{text}</title>"))
                 .with("content-type", "text/html"),
             299 => Reply::new(200, "x").with("content-encoding", sent),
             _ => Reply::new(status, text.clone()).with("warning", format!("299 - \"{text}\"")),
         })
     };
-    for status in [403, 500, 307, 200, 299] {
+    for status in [403, 500, 307, 308, 200, 299] {
         let (content, _) = Content::image(b"layer");
         let server = Server::start(&content, move |seen| match seen.header("authorization") {
             Some(sent) if seen.method == "GET" => echo(status, sent),
@@ -129,6 +134,30 @@ async fn secrets_that_a_server_quotes_back_are_hidden() {
         let text = format!("{error} {error:?}");
         assert!(text.contains("***"), "{text}");
         assert!(!text.contains("fresh.token"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn redirect_that_leads_on_to_nothing_repeats_no_secret() {
+    for next in ["http://[", "ftp://h/x", "/v2/app/other"] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, move |seen| {
+            let sent = seen.header("authorization").unwrap_or_default();
+            Some(match sent {
+                "" => Reply::new(401, "").with("www-authenticate", "Basic realm=\"x\""),
+                _ if seen.path.starts_with("/hop/") && next.starts_with('/') => {
+                    Reply::new(200, "x").with("transfer-encoding", "gzip")
+                }
+                _ if seen.path.starts_with("/hop/") => Reply::new(307, "").with("location", next),
+                _ => Reply::new(307, "").with("location", format!("/hop/{sent}")),
+            })
+        })
+        .await;
+        let (options, _) = with(ociget::Login::password("ada", "SuperSecretPw", "a file"));
+        let error = pull(&*server.source(options)).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("/hop/Basic%20***"), "{next}: {text}");
+        assert!(!text.contains("YWRhOl"), "{next}: {text}");
     }
 }
 
