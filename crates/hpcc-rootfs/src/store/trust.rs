@@ -77,7 +77,7 @@ pub(crate) enum Trust {
     /// This user and root.
     Owner(u32),
     /// This user and root, if this user has the number that the kernel shows for each user without one in this user
-    /// namespace. Then a number does not tell who owns a file, and the kernel is asked whether this process does.
+    /// namespace. Then a number does not tell who owns a file, and only the kernel knows whether this process does.
     Shared(u32),
     /// Every user that can write to the store.
     Everyone,

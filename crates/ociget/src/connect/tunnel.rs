@@ -127,7 +127,7 @@ pub(crate) async fn open(
         // tinyproxy answers 401.
         is_of_login: matches!(status, 401 | 407),
     };
-    // The words may never come, and whoever waits for them may leave.
+    // The words may never come, and the caller may leave before they do.
     let left = refused(&failure(""));
     let length = header("content-length").and_then(|text| text.parse().ok());
     let wanted = length.unwrap_or(MAX_WORDS).min(MAX_WORDS);

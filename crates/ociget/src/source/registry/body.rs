@@ -68,7 +68,7 @@ pub(crate) struct RegistryBody {
     /// Bytes thrown away, of all connections.
     discarded: u64,
     since_break: u64,
-    /// Bytes delivered since the retries last had their time anew.
+    /// Bytes delivered since the retries last got all of their time back.
     unheard: u64,
     answer: Option<Answer>,
     /// The bytes after those of `answer`, if a blob is fetched in ranges.
