@@ -272,7 +272,6 @@ mod tests {
                 LAYER,
             ),
             ("checksum in base 256", checksum, LAYER),
-            ("old sparse file in POSIX's format", put(156, b"S"), LAYER),
         ]
     }
 

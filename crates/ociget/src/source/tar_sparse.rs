@@ -22,8 +22,9 @@ pub(crate) struct Sparse {
     /// Offsets and lengths, one after the other.
     numbers: Vec<u64>,
     /// The version, where the records name one.
-    major: Option<u64>,
-    minor: Option<u64>,
+    is_named: bool,
+    major: Option<u8>,
+    minor: Option<u8>,
     /// Whether records describe it, and not a header of GNU's own format.
     is_in_records: bool,
     is_broken: bool,
@@ -38,6 +39,7 @@ impl Sparse {
             b"name" => {
                 self.is_broken |= value.is_empty() || value.contains(&0);
                 self.name = Some(String::from_utf8_lossy(value).into_owned());
+                self.is_named = true;
             }
             b"size" | b"realsize" => {
                 let length = self.parsed(value);
@@ -51,8 +53,8 @@ impl Sparse {
                 let numbers = value.split(|byte| *byte == b',');
                 numbers.for_each(|text| self.push(text));
             }
-            b"major" => self.major = self.parsed(value),
-            b"minor" => self.minor = self.parsed(value),
+            b"major" => self.major = self.version(value),
+            b"minor" => self.minor = self.version(value),
             // The map says it too.
             b"numblocks" => {}
             _ => self.is_broken = true,
@@ -64,6 +66,17 @@ impl Sparse {
             Some(number) if self.numbers.len() < 2 * MAX_PIECES => self.numbers.push(number),
             _ => self.is_broken = true,
         }
+    }
+
+    /// Reads a part of a version. Go compares the text, others the number, so that a zero before it makes two files of one.
+    fn version(&mut self, text: &[u8]) -> Option<u8> {
+        let version = match text {
+            b"0" => Some(0),
+            b"1" => Some(1),
+            _ => None,
+        };
+        self.is_broken |= version.is_none();
+        version
     }
 
     fn parsed(&mut self, text: &[u8]) -> Option<u64> {
@@ -97,8 +110,9 @@ impl Sparse {
             (offset, left) = (body + taken, stored - taken);
         }
         let end = self.length.ok_or_else(wrong)?;
-        // Go takes records without a map for a file of the stored bytes, and others for one hole.
-        let lacks_map = self.is_in_records && !in_body && self.numbers.is_empty() && end > 0;
+        // Go takes records without a map for a file of the stored bytes with the header's name, and others for one hole.
+        let is_more = end > 0 || self.is_named || self.major.is_some();
+        let lacks_map = self.is_in_records && !in_body && self.numbers.is_empty() && is_more;
         if self.is_broken || lacks_map || end > MAX_LENGTH {
             return Err(wrong());
         }
@@ -289,6 +303,7 @@ mod tests {
         let size = |size| pieces(&[(b"size", size)], 0);
         assert_eq!(size("1"), None);
         assert_eq!(size("0"), Some(Vec::new()));
+        assert_eq!(pieces(&[(b"name", "f"), (b"size", "0")], 0), None);
     }
 
     #[test]
@@ -300,6 +315,8 @@ mod tests {
             ("1", "1", false),
             ("2", "0", false),
             ("x", "0", false),
+            ("0", "01", false),
+            ("00", "1", false),
         ] {
             let records: [(&[u8], &str); 4] = [
                 (b"major", major),
