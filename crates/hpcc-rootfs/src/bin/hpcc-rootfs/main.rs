@@ -43,6 +43,7 @@ mod requires;
 mod rm;
 mod signals;
 mod spool;
+mod stack;
 mod stop;
 mod subject;
 mod table;
@@ -65,6 +66,7 @@ use metrics_file::MetricsFile;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(terminal::panicked));
+    stack::take();
     signals::survive_file_limit();
     signals::end_as_first_process();
     let (args, layers) = match config::parse::<Args>() {
