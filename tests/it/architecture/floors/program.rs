@@ -180,6 +180,7 @@ pub(super) const PROGRAM: Floors = &[
     ("absence", &[]),
     ("fields", &[]),
     ("stop", &[]),
+    ("stack", &[]),
     ("record", &[]),
     ("quantity", &[]),
     ("injection", &[]),
