@@ -10,6 +10,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::entry::has_name;
+use super::lock_file::Held;
 use super::trust::{Fault, Trust};
 use super::{lease_file, name};
 use crate::error::lacks_resources;
@@ -45,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Lease {
     file: OwnedFd,
     /// The lock. `None` if nothing can be removed from the file system, or in a store of another user.
-    pin: Option<OwnedFd>,
+    pin: Option<Held>,
     digest: Digest,
     path: PathBuf,
 }

@@ -6,14 +6,13 @@
 //! [`lock_file`](super::lock_file).
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use ociget::Digest;
 use rustix::fs::FlockOperation;
 
 use super::entry::remove;
-use super::lock_file::{Tried, busy, is_made, others_can_open, try_lock};
+use super::lock_file::{Held, Tried, busy, is_made, others_can_open, try_lock};
 use super::name;
 use super::trust::Trust;
 use crate::regular_file;
@@ -31,11 +30,7 @@ pub(super) fn make(directory: &Path, digest: &Digest, trust: Trust) -> io::Resul
 }
 
 /// Takes one of any number of leases, or returns `None` if the artifact is being removed.
-pub(super) fn share(
-    directory: &Path,
-    digest: &Digest,
-    trust: Trust,
-) -> io::Result<Option<OwnedFd>> {
+pub(super) fn share(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<Option<Held>> {
     let operation = FlockOperation::NonBlockingLockShared;
     lock(directory, digest, operation, trust)
 }
@@ -44,7 +39,7 @@ pub(super) fn share(
 #[derive(Debug)]
 pub(super) struct Unleased {
     /// `None` if the file does not exist and cannot be created.
-    _file: Option<OwnedFd>,
+    _held: Option<Held>,
 }
 
 impl Unleased {
@@ -56,11 +51,11 @@ impl Unleased {
     ) -> io::Result<Option<Self>> {
         let operation = FlockOperation::NonBlockingLockExclusive;
         match lock(directory, digest, operation, trust) {
-            Ok(file) => Ok(file.map(|file| Self { _file: Some(file) })),
+            Ok(held) => Ok(held.map(|held| Self { _held: Some(held) })),
             // An artifact cannot be leased if something else is in place of its lease file, or if there is no disk
             // space for one.
             Err(error) if regular_file::is_other_type(&error) || is_full(&error) => {
-                Ok(Some(Self { _file: None }))
+                Ok(Some(Self { _held: None }))
             }
             Err(error) => Err(error),
         }
@@ -99,11 +94,11 @@ fn lock(
     digest: &Digest,
     operation: FlockOperation,
     trust: Trust,
-) -> io::Result<Option<OwnedFd>> {
+) -> io::Result<Option<Held>> {
     let path = directory.join(name::lease(digest));
     loop {
         match try_lock(&path, operation, trust)? {
-            Tried::Locked(file) => return Ok(Some(file)),
+            Tried::Locked(held) => return Ok(Some(held)),
             Tried::Busy { mode } if is_strangers(directory, mode, trust)? => {
                 super::notice::replaced(&path, "what held it no longer keeps the artifact from gc");
                 remove(&path)?;

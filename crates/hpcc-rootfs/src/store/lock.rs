@@ -4,7 +4,6 @@
 //! version, or with `--trust-store`. If it is locked, it is replaced.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use ociget::Digest;
 use rustix::fs::FlockOperation;
 
 use super::entry::remove;
-use super::lock_file::{Tried, busy, others_can_open, try_lock};
+use super::lock_file::{Held, Tried, busy, others_can_open, try_lock};
 use super::name;
 use super::trust::Trust;
 
@@ -24,7 +23,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// The right to build, replace or remove the artifact of one digest. Released on drop.
 #[derive(Debug)]
 pub(crate) struct BuildLock {
-    _file: OwnedFd,
+    _held: Held,
 }
 
 impl BuildLock {
@@ -37,7 +36,7 @@ impl BuildLock {
         let path = directory.join(name::lock(digest));
         loop {
             match try_lock(&path, FlockOperation::NonBlockingLockExclusive, trust)? {
-                Tried::Locked(file) => return Ok(Some(Self { _file: file })),
+                Tried::Locked(held) => return Ok(Some(Self { _held: held })),
                 // An older version may hold it; then both build the same bytes.
                 Tried::Busy { mode } if others_can_open(mode, trust) => {
                     super::notice::replaced(&path, "what held it may build the same artifact");
@@ -84,6 +83,8 @@ impl BuildLock {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use rustix::fs::Mode;
 
     use super::super::entry::has_name;

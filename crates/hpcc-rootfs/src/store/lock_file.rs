@@ -33,13 +33,26 @@ fn mode(trust: Trust) -> Mode {
     }
 }
 
+/// A lock on a file, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Held(OwnedFd);
+
+/// Closing the file would not do: a process that another thread forked meanwhile shares it until it starts its program.
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Where this fails, the kernel releases the lock with the last descriptor.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 /// The outcome of one try.
 #[derive(Debug)]
 pub(super) enum Tried {
-    /// The lock, until this is dropped.
-    Locked(OwnedFd),
+    Locked(Held),
     /// Another process has it. `mode` is that of the file.
-    Busy { mode: u32 },
+    Busy {
+        mode: u32,
+    },
 }
 
 /// Tries to lock a file, which is created if it does not exist.
@@ -62,13 +75,14 @@ pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> 
             }
             Err(error) => return Err(error.into()),
         }
+        let held = Held(file);
         if Mode::from_raw_mode(stat.st_mode) != mode {
             // The umask took bits from it, or another program created it. Only the owner may change it; the lock holds
             // without the change.
-            let _ = rustix::fs::fchmod(&file, mode);
+            let _ = rustix::fs::fchmod(&held.0, mode);
         }
-        if has_name(&file, path)? {
-            return Ok(Tried::Locked(file));
+        if has_name(&held.0, path)? {
+            return Ok(Tried::Locked(held));
         }
     }
 }
@@ -98,7 +112,10 @@ pub(super) fn busy(
         return Ok(None);
     }
     match rustix::fs::flock(&file, operation) {
-        Ok(()) => Ok(None),
+        Ok(()) => {
+            drop(Held(file.into()));
+            Ok(None)
+        }
         Err(Errno::WOULDBLOCK) => Ok(Some(stat.st_mode)),
         Err(error) => Err(error.into()),
     }
@@ -133,6 +150,23 @@ mod tests {
 
     use super::*;
 
+    /// What a child has between fork and exec, and a lock that it would keep.
+    #[test]
+    fn lock_ends_with_its_holder_whatever_a_fork_shares() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let take = || match try_lock(&path, exclusive, Trust::Everyone).unwrap() {
+            Tried::Locked(held) => Some(held),
+            Tried::Busy { .. } => None,
+        };
+        let held = take().unwrap();
+        let _shared = held.0.try_clone().unwrap();
+        assert!(take().is_none());
+        drop(held);
+        assert!(take().is_some());
+    }
+
     /// docker-mailserver/docker-mailserver#1979, rancher/rancher#16644: NFS answers an exclusive `flock` on a file that is
     /// open for reading alone with EBADF.
     #[test]
@@ -145,7 +179,7 @@ mod tests {
             let Tried::Locked(file) = tried else {
                 panic!("{tried:?}")
             };
-            let flags = rustix::fs::fcntl_getfl(&file).unwrap();
+            let flags = rustix::fs::fcntl_getfl(&file.0).unwrap();
             assert_eq!(flags & OFlags::RWMODE, OFlags::RDWR);
         }
         // One that this user may only read is locked all the same, where the file system lets it.
