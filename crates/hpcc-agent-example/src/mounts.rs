@@ -210,17 +210,13 @@ fn overlay(line: &Line, flags: MountFlags, manifest: &str) -> Result<bool, Strin
     let failed = |what: &str, error: Errno| {
         format!("cannot make a root that can be written to: {what}: {error}")
     };
-    // Every image has this directory, and nothing of the image needs it yet.
+    // Every image has this directory, or a symlink to one, and nothing of the image needs it yet.
     let base = "/run";
     let on_disk = disk::mount_on(&line.disk, base)?;
     if !on_disk {
         tmpfs("/run", "mode=755", UPPER).mount()?;
     }
-    let layer = if on_disk {
-        format!("{base}/{}", disk::DIRECTORY)
-    } else {
-        base.to_owned()
-    };
+    let layer = format!("{base}/{}", disk::DIRECTORY);
     let [upper, work, root] = ["upper", "work", "root"].map(|name| format!("{layer}/{name}"));
     for directory in [&layer, &upper, &work, &root] {
         let made = if *directory == upper {
@@ -233,7 +229,7 @@ fn overlay(line: &Line, flags: MountFlags, manifest: &str) -> Result<bool, Strin
             Err(error) => return Err(failed(directory, error)),
         }
         // A command that was root can have written to the drive itself.
-        if !fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir()) {
+        if on_disk && !fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir()) {
             return Err(format!(
                 "{} on the second drive has another file in the place of a directory; empty the drive",
                 disk::DIRECTORY
@@ -267,14 +263,11 @@ fn overlay(line: &Line, flags: MountFlags, manifest: &str) -> Result<bool, Strin
     }
     // A drive keeps what earlier commands wrote. They may have been root, but /.hpcc stays what the artifact holds.
     let own = format!("{root}/.hpcc");
-    match fs::symlink_metadata(&own) {
-        Ok(found) if found.is_dir() => {}
-        _ => {
-            return Err(format!(
-                "{} on the second drive hides /.hpcc; empty the drive",
-                disk::DIRECTORY
-            ));
-        }
+    if on_disk && !fs::symlink_metadata(&own).is_ok_and(|found| found.is_dir()) {
+        return Err(format!(
+            "{} on the second drive hides /.hpcc; empty the drive",
+            disk::DIRECTORY
+        ));
     }
     mount_bind("/.hpcc", &*own).map_err(|error| failed("mount /.hpcc", error))?;
     // The old root goes with all its mounts; the overlay keeps what it needs.

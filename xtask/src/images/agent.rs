@@ -21,7 +21,7 @@ use crate::{command, guest, pull, qemu};
 type Case = fn(&Path) -> Result<Ended>;
 
 /// Each by what it shows.
-pub(super) const CASES: [(&str, Case); 8] = [
+pub(super) const CASES: [(&str, Case); 9] = [
     (
         "Debian: a user by name, an overlay, options on the line",
         debian,
@@ -33,6 +33,10 @@ pub(super) const CASES: [(&str, Case); 8] = [
     (
         "FROM scratch: numbers alone, a root that stays read-only",
         scratch,
+    ),
+    (
+        "every mount point is a symlink, and the image has a /proc/self of its own",
+        linked,
     ),
     (
         "Debian: full file systems in memory, and a frozen command",
@@ -215,6 +219,47 @@ fn scratch(directory: &Path) -> Result<Ended> {
             "witness: write /written: read-only filesystem or storage medium",
             "witness: write /tmp/written: done",
             "hpcc-agent: warning: /etc/hostname stays as the image has it: ",
+        ],
+    )?;
+    Ok(ended)
+}
+
+/// Each mount point leads elsewhere in the image, and the root is made writable in memory. What the image has in `/proc`
+/// and `/sys` is not believed.
+fn linked(directory: &Path) -> Result<Ended> {
+    let mut base = Layer::new().entry(Entry::file("tool", witness()?).mode(0o755));
+    // moby/moby#17120
+    for (name, target) in [
+        ("proc", "x/proc"),
+        ("sys", "/x/sys"),
+        ("dev", "x/dev"),
+        ("tmp", "x/tmp"),
+        ("run", "/x/run"),
+    ] {
+        base = base.dir(format!("x/{name}")).symlink(name, target);
+    }
+    let base = base
+        .symlink("x/proc/self", "7")
+        .entry(Entry::dir("x/run/daemon").mode(0o2775));
+    let source = Source::new()
+        .layer(base)
+        .entrypoint(&["/tool", "facts", "3"]);
+    let artifact = made(directory, &source, &[])?;
+    let ended = boot(&artifact).run()?;
+    expect(
+        &ended,
+        3,
+        &[
+            "witness: mount /: overlay rw,",
+            "witness: mount /x/proc: proc rw,",
+            "witness: mount /x/sys: sysfs rw,",
+            "witness: mount /x/dev: devtmpfs rw,",
+            "witness: mount /x/dev/shm: tmpfs rw,",
+            "witness: mount /x/tmp: tmpfs rw,",
+            "witness: mount /x/run: tmpfs rw,",
+            "witness: write /written: done",
+            "witness: /dev/null: 20666",
+            "witness: /run/daemon: 42775",
         ],
     )?;
     Ok(ended)
