@@ -4,7 +4,7 @@
 //! output, change its settings or replace `/dev/console`. So this program keeps a descriptor of its own, opened before
 //! the command starts, writes to it with a time limit, and undoes what the command did before the last line.
 
-use std::fs::{read_to_string, symlink_metadata};
+use std::fs::{metadata, read_to_string};
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
@@ -40,8 +40,8 @@ struct Console {
     settings: Option<Termios>,
 }
 
-/// Opens the kernel's console as standard output and error, because the program that started this one may have had
-/// none, and opens it a second time for this program alone.
+/// Opens the kernel's console as standard output and error, because those of the program that started this one may lead
+/// elsewhere, and opens it a second time for this program alone.
 pub(crate) fn open_both() -> Result<(), String> {
     let failed = |error| format!("cannot open /dev/console: {error}");
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -62,14 +62,19 @@ pub(crate) fn open_both() -> Result<(), String> {
     Ok(())
 }
 
-/// Opens the console after a failure that came before [`open_both`], because the standard streams may be closed. `/dev`
+/// Opens the console after a failure that came before [`open_both`], because the standard streams may lead nowhere. `/dev`
 /// has to be a mount: a device node of the image could be any device.
 pub(crate) fn open_unless_open() {
-    let device = |path| symlink_metadata(path).map(|found| found.dev()).ok();
-    if CONSOLE.get().is_none() && device("/dev") != device("/") {
+    if CONSOLE.get().is_none() && is_mounted(Path::new("/dev"), Path::new("/")) {
         // Without a console, no output can be seen.
         let _ = open_both();
     }
+}
+
+/// Returns whether another file system than that of `root` is at `point`, which may be a symlink of the image.
+fn is_mounted(point: &Path, root: &Path) -> bool {
+    let device = |path| metadata(path).map(|found| found.dev());
+    device(point).is_ok_and(|found| device(root).is_ok_and(|root| found != root))
 }
 
 /// Returns the terminal of `/dev/console`, which is the last one of the kernel's list. A root command can redirect
@@ -215,6 +220,19 @@ mod tests {
         ] {
             assert_eq!(device(active), expected, "{active:?}");
         }
+    }
+
+    #[test]
+    fn mount_is_seen_through_a_symlink_of_the_image() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        std::fs::create_dir(at("lib")).unwrap();
+        for (target, expected) in [("/proc", true), ("lib", false), ("nowhere", false)] {
+            let link = at(&format!("to-{}", target.trim_start_matches('/')));
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            assert_eq!(is_mounted(&link, root.path()), expected, "{target}");
+        }
+        assert!(!is_mounted(&at("lib"), root.path()));
     }
 
     #[test]

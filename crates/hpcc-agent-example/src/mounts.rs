@@ -135,11 +135,12 @@ fn memory_in(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Mounts the file systems that are needed to read the kernel command line and to find a second drive.
+/// Mounts the file systems that are needed to read the kernel command line, to find a second drive and to find the console
+/// after a failure: the image has files in the same places.
 pub(crate) fn early() -> Result<(), String> {
     MOUNTS
         .iter()
-        .filter(|mount| matches!(mount.point, "/proc" | "/dev"))
+        .filter(|mount| matches!(mount.point, "/proc" | "/sys" | "/dev"))
         .try_for_each(Mount::mount)
 }
 

@@ -38,7 +38,7 @@ const fn linked(name: &'static str) -> Case {
     )
 }
 
-const CASES: [Case; 31] = [
+const CASES: [Case; 32] = [
     linked("etc -> .hpcc"),
     linked("etc -> /.hpcc"),
     linked("etc -> ../../.hpcc"),
@@ -140,6 +140,11 @@ const CASES: [Case; 31] = [
     case("status by vsock", 5, &[]),
     case(
         "wrong word, and standard streams that lead nowhere",
+        125,
+        &["hpcc-agent: error: hpcc.rooot=ro on the kernel command line is unknown to this agent"],
+    ),
+    case(
+        "wrong word, /dev is a symlink, and the image names another console",
         125,
         &["hpcc-agent: error: hpcc.rooot=ro on the kernel command line is unknown to this agent"],
     ),

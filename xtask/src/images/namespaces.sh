@@ -139,6 +139,14 @@ line="$line hpcc.rooot=ro"
 streams=/dev/null
 witness exit 6
 heard
+begin 'wrong word, /dev is a symlink, and the image names another console'
+rmdir dev
+mkdir -p lib/dev sys/class/tty/console
+ln -s lib/dev dev
+echo null > sys/class/tty/console/active
+line="$line hpcc.rooot=ro"
+streams=/dev/null
+witness exit 6
 begin 'status by vsock without a listener'
 line="$line hpcc.status=vsock:1235"
 witness exit 6
