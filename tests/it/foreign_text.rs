@@ -415,3 +415,45 @@ fn no_image_makes_an_error_of_megabytes() {
         assert!(built.stderr.contains(" [cut] "), "{built:#?}");
     }
 }
+
+#[test]
+fn no_argument_or_setting_makes_a_long_error() {
+    let place = Place::new();
+    let long = "x".repeat(100_000);
+    let option = format!("--{long}");
+    let file = place.path("long.toml");
+    fs::write(&file, format!("level = {long:?}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let filter = format!("{long}=");
+    let runs: [(&[&str], &str, &str); 8] = [
+        (&["gc", "--max-size", &long], "HPCC_CONFIG", "none"),
+        (&["list", &option], "HPCC_CONFIG", "none"),
+        (&["path", &long], "HPCC_CONFIG", "none"),
+        (&["list"], "HPCC_QUIET", &long),
+        (&["pull", "image"], "HPCC_CONFIG", file),
+        (&["list"], "HPCC_CONFIG", &long),
+        (&["list"], "RUST_LOG", &filter),
+        (&["doctor", "--no-agent"], "HPCC_CONFIG", file),
+    ];
+    for (arguments, variable, value) in runs {
+        for json in [&[][..], &["--json"]] {
+            let mut command = place.command(program());
+            command.args(arguments).args(json).env(variable, value);
+            let output = command.output().unwrap();
+            let (stdout, stderr) = assert_clean(arguments[0], &output);
+            let what = format!("{arguments:.10?} {variable} {json:?}");
+            let all = format!("{stdout}{stderr}");
+            assert!(all.contains(" [cut] "), "{what}");
+            assert!(all.len() < 20_000, "{what}: {}", all.len());
+            let objects = stderr.lines().filter(|_| !json.is_empty());
+            for object in objects.map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+                for member in ["message", "hint"] {
+                    let length = object[member]
+                        .as_str()
+                        .map_or(0, |text| text.chars().count());
+                    assert!(length <= 4000, "{what}: {member} has {length}");
+                }
+            }
+        }
+    }
+}

@@ -30,6 +30,8 @@ const FILE_LIMIT: &str = "raise the limit of file sizes (ulimit -f)";
 const LONGEST: usize = 4000;
 /// Characters at the end of a message that are kept when it is cut, because the advice stands there.
 const END: usize = 500;
+/// What stands in place of the middle of a message that is cut.
+const CUT: &str = " [cut] ";
 
 /// Kind of a failure that has no type of its own.
 pub(crate) const OTHER: &str = "failed";
@@ -126,9 +128,9 @@ pub(crate) fn shortened(message: String) -> String {
     if count <= LONGEST {
         return message;
     }
-    let before: String = message.chars().take(LONGEST - END).collect();
-    let after: String = message.chars().skip(count - END).collect();
-    format!("{before} [cut] {after}")
+    let before = message.chars().take(LONGEST - END - CUT.len());
+    let after = message.chars().skip(count - END);
+    before.chain(CUT.chars()).chain(after).collect()
 }
 
 /// Returns the kind of a failure to read an artifact.
@@ -218,7 +220,7 @@ mod tests {
         assert!(cause.starts_with("cannot read ÿ"), "{cause}");
         assert!(cause.contains("ÿ [cut] ÿ"), "{cause}");
         assert!(cause.ends_with("ÿ; ask its author"), "{cause}");
-        assert_eq!(cause.chars().count(), LONGEST + " [cut] ".len());
+        assert_eq!(cause.chars().count(), LONGEST);
         assert_eq!(shortened("ÿ".repeat(LONGEST)), "ÿ".repeat(LONGEST));
     }
 

@@ -55,7 +55,7 @@ pub(crate) fn warn(line: &str) {
 /// well.
 pub(crate) fn warn_of_failure(line: &str) {
     let line = line.strip_prefix("warning:").unwrap_or(line).trim_start();
-    let line = &failure::shortened(with_options(line));
+    let line = &failure::shortened(printable::text(with_options(line)));
     if speaks_json() {
         output::say_json(&Record::new(Level::Warn, line));
     } else {
@@ -86,11 +86,12 @@ pub(crate) fn panicked(info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("unnamed");
     let panic = info.to_string().replacen(":\n", ": ", 1);
-    let message = format!("internal error: thread {name} {panic}");
+    let message = printable::text(format!("internal error: thread {name} {panic}"));
+    let message = failure::shortened(message);
     if speaks_json() {
         output::say_json_at_the_end(&Report {
             kind: hpcc_rootfs::ErrorKind::Internal.to_string(),
-            message: printable::text(message),
+            message,
             causes: Vec::new(),
             transient: false,
             hint: Some("this is a bug, please report it".to_owned()),

@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use ociget::printable;
 
 use crate::columns::fold_indented;
-use crate::failure::{self, Report};
+use crate::failure::{self, Report, shortened};
 use crate::output::{self, Notation};
 use crate::{stop, terminal};
 
@@ -60,8 +60,8 @@ pub(crate) fn print(mut error: clap::Error) -> ExitCode {
     if terminal::speaks_json() {
         output::say_json_at_the_end(&report(&text));
     } else {
-        let lines = text.lines();
-        let lines = lines.flat_map(|line| terminal::folded(line, indent(line)));
+        let lines = text.lines().map(|line| shortened(line.to_owned()));
+        let lines = lines.flat_map(|line| terminal::folded(&line, indent(&line)));
         lines.for_each(|line| output::say_at_the_end(&line));
     }
     ExitCode::from(failure::USAGE)
@@ -161,10 +161,10 @@ fn report(text: &str) -> Report {
     };
     Report {
         kind: "usage".to_owned(),
-        message: printable::text(message),
+        message: shortened(printable::text(message)),
         causes: Vec::new(),
         transient: false,
-        hint: hint.map(printable::text),
+        hint: hint.map(|hint| shortened(printable::text(hint))),
     }
 }
 

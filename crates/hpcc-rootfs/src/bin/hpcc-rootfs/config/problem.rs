@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::options::long;
 use super::setting::{Origin, Setting};
+use crate::failure::shortened;
 use crate::output;
 
 /// Something in the environment or a configuration file that cannot be used.
@@ -38,7 +39,7 @@ impl Place {
             "variable": self.variable,
             "file": self.file.as_deref().map(output::path),
             "line": self.line,
-            "key": self.key.as_deref().map(printable::text),
+            "key": self.key.as_deref().map(|key| shortened(printable::text(key))),
         })
     }
 }
@@ -97,13 +98,13 @@ impl Problem {
 
     /// Returns the whole message, in one line of printable text.
     pub(crate) fn line(&self) -> String {
-        printable::text(format!("{}; {}", self.what, self.advice))
+        shortened(printable::text(format!("{}; {}", self.what, self.advice)))
     }
 
     pub(crate) fn json(&self) -> Value {
         json!({
-            "message": printable::text(&self.what),
-            "advice": printable::text(&self.advice),
+            "message": shortened(printable::text(&self.what)),
+            "advice": shortened(printable::text(&self.advice)),
             "place": self.place.json(),
         })
     }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::config::Place;
+use crate::failure::shortened;
 
 /// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +59,8 @@ impl Finding {
         Self {
             check,
             status,
-            found: found.into(),
-            advice: advice.into(),
+            found: shortened(found.into()),
+            advice: shortened(advice.into()),
             transient: false,
             place: None,
         }
