@@ -17,6 +17,9 @@ use crate::{output, terminal};
 /// The variable that names the records to print.
 const FILTER: &str = "RUST_LOG";
 
+/// The crates whose records are selected by their names alone.
+const CRATES: [&str; 3] = ["hpcc_rootfs", "ociget", "sqfs_writer"];
+
 /// The target of the records that the library means for every user.
 const NOTICE: &str = "hpcc_rootfs::notice";
 
@@ -54,12 +57,25 @@ pub(crate) fn start() {
     }
 }
 
-/// Returns whether no directive lacks its target or its level, which the parser of directives fills in.
+/// Returns whether each directive has a level, or names a target whose records exist. The parser of directives takes any
+/// other word for a target as well, so a misspelled level would select nothing.
 fn is_whole(filter: &str) -> bool {
-    filter.split(',').all(|directive| {
-        let mut sides = directive.split('=');
-        sides.all(|side| !side.trim().is_empty())
-    })
+    filter
+        .split(',')
+        .all(|directive| match directive.split_once('=') {
+            Some((target, level)) => is_target(target) && !level.is_empty(),
+            None => {
+                let is_own = CRATES.contains(&directive) || directive.contains("::");
+                let is_level = !directive.is_empty() && directive.parse::<LevelFilter>().is_ok();
+                is_level || is_own && is_target(directive)
+            }
+        })
+}
+
+/// Returns whether a text can be the target of records, which is a path of Rust, perhaps with the name of a field.
+fn is_target(text: &str) -> bool {
+    let is_of_target = |c: char| c.is_ascii_alphanumeric() || "_-:.[{}]".contains(c);
+    !text.is_empty() && text.chars().all(is_of_target)
 }
 
 /// Returns the records that the variable selects.
@@ -110,5 +126,47 @@ impl io::Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Others lost their records to a misspelled level: schubydoo/podspine#225, hannobraun/fornjot#1435.
+    #[test]
+    fn misspelled_level_is_no_target() {
+        for filter in [
+            "verbose",
+            "warning",
+            "wran",
+            "junk",
+            "warn;info",
+            "",
+            ",",
+            "=",
+            "=info",
+            "ociget=",
+            "info,wran",
+            "info, ociget=debug",
+            "warn;info=debug",
+            "ocigets",
+        ] {
+            assert!(!is_whole(filter), "{filter}");
+        }
+        for filter in [
+            "warn",
+            "WARN",
+            "off",
+            "hpcc_rootfs",
+            "ociget::client",
+            "ociget=debug",
+            "info,hyper::client=trace",
+            "hpcc_rootfs[{digest}]=trace",
+            "ociget,sqfs_writer=info",
+        ] {
+            assert!(is_whole(filter), "{filter}");
+            assert!(filter.parse::<Targets>().is_ok(), "{filter}");
+        }
     }
 }
