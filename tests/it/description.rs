@@ -150,6 +150,31 @@ fn description_of_incomplete_image_is_as_the_schema_says() {
     json_schema::validate(SCHEMA.as_ref(), &documents).unwrap();
 }
 
+// Runtimes indexed an empty list: containers/podman#29467, containers/podman#3539.
+#[test]
+fn healthcheck_without_a_command_has_an_empty_test() {
+    let schema: Value = serde_json::from_slice(&fs::read(SCHEMA).unwrap()).unwrap();
+    let at = "/properties/config/properties/healthcheck/properties/test/description";
+    let says = schema.pointer(at).unwrap().as_str().unwrap();
+    assert!(says.contains("Empty if the image leaves it out"), "{says}");
+    for (check, interval) in [
+        (json!({}), 0),
+        (json!({ "Interval": 5 }), 5),
+        (json!({ "Test": [] }), 0),
+        (json!({ "Test": null }), 0),
+    ] {
+        let place = Place::new();
+        let image = Image::new().layer(layer()).edit_config(|config| {
+            config["config"]["Healthcheck"] = check.clone();
+        });
+        let (_, description) = described(&place, &image);
+        json_schema::validate(SCHEMA.as_ref(), &[place.path("image.json")]).unwrap();
+        let found = &description["config"]["healthcheck"];
+        assert_eq!(found["test"], json!([]), "{check}");
+        assert_eq!(found["interval"], interval, "{check}");
+    }
+}
+
 #[test]
 fn the_schema_tells_right_from_wrong() {
     let place = Place::new();

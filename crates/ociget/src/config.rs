@@ -76,7 +76,8 @@ pub struct RuntimeConfig {
 #[serde(rename_all = "PascalCase", default)]
 #[non_exhaustive]
 pub struct Healthcheck {
-    /// `NONE`, or `CMD` or `CMD-SHELL` and the words after it; empty to inherit.
+    /// `NONE`, or `CMD` or `CMD-SHELL` and the words after it; empty if the image leaves it out, and there is nothing
+    /// to run then.
     #[serde(deserialize_with = "words")]
     pub test: Vec<String>,
     /// Time between two checks.
