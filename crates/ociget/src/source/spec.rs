@@ -116,19 +116,32 @@ impl SourceSpec {
             return Ok(());
         };
         let Some(tag) = tag else { return Ok(()) };
-        let mut whole = path.as_os_str().to_owned();
-        whole.push(":");
-        whole.push(tag);
-        let whole = Path::new(&whole);
-        match path.symlink_metadata().is_err() && whole.symlink_metadata().is_ok() {
-            true => Err(Error::Usage(format!(
-                "the first colon ends the path, and {} does not exist; rename {} or write - in its \
-                 place and redirect standard input from it",
-                printable::path(path),
-                printable::path(whole)
-            ))),
-            false => Ok(()),
+        if path.symlink_metadata().is_ok() {
+            return Ok(());
         }
+        // A tag may follow the name of the file.
+        let ends = tag
+            .match_indices(':')
+            .map(|(end, _)| end)
+            .chain([tag.len()]);
+        let mut names = ends.filter_map(|end| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(":");
+            name.push(tag.get(..end)?);
+            Some(PathBuf::from(name))
+        });
+        let Some(whole) = names.find(|name| name.symlink_metadata().is_ok()) else {
+            return Ok(());
+        };
+        let instead = match self {
+            Self::Layout { .. } => "name a symlink to it",
+            _ => "write - in its place and redirect standard input from it",
+        };
+        Err(Error::Usage(format!(
+            "the first colon ends the path, and {} does not exist; rename {} or {instead}",
+            printable::path(path),
+            printable::path(&whole)
+        )))
     }
 
     /// Makes the source, which keeps to `pin` if there is one.
@@ -340,6 +353,15 @@ mod tests {
         std::fs::write(&long, "").unwrap();
         let error = check().unwrap_err().to_string();
         assert!(error.contains("the first colon ends the path"), "{error}");
+        assert!(error.contains("a:v1 or write - in its place"), "{error}");
+        // What stands for standard input in an archive is the name of a directory in a layout. containers/skopeo#2019
+        for tag in ["", ":v1", ":team/app:v1"] {
+            let text = format!("oci:{}{tag}", long.display());
+            let error = text.parse::<SourceSpec>().unwrap().check_path();
+            let error = error.unwrap_err().to_string();
+            let says = "a:v1 or name a symlink to it";
+            assert!(error.ends_with(says), "{error}");
+        }
         std::fs::write(&short, "").unwrap();
         check().unwrap();
     }

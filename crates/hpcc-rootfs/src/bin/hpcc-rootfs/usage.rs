@@ -76,11 +76,18 @@ fn indent(line: &str) -> usize {
 fn tip_for_bytes(words: impl Iterator<Item = OsString>) -> &'static str {
     let mut is_after_option = false;
     for word in words {
+        let is_directory = |word: &OsString| {
+            let bytes = word.as_encoded_bytes();
+            bytes.starts_with(b"oci:") || bytes.starts_with(b"dir:")
+        };
         let is_option = word.as_encoded_bytes().starts_with(b"-");
         if word.to_str().is_none() {
             return match is_option || is_after_option {
                 true => {
                     "\n  tip: write the value of the option as text in UTF-8; only paths may be other bytes\n"
+                }
+                false if is_directory(&word) => {
+                    "\n  tip: an image is named by text; rename the directory, or name a symlink to it\n"
                 }
                 false => {
                     "\n  tip: an image is named by text; redirect standard input from a file of another name, and write -\n"
@@ -293,7 +300,9 @@ mod tests {
                 "value of the option",
             ),
             (&[b"gc", b"--max-age=\xff"], "value of the option"),
-            (&[b"pull", b"--json", b"a", b"tar:\xff"], "an image"),
+            (&[b"pull", b"--json", b"a", b"tar:\xff"], "redirect"),
+            (&[b"pull", b"oci:\xff:v1"], "a symlink"),
+            (&[b"build", b"dir:\xff"], "a symlink"),
         ] {
             let words = words.iter().map(|word| OsString::from_vec(word.to_vec()));
             let tip = tip_for_bytes(words);
