@@ -368,6 +368,33 @@ fn tar_file_with_another_agent_is_copied_from_first_build() {
 }
 
 #[test]
+fn several_images_on_standard_input_need_a_file() {
+    let place = Place::new();
+    let rootfs = Layer::new().file("noise", noise(1, 3000)).tar();
+    for bytes in [rootfs.clone(), gzip(&rootfs)] {
+        fs::write(place.path("input"), &bytes).unwrap();
+        let mut command = place.command(program());
+        command.args(["pull", "tar:-", "tar:-", "--no-agent"]);
+        command.stdin(fs::File::open(place.path("input")).unwrap());
+        let pulled = outcome(&mut command);
+        assert_eq!(pulled.status, Some(0), "{pulled:?}");
+        assert_eq!(pulled.stdout.lines().count(), 2, "{pulled:?}");
+    }
+    fs::remove_dir_all(place.cache()).unwrap();
+    for name in ["pull", "doctor"] {
+        for other in ["tar:-", "oci-archive:-:v1", "docker-archive:-"] {
+            let mut command = place.command(program());
+            command.args([name, "tar:-", other, "--no-agent"]);
+            let refused = outcome(command.stdin(Stdio::piped()));
+            assert_eq!(refused.status, Some(2), "{refused:?}");
+            let says = "2 images are read from standard input";
+            assert!(refused.stderr.contains(says), "{refused:?}");
+            assert!(!place.cache().exists());
+        }
+    }
+}
+
+#[test]
 fn named_pipe_for_a_file_is_refused_with_advice() {
     let place = Place::new();
     let fifo = place.path("fifo");

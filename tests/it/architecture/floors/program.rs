@@ -57,8 +57,8 @@ pub(super) const PROGRAM: Floors = &[
     (
         "doctor",
         &[
-            "absence", "config", "failure", "global", "output", "pull", "quantity", "render",
-            "target", "terminal", "work",
+            "absence", "config", "failure", "global", "inputs", "output", "pull", "quantity",
+            "render", "target", "terminal", "work",
         ],
     ),
     (

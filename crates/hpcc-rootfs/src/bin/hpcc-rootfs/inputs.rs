@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ociget::{Request, SourceSpec};
+use rustix::fs::FileType;
 
 use crate::config::Layers;
 use crate::failure::UsageError;
@@ -104,6 +105,24 @@ impl Inputs {
         let files = self.files.iter().cloned();
         files.chain(layouts).chain(directories).chain(hosts)
     }
+}
+
+/// Returns whether an image is an archive on standard input.
+pub(crate) fn is_stdin(request: &Request) -> bool {
+    match request.spec() {
+        SourceSpec::OciArchive { file, .. }
+        | SourceSpec::DockerArchive { file, .. }
+        | SourceSpec::Tar { file } => file == Path::new(STDIN),
+        _ => false,
+    }
+}
+
+/// Returns the position in the file on standard input; `None` if it is no regular file, which is read once.
+pub(crate) fn position_of_stdin() -> Option<u64> {
+    let stdin = io::stdin();
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&stdin).ok()?.st_mode);
+    let is_file = kind == FileType::RegularFile;
+    is_file.then(|| rustix::fs::tell(&stdin).ok())?
 }
 
 /// Returns the paths in a directory; none if it cannot be read.

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use hpcc_rootfs::{FsVerity, Options, Pulled, Store};
 use ociget::Digest;
+use rustix::fs::SeekFrom;
 use serde_json::{Value, json};
 
 use crate::config::Layers;
 use crate::failure::UsageError;
 use crate::global::Global;
 use crate::image::ImageArgs;
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, is_stdin, position_of_stdin};
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
 use crate::quantity::size;
@@ -85,9 +86,18 @@ impl PullArgs {
             let what = "--digest is for one image; write NAME@DIGEST for each of several";
             return Err(UsageError(what.to_owned()).into());
         }
+        let mut on_stdin = 0;
         for image in images {
             let request = ociget::Request::parse(image, self.digest.as_ref());
-            request.map_err(hpcc_rootfs::Error::from)?;
+            let request = request.map_err(hpcc_rootfs::Error::from)?;
+            on_stdin += usize::from(is_stdin(&request));
+        }
+        if on_stdin > 1 && position_of_stdin().is_none() {
+            return Err(UsageError(format!(
+                "{on_stdin} images are read from standard input, which is a pipe or a device and can be read once; \
+                 redirect it from a file, or name files"
+            ))
+            .into());
         }
         Ok(())
     }
@@ -184,9 +194,14 @@ pub(crate) fn run(global: &Global, command: &Pull, layers: &Layers) -> anyhow::R
 fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()> {
     let all = command.images.len();
     let (mut values, mut failed) = (Vec::new(), Vec::new());
+    let start = position_of_stdin();
     let mut printed = Ok(());
     let ended = work::block_on(async {
         for image in &command.images {
+            // An earlier image may have been read from the same file.
+            if let Some(start) = start {
+                let _ = rustix::fs::seek(std::io::stdin(), SeekFrom::Start(start));
+            }
             let pulled = pull(store, command, image).await;
             let image = ociget::printable::redacted(image);
             match pulled {

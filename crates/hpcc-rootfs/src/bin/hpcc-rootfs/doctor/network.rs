@@ -12,6 +12,7 @@ use super::report::Report;
 use crate::absence::is_absent;
 use crate::failure::shortened;
 use crate::global::Global;
+use crate::inputs::is_stdin;
 use crate::pull::PullArgs;
 use crate::target::Resolved;
 use crate::{output, terminal};
@@ -127,11 +128,7 @@ async fn image_finding(
         SourceSpec::Registry(_) => "registry",
         _ => "image",
     };
-    if let SourceSpec::OciArchive { file, .. }
-    | SourceSpec::DockerArchive { file, .. }
-    | SourceSpec::Tar { file, .. } = request.spec()
-        && file.as_os_str() == "-"
-    {
+    if is_stdin(request) {
         let found = "an archive on standard input is left to the pull";
         return Finding::new(check, Status::Skipped, found, "");
     }
