@@ -30,12 +30,13 @@ const OTHERS_WRITE: u32 = 0o022;
 /// Advice that names where the options are listed.
 const LIST: &str = "hpcc-rootfs config show lists the options";
 
-/// Returns the tables of a command, the one that counts first at the front. `doctor` checks what `pull` would do.
-fn tables(command: &str) -> Vec<&str> {
-    match command {
-        "doctor" => vec!["doctor", "pull"],
-        command => vec![command],
-    }
+/// Returns the tables of a command, the one that counts first at the front, and at last the lines above all tables.
+/// `doctor` checks what `pull` would do.
+pub(crate) fn tables<'a>(names: &[&'a str]) -> Vec<Option<&'a str>> {
+    let own = names.first().copied();
+    let other = own.filter(|name| *name == "doctor").map(|_| "pull");
+    let named = own.into_iter().chain(other).map(Some);
+    named.chain([None]).collect()
 }
 
 /// A file that was read.
@@ -327,19 +328,15 @@ impl File {
         problem
     }
 
-    /// Returns the setting of an option of a command in the file.
-    pub(crate) fn setting(&self, names: &[&str], arg: &Arg) -> Result<Option<Setting>, Problem> {
-        let keys = self.keys.iter().filter(|key| key.name == long(arg));
-        let of = |command: Option<&str>| {
-            let mut keys = keys.clone();
-            keys.find(|key| key.command.as_deref() == command)
-        };
-        let own = names.iter().take(1).flat_map(|name| tables(name));
-        let mut own = own.filter_map(|table| of(Some(table)));
-        own.next()
-            .or_else(|| of(None))
-            .map(|key| self.take(key, arg))
-            .transpose()
+    /// Returns the setting of an option in one table, or in the lines above all tables.
+    pub(crate) fn setting(
+        &self,
+        table: Option<&str>,
+        arg: &Arg,
+    ) -> Result<Option<Setting>, Problem> {
+        let mut keys = self.keys.iter();
+        let key = keys.find(|key| key.command.as_deref() == table && key.name == long(arg));
+        key.map(|key| self.take(key, arg)).transpose()
     }
 
     fn take(&self, key: &Key, arg: &Arg) -> Result<Setting, Problem> {

@@ -75,12 +75,22 @@ impl Layers {
     /// left out.
     pub(super) fn understood(&self, names: &[&str], arg: &Arg) -> Vec<OsString> {
         let variable = self.variable(arg).ok().flatten();
-        let files = self.files.iter();
-        let files = files.filter_map(|file| file.setting(names, arg).ok().flatten());
+        let files = self.places(names);
+        let files = files.filter_map(|(file, table)| file.setting(table, arg).ok().flatten());
         let settings = variable.into_iter().chain(files);
         settings
             .filter_map(|setting| setting.values.into_iter().next())
             .collect()
+    }
+
+    /// Returns the tables of a command in each file, the one that counts first in front.
+    fn places<'a>(
+        &'a self,
+        names: &[&'a str],
+    ) -> impl Iterator<Item = (&'a File, Option<&'a str>)> {
+        let tables = file::tables(names);
+        let files = self.files.iter();
+        files.flat_map(move |file| tables.clone().into_iter().map(move |table| (file, table)))
     }
 
     /// Returns the files that were read.
@@ -108,19 +118,17 @@ impl Layers {
         let given: Vec<&Arg> = options.iter().filter(|arg| is_given(given, arg)).collect();
         let (mut set, mut on) = (given.clone(), given);
         let (mut settings, mut problems) = (BTreeMap::new(), Vec::new());
-        for level in 0..=self.files.len() {
+        let of_files = self.places(names).map(Some);
+        for level in std::iter::once(None).chain(of_files) {
             let mut of_level: Vec<(&Arg, Setting)> = Vec::new();
             for arg in &options {
                 let is_set = set.iter().any(|other| other.get_id() == arg.get_id());
                 if is_set || on.iter().any(|other| conflict(arg, other)) {
                     continue;
                 }
-                let found = match level.checked_sub(1) {
+                let found = match level {
                     None => self.variable(arg),
-                    Some(at) => match self.files.get(at) {
-                        Some(file) => file.setting(names, arg),
-                        None => Ok(None),
-                    },
+                    Some((file, table)) => file.setting(table, arg),
                 };
                 let found = found.and_then(|found| match found {
                     Some(setting) => accepted(arg, setting).map(Some),

@@ -337,6 +337,45 @@ fn switch_that_is_off_excludes_no_other_option() {
 }
 
 #[test]
+fn table_of_a_command_wins_over_lines_that_exclude_it() {
+    let root = Args::command();
+    for (line, file, more) in [
+        (
+            "build x -o y",
+            "agent = \"a\"\n[build]\nno-agent = true",
+            "--no-agent",
+        ),
+        (
+            "pull x",
+            "no-agent = true\n[pull]\nagent = \"a\"",
+            "--agent a",
+        ),
+        (
+            "pull x",
+            "agent = \"a\"\n[pull]\nno-agent = false",
+            "--agent a",
+        ),
+        (
+            "doctor",
+            "[pull]\nagent = \"a\"\n[doctor]\nno-agent = true",
+            "--no-agent",
+        ),
+        ("list", "quiet = true\n[list]\nverbose = true", "--verbose"),
+    ] {
+        let same = parsed(&root, &words(&format!("{line} {more}")), &[], "");
+        assert!(same.is_ok(), "{same:?}");
+        assert_eq!(
+            parsed(&root, &words(line), &[], file),
+            same,
+            "{line} {file}"
+        );
+    }
+    let file = "[pull]\nagent = \"a\"\nno-agent = true";
+    let outcome = parsed(&root, &words("pull x"), &[], file);
+    assert!(outcome.is_err(), "{outcome:?}");
+}
+
+#[test]
 fn required_option_from_elsewhere_is_put_behind_the_command() {
     let root = Args::command();
     let set = variables(&[("PROXY", "http://p:1"), ("CERT", "c")]);

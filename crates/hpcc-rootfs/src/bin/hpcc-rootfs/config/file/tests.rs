@@ -40,7 +40,8 @@ fn doctor_has_the_table_of_pull_after_its_own() {
     let line = |option: &str| {
         let args = options_of(&root, &["doctor"]);
         let arg = args.iter().find(|arg| long(arg) == option).unwrap();
-        let setting = file.setting(&["doctor"], arg).unwrap();
+        let mut tables = tables(&["doctor"]).into_iter();
+        let setting = tables.find_map(|table| file.setting(table, arg).unwrap());
         setting.map(|setting| setting.origin.to_string())
     };
     assert_eq!(line("agent").as_deref(), Some("f.toml:3"));
@@ -153,7 +154,8 @@ fn table_of_a_command_comes_before_what_all_commands_have() {
     let value = |command: &str, option: &str| {
         let args = options_of(&root, &[command]);
         let arg = args.iter().find(|arg| long(arg) == option).unwrap();
-        let setting = file.setting(&[command], arg).unwrap()?;
+        let mut tables = tables(&[command]).into_iter();
+        let setting = tables.find_map(|table| file.setting(table, arg).unwrap())?;
         Some((setting.values, setting.origin.to_string()))
     };
     let is = |value: &str, line: u8| Some((vec![value.into()], format!("f.toml:{line}")));

@@ -93,7 +93,7 @@ fn every_option_refuses_values_of_other_types() {
                 let text = format!("[{command}]\n{name} = {value}\n");
                 let (mut file, mut problems) = File::parse("f.toml".into(), &text);
                 problems.append(&mut file.check(&root));
-                let setting = file.setting(&[command], &arg);
+                let setting = file.setting(Some(command), &arg);
                 if takes(&arg, of_type) {
                     assert_eq!(problems, [], "{text}");
                     assert!(setting.unwrap().is_some(), "{text}");
