@@ -249,3 +249,75 @@ fn command_with_two_digests_exits_2_before_reading_anything() {
     let same = sources.place.pull(&pinned, &["--digest", &a]);
     assert!(same.line().contains(a.trim_start_matches("sha256:")));
 }
+
+/// With a tag and a digest, the tag is not used (docker/cli#4545, moby/moby#22112).
+#[test]
+fn pull_with_digest_leaves_the_tag_where_it_was() {
+    let sources = Sources::new();
+    let (a, b) = (sources.a.to_string(), sources.b.to_string());
+    let layout = format!("oci:{}:a", sources.place.path("layout").display());
+    let place = &sources.place;
+    for (case, tag) in [sources.by_tag(), layout].iter().enumerate() {
+        let other = match tag.starts_with("oci:") {
+            true => tag.replace(":a", ":b"),
+            false => sources.pinned(&sources.b),
+        };
+        for (order, pulls) in [
+            ("tag first", &[(tag, None), (tag, Some(&b))][..]),
+            ("pin first", &[(tag, Some(&b)), (tag, None)]),
+            ("there", &[(&other, None), (tag, None), (tag, Some(&b))]),
+            ("pin alone", &[(tag, Some(&b))]),
+        ] {
+            let cache = place.path(&format!("{case}{order}"));
+            let store = ["--cache-dir", cache.to_str().unwrap()];
+            for (reference, digest) in pulls {
+                let pin = digest.map(|digest| ["--digest", digest]);
+                let pin = pin.iter().flatten().copied();
+                let more: Vec<_> = store.into_iter().chain(pin).collect();
+                place.pull(reference, &more).line();
+            }
+            let named = |command: &str| place.run([&[command, tag][..], &store].concat());
+            let is_name = order != "pin alone";
+            let path = named("path");
+            assert_eq!(path.stdout.contains(&a[7..]), is_name, "{order} {path:#?}");
+            assert!(!path.stdout.contains(&b[7..]), "{order} {path:#?}");
+            if case == 0 {
+                let offline = place.pull(tag, &[&store[..], &["--offline"]].concat());
+                assert_eq!(offline.stdout, path.stdout, "{order} {offline:#?}");
+            }
+            let removed = named("rm");
+            let said = removed.stdout.contains(&a) || removed.stderr.contains(&a);
+            assert_eq!(removed.status == Some(0), is_name, "{order} {removed:#?}");
+            assert!(said || !is_name, "{order} {removed:#?}");
+            let left = fs::exists(cache.join(format!("sha256-{}.sqsh", &b[7..])));
+            assert!(left.unwrap(), "{order} {removed:#?}");
+        }
+    }
+}
+
+/// Notes without times have a tag from the time of their artifact, which a build changes.
+#[test]
+fn rebuild_by_digest_keeps_times_of_older_notes() {
+    let sources = Sources::new();
+    let (place, tag) = (&sources.place, sources.by_tag());
+    for (seconds, digest) in [(1, &sources.a), (2, &sources.b)] {
+        let path = place.pull(&sources.pinned(digest), &[]).line().to_owned();
+        let file = fs::File::options().append(true).open(path).unwrap();
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        file.set_modified(time).unwrap();
+        let note = format!(".note-{}", digest.to_string().replace(':', "-"));
+        fs::write(
+            place.cache().join(note),
+            serde_json::json!({ "source": tag }).to_string(),
+        )
+        .unwrap();
+    }
+    let newer = place.run(["path", &tag]).line().to_owned();
+    assert!(newer.contains(&sources.b.to_string()[7..]));
+    for digest in [&sources.a, &sources.b] {
+        place
+            .pull(&sources.pinned(digest), &["--block-size", "4K"])
+            .line();
+        assert_eq!(place.run(["path", &tag]).line(), newer);
+    }
+}

@@ -17,6 +17,7 @@ use super::note_lock::NoteLock;
 use super::offline::{self, Nowhere};
 use super::pulled::Pulled;
 use super::shared_build::Ask;
+use super::tags;
 use super::trials::Trials;
 use crate::caught;
 use crate::error::Error;
@@ -307,11 +308,23 @@ impl Store {
             Ok((plan.map(Arc::new), trials))
         });
         let (plan, mut trials) = planned.await?;
-        let note = Note {
+        let (store, digest) = (self.clone(), identity.clone());
+        let old = self.look(move || {
+            let (directory, trust) = (store.directory(), store.trust());
+            // The time of a note without times is that of the artifact, which this build replaces.
+            tags::settle(directory, &digest, trust);
+            let old = Note::read(directory, &digest, trust).ok();
+            Ok(old.map(|old| Note {
+                references: Some(tags::times(directory, &digest, &old)),
+                ..old
+            }))
+        });
+        // The source is no tag of the artifact yet: that of a pinned pull may stand for another one.
+        let note = old.await?.map(|old| Note {
             source: Some(text),
             supplies: supplies.memory(&Memory::default()),
-            ..Note::read(self.directory(), &identity, self.trust()).unwrap_or_default()
-        };
+            ..old
+        });
         let supplies = Arc::into_inner(supplies).ok_or_else(|| Error::Internal {
             what: "opening the host's files",
             source: Arc::new(io::Error::other("it is still in use")),
@@ -394,7 +407,8 @@ impl Store {
             let directory = store.directory();
             let _lock = NoteLock::take(directory);
             // Another pull may have added its reference during this build, or moved one.
-            let Ok(now) = Note::read(directory, &digest, store.trust()) else {
+            let now = Note::read(directory, &digest, store.trust());
+            let (Ok(now), Some(note)) = (now, note) else {
                 return Ok(());
             };
             let note = match now.references {

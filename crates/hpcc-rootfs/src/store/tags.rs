@@ -37,7 +37,7 @@ pub(super) fn noted(directory: &Path) -> io::Result<Vec<Digest>> {
 type Times = BTreeMap<String, u64>;
 
 /// Returns the references of a note. That of a version that kept no times has the reference of the last build.
-fn times(directory: &Path, digest: &Digest, note: &Note) -> Times {
+pub(super) fn times(directory: &Path, digest: &Digest, note: &Note) -> Times {
     if let Some(references) = &note.references {
         return references.clone();
     }
@@ -163,7 +163,7 @@ pub(super) fn disown(
     }
 }
 
-/// Adds the time of the pull to the note of an artifact that is about to be removed.
+/// Adds the time of the pull to the note of an artifact that is about to be removed or replaced.
 pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
     let lacking = || {
         let note = Note::read(directory, digest, trust).ok();
