@@ -363,3 +363,83 @@ fn tag_that_cannot_be_noted_is_a_warning_or_forgotten() {
     // Unless there was space for the note all the same.
     assert!(pulled.stdout.lines().all(is_new), "{pulled:#?}");
 }
+
+/// Escaped and redacted, both are one text (containers/image#294, opencontainers/umoci#265).
+#[test]
+fn sources_that_look_alike_keep_their_own_artifacts() {
+    let place = Place::new();
+    let mut store = Store::new();
+    let tags = ["v1", "https://h/a?v=1", "https://h/a?v=2"];
+    for tag in tags {
+        let layer = Layer::new().file("file", tag);
+        let image = Image::new().layer(layer).add_to(&mut store);
+        store.tag(tag, &image);
+    }
+    store.write_layout(&place.path("layout")).unwrap();
+    for name in ["a\nz", "a\\nz"] {
+        let mut store = Store::new();
+        let layer = Layer::new().file("file", name);
+        let image = Image::new().layer(layer).add_to(&mut store);
+        store.tag("v1", &image);
+        store.write_layout(&place.path(name)).unwrap();
+    }
+    let references = [
+        "oci:a\nz:v1".to_owned(),
+        "oci:a\\nz:v1".to_owned(),
+        format!("oci:layout:{}", tags[1]),
+        format!("oci:layout:{}", tags[2]),
+    ];
+    let pull = |reference: &String| place.run(["pull", reference, "--no-agent", "--quiet"]);
+    let paths: Vec<_> = references
+        .iter()
+        .map(|reference| pull(reference).line().to_owned())
+        .collect();
+    for (reference, path) in references.iter().zip(&paths) {
+        assert_eq!(place.run(["path", reference]).line(), path, "{reference:?}");
+    }
+    // What is printed of them is safe.
+    for arguments in [&["list"][..], &["list", "--json"], &["df", "--json"]] {
+        let printed = place.run(arguments).stdout;
+        assert!(printed.contains("https://h/a?***"), "{printed}");
+        assert!(!printed.contains("?v="), "{printed}");
+    }
+    for (reference, path) in references.iter().zip(&paths) {
+        assert_eq!(
+            place.run(["rm", reference]).status,
+            Some(0),
+            "{reference:?}"
+        );
+        assert!(!fs::exists(path).unwrap(), "{reference:?}");
+    }
+}
+
+/// A colon in the working directory's name begins no tag.
+#[test]
+fn directory_with_a_colon_is_not_a_tag() {
+    let place = Place::new();
+    for name in ["a", "a:b/layout"] {
+        let mut store = Store::new();
+        for tag in ["v1", "b/layout:v1"] {
+            let layer = Layer::new().file("file", format!("{name} {tag}"));
+            let image = Image::new().layer(layer).add_to(&mut store);
+            store.tag(tag, &image);
+        }
+        fs::create_dir_all(place.path(name)).unwrap();
+        store.write_layout(&place.path(name)).unwrap();
+    }
+    let run = |directory: &str, arguments: &[&str]| {
+        let mut command = place.command(program());
+        outcome(command.args(arguments).current_dir(place.path(directory)))
+    };
+    let cases = [("a:b", "oci:layout:v1"), ("", "oci:a:b/layout:v1")];
+    let pull = |(directory, reference)| {
+        run(directory, &["pull", reference, "--no-agent"])
+            .line()
+            .to_owned()
+    };
+    let paths = cases.map(pull);
+    assert_ne!(paths[0], paths[1]);
+    for ((directory, reference), path) in cases.iter().zip(&paths) {
+        assert_eq!(run(directory, &["path", reference]).line(), path);
+    }
+}

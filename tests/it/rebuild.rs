@@ -284,3 +284,80 @@ fn rebuild_with_other_host_files_fails_before_any_request() {
     let outcome = place.run(["verify", "--rebuild", "--from", &reference]);
     assert_eq!(outcome.status, Some(2), "{outcome:#?}");
 }
+
+/// Writes an OCI layout of one image.
+fn write_layout(directory: &Path) {
+    let mut store = Store::new();
+    let layer = Layer::new().file("etc/hostname", "guest\n");
+    let image = Image::new().layer(layer).add_to(&mut store);
+    store.tag("v1", &image);
+    store.write_layout(directory).unwrap();
+}
+
+/// A timer runs it in another directory (jimsalterjrs/sanoid#74, hpc/charliecloud#1403).
+#[test]
+fn rebuild_finds_a_relative_source_from_every_directory() {
+    let place = Place::new();
+    write_layout(&place.path("lay"));
+    place.run(["pull", "oci:lay", "--no-agent"]).line();
+    let rebuild = || {
+        let mut command = place.command(program());
+        outcome(command.args(["verify", "--rebuild"]).current_dir("/"))
+    };
+    assert_eq!(rebuild().status, Some(0), "{:#?}", rebuild());
+    // The note of an older version has the path as it was given, and the reference that was pulled.
+    let note = fs::read_dir(place.cache()).unwrap();
+    let mut note = note.map(|entry| entry.unwrap().path());
+    let note = note
+        .find(|path| path.to_str().unwrap().contains(".note-"))
+        .unwrap();
+    let mut text: serde_json::Value = serde_json::from_slice(&fs::read(&note).unwrap()).unwrap();
+    text["source"] = "oci:lay".into();
+    fs::write(&note, text.to_string()).unwrap();
+    assert_eq!(rebuild().status, Some(0), "{:#?}", rebuild());
+    text["references"] = serde_json::json!({});
+    fs::write(&note, text.to_string()).unwrap();
+    let outcome = rebuild();
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.stdout.contains("its note says oci:lay, and not"),
+        "{outcome:#?}"
+    );
+}
+
+/// Standard input is the caller's, as the lines of a script (Altinity/clickhouse-backup#1368).
+#[test]
+fn rebuild_of_an_image_from_stdin_reads_no_stdin() {
+    let place = Place::new();
+    let mut archive = tar::Builder::new(fs::File::create(place.path("root.tar")).unwrap());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(2);
+    header.set_mode(0o644);
+    archive
+        .append_data(&mut header, "file", &b"a\n"[..])
+        .unwrap();
+    archive.finish().unwrap();
+    let root = fs::File::open(place.path("root.tar")).unwrap();
+    let mut command = place.command(program());
+    outcome(command.args(["pull", "tar:-", "--no-agent"]).stdin(root)).line();
+    // The pipe stays open, and its first line is left to the next reader.
+    let (read, mut write) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut write, b"line\n").unwrap();
+    let mut command = place.command("timeout");
+    command
+        .arg("60")
+        .arg(program())
+        .args(["verify", "--rebuild"]);
+    let outcome = outcome(command.stdin(read.try_clone().unwrap()));
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.stdout.contains("pulled from standard input"),
+        "{outcome:#?}"
+    );
+    assert!(
+        outcome.stdout.contains("name the image with --from"),
+        "{outcome:#?}"
+    );
+    drop(write);
+    assert_eq!(std::io::read_to_string(read).unwrap(), "line\n");
+}

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use ociget::Digest;
 
+use super::full_reference;
 use super::last_use;
 use super::name;
 use super::note::Note;
@@ -34,9 +35,9 @@ pub struct Artifact {
     pub built: SystemTime,
     /// Time at which it was last pulled or read.
     pub last_used: SystemTime,
-    /// The reference that it was last built from, if known.
+    /// The reference that it was last built from, if known, with an absolute path if it has one.
     pub source: Option<String>,
-    /// The references that were pulled to it without a digest, in their full form and sorted, as
+    /// The references that were pulled to it without a digest, in their full form as messages show it and sorted, as
     /// `docker://docker.io/library/debian:12`. Another artifact may have been pulled by the same reference since.
     pub references: Vec<String>,
     /// Its record, or the error of reading it.
@@ -132,6 +133,11 @@ fn described(
     record: Result<Record, Error>,
 ) -> Artifact {
     let note = Note::read(directory, &digest, trust).unwrap_or_default();
+    let references = note.references.iter().flatten();
+    let mut references: Vec<_> = references
+        .map(|(full, _)| full_reference::shown(full))
+        .collect();
+    references.sort();
     Artifact {
         path: directory.join(name::artifact(&digest)),
         size: measures.size,
@@ -139,10 +145,23 @@ fn described(
         beside: beside(directory, &digest),
         built: measures.built,
         last_used: measures.last_used,
-        source: note.source,
-        references: note.references.unwrap_or_default().into_keys().collect(),
+        source: source(note),
+        references,
         record,
         digest,
+    }
+}
+
+/// Returns the reference that an artifact was last built from. A relative path, as in the note of an older version, means
+/// nothing without its directory; then it is the reference that was pulled, if that is one.
+fn source(note: Note) -> Option<String> {
+    let source = note.source?;
+    let mut references = note.references.into_iter().flatten();
+    match (references.next(), references.next()) {
+        (Some((only, _)), None) if full_reference::is_relative(&source) => {
+            Some(full_reference::plain(only).unwrap_or(source))
+        }
+        _ => Some(source),
     }
 }
 

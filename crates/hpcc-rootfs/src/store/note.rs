@@ -21,7 +21,7 @@ use crate::staging::{StagedFile, Staging};
 
 /// Longest note in bytes; a longer file is not a note.
 const LENGTH_MAX: u64 = 64 * 1024;
-/// Largest number of references that are kept, and of bytes of each. Together they leave half of a note to other
+/// Largest number of references that are kept, and of bytes of each in JSON. Together they leave half of a note to other
 /// fields.
 const REFERENCES_MAX: usize = 32;
 const REFERENCE_MAX: usize = 1024;
@@ -80,7 +80,8 @@ impl Note {
     /// added one stays, whatever the clock says.
     pub(crate) fn add(&mut self, reference: &str, time: u64) -> Vec<(String, u64)> {
         let mut gone = Vec::new();
-        if reference.len() > REFERENCE_MAX {
+        let length = serde_json::to_string(reference).map_or(usize::MAX, |json| json.len());
+        if length > REFERENCE_MAX {
             return gone;
         }
         let references = self.references.get_or_insert_default();
@@ -152,6 +153,8 @@ mod tests {
             gone += note.add(&reference, number * 1000).len();
         }
         note.add(&"x".repeat(REFERENCE_MAX + 1), 200_000);
+        // A note with it would be too long to be read.
+        note.add(&"\u{1b}".repeat(REFERENCE_MAX / 2), 200_000);
         let references = note.references.clone().unwrap();
         assert_eq!(
             (references.len(), gone),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ociget::{Digest, Request, Source, SourceSpec};
 use tracing::{Instrument as _, Span};
 
+use super::full_reference::lasting;
 use super::handle::Store;
 use super::last_use;
 use super::lock::BuildLock;
@@ -321,7 +322,7 @@ impl Store {
         });
         // The source is no tag of the artifact yet: that of a pinned pull may stand for another one.
         let note = old.await?.map(|old| Note {
-            source: Some(text),
+            source: Some(lasting(&text)),
             supplies: supplies.memory(&Memory::default()),
             ..old
         });

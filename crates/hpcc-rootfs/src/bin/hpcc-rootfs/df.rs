@@ -86,7 +86,7 @@ pub(crate) fn run(global: &Global, command: &Df) -> anyhow::Result<()> {
         .map(|artifact| {
             json!({
                 "digest": artifact.digest.to_string(),
-                "source": artifact.source,
+                "source": render::source(artifact.source.as_deref()),
                 "size": artifact.size,
                 "disk": artifact.disk,
                 "links": artifact.links,

@@ -65,7 +65,7 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     let value = json!({
         "path": output::path(&path),
         "record": render::record(&record),
-        "source": source,
+        "source": render::source(source),
         "references": artifact.map(|artifact| &artifact.references),
         "size": length,
         "image": image.as_ref().ok(),

@@ -156,7 +156,7 @@ fn value(artifact: &Artifact) -> Value {
         "size": artifact.size,
         "built": seconds(artifact.built),
         "last_used": seconds(artifact.last_used),
-        "source": artifact.source,
+        "source": render::source(artifact.source.as_deref()),
         "references": artifact.references,
         "agent": null,
     });

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -148,6 +148,9 @@ impl RebuildArgs {
         };
         let record = read_record(&path)?;
         let noted = sources.noted.get(&record.key.identity);
+        if let (None, Some(noted)) = (&sources.given, noted) {
+            check_lasts(noted)?;
+        }
         let from = sources.given.as_ref().or(noted).ok_or_else(|| {
             anyhow::anyhow!(
                 "no note says which image it was pulled from; name the image with --from"
@@ -174,4 +177,28 @@ impl RebuildArgs {
         let shown = ociget::printable::redacted(from).to_string();
         Ok((shown, rebuilt))
     }
+}
+
+/// Refuses a noted source that is not the image's any more: standard input, and a path that was relative to another
+/// directory.
+fn check_lasts(noted: &str) -> anyhow::Result<()> {
+    let (path, is_archive) = match noted.parse() {
+        Ok(SourceSpec::Layout { dir, .. } | SourceSpec::Directory { dir }) => (dir, false),
+        Ok(
+            SourceSpec::OciArchive { file, .. }
+            | SourceSpec::DockerArchive { file, .. }
+            | SourceSpec::Tar { file },
+        ) => (file, true),
+        _ => return Ok(()),
+    };
+    anyhow::ensure!(
+        !is_archive || path != Path::new("-"),
+        "it was pulled from standard input, so no note says which image it is; name the image with --from"
+    );
+    anyhow::ensure!(
+        path.is_absolute(),
+        "its note says {}, and not from which directory; name the image with --from",
+        ociget::printable::text(noted)
+    );
+    Ok(())
 }

@@ -59,6 +59,14 @@ pub(crate) fn document(json: &str) -> anyhow::Result<()> {
         .context("cannot write to stdout")
 }
 
+/// Returns the source of an artifact for JSON, without the secrets of a URL in its tag.
+pub(crate) fn source(source: Option<&str>) -> Option<String> {
+    source.map(|source| match source.contains("://") {
+        true => printable::text(source),
+        false => source.to_owned(),
+    })
+}
+
 pub(crate) fn path(global: &Global, path: &Path) -> anyhow::Result<()> {
     result(global, &json!({ "path": output::path(path) }), path)
 }
