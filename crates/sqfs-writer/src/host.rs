@@ -12,7 +12,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use self::inode::{Attributes, Failure, Identity, Inode, Type};
+use self::inode::{Attributes, Facts, Failure, Identity, Inode, Type};
 use crate::data::FileData;
 use crate::error::Error;
 use crate::image::{ImageWriter, name};
@@ -52,7 +52,8 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// - An image has seconds from 1970 to 2106. Earlier and later times become the first and the last of them.
     /// - The format stores attributes in `user.`, `trusted.` and `security.`; POSIX ACLs are left out and counted in
     ///   [`Summary::dropped_xattrs`](crate::Summary::dropped_xattrs).
-    /// - Names of one inode are hard links of each other within one call, and separate files between two.
+    /// - Names of one inode are hard links of each other within one call, and separate files between two. If another process
+    ///   adds or removes a name of such an inode meanwhile, its status time changes, and its next name is an error.
     /// - A file whose size or times change while the writer reads it is an error, and so is a file whose size is not the
     ///   number of its bytes, as in `/proc`. Entries that another process adds meanwhile may be missing.
     /// - The writer reads sparse files in full; their blocks of zeros become holes.
@@ -60,7 +61,7 @@ impl<W: Write + Seek> ImageWriter<W> {
     ///   [`directory_from_with`](Self::directory_from_with).
     ///
     /// The walk keeps four files open at most, however deep the directories are. In memory it has the names of one
-    /// directory at each level, and 24 bytes for each inode with several names.
+    /// directory at each level, and 72 bytes for each inode with several names.
     ///
     /// # Errors
     /// Returns [`Error::Host`] if the host refuses something, [`Error::Changed`] if an entry changed while it was read,
@@ -134,8 +135,9 @@ struct Walk<'w, W: Write + Seek, C> {
     /// The path of the current entry below `host`.
     below: Vec<u8>,
     choose: C,
-    /// The nodes of inodes that have several names.
-    links: HashMap<Identity, NodeId>,
+    /// The nodes of inodes that have several names, and what the walk found at the first of them. A number alone does not
+    /// identify an inode: once all its names are removed, the file system gives it to a new file.
+    links: HashMap<Identity, (NodeId, Facts)>,
     attributes: Attributes,
 }
 
@@ -181,7 +183,7 @@ impl<W: Write + Seek, C: FnMut(&Path, &mut Metadata) -> bool> Walk<'_, W, C> {
         if !chosen {
             return Ok(None);
         }
-        let linked = self.links.get(&inode.identity()).copied();
+        let linked = self.linked(inode)?;
         let kind = match inode.kind() {
             Type::Directory => {
                 let node = self.image.directory_in(parent, entry, metadata);
@@ -206,9 +208,21 @@ impl<W: Write + Seek, C: FnMut(&Path, &mut Metadata) -> bool> Walk<'_, W, C> {
         };
         let node = added.map_err(|error| name(error, &self.below))?;
         if let Some(node) = node.filter(|_| inode.has_more_names()) {
-            self.links.insert(inode.identity(), node);
+            self.links.insert(inode.identity(), (node, inode.facts()));
         }
         Ok(None)
+    }
+
+    /// Returns the node of an inode that the walk has met by another name. It must be as it was there.
+    fn linked(&self, inode: &Inode) -> Result<Option<NodeId>, Error> {
+        match (inode.kind(), self.links.get(&inode.identity())) {
+            (Type::Directory, _) | (_, None) => Ok(None),
+            (_, Some(&(node, first))) => {
+                let same = inode.is_as(first);
+                same.map_err(|failure| self.failed(failure))?;
+                Ok(Some(node))
+            }
+        }
     }
 
     /// Returns whether an entry goes into the image, and its metadata.

@@ -13,6 +13,9 @@ use rustix::io::Errno;
 use crate::metadata::Metadata;
 use crate::tree::Device;
 
+/// `S_IFMT`, the bits of a mode that say the type.
+const FILE_TYPE: u32 = 0o170_000;
+
 /// Why an entry could not be read.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -27,6 +30,26 @@ pub(super) enum Failure {
 pub(super) struct Identity {
     device: u64,
     number: u64,
+}
+
+/// What differs between two looks at an inode if it changed, or if its number went to another inode meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    file_type: u32,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Facts {
+    fn of(found: &std::fs::Metadata) -> Self {
+        Self {
+            file_type: found.mode() & FILE_TYPE,
+            size: found.size(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
 }
 
 /// The type of an inode.
@@ -181,15 +204,20 @@ impl Inode {
     /// Fails if the inode changed since it was opened.
     pub(super) fn is_unchanged(&self) -> Result<(), Failure> {
         let now = self.handle.metadata().map_err(io("read the metadata of"))?;
-        let facts = |found: &std::fs::Metadata| {
-            let modified = (found.mtime(), found.mtime_nsec());
-            (found.size(), modified, (found.ctime(), found.ctime_nsec()))
-        };
-        if facts(&now) == facts(&self.found) {
+        self.is_as(Facts::of(&now))
+    }
+
+    /// Fails if the inode differs from what another look found.
+    pub(super) fn is_as(&self, other: Facts) -> Result<(), Failure> {
+        if other == self.facts() {
             Ok(())
         } else {
             Err(Failure::Changed("its size or its times differ"))
         }
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        Facts::of(&self.found)
     }
 
     /// Returns what the image stores beside content and type.

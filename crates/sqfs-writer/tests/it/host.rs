@@ -272,6 +272,82 @@ fn entry_that_another_process_changes_is_an_error() {
     }
 }
 
+/// Walks a directory of `a`, `b` and `z`, where `a` and `z` are names of one file, and calls `change` at `b`.
+fn walk_with_change_between_names(change: fn(&Path)) -> Result<Image, Error> {
+    let source = directory();
+    let root = source.path();
+    for name in ["a", "b"] {
+        fs::write(root.join(name), "text").unwrap();
+    }
+    fs::hard_link(root.join("a"), root.join("z")).unwrap();
+    let choose = |path: &Path, _: &mut Metadata| {
+        if path == Path::new("b") {
+            // Longer than the clock of a file system takes for a step.
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            change(root);
+        }
+        true
+    };
+    let mut image = writer();
+    image.directory_from_with("", root, choose)?;
+    Ok(finish(image).0)
+}
+
+/// A name more or less counts as a change, because it moves the status time (restic/restic#2495).
+#[test]
+fn inode_that_changed_between_two_names_is_an_error() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 3] = [
+        ("rewritten", |root| {
+            fs::write(root.join("z"), "TEXT").unwrap();
+        }),
+        ("a name more", |root| {
+            fs::hard_link(root.join("a"), root.join("more")).unwrap();
+        }),
+        ("a name less", |root| {
+            fs::remove_file(root.join("a")).unwrap();
+        }),
+    ];
+    for (case, change) in changes {
+        let result = walk_with_change_between_names(change);
+        let expected = "its size or its times differ";
+        assert!(
+            matches!(&result, Err(Error::Changed { path, found }) if path.ends_with("/z") && *found == expected),
+            "{case}: {:?}",
+            result.err()
+        );
+    }
+    assert!(walk_with_change_between_names(|_| {}).is_ok());
+}
+
+/// A new file may get the number of a removed one (borgbackup/borg#1297, libarchive/libarchive#165).
+#[test]
+fn file_with_a_reused_inode_number_is_no_hard_link() {
+    let result = walk_with_change_between_names(|root| {
+        let number = |path: &Path| fs::metadata(path).unwrap().ino();
+        let reused = number(&root.join("a"));
+        for name in ["a", "z"] {
+            fs::remove_file(root.join(name)).unwrap();
+        }
+        let made = |n| {
+            let path = root.join(format!("new{n}"));
+            fs::write(&path, "TEXT").unwrap();
+            path
+        };
+        // Where no number is reused, the walk succeeds.
+        let new: Vec<_> = (0..500).map(made).collect();
+        let new = new
+            .iter()
+            .find(|path| number(path) == reused)
+            .or(new.last());
+        fs::rename(new.unwrap(), root.join("z")).unwrap();
+    });
+    match result {
+        Ok(image) => assert_eq!(content(&image, "/z"), Content::File(b"TEXT".to_vec())),
+        Err(error) => assert!(matches!(&error, Error::Changed { .. }), "{error:?}"),
+    }
+}
+
 /// The walk opens an entry once. A name that leads elsewhere by then is of no interest.
 #[test]
 fn entry_replaced_after_opening_is_read_as_it_was() {
