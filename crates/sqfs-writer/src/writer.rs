@@ -106,9 +106,9 @@ impl<W: Write> DataWriter<W> {
     /// Writes a body: what `body` returns until its end.
     ///
     /// # Errors
-    /// Returns [`Error::Body`] if `body` fails, and [`Error::Limit`] with the length of `a file` if it has more than
-    /// 2³¹ - 1 blocks; the writer discards it and can go on. After any other error every further call returns
-    /// [`Error::Poisoned`].
+    /// Returns [`Error::Body`] if `body` fails, [`Error::Limit`] with the length of `a file` if it has more than 2³¹ - 1
+    /// blocks, and [`Error::Shortage`] if there is no memory for one of them; the writer discards it and can go on. After
+    /// any other error, and a shortage of memory for the lists of blocks, every further call returns [`Error::Poisoned`].
     pub fn add(&mut self, body: impl Read) -> Result<FileData, Error> {
         let mut writer = self.begin();
         writer.append(body)?;

@@ -65,10 +65,12 @@ impl<'w, W: Write> Body<'w, W> {
     /// # Errors
     /// - [`Error::Body`] if `content` fails, or says that it filled more than the space that it was given
     /// - [`Error::Limit`] if the body has more than 2³¹ - 1 blocks
-    /// - [`Error::Discarded`] after one of these two errors, or after `content` has panicked: the body lacks bytes and can
+    /// - [`Error::Shortage`] if there is no memory for a block
+    /// - [`Error::Discarded`] after one of these three errors, or after `content` has panicked: the body lacks bytes and can
     ///   only be dropped. The writer goes on.
-    /// - [`Error::Sink`], [`Error::Codec`], [`Error::Thread`], [`Error::Memory`], or [`Error::Limit`] for a number of blocks
-    ///   or fragments, if the image cannot be written any further, and [`Error::Poisoned`] after that
+    /// - [`Error::Sink`], [`Error::Codec`], [`Error::Thread`], [`Error::Memory`], [`Error::Shortage`] for the lists of
+    ///   blocks, or [`Error::Limit`] for a number of blocks or fragments, if the image cannot be written any further, and
+    ///   [`Error::Poisoned`] after that
     pub fn append(&mut self, mut content: impl Read) -> Result<u64, Error> {
         let mut total = 0;
         loop {
@@ -274,13 +276,20 @@ impl<'w, W: Write> Body<'w, W> {
         self.check()?;
         match self.block.take() {
             Some(lent) if lent.is_lent() => {
-                let mut block = self.plane.queue.block()?;
+                let mut block = self.new_block()?;
                 block.push(lent.filled());
                 Ok(block)
             }
             Some(block) => Ok(block),
-            None => self.plane.queue.block(),
+            None => self.new_block(),
         }
+    }
+
+    fn new_block(&mut self) -> Result<Block, Error> {
+        let block = self.plane.queue.block();
+        // The bytes for it are lost.
+        self.broken |= block.is_err();
+        block
     }
 
     fn list(&mut self) -> Result<BlockList, Error> {
@@ -344,8 +353,9 @@ impl<'w, W: Write> Body<'w, W> {
     fn add_holes(&mut self, count: u32) -> Result<(), Error> {
         self.plane.taking.holes(count.into());
         let list = self.list()?;
-        self.plane.lists.add_holes(list, count)?;
-        Ok(())
+        let added = self.plane.lists.add_holes(list, count);
+        self.broken |= added.is_err();
+        added
     }
 }
 
@@ -497,3 +507,6 @@ impl<W: Write> fmt::Debug for Body<'_, W> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

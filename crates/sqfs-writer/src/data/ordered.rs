@@ -34,7 +34,7 @@ pub(super) struct Ordered<P> {
     first: u64,
     /// Largest number of slots.
     limit: usize,
-    block_size: usize,
+    pub(super) block_size: usize,
     spare_blocks: Vec<Block>,
 }
 
