@@ -45,6 +45,7 @@ mod boot;
 mod build;
 mod candidate;
 mod caught;
+mod checked_read;
 mod error;
 mod evidence;
 mod feed;

@@ -38,7 +38,7 @@ pub enum OpenedArchive {
 /// An archive that is read once, from its start, and where those parts of it go that are needed
 /// later.
 pub struct ArchiveStream {
-    pub(crate) bytes: Box<dyn Read + Send>,
+    pub(crate) bytes: CheckedRead,
     pub(crate) spool: Box<dyn Spool>,
 }
 
@@ -46,6 +46,7 @@ impl ArchiveStream {
     /// Reads `bytes`, which are not compressed, and keeps parts of them in `spool`.
     #[must_use]
     pub fn new(bytes: Box<dyn Read + Send>, spool: Box<dyn Spool>) -> Self {
+        let bytes = CheckedRead { bytes, wrong: None };
         Self { bytes, spool }
     }
 
@@ -68,6 +69,31 @@ impl ArchiveStream {
             self.spool.write_at(bytes, at)?;
             at = at.saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         }
+    }
+}
+
+/// A reader of a caller, which may say that it filled more than its buffer (rust-lang/rust#80895, #82892). After such a
+/// count it reads nothing more: it is unknown which bytes are missing.
+pub(crate) struct CheckedRead {
+    bytes: Box<dyn Read + Send>,
+    /// The count that was too large, and the length of the buffer.
+    wrong: Option<(usize, usize)>,
+}
+
+impl Read for CheckedRead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (count, room) = match self.wrong {
+            Some(wrong) => wrong,
+            None => (self.bytes.read(buffer)?, buffer.len()),
+        };
+        if count <= room {
+            return Ok(count);
+        }
+        self.wrong = Some((count, room));
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("its reader returned {count} bytes for a buffer of {room}"),
+        ))
     }
 }
 
@@ -157,6 +183,50 @@ mod tests {
         let wanted: Wanted = Arc::new(|| true);
         let opened = PlainFiles.open(file.path(), &wanted);
         opened.map(drop).map_err(|error| error.to_string())
+    }
+
+    struct Kept(Arc<File>);
+
+    impl Spool for Kept {
+        fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            std::os::unix::fs::FileExt::write_all_at(&*self.0, bytes, offset)
+        }
+
+        fn file(&mut self) -> io::Result<Arc<File>> {
+            Ok(Arc::clone(&self.0))
+        }
+    }
+
+    /// Says at its third call that it filled more than the buffer, and ends after that.
+    struct Overstating(u32);
+
+    impl Read for Overstating {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0 += 1;
+            Ok(match self.0 {
+                1 | 2 => 1000,
+                3 => buffer.len() + 1,
+                _ => 0,
+            })
+        }
+    }
+
+    /// rust-lang/rust#80895, #82892
+    #[test]
+    fn archive_whose_reader_overstates_its_count_is_refused() {
+        let spool = || Box::new(Kept(Arc::new(tempfile::tempfile().unwrap())));
+        let expected = "its reader returned 131073 bytes for a buffer of 131072";
+        let wanted: Wanted = Arc::new(|| true);
+        let stream = ArchiveStream::new(Box::new(Overstating(0)), spool());
+        let error = stream.into_file(&wanted).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert_eq!(error.to_string(), expected);
+
+        let mut stream = ArchiveStream::new(Box::new(Overstating(2)), spool());
+        for _ in 0..2 {
+            let error = stream.bytes.read(&mut [0; 131_072]).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
+use crate::checked_read::CheckedRead;
+
 /// Largest configuration in bytes. Those of distributions have 300 KiB.
 const LENGTH_MAX: u64 = 16 << 20;
 
@@ -79,8 +81,8 @@ impl KernelConfig {
     ///
     /// # Errors
     /// Returns [`KernelConfigError`] if the input cannot be read or is not a configuration.
-    pub fn read(mut input: impl Read) -> Result<Self, KernelConfigError> {
-        let bytes = limited(&mut input)?;
+    pub fn read(input: impl Read) -> Result<Self, KernelConfigError> {
+        let bytes = limited(&mut CheckedRead::new(input))?;
         let bytes = match bytes.starts_with(&[0x1f, 0x8b]) {
             true => limited(&mut flate2::read::MultiGzDecoder::new(bytes.as_slice()))?,
             false => bytes,
@@ -191,6 +193,24 @@ mod tests {
             let all = all.map(|setting| setting.to_string()).concat();
             assert_eq!(all, "ymnnnynn");
         }
+    }
+
+    /// rust-lang/rust#80895, #82892
+    #[test]
+    fn reader_that_overstates_its_count_is_an_error() {
+        struct Overstating;
+
+        impl Read for Overstating {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                Ok(buffer.len() + 1)
+            }
+        }
+
+        let Err(KernelConfigError::Io(error)) = KernelConfig::read(Overstating) else {
+            panic!("the count is believed");
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+        assert!(error.to_string().starts_with("its reader returned "));
     }
 
     #[test]

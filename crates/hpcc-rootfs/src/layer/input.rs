@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes};
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 
 use super::error::Error;
+use crate::checked_read::CheckedRead;
 
 /// Number of compressed bytes that are read at a time.
 const BUFFER: usize = 64 << 10;
@@ -19,14 +20,14 @@ pub(crate) trait Pieces {
 
 /// The pieces of a blob that is read.
 pub(super) struct Reader<R> {
-    source: R,
+    source: CheckedRead<R>,
     buffer: Box<[u8]>,
 }
 
 impl<R: Read> Reader<R> {
     pub(super) fn new(source: R) -> Self {
         Self {
-            source,
+            source: CheckedRead::new(source),
             buffer: vec![0; BUFFER].into(),
         }
     }
@@ -37,7 +38,7 @@ impl<R: Read> Pieces for Reader<R> {
         loop {
             match self.source.read(&mut self.buffer) {
                 Ok(count) => {
-                    let read = self.buffer.get(..count).unwrap_or(&self.buffer);
+                    let read = self.buffer.get(..count).unwrap_or_default();
                     return Ok(Bytes::copy_from_slice(read));
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -159,6 +159,39 @@ impl Pieces for Failures {
     }
 }
 
+/// Says at its third call that it filled more than the buffer.
+struct Overstating<R>(R, usize);
+
+impl<R: Read> Read for Overstating<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.1 += 1;
+        let count = self.0.read(buffer)?;
+        Ok(if self.1 == 3 { buffer.len() + 1 } else { count })
+    }
+}
+
+/// rust-lang/rust#80895, #82892
+#[test]
+fn reader_that_overstates_its_count_is_a_failed_source() {
+    let content = content();
+    for blob in [gzip(&content), zstd(&content), content] {
+        let reader = Overstating(InPieces(&blob[..], 8191), 0);
+        let mut stream = Stream::unverified(reader).unwrap();
+        let mut all = || -> Result<(), Error> {
+            while !stream.take(u64::MAX)?.is_empty() {}
+            Ok(())
+        };
+        for _ in 0..2 {
+            let Err(Error::Source(cause)) = all() else {
+                panic!("the stream goes on");
+            };
+            assert_eq!(cause.kind(), io::ErrorKind::InvalidData);
+            let expected = "its reader returned 65537 bytes for a buffer of 65536";
+            assert_eq!(cause.to_string(), expected);
+        }
+    }
+}
+
 #[test]
 fn damage_differs_from_a_failed_source() {
     let content = content();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::open_archive::{ArchiveStream, Spool, Wanted, unwanted};
+use crate::open_archive::{ArchiveStream, CheckedRead, Spool, Wanted, unwanted};
 use crate::source::by_offset::ByOffset;
 use crate::source::tar_headers::beyond;
 use crate::source::tar_index::repeated;
@@ -53,7 +53,7 @@ pub(super) struct Body {
 }
 
 pub(super) struct Arrival {
-    bytes: Box<dyn Read + Send>,
+    bytes: CheckedRead,
     spool: Box<dyn Spool>,
     wanted: Wanted,
     moved: Arc<Notify>,

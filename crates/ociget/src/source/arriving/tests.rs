@@ -69,6 +69,37 @@ fn open(bytes: Vec<u8>) -> (Arc<Arriving>, Arc<AtomicU64>) {
     (Arc::new(Arriving::new(stream, Arc::new(|| true))), kept)
 }
 
+/// Says at its second call that it filled more than the buffer.
+struct Overstating(Dripping, bool);
+
+impl Read for Overstating {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        let tells_the_truth = !std::mem::replace(&mut self.1, true);
+        Ok(if tells_the_truth {
+            count
+        } else {
+            buffer.len() + 1
+        })
+    }
+}
+
+/// rust-lang/rust#80895, #82892
+#[tokio::test]
+async fn reader_that_overstates_its_count_ends_the_archive() {
+    let bytes = archive(&[("a", &[1; 3000]), ("b", b"b")]);
+    let reader = Overstating(Dripping(io::Cursor::new(bytes), 1), false);
+    let file = Arc::new(tempfile::tempfile().unwrap());
+    let spool = Counted(Arc::default(), file);
+    let stream = ArchiveStream::new(Box::new(reader), Box::new(spool));
+    let archive = Arriving::new(stream, Arc::new(|| true));
+    for _ in 0..2 {
+        let error = archive.find("b").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        assert!(error.to_string().starts_with("its reader returned "));
+    }
+}
+
 async fn read(archive: &Arriving, name: &str) -> io::Result<Vec<u8>> {
     let found = archive.find(name).await?.ok_or(io::ErrorKind::NotFound)?;
     let mut bytes = Vec::new();
