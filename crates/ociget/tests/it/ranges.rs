@@ -64,6 +64,21 @@ async fn a_big_blob_comes_in_ranges_and_in_order() {
 }
 
 #[tokio::test]
+async fn more_parallel_ranges_than_pieces_take_no_time() {
+    let layer = noise(SIZE);
+    let server = server(&layer, |_, _| None).await;
+    let mut options = in_pieces();
+    options.ranges.parallel = u32::MAX;
+    let started = std::time::Instant::now();
+    let pulled = pull(&*server.source(options)).await.unwrap();
+    assert_eq!(pulled, std::slice::from_ref(&layer));
+    // To count so far takes minutes.
+    let took = started.elapsed();
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+    assert_eq!(asked_ranges(&server, &layer).len(), 11);
+}
+
+#[tokio::test]
 async fn small_blob_and_registry_without_ranges_get_one_request() {
     let small = noise(1 << 19);
     let one = server(&small, |_, _| None).await;

@@ -84,9 +84,8 @@ impl RangedBody {
             running: VecDeque::new(),
             tasks: JoinSet::new(),
         };
-        for _ in 1..options.parallel {
-            body.send_for_next();
-        }
+        // The first connection has the place that is left.
+        body.send_for_up_to(body.parallel().saturating_sub(1));
         body
     }
 
@@ -98,9 +97,7 @@ impl RangedBody {
             if front.left == 0 {
                 self.running.pop_front();
                 // The first connection is gone by now, so its place is free as well.
-                while self.running.len() < self.parallel() && self.next < self.origin.size {
-                    self.send_for_next();
-                }
+                self.send_for_up_to(self.parallel());
                 continue;
             }
             return Some(match front.chunks.recv().await {
@@ -117,6 +114,13 @@ impl RangedBody {
 
     fn parallel(&self) -> usize {
         usize::try_from(self.options.parallel).unwrap_or(usize::MAX)
+    }
+
+    /// Sends for ranges until so many are running, or none is left.
+    fn send_for_up_to(&mut self, parallel: usize) {
+        while self.running.len() < parallel && self.next < self.origin.size {
+            self.send_for_next();
+        }
     }
 
     fn send_for_next(&mut self) {
