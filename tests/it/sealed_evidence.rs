@@ -1,6 +1,7 @@
 //! `attest`: a statement about what an artifact was made of.
 
 use std::fs;
+use std::io::{Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -59,6 +60,33 @@ fn find<'s>(statement: &'s Value, name: &str) -> Option<&'s Value> {
 
 fn hex(digest: &str) -> &str {
     digest.strip_prefix("sha256:").unwrap()
+}
+
+/// A worker may copy an artifact from the handle that it has attested.
+#[test]
+fn functions_that_read_an_artifact_keep_its_handle_in_place() {
+    let (_registry, reference, _) = serve();
+    let place = Place::new();
+    let pulled = place.pull(&reference, &["--verity", "--json"]).json();
+    let path = Path::new(pulled["path"].as_str().unwrap());
+    let bytes = fs::read(path).unwrap();
+    let sparse = fs::File::create_new(place.path("sparse")).unwrap();
+    sparse.set_len(bytes.len() as u64).unwrap();
+    for (n, block) in bytes.chunks(4096).enumerate() {
+        if block.iter().any(|byte| *byte != 0) {
+            sparse.write_all_at(block, n as u64 * 4096).unwrap();
+        }
+    }
+    for path in [path.to_owned(), place.path("sparse")] {
+        let mut file = hpcc_rootfs::open_artifact(&path).unwrap();
+        file.seek(SeekFrom::Start(17)).unwrap();
+        let record = hpcc_rootfs::Record::read(&file).unwrap();
+        assert_eq!(file.stream_position().unwrap(), 17);
+        hpcc_rootfs::attest(&file).unwrap();
+        assert_eq!(file.stream_position().unwrap(), 17);
+        hpcc_rootfs::kernel_requirements(&record, &file, false).unwrap();
+        assert_eq!(file.stream_position().unwrap(), 17);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod mount_point;
 mod options;
 mod readable;
 mod record;
+mod seeker;
 mod verify;
 pub(crate) mod verity;
 mod writer;

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 use super::readable;
+use super::seeker::Seeker;
 use super::verity::{Layout, Verity};
 use crate::untrusted::Untrusted;
 use crate::zeroed::zeroed;
@@ -261,9 +262,8 @@ fn tree_length(sealed: bool, image_length: u64) -> Option<u64> {
 /// Returns whether a file has a hole in a range of whole sectors, none of which is zero. What is called a hole is read,
 /// because OpenZFS has called data holes that were just written (openzfs/zfs 15526).
 fn has_hole(file: &File, range: &Range<u64>) -> io::Result<bool> {
-    has_hole_by(file, range, |start| {
-        rustix::fs::seek(file, SeekFrom::Hole(start))
-    })
+    let seeker = Seeker::new(file);
+    has_hole_by(file, range, |start| seeker.find(SeekFrom::Hole(start)))
 }
 
 fn has_hole_by(

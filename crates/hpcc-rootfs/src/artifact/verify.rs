@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::readable::{self, Readable};
 use super::record::{CHUNK, Record, RecordError, SUPERBLOCK};
+use super::seeker::Seeker;
 use super::verity::{Check, Part, Read};
 use crate::tables::{Map, Owners};
 
@@ -53,7 +54,8 @@ pub(crate) fn drop_cached(file: &File) {
 /// are holes of the file are not read. Bytes that cannot be read, although others can, are damaged.
 pub(crate) fn verify(file: &File, record: &Record) -> Result<Vec<Damage>, RecordError> {
     let read = |buffer: &mut [u8], offset| file.read_exact_at(buffer, offset);
-    let seek = |start| rustix::fs::seek(file, SeekFrom::Data(start));
+    let seeker = Seeker::new(file);
+    let seek = |start| seeker.find(SeekFrom::Data(start));
     let found = verify_by(file, record, read, seek, readable::has_fs_verity(file));
     found.map_err(|error| RecordError::Io(error).of(file))
 }
@@ -204,7 +206,7 @@ impl<S: Seek> Holes<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{Seek as _, Write as _};
 
     use ociget::Digest;
 
@@ -266,6 +268,15 @@ mod tests {
             // Zeros that were written equal a hole.
             file.write_all_at(&[0], at).unwrap();
             assert_eq!(verify(&file, &record).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn position_of_the_handle_stays() {
+        for (file, record) in [sealed(), sparse(16, |_| false), sparse(16, |_| true)] {
+            (&file).seek(io::SeekFrom::Start(17)).unwrap();
+            verify(&file, &record).unwrap();
+            assert_eq!((&file).stream_position().unwrap(), 17);
         }
     }
 

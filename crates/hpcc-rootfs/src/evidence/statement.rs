@@ -23,7 +23,8 @@ const PIECE: usize = 1 << 20;
 
 /// Verifies an artifact in full and returns a statement about it as one line of JSON, whose members are sorted.
 ///
-/// The subject is the file with its SHA-256. The statement is a function of the artifact alone.
+/// The subject is the file with its SHA-256. The statement is a function of the artifact alone. The position of the
+/// handle stays where it is.
 ///
 /// # Errors
 /// Returns [`EvidenceError`] if the artifact is damaged or cannot be read.

@@ -1,6 +1,6 @@
 //! Which records are believed, and which are not.
 
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 
 use ociget::Digest;
 
@@ -425,8 +425,11 @@ fn hole_in_place_of_the_hash_tree_is_refused() {
     sparse.write_all_at(&[7; 4096], 0).unwrap();
     let offset = LENGTH + tree.len() as u64;
     sparse.write_all_at(&bytes, offset).unwrap();
+    (&sparse).seek(io::SeekFrom::Start(17)).unwrap();
     let error = refusal(&sparse);
     assert!(error.ends_with("the file has a hole in it"), "{error}");
+    // Its owner may read from the handle.
+    assert_eq!((&sparse).stream_position().unwrap(), 17);
 }
 
 /// OpenZFS (openzfs/zfs 15526) calls data that was just written a hole.
