@@ -11,9 +11,11 @@ use crate::options::Shares;
 use crate::pieces::Pieces;
 use crate::pool::Effort;
 
-/// Linux's limits (`XATTR_NAME_MAX`, `XATTR_SIZE_MAX`): what is over them can't be read back.
+/// Linux's limits (`XATTR_NAME_MAX`, `XATTR_SIZE_MAX`, `XATTR_LIST_MAX`): what is over them can't be read back.
 const NAME_MAX: usize = 255;
 const VALUE_MAX: usize = 65_536;
+/// Of all names of an inode, each with a NUL.
+const LIST_MAX: usize = 65_536;
 
 /// A reference takes 8 bytes; only values longer than that are worth one.
 const INLINE_MAX: usize = 8;
@@ -153,7 +155,7 @@ impl XattrWriter {
             max: max as u64,
         };
         let place = queue.place(Table::Xattrs);
-        let mut size = 0;
+        let (mut size, mut listed) = (0, 0);
         for (name, value) in xattrs.iter() {
             if name.len() > NAME_MAX {
                 return Err(limit("xattr name length", name.len(), NAME_MAX));
@@ -161,7 +163,11 @@ impl XattrWriter {
             if value.len() > VALUE_MAX {
                 return Err(limit("xattr value length", value.len(), VALUE_MAX));
             }
+            listed += name.len() + 1;
             size += self.add_pair(queue, name, value)?;
+        }
+        if listed > LIST_MAX {
+            return Err(limit("length of all xattr names", listed, LIST_MAX));
         }
         let index = u32::try_from(self.sets.len())
             .ok()

@@ -15,6 +15,15 @@ fn finish(edit: impl FnOnce(&mut ImageWriter<Cursor<Vec<u8>>>)) -> Error {
     image.finish().unwrap_err()
 }
 
+/// Metadata whose xattrs `listxattr` lists in that many bytes, with a NUL after each name.
+fn listed(bytes: usize) -> Metadata {
+    (0..bytes / 64).fold(Metadata::new(0o644), |metadata, n| {
+        let more = if n == 0 { bytes % 64 } else { 0 };
+        let name = format!("user.{n:0width$}", width = 58 + more);
+        metadata.with_xattr(name.into_bytes(), *b"")
+    })
+}
+
 #[test]
 fn values_out_of_range_name_their_entry() {
     let metadata = || Metadata::new(0o644);
@@ -27,7 +36,7 @@ fn values_out_of_range_name_their_entry() {
         u64,
         u64,
     );
-    let cases: [Kinds; 6] = [
+    let cases: [Kinds; 7] = [
         (
             Kind::Symlink(vec![b'x'; 4096].into()),
             metadata(),
@@ -70,6 +79,13 @@ fn values_out_of_range_name_their_entry() {
             256,
             255,
         ),
+        (
+            Kind::Fifo,
+            listed(65_537),
+            "length of all xattr names",
+            65_537,
+            65_536,
+        ),
     ];
     for (kind, metadata, noun, number, most) in cases {
         let error = finish(|image| {
@@ -101,6 +117,7 @@ fn largest_values_are_written_and_read_back() {
         .with_xattr(name.clone().into_bytes(), *b"")
         .with_xattr(*b"user.v", value.clone());
     image.insert("x", metadata, Kind::Fifo).unwrap();
+    image.insert("list", listed(65_536), Kind::Fifo).unwrap();
     let device = Device {
         major: 0xFFF,
         minor: 0xF_FFFF,
@@ -118,6 +135,11 @@ fn largest_values_are_written_and_read_back() {
     let xattrs = &image.entries[&b"/x"[..]].xattrs;
     assert_eq!(xattrs[name.as_bytes()], b"");
     assert_eq!(xattrs[&b"user.v"[..]], value);
+    let xattrs = &image.entries[&b"/list"[..]].xattrs;
+    assert_eq!(
+        xattrs.keys().map(|name| name.len() + 1).sum::<usize>(),
+        65_536
+    );
 }
 
 #[test]

@@ -13,6 +13,9 @@ use crate::layer::limits::Limits;
 const MAJOR_MAX: u64 = 0xFFF;
 const MINOR_MAX: u64 = 0xF_FFFF;
 
+/// `XATTR_LIST_MAX`: of all names of an inode, each with a NUL, Linux lists no more.
+const XATTR_LIST_MAX: usize = 64 << 10;
+
 /// Decodes everything but the body. `name` is as the archive spells it, because a slash at its end can have a meaning.
 pub(super) fn decode(
     name: &[u8],
@@ -64,6 +67,13 @@ pub(super) fn decode(
         let dropped = entry.metadata.xattrs.remove_prefix(b"user.");
         let dropped = u32::try_from(dropped).unwrap_or(u32::MAX);
         entry.unstorable_xattrs = entry.unstorable_xattrs.saturating_add(dropped);
+    }
+    let names = entry.metadata.xattrs.iter().map(|(name, _)| name.len() + 1);
+    let listed: usize = names.sum();
+    // Those of a hard link are ignored.
+    if listed > XATTR_LIST_MAX && !matches!(entry.kind, EntryKind::HardLink(_)) {
+        let reason = "its entry has more than 64 KiB of their names, the most of Linux";
+        return Err(Malformed::Xattr(reason).into());
     }
     if entry.path.is_empty() && entry.kind != EntryKind::Directory {
         return Err(Malformed::Root.into());

@@ -207,3 +207,28 @@ fn xattrs_beyond_the_limits_of_linux_are_refused() {
         );
     }
 }
+
+/// `listxattr` fails with `E2BIG` beyond 64 KiB (restic/restic#3422).
+#[test]
+fn names_that_linux_cannot_list_are_refused() {
+    let names = |count: usize, more: usize| -> Vec<String> {
+        let name = |n| {
+            let width = 58 + if n == 0 { more } else { 0 };
+            format!("SCHILY.xattr.user.{n:0width$}")
+        };
+        (0..count).map(name).collect()
+    };
+    let headed = |names: &[String], entry: &[u8]| {
+        let records: Vec<_> = names.iter().map(|name| (&**name, &b""[..])).collect();
+        [pax(&records), entry.to_vec()]
+    };
+    let link = raw(b'2', b"n").link(b"t").done();
+    // With a NUL each, they have 64 bytes and `more`.
+    let seen = one(&headed(&names(1024, 0), &file(b"f", b"")));
+    assert_eq!(seen.entry.metadata.xattrs.len(), 1024);
+    let problem = refused(&headed(&names(1024, 1), &file(b"f", b"")));
+    let reason = "its entry has more than 64 KiB of their names, the most of Linux";
+    assert_eq!(problem, Malformed::Xattr(reason));
+    // These are dropped.
+    one(&headed(&names(1024, 1), &link));
+}
