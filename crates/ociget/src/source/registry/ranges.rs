@@ -116,7 +116,7 @@ impl RangedBody {
         usize::try_from(self.options.parallel).unwrap_or(usize::MAX)
     }
 
-    /// Sends for ranges until so many are running, or none is left.
+    /// Sends for ranges until `parallel` of them are running, or none is left.
     fn send_for_up_to(&mut self, parallel: usize) {
         while self.running.len() < parallel && self.next < self.origin.size {
             self.send_for_next();
