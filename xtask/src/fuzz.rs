@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use fuzz_targets::{TARGETS, TIME, Target};
+use tempfile::TempDir;
 
 use crate::tally::Tally;
 use crate::{command, span, tools, workspace};
@@ -29,6 +30,9 @@ const COVERAGE: &str = "-Cpasses=sancov-module \
 /// grows for hours: each input that is kept lies between buffers with an alignment, and glibc before 2.38 does not use their
 /// space again (bug 14581). That took 600 MiB after 250 000 runs of `end_to_end`.
 const RESIDENT: u64 = 4096;
+
+/// Memory as a directory. Some bodies write a file in each run; on a disk they waited for it half of their time.
+const MEMORY: &str = "/dev/shm";
 
 /// How long libFuzzer may spend on making a find smaller.
 const MINIMIZING: Duration = Duration::from_secs(30);
@@ -169,8 +173,10 @@ fn run_one(programs: &Path, target: Target, options: &FuzzOptions) -> Result<Tal
     for (number, seed) in target.seeds().iter().enumerate() {
         fs::write(made.join(format!("made-{number}")), seed)?;
     }
+    let scratch = scratch()?;
     let mut program = Command::new(programs.join(name));
     program
+        .env("TMPDIR", scratch.path())
         .arg(format!("-max_total_time={}", options.time.as_secs()))
         .arg(format!("-max_len={}", target.longest))
         // The body asserts its own limits; these end what never comes back, or takes memory beside the heap.
@@ -194,10 +200,18 @@ fn run_one(programs: &Path, target: Target, options: &FuzzOptions) -> Result<Tal
         println!("fuzz target {name}: ok, {progress}");
         return Ok(Tally::passed());
     }
-    let advice = advice(programs, target, &text);
+    let advice = advice(programs, target, &text, scratch.path());
     let failure = format!("{text}\nfuzz target {name}: FAILED, {progress}\n{advice}");
     println!("{failure}");
     Ok(Tally::failed(&failure))
+}
+
+/// Returns a directory for the files of a target's runs, which goes with them: in memory, or where that cannot be had in the
+/// usual place.
+fn scratch() -> Result<TempDir> {
+    tempfile::tempdir_in(MEMORY)
+        .or_else(|_| tempfile::tempdir())
+        .context("cannot make a directory for the files of the runs")
 }
 
 /// Returns the number of runs and libFuzzer's last numbers of covered edges and features.
@@ -224,7 +238,7 @@ fn progress(output: &str) -> String {
 }
 
 /// Makes a find smaller, and says what to do with it.
-fn advice(programs: &Path, target: Target, output: &str) -> String {
+fn advice(programs: &Path, target: Target, output: &str, scratch: &Path) -> String {
     let name = target.name;
     let written = output
         .lines()
@@ -235,6 +249,7 @@ fn advice(programs: &Path, target: Target, output: &str) -> String {
     let small = format!("{found}.small");
     let mut program = Command::new(programs.join(name));
     program
+        .env("TMPDIR", scratch)
         .arg("-minimize_crash=1")
         .arg(format!("-max_total_time={}", MINIMIZING.as_secs()))
         .arg(format!("-exact_artifact_path={small}"))
