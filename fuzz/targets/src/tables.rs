@@ -1,5 +1,5 @@
 //! Hostile or damaged images, as `inspect --tree`, `inspect --sizes` and the readers of the description inside read them:
-//! paths are absolute and plain, contents are as long as they are said to be, and it ends.
+//! paths are absolute, plain and all different, contents are as long as they are said to be, and it ends.
 
 use std::ops::ControlFlow;
 

@@ -26,6 +26,8 @@ const RUN_MAX: u32 = 256;
 pub(super) struct Open {
     listing: Listing,
     run: Run,
+    /// The name that was read last; empty before the first one.
+    last: Vec<u8>,
     /// Bytes of the path up to this directory, without a slash at the end.
     path: usize,
 }
@@ -148,6 +150,12 @@ impl Tables<'_> {
         if name.contains(&b'/') || name.contains(&0) || matches!(&*name, b"." | b"..") {
             return Err(Error::Damaged("a name is not valid for a file"));
         }
+        // Linux finds the first of two equal names and none that comes too late, so a path would not mean one file.
+        if *name <= *open.last {
+            return Err(Error::Damaged("the names of a directory are not in order"));
+        }
+        open.last.clear();
+        open.last.extend_from_slice(name);
         Ok(Some(u64::from(open.run.block) << 16 | u64::from(offset)))
     }
 
@@ -210,6 +218,7 @@ impl Open {
         Self {
             listing,
             run: Run::default(),
+            last: Vec::new(),
             path,
         }
     }

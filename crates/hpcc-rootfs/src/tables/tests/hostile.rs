@@ -98,6 +98,15 @@ fn tower(depth: usize, name: &[u8]) -> Vec<u8> {
     tables.image()
 }
 
+/// Bytes of an entry that has one of the names of [`ordered`].
+const ORDERED: usize = 24;
+
+/// Returns names of four bytes, in order.
+fn ordered() -> impl Iterator<Item = [u8; 4]> {
+    let digit = |number: u32, bits: u32| b'A' + u8::try_from(number >> bits & 63).unwrap();
+    (0..1 << 24).map(move |number| [18, 12, 6, 0].map(|bits| digit(number, bits)))
+}
+
 /// Returns the number of names, and the error that ended the walk.
 fn count(image: &[u8]) -> (u64, Option<String>) {
     let (mut names, mut bytes) = (0, 0);
@@ -164,15 +173,16 @@ fn overlapping_listings_end_at_a_limit() {
     // Each directory has all listings from its own on, so there are more paths than any reader could list.
     let mut tables = ByHand::new();
     let directories = 2000;
-    for next in 1..=directories {
-        tables.entry(next, b"a");
+    for (next, name) in (1..=directories).zip(ordered()) {
+        tables.entry(next, &name);
     }
     for start in 0..directories {
-        tables.directory(start * 21..directories * 21);
+        tables.directory(start * ORDERED..directories * ORDERED);
     }
     tables.directory(0..0);
     let (_, error) = count(&tables.image());
-    assert!(error.is_some());
+    let error = error.unwrap();
+    assert!(!error.contains("in order"), "{error}");
 }
 
 #[test]
@@ -196,15 +206,38 @@ fn bytes_of_paths_have_a_limit() {
 fn names_have_a_limit() {
     let mut tables = ByHand::new();
     let most = 1 << 22;
-    for _ in 0..=most {
-        tables.entry(1, b"a");
+    for name in ordered().take(most + 1) {
+        tables.entry(1, &name);
     }
-    tables.directory(0..(most + 1) * 21);
+    tables.directory(0..(most + 1) * ORDERED);
     tables.directory(0..0);
     let (names, error) = count(&tables.image());
     // All that the limit allows come first, and the root.
     assert_eq!(names, u64::try_from(most).unwrap() + 1);
     assert!(error.unwrap().contains("more than 4194304 names"));
+}
+
+// plougher/squashfs-tools#72.
+#[test]
+fn names_that_are_equal_or_out_of_order_are_damage() {
+    let listing = |names: &[&[u8]]| {
+        let mut tables = ByHand::new();
+        let mut length = 0;
+        for name in names {
+            tables.entry(1, name);
+            length += 20 + name.len();
+        }
+        tables.directory(0..length);
+        tables.directory(0..0);
+        count(&tables.image())
+    };
+    let whole: [&[u8]; 6] = [b"A", b"AA", b"B", b"a", b"a\x7f", b"a\x80"];
+    assert_eq!(listing(&whole), (7, None));
+    let damage = "damaged: the names of a directory are not in order".to_owned();
+    for (first, second) in [("a", "a"), ("b", "a"), ("aa", "a"), ("\u{80}", "~")] {
+        let found = listing(&[first.as_bytes(), second.as_bytes()]);
+        assert_eq!(found, (2, Some(damage.clone())), "{first} {second}");
+    }
 }
 
 // vasi/squashfuse#153.
