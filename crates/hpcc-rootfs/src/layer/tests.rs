@@ -372,3 +372,10 @@ fn zeros_in_zstd_and_plain_tar_have_no_ratio() {
         within_ratio(&blob, &content, 0).unwrap();
     }
 }
+
+#[test]
+fn decoder_without_memory_says_nothing_about_the_layer() {
+    let shortage = io::Error::from(io::ErrorKind::OutOfMemory);
+    let error = Input::new(Failures(Vec::new())).blame("zstd", shortage);
+    assert!(matches!(error, Error::Shortage(_)), "{error}");
+}

@@ -112,6 +112,19 @@ mod tests {
     }
 
     #[test]
+    fn directory_is_a_store_by_names_that_stores_give() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["other", ".staged-1-7"] {
+            std::fs::write(directory.path().join(name), b"").unwrap();
+            assert!(!is_of_store(directory.path()), "{name}");
+        }
+        let lock = lock(&Digest::of(b"image"));
+        std::fs::write(directory.path().join(lock), b"").unwrap();
+        assert!(is_of_store(directory.path()));
+        assert!(!is_of_store(&directory.path().join("missing")));
+    }
+
+    #[test]
     fn files_beside_an_artifact_are_classified_by_name() {
         let image = Digest::of(b"image");
         for (name, expected) in [

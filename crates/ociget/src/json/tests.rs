@@ -136,3 +136,21 @@ fn a_list_of_words_may_be_one_word_or_nothing() {
         "{error}"
     );
 }
+
+#[test]
+fn outline_tells_types_apart() {
+    for (text, expected) in [
+        ("null", Outline::Null),
+        (r#""""#, Outline::Text),
+        ("1", Outline::Integer),
+        ("-1", Outline::Integer),
+        ("1.5", Outline::Other),
+        ("-1.5", Outline::Other),
+        ("true", Outline::Other),
+        (r#"["a",null]"#, Outline::Words),
+        ("[1]", Outline::Other),
+    ] {
+        let found: Outline = serde_json::from_str(text).unwrap();
+        assert_eq!(found, expected, "{text}");
+    }
+}

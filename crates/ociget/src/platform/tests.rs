@@ -242,3 +242,31 @@ fn features_are_those_of_the_document() {
     assert_eq!(features, ["a", "b"]);
     assert!(RawPlatform::features(&json!({"features": ["a"]})).is_empty());
 }
+
+#[test]
+fn platforms_are_same_if_every_part_is() {
+    let same = |one: &str, other: &str| {
+        let (one, other) = (platform(one), platform(other));
+        let forth = one.is_same(&other);
+        assert_eq!(forth, other.is_same(&one));
+        forth
+    };
+    for (one, other) in [
+        ("linux/amd64", "linux/amd64"),
+        ("linux/arm64", "linux/arm64/v8"),
+        ("linux/mips/x", "linux/mips/x"),
+    ] {
+        assert!(same(one, other), "{one} {other}");
+    }
+    for (one, other) in [
+        ("linux/amd64", "windows/amd64"),
+        ("linux/amd64", "linux/arm64"),
+        ("linux/mips", "windows/mips"),
+        ("linux/mips", "linux/ppc"),
+        ("linux/arm/v6", "linux/arm/v7"),
+        ("linux/mips/x", "linux/mips/y"),
+        ("linux/mips", "linux/mips/x"),
+    ] {
+        assert!(!same(one, other), "{one} {other}");
+    }
+}

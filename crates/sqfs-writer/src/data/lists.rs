@@ -310,8 +310,11 @@ mod tests {
         assert!(one.content(blocks).is_ok() && one.content(tail).is_ok());
         let beyond = one.handle(11, None, Some((FragmentIndex(0), 4086)));
         assert!(one.content(beyond).is_err());
+        for _ in 0..3 {
+            let other = Lists::new(4096);
+            assert!(other.content(blocks).is_err() && other.content(tail).is_err());
+        }
         let mut other = Lists::new(4096);
-        assert!(other.content(blocks).is_err() && other.content(tail).is_err());
         let list = other.open().unwrap();
         other.add_block().unwrap();
         other.close(list, 1);

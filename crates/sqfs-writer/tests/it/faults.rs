@@ -259,6 +259,39 @@ fn forgotten_body_leaves_the_others_whole() {
     }
 }
 
+/// Is interrupted before every piece.
+struct Interrupted<'b> {
+    content: &'b [u8],
+    calls: usize,
+}
+
+impl Read for Interrupted<'_> {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
+        match self.calls.is_multiple_of(2) {
+            false => Err(io::ErrorKind::Interrupted.into()),
+            true => self.content.read(space),
+        }
+    }
+}
+
+#[test]
+fn interrupted_reader_is_read_again() {
+    let content = noise(20_000, 1);
+    let taken = Cursor::new(Vec::new());
+    let mut writer = ImageWriter::new(taken, &options(4096, CODEC, 1)).unwrap();
+    let reader = Interrupted {
+        content: &content,
+        calls: 0,
+    };
+    writer.file("f", Metadata::new(0o644), reader).unwrap();
+    let (sink, _) = writer.finish().unwrap();
+    let image = crate::reader::read(&sink.into_inner());
+    assert!(
+        matches!(&image.entries[&b"/f"[..]].content, Content::File(bytes) if *bytes == content)
+    );
+}
+
 /// Fills the buffer, and returns more than its length.
 struct Lying;
 

@@ -450,3 +450,26 @@ fn hole_counts_only_if_it_reads_as_one() {
         assert_eq!(hole(at), is_hole, "{at:?}");
     }
 }
+
+/// On a file system that compresses, a whole file takes less space than it is long.
+#[test]
+fn file_with_less_space_than_length_is_no_hole() {
+    let record = record();
+    let bytes = record.encode(&CHUNKS).unwrap();
+    let whole = file(LENGTH, &bytes);
+    let sparse = tempfile::tempfile().unwrap();
+    sparse.set_len(whole.metadata().unwrap().len()).unwrap();
+    let footer = bytes.last_chunk().unwrap();
+    let read = Footer::decode(footer)
+        .unwrap()
+        .read(&whole, &sparse.metadata().unwrap(), footer);
+    assert_eq!(read.unwrap(), record);
+}
+
+#[test]
+fn errors_of_the_disk_are_no_damage() {
+    let file = tempfile::tempfile().unwrap();
+    let error = io::Error::from(Errno::IO);
+    let told = RecordError::Io(error).of(&file);
+    assert!(matches!(told, RecordError::Io(_)), "{told}");
+}

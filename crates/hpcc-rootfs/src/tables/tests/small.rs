@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::ops::ControlFlow;
 
 use super::hostile::ByHand;
+use super::lookup::Stray;
 use super::*;
 
 /// Files with what is in them, and their names: without a tail, with one, a tail alone, holes around a block, nothing.
@@ -368,4 +369,52 @@ fn symlinks_longer_than_a_page_of_64_kib_are_damage() {
             }
         }
     }
+}
+
+/// Paths as `path_resolution(7)` has them.
+#[test]
+fn dots_and_symlinks_lead_where_linux_goes() {
+    let mut options = Options::default();
+    options.block_size = u32::try_from(BLOCK).unwrap();
+    let mut image = ImageWriter::new(Cursor::new(Vec::new()), &options).unwrap();
+    let metadata = || Metadata::new(0o755);
+    let inner = noise(2 * BLOCK + 9, 5);
+    image.file("/d/f", metadata(), &inner[..]).unwrap();
+    image.file("/f", metadata(), &b"outer"[..]).unwrap();
+    // `1` leads to the file, and each other one to the one before it.
+    image.symlink("/1", metadata(), "d/f").unwrap();
+    for link in 2..=41 {
+        let target = (link - 1).to_string();
+        image
+            .symlink(format!("/{link}"), metadata(), target)
+            .unwrap();
+    }
+    let image = image.finish().unwrap().0.into_inner();
+    let source = image.as_slice();
+    let mut tables = Tables::open(&source).unwrap();
+    let mut read = |path: &str| {
+        let opened = tables.open_file(path.as_bytes()).unwrap();
+        opened.map(|opened| {
+            let mut bytes = vec![0; 3 * BLOCK];
+            let count = tables.read_at(&opened, &mut bytes, 0).unwrap();
+            bytes.truncate(count);
+            bytes
+        })
+    };
+    for path in [
+        "/d/f",
+        "d/./f",
+        "/d/../d/f",
+        "/../d/f",
+        "//d//f",
+        "/1",
+        "/40",
+    ] {
+        assert_eq!(read(path).as_ref(), Ok(&inner), "{path}");
+    }
+    for path in ["/f", "/d/../f", "/../../f", "/d/./../f"] {
+        assert_eq!(read(path), Ok(b"outer".to_vec()), "{path}");
+    }
+    assert_eq!(read("/41"), Err(Stray::Links));
+    assert_eq!(read("/d"), Err(Stray::Directory));
 }

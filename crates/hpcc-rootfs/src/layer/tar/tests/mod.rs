@@ -494,3 +494,20 @@ fn errors_say_where() {
         "{error}"
     );
 }
+
+#[test]
+fn extended_header_beyond_its_limit_is_named() {
+    let limits = Limits {
+        header_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let size = (1 << 20) + 1;
+    let parts = [
+        file(b"before", b""),
+        raw(b'x', b"PaxHeaders/big").size(size).done(),
+    ];
+    let error = read_within(&parts.concat(), limits)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(r#""PaxHeaders/big""#), "{error}");
+}

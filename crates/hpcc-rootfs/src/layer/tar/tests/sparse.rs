@@ -283,3 +283,30 @@ fn map_that_ends_early_is_refused_by_its_end() {
         assert_eq!(&found, reason, "{}", map.escape_ascii());
     }
 }
+
+#[test]
+fn map_in_records_may_name_its_version() {
+    for minor in [b"0", b"1"] {
+        let records = pax(&[
+            ("GNU.sparse.major", b"0"),
+            ("GNU.sparse.minor", minor),
+            ("GNU.sparse.size", b"4"),
+            ("GNU.sparse.map", b"1,2"),
+        ]);
+        let seen = one(&[records, file(b"f", b"ab")]);
+        assert_eq!(seen.body, b"\0ab\0");
+    }
+}
+
+#[test]
+fn archive_that_ends_within_a_map_is_cut_short() {
+    let version = pax(&[
+        ("GNU.sparse.major", b"1"),
+        ("GNU.sparse.minor", b"0"),
+        ("GNU.sparse.realsize", b"0"),
+    ]);
+    let header = raw(b'0', b"f").size(1024).done();
+    let archive = [&version[..], &header, b"1\n0\n"].concat();
+    let error = read_within(&archive, Limits::default()).unwrap_err();
+    assert!(error.to_string().contains("ends"), "{error}");
+}

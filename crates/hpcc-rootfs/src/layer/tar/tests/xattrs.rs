@@ -130,6 +130,14 @@ fn xattr_in_both_spellings_keeps_one_value_and_counts_once() {
     assert_eq!(value(&[libarchive, schily(b"1")]), b"1");
     // The last record of one spelling counts, as in GNU tar, bsdtar and Go.
     assert_eq!(value(&[schily(b"2"), schily(b"1"), libarchive]), b"1");
+    let limits = Limits {
+        xattrs: 1,
+        ..Limits::default()
+    };
+    for records in [[schily(b"1"), libarchive], [libarchive, schily(b"1")]] {
+        let parts = [pax(&records), file(b"f", b"")].concat();
+        assert!(read_within(&parts, limits.clone()).is_ok());
+    }
     let changed = [
         pax(&[schily(b"1"), libarchive, schily(b"2")]),
         pax(&[libarchive, schily(b"1"), ("LIBARCHIVE.xattr.user.a", b"Mg")]),
