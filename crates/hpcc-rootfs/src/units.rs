@@ -1,6 +1,7 @@
 //! Numbers for people: sizes, counts, time spans, and digests that are short enough for a line.
 
 use std::fmt;
+use std::iter::Sum;
 
 use ociget::Digest;
 pub use ociget::printable::Span;
@@ -24,6 +25,13 @@ impl fmt::Display for Size {
         // One decimal, in integers, because a float would need a cast that loses bits.
         let tenths = (u128::from(self.0) * 10) >> shift;
         f.pad(&format!("{}.{}{unit}", tenths / 10, tenths % 10))
+    }
+}
+
+/// The sum of sizes, at most `u64::MAX`. Sparse files may say any size, so a sum of two may be too large for a `u64`.
+impl Sum<u64> for Size {
+    fn sum<I: Iterator<Item = u64>>(sizes: I) -> Self {
+        Self(sizes.fold(0, u64::saturating_add))
     }
 }
 
@@ -81,6 +89,14 @@ mod tests {
             assert_eq!(Size(bytes).to_string(), text);
         }
         assert_eq!(format!("{:>6}|{:<6}", Size(1024), Size(7)), "  1.0K|7B    ");
+    }
+
+    /// A sum of sizes that wrapped (containers/podman#20942).
+    #[test]
+    fn sum_of_sizes_ends_at_the_largest_number() {
+        let sum = |sizes: [u64; 3]| sizes.into_iter().sum::<Size>().0;
+        assert_eq!(sum([1, 2, 3]), 6);
+        assert_eq!(sum([u64::MAX / 2; 3]), u64::MAX);
     }
 
     #[test]

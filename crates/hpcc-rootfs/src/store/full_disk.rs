@@ -31,13 +31,13 @@ impl Files for FullAtSync {
 }
 
 /// Writes an archive with one file, which is an image as it is.
-fn archive(path: &Path) -> String {
+pub(super) fn archive(path: &Path, name: &str) -> String {
     let mut archive = tar::Builder::new(File::create(path).unwrap());
     let mut header = tar::Header::new_ustar();
     header.set_size(5);
     header.set_mode(0o644);
     archive
-        .append_data(&mut header, "file", &b"bytes"[..])
+        .append_data(&mut header, name, &b"bytes"[..])
         .unwrap();
     archive.finish().unwrap();
     format!("tar:{}", path.display())
@@ -64,7 +64,7 @@ fn full_disk_at_sync_drops_the_data_for_later_builds() {
         (Errno::IO, 1, 1, false),
     ] {
         let directory = tempfile::tempdir().unwrap();
-        let image = archive(&directory.path().join("archive"));
+        let image = archive(&directory.path().join("archive"), "file");
         let cache = directory.path().join("store");
         let mut options = Options {
             no_agent: true,

@@ -1,6 +1,9 @@
-//! Frees disk space: removes the least recently used artifacts first, and none that is pinned.
+//! Frees disk space: removes unusable artifacts first, then the least recently used ones, and none that is pinned.
+//!
+//! Other processes pull meanwhile. An artifact that was used or replaced since it was measured stays.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::hash::Hash;
 use std::io;
 use std::path::Path;
@@ -8,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use ociget::Digest;
 
-use super::inventory::{self, Artifact};
+use super::inventory::{self, Artifact, Measured};
 use super::lease_file::{self, Unleased};
 use super::lock::BuildLock;
 use super::name::{self, Beside};
@@ -17,6 +20,7 @@ use super::trust::Trust;
 use super::{entry, lease, sweep, tags};
 use crate::error::Error;
 use crate::regular_file;
+use crate::units::Size;
 
 /// Bounds on what may stay. Without a bound, only leftovers and quarantined artifacts are removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +38,8 @@ pub struct Bounds {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Collected {
-    /// Removed artifacts, least recently used first.
+    /// Removed artifacts: first those whose records cannot be believed, then the others, each least recently used first.
+    /// The size of one whose record cannot be believed is at most what it takes on the disk.
     pub removed: Vec<Artifact>,
     /// Artifacts beyond the bounds that stay because they are pinned or being built at this moment.
     pub pinned: Vec<Digest>,
@@ -63,15 +68,16 @@ pub(crate) fn collect(
     let mut artifacts = Vec::new();
     let mut failed = Vec::new();
     for digest in inventory::digests(directory)? {
-        match inventory::measured(directory, digest, trust) {
+        match measured(directory, digest, trust) {
             Ok(artifact) => artifacts.extend(artifact),
             // It may have been built a moment ago.
             Err(error) => failed.push(error),
         }
     }
-    artifacts.sort_by(|a, b| (a.last_used, &a.digest).cmp(&(b.last_used, &b.digest)));
+    artifacts.sort_by_cached_key(|measured| order(&measured.artifact));
+    let all = artifacts.iter().map(|measured| bytes(&measured.artifact));
     let mut collected = Collected {
-        remaining_bytes: artifacts.iter().map(bytes).sum(),
+        remaining_bytes: all.sum::<Size>().0,
         failed,
         ..Collected::default()
     };
@@ -80,30 +86,34 @@ pub(crate) fn collect(
     } else {
         Act::Remove
     };
-    for artifact in artifacts {
+    for measured in artifacts {
+        let artifact = &measured.artifact;
         let too_much = bounds
             .max_size
             .is_some_and(|max| collected.remaining_bytes > max);
-        let unusable = artifact.record.is_err();
         // A time of last use in the future means no age.
         let age = now.duration_since(artifact.last_used).unwrap_or_default();
         if !too_much && bounds.max_age.is_none_or(|max| age <= max) {
-            if unusable {
-                collected.unusable.push(artifact);
+            if artifact.record.is_err() {
+                collected.unusable.push(measured.artifact);
             }
             continue;
         }
         let outcome = match act {
-            Act::Remove => remove(directory, &artifact, trust),
-            Act::Count => is_removable(directory, &artifact, trust),
+            Act::Remove => remove(directory, &measured, trust),
+            Act::Count => is_removable(directory, artifact, trust),
         };
+        let others = collected.remaining_bytes.saturating_sub(bytes(artifact));
         match outcome {
-            Ok(true) => {
-                collected.remaining_bytes =
-                    collected.remaining_bytes.saturating_sub(bytes(&artifact));
-                collected.removed.push(artifact);
+            Ok(Outcome::Removed) => {
+                collected.remaining_bytes = others;
+                collected.removed.push(measured.artifact);
             }
-            Ok(false) => collected.pinned.push(artifact.digest),
+            Ok(Outcome::Gone) => collected.remaining_bytes = others,
+            Ok(Outcome::Wanted(bytes)) => {
+                collected.remaining_bytes = others.saturating_add(bytes);
+            }
+            Ok(Outcome::Pinned) => collected.pinned.push(measured.artifact.digest),
             Err(error) => collected.failed.push(error),
         }
     }
@@ -133,37 +143,83 @@ impl<P: Eq + Hash> Removed<P> {
     }
 }
 
+/// Measures an artifact as [`inventory::measured`] does. If its record cannot be believed, no build wrote its size, and it
+/// has at most the bytes that it takes on the disk.
+fn measured(directory: &Path, digest: Digest, trust: Trust) -> Result<Option<Measured>, Error> {
+    let mut found = inventory::measured(directory, digest, trust)?;
+    if let Some(Measured { artifact, disk, .. }) = &mut found
+        && artifact.record.is_err()
+    {
+        artifact.size = artifact.size.min(*disk);
+    }
+    Ok(found)
+}
+
+/// Returns whether no pull can use an artifact, now or later. Another user may have set its times.
+fn is_useless(artifact: &Artifact) -> bool {
+    let record = artifact.record.as_ref();
+    record.is_err_and(|error| !error.is_transient())
+}
+
+/// Returns what artifacts are sorted by, those first that go first.
+fn order(artifact: &Artifact) -> (bool, SystemTime, Digest) {
+    let (used, digest) = (artifact.last_used, artifact.digest.clone());
+    (!is_useless(artifact), used, digest)
+}
+
 /// Returns the bytes of an artifact and the files beside it.
 fn bytes(artifact: &Artifact) -> u64 {
     artifact.size.saturating_add(artifact.beside)
 }
 
-/// Removes an artifact unless it is pinned. Its lock makes sure that no build publishes under its name between the
-/// check and the removal.
-fn remove(directory: &Path, artifact: &Artifact, trust: Trust) -> Result<bool, Error> {
+/// What became of an artifact that is beyond the bounds.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Removed,
+    /// It is leased or being built.
+    Pinned,
+    /// It was used or replaced since it was measured, and has this many bytes now.
+    Wanted(u64),
+    /// Another process removed it.
+    Gone,
+}
+
+/// Removes an artifact unless it is pinned, or was used or replaced since it was measured. Its lock makes sure that no
+/// build publishes under its name between the check and the removal.
+fn remove(directory: &Path, measured: &Measured, trust: Trust) -> Result<Outcome, Error> {
+    let artifact = &measured.artifact;
+    let failed = |error| Error::store("remove", &artifact.path, error);
     let lock = match lock_to_remove(directory, &artifact.digest, trust)? {
         Excluded::Locked(lock) => Some(lock),
         Excluded::Unlockable => None,
-        Excluded::Busy => return Ok(false),
+        Excluded::Busy => return Ok(Outcome::Pinned),
     };
-    let removed = || {
-        // A file that cannot be opened is not an artifact of this user. It stays, and its error is reported.
-        let Some(file) = lease::open(&artifact.path)? else {
-            return Ok(true);
-        };
-        // Held until the name is removed. `None` if a process leases it.
-        let Some(_unleased) = Unleased::try_take(directory, &artifact.digest, trust)? else {
-            return Ok(false);
-        };
-        tags::settle(directory, &artifact.digest, trust);
-        // Without the lock, a build may have replaced it since.
-        if lock.is_none() && !entry::has_name(&file, &artifact.path)? {
-            return Ok(false);
-        }
-        entry::remove(&artifact.path)?;
-        Ok(true)
+    // A file that cannot be opened is not an artifact of this user. It stays, and its error is reported.
+    let Some(file) = lease::open(&artifact.path).map_err(failed)? else {
+        return Ok(Outcome::Gone);
     };
-    removed().map_err(|error| Error::store("remove", &artifact.path, error))
+    let file = File::from(file);
+    // This may wait for the lock on the notes, so it comes before the last look at the artifact.
+    tags::settle(directory, &artifact.digest, trust);
+    // On overlayfs the lease file says when the artifact was used, and the next step may make that file.
+    let is_same = measured.is_same(&file).map_err(failed)?
+        && (is_useless(artifact) || measured.is_unused(directory, &file)?);
+    // Held until the name is removed. `None` if a process leases it.
+    let unleased = Unleased::try_take(directory, &artifact.digest, trust).map_err(failed)?;
+    let Some(_unleased) = unleased else {
+        return Ok(Outcome::Pinned);
+    };
+    // Without the lock, a build may have replaced it since.
+    let is_named = lock.is_some() || entry::has_name(&file, &artifact.path).map_err(failed)?;
+    if !is_named || !is_same {
+        let now = self::measured(directory, artifact.digest.clone(), trust)?;
+        let now = now.map(|now| bytes(&now.artifact));
+        return Ok(now.map_or(Outcome::Gone, Outcome::Wanted));
+    }
+    match entry::remove(&artifact.path).map_err(failed)? {
+        true => Ok(Outcome::Removed),
+        false => Ok(Outcome::Gone),
+    }
 }
 
 /// Whether builds of an artifact are kept out while it is removed.
@@ -196,8 +252,8 @@ fn lock_to_remove(directory: &Path, digest: &Digest, trust: Trust) -> Result<Exc
     }
 }
 
-/// Returns whether [`remove`] would remove an artifact.
-fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> Result<bool, Error> {
+/// Returns what [`remove`] would make of an artifact.
+fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> Result<Outcome, Error> {
     let path = directory.join(name::lock(&artifact.digest));
     let is_free = match BuildLock::is_free(directory, &artifact.digest, trust) {
         Err(error) if regular_file::is_other_type(&error) => match Act::Count.remove(&path) {
@@ -207,11 +263,14 @@ fn is_removable(directory: &Path, artifact: &Artifact, trust: Trust) -> Result<b
         is_free => is_free,
     };
     if !is_free.map_err(|error| Error::store("lock", &path, error))? {
-        return Ok(false);
+        return Ok(Outcome::Pinned);
     }
     let could = || match lease::open(&artifact.path)? {
-        None => Ok(true),
-        Some(_) => Unleased::could_be_taken(directory, &artifact.digest, trust),
+        None => Ok(Outcome::Gone),
+        Some(_) => match Unleased::could_be_taken(directory, &artifact.digest, trust)? {
+            true => Ok(Outcome::Removed),
+            false => Ok(Outcome::Pinned),
+        },
     };
     could().map_err(|error| Error::store("remove", &artifact.path, error))
 }
@@ -303,66 +362,4 @@ fn remove_lock(directory: &Path, digest: &Digest, trust: Trust) -> io::Result<bo
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::hash::Hasher;
-
-    use super::*;
-
-    /// A path that counts how often it is compared.
-    struct Counted<'c>(u32, &'c Cell<u32>);
-
-    impl PartialEq for Counted<'_> {
-        fn eq(&self, other: &Self) -> bool {
-            self.1.set(self.1.get() + 1);
-            self.0 == other.0
-        }
-    }
-
-    impl Eq for Counted<'_> {}
-
-    impl Hash for Counted<'_> {
-        fn hash<H: Hasher>(&self, state: &mut H) {
-            self.0.hash(state);
-        }
-    }
-
-    #[test]
-    fn file_is_compared_with_few_of_thousands_of_removed_artifacts() {
-        const COUNT: u32 = 4000;
-        let compared = Cell::new(0);
-        let removed = Removed((0..COUNT).map(|n| Counted(n, &compared)).collect());
-        compared.set(0);
-        for n in 0..2 * COUNT {
-            assert_eq!(removed.has(&Counted(n, &compared)), n < COUNT);
-        }
-        // Each that is there with itself, and a few others whose hashes agree in the bits that count.
-        assert!(compared.get() < 2 * COUNT, "{compared:?}");
-    }
-
-    #[test]
-    fn lease_file_of_an_artifact_that_is_being_built_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let (directory, digest) = (directory.path(), Digest::of(b"image"));
-        let trust = Trust::Everyone;
-        lease_file::make(directory, &digest, trust).unwrap();
-        let lease = directory.join(name::lease(&digest));
-        let collect = |dry_run| {
-            let bounds = Bounds {
-                dry_run,
-                ..Bounds::default()
-            };
-            let collected = collect(directory, &bounds, SystemTime::now(), trust).unwrap();
-            assert!(collected.failed.is_empty(), "{:?}", collected.failed);
-            collected.leftovers
-        };
-        // The build looks whether there is a file before or after the collection, and makes none if there is.
-        let building = BuildLock::try_take(directory, &digest, trust).unwrap();
-        assert!(building.is_some());
-        assert_eq!((collect(true), collect(false)), (0, 0));
-        assert!(lease.exists());
-        drop(building);
-        assert_eq!((collect(true), collect(false)), (2, 2));
-        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
-    }
-}
+mod tests;

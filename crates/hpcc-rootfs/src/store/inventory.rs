@@ -1,6 +1,6 @@
 //! Lists the artifacts of the store, with the details that a scheduler or a person needs.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use super::reading::read;
 use super::trust::Trust;
 use crate::artifact::Record;
 use crate::error::Error;
+use crate::units::Size;
 
 /// An artifact of the store. Damaged artifacts are listed as well.
 #[derive(Clone, Debug)]
@@ -73,8 +74,36 @@ pub(crate) fn digests(directory: &Path) -> io::Result<Vec<Digest>> {
 /// the only detail.
 pub(crate) fn artifact(directory: &Path, digest: Digest, trust: Trust) -> Option<Artifact> {
     match measured(directory, digest.clone(), trust) {
-        Ok(found) => found,
+        Ok(found) => found.map(|found| found.artifact),
         Err(error) => Some(described(directory, digest, trust, UNKNOWN, Err(error))),
+    }
+}
+
+/// An artifact, and what tells whether it was replaced or used since it was measured.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) artifact: Artifact,
+    /// Bytes that the file takes on the disk.
+    pub(super) disk: u64,
+    /// Device and inode.
+    file: (u64, u64),
+    /// The time of last use after its record was read, which moves the time of another user's file.
+    used: SystemTime,
+}
+
+impl Measured {
+    /// Returns whether an open file is the measured one.
+    pub(super) fn is_same(&self, open: &File) -> io::Result<bool> {
+        let metadata = open.metadata()?;
+        Ok((metadata.dev(), metadata.ino()) == self.file)
+    }
+
+    /// Returns whether no pull has used the artifact since. `open` is its file.
+    pub(super) fn is_unused(&self, directory: &Path, open: &File) -> Result<bool, Error> {
+        let artifact = &self.artifact;
+        let accessed = open.metadata().and_then(|metadata| metadata.accessed());
+        let accessed = accessed.map_err(|error| Error::store("look at", &artifact.path, error))?;
+        Ok(last_use::of(directory, &artifact.digest, accessed)? == self.used)
     }
 }
 
@@ -86,7 +115,7 @@ pub(super) fn measured(
     directory: &Path,
     digest: Digest,
     trust: Trust,
-) -> Result<Option<Artifact>, Error> {
+) -> Result<Option<Measured>, Error> {
     let path = directory.join(name::artifact(&digest));
     let failed = |error| Error::store("look at", &path, error);
     let metadata = match fs::symlink_metadata(&path) {
@@ -105,8 +134,26 @@ pub(super) fn measured(
         path: path.clone(),
         source: source.into(),
     });
-    let found = described(directory, digest, trust, measures, record);
-    Ok(Some(found))
+    let mut used = measures.last_used;
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        match fs::symlink_metadata(&path).and_then(|metadata| metadata.accessed()) {
+            Ok(accessed) => used = last_use::of(directory, &digest, accessed)?,
+            // It is gone, which its removal finds as well.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(Some(Measured {
+        artifact: described(directory, digest, trust, measures, record),
+        disk: on_disk(&metadata),
+        file: (metadata.dev(), metadata.ino()),
+        used,
+    }))
+}
+
+/// Returns the number of bytes that a file takes on the disk.
+pub(super) fn on_disk(metadata: &fs::Metadata) -> u64 {
+    metadata.blocks().saturating_mul(512)
 }
 
 /// What the file system knows about an artifact.
@@ -142,7 +189,7 @@ fn described(
         path: directory.join(name::artifact(&digest)),
         size: measures.size,
         links: measures.links,
-        beside: beside(directory, &digest),
+        beside: beside(directory, &digest, trust),
         built: measures.built,
         last_used: measures.last_used,
         source: source(note),
@@ -165,11 +212,15 @@ fn source(note: Note) -> Option<String> {
     }
 }
 
-/// Returns the number of bytes of the files beside an artifact that are removed with it.
-fn beside(directory: &Path, digest: &Digest) -> u64 {
+/// Returns the number of bytes of the files beside an artifact that are removed with it. Those that other users can
+/// write do not count, and of a sparse one only what it takes on the disk: no build wrote that size.
+fn beside(directory: &Path, digest: &Digest, trust: Trust) -> u64 {
     let names = [name::note(digest), name::recall(digest)];
-    let sizes = names.map(|name| fs::symlink_metadata(directory.join(name)).map_or(0, |m| m.len()));
-    sizes.iter().sum()
+    let paths = names.map(|name| directory.join(name)).into_iter();
+    let trusted = paths.filter(|path| trust.named(path).is_ok());
+    let found = trusted.filter_map(|path| fs::symlink_metadata(path).ok());
+    let sizes = found.map(|metadata| metadata.len().min(on_disk(&metadata)));
+    sizes.sum::<Size>().0
 }
 
 /// Returns when an artifact was written, if it exists.

@@ -403,6 +403,10 @@ impl Store {
             }
         };
         drop(turn);
+        self.make_lease_file(&identity);
+        // Until now it is the time at which the build began, and other artifacts may have been used since. A `gc` may be
+        // running, and the note may have to wait.
+        last_use::set(self.directory(), &identity);
         let (store, digest) = (self.clone(), identity.clone());
         let noted = self.look(move || {
             let directory = store.directory();
@@ -424,10 +428,7 @@ impl Store {
             Ok(())
         });
         noted.await?;
-        self.make_lease_file(&identity);
         let path = self.path_for(&identity);
-        // Until now it is the time at which the build began, and other artifacts may have been used since.
-        last_use::set(self.directory(), &identity);
         Ok(Attempted::Pulled(Box::new(Pulled {
             path,
             digest: identity,

@@ -41,6 +41,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
             "regular_file",
             "staging",
             "summary",
+            "units",
             "untrusted",
         ],
     ),
