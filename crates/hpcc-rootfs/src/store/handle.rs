@@ -28,6 +28,7 @@ use crate::guest::{Memory, Supplies};
 use crate::measure;
 use crate::options::Options;
 use crate::staging::{Files, FsVerity, Kernel, StagedFile, Staging, Stop};
+use crate::units::Size;
 
 /// Threads that look whether artifacts exist, while others wait for one.
 const LOOKS_MAX: usize = 16;
@@ -428,9 +429,9 @@ impl Store {
             Ok(collected) => {
                 let removed = &collected.removed;
                 let count = u64::try_from(removed.len()).unwrap_or(u64::MAX);
-                let bytes = removed.iter().map(|gone| gone.size + gone.beside).sum();
+                let bytes = removed.iter().flat_map(|gone| [gone.size, gone.beside]);
                 if !bounds.dry_run {
-                    measure::collection(count, bytes);
+                    measure::collection(count, bytes.sum::<Size>().0);
                 }
                 Ok(collected)
             }

@@ -8,9 +8,10 @@ use std::os::unix::fs::MetadataExt as _;
 use ociget::Digest;
 
 use super::handle::Store;
-use super::inventory;
+use super::inventory::{self, on_disk};
 use super::name::{self, Beside};
 use crate::error::Error;
+use crate::units::Size;
 
 /// The disk space of a store.
 #[derive(Clone, Debug, Default)]
@@ -79,9 +80,11 @@ impl Store {
             let bytes = entry.metadata().map_or(0, |metadata| on_disk(&metadata));
             match beside {
                 Beside::Lock(_) | Beside::Lease(_) | Beside::Note(_) | Beside::Recall(_) => {
-                    usage.beside += bytes;
+                    usage.beside = usage.beside.saturating_add(bytes);
                 }
-                Beside::Bad(_) | Beside::Staged => usage.leftovers += bytes,
+                Beside::Bad(_) | Beside::Staged => {
+                    usage.leftovers = usage.leftovers.saturating_add(bytes);
+                }
             }
         }
         let digests = inventory::digests(directory).map_err(failed)?;
@@ -110,12 +113,12 @@ impl Store {
                 size: metadata.len(),
                 disk: on_disk(&metadata),
                 links: metadata.nlink(),
-                layers: layers.as_ref().map(|layers| LayerUsage {
-                    total: layers.values().sum(),
-                    shared: layers
-                        .iter()
-                        .filter_map(|(blob, size)| shared(blob).then_some(*size))
-                        .sum(),
+                layers: layers.as_ref().map(|layers| {
+                    let shared = layers.iter().filter(|(blob, _)| shared(blob));
+                    LayerUsage {
+                        total: layers.values().copied().sum::<Size>().0,
+                        shared: shared.map(|(_, size)| *size).sum::<Size>().0,
+                    }
                 }),
             });
         }
@@ -136,8 +139,4 @@ impl Store {
                 .collect()
         })
     }
-}
-
-fn on_disk(metadata: &fs::Metadata) -> u64 {
-    metadata.blocks().saturating_mul(512)
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use anyhow::bail;
-use hpcc_rootfs::Count;
+use hpcc_rootfs::{Count, Size};
 use serde_json::json;
 
 use crate::global::Global;
@@ -64,13 +64,14 @@ pub(crate) fn run(global: &Global, command: &Df) -> anyhow::Result<()> {
         true => Vec::new(),
         false => table::lines(&COLUMNS, &rows, width, true),
     };
-    let disk: u64 = usage.artifacts.iter().map(|artifact| artifact.disk).sum();
+    let disks = usage.artifacts.iter().map(|artifact| artifact.disk);
+    let disk = disks.sum::<Size>().0;
     let totals = [
         ("artifacts", disk),
         ("beside them", usage.beside),
         ("leftovers", usage.leftovers),
     ];
-    if !rows.is_empty() || usage.beside + usage.leftovers > 0 {
+    if !rows.is_empty() || usage.beside > 0 || usage.leftovers > 0 {
         // Each on a line of its own, because windows may be narrow.
         let total = |(name, size)| format!("total {name:<11} {:>10}", bytes(size));
         lines.extend(totals.map(total));

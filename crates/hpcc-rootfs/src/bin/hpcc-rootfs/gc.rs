@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use hpcc_rootfs::{Artifact, Bounds, Collected, Count};
+use hpcc_rootfs::{Artifact, Bounds, Collected, Count, Size};
 use serde_json::json;
 
 use crate::global::Global;
@@ -57,7 +57,7 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
             format!(
                 "{verb} {} ({}{source}){linked}",
                 artifact.digest,
-                bytes(artifact.size + artifact.beside)
+                bytes(artifact.size.saturating_add(artifact.beside))
             )
         })
         .collect();
@@ -101,11 +101,11 @@ pub(crate) fn run(global: &Global, command: &Gc) -> anyhow::Result<()> {
 /// Returns the bytes that the removals free. A file with another link, such as in a jail, stays on the disk.
 fn freed(collected: &Collected) -> u64 {
     let removed = collected.removed.iter();
-    let freed = removed.map(|gone| match gone.links {
-        0 | 1 => gone.size + gone.beside,
-        _ => gone.beside,
+    let freed = removed.flat_map(|gone| match gone.links {
+        0 | 1 => [gone.size, gone.beside],
+        _ => [0, gone.beside],
     });
-    freed.sum()
+    freed.sum::<Size>().0
 }
 
 /// Returns the last line: what was removed, and what remains.
