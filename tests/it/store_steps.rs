@@ -41,35 +41,56 @@ fn calls(summary: &str) -> u64 {
     total.split_whitespace().nth(3).unwrap().parse().unwrap()
 }
 
-#[test]
-fn collection_takes_calls_in_proportion_to_artifacts() {
+/// Returns the numbers of system calls of a command in stores with few artifacts, with some, and with twice as many.
+/// `arguments` returns the command for the digests in the store.
+fn growth(arguments: impl Fn(&[String]) -> Vec<String>) -> [u64; 3] {
     let mut content = Content::new();
     let layer = Layer::new().file("file", "file");
     let image = Image::new().layer(layer).add_to(&mut content);
     content.tag("tag", &image);
     let registry = Registry::serve(content).unwrap();
     let reference = format!("{}/image:tag", registry.addr());
+    [0, 100, 200].map(|count| {
+        let place = Place::new();
+        place.pull(&reference, &[]).line();
+        multiply(&place.cache(), &image.digest, count);
+        let names = fs::read_dir(place.cache()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let digests: Vec<_> = names
+            .filter_map(|name| Some(name.strip_suffix(".sqsh")?.replacen('-', ":", 1)))
+            .collect();
+        let summary = place.path("calls");
+        let mut command = place.command("strace");
+        command.args(["-f", "-qq", "-c", "-o"]).arg(&summary);
+        command.arg(cli::program()).args(arguments(&digests));
+        let outcome = cli::outcome(&mut command);
+        assert_eq!(outcome.status, Some(0), "{outcome:#?}");
+        calls(&fs::read_to_string(summary).unwrap())
+    })
+}
+
+#[test]
+fn collection_takes_calls_in_proportion_to_artifacts() {
     for collection in [
         &["gc", "--max-size", "0", "--dry-run"][..],
         &["gc", "--max-size", "0"],
         // Those without an artifact alone.
         &["gc"],
     ] {
-        let counts = [0, 100, 200].map(|count| {
-            let place = Place::new();
-            place.pull(&reference, &[]).line();
-            multiply(&place.cache(), &image.digest, count);
-            let summary = place.path("calls");
-            let mut command = place.command("strace");
-            command.args(["-f", "-qq", "-c", "-o"]).arg(&summary);
-            command.arg(cli::program()).args(collection);
-            let outcome = cli::outcome(&mut command);
-            assert_eq!(outcome.status, Some(0), "{outcome:#?}");
-            calls(&fs::read_to_string(summary).unwrap())
-        });
+        let counts = growth(|_| collection.iter().map(ToString::to_string).collect());
         let [few, some, many] = counts;
         let (first, second) = (some - few, many - some);
         assert!(second * 10 <= first * 11, "{collection:?}: {counts:?}");
         assert!(second <= 100 * 200, "{collection:?}: {counts:?}");
     }
+}
+
+/// Removing hundreds of images took hours (containers/podman#13204).
+#[test]
+fn removal_takes_calls_in_proportion_to_artifacts() {
+    let counts = growth(|digests| [&["rm".to_owned()], digests].concat());
+    let [few, some, many] = counts;
+    let (first, second) = (some - few, many - some);
+    assert!(second * 10 <= first * 11, "{counts:?}");
+    assert!(second <= 100 * 200, "{counts:?}");
 }

@@ -16,7 +16,6 @@ use super::inventory::Artifact;
 use super::lease::Lease;
 use super::link::{LinkMethod, Linked};
 use super::lock::BuildLock;
-use super::note_lock::NoteLock;
 use super::reading::{artifact_error, read};
 use super::shared_build::SharedBuilds;
 use super::trust::{Fault, Trust};
@@ -233,39 +232,6 @@ impl Store {
     pub fn path_for(&self, digest: &Digest) -> PathBuf {
         let _span = tracing::debug_span!("path_for", %digest).entered();
         self.directory().join(name::artifact(digest))
-    }
-
-    /// Removes an artifact. A VM that has it open keeps the file. Returns whether the artifact existed; a missing one
-    /// is not an error.
-    ///
-    /// # Errors
-    /// Returns [`Error::Store`] if the file cannot be removed.
-    pub fn untag_image(&self, digest: &Digest) -> Result<bool, Error> {
-        let _span = tracing::info_span!("untag_image", %digest).entered();
-        let path = self.path_for(digest);
-        if !self.is_made("remove an artifact from")? {
-            return Ok(false);
-        }
-        let (directory, trust) = (self.directory(), self.trust());
-        tags::settle(directory, digest, trust);
-        let removed = entry::remove(&path)
-            .map_err(|error| Error::store("remove the artifact", &path, error))?;
-        // A later sweep removes the ones that remain.
-        let _ = entry::remove(&directory.join(name::recall(digest)));
-        // Without a reference, no note has to stay, and no other note has to be read to decide that.
-        let is_needless = || {
-            let needed = tags::needed(directory, trust, entry::gone);
-            needed.is_ok_and(|needed| !needed.contains(digest))
-        };
-        let references = tags::references(directory, digest, trust);
-        if references.is_ok_and(|references| references.is_empty()) || is_needless() {
-            let _lock = NoteLock::take(directory);
-            // Another process may have published the artifact again and noted a tag since.
-            if entry::gone(&path).unwrap_or(false) {
-                let _ = entry::remove(&directory.join(name::note(digest)));
-            }
-        }
-        Ok(removed)
     }
 
     /// Returns the record of an artifact, or `None` if the artifact does not exist.

@@ -28,6 +28,7 @@ mod offline;
 mod pulled;
 mod pulling;
 mod reading;
+mod removal;
 mod resolving;
 mod reuse;
 mod shared_build;

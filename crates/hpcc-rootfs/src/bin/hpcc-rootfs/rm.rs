@@ -33,14 +33,18 @@ pub(crate) fn run(global: &Global, command: &Rm) -> anyhow::Result<()> {
     }
     let (mut lines, mut values, mut failed) = (Vec::new(), Vec::new(), None);
     let mut count = 0;
-    for digest in &digests {
-        let file = std::fs::symlink_metadata(store.path_for(digest));
+    let files = digests
+        .iter()
+        .map(|digest| std::fs::symlink_metadata(store.path_for(digest)));
+    let files: Vec<_> = files.collect();
+    let outcomes = store.untag_images(&digests);
+    for ((digest, file), outcome) in digests.iter().zip(files).zip(outcomes) {
         // Without its size, the artifact is removed all the same.
         let (size, links) = match file {
             Ok(file) => (format!(" ({})", quantity::bytes(file.len())), file.nlink()),
             Err(_) => (String::new(), 1),
         };
-        let (removed, error) = match store.untag_image(digest) {
+        let (removed, error) = match outcome {
             Ok(removed) => (removed, None),
             Err(error) => (false, Some(anyhow::Error::from(error))),
         };
