@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use hpcc_rootfs::{Agents, Error, Options, Store};
+use hpcc_rootfs::{Agents, Error, ErrorKind, Options, Store};
 use ociget::{Algorithm, Digest};
 use test_support::image::{Compression, Image, Layer, Store as Images};
-use test_support::registry::Registry;
+use test_support::registry::{Action, Fault, Registry};
 
 use crate::cli::Place;
 
@@ -320,4 +320,61 @@ fn rebuild_by_digest_keeps_times_of_older_notes() {
             .line();
         assert_eq!(place.run(["path", &tag]).line(), newer);
     }
+}
+
+/// Lets `sources` answer every `HEAD` of a tag with a digest that no host has.
+fn forget(sources: &Sources) -> Digest {
+    let gone = Digest::of(b"gone");
+    let action = Action::Status {
+        status: 200,
+        headers: vec![("docker-content-digest".to_owned(), gone.to_string())],
+        body: String::new(),
+    };
+    let fault = Fault::on("/manifests/a", action).method("HEAD");
+    sources.registry.inject(fault);
+    gone
+}
+
+// enix/kube-image-keeper#626
+#[tokio::test]
+async fn missing_digest_of_a_tag_gives_way_to_its_manifest() {
+    let (origin, mirror) = (Sources::new(), Sources::new());
+    let addr = origin.registry.addr();
+    let hosts = origin.place.path("hosts").join(addr.to_string());
+    fs::create_dir_all(&hosts).unwrap();
+    let lines = format!("[host.\"http://{}\"]\n", mirror.registry.addr());
+    fs::write(hosts.join("hosts.toml"), lines).unwrap();
+    let mut options = origin.options();
+    options.network.hosts_dir = Some(origin.place.path("hosts"));
+    forget(&mirror);
+    let by_mirror = Store::open(origin.place.path("by mirror"), options.clone()).unwrap();
+    options.network.hosts_dir = None;
+    let directly = Store::open(origin.place.path("directly"), options.clone()).unwrap();
+    let by_tag_alone = Store::open(origin.place.path("by tag alone"), options).unwrap();
+
+    let pulled = by_mirror.pull_image(&origin.by_tag(), None).await.unwrap();
+    assert_eq!(pulled.digest, origin.a);
+    assert_eq!(pulled.path, by_mirror.path_for(&origin.a));
+    let again = by_mirror.pull_image(&origin.by_tag(), None).await.unwrap();
+    assert!(again.digest == origin.a && again.built.is_none());
+
+    let gone = forget(&origin);
+    let pulled = directly.pull_image(&origin.by_tag(), None).await.unwrap();
+    assert_eq!(pulled.digest, origin.a);
+    for (image, pin) in [
+        (origin.by_tag(), Some(&gone)),
+        (origin.pinned(&gone), None),
+        (format!("{}@{gone}", origin.by_tag()), None),
+    ] {
+        let error = directly.pull_image(&image, pin).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{image}: {error}");
+    }
+    assert!(!directly.path_for(&gone).exists());
+
+    // The digest is right here, and the host has no requests by digest.
+    origin.registry.clear_faults();
+    let by_digest = Fault::status("/manifests/sha256:", 404);
+    origin.registry.inject(by_digest);
+    let pulled = by_tag_alone.pull_image(&origin.by_tag(), None).await;
+    assert_eq!(pulled.unwrap().digest, origin.a);
 }

@@ -221,7 +221,7 @@ impl Store {
         let supplies = self.open_supplies(&stop)?;
         // Nothing is requested from the registry before it is clear that no other process is requesting it. Without a
         // digest, only the registry knows what to wait for.
-        let (mut resolved, identity) = match request.pin() {
+        let (mut resolved, mut identity) = match request.pin() {
             Some(identity) => (None, identity.clone()),
             // Resolving the tag to a digest is cheaper than fetching the manifest, and is all that is needed if the
             // artifact exists.
@@ -234,70 +234,78 @@ impl Store {
                 }
             },
         };
-        span.record("digest", tracing::field::display(&identity));
-        let store = self.clone();
-        let (digest, supplies) = (identity.clone(), Arc::new(supplies));
-        let opened = Arc::clone(&supplies);
-        // Most tags resolve to an existing artifact, for which no lock is needed.
-        let there = self
-            .look(move || store.up_to_date(&digest, &opened, false))
-            .await?;
-        if let Some(there) = there {
-            // A process that writes into a pipe would be killed if the rest were not read.
-            network.finish().await?;
-            return Ok(Attempted::Pulled(Box::new(there)));
-        }
-
-        let lock = self.lock(&identity).await?;
-        let store = self.clone();
-        let (digest, opened) = (identity.clone(), Arc::clone(&supplies));
-        let there = self.look(move || {
-            opened.digests(&Memory::default())?;
-            // Leftovers of another user are no reason to fail.
-            if let Err(error) = store.sweep() {
-                tracing::debug!(%error, "leftovers stay");
+        let supplies = Arc::new(supplies);
+        // At most twice: the second time, the image is known.
+        let (lock, turn, image, kept) = loop {
+            span.record("digest", tracing::field::display(&identity));
+            let store = self.clone();
+            let (digest, opened) = (identity.clone(), Arc::clone(&supplies));
+            // Most tags resolve to an existing artifact, for which no lock is needed.
+            let there = self
+                .look(move || store.up_to_date(&digest, &opened, false))
+                .await?;
+            if let Some(there) = there {
+                // A process that writes into a pipe would be killed if the rest were not read.
+                network.finish().await?;
+                return Ok(Attempted::Pulled(Box::new(there)));
             }
-            store.up_to_date(&digest, &opened, true)
-        });
-        if let Some(there) = there.await? {
-            network.finish().await?;
-            return Ok(Attempted::Pulled(Box::new(there)));
-        }
-        // Taken after the lock, so that a build that waits for another process does not block a turn.
-        let turns = &self.inner.turns;
-        let turn = turns
-            .take(|ahead| {
-                let digest = &identity;
-                let event = Event::Queued { digest, ahead };
-                self.options().progress.tell(&event);
-            })
-            .await;
-        let store = self.clone();
-        let digest = identity.clone();
-        let kept = blocking(move || {
-            let of_store = || is_reusing.then(|| store.documents(&digest)).flatten();
-            Ok(had.or_else(of_store))
-        });
-        let kept = kept.await?;
-        let kept = kept.unwrap_or_default();
-        let remembered = match &resolved {
-            Some(_) => None,
-            None => kept.resolve(&identity, self.options()).await,
-        };
-        let (image, documents) = match (remembered, resolved.take()) {
-            (Some(image), _) => {
+
+            let lock = self.lock(&identity).await?;
+            let store = self.clone();
+            let (digest, opened) = (identity.clone(), Arc::clone(&supplies));
+            let there = self.look(move || {
+                opened.digests(&Memory::default())?;
+                // Leftovers of another user are no reason to fail.
+                if let Err(error) = store.sweep() {
+                    tracing::debug!(%error, "leftovers stay");
+                }
+                store.up_to_date(&digest, &opened, true)
+            });
+            if let Some(there) = there.await? {
+                network.finish().await?;
+                return Ok(Attempted::Pulled(Box::new(there)));
+            }
+            // Taken after the lock, so that a build that waits for another process does not block a turn.
+            let turns = &self.inner.turns;
+            let turn = turns
+                .take(|ahead| {
+                    let digest = &identity;
+                    let event = Event::Queued { digest, ahead };
+                    self.options().progress.tell(&event);
+                })
+                .await;
+            if let Some(image) = resolved.take() {
+                break (lock, turn, image, None);
+            }
+            let store = self.clone();
+            let (digest, had) = (identity.clone(), had.clone());
+            let kept = blocking(move || {
+                let of_store = || is_reusing.then(|| store.documents(&digest)).flatten();
+                Ok(had.or_else(of_store))
+            });
+            let kept = kept.await?.unwrap_or_default();
+            if let Some(image) = kept.resolve(&identity, self.options()).await {
                 self.options()
                     .progress
                     .tell(&Event::Resolved { image: &image });
-                (image, kept)
+                break (lock, turn, image, Some(kept));
             }
-            (None, Some(image)) => (image, source.into_documents()),
             // By the digest that was locked, because the tag may resolve to another one by now.
-            (None, None) => {
-                let image = pull::resolve(&source, Some(&identity), self.options()).await?;
-                (image, source.into_documents())
+            let image = pull::resolve(&source, Some(&identity), self.options()).await;
+            let image = match image {
+                // The tag has moved and its old target was deleted, or the host has no requests by digest.
+                Err(error) if request.pin().is_none() && is_missing(&error) => {
+                    pull::resolve(&source, None, self.options()).await?
+                }
+                image => image?,
+            };
+            if image.identity.get() == &identity {
+                break (lock, turn, image, None);
             }
+            identity = image.identity.get().clone();
+            resolved = Some(image);
         };
+        let documents = kept.unwrap_or_else(|| source.into_documents());
         let (store, planned) = (self.clone(), image.clone());
         let (mut trials, planning) = (trials, stop.clone());
         let planned = blocking(move || {
@@ -484,4 +492,9 @@ fn can_read_again(spec: &SourceSpec) -> bool {
         | SourceSpec::Tar { file, .. } => file != Path::new("-"),
         _ => true,
     }
+}
+
+/// Returns whether a registry does not have what was requested from it.
+fn is_missing(error: &Error) -> bool {
+    matches!(error.of_source(), Some(ociget::Error::NotFound(_)))
 }
