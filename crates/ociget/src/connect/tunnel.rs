@@ -52,33 +52,42 @@ pub(crate) async fn open(
     sent.await
         .map_err(|error| broken(format!("it closed the connection: {error}")))?;
 
-    let mut head = Vec::new();
-    let end = loop {
-        if let Some(end) = head_end(&head) {
-            break end;
+    let mut body = Vec::new();
+    // Bytes of informational answers (RFC 9110, 15.2), which end with their heads.
+    let mut passed = 0;
+    let (text, status) = loop {
+        let end = loop {
+            if let Some(end) = head_end(&body) {
+                break end;
+            }
+            if passed + body.len() > MAX_HEAD {
+                return Err(broken(
+                    "the head of its answer has more than 64 KiB".to_owned(),
+                ));
+            }
+            let read = io.read_buf(&mut body).await;
+            let read =
+                read.map_err(|error| broken(format!("it closed the connection: {error}")))?;
+            if read == 0 {
+                return Err(broken(
+                    "it closed the connection without an answer".to_owned(),
+                ));
+            }
+        };
+        let rest = body.split_off(end);
+        let text = String::from_utf8_lossy(&body).into_owned();
+        body = rest;
+        let Some(status) = text.lines().next().and_then(status) else {
+            return Err(ProxyFailure {
+                is_final: true,
+                ..broken("it does not answer as an HTTP proxy does".to_owned())
+            });
+        };
+        // With 101 the proxy would speak another protocol from here on.
+        if !(100..200).contains(&status) || status == 101 {
+            break (text, status);
         }
-        if head.len() > MAX_HEAD {
-            return Err(broken(
-                "the head of its answer has more than 64 KiB".to_owned(),
-            ));
-        }
-        let read = io.read_buf(&mut head).await;
-        let read = read.map_err(|error| broken(format!("it closed the connection: {error}")))?;
-        if read == 0 {
-            return Err(broken(
-                "it closed the connection without an answer".to_owned(),
-            ));
-        }
-    };
-    let mut body = head.split_off(end);
-    let text = String::from_utf8_lossy(&head).into_owned();
-    let mut lines = text.lines();
-    let status = lines.next().and_then(status);
-    let Some(status) = status else {
-        return Err(ProxyFailure {
-            is_final: true,
-            ..broken("it does not answer as an HTTP proxy does".to_owned())
-        });
+        passed += end;
     };
     if (200..300).contains(&status) {
         // The side that connects speaks first in TLS, so nothing can be there yet.

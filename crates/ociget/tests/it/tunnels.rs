@@ -76,3 +76,37 @@ async fn redirect_of_a_tunnel_is_reported_with_its_host() {
     );
     assert!(!error.is_transient() && connections == 1, "{text}");
 }
+
+// httpwg/http-extensions#2717
+#[tokio::test]
+async fn informational_answers_before_that_to_a_tunnel_are_passed_over() {
+    for before in [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 X\r\nLink: </style.css>\r\n\r\nHTTP/1.1 102 X\r\n\r\n",
+        "HTTP/1.1 199 X\n\n",
+    ] {
+        for (last, expected, is_transient) in [
+            ("HTTP/1.1 403 X\r\n\r\n", Some(403), false),
+            ("HTTP/1.1 503 X\r\n\r\n", Some(503), true),
+            ("HTTP/1.1 101 X\r\n\r\n", Some(101), false),
+            // The tunnel is open, and an answer in clear is no handshake.
+            ("HTTP/1.1 200 X\r\n\r\nHTTP/1.1 400 X", None, true),
+        ] {
+            let answer: &'static str = format!("{before}{last}").leak();
+            let (error, _) = refused(answer, Duration::ZERO, quick()).await;
+            let text = error.to_string();
+            let Error::Proxy { status, .. } = &error else {
+                panic!("{answer:?}: {error:?}");
+            };
+            assert_eq!(
+                (*status, error.is_transient()),
+                (expected, is_transient),
+                "{answer:?}: {text}"
+            );
+        }
+    }
+    let endless: &'static str = "HTTP/1.1 100 X\r\n\r\n".repeat(4000).leak();
+    let (error, _) = refused(endless, Duration::ZERO, quick()).await;
+    let text = error.to_string();
+    assert!(text.contains("has more than 64 KiB"), "{text}");
+}
