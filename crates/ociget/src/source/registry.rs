@@ -1,6 +1,7 @@
 //! Images in a registry, by the distribution specification's pull API, and in its mirrors.
 
 mod body;
+mod gathered;
 mod link;
 mod pages;
 mod place;

@@ -1,7 +1,7 @@
 //! Several ranges of one blob at once, handed out in order.
 //!
 //! ```text
-//!   tasks:  [ 8..12 ) [ 12..16 ) [ 16..20 ) [ 20..24 )     each one request, each into its own channel
+//!   tasks:  [ 8..12 ) [ 12..16 ) [ 16..20 ) [ 20..24 )     each one request, each into memory of its own
 //!              │          waits for its turn, whole, in memory
 //!   reader: ◄──┘          when it has finished a range, the next one is requested
 //! ```
@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{StatusCode, header};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -23,6 +22,7 @@ use crate::content_range::ContentRange;
 use crate::error::Error;
 use crate::options::Ranges;
 use crate::retry::Retry;
+use crate::source::registry::gathered::{self, Receiver, Sender};
 use crate::source::registry::place::Place;
 use crate::transport::{Answer, Request};
 
@@ -55,7 +55,7 @@ pub(crate) struct RangedBody {
 
 #[derive(Debug)]
 struct Running {
-    chunks: mpsc::UnboundedReceiver<Result<Bytes, String>>,
+    chunks: Receiver,
     /// Bytes of it that were not handed out yet.
     left: u64,
 }
@@ -131,7 +131,7 @@ impl RangedBody {
             return;
         }
         self.next = range.end;
-        let (sender, chunks) = mpsc::unbounded_channel();
+        let (sender, chunks) = gathered::pair();
         self.running.push_back(Running {
             chunks,
             left: range.end - range.start,
@@ -139,8 +139,7 @@ impl RangedBody {
         let origin = self.origin.clone();
         let task = async move {
             if let Err(reason) = fetch(&origin, range, &sender).await {
-                // The receiver is closed if the blob was given up.
-                drop(sender.send(Err(reason)));
+                sender.fail(reason);
             }
         };
         self.tasks.spawn(task.in_current_span());
@@ -148,11 +147,7 @@ impl RangedBody {
 }
 
 /// One range, to its last byte and not a byte more.
-async fn fetch(
-    origin: &Origin,
-    range: Range<u64>,
-    sender: &mpsc::UnboundedSender<Result<Bytes, String>>,
-) -> Result<(), String> {
+async fn fetch(origin: &Origin, range: Range<u64>, sender: &Sender) -> Result<(), String> {
     let place = origin
         .places
         .get(origin.place)
@@ -177,7 +172,8 @@ async fn fetch(
             chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
         }
         left = left.saturating_sub(length);
-        if sender.send(Ok(chunk)).is_err() {
+        // The blob may have been given up.
+        if !sender.send(&chunk) {
             return Ok(());
         }
     }
