@@ -27,6 +27,10 @@ use crate::words;
 const MAX_ANSWER: u64 = 1 << 20;
 /// Most bytes of a token. Servers take headers of a few KiB.
 const MAX_TOKEN: usize = 64 << 10;
+/// Most resources in the scope of a token.
+const MAX_RESOURCES: usize = 64;
+/// Most bytes of the scope of a token. Servers take URLs of a few KiB.
+const MAX_SCOPE: usize = 16 << 10;
 /// How long a token lives whose server does not say.
 const DEFAULT_LIFE: u64 = 60;
 /// Names us to token servers that want to know.
@@ -51,8 +55,8 @@ impl TokenServer {
     /// From a challenge of the registry `home`.
     ///
     /// `wanted` is the scope that the client needs, which it requests if the challenge names
-    /// none. The scopes that `before` requested are requested again with it. A challenge to one of its tokens may
-    /// name no token server (RFC 6750, 3); then it is that of `before`.
+    /// none. The scopes that `before` requested are requested again with it, unless that makes too many. Then only
+    /// `wanted` is. A challenge to one of its tokens may name no token server (RFC 6750, 3); then it is that of `before`.
     pub(crate) fn from_challenge(
         challenge: &Challenge,
         home: &Endpoint,
@@ -71,10 +75,27 @@ impl TokenServer {
             }
         };
         home.check(&realm, &home.base)?;
+        let demanded = challenge.get("scope").unwrap_or(wanted);
+        let of_challenge = Scopes::parse(demanded);
+        if !of_challenge.are_few() {
+            return Err(Error::protocol(
+                target::shown(&home.base),
+                format!(
+                    "its challenge names a scope of {} resources and {} bytes; {MAX_RESOURCES} and {MAX_SCOPE} are the most",
+                    of_challenge.0.len(),
+                    of_challenge.length()
+                ),
+            ));
+        }
         let mut scopes = before
             .map(|before| before.scopes.clone())
             .unwrap_or_default();
-        scopes.add(challenge.get("scope").unwrap_or(wanted));
+        scopes.add(demanded);
+        if !scopes.are_few() {
+            // A registry that names new ones each time would have all of them requested each time.
+            scopes = Scopes::parse(wanted);
+            scopes.add(demanded);
+        }
         Ok(Self {
             realm,
             service,
@@ -273,6 +294,26 @@ fn parse_token(body: &[u8], asked: Instant) -> Option<Token> {
 struct Scopes(BTreeMap<String, BTreeSet<String>>);
 
 impl Scopes {
+    fn parse(text: &str) -> Self {
+        let mut scopes = Self::default();
+        scopes.add(text);
+        scopes
+    }
+
+    fn are_few(&self) -> bool {
+        self.0.len() <= MAX_RESOURCES && self.length() <= MAX_SCOPE
+    }
+
+    /// Returns its length in bytes, with a separator after each part.
+    fn length(&self) -> usize {
+        let actions = self.0.values().flatten();
+        self.0
+            .keys()
+            .chain(actions)
+            .map(|part| part.len() + 1)
+            .sum()
+    }
+
     /// Adds scopes separated by spaces: `repository:a/b:pull,push registry:catalog:*`.
     fn add(&mut self, text: &str) {
         for scope in text.split_ascii_whitespace() {
@@ -334,6 +375,45 @@ mod tests {
         .unwrap();
         let scopes: Vec<String> = second.scopes.lines().collect();
         assert_eq!(scopes, ["registry:catalog:*", "repository:b:pull,push"]);
+    }
+
+    // RFC 6750, 3.1: each refusal may name another scope.
+    #[test]
+    fn scopes_of_a_thousand_challenges_stay_bounded() {
+        let mut before = None;
+        for round in 0..1000 {
+            let long = "x".repeat(round * 15);
+            for scope in [
+                format!("repository:r{round}:pull"),
+                format!("repository:r:pull,{long}{round}"),
+                format!("{long}{round}:pull"),
+            ] {
+                let header = format!(r#"Bearer realm="https://a.io/t",scope="{scope}""#);
+                let next = server(&header, before.as_ref()).unwrap();
+                assert!(next.scopes.0.len() <= MAX_RESOURCES + 1);
+                // An encoded byte has three.
+                for length in [next.url().as_str().len(), next.form("").len()] {
+                    assert!(length < 3 * MAX_SCOPE + 2000, "{round}: {length}");
+                }
+                let resource = scope.rsplit_once(':').unwrap().0;
+                assert!(next.scopes.0.contains_key(resource), "{round}");
+                before = Some(next);
+            }
+        }
+        // Of the scopes that were dropped, the wanted one is requested again.
+        let wanted = &before.as_ref().unwrap().scopes.0["repository:app"];
+        assert!(wanted.contains("pull"));
+        let many: Vec<_> = (0..=MAX_RESOURCES).map(|n| format!("r{n}:pull")).collect();
+        let actions: Vec<_> = (0..4000).map(|n| format!("{n}")).collect();
+        for scope in [
+            many.join(" "),
+            "x".repeat(MAX_SCOPE),
+            format!("r:{}", actions.join(",")),
+        ] {
+            let header = format!(r#"Bearer realm="https://a.io/t",scope="{scope}""#);
+            let error = server(&header, before.as_ref()).unwrap_err();
+            assert!(matches!(error, Error::Protocol { .. }), "{error}");
+        }
     }
 
     #[test]
