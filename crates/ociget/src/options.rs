@@ -12,6 +12,10 @@ use crate::progress::Progress;
 use crate::proxy::Proxies;
 use crate::tls::ClientCertificate;
 
+/// Longest `Retry-After` that is honored. A longer one fails immediately, so that a
+/// pull never seems to hang.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
 /// Options of the client.
 ///
 /// ```
@@ -97,6 +101,8 @@ pub(crate) struct Budget {
     pub(crate) retries: u32,
     /// Time from the first failure to the last attempt.
     pub(crate) time: Duration,
+    /// Longest `Retry-After` that is waited for.
+    pub(crate) longest_asked: Duration,
 }
 
 impl Default for Ranges {
@@ -140,6 +146,7 @@ impl Options {
         Budget {
             retries: self.retries,
             time: self.retry_for,
+            longest_asked: LONGEST_RETRY_AFTER,
         }
     }
 

@@ -19,9 +19,6 @@ use crate::transport::{Answer, Failure, Request, Transport};
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause of our own choosing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// Longest `Retry-After` that is honored. A longer one fails immediately, so that a
-/// pull never seems to hang.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Most bytes read of the body of a refusal.
 const MAX_ERROR_BODY: usize = 64 << 10;
 
@@ -95,7 +92,7 @@ impl Retry {
     /// pause that the server requests.
     pub(crate) async fn pause(&mut self, asked: Option<Duration>, url: &str, reason: &str) -> bool {
         if self.used >= self.budget.retries
-            || asked.is_some_and(|asked| asked > LONGEST_RETRY_AFTER)
+            || asked.is_some_and(|asked| asked > self.budget.longest_asked)
         {
             return false;
         }
@@ -110,7 +107,7 @@ impl Retry {
             return false;
         }
         // The server's advice is a minimum: following it alone would hammer a server that always requests 1 s. It
-        // counts like any pause, and only the last one, of at most `LONGEST_RETRY_AFTER`, may end after the time.
+        // counts like any pause, and only the last one, of at most `longest_asked`, may end after the time.
         let own = jittered(own_pause(self.used)).min(left);
         let pause = asked.map_or(own, |asked| asked.max(own));
         self.used += 1;
@@ -213,7 +210,7 @@ pub(crate) async fn refuse(mut answer: Answer, sender: Sender, part: Part) -> Er
     .into_error()
 }
 
-fn retry_after(answer: &Answer) -> Option<Duration> {
+pub(crate) fn retry_after(answer: &Answer) -> Option<Duration> {
     let text = answer.header(header::RETRY_AFTER)?;
     clock::retry_after(text, SystemTime::now())
 }
@@ -294,6 +291,7 @@ mod tests {
         let budget = Budget {
             retries: 1,
             time: Duration::MAX,
+            longest_asked: Duration::from_secs(60),
         };
         let mut retry = Retry::new(budget, Progress::default());
         for (asked, refilled, expected) in [
@@ -316,6 +314,7 @@ mod tests {
         let budget = Budget {
             retries: 100,
             time: Duration::from_millis(300),
+            longest_asked: Duration::from_secs(60),
         };
         let mut retry = Retry::new(budget, Progress::default());
         let start = Instant::now();
@@ -334,6 +333,7 @@ mod tests {
         let budget = Budget {
             retries: u32::MAX,
             time: Duration::from_millis(200),
+            longest_asked: Duration::from_secs(60),
         };
         for asked in [1, 50, 250] {
             let mut retry = Retry::new(budget, Progress::default());
@@ -354,6 +354,7 @@ mod tests {
         let budget = Budget {
             retries: 2,
             time: Duration::from_millis(800),
+            longest_asked: Duration::from_secs(60),
         };
         let mut whole = Retry::new(budget, Progress::default());
         let (mut one, mut other) = (whole.share(), whole.share());

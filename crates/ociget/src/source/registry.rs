@@ -188,8 +188,10 @@ impl RegistrySource {
             what: "a foreign layer that the registry does not hold and that has no URL".to_owned(),
         };
         // The author of the manifest chose the URLs. Each costs time, and may point to the host of a third party.
-        for url in descriptor.urls.iter().take(MAX_URLS) {
-            let opened = match Place::elsewhere(client, origin, url) {
+        let mut urls = descriptor.urls.iter().take(MAX_URLS).peekable();
+        while let Some(url) = urls.next() {
+            let has_next = urls.peek().is_some();
+            let opened = match Place::elsewhere(client, origin, url, has_next) {
                 Ok(place) => RegistryBody::open(client, Arc::new([place]), descriptor, 0).await,
                 Err(error) => Err(error),
             };
@@ -281,18 +283,21 @@ impl Shared {
         let Some((origin, mirrors)) = places.split_last() else {
             return Err(no_host(&self.reference));
         };
+        let mut may_resolve = false;
         for mirror in mirrors {
-            if mirror.is_lost() || !mirror.resolves {
+            if mirror.is_left_out() || !mirror.resolves {
                 continue;
             }
             match mirror.identify(tag).await {
                 Ok(Some(digest)) => return Ok(Some(digest)),
-                Ok(None) => {}
+                // A GET may do better.
+                Ok(None) => may_resolve = true,
                 Err(error) => mirror.failed(&error),
             }
         }
         match origin.resolves {
             true => origin.identify(tag).await,
+            false if may_resolve => Ok(None),
             false => Err(no_resolver(&self.reference)),
         }
     }
@@ -322,7 +327,7 @@ impl Shared {
             return Err(no_host(&self.reference));
         };
         for mirror in mirrors {
-            if mirror.is_lost() || expected.is_none() && !mirror.resolves {
+            if mirror.is_left_out() || expected.is_none() && !mirror.resolves {
                 continue;
             }
             match mirror.document(name, expected, accept).await {

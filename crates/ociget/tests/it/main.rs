@@ -19,6 +19,7 @@ mod framing;
 mod images;
 mod layout;
 mod log;
+mod mirrors;
 mod progress;
 mod ranges;
 mod raw;

@@ -176,7 +176,7 @@ impl RegistryBody {
                 return Err(Error::Usage("there is no registry to ask".to_owned()));
             };
             let is_last = self.place + 1 == places.len();
-            if is_last || !place.is_lost() {
+            if is_last || !place.is_left_out() {
                 match self.ask(place).await {
                     Err(error) if !is_last => place.failed(&error),
                     outcome => return outcome,

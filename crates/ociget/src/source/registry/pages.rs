@@ -87,9 +87,11 @@ impl Pages {
         let last = places.len().saturating_sub(1);
         for (number, place) in places.iter().enumerate() {
             let is_mirror = number < last;
-            if self.chosen.is_some_and(|chosen| chosen != number)
-                || is_mirror && (place.is_lost() || !place.resolves)
-            {
+            let is_other = match self.chosen {
+                Some(chosen) => chosen != number,
+                None => is_mirror && (place.is_left_out() || !place.resolves),
+            };
+            if is_other {
                 continue;
             }
             let url = url(place)?;
@@ -152,7 +154,10 @@ impl Pages {
     async fn get(&mut self, place: &Place, url: &Url) -> Result<Page, Error> {
         let mut request = Request::get(url.clone(), &place.endpoint);
         request.accept = Some(self.accept);
-        let mut retry = place.patience();
+        let mut retry = match self.chosen {
+            Some(_) => place.patience_without_next(),
+            None => place.patience(),
+        };
         loop {
             let mut answer = place.send(&mut request, &mut retry).await?;
             if !answer.is_whole() {

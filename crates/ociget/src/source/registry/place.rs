@@ -1,7 +1,8 @@
 //! One place that may have the image: a mirror, the registry itself, or a URL that a manifest names.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, header};
 use url::Url;
@@ -19,7 +20,7 @@ use crate::options::{Budget, Options};
 use crate::printable;
 use crate::progress::Event;
 use crate::reference::{self, Reference};
-use crate::refusal::{Part, Sender};
+use crate::refusal::{Part, Sender, may_pass};
 use crate::retry::{self, Retry};
 use crate::source::{Document, verify};
 use crate::target;
@@ -28,6 +29,8 @@ use crate::words;
 
 /// How often a request to a mirror is tried again: the next host is nearer than a long wait.
 const MIRROR_RETRIES: u32 = 1;
+/// Longest `Retry-After` of a host that is waited for if another one is next.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -43,6 +46,8 @@ pub(crate) struct Place {
     budget: Budget,
     /// Whether it was unreachable, and is not tried again during this pull.
     lost: AtomicBool,
+    /// The end of its `Retry-After`, before which it is not tried again.
+    rests_until: Mutex<Option<Instant>>,
     /// Whether it failed to serve ranges, regardless of its headers.
     without_ranges: AtomicBool,
 }
@@ -71,11 +76,20 @@ pub(crate) async fn find(
         tracing::warn!(text, "hosts.toml");
         options.progress.tell(&Event::Warning { text });
     }
+    // Whatever the last place does not serve, a mirror has to be waited for.
+    let last_resolves = match &hosts.server {
+        Some(server) => server.resolves,
+        None => !hosts.without_server,
+    };
+    let last_mirror = hosts.mirrors.len().saturating_sub(1);
     let mut places: Vec<Place> = hosts
         .mirrors
         .into_iter()
-        .map(|host| {
-            let budget = Place::budget(options, MIRROR_RETRIES);
+        .enumerate()
+        .map(|(number, host)| {
+            let is_last = hosts.without_server && number == last_mirror;
+            let has_next = !is_last && (last_resolves || !host.resolves);
+            let budget = Place::budget(options, has_next);
             let mut place = Place::new(client, reference, host.endpoint.into(), origin, budget);
             place.resolves = host.resolves;
             place
@@ -133,14 +147,18 @@ impl Place {
             namespace: (!is_same_host).then(|| reference.registry().to_owned()),
             budget,
             lost: AtomicBool::new(false),
+            rests_until: Mutex::default(),
             without_ranges: AtomicBool::new(false),
         }
     }
 
-    /// The patience of a place that is one of several.
-    fn budget(options: &Options, retries: u32) -> Budget {
+    /// The patience of a place that is one of several, and whether there is another one after it.
+    fn budget(options: &Options, has_next: bool) -> Budget {
         let mut budget = options.budget();
-        budget.retries = budget.retries.min(retries);
+        budget.retries = budget.retries.min(MIRROR_RETRIES);
+        if has_next {
+            budget.longest_asked = LONGEST_WAIT;
+        }
         budget
     }
 
@@ -153,6 +171,7 @@ impl Place {
         client: &Client,
         origin: &Arc<Endpoint>,
         url: &str,
+        has_next: bool,
     ) -> Result<Self, Error> {
         let url = Url::parse(url).map_err(|_| {
             Error::protocol(
@@ -168,14 +187,22 @@ impl Place {
             authorizer: None,
             resolves: false,
             namespace: None,
-            budget: Self::budget(client.options(), MIRROR_RETRIES),
+            budget: Self::budget(client.options(), has_next),
             lost: AtomicBool::new(false),
+            rests_until: Mutex::default(),
             without_ranges: AtomicBool::new(false),
         })
     }
 
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+    /// Returns whether it is left out now, because it is lost or asked for a pause.
+    pub(crate) fn is_left_out(&self) -> bool {
+        let rests_until = *self.rest();
+        self.lost.load(Ordering::Relaxed) || rests_until.is_some_and(|end| Instant::now() < end)
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Option<Instant>> {
+        let rest = self.rests_until.lock();
+        rest.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records a failure, after which the client tries another place.
@@ -183,6 +210,13 @@ impl Place {
         self.left(&error.to_string());
         if matches!(error, Error::Unreachable { .. } | Error::Proxy { .. }) {
             self.lost.store(true, Ordering::Relaxed);
+        }
+        let refusal = error.refusal().filter(|refusal| may_pass(refusal.status));
+        if let Some(asked) = refusal.and_then(|refusal| refusal.retry_after) {
+            match Instant::now().checked_add(asked) {
+                Some(end) => *self.rest() = Some(end),
+                None => self.lost.store(true, Ordering::Relaxed),
+            }
         }
     }
 
@@ -211,6 +245,14 @@ impl Place {
     /// Patience for one thing that is wanted from here.
     pub(crate) fn patience(&self) -> Retry {
         Retry::new(self.budget, self.client.options().progress.clone())
+    }
+
+    /// Patience for what no other place can send.
+    pub(crate) fn patience_without_next(&self) -> Retry {
+        let options = self.client.options();
+        let mut budget = self.budget;
+        budget.longest_asked = options.budget().longest_asked;
+        Retry::new(budget, options.progress.clone())
     }
 
     /// The least rate at which bodies have to come from here.
@@ -254,6 +296,8 @@ impl Place {
             _ if answer.is_whole() => Ok(claimed(&answer)),
             // Nothing was sent that could be refused, and a GET may have a challenge or need none.
             401 if request.authorization.is_none() => Ok(None),
+            // It gets the pause that it asked for: a GET for its words would be another request.
+            _ if self.rests_after(&answer) => Err(self.refuse(answer).await),
             401 | 408 | 429 | 500..=599 => {
                 // The words come with a GET alone. Passwords that have been refused are not sent
                 // again with it: some registries count how often.
@@ -275,6 +319,12 @@ impl Place {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Returns whether an answer asks for a pause in which the next host is asked.
+    fn rests_after(&self, answer: &Answer) -> bool {
+        let has_next = self.budget.longest_asked == LONGEST_WAIT;
+        has_next && may_pass(answer.status().as_u16()) && retry::retry_after(answer).is_some()
     }
 
     /// Sends a `HEAD`. `None` if a server that was reached does not answer it; a `GET` may then do better.

@@ -69,7 +69,7 @@ impl RegistrySource {
             let places = self.places().await?;
             let last = places.len().saturating_sub(1);
             for (number, place) in places.iter().enumerate() {
-                if number < last && place.is_lost() {
+                if number < last && place.is_left_out() {
                     continue;
                 }
                 match size(place, digest).await {

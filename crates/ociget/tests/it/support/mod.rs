@@ -395,7 +395,9 @@ impl Content {
                 format!(r#"{{"errors":[{{"code":"{code}","message":"it is unknown"}}]}}"#),
             )
         };
-        if let Some(name) = seen.path.strip_prefix("/v2/app/manifests/") {
+        // A mirror is told in the query which registry is meant.
+        let path = seen.path.split("?ns=").next().unwrap_or_default();
+        if let Some(name) = path.strip_prefix("/v2/app/manifests/") {
             return match self.manifests.get(name) {
                 Some((media_type, bytes)) => Reply::new(200, bytes.clone())
                     .with("content-type", media_type)
@@ -403,7 +405,7 @@ impl Content {
                 None => missing("MANIFEST_UNKNOWN"),
             };
         }
-        if let Some(name) = seen.path.strip_prefix("/v2/app/blobs/") {
+        if let Some(name) = path.strip_prefix("/v2/app/blobs/") {
             return match self.blobs.get(name) {
                 Some(bytes) => ranged(bytes, seen.header("range")),
                 None => missing("BLOB_UNKNOWN"),

@@ -1,0 +1,66 @@
+//! Mirrors that are busy, and the host that is asked after them.
+
+use std::sync::Mutex;
+
+use ociget::Options;
+use tempfile::TempDir;
+
+use crate::support::{Content, Reply, Seen, Server, noise, pull, quick};
+
+/// Options with a `hosts.toml` of `origin`. The directory has to outlive them.
+pub(crate) fn with_hosts(origin: &Server, lines: &str) -> std::io::Result<(Options, TempDir)> {
+    let dir = tempfile::tempdir()?;
+    let of_host = dir.path().join(&origin.host);
+    std::fs::create_dir(&of_host)?;
+    std::fs::write(of_host.join("hosts.toml"), lines)?;
+    let mut options = quick();
+    options.hosts_dir = Some(dir.path().to_owned());
+    Ok((options, dir))
+}
+
+fn three_layers() -> (Content, Vec<Vec<u8>>) {
+    let layers: Vec<Vec<u8>> = (0..3).map(|number| noise(1000 + number)).collect();
+    let mut content = Content::default();
+    let borrowed: Vec<&[u8]> = layers.iter().map(Vec::as_slice).collect();
+    let manifest = content.add_image("linux", "amd64", &borrowed);
+    content.tag("v1", &manifest);
+    (content, layers)
+}
+
+// containerd/containerd#4531, bottlerocket-os/bottlerocket#4564
+#[tokio::test]
+async fn mirror_that_asks_for_a_pause_is_left_alone() {
+    let (content, layers) = three_layers();
+    for (status, path) in [(429, "/"), (503, "/"), (429, "/blobs/"), (503, "/blobs/")] {
+        let origin = Server::start(&content, |_| None).await;
+        let mirror = Server::start(&content, move |seen: &Seen| {
+            let is_busy = seen.path.contains(path);
+            is_busy.then(|| Reply::new(status, "busy").with("retry-after", "30"))
+        })
+        .await;
+        let lines = format!("[host.\"http://{}\"]\n", mirror.host);
+        let (options, _dir) = with_hosts(&origin, &lines).unwrap();
+        assert_eq!(pull(&*origin.source(options)).await.unwrap(), layers);
+        let asked = mirror.seen();
+        let asked = asked.iter().filter(|seen| seen.path.contains(path));
+        assert!((1..=2).contains(&asked.count()), "{status} to {path}");
+    }
+}
+
+#[tokio::test]
+async fn mirror_that_alone_resolves_tags_is_waited_for() {
+    let (content, layers) = three_layers();
+    let origin = Server::start(&content, |_| None).await;
+    let first = Mutex::new(true);
+    let mirror = Server::start(&content, move |_| {
+        let is_first = std::mem::replace(&mut *first.lock().unwrap(), false);
+        is_first.then(|| Reply::new(429, "").with("retry-after", "2"))
+    })
+    .await;
+    let lines = format!(
+        "server = \"http://{}\"\ncapabilities = [\"pull\"]\n[host.\"http://{}\"]\n",
+        origin.host, mirror.host
+    );
+    let (options, _dir) = with_hosts(&origin, &lines).unwrap();
+    assert_eq!(pull(&*origin.source(options)).await.unwrap(), layers);
+}
