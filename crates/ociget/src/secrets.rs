@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::header::{HeaderMap, HeaderValue};
 use serde_json::Value;
+use url::Url;
 
 /// Stands in the place of a secret.
 const HIDDEN: &str = "***";
@@ -29,6 +30,8 @@ const LONG: usize = 32;
 const BEGINNING: usize = 16;
 /// Shortest value of a header of `hosts.toml` that counts as a secret.
 const SHORTEST_HEADER: usize = 8;
+/// Shortest value in the query of a redirect that counts as a secret.
+const SHORTEST_IN_QUERY: usize = 16;
 
 /// The secrets of one client. Clones share them.
 #[derive(Clone, Default)]
@@ -40,6 +43,8 @@ struct Known {
     own: Queue,
     /// What servers gave, of which they can give any number.
     tokens: Queue,
+    /// Values in the queries of redirects. They push no token out.
+    signatures: Queue,
     /// The forms of all of them, once a text is to be shown.
     forms: Option<Forms>,
 }
@@ -74,6 +79,7 @@ impl Queue {
 enum Origin {
     User,
     Server,
+    Redirect,
 }
 
 /// Shows no secret.
@@ -133,6 +139,23 @@ impl Secrets {
         }
     }
 
+    /// Notes the values in the query of a URL that a server redirects to, as they stand and decoded: whoever has its
+    /// signature can fetch what it is for.
+    pub(crate) fn note_query(&self, url: &Url) {
+        for pair in url.query().unwrap_or_default().split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or(("", pair));
+            // A plus sign is one in most signatures, and in forms alone a space.
+            let field = format!("={}", value.replace('+', "%2B"));
+            let mut fields = url::form_urlencoded::parse(field.as_bytes());
+            let (_, decoded) = fields.next().unwrap_or_default();
+            for text in [value, &decoded] {
+                if text.len() >= SHORTEST_IN_QUERY && !is_no_signature(name, &decoded) {
+                    self.note(text, Origin::Redirect);
+                }
+            }
+        }
+    }
+
     /// Notes the tokens in a body of a token server, whatever it means by them. Returns whether there are any.
     pub(crate) fn note_body(&self, body: &[u8]) -> bool {
         fn walk(secrets: &Secrets, value: &Value, is_secret: bool) -> usize {
@@ -165,6 +188,7 @@ impl Secrets {
         let queue = match origin {
             Origin::User => &mut known.own,
             Origin::Server => &mut known.tokens,
+            Origin::Redirect => &mut known.signatures,
         };
         if queue.note(kept) {
             known.forms = None;
@@ -182,8 +206,9 @@ impl Secrets {
 impl Known {
     /// As [`Secrets::hide`]. `compare` is called for each comparison of a character with those of secrets.
     fn hide(&mut self, text: &str, compare: &mut impl FnMut()) -> String {
-        let secrets = || self.own.secrets.iter().chain(&self.tokens.secrets);
-        let forms = self.forms.get_or_insert_with(|| Forms::of(secrets()));
+        let given = self.tokens.secrets.iter().chain(&self.signatures.secrets);
+        let secrets = self.own.secrets.iter().chain(given);
+        let forms = self.forms.get_or_insert_with(|| Forms::of(secrets));
         let cut = text.char_indices().nth(LONGEST).map(|(end, _)| end);
         let end = cut.unwrap_or(text.len());
         let mut shown = String::with_capacity(end);
@@ -339,6 +364,12 @@ fn names_a_secret(name: &str) -> bool {
         && ["token", "secret", "password"]
             .iter()
             .any(|word| name.contains(word))
+}
+
+/// Whether a value of a query is what texts may show: a date, the name of an algorithm, or a URL, which is redacted as such.
+fn is_no_signature(name: &str, value: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.ends_with("date") || name.ends_with("algorithm") || value.contains("://")
 }
 
 /// Returns the character that stands encoded at the start of `text`, as in a URL, a form, JSON or HTML, and its length.

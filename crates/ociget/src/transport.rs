@@ -111,6 +111,7 @@ impl Transport {
                 .join(&header_url::text(location))
                 .map_err(|_| misbehaves(&url, "redirects to something that is not a URL"))
                 .map_err(hidden)?;
+            self.secrets.note_query(&next);
             request
                 .home
                 .check(&next, &url)

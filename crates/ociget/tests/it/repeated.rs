@@ -135,6 +135,44 @@ async fn secrets_that_a_server_quotes_back_are_hidden() {
         assert!(text.contains("***"), "{text}");
         assert!(!text.contains("fresh.token"), "{text}");
     }
+    // Of a storage, to a signed URL: deepnote/deepnote-toolkit#125, flyteorg/flyte-sdk#1339, aws/aws-sdk-java-v2#7388
+    for (kind, body) in [
+        (
+            "application/xml",
+            "<Error><Code>SignatureDoesNotMatch</Code><Message>AbCd/0123456789+SIGN of /b?X-Amz-Signature=\
+             AbCd%2F0123456789%2BSIGN for AWS4-HMAC-SHA256</Message></Error>",
+        ),
+        (
+            "text/html",
+            "<html><title>403 /b?X-Amz-Signature=AbCd%2f0123456789%2bSIGN for AWS4-HMAC-SHA256</title></html>",
+        ),
+        (
+            "text/plain",
+            "no http://s3/b?X-Amz-Signature=AbCd/0123456789+SIGN for AWS4-HMAC-SHA256",
+        ),
+    ] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, move |seen| {
+            let query = "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=AbCd%2F0123456789%2BSIGN";
+            let to = format!("/b?{query}");
+            match seen.path.starts_with("/b?") {
+                true => Some(Reply::new(403, body).with("content-type", kind)),
+                false if seen.path.contains("/blobs/") => {
+                    Some(Reply::new(307, "").with("location", to))
+                }
+                false => None,
+            }
+        })
+        .await;
+        let (options, _) = with(Login::anonymous("a test"));
+        let error = pull(&*server.source(options)).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(
+            text.contains("***") && text.contains("for AWS4-HMAC-SHA256"),
+            "{text}"
+        );
+        assert!(!text.contains("0123456789"), "{text}");
+    }
 }
 
 #[tokio::test]
