@@ -278,6 +278,43 @@ fn artifact_planted_in_shared_directory_is_never_returned() {
 }
 
 #[test]
+fn planted_name_neither_answers_to_prefix_nor_hides_artifact() {
+    if !may_be_root("acting for two other users") {
+        return;
+    }
+    let (_registry, reference, digest) = serve(96);
+    let place = Place::new();
+    set_mode(&place.path(""), 0o755);
+    let cache = place.cache();
+    fs::create_dir(&cache).unwrap();
+    chown(&cache, Some(USER), Some(USER)).unwrap();
+    set_mode(&cache, 0o1777);
+    let agent = place.agent();
+    let pull = ["pull", &reference, "--agent", agent.to_str().unwrap()];
+    let path = run_as(&place, USER, "022", &pull).line().to_owned();
+    let prefix = &digest["sha256:".len()..][..6];
+    let other = "abcdef";
+    assert_ne!(prefix, other);
+    for start in [prefix, other] {
+        let planted = cache.join(format!("sha256-{start}{}.sqsh", "0".repeat(58)));
+        fs::write(&planted, "x").unwrap();
+        give_to_stranger(&planted);
+    }
+
+    for command in ["path", "rm"] {
+        let outcome = run_as(&place, USER, "022", &[command, other]);
+        assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+        assert_eq!(outcome.stdout, "");
+        assert!(outcome.stderr.contains("owns it"), "{outcome:#?}");
+    }
+    let found = run_as(&place, USER, "022", &["path", prefix]);
+    assert_eq!(found.line(), path);
+    let removed = run_as(&place, USER, "022", &["rm", prefix]);
+    assert_eq!(removed.status, Some(0), "{removed:#?}");
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
 fn gc_goes_on_past_file_that_it_must_keep() {
     if !may_be_root("acting for two other users") {
         return;

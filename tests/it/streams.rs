@@ -90,6 +90,28 @@ fn full_disk_at_stdout_fails_every_command_that_prints() {
     }
 }
 
+/// GNU `ls` fails as well (rust-lang/rust#57931).
+#[test]
+fn stdout_open_for_reading_alone_fails_every_command() {
+    let (_registry, reference, place) = serve();
+    for arguments in [
+        &["list"][..],
+        &["path", &reference],
+        &["inspect", &reference],
+        &["verify"],
+        &["pull", &reference, "--agent", "agent", "--quiet"],
+        &["--help"],
+    ] {
+        let mut command = place.command(program());
+        let stdout = File::open("/dev/null").unwrap();
+        let output = command.args(arguments).stdout(stdout).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        let says = "cannot write to stdout: Bad file descriptor";
+        assert!(stderr.contains(says), "{arguments:?}: {stderr}");
+    }
+}
+
 #[test]
 fn full_disk_at_stderr_changes_no_exit_code() {
     let (_registry, reference, place) = serve();

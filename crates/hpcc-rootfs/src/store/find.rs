@@ -10,6 +10,7 @@ use super::full_reference::full_reference;
 use super::handle::Store;
 use super::note::{self, Note};
 use super::note_lock::NoteLock;
+use super::trust::Fault;
 use super::{entry, notice, tags};
 use crate::candidate::Candidate;
 use crate::error::Error;
@@ -106,18 +107,30 @@ impl Store {
     /// # Errors
     /// Returns [`Error::Name`] if `name` is a mistyped digest or has fewer than 6 digits of one, [`Error::Ambiguous`]
     /// if several artifacts have the name, [`Error::Gone`] if the artifact that a reference was last pulled to is no
-    /// longer in the store but its note is, and the errors of [`existing_images`](Self::existing_images).
+    /// longer in the store but its note is, [`Error::Untrusted`] if only files of other users have a digest that begins
+    /// so, and the errors of [`existing_images`](Self::existing_images).
     pub fn find(&self, name: &str) -> Result<Option<Digest>, Error> {
         let form = form(name)?;
         let mut found = BTreeSet::new();
+        let mut untrusted = None;
         match form {
             Form::Whole(digest) => return Ok(Some(digest)),
             Form::Start(algorithm, start) => {
                 let all = self.digests()?.into_iter();
-                found.extend(all.filter(|digest| {
+                let matching = all.filter(|digest| {
                     let same = algorithm.is_none_or(|name| digest.algorithm().as_str() == name);
                     same && digest.hex().starts_with(start)
-                }));
+                });
+                for digest in matching {
+                    match self.trust().named(&self.path_for(&digest)) {
+                        // In a sticky store, another user can add any name. It must neither be the answer nor hide it.
+                        Err(Fault::Untrusted(fault)) => untrusted = Some(fault),
+                        // The command that uses the artifact reports what else is wrong with it.
+                        Ok(()) | Err(Fault::Io(_)) => {
+                            found.insert(digest);
+                        }
+                    }
+                }
             }
             Form::Other => {}
         }
@@ -151,7 +164,10 @@ impl Store {
                 candidates: candidates.collect(),
             });
         }
-        Ok(found.pop_first())
+        match (found.pop_first(), untrusted) {
+            (None, Some(fault)) => Err(Error::Untrusted(fault)),
+            (digest, _) => Ok(digest),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ociget::printable;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Serialize;
 
@@ -219,6 +220,11 @@ fn write_all(inner: &mut impl Write, mut bytes: &[u8], end: impl AsFd) -> io::Re
 
 /// Flushes stdout, which may be non-blocking.
 fn flush(inner: &mut impl Write) -> io::Result<()> {
+    // The standard library takes bytes for a stream that is open for reading alone as written (rust-lang/rust#57931).
+    let flags = rustix::fs::fcntl_getfl(io::stdout());
+    if flags.is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDONLY) {
+        return Err(Errno::BADF.into());
+    }
     loop {
         match inner.flush() {
             Err(error) => wait_after(error, io::stdout())?,
