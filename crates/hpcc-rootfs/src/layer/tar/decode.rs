@@ -71,14 +71,34 @@ pub(super) fn decode(
     let names = entry.metadata.xattrs.iter().map(|(name, _)| name.len() + 1);
     let listed: usize = names.sum();
     // Those of a hard link are ignored.
-    if listed > XATTR_LIST_MAX && !matches!(entry.kind, EntryKind::HardLink(_)) {
-        let reason = "its entry has more than 64 KiB of their names, the most of Linux";
-        return Err(Malformed::Xattr(reason).into());
+    if !matches!(entry.kind, EntryKind::HardLink(_)) {
+        if listed > XATTR_LIST_MAX {
+            let reason = "its entry has more than 64 KiB of their names, the most of Linux";
+            return Err(Malformed::Xattr(reason).into());
+        }
+        let capability = entry.metadata.xattrs.get(b"security.capability");
+        if capability.is_some_and(|value| !is_capability(value)) {
+            let reason = "its `security.capability` has a form that Linux refuses";
+            return Err(Malformed::Xattr(reason).into());
+        }
     }
     if entry.path.is_empty() && entry.kind != EntryKind::Directory {
         return Err(Malformed::Root.into());
     }
     Ok(())
+}
+
+/// Returns whether Linux lets a file have this `security.capability` (`validheader` of `security/commoncap.c`). It
+/// checks no empty value. A file with any other value cannot be executed.
+fn is_capability(value: &[u8]) -> bool {
+    const EFFECTIVE: u32 = 1;
+    let Some((magic, rest)) = value.split_first_chunk() else {
+        return value.is_empty();
+    };
+    matches!(
+        (u32::from_le_bytes(*magic) & !EFFECTIVE, rest.len()),
+        (0x0200_0000, 16) | (0x0300_0000, 20)
+    )
 }
 
 /// Returns the name that extended headers give, if they agree.

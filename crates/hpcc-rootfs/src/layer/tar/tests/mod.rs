@@ -340,7 +340,7 @@ fn pax_owners_replace_those_of_the_header() {
 
 #[test]
 fn pax_values_are_taken_by_length() {
-    let capability = b"\x01\0\0\x02\n\n9 size=\xFF\n\0=";
+    let capability = b"\x01\0\0\x02\n\n9 size=\xFF\n\0=\n\0=";
     let seen = one(&[
         pax(&[
             ("SCHILY.xattr.security.capability", capability),

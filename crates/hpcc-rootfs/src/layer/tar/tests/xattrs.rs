@@ -216,6 +216,53 @@ fn xattrs_beyond_the_limits_of_linux_are_refused() {
     }
 }
 
+/// `setxattr` fails with `EINVAL`, and so would `execve` of a file in the guest.
+#[test]
+fn capabilities_that_linux_refuses_are_refused() {
+    let value = |magic: u32, length: usize| {
+        let mut value = magic.to_le_bytes().to_vec();
+        value.resize(length, 0);
+        value
+    };
+    let reason = "its `security.capability` has a form that Linux refuses";
+    let link = || raw(b'1', b"n").link(b"t").done();
+    for (magic, length, holds) in [
+        (0, 0, true),
+        (0x0200_0000, 20, true),
+        (0x0200_0001, 20, true),
+        (0x0300_0000, 24, true),
+        (0x0300_0001, 24, true),
+        (0, 1, false),
+        (0x0200_0000, 3, false),
+        (0x0200_0000, 4, false),
+        (0x0100_0001, 12, false),
+        (0x0200_0001, 19, false),
+        (0x0200_0001, 21, false),
+        (0x0200_0001, 24, false),
+        (0x0200_0002, 20, false),
+        (0x0300_0001, 20, false),
+        (0x0400_0001, 20, false),
+        (0x0000_0002, 20, false),
+    ] {
+        let value = value(magic, length);
+        let records = pax(&[("SCHILY.xattr.security.capability", &value)]);
+        let parts = [records.clone(), file(b"f", b"")];
+        match holds {
+            true => drop(one(&parts)),
+            false => assert_eq!(
+                refused(&parts),
+                Malformed::Xattr(reason),
+                "{magic:x} {length}"
+            ),
+        }
+        // Those of a hard link are ignored.
+        one(&[records, link()]);
+    }
+    let records = pax(&[("LIBARCHIVE.xattr.security.capability", b"eA")]);
+    let problem = refused(&[records, file(b"f", b"")]);
+    assert_eq!(problem, Malformed::Xattr(reason));
+}
+
 /// `listxattr` fails with `E2BIG` beyond 64 KiB (restic/restic#3422).
 #[test]
 fn names_that_linux_cannot_list_are_refused() {
