@@ -139,8 +139,8 @@ impl Secrets {
         }
     }
 
-    /// Notes the values in the query of a URL that a server redirects to, as they stand and decoded: whoever has its
-    /// signature can fetch what it is for.
+    /// Notes the values in the query of a URL that a server redirects to, as they stand and decoded. With its
+    /// signature, anyone can fetch what it is for.
     pub(crate) fn note_query(&self, url: &Url) {
         for pair in url.query().unwrap_or_default().split('&') {
             let (name, value) = pair.split_once('=').unwrap_or(("", pair));

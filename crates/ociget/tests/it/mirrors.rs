@@ -1,4 +1,4 @@
-//! Mirrors that are busy, and the host that is asked after them.
+//! Mirrors that are busy, and the host that comes after them.
 
 use std::sync::Mutex;
 

@@ -321,7 +321,7 @@ impl Place {
         }
     }
 
-    /// Returns whether an answer asks for a pause in which the next host is asked.
+    /// Returns whether an answer asks for a pause, in which the next host gets the requests.
     fn rests_after(&self, answer: &Answer) -> bool {
         let has_next = self.budget.longest_asked == LONGEST_WAIT;
         has_next && may_pass(answer.status().as_u16()) && retry::retry_after(answer).is_some()

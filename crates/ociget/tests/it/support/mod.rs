@@ -395,7 +395,7 @@ impl Content {
                 format!(r#"{{"errors":[{{"code":"{code}","message":"it is unknown"}}]}}"#),
             )
         };
-        // A mirror is told in the query which registry is meant.
+        // The query tells a mirror which registry is meant.
         let path = seen.path.split("?ns=").next().unwrap_or_default();
         if let Some(name) = path.strip_prefix("/v2/app/manifests/") {
             return match self.manifests.get(name) {
