@@ -195,9 +195,10 @@ impl BlobStream {
                 Err(Error::size(&self.at, self.size, self.received.to_string()))
             }
             Ok(None) => match std::mem::replace(&mut self.state, State::Failed(None)) {
-                State::Open(verifier) => {
-                    verifier.finish().map_err(|found| mismatch(&self.at, found))
-                }
+                State::Open(verifier) => verifier.finish().map_err(|found| {
+                    let origin = self.body.origin();
+                    mismatch(origin.as_deref().unwrap_or(&self.at), found)
+                }),
                 State::Done(proof) => Ok(proof),
                 State::Failed(_) => return Ok(None),
             },

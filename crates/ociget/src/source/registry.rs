@@ -8,6 +8,7 @@ mod place;
 mod ranges;
 mod raw;
 pub(crate) mod referrers;
+mod senders;
 pub(crate) mod tags;
 
 use std::sync::Arc;

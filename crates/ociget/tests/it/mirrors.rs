@@ -2,10 +2,10 @@
 
 use std::sync::Mutex;
 
-use ociget::Options;
+use ociget::{Digest, Error, Options};
 use tempfile::TempDir;
 
-use crate::support::{Content, Reply, Seen, Server, noise, pull, quick};
+use crate::support::{Content, Delivery, Reply, Seen, Server, noise, pull, quick, ranged};
 
 /// Options with a `hosts.toml` of `origin`. The directory has to outlive them.
 pub(crate) fn with_hosts(origin: &Server, lines: &str) -> std::io::Result<(Options, TempDir)> {
@@ -63,4 +63,41 @@ async fn mirror_that_alone_resolves_tags_is_waited_for() {
     );
     let (options, _dir) = with_hosts(&origin, &lines).unwrap();
     assert_eq!(pull(&*origin.source(options)).await.unwrap(), layers);
+}
+
+// The digest does not say which half is wrong, so that a message with the first host alone blames it for the other one.
+#[tokio::test]
+async fn wrong_blob_of_two_hosts_is_blamed_on_both() {
+    let layer = noise(100_000);
+    let (content, _) = Content::image(&layer);
+    let name = Digest::of(&layer).to_string();
+    let mut bent = layer.clone();
+    bent[70_000] ^= 1;
+    let of_blob = name.clone();
+    let origin = Server::start(&content, move |seen: &Seen| {
+        let is_blob = seen.path.ends_with(&of_blob);
+        is_blob.then(|| ranged(&bent, seen.header("range")))
+    })
+    .await;
+    let first = Mutex::new(true);
+    let mirror = Server::start(&content, move |seen: &Seen| {
+        if !seen.path.contains(&name) {
+            return None;
+        }
+        let is_first = std::mem::replace(&mut *first.lock().unwrap(), false);
+        Some(match is_first {
+            true => Reply::new(200, layer.clone()).sent(Delivery::Cut(50_000)),
+            false => Reply::new(404, ""),
+        })
+    })
+    .await;
+    let lines = format!("[host.\"http://{}\"]\n", mirror.host);
+    let (options, _dir) = with_hosts(&origin, &lines).unwrap();
+    let error = pull(&*origin.source(options)).await.map(drop).unwrap_err();
+    let Error::Digest { at, .. } = &error else {
+        panic!("{error:?}");
+    };
+    let (one, other) = at.split_once("; from byte 50000 on, ").unwrap();
+    assert!(one.contains(&mirror.host), "{at}");
+    assert!(other.contains(&origin.host), "{at}");
 }

@@ -21,6 +21,7 @@ use crate::refusal::{Part, may_pass};
 use crate::retry::Retry;
 use crate::source::registry::place::Place;
 use crate::source::registry::ranges::{self, Origin, RangedBody};
+use crate::source::registry::senders::Senders;
 use crate::target;
 use crate::transport::{Answer, Request};
 
@@ -71,6 +72,7 @@ pub(crate) struct RegistryBody {
     /// Bytes delivered since the retries last got all of their time back.
     unheard: u64,
     answer: Option<Answer>,
+    senders: Senders,
     /// The bytes after those of `answer`, if a blob is fetched in ranges.
     ranged: Option<RangedBody>,
     ranges: Ranges,
@@ -96,6 +98,10 @@ impl BlobBody for RegistryBody {
             let waiting = Waiting::start(self);
             waiting.0.next().await
         })
+    }
+
+    fn origin(&self) -> Option<String> {
+        self.senders.text()
     }
 }
 
@@ -140,6 +146,7 @@ impl RegistryBody {
             since_break: 0,
             unheard: 0,
             answer: None,
+            senders: Senders::default(),
             ranged: None,
             ranges: options.ranges,
             progress: options.progress.clone(),
@@ -156,15 +163,8 @@ impl RegistryBody {
 
     /// Returns its origin, for people.
     pub(crate) fn at(&self) -> String {
-        match &self.answer {
-            Some(answer) => match answer.encoding() {
-                Some(encoding) => {
-                    format!("{} (sent with Content-Encoding {encoding:?})", answer.at())
-                }
-                None => answer.at(),
-            },
-            None => self.digest.to_string(),
-        }
+        let origin = self.senders.text();
+        origin.unwrap_or_else(|| self.digest.to_string())
     }
 
     /// Asks the current place for what is missing, and those after it if it fails. The registry's
@@ -452,6 +452,13 @@ impl RegistryBody {
             let from = self.offset + self.ranges.bytes;
             self.ranged = Some(RangedBody::start(origin, self.ranges, from));
         }
+        let at = match answer.encoding() {
+            Some(encoding) => {
+                format!("{} (sent with Content-Encoding {encoding:?})", answer.at())
+            }
+            None => answer.at(),
+        };
+        self.senders.add(self.offset, at);
         self.answer = Some(answer);
         Ok(())
     }
