@@ -112,7 +112,7 @@ impl Store {
         let memory = supplies.memory(&note.supplies);
         if memory != note.supplies {
             // Hashing took time, and another pull may have added its reference.
-            let _lock = NoteLock::take(self.directory());
+            let _lock = NoteLock::take(self.directory(), self.trust());
             if let Ok(mut note) = Note::read(self.directory(), identity, self.trust()) {
                 note.supplies = memory;
                 note.write(self.directory(), identity);

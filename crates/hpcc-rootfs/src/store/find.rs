@@ -204,7 +204,7 @@ impl Store {
             return;
         };
         let (directory, trust) = (self.directory(), self.trust());
-        let _lock = NoteLock::take(directory);
+        let _lock = NoteLock::take(directory, trust);
         let reference = reference.text;
         let noted = Note::read(directory, digest, trust).and_then(|mut note| {
             let newest = match note.settled(&reference) {

@@ -16,6 +16,9 @@ const LEASE: &str = ".lease-";
 const RECALL: &str = ".recall-";
 const BAD: &str = ".bad-";
 
+/// The file that is locked while a note changes.
+pub(crate) const NOTES_LOCK: &str = ".lock-notes";
+
 /// Returns the file name of the artifact of an image. A [`Digest`] contains only a known algorithm and lower-case hex
 /// digits, so the name cannot contain a path.
 pub(crate) fn artifact(digest: &Digest) -> String {

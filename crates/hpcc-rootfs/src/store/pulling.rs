@@ -418,7 +418,7 @@ impl Store {
         let (store, digest) = (self.clone(), identity.clone());
         let noted = self.look(move || {
             let directory = store.directory();
-            let _lock = NoteLock::take(directory);
+            let _lock = NoteLock::take(directory, store.trust());
             // Another pull may have added its reference during this build, or moved one.
             let now = Note::read(directory, &digest, store.trust());
             let (Ok(now), Some(note)) = (now, note) else {

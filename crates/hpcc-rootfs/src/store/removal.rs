@@ -38,7 +38,7 @@ impl Store {
             };
             let references = tags::references(directory, digest, trust);
             if references.is_ok_and(|references| references.is_empty()) || is_needless() {
-                let _lock = NoteLock::take(directory);
+                let _lock = NoteLock::take(directory, trust);
                 // Another process may have published the artifact again and noted a tag since.
                 if entry::gone(&self.path_for(digest)).unwrap_or(false) {
                     let _ = entry::remove(&directory.join(name::note(digest)));

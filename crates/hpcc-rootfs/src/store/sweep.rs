@@ -111,20 +111,20 @@ pub(crate) fn sweep_as(
             _ => {}
         }
     }
-    remove_notes(swept, directory, &notes, act, gone);
+    remove_notes(swept, (directory, trust), &notes, act, gone);
     Ok(())
 }
 
-/// Removes notes, each given with the path of its artifact. The lock is taken once for all of them, because another user
-/// who can read the directory can keep it: then one wait is lost. Counting changes no note and needs no lock.
+/// Removes notes, each given with the path of its artifact. The lock is taken once for all of them, because a stopped
+/// process can keep it: then one wait is lost. Counting changes no note and needs no lock.
 fn remove_notes(
     swept: &mut Swept,
-    directory: &Path,
+    (directory, trust): (&Path, Trust),
     notes: &[(PathBuf, PathBuf)],
     act: Act,
     gone: impl Fn(&Path) -> io::Result<bool>,
 ) {
-    let _lock = (act == Act::Remove && !notes.is_empty()).then(|| NoteLock::take(directory));
+    let _lock = (act == Act::Remove && !notes.is_empty()).then(|| NoteLock::take(directory, trust));
     for (path, artifact) in notes {
         // Another process may have published the artifact and noted a tag since.
         let outcome = match gone(artifact) {
@@ -205,7 +205,6 @@ mod tests {
         assert!(!alive.exists());
     }
 
-    /// systemd/systemd#23043: any user who can open a directory can hold an `flock` on it.
     #[test]
     fn held_lock_delays_removal_of_many_notes_only_once() {
         let directory = tempfile::tempdir().unwrap();
@@ -214,7 +213,7 @@ mod tests {
             let digest = Digest::of(format!("image {number}").as_bytes());
             fs::write(directory.path().join(name::note(&digest)), b"").unwrap();
         }
-        let other = fs::File::open(directory.path()).unwrap();
+        let other = fs::File::create(directory.path().join(name::NOTES_LOCK)).unwrap();
         rustix::fs::flock(&other, FlockOperation::LockShared).unwrap();
         let start = std::time::Instant::now();
         let swept = sweep(directory.path(), Trust::Everyone).unwrap();

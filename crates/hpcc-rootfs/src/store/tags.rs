@@ -172,7 +172,7 @@ pub(super) fn settle(directory: &Path, digest: &Digest, trust: Trust) {
     if lacking().is_none() {
         return;
     }
-    let _lock = NoteLock::take(directory);
+    let _lock = NoteLock::take(directory, trust);
     if let Some(mut note) = lacking() {
         note.references = Some(times(directory, digest, &note));
         note.write(directory, digest);
