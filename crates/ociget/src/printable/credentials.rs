@@ -58,34 +58,21 @@ pub(super) fn without_secrets_of_urls(text: &str) -> String {
     for piece in text.split_inclusive(ends) {
         let word = piece.trim_end_matches(ends);
         let end = piece.get(word.len()..).unwrap_or_default();
-        // In front of the scheme may stand a bracket, an equals sign or a quotation mark of any script.
-        let of_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
-        let start = word.find("://").map_or(word.len(), |colon| {
-            let before = word.get(..colon).unwrap_or_default();
-            before.trim_end_matches(of_scheme).len()
-        });
-        let (before, rest) = word.split_at_checked(start).unwrap_or((word, ""));
-        // Punctuation at the end is the text's, and is kept where a query is hidden.
-        let url = rest.trim_end_matches([')', ']', '}', ',', ';', ':', '.', '!']);
-        let after = rest.get(url.len()..).unwrap_or_default();
-        clean.push_str(before);
-        clean.push_str(&redacted_url(url));
-        clean.push_str(after);
+        match word.split_once("://") {
+            Some((scheme, rest)) => {
+                // Punctuation at the end is the text's, and is kept where a query is hidden.
+                let url = rest.trim_end_matches([')', ']', '}', ',', ';', ':', '.', '!']);
+                let after = rest.get(url.len()..).unwrap_or_default();
+                // Whatever the scheme, the rest is what `redacted` takes for a URL.
+                let shown = redacted(&format!("https://{url}"));
+                let shown = shown.strip_prefix("https").unwrap_or_default();
+                clean.extend([scheme, shown, after]);
+            }
+            None => clean.push_str(word),
+        }
         clean.push_str(end);
     }
     clean
-}
-
-/// As [`redacted`], for what is known to be a URL, whatever its scheme.
-fn redacted_url(url: &str) -> String {
-    match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let rest = redacted(&format!("https://{rest}"));
-            let rest = rest.strip_prefix("https://").unwrap_or_default();
-            format!("{scheme}://{rest}")
-        }
-        None => redacted(url),
-    }
 }
 
 /// Where credentials end: the last `@`, plain or percent-encoded, that no digest follows. Its own
