@@ -63,3 +63,35 @@ impl<'c> Steps<'c> {
         &mut self.ticks
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn check_is_called_once_for_every_1024_pieces() {
+        let calls = Cell::new(0);
+        let check = || {
+            calls.set(calls.get() + 1);
+            Ok(())
+        };
+        let mut steps = Steps::new(u64::MAX, Ticks::new(&check));
+        for piece in 1..=5000 {
+            match piece % 2 {
+                0 => steps.take(0).unwrap(),
+                _ => steps.tick().unwrap(),
+            }
+            assert_eq!(calls.get(), piece / EVERY);
+        }
+    }
+
+    #[test]
+    fn work_that_is_no_longer_needed_ends() {
+        let check = || Err(layer::Error::Source(std::io::Error::other("stop")));
+        let mut ticks = Ticks::new(&check);
+        let done = (0..10_000).take_while(|_| ticks.tick().is_ok()).count();
+        assert_eq!(done, 1023);
+    }
+}

@@ -183,3 +183,36 @@ impl<P: Pieces> Read for Input<P> {
         self.take(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Interrupted by a signal before every read.
+    struct Signalled<'a>(&'a [u8], bool);
+
+    impl Read for Signalled<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            match self.1 {
+                true => Err(io::ErrorKind::Interrupted.into()),
+                false => self.0.read(out),
+            }
+        }
+    }
+
+    #[test]
+    fn interrupted_source_is_read_again_and_a_failed_one_is_not() {
+        let mut pieces = Reader::new(Signalled(b"layer", false));
+        assert_eq!(pieces.next().unwrap(), "layer");
+        assert!(pieces.next().unwrap().is_empty());
+        struct Failed;
+        impl Read for Failed {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+        }
+        let error = Reader::new(Failed).next().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

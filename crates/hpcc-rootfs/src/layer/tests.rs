@@ -233,6 +233,49 @@ fn damage_differs_from_a_failed_source() {
     assert_eq!(cause.to_string(), "the cable is out");
 }
 
+#[test]
+fn bytes_before_damage_come_before_its_error() {
+    let (first, last) = (b"first".repeat(1000), b"last".repeat(1000));
+    for encode in [gzip, zstd] {
+        let blob = [encode(&first), encode(&last)].concat();
+        let cut = &blob[..blob.len() - 9];
+        let (id, limits) = (DiffId(Digest::of(b"")), Limits::default());
+        let layer = Stream::open(cut, cut.len() as u64, id, &limits).unwrap();
+        for mut stream in [layer, Stream::unverified(cut).unwrap()] {
+            assert!(stream.take(u64::MAX).unwrap().starts_with(&first));
+            let mut rest = || loop {
+                match stream.take(u64::MAX) {
+                    Ok(bytes) if bytes.is_empty() => break Ok(()),
+                    Ok(_) => {}
+                    Err(error) => break Err(error),
+                }
+            };
+            let error = rest().unwrap_err();
+            assert!(matches!(error, Error::Compression { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn limit_of_all_layers_at_the_end_of_a_chunk_is_no_end() {
+    let content = content();
+    for blob in [content.clone(), gzip(&content), zstd(&content)] {
+        let (id, limits) = (DiffId(Digest::of(&content)), Limits::default());
+        let open = || Stream::open(&blob[..], blob.len() as u64, id.clone(), &limits).unwrap();
+        let chunk = open().take(u64::MAX).unwrap();
+        assert!(chunk.len() < content.len());
+        let mut stream = open();
+        stream.allow(chunk.len() as u64, 1 << 30);
+        assert_eq!(stream.take(u64::MAX).unwrap(), chunk);
+        let error = stream.take(u64::MAX).unwrap_err();
+        let is_limit = matches!(
+            error,
+            Error::Limit { what: Measure::UnpackedBytes, value, .. } if value == (1 << 30) + 1
+        );
+        assert!(is_limit, "{error}");
+    }
+}
+
 struct Failing;
 
 impl Read for Failing {

@@ -204,6 +204,14 @@ fn steps_through_symlinks_count_over_the_image() {
 }
 
 #[test]
+fn long_names_take_steps_for_their_bytes() {
+    let under = |name: &str| format!("{name}/ {name}/f");
+    let few = |options: &mut Options| options.limits.link_steps = 4;
+    accepts(&[&under("short")], few);
+    refuses(&[&under(&"n".repeat(200))], few, &["path components"]);
+}
+
+#[test]
 fn layers() {
     accepts(&["a", "b"], |options| options.limits.layers = 2);
     refuses(

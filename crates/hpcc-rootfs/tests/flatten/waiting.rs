@@ -177,3 +177,14 @@ fn shapes_that_multiply_work_end_at_the_step_limit() {
         );
     }
 }
+
+#[test]
+fn link_that_waits_for_a_directory_is_refused() {
+    let outcome = |text| flatten_blobs(vec![tar(&layer(text))], &Options::default()).0;
+    for text in ["a==d d/", "a==s/d s->p p/d/", "b==a a==d d/"] {
+        let error = outcome(text).map(drop).unwrap_err();
+        assert!(chain(&error).contains("is a directory"), "{text}");
+    }
+    // A link to the symlink itself.
+    assert!(outcome("a==s s->d d/").is_ok());
+}

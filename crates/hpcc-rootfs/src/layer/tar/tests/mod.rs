@@ -380,6 +380,7 @@ fn records_that_cannot_be_taken_apart_are_errors() {
         b"4 a\n",
         b"5 =b\n",
         b"0 a=b\n",
+        b"1 a=b\n",
         b"2 a=b\n",
         b"-7 a=b\n",
         b"99999999999999999999 a=b\n",
@@ -438,6 +439,11 @@ fn forms_that_readers_disagree_about_are_refused() {
     assert_eq!(refused(&targets), Malformed::TwoNames("link target"));
     let two = refused(&[a(), name(), file(b"f", b"")]);
     assert_eq!(two, Malformed::TwoNames("name"));
+    // Where two headers say the same, no reader reads something else.
+    assert_eq!(
+        one(&[a(), long(b'L', b"a"), file(b"f", b"")]).entry.path,
+        b"a"
+    );
     assert_eq!(refused(&[a()]), Malformed::NothingDescribed);
     let lone = [vec![0; 512], file(b"f", b"")];
     assert_eq!(refused(&lone), Malformed::LoneZeroBlock);

@@ -156,6 +156,11 @@ fn file_has_one_map_and_no_empty_block_in_it() {
     let records = [("GNU.sparse.size", &b"5"[..]), ("GNU.sparse.map", b"0,5")];
     let two = [pax(&records), old().size(5).with(b"abcde")];
     assert_eq!(refused(&two), Malformed::Sparse("it has two maps"));
+    // Version 1.0 has its map in front of the contents.
+    let versions = [("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.minor", b"0")];
+    let two = pax(&[&versions[..], &records].concat());
+    let problem = refused(&[two, file(b"f", b"abcde")]);
+    assert_eq!(problem, Malformed::Sparse("it has two maps"));
     let mut blocks = [0; 2 * 512];
     blocks[504] = 1;
     let endless = [
