@@ -166,10 +166,11 @@ impl Trust {
             Kind::Directory => {
                 mode & OTHERS_WRITE != 0 && (mode & STICKY == 0 || stat.st_uid != user)
             }
-            // A group of the owner's own, which by convention has the same number, has no other members.
+            // A group of the owner's own, which by convention has the same number, has no other members. Where there is
+            // an access control list, the bits of the group are its mask, and stand for others as well (acl(5)).
             Kind::Parent => {
                 let private = mode & ALL_WRITE == 0 && stat.st_gid == stat.st_uid && !is_unclear;
-                mode & OTHERS_WRITE != 0 && mode & STICKY == 0 && !private
+                mode & OTHERS_WRITE != 0 && mode & STICKY == 0 && !(private && !has_list(path))
             }
             // All symlinks have mode 777, which means nothing.
             Kind::Link => false,
@@ -242,6 +243,13 @@ const OWNERS: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
+
+/// Returns whether a directory has an access control list, or what could be one. Its path is used, because the list
+/// cannot be read from a descriptor that was opened for nothing else; the walk has seen that it leads to the directory.
+fn has_list(directory: &Path) -> bool {
+    let size = rustix::fs::lgetxattr(directory, "system.posix_acl_access", &mut [0_u8; 0]);
+    !matches!(size, Err(Errno::NODATA | Errno::OPNOTSUPP))
+}
 
 fn owns_directory(directory: &OwnedFd) -> bool {
     let flags = OWNERS | OFlags::DIRECTORY;

@@ -108,6 +108,54 @@ fn parent_that_others_can_write_to_is_refused_unless_sticky() {
     }
 }
 
+/// Sets an access control list as `setfacl` writes it (`linux/posix_acl_xattr.h`): tag, permissions and user of each entry.
+fn set_list(path: &Path, entries: &[(u16, u16, u32)]) -> Result<(), Errno> {
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, permissions, user) in entries {
+        list.extend(tag.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(user.to_le_bytes());
+    }
+    let (name, flags) = ("system.posix_acl_access", rustix::fs::XattrFlags::empty());
+    rustix::fs::lsetxattr(path, name, &list, flags)
+}
+
+/// The user's own group may write, and the list lets a stranger do so by the same bits of the mode.
+#[test]
+fn parent_whose_access_list_names_others_is_refused() {
+    const NONE: u32 = u32::MAX;
+    let outer = tempfile::tempdir().unwrap();
+    let parent = outer.path().join("parent");
+    let store = parent.join("store");
+    fs::create_dir_all(&store).unwrap();
+    let metadata = fs::metadata(&parent).unwrap();
+    set_mode(&parent, 0o775);
+    if metadata.uid() != metadata.gid() || matches!(me(), Trust::Shared(_)) {
+        eprintln!("not tried: this user has no group of its own");
+        return;
+    }
+    assert!(refused(me().directory(&store)).is_none());
+    let user_group_mask_other = [
+        (0x01, 7, NONE),
+        (0x02, 7, STRANGER),
+        (0x04, 5, NONE),
+        (0x10, 7, NONE),
+        (0x20, 5, NONE),
+    ];
+    match set_list(&parent, &user_group_mask_other) {
+        Err(Errno::OPNOTSUPP) => eprintln!("not tried: the file system has no access lists"),
+        set => {
+            set.unwrap();
+            assert_eq!(mode(&parent), 0o775);
+            let untrusted = refused(me().directory(&store)).unwrap();
+            assert_eq!(untrusted.path, parent);
+            // As the error advises: the mask takes the stranger's right.
+            set_mode(&parent, 0o755);
+            assert!(refused(me().directory(&store)).is_none());
+        }
+    }
+}
+
 #[test]
 fn directory_of_another_user_is_refused() {
     let outer = tempfile::tempdir().unwrap();
