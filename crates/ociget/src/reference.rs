@@ -105,6 +105,10 @@ impl FromStr for Reference {
         if text.contains("://") {
             return Err(ReferenceError::Url);
         }
+        // It may hold a signature, so no part of the text is repeated.
+        if text.contains('?') {
+            return Err(ReferenceError::Query);
+        }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse()?)),
             None => (text, None),
@@ -171,6 +175,9 @@ pub enum ReferenceError {
     /// A URL where a reference is expected.
     #[error("an image reference is HOST/NAME:TAG, without a scheme such as https://")]
     Url,
+    /// The query of a URL, which may hold a signature.
+    #[error("an image reference has no query: remove the ? and what follows it")]
+    Query,
     /// A user name and a password before the host, or something that may be one.
     #[error(
         "an @ is followed by a digest, and credentials are not part of a reference; \

@@ -118,6 +118,26 @@ fn credentials_in_a_reference_are_refused_without_repeating_them() {
     }
 }
 
+// containerd/containerd#12491, google/go-containerregistry#1408: signatures in queries.
+#[test]
+fn query_in_a_reference_is_refused_and_not_repeated() {
+    for text in [
+        "reg.io/app?t=s3cret",
+        "reg.io/app:v1?t=s3cret",
+        "reg.io:5?t=s3cret/app",
+        "reg.io/app?t=a/s3cret",
+        "reg.io/app?t=a:s3cret",
+        "reg.io/?t=s3cret",
+        &format!("reg.io/app?t=s3cret@sha256:{HEX}"),
+    ] {
+        let error = text.parse::<Reference>().unwrap_err();
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+    }
+    let error = "app?x".parse::<Reference>().unwrap_err();
+    assert_eq!(error, ReferenceError::Query);
+}
+
 #[test]
 fn what_is_not_a_reference_is_refused() {
     let long_name = format!("reg.io/{}", "a".repeat(MAX_NAME));
