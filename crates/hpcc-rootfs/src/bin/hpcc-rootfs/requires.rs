@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args as ClapArgs;
 use hpcc_rootfs::{Count, KernelConfig, Record, Setting, kernel_requirements};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, RawMode};
 use serde_json::json;
 
 use crate::global::Global;
@@ -16,6 +16,9 @@ use crate::{output, render};
 /// Columns of the state and of the name in a line.
 const STATE: usize = 9;
 const NAME: usize = 27;
+
+/// Magic number of the kernel's file system of pipes without a name (`linux/magic.h`).
+const PIPES: i128 = 0x5049_5045;
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Requires {
@@ -114,26 +117,73 @@ fn read(path: &Path) -> anyhow::Result<KernelConfig> {
     KernelConfig::read(file).with_context(failed)
 }
 
-/// Opens a file or a pipe. A named pipe without a writer is empty, so that opening it does not wait for one.
+/// Opens a regular file, or a pipe without a name. Another process can hold a named one open and never write to it, and
+/// opening some devices changes them.
 fn open(path: &Path) -> io::Result<File> {
+    check(path, rustix::fs::stat(path)?.st_mode)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())?;
+    check(path, rustix::fs::fstat(&file)?.st_mode)?;
     // A shell's `<(…)` is a pipe whose writer may need time.
     rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
     Ok(file.into())
 }
 
+fn check(path: &Path, mode: RawMode) -> io::Result<()> {
+    let is_known = match FileType::from_raw_mode(mode) {
+        FileType::RegularFile => true,
+        // The type of the field is not the same on all architectures.
+        FileType::Fifo => i128::from(rustix::fs::statfs(path)?.f_type) == PIPES,
+        _ => false,
+    };
+    if is_known {
+        return Ok(());
+    }
+    let message = "neither a regular file nor the pipe of a shell's <(…)";
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::os::fd::{AsRawFd as _, OwnedFd};
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
+    fn refusal(path: &Path) -> String {
+        format!("{:#}", read(path).unwrap_err())
+    }
+
     #[test]
-    fn named_pipe_without_a_writer_is_no_configuration() {
+    fn only_files_and_nameless_pipes_are_kernel_configurations() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("pipe");
-        let (mode, kind) = (Mode::RUSR | Mode::WUSR, rustix::fs::FileType::Fifo);
-        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
-        let error = format!("{:#}", read(&path).unwrap_err());
-        assert!(error.contains("not a kernel configuration"), "{error}");
+        let (fifo, socket) = (dir.path().join("fifo"), dir.path().join("socket"));
+        let (mode, kind) = (Mode::RUSR | Mode::WUSR, FileType::Fifo);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
+        let _socket = UnixListener::bind(&socket).unwrap();
+        for path in [&fifo, &socket, Path::new("/dev/zero"), dir.path()] {
+            let error = refusal(path);
+            assert!(error.contains("neither a regular file nor"), "{error}");
+        }
+        // A writer that never writes.
+        let _writer = rustix::fs::open(&fifo, OFlags::RDWR, Mode::empty()).unwrap();
+        assert!(refusal(&fifo).contains("neither a regular file nor"));
+        let missing = refusal(&dir.path().join("missing"));
+        assert!(missing.contains("No such file"), "{missing}");
+    }
+
+    #[test]
+    fn pipe_of_a_shell_is_read_to_its_end() {
+        let (reader, writer) = io::pipe().unwrap();
+        let writer = std::thread::spawn(move || {
+            let mut writer = writer;
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            writer.write_all(b"CONFIG_SQUASHFS=y\n").unwrap();
+        });
+        let reader = OwnedFd::from(reader);
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        read(Path::new(&path)).unwrap();
+        writer.join().unwrap();
     }
 }
