@@ -8,6 +8,7 @@ mod recipes;
 mod sentences;
 mod shell;
 mod sources;
+mod versions;
 mod words;
 
 use std::collections::BTreeMap;
