@@ -8,6 +8,7 @@ use test_support::registry::Registry;
 
 use crate::cli::Place;
 use crate::names::{failed, serve};
+use crate::reuse::{self, app, base};
 
 #[test]
 fn list_has_a_header_and_sorts_and_filters() {
@@ -166,6 +167,38 @@ fn df_says_what_artifacts_take_and_share() {
     place.run(["rm", &images[0].digest]);
     let usage = place.run(["df", "--json"]).json();
     assert_eq!(usage["artifacts"][0]["layers"]["shared"], 0);
+}
+
+/// docker/cli#1751, moby/moby#52476: SHARED said more than a pull saves.
+#[test]
+fn df_shares_what_a_later_pull_does_not_fetch() {
+    let (base, [one, two]) = (base(), [app(1), app(2)]);
+    let hides = Layer::new().whiteout("usr/lib/3");
+    let served = reuse::serve(&[&[&base, &one], &[&base, &two], &[&base, &hides]]);
+    for (second, more, is_shared) in [
+        (1, &[][..], true),
+        (1, &["--compressor", "gzip"], false),
+        (1, &["--block-size", "4K"], false),
+        (2, &[], false),
+    ] {
+        let place = Place::new();
+        served.pull(&place, 0, &[]);
+        served.pull(&place, second, more);
+        let usage = place.run(["df", "--json"]).json();
+        let mut artifacts = usage["artifacts"].as_array().unwrap().iter();
+        let first = artifacts.find(|artifact| artifact["digest"] == served.digests[0]);
+        let shared = first.unwrap()["layers"]["shared"].as_u64();
+        assert_eq!(shared > Some(0), is_shared, "{second} {more:?}: {usage}");
+        assert_eq!(place.run(["rm", &served.digests[0]]).status, Some(0));
+        served.registry.clear_requests();
+        served.pull(&place, 0, &[]);
+        let fetched = served.fetched(0);
+        assert_eq!(
+            fetched.contains(&0),
+            !is_shared,
+            "{second} {more:?}: {fetched:?}"
+        );
+    }
 }
 
 /// Whitespace as one space, and what differs from run to run as `…`.

@@ -55,7 +55,7 @@ impl Name {
 }
 
 /// The parameters that must be equal for stored blocks to be equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BlockRules(u64);
 
 impl BlockRules {

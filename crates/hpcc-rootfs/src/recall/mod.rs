@@ -33,6 +33,7 @@ mod wanted;
 
 pub(crate) use disk::disk_error;
 pub(crate) use documents::{Documents, Recording};
+pub(crate) use head::BlockRules;
 pub(crate) use layer_set::LayerSet;
 pub(crate) use plan::{CHOICES, Failed, Found, Plan};
 pub(crate) use reader::{Recall, Useful};

@@ -110,10 +110,10 @@ impl Recall {
         self.directory.root == root
     }
 
-    /// Returns the digests and sizes of the blobs of its layers.
-    pub(crate) fn blobs(&self) -> impl Iterator<Item = (&str, u64)> {
+    /// Returns the digests and sizes of the blobs of its layers, and whether the artifact holds all files of each.
+    pub(crate) fn blobs(&self) -> impl Iterator<Item = (&str, u64, bool)> {
         let layers = self.directory.layers.iter();
-        layers.map(|layer| (layer.blob(), layer.size))
+        layers.map(|layer| (layer.blob(), layer.size, layer.whole))
     }
 
     /// Opens one of its layers, whose bodies are in this artifact.

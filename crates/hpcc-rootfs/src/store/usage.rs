@@ -11,6 +11,7 @@ use super::handle::Store;
 use super::inventory::{self, on_disk};
 use super::name::{self, Beside};
 use crate::error::Error;
+use crate::recall::BlockRules;
 use crate::units::Size;
 
 /// The disk space of a store.
@@ -53,8 +54,8 @@ pub struct ArtifactUsage {
 pub struct LayerUsage {
     /// Bytes of all layers.
     pub total: u64,
-    /// Bytes of the layers that other images in the store have as well. After the image is removed, a pull of it does
-    /// not fetch these again.
+    /// Bytes of the layers of which another artifact holds all files, with the same compressor, block size and tails.
+    /// After the image is removed, a pull of it with the same options does not fetch these again.
     pub shared: u64,
 }
 
@@ -88,11 +89,12 @@ impl Store {
             }
         }
         let digests = inventory::digests(directory).map_err(failed)?;
-        let layers = digests.iter().map(|digest| self.layer_sizes(digest));
-        let layers: Vec<_> = layers.collect();
-        let mut images: BTreeMap<&str, u64> = BTreeMap::new();
-        for (blob, _) in layers.iter().flatten().flatten() {
-            *images.entry(blob).or_default() += 1;
+        let layers: Vec<_> = digests.iter().map(|digest| self.held(digest)).collect();
+        let mut whole: BTreeMap<(BlockRules, &str), u64> = BTreeMap::new();
+        for (rules, layers) in layers.iter().flatten() {
+            for (blob, _) in layers.iter().filter(|(_, layer)| layer.is_whole) {
+                *whole.entry((*rules, blob)).or_default() += 1;
+            }
         }
         for (digest, layers) in digests.iter().zip(&layers) {
             let metadata = match fs::symlink_metadata(self.path_for(digest)) {
@@ -106,18 +108,23 @@ impl Store {
                     continue;
                 }
             };
-            let shared = |blob: &str| images.get(blob).is_some_and(|images| *images > 1);
+            let shared = |rules, blob: &str, layer: &Held| {
+                let artifacts = whole.get(&(rules, blob)).copied();
+                artifacts.unwrap_or_default() > u64::from(layer.is_whole)
+            };
             usage.artifacts.push(ArtifactUsage {
                 digest: digest.clone(),
                 source: self.source_of(digest),
                 size: metadata.len(),
                 disk: on_disk(&metadata),
                 links: metadata.nlink(),
-                layers: layers.as_ref().map(|layers| {
-                    let shared = layers.iter().filter(|(blob, _)| shared(blob));
+                layers: layers.as_ref().map(|(rules, layers)| {
+                    let shared = layers
+                        .iter()
+                        .filter(|(blob, layer)| shared(*rules, blob, layer));
                     LayerUsage {
-                        total: layers.values().copied().sum::<Size>().0,
-                        shared: shared.map(|(_, size)| *size).sum::<Size>().0,
+                        total: layers.values().map(|layer| layer.size).sum::<Size>().0,
+                        shared: shared.map(|(_, layer)| layer.size).sum::<Size>().0,
                     }
                 }),
             });
@@ -129,14 +136,33 @@ impl Store {
     /// not exist, or if its build left no list of them.
     #[must_use]
     pub fn layer_sizes(&self, digest: &Digest) -> Option<BTreeMap<String, u64>> {
+        let (_, layers) = self.held(digest)?;
+        let layers = layers.into_iter();
+        Some(layers.map(|(blob, layer)| (blob, layer.size)).collect())
+    }
+
+    /// Returns how an artifact stores blocks, and what it holds of the layers of its image by the digests of their blobs.
+    fn held(&self, digest: &Digest) -> Option<(BlockRules, BTreeMap<String, Held>)> {
         let recall = self.recall(self.directory(), digest, &mut 0).ok()?;
         let record = self.record(digest).ok()??;
-        let is_of = recall.is_of(&record.root());
-        is_of.then(|| {
-            recall
-                .blobs()
-                .map(|(blob, size)| (blob.to_owned(), size))
-                .collect()
-        })
+        if !recall.is_of(&record.root()) {
+            return None;
+        }
+        let mut layers: BTreeMap<String, Held> = BTreeMap::new();
+        for (blob, size, is_whole) in recall.blobs() {
+            let layer = layers.entry(blob.to_owned()).or_default();
+            layer.size = size;
+            layer.is_whole |= is_whole;
+        }
+        Some((BlockRules::of(&record.key.image_options()?), layers))
     }
+}
+
+/// What an artifact holds of a layer.
+#[derive(Debug, Default)]
+struct Held {
+    /// Bytes of the compressed layer.
+    size: u64,
+    /// Whether the artifact has all of its files.
+    is_whole: bool,
 }
