@@ -13,6 +13,7 @@ use test_support::registry::{Action, Auth, Fault, Registry};
 use crate::cli::{self, Outcome, Place, program};
 
 mod configuration;
+mod offline;
 
 fn serve(auth: Auth) -> (Registry, String) {
     let mut store = Store::new();

@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use crate::cli::Place;
+use serde_json::json;
+use test_support::image::{Image, Index, Layer, Store};
+use test_support::registry::Registry;
+
+use crate::cli::{Outcome, Place};
 use crate::reuse::{app, base, middle, serve};
 
 #[test]
@@ -79,4 +83,111 @@ fn seeds_are_copied_from_and_never_written() {
         fs::read(&artifact).unwrap() == bytes,
         "the seed was written"
     );
+}
+
+/// An index for arm64 and amd64, whose images have the same layer.
+pub(crate) struct Both {
+    pub(crate) registry: Registry,
+    /// The tag of the index.
+    pub(crate) reference: String,
+    /// Digest of the index.
+    pub(crate) index: String,
+    /// Digest of the manifest for amd64.
+    pub(crate) amd64: String,
+}
+
+impl Both {
+    pub(crate) fn serve() -> Self {
+        let mut store = Store::new();
+        let [arm64, amd64] = ["linux/arm64", "linux/amd64"].map(|platform| {
+            let layer = Layer::new().file("a", "a");
+            Image::new().platform(platform).layer(layer)
+        });
+        let manifest = amd64.add_to(&mut store).digest;
+        let index = Index::new().image(arm64).image(amd64).add_to(&mut store);
+        store.tag("both", &index);
+        let registry = Registry::serve(store).unwrap();
+        Self {
+            reference: format!("{}/image:both", registry.addr()),
+            registry,
+            index: index.digest,
+            amd64: manifest,
+        }
+    }
+
+    pub(crate) fn pull(&self, place: &Place, platform: &str, more: &[&str]) -> Outcome {
+        let arguments = ["pull", "-q", &self.reference, "--no-agent", "--platform"];
+        place.run(arguments.iter().chain(&[platform]).chain(more))
+    }
+}
+
+/// GoogleContainerTools/jib#2655, moby/moby#46765: what another platform left is not what is missing.
+#[test]
+fn seed_has_the_documents_of_another_platform() {
+    let both = Both::serve();
+    let (seed, place) = (Place::new(), Place::new());
+    let cold = both.pull(&seed, "linux/amd64", &[]).line().to_owned();
+    both.pull(&place, "linux/arm64", &[]).line();
+    both.registry.clear_requests();
+    let pull = |more: &[&str]| {
+        let outcome = both.pull(&place, "linux/amd64", &[&["--offline"], more].concat());
+        assert!(both.registry.requests().is_empty());
+        outcome
+    };
+    let alone = pull(&[]);
+    assert_eq!(alone.status, Some(1), "{alone:#?}");
+    let lacks = format!(
+        "the store does not hold the manifest {} for linux/amd64;",
+        both.amd64
+    );
+    assert!(alone.stderr.contains(&lacks), "{alone:#?}");
+    assert!(!alone.stderr.contains(&both.index), "{alone:#?}");
+    let seeds = ["--seed", seed.cache().to_str().unwrap()].map(str::to_owned);
+    let seeded = pull(&[&seeds[0], &seeds[1]]);
+    let bytes = fs::read(seeded.line()).unwrap();
+    assert!(bytes == fs::read(cold).unwrap(), "the bytes differ");
+    // The documents go with the artifact.
+    pull(&["--time", "7"]).line();
+}
+
+/// GoogleContainerTools/jib#2658, containerd/containerd#2410.
+#[test]
+fn error_of_kept_documents_is_that_of_the_registry() {
+    let both = Both::serve();
+    let place = Place::new();
+    both.pull(&place, "linux/arm64", &[]).line();
+    let same = |[offline, online]: [Outcome; 2], text: &str| {
+        for outcome in [&offline, &online] {
+            assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+            assert!(outcome.stderr.contains(text), "{outcome:#?}");
+        }
+        let [offline, online] = [offline, online].map(|outcome| {
+            let at = outcome.stderr.find(text).unwrap();
+            outcome.stderr[at..].to_owned()
+        });
+        assert_eq!(offline, online);
+    };
+    let errors = [&["--offline"][..], &[]].map(|more| both.pull(&place, "linux/s390x", more));
+    same(errors, " has no image for linux/s390x; it has linux/");
+
+    // A pull that names its platform takes the image that the index lists for it.
+    let [host, other] = match std::env::consts::ARCH {
+        "aarch64" => ["arm64", "amd64"],
+        _ => ["amd64", "arm64"],
+    };
+    let mut store = Store::new();
+    let image = Image::new().platform(&format!("linux/{other}"));
+    let image = image.layer(Layer::new().file("a", "a")).add_to(&mut store);
+    let listed = image.with_platform(json!({ "os": "linux", "architecture": host }));
+    let index = Index::new().member(listed).add_to(&mut store);
+    store.tag("lie", &index);
+    let registry = Registry::serve(store).unwrap();
+    let reference = format!("{}/image:lie", registry.addr());
+    let pull = |more: &[&str]| {
+        let arguments = ["pull", "-q", &reference, "--no-agent"];
+        place.run(arguments.iter().chain(more))
+    };
+    pull(&["--platform", &format!("linux/{host}")]).line();
+    let errors = [&["--offline", "--time", "7"][..], &["--time", "7"]].map(pull);
+    same(errors, ": the index says that this image is for linux/");
 }

@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use ociget::{
-    BlobBody, BlobStream, BoxFuture, Descriptor, Digest, Document, Error, Image, Source, Verified,
+    BlobBody, BlobStream, BoxFuture, Descriptor, Digest, Document, Error, Platform, Source,
+    Verified,
 };
 
 use super::bytes::{byte_string, number, put_bytes, put_number};
 use super::damaged::damaged;
-use crate::options::Options;
 
 /// Larger than any document that a client accepts, in bytes.
 const DOCUMENT_MAX: u64 = 16 << 20;
@@ -19,7 +19,7 @@ const DOCUMENT_MAX: u64 = 16 << 20;
 /// More documents than resolving an image takes: nested indexes, manifest and config.
 const DOCUMENTS_MAX: u64 = 64;
 
-/// Documents by their digests. As a source, it has nothing else.
+/// Documents by their digests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Documents(Vec<Kept>);
 
@@ -64,19 +64,31 @@ impl Documents {
         Ok(Self(documents))
     }
 
-    fn get(&self, digest: &Digest) -> Result<&Kept, Error> {
-        let found = self.0.iter().find(|kept| kept.digest == *digest);
-        found.ok_or_else(|| Error::Usage(format!("{digest} is not remembered")))
+    fn get(&self, digest: &Digest) -> Option<&Kept> {
+        self.0.iter().find(|kept| kept.digest == *digest)
     }
 
-    fn document(&self, digest: &Digest) -> Result<Document, Error> {
-        let kept = self.get(digest)?;
-        let (bytes, content_type) = (kept.bytes.clone(), kept.content_type.clone());
-        Document::verified("the store", digest.clone(), bytes, content_type)
+    /// Adds the documents of another build. One whose bytes do not have its digest is left out, so that it hides no
+    /// other.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for kept in other.0 {
+            if self.get(&kept.digest).is_none() && kept.document().is_ok() {
+                self.0.push(kept);
+            }
+        }
+    }
+
+    /// Returns them as the source of an image for a platform. It has nothing else, and names what it lacks.
+    pub(crate) fn source<'d>(&'d self, platform: &'d Platform) -> KeptSource<'d> {
+        let documents = self;
+        KeptSource {
+            documents,
+            platform,
+        }
     }
 
     fn add(&mut self, digest: &Digest, content_type: Option<&str>, bytes: &Bytes) {
-        if self.get(digest).is_err() {
+        if self.get(digest).is_none() {
             self.0.push(Kept {
                 digest: digest.clone(),
                 content_type: content_type.map(str::to_owned),
@@ -86,23 +98,47 @@ impl Documents {
     }
 }
 
-impl Documents {
-    /// Resolves the image from the kept documents; returns `None` if one is missing.
-    pub(crate) async fn resolve(&self, identity: &Digest, options: &Options) -> Option<Image> {
-        let platform = &options.platform;
-        let image = match options.insist_on_platform {
-            true => ociget::resolve_insisting(self, Some(identity), platform).await,
-            false => ociget::resolve(self, Some(identity), platform).await,
-        };
-        image.ok().filter(|image| image.platform.os() == "linux")
+impl Kept {
+    /// Returns how errors name a document.
+    fn at(digest: &Digest) -> String {
+        format!("{digest} in the store")
+    }
+
+    fn document(&self) -> Result<Document, Error> {
+        let (bytes, content_type) = (self.bytes.clone(), self.content_type.clone());
+        Document::verified(
+            Self::at(&self.digest),
+            self.digest.clone(),
+            bytes,
+            content_type,
+        )
     }
 }
 
-impl Source for Documents {
+/// Documents that earlier builds left, as the source of an image for a platform.
+#[derive(Debug)]
+pub(crate) struct KeptSource<'d> {
+    documents: &'d Documents,
+    platform: &'d Platform,
+}
+
+impl KeptSource<'_> {
+    fn get(&self, digest: &Digest, what: impl FnOnce() -> String) -> Result<&Kept, Error> {
+        self.documents.get(digest).ok_or_else(|| Error::Absent {
+            at: "the store".to_owned(),
+            what: what(),
+            available: "other documents of the image".to_owned(),
+        })
+    }
+}
+
+impl Source for KeptSource<'_> {
     fn root<'a>(&'a self, expected: Option<&'a Digest>) -> BoxFuture<'a, Result<Document, Error>> {
         Box::pin(async move {
             match expected {
-                Some(digest) => self.document(digest),
+                Some(digest) => self
+                    .get(digest, || format!("the manifest {digest}"))?
+                    .document(),
                 None => Err(Error::Usage("documents are kept by digest only".to_owned())),
             }
         })
@@ -112,19 +148,24 @@ impl Source for Documents {
         &'a self,
         descriptor: &'a Descriptor,
     ) -> BoxFuture<'a, Result<Document, Error>> {
-        Box::pin(async move { self.document(&descriptor.digest) })
+        Box::pin(async move {
+            let digest = &descriptor.digest;
+            let what = || format!("the manifest {digest} for {}", self.platform);
+            self.get(digest, what)?.document()
+        })
     }
 
     fn blob<'a>(&'a self, descriptor: &'a Descriptor) -> BoxFuture<'a, Result<BlobStream, Error>> {
         Box::pin(async move {
-            let bytes = self.get(&descriptor.digest)?.bytes.clone();
-            Ok(stream(descriptor, bytes))
+            let digest = &descriptor.digest;
+            let kept = self.get(digest, || format!("the config {digest}"))?;
+            Ok(stream(descriptor, Kept::at(digest), kept.bytes.clone()))
         })
     }
 }
 
-fn stream(descriptor: &Descriptor, bytes: Bytes) -> BlobStream {
-    BlobStream::new(descriptor, "the store", Box::new(Whole(Some(bytes))))
+fn stream(descriptor: &Descriptor, at: String, bytes: Bytes) -> BlobStream {
+    BlobStream::new(descriptor, at, Box::new(Whole(Some(bytes))))
 }
 
 /// A blob in one piece.
@@ -193,13 +234,13 @@ impl Source for Recording<'_> {
             if descriptor.size > DOCUMENT_MAX {
                 return Ok(blob);
             }
-            let mut bytes = Vec::new();
+            let (at, mut bytes) = ("the store".to_owned(), Vec::new());
             while let Some(chunk) = blob.chunk().await? {
                 bytes.extend_from_slice(&chunk);
             }
             let (digest, bytes) = (blob.finish().await?, Bytes::from(bytes));
             self.see(&digest, None, &bytes);
-            Ok(stream(descriptor, bytes))
+            Ok(stream(descriptor, at, bytes))
         })
     }
 }
@@ -209,5 +250,28 @@ impl fmt::Debug for Recording<'_> {
         f.debug_struct("Recording")
             .field("source", &self.source)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns a document that claims to be `one`.
+    fn documents(bytes: &'static [u8]) -> Documents {
+        Documents(vec![Kept {
+            digest: Digest::of(b"one"),
+            content_type: None,
+            bytes: Bytes::from_static(bytes),
+        }])
+    }
+
+    #[test]
+    fn document_with_other_bytes_hides_none() {
+        let mut all = Documents::default();
+        for bytes in [b"other", &b"one"[..], b"other"] {
+            all.merge(documents(bytes));
+        }
+        assert_eq!(all, documents(b"one"));
     }
 }

@@ -15,11 +15,11 @@ use super::note::Note;
 use super::note_lock::NoteLock;
 use super::pulled::Pulled;
 use super::reading::read;
-use crate::artifact::{Key, Record, RecordError, has_fs_verity, verify};
+use crate::artifact::{Digests, Key, Record, RecordError, has_fs_verity, verify};
 use crate::error::Error;
 use crate::guest::Supplies;
 use crate::progress::Event;
-use crate::staging::{FsVerity, enable_fs_verity};
+use crate::staging::{FsVerity, Stop, enable_fs_verity};
 
 impl Store {
     /// Creates the file that VMs lock by its name. A lease creates it as well if it is missing.
@@ -60,6 +60,35 @@ impl Store {
         }
     }
 
+    /// Returns the key that a build of the image of a record would have.
+    fn key(&self, record: &Record, supplies: Digests) -> Key {
+        let options = self.options();
+        Key::new(
+            record.key.identity.clone(),
+            // Identity and platform determine the manifest; only the network could show it.
+            record.key.manifest.clone(),
+            options.platform.to_string(),
+            supplies,
+            &options.image,
+        )
+    }
+
+    /// Returns whether the artifact exists as a build would write it, and changes nothing. Host files that cannot be
+    /// read are taken for those that it was built with.
+    pub(super) fn is_built(&self, identity: &Digest, stop: &Stop) -> bool {
+        let Ok(record) = read(&self.path_for(identity), identity, self.trust()) else {
+            return false;
+        };
+        let note = Note::read(self.directory(), identity, self.trust()).unwrap_or_default();
+        let supplies = Supplies::open(self.options(), true, stop);
+        let digests = supplies.and_then(|supplies| supplies.digests(&note.supplies));
+        let digests = digests.unwrap_or_else(|_| Digests {
+            agent: record.key.agent.clone(),
+            injected: record.key.injected.clone(),
+        });
+        self.key(&record, digests) == record.key
+    }
+
     /// Returns the artifact if it exists and its key shows that a build would write the same bytes. Then sets its time
     /// of last use to now.
     pub(super) fn up_to_date(
@@ -91,15 +120,7 @@ impl Store {
             Err(error) => return outdated(&error.to_string()),
         };
         let note = Note::read(self.directory(), identity, self.trust()).unwrap_or_default();
-        let digests = supplies.digests(&note.supplies)?;
-        let key = Key::new(
-            identity.clone(),
-            // Identity and platform determine the manifest; only the network could show it.
-            record.key.manifest.clone(),
-            options.platform.to_string(),
-            digests,
-            &options.image,
-        );
+        let key = self.key(&record, supplies.digests(&note.supplies)?);
         if record.key != key {
             let fields = record.key.difference(&key).join(", ");
             return outdated(&format!("built with another {fields}"));

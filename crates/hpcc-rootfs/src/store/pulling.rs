@@ -280,15 +280,19 @@ impl Store {
             let store = self.clone();
             let (digest, had) = (identity.clone(), had.clone());
             let kept = blocking(move || {
-                let of_store = || is_reusing.then(|| store.documents(&digest)).flatten();
+                let of_store = || is_reusing.then(|| store.documents(&digest));
                 Ok(had.or_else(of_store))
             });
             let kept = kept.await?.unwrap_or_default();
-            if let Some(image) = kept.resolve(&identity, self.options()).await {
-                self.options()
-                    .progress
-                    .tell(&Event::Resolved { image: &image });
-                break (lock, turn, image, Some(kept));
+            let kept = kept.source(&self.options().platform);
+            let kept = Recording::new(&kept);
+            match pull::resolve(&kept, Some(&identity), self.options()).await {
+                // Of the documents, those of this image go with the artifact.
+                Ok(image) => break (lock, turn, image, Some(kept.into_documents())),
+                Err(error) if is_offline => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, "the kept documents do not resolve the image")
+                }
             }
             // By the digest that was locked, because the tag may resolve to another one by now.
             let image = pull::resolve(&source, Some(&identity), self.options()).await;

@@ -8,11 +8,14 @@ use super::pulling::blocking;
 use crate::caught::caught;
 use crate::error::Error;
 use crate::pull;
+use crate::recall::Documents;
+use crate::staging::Stop;
 
 impl Store {
     /// Resolves which image [`pull_image`](Self::pull_image) would build, and builds nothing. Manifest and config are
     /// fetched and verified, so the image exists for the platform. With [`offline`](field@crate::StoreOptions::offline)
-    /// no request is sent, and the store must hold an artifact or the documents of the image.
+    /// no request is sent: the store must hold the artifact that these options make, or the documents of the image for the
+    /// platform.
     ///
     /// The store is not changed. An archive that cannot be read in place is spooled to the directory of
     /// [`SpoolOptions`](crate::SpoolOptions), else to that of the store, else to the system's directory for temporary
@@ -29,8 +32,7 @@ impl Store {
         let request = Request::parse(image, expected)?;
         self.options().check()?;
         if self.is_offline(request.spec()) {
-            let (store, image) = (self.clone(), image.to_owned());
-            return blocking(move || store.resolve_offline(&image, request)).await;
+            return self.resolve_offline(image, request).await;
         }
         let spool = match self.directory().is_dir() {
             true => self.directory().to_owned(),
@@ -41,16 +43,30 @@ impl Store {
         Ok(image.identity.into_inner())
     }
 
-    fn resolve_offline(&self, image: &str, request: Request) -> Result<Digest, Error> {
-        let request = self.pinned_offline(image, request)?;
-        let Some(digest) = request.pin() else {
-            return Err(offline::lacking(image, "the manifest"));
-        };
-        // A damaged artifact is built again, and that needs the documents.
-        let is_built = matches!(self.record(digest), Ok(Some(_)));
-        match is_built || self.documents(digest).is_some() {
-            true => Ok(digest.clone()),
-            false => Err(offline::lacking(image, &format!("the manifest {digest}"))),
+    async fn resolve_offline(&self, image: &str, request: Request) -> Result<Digest, Error> {
+        let (store, text) = (self.clone(), image.to_owned());
+        let is_reusing = self.options().store.reuse;
+        let stop = Stop::default();
+        // Hashing continues after this future is dropped, unless it is stopped.
+        let _stop = stop.on_drop();
+        let looked = blocking(move || {
+            let request = store.pinned_offline(&text, request)?;
+            let Some(digest) = request.pin().cloned() else {
+                return Err(offline::lacking(&text, "the manifest"));
+            };
+            let is_built = store.is_built(&digest, &stop);
+            let documents = match is_reusing && !is_built {
+                true => store.documents(&digest),
+                false => Documents::default(),
+            };
+            Ok((digest, is_built, documents))
+        });
+        let (digest, is_built, documents) = looked.await?;
+        if !is_built {
+            let kept = documents.source(&self.options().platform);
+            let resolved = pull::resolve(&kept, Some(&digest), self.options()).await;
+            resolved.map_err(|error| offline::refused(image, error, is_reusing))?;
         }
+        Ok(digest)
     }
 }

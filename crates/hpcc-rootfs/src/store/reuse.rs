@@ -44,14 +44,21 @@ const DIRECTORIES: u64 = 12 << 20;
 const DIGESTS: usize = 1 << 18;
 
 impl Store {
-    /// Returns the documents of an image that was built before.
-    pub(super) fn documents(&self, identity: &Digest) -> Option<Documents> {
-        let directories = self.readable();
-        let mut found = directories.iter().filter_map(|directory| {
-            let recall = self.recall(directory, identity, &mut 0).ok()?;
-            recall.documents().ok()
-        });
-        found.next()
+    /// Returns the documents that builds of an image left in the store and in the seeds. Each build of an index leaves
+    /// those of its own platform.
+    pub(super) fn documents(&self, identity: &Digest) -> Documents {
+        let mut all = Documents::default();
+        for directory in self.readable() {
+            let recall = self.recall(&directory, identity, &mut 0);
+            match recall.and_then(|recall| recall.documents()) {
+                Ok(documents) => all.merge(documents),
+                Err(error) => {
+                    let directory = directory.display();
+                    tracing::debug!(%directory, %error, "there are no documents of the image");
+                }
+            }
+        }
+        all
     }
 
     /// Plans which layers of an image are copied from the store; returns `None` if it has none of them. If there is no

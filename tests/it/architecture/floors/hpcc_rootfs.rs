@@ -55,7 +55,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     (
         "recall",
         &[
-            "artifact", "flatten", "growth", "layer", "options", "staging", "tables", "zeroed",
+            "artifact", "flatten", "growth", "layer", "staging", "tables", "zeroed",
         ],
     ),
     (
