@@ -346,3 +346,14 @@ fn contradicting_arguments_are_usage_errors() {
         assert_eq!(outcome.stdout, "");
     }
 }
+
+#[test]
+fn error_of_a_config_names_its_url() {
+    let image = Image::new().layer(layer());
+    let image = image.edit_config(|config| config["config"]["Env"] = "no array".into());
+    let (registry, _) = registry_with(image, Auth::Anonymous);
+    let outcome = Place::new().pull(&reference(&registry), &[]);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    let url = format!("http://{}/v2/team/image/blobs/sha256:", registry.addr());
+    assert!(outcome.stderr.contains(&url), "{outcome:#?}");
+}

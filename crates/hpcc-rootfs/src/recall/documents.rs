@@ -234,7 +234,7 @@ impl Source for Recording<'_> {
             if descriptor.size > DOCUMENT_MAX {
                 return Ok(blob);
             }
-            let (at, mut bytes) = ("the store".to_owned(), Vec::new());
+            let (at, mut bytes) = (blob.at().to_owned(), Vec::new());
             while let Some(chunk) = blob.chunk().await? {
                 bytes.extend_from_slice(&chunk);
             }
