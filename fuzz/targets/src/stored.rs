@@ -86,7 +86,10 @@ fn member(name: &str, contents: &[u8], form: Form) -> Vec<u8> {
             .concat()
         }
         Form::Sparse00 => {
-            let mut records = vec![format!("GNU.sparse.size={length}")];
+            let mut records = vec![
+                format!("GNU.sparse.size={length}"),
+                format!("GNU.sparse.numblocks={}", runs.len()),
+            ];
             for (number, text) in numbers.iter().enumerate() {
                 let key = ["offset", "numbytes"][number % 2];
                 records.push(format!("GNU.sparse.{key}={text}"));

@@ -179,6 +179,7 @@ fn sparse_giant() -> Image {
         .pax("GNU.sparse.major", "0")
         .pax("GNU.sparse.minor", "1")
         .pax("GNU.sparse.size", "20000000000000")
+        .pax("GNU.sparse.numblocks", "1")
         .pax("GNU.sparse.map", "20000000000000,0");
     Image::new().layer(Layer::new().entry(entry))
 }

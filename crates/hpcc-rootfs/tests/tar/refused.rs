@@ -13,8 +13,11 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
     wrong[0] = b'g';
     let device = |major: &[u8]| raw(b'3', b"d").put(329, major).done();
     let map = |map: &[u8]| {
+        let runs = map.split(|byte| *byte == b',').count() / 2;
+        let runs = runs.to_string();
         let records = [
             ("GNU.sparse.size", &b"100"[..]),
+            ("GNU.sparse.numblocks", runs.as_bytes()),
             ("GNU.sparse.map", map),
             ("GNU.sparse.name", b"f"),
         ];
@@ -72,6 +75,7 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
                 pax(&[
                     ("GNU.sparse.size", &b"100"[..]),
                     ("GNU.sparse.realsize", b"200"),
+                    ("GNU.sparse.numblocks", b"1"),
                     ("GNU.sparse.map", b"0,5"),
                 ]),
                 file(b"f", b"abcde"),
@@ -222,6 +226,11 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
             "star's sparse files",
             vec![pax(&[("SCHILY.realsize", b"5")]), file(b"f", b"")],
             "star",
+        ),
+        (
+            "Solaris' sparse files",
+            vec![pax(&[("SUN.holesdata", b" 5 10")]), file(b"f", b"")],
+            "Solaris",
         ),
     ]
 }

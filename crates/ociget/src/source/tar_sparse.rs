@@ -21,6 +21,10 @@ pub(crate) struct Sparse {
     length: Option<u64>,
     /// Offsets and lengths, one after the other.
     numbers: Vec<u64>,
+    /// Whether they are of one record (0.1).
+    is_one_record: bool,
+    /// How many pieces there are, as a record says.
+    blocks: Option<u64>,
     /// The version, where the records name one.
     is_named: bool,
     major: Option<u8>,
@@ -47,18 +51,28 @@ impl Sparse {
                 self.is_broken |= self.length.is_some() && self.length != length;
                 self.length = length;
             }
-            b"offset" if is_even => self.push(value),
-            b"numbytes" if !is_even => self.push(value),
+            // Readers differ on which of two maps counts.
+            b"offset" if is_even && !self.is_one_record => self.push(value),
+            b"numbytes" if !is_even && !self.is_one_record => self.push(value),
             b"map" if self.numbers.is_empty() => {
+                self.is_one_record = true;
                 let numbers = value.split(|byte| *byte == b',');
                 numbers.for_each(|text| self.push(text));
             }
             b"major" => self.major = self.version(value),
             b"minor" => self.minor = self.version(value),
-            // The map says it too.
-            b"numblocks" => {}
+            // GNU tar begins another map at each of them.
+            b"numblocks" => {
+                self.is_broken |= self.blocks.is_some();
+                self.blocks = self.parsed(value);
+            }
             _ => self.is_broken = true,
         }
+    }
+
+    /// Whether the records cannot be those of a sparse member, whatever its contents.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     fn push(&mut self, text: &[u8]) {
@@ -113,7 +127,10 @@ impl Sparse {
         // Go takes records without a map for a file of the stored bytes with the header's name, and others for one hole.
         let is_more = end > 0 || self.is_named || self.major.is_some();
         let lacks_map = self.is_in_records && !in_body && self.numbers.is_empty() && is_more;
-        if self.is_broken || lacks_map || end > MAX_LENGTH {
+        // Go and GNU tar refuse a map without the number of its pieces, or with another. Others ignore the number.
+        let pieces = u64::try_from(self.numbers.len() / 2).map_err(io::Error::other)?;
+        let is_counted = !self.is_in_records || in_body || self.blocks.unwrap_or(0) == pieces;
+        if self.is_broken || lacks_map || !is_counted || end > MAX_LENGTH {
             return Err(wrong());
         }
         let mut pieces = Vec::new();
@@ -258,7 +275,12 @@ mod tests {
     #[test]
     fn map_covers_the_stored_bytes_and_nothing_else() {
         let data = |offset, length| Piece::Data { offset, length };
-        let map = |map, size, stored| pieces(&[(b"map", map), (b"size", size)], stored);
+        let map = |map: &str, size, stored| {
+            let count = (map.split(',').count() / 2).to_string();
+            let records: [(&[u8], &str); 3] =
+                [(b"numblocks", &count), (b"map", map), (b"size", size)];
+            pieces(&records, stored)
+        };
         assert_eq!(
             map("1,2,3,4,9,0", "9", 6),
             Some(vec![
@@ -286,13 +308,18 @@ mod tests {
     fn sizes_and_pieces_have_limits() {
         let empty = |size: u64| {
             let map = format!("{size},0");
-            pieces(&[(b"map", &map), (b"realsize", &size.to_string())], 0)
+            let size = size.to_string();
+            pieces(
+                &[(b"numblocks", "1"), (b"map", &map), (b"realsize", &size)],
+                0,
+            )
         };
         assert_eq!(empty(MAX_LENGTH), Some(vec![Piece::Zeros(MAX_LENGTH)]));
         assert_eq!(empty(MAX_LENGTH + 1), None);
         let many = |count: usize| {
             let map = vec!["0,0"; count].join(",");
-            pieces(&[(b"map", &map), (b"size", "0")], 0)
+            let count = count.to_string();
+            pieces(&[(b"numblocks", &count), (b"map", &map), (b"size", "0")], 0)
         };
         assert_eq!(many(MAX_PIECES), Some(Vec::new()));
         assert_eq!(many(MAX_PIECES + 1), None);
@@ -318,7 +345,8 @@ mod tests {
             ("0", "01", false),
             ("00", "1", false),
         ] {
-            let records: [(&[u8], &str); 4] = [
+            let records: [(&[u8], &str); 5] = [
+                (b"numblocks", "1"),
                 (b"major", major),
                 (b"minor", minor),
                 (b"size", "7"),
@@ -334,6 +362,53 @@ mod tests {
         // Two sizes, of which readers take different ones.
         assert_eq!(pieces(&[(b"size", "7"), (b"realsize", "8")], 0), None);
         assert_eq!(pieces(&[(b"size", "7"), (b"unknown", "8")], 0), None);
+    }
+
+    /// Go joins the numbers of both or keeps those of 0.0, bsdtar keeps the first, and GNU tar and Python read other ones.
+    #[test]
+    fn map_in_two_kinds_of_records_is_refused() {
+        let five: [(&[u8], &str); 2] = [(b"size", "5"), (b"numblocks", "1")];
+        let map: (&[u8], &str) = (b"map", "0,5");
+        let offset: (&[u8], &str) = (b"offset", "0");
+        let length: (&[u8], &str) = (b"numbytes", "5");
+        let with = |records: &[(&[u8], &str)]| pieces(&[&five, records].concat(), 5);
+        for records in [
+            &[offset, length, map][..],
+            &[map, offset, length],
+            &[map, map],
+            &[offset, map, length],
+            &[map, length],
+        ] {
+            assert_eq!(with(records), None, "{records:?}");
+        }
+        assert!(with(&[map]).is_some());
+        assert!(with(&[offset, length]).is_some());
+    }
+
+    /// Go `readGNUSparseMap0x1`; GNU tar `sparse_numblocks_decoder`.
+    #[test]
+    fn number_of_pieces_has_to_be_that_of_the_map() {
+        let size: (&[u8], &str) = (b"size", "5");
+        let count = |text| (&b"numblocks"[..], text);
+        let map: (&[u8], &str) = (b"map", "0,5");
+        let offset: (&[u8], &str) = (b"offset", "0");
+        let length: (&[u8], &str) = (b"numbytes", "5");
+        let with = |records: &[(&[u8], &str)]| pieces(&[&[size], records].concat(), 5);
+        for records in [
+            &[map][..],
+            &[offset, length],
+            &[count("0"), map],
+            &[count("2"), map],
+            &[count("2"), offset, length],
+            &[count("-1"), map],
+            &[count("+1"), map],
+            &[count("x"), map],
+            &[count(""), map],
+            &[count("1"), map, count("1")],
+        ] {
+            assert_eq!(with(records), None, "{records:?}");
+        }
+        assert!(with(&[count("1"), map]).is_some());
     }
 
     #[test]

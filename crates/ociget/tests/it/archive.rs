@@ -360,6 +360,7 @@ async fn sparse_members_are_read_with_their_holes() {
             pax(
                 &[
                     record("size", "6000"),
+                    record("numblocks", "2"),
                     record("offset", "0"),
                     record("numbytes", "1000"),
                     record("offset", "4096"),
@@ -372,7 +373,11 @@ async fn sparse_members_are_read_with_their_holes() {
         (
             "0.1",
             pax(
-                &[record("size", "6000"), record("map", "0,1000,4096,500")],
+                &[
+                    record("size", "6000"),
+                    record("numblocks", "2"),
+                    record("map", "0,1000,4096,500"),
+                ],
                 stored_size,
                 &stored,
             ),
@@ -408,7 +413,8 @@ async fn sparse_members_are_read_with_their_holes() {
         ("too long", ["map=0,1000,4096,500", "size=99999999999999"]),
     ] {
         let place = Place::new();
-        let records = records.map(|record| format!("GNU.sparse.{record}"));
+        let [map, size] = records.map(|record| format!("GNU.sparse.{record}"));
+        let records = [record("numblocks", "2"), map, size];
         let archive = [head, &pax(&records, stored_size, &stored), &[0; 1024]].concat();
         let source = DockerArchiveSource::new(place.write(&archive), None);
         let error = pull(&source).await.unwrap_err().to_string();

@@ -260,6 +260,7 @@ async fn forms_of_headers_that_readers_differ_on_are_errors() {
     };
     let pax = |body: &[u8]| [&extended(b'x', body)[..], &one, &END].concat();
     let map = [
+        record("GNU.sparse.numblocks", "1"),
         record("GNU.sparse.map", "0,512"),
         record("GNU.sparse.size", "512"),
     ]

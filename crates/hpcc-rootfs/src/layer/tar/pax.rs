@@ -125,6 +125,10 @@ impl Extended {
                     self.acls = self.acls.saturating_add(1);
                 } else if key == b"SCHILY.realsize" {
                     return Err(Malformed::Sparse("written by star, which is not supported").into());
+                } else if key == b"SUN.holesdata" {
+                    return Err(
+                        Malformed::Sparse("written by Solaris, which is not supported").into(),
+                    );
                 }
             }
         }

@@ -386,7 +386,7 @@ impl<'a> TarReader<'a> {
         }
         let map = match pax.sparse.map() {
             Ok(MapAt::Records(_) | MapAt::Body) if gnu => {
-                return Err(self.fail(Malformed::Sparse("it has two maps")));
+                return Err(self.fail(sparse::TWO_MAPS));
             }
             other => other.map_err(|e| self.fail(e))?,
         };

@@ -29,10 +29,16 @@ pub(super) struct PaxSparse {
     major: Option<u8>,
     minor: Option<u8>,
     map: Vec<Run>,
+    /// Whether one record is the map (0.1).
+    is_one_record: bool,
+    /// The number of runs that a record gives.
+    blocks: Option<u64>,
     /// An offset of format 0.0 that waits for its length.
     offset: Option<u64>,
     seen: bool,
 }
+
+pub(super) const TWO_MAPS: Malformed = Malformed::Sparse("it has two maps");
 
 /// The location of the map of a PAX sparse file.
 pub(super) enum MapAt {
@@ -63,6 +69,11 @@ impl PaxSparse {
             }
             b"major" => self.major = Some(version(value)?),
             b"minor" => self.minor = Some(version(value)?),
+            // Go joins the numbers of 0.0, and they replace the record of 0.1; bsdtar takes what comes first.
+            b"offset" | b"numbytes" if self.is_one_record => return Err(TWO_MAPS.into()),
+            b"map" if self.is_one_record || self.offset.is_some() || !self.map.is_empty() => {
+                return Err(TWO_MAPS.into());
+            }
             b"offset" => {
                 if self
                     .offset
@@ -79,7 +90,7 @@ impl PaxSparse {
                 push(&mut self.map, Run { offset, length }, limits)?;
             }
             b"map" => {
-                self.map.clear();
+                self.is_one_record = true;
                 if value.is_empty() {
                     return Err(Malformed::Sparse("the map is empty").into());
                 }
@@ -93,8 +104,13 @@ impl PaxSparse {
                     push(&mut self.map, Run { offset, length }, limits)?;
                 }
             }
-            // The map has this number too.
-            b"numblocks" => {}
+            // GNU tar begins another map at each of them.
+            b"numblocks" => {
+                let blocks = number("number of runs in the sparse map")?;
+                if self.blocks.replace(blocks).is_some() {
+                    return Err(Malformed::Sparse("two numbers of runs").into());
+                }
+            }
             _ => return Err(Malformed::Sparse("a record of an unknown format").into()),
         }
         Ok(())
@@ -121,11 +137,19 @@ impl PaxSparse {
             (Some(0), Some(0 | 1)) if self.map.is_empty() => {
                 Err(Malformed::Sparse("it has no map"))
             }
+            // Go and GNU tar refuse such a map. Others ignore the number.
+            (None, None) | (Some(0), Some(0 | 1))
+                if self.blocks.unwrap_or(0) != self.map.len() as u64 =>
+            {
+                Err(Malformed::Sparse(
+                    "`GNU.sparse.numblocks` is missing or is not the number of its runs",
+                ))
+            }
             (None, None) | (Some(0), Some(0 | 1)) => {
                 Ok(MapAt::Records(std::mem::take(&mut self.map)))
             }
             (Some(1), Some(0)) if self.map.is_empty() => Ok(MapAt::Body),
-            (Some(1), Some(0)) => Err(Malformed::Sparse("it has two maps")),
+            (Some(1), Some(0)) => Err(TWO_MAPS),
             _ => Err(Malformed::Sparse("a version that is not supported")),
         }
     }

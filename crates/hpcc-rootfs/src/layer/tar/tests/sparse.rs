@@ -5,6 +5,13 @@ use super::{one, read, read_within, refused};
 use crate::layer::Limits;
 use crate::layer::error::{Error, Malformed};
 
+/// A map of five bytes without a hole.
+const FIVE: [(&str, &[u8]); 3] = [
+    ("GNU.sparse.size", b"5"),
+    ("GNU.sparse.numblocks", b"1"),
+    ("GNU.sparse.map", b"0,5"),
+];
+
 #[test]
 fn sparse_files_of_every_format_become_holes() {
     let expected = [&[0; 1000][..], b"abc", &[0; 2000], b"de", &[0; 500]].concat();
@@ -36,6 +43,7 @@ fn sparse_files_of_every_format_become_holes() {
         pax(&[
             name,
             ("GNU.sparse.size", b"3505"),
+            ("GNU.sparse.numblocks", b"2"),
             ("GNU.sparse.map", b"1000,3,3003,2"),
         ]),
         file(b"GNUSparseFile.1/f", b"abcde"),
@@ -109,7 +117,13 @@ fn records_of_a_sparse_file_without_a_map_are_refused() {
 #[test]
 fn sparse_maps_that_do_not_fit_are_refused() {
     let with = |map: &[u8]| {
-        let records = [("GNU.sparse.size", &b"100"[..]), ("GNU.sparse.map", map)];
+        let runs = map.split(|byte| *byte == b',').count() / 2;
+        let runs = runs.to_string();
+        let records = [
+            ("GNU.sparse.size", &b"100"[..]),
+            ("GNU.sparse.numblocks", runs.as_bytes()),
+            ("GNU.sparse.map", map),
+        ];
         refused(&[pax(&records), file(b"f", b"abcde")])
     };
     for map in [
@@ -129,7 +143,10 @@ fn sparse_maps_that_do_not_fit_are_refused() {
     }
     let odd = |records: &[(&str, &[u8])]| refused(&[pax(records), file(b"f", b"abcde")]);
     for records in [
-        &[("GNU.sparse.map", &b"0,5"[..])][..],
+        &[
+            ("GNU.sparse.numblocks", &b"1"[..]),
+            ("GNU.sparse.map", b"0,5"),
+        ][..],
         &[("GNU.sparse.numbytes", b"5"), ("GNU.sparse.size", b"5")],
         &[
             ("GNU.sparse.major", b"2"),
@@ -137,13 +154,70 @@ fn sparse_maps_that_do_not_fit_are_refused() {
             ("GNU.sparse.size", b"5"),
         ],
         &[("SCHILY.realsize", b"5")],
+        &[("SUN.holesdata", b" 5 10")],
         &[("GNU.sparse.new", b"5")],
     ] {
         assert!(matches!(odd(records), Malformed::Sparse(_)), "{records:?}");
     }
-    let records = [("GNU.sparse.size", &b"5"[..]), ("GNU.sparse.map", b"0,5")];
-    let parts = [pax(&records), raw(b'5', b"d").done()];
+    let parts = [pax(&FIVE), raw(b'5', b"d").done()];
     assert!(matches!(refused(&parts), Malformed::Sparse(_)));
+}
+
+/// Go joins the numbers of both or keeps those of 0.0, bsdtar keeps the first, and GNU tar and Python read other ones (their
+/// sources, and libarchive's `archive_read_support_format_tar.c`).
+#[test]
+fn map_in_two_kinds_of_records_is_refused() {
+    let [size, numblocks, map] = FIVE;
+    let (offset, length) = (
+        ("GNU.sparse.offset", &b"0"[..]),
+        ("GNU.sparse.numbytes", &b"5"[..]),
+    );
+    for records in [
+        &[offset, length, map][..],
+        &[map, offset, length],
+        &[map, map],
+        &[offset, map, length],
+        &[map, length],
+    ] {
+        let records = [&[size, numblocks], records].concat();
+        let problem = refused(&[pax(&records), file(b"f", b"abcde")]);
+        assert_eq!(problem, Malformed::Sparse("it has two maps"), "{records:?}");
+    }
+    let one_map = [pax(&FIVE), file(b"f", b"abcde")];
+    assert_eq!(one(&one_map).body, b"abcde");
+}
+
+/// Go `readGNUSparseMap0x1`; GNU tar `sparse_numblocks_decoder`.
+#[test]
+fn number_of_runs_has_to_be_that_of_the_map() {
+    let [size, numblocks, map] = FIVE;
+    let count = |text: &'static [u8]| ("GNU.sparse.numblocks", text);
+    let offset = ("GNU.sparse.offset", &b"0"[..]);
+    let length = ("GNU.sparse.numbytes", &b"5"[..]);
+    let version = [("GNU.sparse.major", &b"0"[..]), ("GNU.sparse.minor", b"1")];
+    for records in [
+        &[map][..],
+        &[offset, length],
+        &[count(b"0"), map],
+        &[count(b"2"), map],
+        &[count(b"2"), offset, length],
+        &[count(b"-1"), map],
+        &[count(b"+1"), map],
+        &[count(b"x"), map],
+        &[count(b""), map],
+        &[numblocks, map, numblocks],
+        &[version[0], version[1], map],
+    ] {
+        let records = [&[size], records].concat();
+        let problem = refused(&[pax(&records), file(b"f", b"abcde")]);
+        let is_sparse = matches!(problem, Malformed::Sparse(_) | Malformed::Number(_));
+        assert!(is_sparse, "{records:?}: {problem}");
+    }
+    for records in [&[numblocks, map][..], &[numblocks, offset, length]] {
+        let records = [&[size], records].concat();
+        let seen = one(&[pax(&records), file(b"f", b"abcde")]);
+        assert_eq!(seen.body, b"abcde");
+    }
 }
 
 #[test]
@@ -153,12 +227,11 @@ fn file_has_one_map_and_no_empty_block_in_it() {
         let slots = [octal(0), octal(5)].concat();
         raw(b'S', b"f").gnu().put(386, &slots).put(483, &octal(5))
     };
-    let records = [("GNU.sparse.size", &b"5"[..]), ("GNU.sparse.map", b"0,5")];
-    let two = [pax(&records), old().size(5).with(b"abcde")];
+    let two = [pax(&FIVE), old().size(5).with(b"abcde")];
     assert_eq!(refused(&two), Malformed::Sparse("it has two maps"));
     // Version 1.0 has its map in front of the contents.
     let versions = [("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.minor", b"0")];
-    let two = pax(&[&versions[..], &records].concat());
+    let two = pax(&[&versions[..], &FIVE].concat());
     let problem = refused(&[two, file(b"f", b"abcde")]);
     assert_eq!(problem, Malformed::Sparse("it has two maps"));
     let mut blocks = [0; 2 * 512];
@@ -179,12 +252,13 @@ fn maps_have_a_limit_in_every_format() {
     let old = raw(b'S', b"f").gnu().put(386, &slots);
     let old = [old.put(483, &octal(9)).size(3).with(b"abc")].concat();
     let size = ("GNU.sparse.size", &b"9"[..]);
-    let mut v00 = vec![size];
+    let numblocks = ("GNU.sparse.numblocks", &b"3"[..]);
+    let mut v00 = vec![size, numblocks];
     for offset in [b"1", b"3", b"5"] {
         v00.push(("GNU.sparse.offset", &offset[..]));
         v00.push(("GNU.sparse.numbytes", b"1"));
     }
-    let v01 = [size, ("GNU.sparse.map", b"1,1,3,1,5,1")];
+    let v01 = [size, numblocks, ("GNU.sparse.map", b"1,1,3,1,5,1")];
     let v10 = [
         ("GNU.sparse.major", &b"1"[..]),
         ("GNU.sparse.minor", b"0"),
@@ -235,6 +309,7 @@ fn runs_without_data_count_as_entries() {
         .done();
     let records = pax(&[
         ("GNU.sparse.size", b"0"),
+        ("GNU.sparse.numblocks", b"3"),
         ("GNU.sparse.map", b"0,0,0,0,0,0"),
     ]);
     let version = pax(&[
@@ -296,6 +371,7 @@ fn map_in_records_may_name_its_version() {
             ("GNU.sparse.major", b"0"),
             ("GNU.sparse.minor", minor),
             ("GNU.sparse.size", b"4"),
+            ("GNU.sparse.numblocks", b"1"),
             ("GNU.sparse.map", b"1,2"),
         ]);
         let seen = one(&[records, file(b"f", b"ab")]);
