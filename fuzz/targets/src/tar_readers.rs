@@ -259,12 +259,6 @@ mod tests {
                 [header(|_| ()), vec![b'x'; 100]].concat(),
                 IMAGES,
             ),
-            // star's own sparse format: Go, and thus docker, does not know it.
-            (
-                "sparse file of star",
-                after(extended(b'x', &["SCHILY.realsize=5"])),
-                IMAGES,
-            ),
             // Readers of layers take it for the attribute of a link; a file has none.
             (
                 "empty long link before a file",
@@ -285,6 +279,58 @@ mod tests {
                 false => archive.len(),
             };
             assert_eq!(accepted(&archive[..end]), expected, "{what}");
+        }
+    }
+
+    /// In records of one file, and of all that follow.
+    #[test]
+    fn both_readers_refuse_records_that_others_differ_on() {
+        let (size, count, map) = (
+            "GNU.sparse.size=5",
+            "GNU.sparse.numblocks=1",
+            "GNU.sparse.map=0,5",
+        );
+        let (offset, length) = ("GNU.sparse.offset=0", "GNU.sparse.numbytes=5");
+        let file = || {
+            let header = Header {
+                name: "a",
+                size: b"00000000005",
+                ..FILE
+            };
+            [header.block(), b"abcde".to_vec(), vec![0; BLOCK - 5]].concat()
+        };
+        for (records, is_global) in [
+            (&[size, count, offset, length, map][..], true),
+            (&[size, count, map, offset, length], true),
+            (&[size, count, map, map], true),
+            (&[size, count, count, map], true),
+            (&[size, "GNU.sparse.numblocks=x", map], true),
+            // Only a file makes these wrong.
+            (&[size, map], false),
+            (&[size, offset, length], false),
+            (&[size, "GNU.sparse.numblocks=2", map], false),
+            (&[" size=0"], true),
+            (&["\tpath=b"], true),
+            (&["path\0x=b"], true),
+            (&["uname=a\0b"], true),
+            (&["gname=a\0b"], true),
+            (&["path=a\0b"], true),
+            (&["linkpath=a\0b"], true),
+            (&["mtime=x"], true),
+            (&["atime=x"], true),
+            (&["ctime=x"], true),
+            (&["SCHILY.realsize=5"], true),
+            (&["SUN.holesdata= 1 2"], true),
+        ] {
+            let archive = [extended(b'x', records), file()].concat();
+            assert_eq!(accepted(&archive), (false, false), "{records:?}");
+            let archive = [extended(b'g', records), file()].concat();
+            let is_read = !is_global;
+            assert_eq!(accepted(&archive), (is_read, is_read), "{records:?}");
+        }
+        for records in [&[size, count, map][..], &[size, count, offset, length]] {
+            let archive = [extended(b'x', records), file()].concat();
+            assert_eq!(compare(&archive), Some(1), "{records:?}");
         }
     }
 

@@ -108,15 +108,26 @@ impl Records {
         let mut records = Self::default();
         while !body.is_empty() {
             let (key, value, rest) = record(body).ok_or("a PAX record with a wrong length")?;
+            // GNU tar skips blanks before a key, and takes the rest for the key. No other reader does.
+            if matches!(key, [b' ' | b'\t', ..]) {
+                return Err("a PAX key that begins with a blank");
+            }
+            if key.contains(&0) {
+                return Err("a PAX key that holds a NUL");
+            }
             records.take(key, value)?;
             body = rest;
+        }
+        if records.sparse.as_ref().is_some_and(Sparse::is_broken) {
+            return Err("a sparse member whose map makes no sense");
         }
         Ok(records)
     }
 
     fn take(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
         let given = Some(value).filter(|value| !value.is_empty());
-        if matches!(key, b"path" | b"linkpath") && value.contains(&0) {
+        let is_name = matches!(key, b"path" | b"linkpath" | b"uname" | b"gname");
+        if is_name && value.contains(&0) {
             return Err("a PAX name that holds a NUL");
         }
         let name = || given.map(|value| String::from_utf8_lossy(value).into_owned());
@@ -128,6 +139,15 @@ impl Records {
                 let size = given.map(|value| decimal(value).ok_or(wrong));
                 self.size = size.transpose()?;
             }
+            // Nothing keeps them. Go refuses them if they are no numbers.
+            b"mtime" | b"atime" | b"ctime" => {
+                return match given.is_none_or(is_time) {
+                    true => Ok(()),
+                    false => Err("a PAX time that is not a number"),
+                };
+            }
+            b"SCHILY.realsize" => return Err("a sparse member of star (`SCHILY.realsize`)"),
+            b"SUN.holesdata" => return Err("a sparse member of Solaris (`SUN.holesdata`)"),
             _ => {
                 if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.get_or_insert_default().take(key, value);
@@ -164,6 +184,15 @@ fn record(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let (key, value) = record.split_at_checked(equals)?;
     let value = value.get(1..)?;
     (!key.is_empty()).then_some((key, value, rest))
+}
+
+/// Whether `text` is a number that may be negative and may have a fraction.
+fn is_time(text: &[u8]) -> bool {
+    let text = text.strip_prefix(b"-").unwrap_or(text);
+    let mut parts = text.splitn(2, |byte| *byte == b'.');
+    let whole = parts.next().unwrap_or_default();
+    let fraction = parts.next().unwrap_or_default();
+    !whole.is_empty() && whole.iter().chain(fraction).all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]
@@ -213,6 +242,37 @@ mod tests {
             b"12 path=a\0b\n",
         ] {
             assert!(described(&[(b'x', body)]).is_err(), "{body:?}");
+        }
+    }
+
+    /// GNU tar's `decode_record` skips blanks before a key; Go's `validPAXRecord` and `mergePAX` refuse the others.
+    #[test]
+    fn keys_and_values_that_readers_differ_on_are_errors() {
+        for body in [
+            &b"11  size=0\n"[..],
+            b"11 \tsize=0\n",
+            b"12 path\0x=a\n",
+            b"13 uname=a\0b\n",
+            b"13 gname=a\0b\n",
+            b"16 linkpath=a\0b\n",
+            b"11 mtime=x\n",
+            b"13 atime=1e9\n",
+            b"12 ctime=.5\n",
+            b"21 SCHILY.realsize=5\n",
+            b"22 SUN.holesdata= 1 2\n",
+            b"23 GNU.sparse.offset=x\n",
+        ] {
+            assert_eq!(record(body).unwrap().2, b"", "{body:?}");
+            assert!(described(&[(b'x', body)]).is_err(), "{body:?}");
+        }
+        for body in [
+            &b"11 size =0\n"[..],
+            b"9 atime=\n",
+            b"16 mtime=-1.250\n",
+            b"12 ctime=5.\n",
+            b"12 other=\0b\n",
+        ] {
+            assert!(described(&[(b'x', body)]).is_ok(), "{body:?}");
         }
     }
 

@@ -277,6 +277,31 @@ async fn forms_of_headers_that_readers_differ_on_are_errors() {
         ("cut record", pax(b"99 path=x\n"), "wrong length"),
         ("NUL in a name", pax(&record("path", "a\0b")), "NUL"),
         (
+            "blank before a key",
+            pax(&record(" size", "0")),
+            "begins with a blank",
+        ),
+        (
+            "NUL in a key",
+            pax(&record("path\0x", "a")),
+            "key that holds a NUL",
+        ),
+        (
+            "time that is no number",
+            pax(&record("atime", "x")),
+            "time that is not a number",
+        ),
+        (
+            "sparse file of star",
+            pax(&record("SCHILY.realsize", "5")),
+            "SCHILY.realsize",
+        ),
+        (
+            "sparse file of Solaris",
+            pax(&record("SUN.holesdata", " 5 10")),
+            "SUN.holesdata",
+        ),
+        (
             "Solaris",
             [&extended(b'X', &record("path", "x"))[..], &one, &END].concat(),
             "Solaris",

@@ -103,6 +103,16 @@ impl Extended {
             b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime"
         );
         self.takes_back |= is_standard && value.is_empty();
+        let named = match key {
+            b"path" => "name",
+            b"linkpath" => "link target",
+            b"uname" => "owner's name",
+            b"gname" => "group's name",
+            _ => "",
+        };
+        if !named.is_empty() && value.contains(&0) {
+            return Err(Malformed::Nul(named).into());
+        }
         match key {
             b"path" => self.path = given.map(copy_of).transpose()?,
             b"linkpath" => self.linkpath = given.map(copy_of).transpose()?,
@@ -112,6 +122,9 @@ impl Extended {
             b"uid" => self.uid = given.map(|value| id(value, "uid")).transpose()?,
             b"gid" => self.gid = given.map(|value| id(value, "gid")).transpose()?,
             b"mtime" => self.mtime = given.map(|value| seconds(value, "mtime")).transpose()?,
+            // Nothing keeps these two. Go refuses them if they are no numbers.
+            b"atime" => drop(given.map(|value| seconds(value, "atime")).transpose()?),
+            b"ctime" => drop(given.map(|value| seconds(value, "ctime")).transpose()?),
             _ => {
                 if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.take(key, value, limits)?;
@@ -264,7 +277,15 @@ fn record(body: &[u8]) -> Result<Record<'_>, Malformed> {
         .position(|byte| *byte == b'=')
         .filter(|position| *position > 0)
         .ok_or(Malformed::Pax("a record has no key"))?;
-    Ok((&record[..equals], &record[equals + 1..], rest))
+    let key = &record[..equals];
+    // GNU tar skips them, and takes the rest for the key.
+    if matches!(key, [b' ' | b'\t', ..]) {
+        return Err(Malformed::Pax("a key begins with a blank"));
+    }
+    if key.contains(&0) {
+        return Err(Malformed::Pax("a key holds a NUL byte"));
+    }
+    Ok((key, &record[equals + 1..], rest))
 }
 
 fn id(text: &[u8], what: &'static str) -> Result<i128, Malformed> {

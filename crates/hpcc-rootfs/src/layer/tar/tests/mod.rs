@@ -110,7 +110,7 @@ fn names_come_out_in_one_spelling_and_to_the_byte() {
     assert_eq!(nul, Malformed::Nul("name"));
     for (flag, what) in [(b'1', "hard link's target"), (b'2', "symlink's target")] {
         let link = |target| refused(&[pax(&[("linkpath", target)]), raw(flag, b"n").done()]);
-        assert_eq!(link(b"a\0b"), Malformed::Nul(what));
+        assert_eq!(link(b"a\0b"), Malformed::Nul("link target"));
         assert_eq!(link(b""), Malformed::Empty(what));
     }
 }
@@ -394,6 +394,66 @@ fn records_that_cannot_be_taken_apart_are_errors() {
     }
 }
 
+/// Returns a global header of these records.
+fn global(records: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut global = pax(records);
+    global[156] = b'g';
+    global[148..156].fill(b' ');
+    let sum: u32 = global[..512].iter().map(|byte| u32::from(*byte)).sum();
+    global[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    global
+}
+
+/// GNU tar's `decode_record` skips blanks before a key, and ends it at a NUL; Go's `validPAXRecord` refuses the NUL.
+#[test]
+fn keys_that_readers_take_for_others_are_refused() {
+    for (key, reason) in [
+        (" size", "a key begins with a blank"),
+        ("  size", "a key begins with a blank"),
+        ("\tpath", "a key begins with a blank"),
+        (" ", "a key begins with a blank"),
+        ("path\0x", "a key holds a NUL byte"),
+        ("\0", "a key holds a NUL byte"),
+        ("SCHILY.xattr.user.\0", "a key holds a NUL byte"),
+    ] {
+        let records = [(key, &b"0"[..])];
+        for header in [pax(&records), global(&records)] {
+            let problem = refused(&[header, file(b"f", b"1")]);
+            assert_eq!(problem, Malformed::Pax(reason), "{key:?}");
+        }
+    }
+    // No reader takes these for other keys.
+    for key in ["size ", "\nsize", "a b"] {
+        assert_eq!(one(&[pax(&[(key, b"0")]), file(b"f", b"1")]).body, b"1");
+    }
+}
+
+/// Go's `validPAXRecord` refuses these names, and `mergePAX` these times.
+#[test]
+fn names_with_nul_and_times_without_number_are_refused() {
+    for (key, what) in [
+        ("path", "name"),
+        ("linkpath", "link target"),
+        ("uname", "owner's name"),
+        ("gname", "group's name"),
+    ] {
+        let records = [(key, &b"a\0b"[..])];
+        for header in [pax(&records), global(&records)] {
+            let problem = refused(&[header, file(b"f", b"")]);
+            assert_eq!(problem, Malformed::Nul(what), "{key}");
+        }
+    }
+    for key in ["atime", "ctime"] {
+        let of = |text: &'static [u8]| [pax(&[(key, text)]), file(b"f", b"")];
+        for text in [&b"x"[..], b"1e9", b"-", b".5", b"1,5"] {
+            assert_eq!(refused(&of(text)), Malformed::Number(key));
+        }
+        for text in [&b""[..], b"5", b"-5.25", b"5."] {
+            assert_eq!(read(&of(text)).unwrap().len(), 1, "{}", text.escape_ascii());
+        }
+    }
+}
+
 #[test]
 fn pax_size_is_for_the_file_not_its_long_name() {
     let body = vec![b'x'; 700];
@@ -410,13 +470,8 @@ fn pax_size_is_for_the_file_not_its_long_name() {
 
 #[test]
 fn global_headers_change_nothing() {
-    let mut global = pax(&[("uid", b"7"), ("comment", b"0123")]);
-    global[156] = b'g';
-    let sum: u32 = global[..512].iter().map(|b| u32::from(*b)).sum::<u32>()
-        - global[148..156].iter().map(|b| u32::from(*b)).sum::<u32>()
-        + 8 * 32;
-    global[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    assert_eq!(one(&[global, file(b"f", b"1")]).entry.metadata.uid, 0);
+    let owner = global(&[("uid", b"7"), ("comment", b"0123")]);
+    assert_eq!(one(&[owner, file(b"f", b"1")]).entry.metadata.uid, 0);
     let broken = raw(b'g', b"g").size(5).with(b"9 a=b");
     let problem = refused(&[broken, file(b"f", b"1")]);
     assert!(matches!(problem, Malformed::Pax(_)), "{problem}");
