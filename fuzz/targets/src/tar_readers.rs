@@ -259,6 +259,15 @@ mod tests {
                 [header(|_| ()), vec![b'x'; 100]].concat(),
                 IMAGES,
             ),
+            (
+                "device number of a record alone",
+                [
+                    extended(b'x', &["SCHILY.devminor=5"]),
+                    header(|block| block[156] = b'3'),
+                ]
+                .concat(),
+                IMAGES,
+            ),
             // Readers of layers take it for the attribute of a link; a file has none.
             (
                 "empty long link before a file",

@@ -120,7 +120,12 @@ fn refused() -> Vec<(&'static str, Parts, &'static str)> {
         (
             "a major number of 13 bits",
             vec![device(b"0010000\0")],
-            "major number 4096",
+            "major number 4096 is out of range; the largest is 4095",
+        ),
+        (
+            "a major number below 0",
+            vec![device(&[0xFF; 8])],
+            "major number -1 is out of range; the largest is 4095",
         ),
         (
             "a device in V7",

@@ -10,8 +10,8 @@ use crate::layer::error::{Fault, Malformed};
 use crate::layer::limits::Limits;
 
 /// Device numbers as Linux and squashfs encode them: 12 and 20 bits.
-const MAJOR_MAX: u64 = 0xFFF;
-const MINOR_MAX: u64 = 0xF_FFFF;
+const MAJOR_MAX: u32 = 0xFFF;
+const MINOR_MAX: u32 = 0xF_FFFF;
 
 /// `XATTR_LIST_MAX`: of all names of an inode, each with a NUL, Linux lists no more.
 const XATTR_LIST_MAX: usize = 64 << 10;
@@ -53,8 +53,8 @@ pub(super) fn decode(
             check_symlink(link)?;
             EntryKind::Symlink(link.into())
         }
-        b'3' => EntryKind::CharDevice(device(header)?),
-        b'4' => EntryKind::BlockDevice(device(header)?),
+        b'3' => EntryKind::CharDevice(device(header, pax)?),
+        b'4' => EntryKind::BlockDevice(device(header, pax)?),
         b'5' => EntryKind::Directory,
         b'6' => EntryKind::Fifo,
         other => return Err(Malformed::Type(other).into()),
@@ -139,20 +139,28 @@ fn metadata(header: &Header, pax: &mut Extended) -> Result<(Metadata, bool), Mal
     Ok((metadata, mtime != given))
 }
 
-fn device(header: &Header) -> Result<Device, Malformed> {
-    let number = |field, value: u64, max| match u32::try_from(value) {
-        Ok(number) if value <= max => Ok(number),
+fn device(header: &Header, pax: &Extended) -> Result<Device, Malformed> {
+    let number = |field, value: i128, max: u32| match u32::try_from(value) {
+        Ok(number) if number <= max => Ok(number),
         _ => Err(Malformed::Range {
             field,
-            value: value.into(),
-            max,
+            value,
+            max: max.into(),
         }),
     };
     let (major, minor) = header.device()?;
-    Ok(Device {
+    let device = Device {
         major: number("device's major number", major, MAJOR_MAX)?,
         minor: number("device's minor number", minor, MINOR_MAX)?,
-    })
+    };
+    let differs = |pax: Option<u64>, own: u32| pax.is_some_and(|pax| pax != u64::from(own));
+    // bsdtar makes the device of the records, and others that of the header.
+    if differs(pax.devmajor, device.major) || differs(pax.devminor, device.minor) {
+        return Err(Malformed::Pax(
+            "`SCHILY.devmajor` or `SCHILY.devminor` is not the header's device number",
+        ));
+    }
+    Ok(device)
 }
 
 /// Checks the size that the header of an entry without contents declares, and returns it with the entry's kind if it is

@@ -161,14 +161,14 @@ impl Header {
         unsigned(&self.0[SIZE], "size")
     }
 
-    /// Returns the major and the minor number.
-    pub(super) fn device(&self) -> Result<(u64, u64), Malformed> {
+    /// Returns the major and the minor number, of whatever size.
+    pub(super) fn device(&self) -> Result<(i128, i128), Malformed> {
         if self.format() == Format::V7 {
             return Err(Malformed::NoDeviceNumbers);
         }
         Ok((
-            unsigned(&self.0[DEVMAJOR], "device's major number")?,
-            unsigned(&self.0[DEVMINOR], "device's minor number")?,
+            number(&self.0[DEVMAJOR], "device's major number")?,
+            number(&self.0[DEVMINOR], "device's minor number")?,
         ))
     }
 

@@ -26,6 +26,9 @@ pub(super) struct Extended {
     pub(super) uid: Option<i128>,
     pub(super) gid: Option<i128>,
     pub(super) mtime: Option<i128>,
+    /// Device numbers that bsdtar alone applies; the largest value for text that is no number.
+    pub(super) devmajor: Option<u64>,
+    pub(super) devminor: Option<u64>,
     pub(super) xattrs: Xattrs,
     pub(super) acls: u32,
     /// Number of attributes that were left out, by reason.
@@ -52,6 +55,8 @@ impl Extended {
             && same(self.uid.as_ref(), second.uid.as_ref())
             && same(self.gid.as_ref(), second.gid.as_ref())
             && same(self.mtime.as_ref(), second.mtime.as_ref())
+            && same(self.devmajor.as_ref(), second.devmajor.as_ref())
+            && same(self.devminor.as_ref(), second.devminor.as_ref())
             && self.xattrs.iter().all(xattr)
             && !unusual(self)
             && !unusual(second)
@@ -113,6 +118,8 @@ impl Extended {
         if !named.is_empty() && value.contains(&0) {
             return Err(Malformed::Nul(named).into());
         }
+        // No device has the number that stands for other text.
+        let device = || Some(decimal(value, "device number").unwrap_or(u64::MAX));
         match key {
             b"path" => self.path = given.map(copy_of).transpose()?,
             b"linkpath" => self.linkpath = given.map(copy_of).transpose()?,
@@ -125,6 +132,8 @@ impl Extended {
             // Nothing keeps these two. Go refuses them if they are no numbers.
             b"atime" => drop(given.map(|value| seconds(value, "atime")).transpose()?),
             b"ctime" => drop(given.map(|value| seconds(value, "ctime")).transpose()?),
+            b"SCHILY.devmajor" => self.devmajor = device(),
+            b"SCHILY.devminor" => self.devminor = device(),
             _ => {
                 if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.take(key, value, limits)?;

@@ -302,6 +302,50 @@ fn devices_within_what_linux_can_number() {
     }
     let v7 = raw(b'3', b"d").put(257, &[0; 8]).done();
     assert_eq!(refused(&[v7]), Malformed::NoDeviceNumbers);
+    // The range is that of devices also below 0.
+    let negative = Malformed::Range {
+        field: "device's major number",
+        value: -1,
+        max: 0xFFF,
+    };
+    assert_eq!(refused(&[device(b'3', &[0xFF; 8], b"")]), negative);
+}
+
+/// libarchive's `archive_read_support_format_tar.c` applies these records, and no other reader.
+#[test]
+fn device_numbers_in_records_have_to_be_the_headers() {
+    let device = |flag| {
+        let header = raw(flag, b"c").put(329, b"0000001\0");
+        header.put(337, b"0000003\0").done()
+    };
+    for flag in *b"34" {
+        let same = pax(&[("SCHILY.devmajor", b"1"), ("SCHILY.devminor", b"3")]);
+        let major = pax(&[("SCHILY.devmajor", b"1")]);
+        assert_eq!(read(&[same, device(flag)]).unwrap().len(), 1);
+        assert_eq!(read(&[major, device(flag)]).unwrap().len(), 1);
+        for record in [
+            ("SCHILY.devmajor", &b"2"[..]),
+            ("SCHILY.devminor", b"5"),
+            ("SCHILY.devminor", b""),
+            ("SCHILY.devminor", b"x"),
+            ("SCHILY.devminor", b"4294967299"),
+        ] {
+            let problem = refused(&[pax(&[record]), device(flag)]);
+            assert!(
+                matches!(problem, Malformed::Pax(_)),
+                "{record:?}: {problem}"
+            );
+        }
+        // Of two headers, bsdtar applies both, and Go the second.
+        let two = [
+            pax(&[("SCHILY.devminor", b"5")]),
+            pax(&[("comment", b"")]),
+            device(flag),
+        ];
+        assert_eq!(refused(&two), Malformed::TwoHeaders("PAX"));
+    }
+    let other = [pax(&[("SCHILY.devmajor", b"x")]), file(b"f", b"")];
+    assert_eq!(read(&other).unwrap().len(), 1);
 }
 
 #[test]
