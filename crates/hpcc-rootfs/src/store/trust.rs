@@ -170,7 +170,7 @@ impl Trust {
             // an access control list, the bits of the group are its mask, and stand for others as well (acl(5)).
             Kind::Parent => {
                 let private = mode & ALL_WRITE == 0 && stat.st_gid == stat.st_uid && !is_unclear;
-                mode & OTHERS_WRITE != 0 && mode & STICKY == 0 && !(private && !has_list(path))
+                mode & OTHERS_WRITE != 0 && mode & STICKY == 0 && (!private || has_list(path))
             }
             // All symlinks have mode 777, which means nothing.
             Kind::Link => false,

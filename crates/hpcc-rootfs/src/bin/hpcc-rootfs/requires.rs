@@ -139,7 +139,7 @@ fn check(path: &Path, mode: RawMode) -> io::Result<()> {
     if is_known {
         return Ok(());
     }
-    let message = "neither a regular file nor the pipe of a shell's <(…)";
+    let message = "neither a regular file nor the pipe of a shell's <(...)";
     Err(io::Error::new(io::ErrorKind::InvalidInput, message))
 }
 
