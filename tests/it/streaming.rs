@@ -107,11 +107,11 @@ fn a_big_image_streams_into_one_file() {
         "a child process: {:?}",
         trace.executed
     );
-    // The locks of build and leases, the artifact, what its build leaves for later ones, and the note, which gets its reference once the artifact
-    // is there; nothing that holds a layer.
+    // The locks of build and leases, the artifact, what its build leaves for later ones, and the note with its lock, twice, because it gets its
+    // reference once the artifact is there; nothing that holds a layer.
     assert_eq!(
         trace.opened.len(),
-        6,
+        8,
         "files opened for writing: {:?}",
         trace.opened
     );

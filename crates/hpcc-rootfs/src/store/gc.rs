@@ -15,6 +15,7 @@ use super::inventory::{self, Artifact, Measured};
 use super::lease_file::{self, Unleased};
 use super::lock::BuildLock;
 use super::name::{self, Beside};
+use super::note_lock;
 use super::sweep::{Act, Swept};
 use super::trust::Trust;
 use super::{entry, lease, sweep, tags};
@@ -315,6 +316,10 @@ fn leftovers(
             }
             _ => {}
         }
+    }
+    if act == Act::Remove {
+        let removed = note_lock::remove_file(directory, trust);
+        swept.count(&directory.join(name::NOTES_LOCK), removed.map(|()| false));
     }
     Ok(())
 }

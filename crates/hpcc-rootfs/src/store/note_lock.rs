@@ -4,6 +4,7 @@
 //! held for some milliseconds of disk work. A note is a convenience, so a thread waits for it only briefly: the process
 //! with the lock may have been stopped.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::thread;
@@ -12,10 +13,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::entry::remove;
+use super::entry;
 use super::lock_file::{Held, Tried, others_can_open, try_lock};
-use super::name::NOTES_LOCK;
+use super::name::{self, Beside, NOTES_LOCK};
 use super::trust::Trust;
+use crate::regular_file;
 
 /// The first pause between two tries; each one is twice as long as the one before.
 const PAUSE_MIN: Duration = Duration::from_micros(200);
@@ -41,6 +43,41 @@ impl NoteLock {
     }
 }
 
+/// Removes the file of the lock from a store without notes, unless the lock is held.
+pub(super) fn remove_file(directory: &Path, trust: Trust) -> io::Result<()> {
+    let path = directory.join(NOTES_LOCK);
+    if entry::gone(&path)? {
+        return Ok(());
+    }
+    match try_lock(&path, FlockOperation::NonBlockingLockExclusive, trust) {
+        Ok(Tried::Locked(held)) => {
+            if !has_notes(directory)? {
+                entry::remove(&path)?;
+            }
+            drop(held);
+            Ok(())
+        }
+        Ok(Tried::Busy { .. }) => Ok(()),
+        Err(error) if regular_file::is_other_type(&error) => entry::remove(&path).map(drop),
+        Err(error) => Err(error),
+    }
+}
+
+fn has_notes(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_note = matches!(
+            name.to_str().and_then(name::classify),
+            Some(Beside::Note(_))
+        );
+        if is_note && !entry.file_type()?.is_dir() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn take(path: &Path, trust: Trust) -> io::Result<Held> {
     let (start, mut pause) = (Instant::now(), PAUSE_MIN);
     loop {
@@ -49,7 +86,7 @@ fn take(path: &Path, trust: Trust) -> io::Result<Held> {
             _ if start.elapsed() >= PATIENCE => return Err(Errno::WOULDBLOCK.into()),
             Tried::Busy { mode } if others_can_open(mode, trust) => {
                 super::notice::replaced(path, "what held it may change the same note");
-                remove(path)?;
+                entry::remove(path)?;
                 continue;
             }
             Tried::Busy { .. } => {}
@@ -61,7 +98,7 @@ fn take(path: &Path, trust: Trust) -> io::Result<Held> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File, Permissions};
+    use std::fs::{File, Permissions};
     use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
     use super::*;
@@ -118,6 +155,31 @@ mod tests {
         chown(&path, Some(12345), Some(12345)).unwrap();
         rustix::fs::flock(&other, FlockOperation::LockExclusive).unwrap();
         assert!(is_taken(directory.path()));
+    }
+
+    #[test]
+    fn lock_of_notes_goes_when_no_note_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(NOTES_LOCK);
+        let note = name::note(&ociget::Digest::of(b"image"));
+        let note = directory.path().join(note);
+        let is_removed = || {
+            remove_file(directory.path(), owner()).unwrap();
+            !path.exists()
+        };
+        assert!(is_removed());
+        fs::write(&note, "").unwrap();
+        let held = NoteLock::take(directory.path(), owner());
+        assert!(!is_removed());
+        drop(held);
+        assert!(!is_removed());
+        fs::remove_file(&note).unwrap();
+        let held = NoteLock::take(directory.path(), owner());
+        assert!(!is_removed());
+        drop(held);
+        assert!(is_removed());
+        symlink(&note, &path).unwrap();
+        assert!(is_removed());
     }
 
     /// What stands there and is no file leaves the notes without a lock, and is not followed.
