@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  count │ start, 2 × │ word │ word │ …     one behind the other, all in one row
+//!  count │ list, SHARES │ word │ word │ …     of a body whose stored blocks are those of an earlier list
 //! ```
 //!
 //! This is what has to be kept until the inodes are written, and with the table of fragments it is
@@ -19,6 +20,9 @@ const HOLES: u32 = 1 << 31;
 
 /// In the count of a list: [`Lists::claim`] has seen it.
 const CLAIMED: u32 = 1 << 31;
+
+/// In the third word of a list, which no position reaches: the second word is the list that has the stored blocks.
+const SHARES: u32 = 1 << 31;
 
 /// Words before the block words of a list.
 const HEADER: usize = 3;
@@ -111,9 +115,23 @@ impl Lists {
         self.set(list.0.saturating_add(2), u32::from_le_bytes([e, f, g, h]));
     }
 
-    pub(super) fn start(&self, list: BlockList) -> u64 {
-        self.header(list)
+    /// Gives a list the stored blocks of an earlier one, which has its own.
+    pub(super) fn share(&mut self, list: BlockList, original: BlockList) {
+        self.set(list.0.saturating_add(1), original.0);
+        self.set(list.0.saturating_add(2), SHARES);
+    }
+
+    fn start(&self, list: BlockList) -> u64 {
+        self.header(self.owner(list))
             .map_or(0, |[_, low, high]| u64::from(high) << 32 | u64::from(low))
+    }
+
+    /// Returns the list that the stored blocks of a list belong to: mostly itself.
+    fn owner(&self, list: BlockList) -> BlockList {
+        match self.header(list) {
+            Some([_, original, SHARES]) => BlockList(original),
+            _ => list,
+        }
     }
 
     pub(super) fn set_word(&mut self, index: WordIndex, word: BlockWord) {
@@ -178,11 +196,12 @@ impl Lists {
         Ok((content, runs))
     }
 
-    /// Returns the bytes that the blocks of a body take in the image, or 0 if an earlier call returned them.
+    /// Returns the bytes that the blocks of a body take in the image, or 0 if an earlier call returned them, for this body
+    /// or for one that shares them.
     pub(crate) fn claim(&mut self, data: FileData) -> Result<u64, Error> {
         let (_, runs) = self.content(data)?;
         let stored = runs.map(|(word, _)| u64::from(word.stored())).sum();
-        let list = data.list().map(|list| list.0 as usize);
+        let list = data.list().map(|list| self.owner(list).0 as usize);
         let Some(count) = list.and_then(|list| self.words.get_mut(list)) else {
             return Ok(0);
         };
@@ -296,6 +315,27 @@ mod tests {
         let list = lists.open().unwrap();
         lists.set_start(list, 0x1234_5678_9ABC);
         assert_eq!(lists.start(list), 0x1234_5678_9ABC);
+    }
+
+    #[test]
+    fn shared_blocks_are_claimed_once_and_start_with_the_original() {
+        let mut lists = Lists::new(4096);
+        let [a, b, c] = [(); 3].map(|()| {
+            let list = lists.open().unwrap();
+            for size in [5, 7] {
+                let word = lists.add_block().unwrap();
+                lists.set_word(word, BlockWord(size));
+            }
+            lists.close(list, 2);
+            list
+        });
+        lists.set_start(a, 0x12_3456_789A);
+        lists.share(b, a);
+        lists.set_start(c, 0x7FFF_FFFF_FFFF_FFFF);
+        assert_eq!([a, b].map(|list| lists.start(list)), [0x12_3456_789A; 2]);
+        let [a, b, c] = [a, b, c].map(|list| lists.handle(8192, Some(list), None));
+        let claimed = [b, a, b, c, c].map(|data| lists.claim(data).unwrap());
+        assert_eq!(claimed, [12, 0, 0, 12, 0]);
     }
 
     #[test]

@@ -429,8 +429,7 @@ impl<W: Write> DataPlane<W> {
             }
             (End::Duplicate(duplicate), None) => {
                 // Equal blocks have equal words; only the place is another.
-                let start = self.lists.start(duplicate.original);
-                self.lists.set_start(duplicate.list, start);
+                self.lists.share(duplicate.list, duplicate.original);
                 self.count_duplicate(duplicate);
             }
         }

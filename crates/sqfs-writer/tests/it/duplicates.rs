@@ -153,3 +153,36 @@ fn a_body_that_was_discarded_is_no_original() {
         bodies.check(&tree);
     }
 }
+
+/// Writes bodies, of which only those at the indexes in `alive` are files at the end, and returns the dead bytes.
+fn dead_bytes(bodies: &[Vec<u8>], alive: &[usize]) -> u64 {
+    let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 2)).unwrap();
+    let mut tree = Tree::new(Metadata::new(0o755));
+    for (n, body) in bodies.iter().enumerate() {
+        let data = writer.add(&body[..]).unwrap();
+        if alive.contains(&n) {
+            let (name, kind) = (n.to_string(), Kind::File(data));
+            tree.insert(NodeId::ROOT, name.as_bytes(), Metadata::new(0o644), kind)
+                .unwrap();
+        }
+    }
+    writer.finish(&tree).unwrap().summary.dead_bytes
+}
+
+#[test]
+fn blocks_of_duplicates_hide_no_dead_bytes() {
+    // One block is shared before it is submitted, several are after that, and the last size is stored every time.
+    for len in [4096, 5 * 4096, (4 << 20) + 4096] {
+        let [x, z] = [1, 2].map(|seed| noise(len, seed));
+        let bodies = [x.clone(), x.clone(), z, x];
+        for alive in [&[0, 1, 2, 3][..], &[0, 1, 3], &[1, 2], &[3], &[2], &[]] {
+            let lives = |n| alive.contains(&n);
+            let dead = match len > 4 << 20 {
+                true => 4 - alive.len(),
+                false => usize::from(!lives(2)) + usize::from(![0, 1, 3].into_iter().any(lives)),
+            };
+            let expected = (dead * len) as u64;
+            assert_eq!(dead_bytes(&bodies, alive), expected, "{len} {alive:?}");
+        }
+    }
+}

@@ -351,6 +351,20 @@ fn a_duplicate_is_not_fetched() {
     assert_eq!(earlier.asked(), [5, 2, 0]);
 }
 
+#[test]
+fn replayed_duplicates_hide_no_dead_bytes() {
+    let options = options(4096, CODEC, 2);
+    let mut earlier = Earlier::default();
+    let bodies = [noise(20_480, 1), noise(20_480, 2)];
+    let (_, known) = cold(&bodies, &options, &mut earlier);
+    let mut writer = DataWriter::new(Vec::new(), &options).unwrap();
+    writer.replay_from(earlier);
+    let alive = [0, 0, 0].map(|n| writer.replay(&known[n].recipe()).unwrap());
+    writer.replay(&known[1].recipe()).unwrap();
+    let summary = writer.finish(&tree(&alive)).unwrap().summary;
+    assert_eq!((summary.duplicates, summary.dead_bytes), (2, 20_480));
+}
+
 /// Fails, or gives another number of bytes than it was asked for.
 struct Faulty {
     earlier: Earlier,
