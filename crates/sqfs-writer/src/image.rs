@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use crate::compress::Codec;
 use crate::data::{FileData, Places};
@@ -75,14 +76,15 @@ pub struct ImageWriter<W: Write + Seek> {
 }
 
 impl<W: Write + Seek> ImageWriter<W> {
-    /// Returns a writer of an image that begins at the sink's current position.
+    /// Returns a writer of an image that begins at the sink's current position. It overwrites what the sink holds there, but
+    /// not if it returns [`Error::Options`] or [`Error::Codec`].
     ///
     /// # Errors
-    /// As [`DataWriter::new`], and [`Error::Sink`] if the sink does not write where it was told to: a file that was opened
+    /// As [`DataWriter::new`], and [`Error::Sink`] if the sink does not write at its position: a file that was opened
     /// for appending writes at its end.
-    pub fn new(mut sink: W, options: &Options) -> Result<Self, Error> {
-        let base = begin(&mut sink).map_err(Error::Sink)?;
-        Ok(Self::of(DataWriter::new(sink, options)?, base, options))
+    pub fn new(sink: W, options: &Options) -> Result<Self, Error> {
+        let begun = DataWriter::begun(sink, options.resolve(None)?, begin)?;
+        Ok(Self::of(begun, options))
     }
 
     /// Returns a writer as [`new`](Self::new) does, which compresses with a codec of the caller's; see
@@ -91,16 +93,15 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_codec(
-        mut sink: W,
+        sink: W,
         options: &Options,
         codec: impl Fn() -> io::Result<Box<dyn Codec>> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let base = begin(&mut sink).map_err(Error::Sink)?;
-        let data = DataWriter::with_codec(sink, options, codec)?;
-        Ok(Self::of(data, base, options))
+        let resolved = options.resolve(Some(Arc::new(codec)))?;
+        Ok(Self::of(DataWriter::begun(sink, resolved, begin)?, options))
     }
 
-    fn of(data: DataWriter<W>, base: u64, options: &Options) -> Self {
+    fn of((data, base): (DataWriter<W>, u64), options: &Options) -> Self {
         let implicit = Metadata::new(0o755).with_mtime(options.mkfs_time);
         Self {
             data,
@@ -343,7 +344,7 @@ fn check_path(path: &[u8]) -> Result<(), Error> {
 }
 
 /// Makes room for the superblock, and returns its position in the sink.
-fn begin(sink: &mut (impl Write + Seek)) -> io::Result<u64> {
+fn begin<W: Write + Seek>(sink: &mut W) -> io::Result<u64> {
     let base = sink.stream_position()?;
     // Zeros, so that no reader takes an unfinished image for one. Twice, because an empty file shows only the second time
     // that it appends.

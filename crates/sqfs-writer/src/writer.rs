@@ -70,7 +70,7 @@ impl<W: Write> DataWriter<W> {
     /// Returns [`Error::Options`] for a value out of range, [`Error::Sink`] if the sink fails, and [`Error::Codec`] if
     /// the codec cannot be made. A thread that cannot be started costs speed and is no error.
     pub fn new(sink: W, options: &Options) -> Result<Self, Error> {
-        Self::resolved(sink, options.resolve(None)?)
+        Self::begun(sink, options.resolve(None)?, |_| Ok(())).map(|(writer, ())| writer)
     }
 
     /// Returns a writer that compresses with a codec of the caller's; `codec` makes one for each thread.
@@ -85,10 +85,19 @@ impl<W: Write> DataWriter<W> {
         options: &Options,
         codec: impl Fn() -> io::Result<Box<dyn Codec>> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        Self::resolved(sink, options.resolve(Some(Arc::new(codec)))?)
+        let options = options.resolve(Some(Arc::new(codec)))?;
+        Self::begun(sink, options, |_| Ok(())).map(|(writer, ())| writer)
     }
 
-    fn resolved(sink: W, options: Resolved) -> Result<Self, Error> {
+    /// Returns a writer, and what `begin` returned for the sink. It calls `begin` once nothing but the sink can fail, because
+    /// a writer that cannot be made must not change what the sink holds.
+    pub(crate) fn begun<T>(
+        mut sink: W,
+        options: Resolved,
+        begin: impl FnOnce(&mut W) -> io::Result<T>,
+    ) -> Result<(Self, T), Error> {
+        let pool = DataPlane::<W>::pool(&options)?;
+        let begun = begin(&mut sink).map_err(Error::Sink)?;
         let mut output = Output::new(sink, Superblock::SIZE as u64);
         if let Some(bytes) = &options.codecs.options {
             // A metadata block that is never compressed.
@@ -96,11 +105,12 @@ impl<W: Write> DataWriter<W> {
             output.write(&(len | MetadataHeader::RAW).to_le_bytes())?;
             output.write(bytes)?;
         }
-        Ok(Self {
-            data: DataPlane::new(output, &options)?,
+        let writer = Self {
+            data: DataPlane::new(output, pool, &options),
             options,
             started: Instant::now(),
-        })
+        };
+        Ok((writer, begun))
     }
 
     /// Writes a body: what `body` returns until its end.

@@ -119,9 +119,13 @@ pub(crate) struct Written<W> {
 }
 
 impl<W: Write> DataPlane<W> {
-    pub(crate) fn new(output: Output<W>, options: &Resolved) -> Result<Self, Error> {
+    /// Starts the threads, and makes their codecs, for [`new`](Self::new) with the same options.
+    pub(crate) fn pool(options: &Resolved) -> Result<Pool, Error> {
+        Pool::new(options.threads.min(options.memory.blocks), &options.codecs)
+    }
+
+    pub(crate) fn new(output: Output<W>, pool: Pool, options: &Resolved) -> Self {
         let shares = &options.memory;
-        let pool = Pool::new(options.threads.min(shares.blocks), &options.codecs)?;
         // Enough for every thread to have something to do while another one is busy with a slow block, or has its
         // core taken away for a while. One more is on its way for a moment, before the oldest is waited for.
         let limit = (shares.blocks - 1).min(options.threads.saturating_mul(16));
@@ -131,7 +135,7 @@ impl<W: Write> DataPlane<W> {
             (false, true) => Effort::Probe,
             (false, false) => Effort::Compress,
         };
-        Ok(Self {
+        Self {
             output,
             tails: Tails::new(),
             queue,
@@ -155,7 +159,7 @@ impl<W: Write> DataPlane<W> {
             forgotten: false,
             counts: Counts::default(),
             cancel: Cancel::default(),
-        })
+        }
     }
 
     pub(crate) fn replay_from(&mut self, source: Box<dyn Source>) {

@@ -383,3 +383,19 @@ fn codec_that_panics_is_an_error_on_any_thread() {
         assert!(expected, "{threads}: {error:?}");
     }
 }
+
+#[test]
+fn writer_that_cannot_be_made_leaves_the_sink_alone() {
+    let mut bytes = vec![7; 200];
+    let mut invalid = options(4096, CODEC, 1);
+    invalid.block_size = 5000;
+    let result = ImageWriter::new(Cursor::new(&mut bytes), &invalid);
+    assert!(matches!(result, Err(Error::Options(_))), "{result:?}");
+    for threads in [1, 3] {
+        let fails = || Err(io::Error::other("no codec"));
+        let valid = options(4096, CODEC, threads);
+        let result = ImageWriter::with_codec(Cursor::new(&mut bytes), &valid, fails);
+        assert!(matches!(result, Err(Error::Codec { .. })), "{result:?}");
+    }
+    assert_eq!(bytes, [7; 200]);
+}
