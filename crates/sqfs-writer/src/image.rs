@@ -1,5 +1,6 @@
 //! The writer that takes paths, and writes to a sink that can seek.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -203,7 +204,11 @@ impl<W: Write + Seek> ImageWriter<W> {
     /// Writes the tables and then the superblock. Returns the sink, flushed and positioned after the image.
     ///
     /// # Errors
-    /// As [`DataWriter::finish`]. The sink then holds nothing that mounts.
+    /// As [`DataWriter::finish`], and [`Error::Sink`] if the sink's position is not that of the end of the image: another
+    /// handle of the same file has moved it.
+    ///
+    /// The sink then holds nothing that mounts, because the first 4 bytes of the image are written last. The exception is a
+    /// sink that fails after it has taken them, and then takes no zeros in their place.
     pub fn finish(self) -> Result<(W, Summary), Error> {
         let (sink, summary, _) = self.finish_recorded()?;
         Ok((sink, summary))
@@ -355,26 +360,61 @@ fn begin<W: Write + Seek>(sink: &mut W) -> io::Result<u64> {
 
 /// Writes bytes at a position, and checks that they went there.
 fn write_at(sink: &mut (impl Write + Seek), at: u64, bytes: &[u8]) -> io::Result<()> {
+    let end = position(at, bytes.len() as u64)?;
     sink.seek(SeekFrom::Start(at))?;
     sink.write_all(bytes)?;
-    let (end, found) = (at + bytes.len() as u64, sink.stream_position()?);
-    if found != end {
-        return Err(io::Error::other(format!(
-            "after writing {} bytes at {at} the sink is at {found} instead of {end}: open the file for writing and not for \
-             appending",
-            bytes.len()
-        )));
-    }
-    Ok(())
+    let found = sink.stream_position()?;
+    let advice = match found.cmp(&end) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Greater => "open the file for writing and not for appending",
+        Ordering::Less => "it does not keep its position, so it can hold no image",
+    };
+    Err(io::Error::other(format!(
+        "after writing {} bytes at {at} the sink is at {found} instead of {end}: {advice}",
+        bytes.len()
+    )))
 }
 
+/// Returns the position `len` bytes after `base`.
+fn position(base: u64, len: u64) -> io::Result<u64> {
+    base.checked_add(len).ok_or_else(|| {
+        let text = format!("the sink has no position {len} bytes after {base}");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })
+}
+
+/// Writes the superblock of an image that the sink has just taken. Its first four bytes come last, because no reader takes a
+/// file without them for an image.
 fn put_superblock(
     sink: &mut (impl Write + Seek),
     base: u64,
-    superblock: &[u8],
+    superblock: &[u8; Superblock::SIZE],
     image_bytes: u64,
 ) -> io::Result<()> {
-    write_at(sink, base, superblock)?;
-    sink.seek(SeekFrom::Start(base + image_bytes))?;
+    let (end, found) = (position(base, image_bytes)?, sink.stream_position()?);
+    if found != end {
+        return Err(io::Error::other(format!(
+            "the sink is at {found} instead of {end} after the image: another handle moved it while the image was written"
+        )));
+    }
+    let &[a, b, c, d, ref rest @ ..] = superblock;
+    write_at(sink, position(base, 4)?, rest)?;
+    flush(sink)?;
+    let outcome = put_magic(sink, base, [a, b, c, d], end);
+    if outcome.is_err() {
+        // A second error would hide the first, which has the cause.
+        let _ = write_at(sink, base, &[0; 4]).and_then(|()| flush(sink));
+    }
+    outcome
+}
+
+fn put_magic(
+    sink: &mut (impl Write + Seek),
+    base: u64,
+    magic: [u8; 4],
+    end: u64,
+) -> io::Result<()> {
+    write_at(sink, base, &magic)?;
+    sink.seek(SeekFrom::Start(end))?;
     flush(sink)
 }

@@ -343,21 +343,6 @@ fn body_that_lacks_bytes_takes_no_more_and_never_ends() {
     }
 }
 
-#[test]
-fn file_opened_for_appending_is_refused_at_once() {
-    let directory = tempfile::tempdir().unwrap();
-    for before in ["", "#!/bin/sh"] {
-        let path = directory.path().join("image");
-        std::fs::write(&path, before).unwrap();
-        let file = std::fs::OpenOptions::new().append(true).open(&path);
-        let result = ImageWriter::new(file.unwrap(), &options(4096, CODEC, 1));
-        let Err(Error::Sink(error)) = result else {
-            panic!("{result:?}");
-        };
-        assert!(error.to_string().contains("not for appending"), "{error}");
-    }
-}
-
 struct Faulty;
 
 impl Codec for Faulty {
@@ -382,20 +367,4 @@ fn codec_that_panics_is_an_error_on_any_thread() {
         let expected = matches!(&error, Err(Error::Codec { source, .. }) if source.to_string() == "it panicked");
         assert!(expected, "{threads}: {error:?}");
     }
-}
-
-#[test]
-fn writer_that_cannot_be_made_leaves_the_sink_alone() {
-    let mut bytes = vec![7; 200];
-    let mut invalid = options(4096, CODEC, 1);
-    invalid.block_size = 5000;
-    let result = ImageWriter::new(Cursor::new(&mut bytes), &invalid);
-    assert!(matches!(result, Err(Error::Options(_))), "{result:?}");
-    for threads in [1, 3] {
-        let fails = || Err(io::Error::other("no codec"));
-        let valid = options(4096, CODEC, threads);
-        let result = ImageWriter::with_codec(Cursor::new(&mut bytes), &valid, fails);
-        assert!(matches!(result, Err(Error::Codec { .. })), "{result:?}");
-    }
-    assert_eq!(bytes, [7; 200]);
 }

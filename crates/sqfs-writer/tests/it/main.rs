@@ -26,5 +26,6 @@ mod random_trees;
 mod reader;
 mod replay;
 mod round_trip;
+mod sinks;
 mod tables;
 mod threads;
