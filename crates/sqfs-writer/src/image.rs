@@ -124,6 +124,7 @@ impl<W: Write + Seek> ImageWriter<W> {
     ) -> Result<NodeId, Error> {
         let path = path.as_ref();
         self.check(path, &metadata)?;
+        self.check_place(path).map_err(|error| name(error, path))?;
         let data = self.data.add(body).map_err(|error| name(error, path))?;
         self.insert(path, metadata, Kind::File(data))
     }
@@ -239,12 +240,23 @@ impl<W: Write + Seek> ImageWriter<W> {
             .map_err(|error| name(error, path))
     }
 
+    /// Checks that an entry can have this path, before its content is written for nothing. It makes no parents, because the
+    /// content may be refused as well.
+    fn check_place(&self, path: &[u8]) -> Result<(), Error> {
+        let mut place = None;
+        for part in parts(path) {
+            match self.tree.lookup(place.unwrap_or(NodeId::ROOT), part)? {
+                Some(id) => place = Some(id),
+                None => return Ok(()),
+            }
+        }
+        not_root(place).map(drop)
+    }
+
     /// Returns the directory that a path is in, which it makes if necessary, and the last part of the path. `None` for the
     /// root.
     fn parent<'p>(&mut self, path: &'p [u8]) -> Result<Option<(NodeId, &'p [u8])>, Error> {
-        let mut parts = path
-            .split(|&byte| byte == b'/')
-            .filter(|part| !part.is_empty());
+        let mut parts = parts(path);
         let Some(mut name) = parts.next() else {
             return Ok(None);
         };
@@ -341,11 +353,13 @@ pub(crate) fn name(error: Error, path: &[u8]) -> Error {
 
 /// Checks the names in a path.
 fn check_path(path: &[u8]) -> Result<(), Error> {
-    let mut parts = path.split(|&byte| byte == b'/');
-    parts.try_for_each(|part| match part {
-        b"" => Ok(()),
-        _ => check_name(part),
-    })
+    parts(path).try_for_each(check_name)
+}
+
+/// Returns the names in a path.
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&byte| byte == b'/')
+        .filter(|part| !part.is_empty())
 }
 
 /// Makes room for the superblock, and returns its position in the sink.

@@ -255,8 +255,17 @@ fn refused_entry_leaves_neither_parents_nor_content() {
     );
     assert!(image.directory("c/d", Metadata::new(0o40_755)).is_err());
     assert!(image.link("e/f", NodeId::ROOT).is_err());
+    image.symlink("s", Metadata::new(0o777), "x").unwrap();
+    for (path, reason) in [
+        ("/", "the root directory cannot be replaced or removed"),
+        ("s/x", "the parent is not a directory"),
+        ("s/new/x", "the parent is not a directory"),
+    ] {
+        let file = image.file(path, Metadata::new(0o644), &content[..]);
+        assert_eq!(file.unwrap_err().to_string(), format!("{path}: {reason}"));
+    }
     let (_, summary) = image.finish().unwrap();
-    assert_eq!((summary.inodes, summary.body_bytes), (1, 0));
+    assert_eq!((summary.inodes, summary.body_bytes), (2, 0));
 }
 
 #[test]
