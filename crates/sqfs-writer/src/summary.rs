@@ -12,9 +12,10 @@ pub struct Summary {
     pub image_bytes: u64,
     /// Inodes, the root included.
     pub inodes: u32,
-    /// Bytes of all file bodies before compression, holes included.
+    /// Bytes of all finished file bodies before compression, holes included.
     pub body_bytes: u64,
-    /// Bytes in holes: parts of bodies that are zero for a whole block.
+    /// Bytes in holes: parts of finished bodies that are zero for a whole block. A part of
+    /// [`body_bytes`](Self::body_bytes).
     pub hole_bytes: u64,
     /// Bytes that blocks and fragments take in the image.
     pub data_bytes: u64,
@@ -30,7 +31,7 @@ pub struct Summary {
     /// Bodies of which nothing was stored, because all of it was in the image already.
     pub duplicates: u64,
     /// Bytes of bodies that were not stored, because they were in the image already: all blocks of a body, its tail, or
-    /// both. A part of [`body_bytes`](Self::body_bytes).
+    /// both. A part of [`body_bytes`](Self::body_bytes), without holes, which are stored nowhere.
     pub duplicate_bytes: u64,
     /// Bodies whose blocks are stored twice, because the second was too large to be held back until it was recognized.
     pub duplicates_kept: u64,

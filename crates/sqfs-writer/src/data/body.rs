@@ -35,6 +35,8 @@ pub struct Body<'w, W: Write> {
     /// `None` before the first block.
     list: Option<BlockList>,
     len: u64,
+    /// Bytes in holes.
+    holes: u64,
     /// The last block that is not a hole. It is submitted when there is a next one, or at the end, when it is known whether
     /// the body is a duplicate.
     waiting: Option<Waiting>,
@@ -54,6 +56,7 @@ impl<'w, W: Write> Body<'w, W> {
             block: None,
             list: None,
             len: 0,
+            holes: 0,
             waiting: None,
             stored: false,
             broken: false,
@@ -175,6 +178,7 @@ impl<'w, W: Write> Body<'w, W> {
         let tail = self.take_tail()?;
         let tail_len = tail.as_ref().map_or(0, |tail| tail.filled().len());
         self.plane.counts.body_bytes += self.len;
+        self.plane.counts.hole_bytes += self.holes;
         self.plane.output.progress_mut().body_bytes = self.plane.counts.body_bytes;
         let fingerprint = tail
             .as_ref()
@@ -221,9 +225,10 @@ impl<'w, W: Write> Body<'w, W> {
         let Some(list) = self.list.take() else {
             return Ok(None);
         };
-        let closed = self
-            .plane
-            .guard(|plane| plane.close_blocks(list, len, whole, |taking| taking.finish(len)))?;
+        let stored = len.saturating_sub(self.holes);
+        let closed = self.plane.guard(|plane| {
+            plane.close_blocks(list, [len, stored], whole, |taking| taking.finish(len))
+        })?;
         let waiting = self.waiting.take();
         if let Some(duplicate) = closed.duplicate.filter(|_| !self.stored) {
             if let Some(Waiting { block, .. }) = waiting {
@@ -328,7 +333,7 @@ impl<'w, W: Write> Body<'w, W> {
         // Neither holes nor duplicates ever reach the sink.
         self.plane.guard(|plane| plane.cancel.check())?;
         if block.is_zero() {
-            self.plane.counts.hole_bytes += block.filled().len() as u64;
+            self.holes += block.filled().len() as u64;
             self.plane.queue.recycle(block);
             return self.add_holes(1);
         }
@@ -345,7 +350,7 @@ impl<'w, W: Write> Body<'w, W> {
     }
 
     fn push_holes(&mut self, count: u64) -> Result<(), Error> {
-        self.plane.counts.hole_bytes += count * self.plane.block_size as u64;
+        self.holes += count * self.plane.block_size as u64;
         // `grow` has checked that the count fits.
         self.add_holes(u32::try_from(count).unwrap_or(u32::MAX >> 1))
     }
@@ -417,11 +422,11 @@ impl<W: Write> DataPlane<W> {
         Body::new(self)
     }
 
-    /// Ends the list of a body whose blocks take `len` bytes.
+    /// Ends the list of a body whose blocks take `len` bytes, `bytes` of them outside of holes.
     pub(super) fn close_blocks(
         &mut self,
         list: BlockList,
-        len: u64,
+        [len, bytes]: [u64; 2],
         whole: bool,
         fingerprint: impl FnOnce(&mut Taking) -> Fingerprint,
     ) -> Result<Closed, Error> {
@@ -433,7 +438,7 @@ impl<W: Write> DataPlane<W> {
         let duplicate = self.known_blocks(fingerprint).map(|original| Duplicate {
             list,
             original,
-            len,
+            bytes,
             whole,
         });
         Ok(Closed {

@@ -48,8 +48,8 @@ pub(super) enum End {
 pub(super) struct Duplicate {
     pub(super) list: BlockList,
     pub(super) original: BlockList,
-    /// Bytes in them, holes included.
-    pub(super) len: u64,
+    /// Bytes in them, without holes.
+    pub(super) bytes: u64,
     /// Whether the tail is a duplicate as well, or there is none.
     pub(super) whole: bool,
 }
@@ -441,7 +441,7 @@ impl<W: Write> DataPlane<W> {
     }
 
     pub(super) fn count_duplicate(&mut self, duplicate: Duplicate) {
-        self.counts.duplicate_bytes += duplicate.len;
+        self.counts.duplicate_bytes += duplicate.bytes;
         self.counts.duplicates += u64::from(duplicate.whole);
     }
 }

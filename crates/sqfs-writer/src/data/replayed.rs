@@ -42,7 +42,9 @@ impl<W: Write> DataPlane<W> {
         let shared = known.is_none_or(|place| place.is_some());
         let list = match (list, blocks) {
             (Some(list), Some(blocks)) => {
-                let closed = self.close_blocks(list, shape.blocks_len, shared, |_| blocks)?;
+                let bytes = shape.blocks_len.saturating_sub(shape.hole_bytes);
+                let lengths = [shape.blocks_len, bytes];
+                let closed = self.close_blocks(list, lengths, shared, |_| blocks)?;
                 Some(self.take_blocks(recipe, shape, list, &closed)?)
             }
             _ => None,

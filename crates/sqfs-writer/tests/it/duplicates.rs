@@ -55,7 +55,8 @@ fn the_second_of_its_kind_takes_no_space() {
         let twice = [&once[..], &once[..]].concat();
         let (image, found) = write(&twice, block_size, true);
         assert_eq!(found.duplicates, once.len() as u64);
-        assert_eq!(found.duplicate_bytes, expected.body_bytes);
+        let stored = expected.body_bytes - expected.hole_bytes;
+        assert_eq!(found.duplicate_bytes, stored);
         assert_eq!(found.body_bytes, 2 * expected.body_bytes);
         assert_eq!(found.data_bytes, expected.data_bytes);
         assert_eq!(found.blocks, expected.blocks);
@@ -185,4 +186,25 @@ fn blocks_of_duplicates_hide_no_dead_bytes() {
             assert_eq!(dead_bytes(&bodies, alive), expected, "{len} {alive:?}");
         }
     }
+}
+
+#[test]
+fn holes_are_counted_once_finished_and_are_no_duplicates() {
+    let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
+    let mut discarded = writer.begin();
+    discarded.hole(1 << 30).unwrap();
+    discarded.write_all(b"x").unwrap();
+    drop(discarded);
+    for _ in 0..2 {
+        let mut body = writer.begin();
+        body.hole(1 << 30).unwrap();
+        body.write_all(&noise(4096, 1)).unwrap();
+        body.write_all(&[0; 5000]).unwrap();
+        body.finish().unwrap();
+    }
+    let tree = Tree::new(Metadata::new(0o755));
+    let found = writer.finish(&tree).unwrap().summary;
+    assert_eq!(found.body_bytes, 2 * ((1 << 30) + 9096));
+    assert_eq!(found.hole_bytes, 2 * ((1 << 30) + 5000));
+    assert_eq!((found.duplicates, found.duplicate_bytes), (1, 4096));
 }
