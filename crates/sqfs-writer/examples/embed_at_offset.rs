@@ -1,6 +1,6 @@
 //! Puts an image behind something else in the same file: `embed_at_offset HEAD OUT`.
 //!
-//! `HEAD` might be a boot loader, or a program that mounts what it carries. The image begins at the
+//! `HEAD` might be a boot loader, or a program that mounts what it carries. `OUT` must not exist. The image begins at the
 //! next multiple of 4 KiB: `mount -t squashfs -o loop,offset=N OUT DIR` with the printed number.
 
 #![expect(
@@ -10,8 +10,8 @@
 )]
 
 use std::error::Error;
-use std::fs::{self, File};
-use std::io::{Seek, SeekFrom};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -28,19 +28,27 @@ fn main() -> ExitCode {
             println!("{offset}");
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("embed_at_offset: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => report(&*error),
     }
+}
+
+/// Prints one line: what failed, and why.
+fn report(error: &dyn Error) -> ExitCode {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let causes: Vec<_> = causes.map(ToString::to_string).collect();
+    eprintln!("embed_at_offset: {}", causes.join(": "));
+    ExitCode::FAILURE
 }
 
 /// Returns where the image begins.
 fn embed(head: &Path, out: &Path) -> Result<u64, Box<dyn Error>> {
-    let copied = fs::copy(head, out)
-        .map_err(|error| format!("{} to {}: {error}", head.display(), out.display()))?;
+    let named = |path: &Path, error| format!("{}: {error}", path.display());
+    let mut source = File::open(head).map_err(|error| named(head, error))?;
+    // A file that exists may be HEAD under another name, and the copy would destroy it.
+    let mut file = File::create_new(out).map_err(|error| named(out, error))?;
+    let copied = io::copy(&mut source, &mut file)?;
+    file.set_permissions(source.metadata()?.permissions())?;
     let offset = copied.next_multiple_of(4096);
-    let mut file = File::options().write(true).open(out)?;
     file.seek(SeekFrom::Start(offset))?;
 
     // The image begins where the file stands, and everything in it is counted from there.
