@@ -173,7 +173,8 @@ impl<W: Write> DataWriter<W> {
     ///
     /// # Errors
     /// Returns [`Error::Recipe`] or [`Error::Limit`] if no body of this image could have such a recipe; the writer can go
-    /// on. Returns [`Error::Source`] if the source fails, and the errors of [`add`](Self::add); it then cannot.
+    /// on. Returns [`Error::Source`] if the source fails, or if the recipe's blocks change between two iterations, and the
+    /// errors of [`add`](Self::add); it then cannot.
     pub fn replay<I>(&mut self, recipe: &Recipe<I>) -> Result<FileData, Error>
     where
         I: Iterator<Item = Run> + Clone,

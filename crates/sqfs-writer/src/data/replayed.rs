@@ -32,7 +32,7 @@ impl<W: Write> DataPlane<W> {
     {
         let Fingerprints { len, blocks, tail } = recipe.fingerprints;
         let list = match blocks {
-            Some(_) => Some(self.add_words(recipe.blocks.clone())?),
+            Some(_) => Some(self.add_words(recipe.blocks.clone(), shape)?),
             None => None,
         };
         self.counts.hole_bytes += shape.hole_bytes;
@@ -66,14 +66,24 @@ impl<W: Write> DataPlane<W> {
     }
 
     /// Makes the list of a body, words included.
-    fn add_words(&mut self, blocks: impl Iterator<Item = Run>) -> Result<BlockList, Error> {
+    fn add_words(
+        &mut self,
+        blocks: impl Iterator<Item = Run>,
+        shape: Shape,
+    ) -> Result<BlockList, Error> {
         let list = self.lists.open()?;
-        let mut first = true;
+        let mut left = shape.blocks_len.div_ceil(self.block_size as u64);
+        let (mut stored, mut stored_bytes) = (0, 0);
         for run in blocks {
+            let count = match run {
+                Run::Holes { blocks } => blocks,
+                Run::Stored { .. } => 1,
+            };
+            left = left.checked_sub(count).ok_or_else(changed)?;
             match run {
-                Run::Holes { blocks } => {
+                Run::Holes { .. } => {
                     // The shape has seen to it that the count fits.
-                    let count = u32::try_from(blocks).unwrap_or(u32::MAX >> 1);
+                    let count = u32::try_from(count).unwrap_or(u32::MAX >> 1);
                     self.lists.add_holes(list, count)?;
                 }
                 Run::Stored { len, raw } => {
@@ -82,11 +92,16 @@ impl<W: Write> DataPlane<W> {
                     let flag = if raw { BlockWord::RAW } else { 0 };
                     self.lists.set_word(word, BlockWord(len | flag));
                     // The block before it would be handed on now.
-                    if !std::mem::replace(&mut first, false) {
+                    if stored > 0 {
                         self.check_memory()?;
                     }
+                    stored += 1;
+                    stored_bytes += u64::from(len);
                 }
             }
+        }
+        if (left, stored, stored_bytes) != (0, shape.stored, shape.stored_bytes) {
+            return Err(changed());
         }
         Ok(list)
     }
@@ -117,15 +132,18 @@ impl<W: Write> DataPlane<W> {
             let Run::Stored { len, raw } = run else {
                 continue;
             };
+            left = left.checked_sub(1).ok_or_else(changed)?;
             self.cancel.check()?;
             let bytes = self.source()?.block(at, len).map_err(Error::Source)?;
             if bytes.len() != len as usize {
                 return Err(wrong_length("a block", len as usize, bytes.len()));
             }
             at = at.saturating_add(u64::from(len));
-            left -= 1;
             let end = (left == 0).then(|| closed.end(list));
             self.submit_stored(end, bytes, raw)?;
+        }
+        if left > 0 {
+            return Err(changed());
         }
         self.remember_blocks(list, closed)?;
         Ok(list)
@@ -145,6 +163,14 @@ impl<W: Write> DataPlane<W> {
             ))),
         }
     }
+}
+
+/// Returns the error of a recipe whose iterator has returned other blocks than before.
+fn changed() -> Error {
+    Error::Source(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the blocks of a recipe changed between two iterations over them",
+    ))
 }
 
 impl Closed {

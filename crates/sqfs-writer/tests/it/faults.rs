@@ -1,9 +1,14 @@
 //! Sinks that fail and bodies that break: an error every time, and never an image.
 
+use std::cell::Cell;
 use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
-use sqfs_writer::{Codec, DataWriter, Error, ImageWriter, Kind, Metadata, NodeId, Tree};
+use sqfs_writer::replay::{Fingerprints, Recipe, Run, Source, StoredFragment};
+use sqfs_writer::{
+    Bytes, Codec, DataWriter, Error, Fingerprint, ImageWriter, Kind, Metadata, NodeId, Tree,
+};
 
 use crate::expected::{CODEC, noise, options, text};
 use crate::reader::Content;
@@ -163,9 +168,7 @@ fn after_a_failure_every_call_says_so() {
     let result = writer.begin().write(b"more").unwrap_err();
     let inner = result.into_inner().unwrap().downcast::<Error>().unwrap();
     assert!(matches!(*inner, Error::Poisoned));
-    let result = writer
-        .begin()
-        .append_bytes(bytes::Bytes::from_static(b"more"));
+    let result = writer.begin().append_bytes(Bytes::from_static(b"more"));
     assert!(matches!(result, Err(Error::Poisoned)), "{result:?}");
     let result = writer.finish(&Tree::new(Metadata::new(0o755)));
     assert!(matches!(result, Err(Error::Poisoned)));
@@ -335,7 +338,7 @@ fn body_that_lacks_bytes_takes_no_more_and_never_ends() {
         way(&mut body);
         assert!(matches!(body.append(&b"x"[..]), Err(Error::Discarded)));
         assert!(matches!(body.hole(1), Err(Error::Discarded)));
-        let bytes = bytes::Bytes::from_static(b"x");
+        let bytes = Bytes::from_static(b"x");
         assert!(matches!(body.append_bytes(bytes), Err(Error::Discarded)));
         assert!(body.write(b"x").is_err());
         assert!(matches!(body.finish(), Err(Error::Discarded)));
@@ -366,5 +369,94 @@ fn codec_that_panics_is_an_error_on_any_thread() {
         let error = added.map(drop).and_then(|()| writer.finish().map(drop));
         let expected = matches!(&error, Err(Error::Codec { source, .. }) if source.to_string() == "it panicked");
         assert!(expected, "{threads}: {error:?}");
+    }
+}
+
+/// Stores the same byte everywhere.
+struct Ones;
+
+impl Source for Ones {
+    fn block(&mut self, _: u64, len: u32) -> io::Result<Bytes> {
+        Ok(vec![1; len as usize].into())
+    }
+
+    fn fragment(&mut self, _: &Fingerprint) -> io::Result<Option<StoredFragment>> {
+        Ok(None)
+    }
+
+    fn tail(&mut self, at: u64, len: u32) -> io::Result<Bytes> {
+        self.block(at, len)
+    }
+}
+
+/// Each clone returns the runs of the next list, or of the last.
+struct Changing {
+    passes: Rc<Cell<usize>>,
+    lists: Vec<Vec<Run>>,
+    runs: std::vec::IntoIter<Run>,
+}
+
+impl Clone for Changing {
+    fn clone(&self) -> Self {
+        let pass = self.passes.replace(self.passes.get() + 1);
+        Self {
+            passes: Rc::clone(&self.passes),
+            lists: self.lists.clone(),
+            runs: self.lists[pass.min(self.lists.len() - 1)]
+                .clone()
+                .into_iter(),
+        }
+    }
+}
+
+impl Iterator for Changing {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        self.runs.next()
+    }
+}
+
+#[test]
+fn recipe_whose_blocks_change_between_iterations_is_an_error() {
+    let stored = |len| Run::Stored { len, raw: false };
+    let holes = |blocks| Run::Holes { blocks };
+    let first = vec![holes(2), stored(10), stored(20)];
+    let replay = |lists: Vec<Vec<Run>>| {
+        let blocks = Changing {
+            passes: Rc::default(),
+            lists,
+            runs: Vec::new().into_iter(),
+        };
+        let fingerprint = Fingerprint::from_bytes([0; 32]);
+        let fingerprints = Fingerprints::new(4 * 4096, Some(fingerprint), None);
+        let mut writer = DataWriter::new(Vec::new(), &options(4096, CODEC, 1)).unwrap();
+        writer.replay_from(Ones);
+        let outcome = writer.replay(&Recipe::new(fingerprints, blocks, 96, 0));
+        let outcome = outcome.map(drop);
+        outcome.and_then(|()| writer.finish(&Tree::new(Metadata::new(0o755))).map(drop))
+    };
+    replay(vec![first.clone()]).unwrap();
+    for other in [
+        vec![],
+        vec![holes(2), stored(10)],
+        vec![holes(2), stored(10), stored(20), stored(30)],
+    ] {
+        for lists in [
+            vec![first.clone(), other.clone()],
+            vec![first.clone(), first.clone(), other],
+        ] {
+            let outcome = replay(lists);
+            assert!(matches!(outcome, Err(Error::Source(_))), "{outcome:?}");
+        }
+    }
+    for other in [
+        vec![holes(u64::MAX), stored(10), stored(20)],
+        vec![holes(3), stored(10), stored(20)],
+        vec![holes(2), stored(10), stored(21)],
+        vec![holes(1), stored(10), holes(1), stored(10), stored(10)],
+    ] {
+        let outcome = replay(vec![first.clone(), other]);
+        assert!(matches!(outcome, Err(Error::Source(_))), "{outcome:?}");
     }
 }
