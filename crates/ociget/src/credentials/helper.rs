@@ -286,7 +286,7 @@ fn parse(printed: &[u8]) -> Option<Secret> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Answer {
-        username: String,
+        username: Option<String>,
         secret: String,
     }
     // Some helpers log to stdout before they answer, also in the same line. As docker does, nothing after the answer
@@ -299,18 +299,33 @@ fn parse(printed: &[u8]) -> Option<Secret> {
         before.next().is_none_or(|byte| *byte == b'\n')
     };
     let (first, inner): (Vec<_>, Vec<_>) = starts.partition(is_first);
-    let mut starts = first.into_iter().chain(inner).take(MAX_STARTS);
-    let Answer { username, secret } = starts.find_map(|at| {
-        let value = go_document::first(printed.get(at..)?, KEYS).ok()?;
-        crate::json::from_value(value).ok()
-    })?;
-    match username.as_str() {
-        "" => None,
-        TOKEN_USER => Some(Secret::Identity(secret)),
-        _ => Some(Secret::Password {
-            user: username,
+    // A record of a log may have a secret alone, so an answer with both fields counts before one.
+    let mut without_user = None;
+    for (number, at) in first.iter().chain(&inner).take(MAX_STARTS).enumerate() {
+        let value = printed
+            .get(*at..)
+            .map(|text| go_document::first(text, KEYS));
+        let answer = value.and_then(|value| crate::json::from_value::<Answer>(value.ok()?).ok());
+        let Some(Answer { username, secret }) = answer else {
+            continue;
+        };
+        match username {
+            Some(user) if user.is_empty() && secret.is_empty() => {}
+            Some(user) => return Some(login_of(user, secret)),
+            None if secret.is_empty() || number >= first.len() => {}
+            None => without_user = without_user.or(Some(secret)),
+        }
+    }
+    without_user.map(|secret| login_of(String::new(), secret))
+}
+
+fn login_of(user: String, secret: String) -> Secret {
+    match user.as_str() {
+        TOKEN_USER => Secret::Identity(secret),
+        _ => Secret::Password {
+            user,
             password: secret,
-        }),
+        },
     }
 }
 
@@ -430,6 +445,12 @@ mod tests {
             (r#"{"ServerURL":"r.io","Username":"u","Secret":"s"}"#, true),
             (r#"{"Username":"<token>","Secret":"s"}"#, true),
             (r#"{"Username":"","Secret":""}"#, false),
+            // skopeo sends a secret without a user, and one of the two is enough.
+            (r#"{"Username":"","Secret":"s"}"#, true),
+            (r#"{"Username":null,"Secret":"s"}"#, true),
+            (r#"{"Secret":"s"}"#, true),
+            (r#"{"Secret":""}"#, false),
+            (r#"{"a":{"Secret":"s"}}"#, false),
             (r#"{"Username":"u"}"#, false),
             // testcontainers/testcontainers-java#4064
             (
@@ -451,6 +472,20 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(parse(printed.as_bytes()).is_some(), holds, "{printed}");
+        }
+    }
+
+    #[test]
+    fn answer_counts_before_records_with_a_secret_alone() {
+        let answer = r#"{"Username":"u","Secret":"s"}"#;
+        for record in [
+            r#"{"level":"info","secret":"x"}"#,
+            r#"{"level":"info","secret":""}"#,
+            r#"{"username":"","secret":""}"#,
+        ] {
+            let found = parse(format!("{record}\n{answer}\n").as_bytes());
+            let is_answer = matches!(&found, Some(Secret::Password { user, .. }) if user == "u");
+            assert!(is_answer, "{record}");
         }
     }
 }
