@@ -107,11 +107,9 @@ impl ConfigFile {
         repository: &str,
         origin: &str,
     ) -> Result<Option<Settled<'_>>, Error> {
-        let helpers = self.cred_helpers.iter();
-        let mut helpers = helpers.filter_map(|(key, helper)| Some((key, helper.as_deref()?)));
-        let own = helpers.find(|(key, _)| normalized(key) == registry);
+        let helpers = matching(&self.cred_helpers, registry);
         // As docker has it: a helper without a name is a word against the one for everything.
-        let own = own.map(|(_, helper)| helper);
+        let own = helpers.first().map(|(_, helper)| helper.as_str());
         if let Some(helper) = own.filter(|helper| !helper.is_empty()) {
             return Ok(Some(Settled::Helper(helper)));
         }
@@ -132,11 +130,8 @@ impl ConfigFile {
         let full = format!("{registry}/{repository}");
         let mut wanted = full.as_str();
         loop {
-            for (key, entry) in &self.auths {
-                if normalized(key) == wanted
-                    && let Some(entry) = entry
-                    && let Some(secret) = entry.secret(key, origin)?
-                {
+            for (key, entry) in matching(&self.auths, wanted) {
+                if let Some(secret) = entry.secret(key, origin)? {
                     return Ok(Some(Login::new(secret, format!("{origin} for {key}"))));
                 }
             }
@@ -199,19 +194,71 @@ fn decode(auth: &str) -> Result<(String, String), &'static str> {
     Ok((user.to_owned(), password.trim_end_matches('\0').to_owned()))
 }
 
-/// A key as `host` or `host/path`. Docker wrote URLs, of which the host alone counts.
-fn normalized(key: &str) -> String {
+/// How a key names a registry or a repository. The closest key counts, because a file may have several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Likeness {
+    Equal,
+    /// As a URL, or by another name of Docker Hub.
+    Normalized,
+    /// With a host in other case.
+    OtherCase,
+}
+
+impl Likeness {
+    fn of(key: &str, wanted: &str) -> Option<Self> {
+        if key == wanted {
+            return Some(Self::Equal);
+        }
+        let (host, path) = normalized(key);
+        let (wanted_host, wanted_path) = split(wanted);
+        if path != wanted_path {
+            return None;
+        }
+        if registry_of(host) == wanted_host {
+            return Some(Self::Normalized);
+        }
+        // A reference has its host in lower case, and tools keep the key as the user wrote it.
+        let lower = host.to_ascii_lowercase();
+        let is_same = registry_of(&lower).eq_ignore_ascii_case(wanted_host);
+        is_same.then_some(Self::OtherCase)
+    }
+}
+
+/// Returns the entries for `wanted`, the closest first, and those that are equally close in the order of their keys.
+fn matching<'a, T>(
+    entries: &'a BTreeMap<String, Option<T>>,
+    wanted: &str,
+) -> Vec<(&'a str, &'a T)> {
+    let mut found: Vec<_> = entries
+        .iter()
+        .filter_map(|(key, entry)| {
+            Some((Likeness::of(key, wanted)?, key.as_str(), entry.as_ref()?))
+        })
+        .collect();
+    found.sort_by_key(|(likeness, ..)| *likeness);
+    found
+        .into_iter()
+        .map(|(_, key, entry)| (key, entry))
+        .collect()
+}
+
+/// The host and the path of a key. Docker wrote URLs, of which the host alone counts.
+fn normalized(key: &str) -> (&str, &str) {
     let key = key.trim_end_matches('/');
     let bare = key
         .strip_prefix("https://")
         .or_else(|| key.strip_prefix("http://"));
-    let key = match bare {
-        Some(url) => url.split('/').next().unwrap_or_default(),
-        None => key
-            .strip_suffix("/v1")
-            .or_else(|| key.strip_suffix("/v2"))
-            .unwrap_or(key),
-    };
-    let (host, path) = key.split_at(key.find('/').unwrap_or(key.len()));
-    format!("{}{path}", registry_of(host))
+    match bare {
+        Some(url) => (split(url).0, ""),
+        None => split(
+            key.strip_suffix("/v1")
+                .or_else(|| key.strip_suffix("/v2"))
+                .unwrap_or(key),
+        ),
+    }
+}
+
+/// Splits `host/path` before the slash.
+fn split(name: &str) -> (&str, &str) {
+    name.split_at(name.find('/').unwrap_or(name.len()))
 }

@@ -41,6 +41,57 @@ fn the_most_specific_entry_counts() {
     }
 }
 
+// Each URL key is before the exact key in order.
+#[test]
+fn exact_key_counts_before_a_url_of_the_same_host() {
+    for url in [
+        "https://r.io:5000",
+        "https://r.io:5000/v1/",
+        "http://r.io:5000/v2/",
+        "R.IO:5000",
+    ] {
+        let config = format!(
+            r#"{{"auths":{{"{url}":{{"auth":"!"}},"r.io:5000":{{"username":"new","password":"p"}}}},
+            "credHelpers":{{"{}":"old","s.io":"new"}}}}"#,
+            url.replace("r.io:5000", "s.io")
+                .replace("R.IO:5000", "S.io")
+        );
+        let new = who(&config, "r.io:5000", "x");
+        assert_eq!(new.as_deref(), Some("new:p"), "{url}");
+        let config = ConfigFile::parse(config.as_bytes(), "f").unwrap();
+        let helper = config.settle("s.io", "x", "f").unwrap();
+        assert!(matches!(helper, Some(Settled::Helper("new"))), "{url}");
+    }
+}
+
+// docker/cli#2753, docker/cli#7184, carvel-dev/imgpkg#795
+#[test]
+fn key_with_capitals_in_its_host_is_found_after_others() {
+    let config = r#"{"auths":{
+        "Localhost:5000":{"username":"upper","password":"p"},
+        "https://INDEX.docker.io/v1/":{"username":"hub","password":"p"},
+        "R.io/team":{"username":"team","password":"p"},
+        "R.IO":{"username":"first","password":"p"},
+        "R.Io":{"username":"second","password":"p"},
+        "S.io":{"username":"upper","password":"p"},
+        "https://s.io":{"username":"url","password":"p"}},
+        "credHelpers":{"H.io":"helper"}}"#;
+    for (registry, repository, expected) in [
+        ("localhost:5000", "x", Some("upper:p")),
+        ("docker.io", "library/x", Some("hub:p")),
+        ("r.io", "team/x", Some("team:p")),
+        ("r.io", "Team/x", Some("first:p")),
+        ("s.io", "x", Some("url:p")),
+        ("t.io", "x", None),
+    ] {
+        let found = who(config, registry, repository);
+        assert_eq!(found.as_deref(), expected, "{registry}/{repository}");
+    }
+    let config = ConfigFile::parse(config.as_bytes(), "f").unwrap();
+    let helper = config.settle("h.io", "x", "f").unwrap();
+    assert!(matches!(helper, Some(Settled::Helper("helper"))));
+}
+
 #[test]
 fn broken_files_are_errors_that_quote_no_secret() {
     for text in [
