@@ -19,7 +19,7 @@ mod files;
 mod go_duration;
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use url::Url;
 
@@ -66,29 +66,45 @@ impl Hosts {
             .rsplit_once(':')
             .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
             .map(|(host, port)| format!("{host}_{port}_"));
-        let names = [
-            underscored,
-            Some(registry.to_owned()),
-            Some("_default".to_owned()),
-        ];
-        for name in names.into_iter().flatten() {
-            let dir = dir.join(name);
-            let path = dir.join("hosts.toml");
-            let bytes = match regular_file::read_in_background(&path, MAX_FILE).await {
-                Ok(content) => content.bytes,
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                    match files::find(&dir).await? {
-                        Some(found) => return Self::of_files(found, registry, options),
-                        None => continue,
-                    }
-                }
-                Err(error) => return Err(error),
-            };
-            let text =
-                String::from_utf8(bytes).map_err(|_| wrong(&path, "it is not UTF-8".to_owned()))?;
-            return Self::parse(&text, &path, registry, options);
+        let names: Vec<String> = underscored
+            .into_iter()
+            .chain([registry.to_owned()])
+            .collect();
+        for name in &names {
+            if let Some(found) = Self::within(dir.join(name), registry, options).await? {
+                return Ok(found);
+            }
+        }
+        // A reference has its host in lower case, and a directory keeps the letters that the user wrote.
+        let others = files::in_other_case(dir, names).await;
+        for name in others.into_iter().chain(["_default".to_owned()]) {
+            if let Some(found) = Self::within(dir.join(name), registry, options).await? {
+                return Ok(found);
+            }
         }
         Ok(Self::default())
+    }
+
+    /// Returns the settings that a directory has; `None` if it does not exist.
+    async fn within(
+        dir: PathBuf,
+        registry: &str,
+        options: &Options,
+    ) -> Result<Option<Self>, Error> {
+        let path = dir.join("hosts.toml");
+        let bytes = match regular_file::read_in_background(&path, MAX_FILE).await {
+            Ok(content) => content.bytes,
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                let found = files::find(&dir).await?;
+                return found
+                    .map(|found| Self::of_files(found, registry, options))
+                    .transpose();
+            }
+            Err(error) => return Err(error),
+        };
+        let text =
+            String::from_utf8(bytes).map_err(|_| wrong(&path, "it is not UTF-8".to_owned()))?;
+        Self::parse(&text, &path, registry, options).map(Some)
     }
 
     /// Returns the settings of the registry itself that the certificates of a directory mean.

@@ -42,6 +42,29 @@ pub(crate) async fn find(dir: &Path) -> Result<Option<Files>, Error> {
     }
 }
 
+/// Returns the names in a directory that differ from one of `names` in the case of letters alone: in the order of
+/// `names`, and those for the same one sorted. None if the directory cannot be listed, because its files can be read
+/// by their exact names all the same.
+pub(crate) async fn in_other_case(dir: &Path, names: Vec<String>) -> Vec<String> {
+    let dir = dir.to_owned();
+    let listing = background::run(move || -> std::io::Result<_> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&dir)? {
+            let Ok(other) = entry?.file_name().into_string() else {
+                continue;
+            };
+            let rank = names
+                .iter()
+                .position(|name| name.eq_ignore_ascii_case(&other));
+            found.extend(rank.map(|rank| (rank, other)));
+        }
+        found.sort();
+        Ok(found)
+    });
+    let found = listing.await.and_then(|found| found).unwrap_or_default();
+    found.into_iter().map(|(_, name)| name).collect()
+}
+
 fn list(dir: PathBuf) -> std::io::Result<Files> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&dir)? {

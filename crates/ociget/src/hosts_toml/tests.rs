@@ -296,6 +296,37 @@ async fn first_directory_decides_and_may_hold_certificates_alone() {
     assert_eq!(base(find("else.io").await.unwrap()), "https://m.io/v2/");
 }
 
+// docker/cli#2753: a reference has its host in lower case.
+#[tokio::test]
+async fn directory_with_capitals_counts_before_the_default() {
+    let root = tempfile::tempdir().unwrap();
+    for (name, host) in [
+        ("_default", "default.io"),
+        ("Localhost:5000", "upper.io"),
+        ("R.IO", "first.io"),
+        ("R.io", "second.io"),
+        ("S.io", "upper.io"),
+        ("s.io", "exact.io"),
+        ("T.io:5000", "colon.io"),
+        ("T.io_5000_", "under.io"),
+    ] {
+        let dir = root.path().join(name);
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::write(dir.join("hosts.toml"), format!("[host.'https://{host}']")).unwrap();
+    }
+    for (registry, host) in [
+        ("localhost:5000", "upper.io"),
+        ("r.io", "first.io"),
+        ("s.io", "exact.io"),
+        ("t.io:5000", "under.io"),
+        ("localhost:5001", "default.io"),
+    ] {
+        let found = Hosts::find(root.path(), registry, &Options::default()).await;
+        let base = found.unwrap().mirrors[0].endpoint.base.to_string();
+        assert_eq!(base, format!("https://{host}/v2/"), "{registry}");
+    }
+}
+
 #[test]
 fn bases_of_a_file_are_named_in_the_order_tried() {
     let bases = |text: &str| {
