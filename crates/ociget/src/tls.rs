@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::crypto;
+use rustls::crypto::{self, KeyProvider};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{CertificateError, ClientConfig, InconsistentKeys, RootCertStore};
 
 use crate::error::Error;
 use crate::printable;
@@ -59,6 +60,7 @@ impl Profile {
     /// Reads the files. This is disk work.
     pub(crate) fn load(&self) -> Result<ClientConfig, Error> {
         let provider = Arc::new(crypto::ring::default_provider());
+        let keys = provider.key_provider;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Usage(format!("TLS cannot be set up: {error}")))?;
@@ -75,15 +77,8 @@ impl Profile {
         let Some(client) = &self.client else {
             return Ok(builder.with_no_client_auth());
         };
-        let chain = certificates(&client.cert)?;
-        let pem = regular_file::read(&client.key, MAX_KEY)?.bytes;
-        let key = PrivateKeyDer::from_pem_slice(&pem)
-            .map_err(|error| unusable(&client.key, "private key", error))?;
-        builder.with_client_auth_cert(chain, key).map_err(|error| {
-            let key = printable::path(&client.key);
-            let reason = format!("its certificate does not fit the key in {key}: {error}");
-            unfit(&client.cert, &reason)
-        })
+        let identity = SingleCertAndKey::from(identity(client, keys)?);
+        Ok(builder.with_client_cert_resolver(Arc::new(identity)))
     }
 
     /// All authorities, and the certificates of those that the configuration names.
@@ -121,6 +116,57 @@ impl Profile {
             reasons.join("; ")
         )))
     }
+}
+
+/// Reads a client certificate and its key. The server judges the certificate: only that of another key is refused here,
+/// so that one of version 1, which has no extensions, is used as well.
+fn identity(client: &ClientCertificate, keys: &dyn KeyProvider) -> Result<CertifiedKey, Error> {
+    let chain = certificates(&client.cert)?;
+    let pem = regular_file::read(&client.key, MAX_KEY)?.bytes;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match is_encrypted(&pem) {
+        true => encrypted(&client.key),
+        false => unusable(&client.key, "private key", error),
+    })?;
+    let key = keys.load_private_key(key).map_err(|_| match is_encrypted(&pem) {
+        true => encrypted(&client.key),
+        false => unfit(
+            &client.key,
+            "its private key is damaged or of a kind that this program cannot use; it uses RSA of 2048 to 4096 bits, \
+             ECDSA P-256 and P-384, and Ed25519",
+        ),
+    })?;
+    let identity = CertifiedKey::new(chain, key);
+    match identity.keys_match() {
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+            let key = printable::path(&client.key);
+            let reason = format!(
+                "its certificate does not fit the key in {key}; name the key that it was issued for"
+            );
+            Err(unfit(&client.cert, &reason))
+        }
+        Err(rustls::Error::InvalidCertificate(CertificateError::BadEncoding)) => Err(unfit(
+            &client.cert,
+            "its certificate cannot be read; name another file",
+        )),
+        _ => Ok(identity),
+    }
+}
+
+/// Whether a key needs a password, in PKCS #8 or in the older form of OpenSSL.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let marks = [
+        &b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..],
+        b"Proc-Type: 4,ENCRYPTED",
+    ];
+    let mut marks = marks.into_iter();
+    marks.any(|mark| pem.windows(mark.len()).any(|part| part == mark))
+}
+
+fn encrypted(file: &Path) -> Error {
+    unfit(
+        file,
+        "its private key is encrypted; decrypt it into another file (openssl pkey) and name that one",
+    )
 }
 
 /// At least one.
@@ -190,5 +236,80 @@ mod tests {
             ..Profile::default()
         };
         assert!(matches!(missing.load(), Err(Error::Io { .. })));
+    }
+
+    /// A certificate of version 1 for the key `KEY`, which `openssl req` and `openssl x509 -req` write.
+    const VERSION_1: &str = "MIIBFTCBuwIUa+0trkEqUNJg1nE38vbQwoDiP38wCgYIKoZIzj0EAwIwDDEKMAgGA1UEAwwB\
+        YTAgFw0yNjExMjgxMjUxMjNaGA8yMTI2MTEwNDEyNTEyM1owDDEKMAgGA1UEAwwBYTBZMBMGByqGSM49AgEGCCqG\
+        SM49AwEHA0IABJiWE/8LlglZDFjNNjrlTqHlsQzsPrQeO7yCp4b/yGQ/zzHx4M7NuDhISJlZXpbKh+LKsCAdBbCI\
+        /NgoLSxVzFkwCgYIKoZIzj0EAwIDSQAwRgIhAOTbhLdf6M6kJgfjuhEpGTexs2keJctt+Ru4socn3eIDAiEAzhRW\
+        vS4W9ofF1+TP5/iqMpK9vaqWo1648t4i61rXarE=";
+    const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgxFUDYXmNV1+fUUS9vDsas+J9WdRsuMPm\
+        QJCWXMDu7HWhRANCAASYlhP/C5YJWQxYzTY65U6h5bEM7D60Hju8gqeG/8hkP88x8eDOzbg4SEiZWV6WyofiyrAg\
+        HQWwiPzYKC0sVcxZ";
+
+    fn pem(label: &str, text: &str) -> String {
+        format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+    }
+
+    // rustls/rustls#2364
+    #[test]
+    fn client_certificate_of_version_1_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.pem");
+        let text = pem("CERTIFICATE", VERSION_1) + &pem("PRIVATE KEY", KEY);
+        std::fs::write(&file, text).unwrap();
+        let profile = Profile {
+            client: Some(ClientCertificate::new(&file, &file)),
+            skip_verify: true,
+            ..Profile::default()
+        };
+        assert!(
+            profile
+                .load()
+                .unwrap()
+                .client_auth_cert_resolver
+                .has_certs()
+        );
+    }
+
+    #[test]
+    fn client_key_that_cannot_be_used_is_named_with_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let old = format!("Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\n{KEY}");
+        for (certificate, text, file, reason) in [
+            (
+                VERSION_1,
+                pem("ENCRYPTED PRIVATE KEY", KEY),
+                &key,
+                "is encrypted; decrypt it",
+            ),
+            (
+                VERSION_1,
+                pem("EC PRIVATE KEY", &old),
+                &key,
+                "is encrypted; decrypt it",
+            ),
+            (
+                VERSION_1,
+                pem("PRIVATE KEY", VERSION_1),
+                &key,
+                "of a kind that this program cannot use",
+            ),
+            (KEY, pem("PRIVATE KEY", KEY), &cert, "cannot be read"),
+        ] {
+            std::fs::write(&cert, pem("CERTIFICATE", certificate)).unwrap();
+            std::fs::write(&key, text).unwrap();
+            let profile = Profile {
+                client: Some(ClientCertificate::new(&cert, &key)),
+                skip_verify: true,
+                ..Profile::default()
+            };
+            let error = profile.load().unwrap_err().to_string();
+            let start = format!("cannot use {}: ", file.display());
+            assert!(error.contains(&start), "{error}");
+            assert!(error.contains(reason), "{error}");
+        }
     }
 }
