@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, PAD};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -180,11 +181,16 @@ impl Entry {
 /// The user and the password, or what is wrong with their text.
 fn decode(auth: &str) -> Result<(String, String), &'static str> {
     const NO_LOGIN: &str = "is not base64 of user:password";
+    // Go ignores the last bits, of which no byte is made. Some tools leave them set.
+    const PADDED: GeneralPurpose =
+        GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
+    const UNPADDED: GeneralPurpose =
+        GeneralPurpose::new(&STANDARD, NO_PAD.with_decode_allow_trailing_bits(true));
     // Tools that encode break lines after 76 characters, and templates add white space.
     let auth: String = auth.chars().filter(|c| !c.is_whitespace()).collect();
-    let bytes = STANDARD
+    let bytes = PADDED
         .decode(&auth)
-        .or_else(|_| STANDARD_NO_PAD.decode(&auth))
+        .or_else(|_| UNPADDED.decode(&auth))
         .map_err(|_| NO_LOGIN)?;
     // docker hands such a login to its engine in JSON, which replaces the bytes that are not UTF-8.
     let text = String::from_utf8(bytes)

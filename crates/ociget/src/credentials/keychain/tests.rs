@@ -255,6 +255,9 @@ fn forms_of_entries_that_tools_write_are_read() {
             "{\"auths\":{\"r.io\":{\"auth\":\" aG9zdDpwdw \"}}}",
             Some("host:pw"),
         ),
+        // Go, Python and coreutils drop bits that no byte is made of.
+        (r#"{"auths":{"r.io":{"auth":"dTpwcB=="}}}"#, Some("u:pp")),
+        (r#"{"auths":{"r.io":{"auth":"dTpwcB"}}}"#, Some("u:pp")),
         (r#"{"auths":{"r.io":null}}"#, None),
         (
             r#"{"auths":{"o.io":null,"r.io":{"auth":"aG9zdDpwdw=="}}}"#,
