@@ -74,6 +74,14 @@ impl Endpoint {
         }
     }
 
+    /// Returns the name that the repository `name` of a registry has at this host: after the path below `/v2/`, as a
+    /// mirror of several registries has it. In a path without `/v2/` no part is known to belong to the name.
+    pub(crate) fn repository(&self, name: &str) -> String {
+        let path = self.base.path();
+        let below = path.split_once("/v2/").map(|(_, below)| below);
+        format!("{}{name}", below.unwrap_or_default())
+    }
+
     /// How to connect to `url`, which this host may have sent us to.
     ///
     /// # Errors
@@ -138,6 +146,25 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // containerd/containerd#9648, #8415, #4358, #1465
+    #[test]
+    fn repository_of_a_mirror_begins_with_its_path_below_v2() {
+        for (base, expected) in [
+            ("https://m.io/v2/", "team/app"),
+            ("https://m.io/v2/proj/hub/", "proj/hub/team/app"),
+            ("https://m.io/x/v2/", "team/app"),
+            ("https://m.io/x/v2/proj/", "proj/team/app"),
+            ("https://m.io/v2/a/v2/", "a/v2/team/app"),
+            ("https://m.io/proj/", "team/app"),
+            ("https://m.io/", "team/app"),
+        ] {
+            let options = Options::default();
+            let base = Url::parse(base).unwrap();
+            let endpoint = Endpoint::new(base, tls::Profile::default(), &options);
+            assert_eq!(endpoint.repository("team/app"), expected);
+        }
+    }
 
     #[test]
     fn registry_on_the_network_leads_to_no_loopback() {

@@ -17,6 +17,9 @@ pub trait Credentials: Send + Sync + fmt::Debug {
     /// Returns the credentials for `repository` at `registry` (as in
     /// [`Reference::registry`](crate::Reference::registry), so Docker Hub is `docker.io`).
     ///
+    /// A mirror has the name and the repositories that its URL says: of `https://mirror.example/v2/proj`,
+    /// `repository` begins with `proj/`.
+    ///
     /// Without credentials it returns a [`Login::anonymous`] that names the places where it looked, and no error.
     fn login<'a>(
         &'a self,

@@ -1,6 +1,6 @@
 //! Mirrors that are busy, and the host that comes after them.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ociget::{Digest, Error, Options};
 use tempfile::TempDir;
@@ -100,4 +100,51 @@ async fn wrong_blob_of_two_hosts_is_blamed_on_both() {
     let (one, other) = at.split_once("; from byte 50000 on, ").unwrap();
     assert!(one.contains(&mirror.host), "{at}");
     assert!(other.contains(&origin.host), "{at}");
+}
+
+/// Keeps the names for which a login is wanted, and has none.
+#[derive(Debug, Default)]
+struct Wanted(Mutex<Vec<String>>);
+
+impl ociget::Credentials for Wanted {
+    fn login<'a>(
+        &'a self,
+        registry: &'a str,
+        repository: &'a str,
+    ) -> ociget::BoxFuture<'a, Result<ociget::Login, Error>> {
+        if let Ok(mut names) = self.0.lock() {
+            names.push(format!("{registry}/{repository}"));
+        }
+        Box::pin(async { Ok(ociget::Login::anonymous("the test")) })
+    }
+}
+
+// containerd/containerd#9648, #8415, #4358, #1465
+#[tokio::test]
+async fn login_and_scope_of_a_mirror_have_its_path() {
+    let (content, layers) = three_layers();
+    let origin = Server::start(&content, |_| None).await;
+    let mirror = Server::start(&content, |seen: &Seen| {
+        let realm = format!("http://{}/token", seen.header("host").unwrap_or_default());
+        let challenge = format!("Bearer realm=\"{realm}\"");
+        Some(match &*seen.path {
+            path if path.starts_with("/token") => Reply::new(200, r#"{"token":"t"}"#),
+            _ if seen.header("authorization").is_some() => Reply::new(404, ""),
+            _ => Reply::new(401, "").with("www-authenticate", challenge),
+        })
+    })
+    .await;
+    let lines = format!(
+        "[host.\"http://{}/v2/proj/hub\"]\noverride_path = true\n",
+        mirror.host
+    );
+    let (mut options, _dir) = with_hosts(&origin, &lines).unwrap();
+    let wanted = Arc::new(Wanted::default());
+    options.credentials = Arc::clone(&wanted) as Arc<dyn ociget::Credentials>;
+    assert_eq!(pull(&*origin.source(options)).await.unwrap(), layers);
+    let names = wanted.0.lock().unwrap().clone();
+    assert_eq!(names, [format!("{}/proj/hub/app", mirror.host)]);
+    let scope = "scope=repository%3Aproj%2Fhub%2Fapp%3Apull";
+    let tokens = mirror.seen_at("/token");
+    assert!(tokens[0].path.contains(scope), "{tokens:?}");
 }

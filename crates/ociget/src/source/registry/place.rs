@@ -132,7 +132,7 @@ impl Place {
         let is_same_host = of(&endpoint.base) == of(&origin.base);
         let authorizer = Authorizer::new(
             name,
-            reference.repository(),
+            &endpoint.repository(reference.repository()),
             Arc::clone(&endpoint),
             Arc::clone(&options.credentials),
             budget,
