@@ -228,6 +228,7 @@ async fn list_of_broken_form_fails_and_an_empty_one_not() {
         ("[]", "not one"),
         ("{}", "no field tags"),
         (r#"{"message":"not supported"}"#, "no field tags"),
+        (r#"{"name":"My web app","version":1}"#, "no field tags"),
         (r#"{"tags":{"a":1}}"#, "not one"),
         (r#"{"tags":[1]}"#, "not one"),
         ("", "not one"),
@@ -241,11 +242,20 @@ async fn list_of_broken_form_fails_and_an_empty_one_not() {
     for body in [
         r#"{"name":"app","tags":null}"#,
         r#"{"name":"app"}"#,
+        r#"{"Name":"app","Tags":null}"#,
+        r#"{"tags":null}"#,
         r#"{"tags":[null]}"#,
     ] {
         let tags = listed(Reply::new(200, body)).await.unwrap();
         assert!(tags.is_empty(), "{body}: {tags:?}");
     }
+}
+
+// golang/go#14750
+#[tokio::test]
+async fn keys_of_a_list_may_have_any_case() {
+    let body = r#"{"Name":"app","TAGS":["v1"],"version":1}"#;
+    assert_eq!(listed(Reply::new(200, body)).await.unwrap(), ["v1"]);
 }
 
 /// Registries also list digests (containers/skopeo#2346) and nothing (containers/skopeo#2409) among tags.

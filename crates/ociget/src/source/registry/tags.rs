@@ -9,6 +9,8 @@ use url::Url;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::go_json::{Keys, as_go_reads};
+use crate::json::{self, present};
 use crate::progress::Event;
 use crate::reference::{self, Reference};
 use crate::source::registry::RegistrySource;
@@ -303,15 +305,30 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
+/// The fields of a page, which clients in Go read in any case.
+const KEYS: Keys = Keys {
+    known: &["name", "tags"],
+    maps: &[],
+    records: &[],
+};
+
 fn parse(page: &Page) -> Result<Vec<String>, Error> {
     #[derive(serde::Deserialize)]
     struct List {
-        name: Option<serde::de::IgnoredAny>,
         // Go writes null for a list that is empty.
-        tags: Option<Names>,
+        #[serde(default, deserialize_with = "present")]
+        tags: Option<Option<Names>>,
+    }
+    /// A list that is empty as Go can write it, too: without the field. Other documents have other fields.
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NameAlone {
+        #[serde(rename = "name")]
+        _name: String,
     }
     let broken = |reason: String| Error::protocol(&page.at, reason);
-    let list: List = match crate::json::read(&page.body) {
+    let text = as_go_reads(&page.body, KEYS);
+    let list: List = match json::read(&text) {
         Ok(list) => list,
         Err(_) if !page.may_be_json() => {
             return Err(broken(
@@ -320,8 +337,9 @@ fn parse(page: &Page) -> Result<Vec<String>, Error> {
         }
         Err(error) => return Err(broken(format!("its list of tags is not one: {error}"))),
     };
-    if list.name.is_none() && list.tags.is_none() {
-        return Err(broken("its list of tags has no field tags".to_owned()));
+    match list.tags {
+        Some(names) => Ok(names.map(|names| names.0).unwrap_or_default()),
+        None if json::read::<NameAlone>(&text).is_ok() => Ok(Vec::new()),
+        None => Err(broken("its list of tags has no field tags".to_owned())),
     }
-    Ok(list.tags.map(|names| names.0).unwrap_or_default())
 }
