@@ -126,7 +126,8 @@ fn http_to_a_tls_port_names_the_option() {
     let error = pull(&registry_at_its_address(&registry), options())
         .unwrap_err()
         .to_string();
-    assert!(error.contains("Options::plain_http_on_loopback"), "{error}");
+    let option = "Options::plain_http_on_loopback = false";
+    assert!(error.contains(option), "{error}");
 }
 
 fn registry_at_its_address(registry: &DockerRegistry) -> String {

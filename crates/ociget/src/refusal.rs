@@ -84,7 +84,7 @@ impl Refusal {
     fn cause(&self) -> &'static str {
         match self.needs_tls {
             Some(NeedsTls::OnLoopback) => {
-                return "; the server expects TLS: give Options::plain_http_on_loopback";
+                return "; the server expects TLS: set Options::plain_http_on_loopback = false";
             }
             Some(NeedsTls::Named) => {
                 return "; the server expects TLS: do not name it with Options::plain_http";

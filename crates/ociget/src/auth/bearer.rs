@@ -68,10 +68,8 @@ impl TokenServer {
             (Ok(realm), _) => (realm, challenge.get("service").map(str::to_owned)),
             (Err(_), Some(before)) => (before.realm.clone(), before.service.clone()),
             (Err(_), None) => {
-                return Err(Error::protocol(
-                    target::shown(&home.base),
-                    "its challenge names no token server (realm)",
-                ));
+                let fault = challenge.fault_of_realm();
+                return Err(Error::protocol(target::shown(&home.base), fault));
             }
         };
         home.check(&realm, &home.base)?;

@@ -43,6 +43,21 @@ impl Challenge {
             .find(|(key, value)| key == name && !value.is_empty())
             .map(|(_, value)| value.as_str())
     }
+
+    /// Returns why no token server can be taken from the realm, which is not quoted because its query may be a secret.
+    pub(super) fn fault_of_realm(&self) -> &'static str {
+        match self.get("realm") {
+            None => "its challenge names no token server (realm)",
+            Some(realm) if realm.starts_with('\'') => {
+                "its challenge has the URL of the token server (realm) in single quotes, \
+                 where HTTP has double ones; ask the registry's operator"
+            }
+            Some(_) => {
+                "its challenge names a token server (realm) whose URL is not absolute; \
+                 ask the registry's operator"
+            }
+        }
+    }
 }
 
 fn parse(header: &str) -> Vec<Challenge> {
@@ -197,5 +212,17 @@ mod tests {
             Some("s")
         );
         assert_eq!(parse(r#"Bearer service="""#)[0].get("service"), None);
+    }
+
+    #[test]
+    fn realm_that_cannot_be_used_is_not_called_missing() {
+        for (header, says) in [
+            ("Bearer service=x", "names no token server"),
+            (r#"Bearer realm="/token""#, "whose URL is not absolute"),
+            ("Bearer realm='https://a.io/t'", "in single quotes"),
+        ] {
+            let fault = parse(header)[0].fault_of_realm();
+            assert!(fault.contains(says), "{header}: {fault}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Errors of TLS in words for people: no names of types, dates as dates, and what to do.
 
 use std::io;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::UnixTime;
@@ -109,11 +110,14 @@ pub(crate) fn certificate(error: &CertificateError) -> Trouble {
         ),
         CertificateError::NotValidForNameContext { expected, presented } => (
             format!(
-                "its certificate is not for {}, but for {}",
+                "its certificate is not for {}, {}",
                 printable::text(expected.to_str()),
                 names(presented)
             ),
-            "; use one of those names, or have the certificate issued for this one",
+            match presented.iter().any(|name| !is_address_as_name(name)) {
+                true => "; use one of those names, or have the certificate issued for this one",
+                false => "; have the certificate issued for this one (subject alternative name)",
+            },
         ),
         CertificateError::NotValidForName => (
             "its certificate is for another name".to_owned(),
@@ -223,22 +227,34 @@ fn date(time: UnixTime) -> String {
     clock::shown(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs()))
 }
 
-/// The names in a certificate, which come as `DnsName("a")`.
+/// A name in a certificate without its type. It comes as `DnsName("a")`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').map_or(name, |(_, inner)| inner);
+    inner.trim_end_matches(')').trim_matches('"')
+}
+
+/// Whether a certificate has an address as the name of a host, which is valid for no connection.
+fn is_address_as_name(name: &str) -> bool {
+    name.starts_with("DnsName") && bare(name).parse::<IpAddr>().is_ok()
+}
+
+/// The names in a certificate, which is for none that a client uses.
 fn names(presented: &[String]) -> String {
     if presented.is_empty() {
-        return "no host at all (it has no subject alternative name)".to_owned();
+        return "nor for any other host: it has no subject alternative name".to_owned();
     }
-    let bare = |name: &String| {
-        let inner = name
-            .split_once('(')
-            .map_or(name.as_str(), |(_, inner)| inner);
-        printable::text(inner.trim_end_matches(')').trim_matches('"'))
+    let shown = |name: &String| {
+        let bare = printable::text(bare(name));
+        match is_address_as_name(name) {
+            true => format!("a host with the DNS name {bare}"),
+            false => bare,
+        }
     };
-    let mut all: Vec<String> = presented.iter().take(8).map(bare).collect();
+    let mut all: Vec<String> = presented.iter().take(8).map(shown).collect();
     if presented.len() > all.len() {
         all.push(format!("{} more", presented.len() - all.len()));
     }
-    all.join(", ")
+    format!("but for {}", all.join(", "))
 }
 
 #[cfg(test)]
@@ -299,6 +315,32 @@ mod tests {
                 assert!(!text.contains(name), "{error:?}: {text}");
             }
             assert!(trouble.is_final);
+        }
+    }
+
+    #[test]
+    fn advice_names_no_name_that_cannot_be_used() {
+        for (presented, says, may_use_another) in [
+            (&[][..], "nor for any other host", false),
+            (
+                &["DnsName(\"127.0.0.1\")"],
+                "but for a host with the DNS name 127.0.0.1",
+                false,
+            ),
+            (
+                &["DnsName(\"127.0.0.1\")", "DnsName(\"localhost\")"],
+                "127.0.0.1, localhost",
+                true,
+            ),
+            (&["IpAddress(10.0.0.1)"], "but for 10.0.0.1", true),
+        ] {
+            let trouble = certificate(&CertificateError::NotValidForNameContext {
+                expected: ServerName::try_from("127.0.0.1").unwrap(),
+                presented: presented.iter().map(|name| (*name).to_owned()).collect(),
+            });
+            assert!(trouble.reason.contains(says), "{trouble:?}");
+            let is_offered = trouble.advice.contains("one of those names");
+            assert_eq!(is_offered, may_use_another, "{trouble:?}");
         }
     }
 

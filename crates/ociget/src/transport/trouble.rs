@@ -134,7 +134,7 @@ pub(super) fn of_pool(
             return Failure::Connection(Box::new(Trouble {
                 advice: match needs_tls(url) {
                     Some(NeedsTls::OnLoopback) => {
-                        "; if it speaks TLS, give Options::plain_http_on_loopback"
+                        "; if it speaks TLS, set Options::plain_http_on_loopback = false"
                     }
                     Some(NeedsTls::Named) => {
                         "; if it speaks TLS, do not name it with Options::plain_http"

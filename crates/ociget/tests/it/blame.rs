@@ -144,7 +144,7 @@ async fn refusals_are_reported_in_the_servers_words() {
         ),
         (
             Reply::new(400, "Client sent an HTTP request to an HTTPS server.\n"),
-            "Options::plain_http_on_loopback",
+            "set Options::plain_http_on_loopback = false",
             "credentials",
         ),
         (
@@ -152,7 +152,7 @@ async fn refusals_are_reported_in_the_servers_words() {
                 400,
                 "<title>400 The plain HTTP request was sent to HTTPS port</title>",
             ),
-            "Options::plain_http_on_loopback",
+            "set Options::plain_http_on_loopback = false",
             "credentials",
         ),
         (
@@ -160,7 +160,7 @@ async fn refusals_are_reported_in_the_servers_words() {
                 400,
                 "<title>400 Bad Request</title><p>You're speaking plain HTTP to an SSL-enabled server port.",
             ),
-            "Options::plain_http_on_loopback",
+            "set Options::plain_http_on_loopback = false",
             "credentials",
         ),
         (
@@ -211,7 +211,7 @@ async fn answer_that_is_not_http_points_to_tls() {
         .to_string();
     assert!(
         error.contains("does not answer in HTTP")
-            && error.contains("Options::plain_http_on_loopback"),
+            && error.contains("set Options::plain_http_on_loopback = false"),
         "{error}"
     );
     drop(content);

@@ -25,6 +25,10 @@ const WORDS: &[(&str, &str)] = &[
     ("Options::client_certificate", "--cert, --key"),
     ("Options::credentials", "--authfile"),
     ("Options::max_tar", "--max-layer-bytes and --max-unpacked"),
+    (
+        "Options::plain_http_on_loopback = false",
+        "--tls-on-loopback",
+    ),
     ("Options::plain_http_on_loopback", "--tls-on-loopback"),
     ("Options::plain_http", "--plain-http"),
     ("Request::parse", "--digest"),
@@ -86,8 +90,8 @@ mod tests {
             ("give Options::ca_files: x", "give --ca-file: x"),
             ("(Options::plain_http)", "(--plain-http)"),
             (
-                "Options::plain_http_on_loopback, Options::agents",
-                "--tls-on-loopback, --agent",
+                "set Options::plain_http_on_loopback = false, Options::agents",
+                "set --tls-on-loopback, --agent",
             ),
             ("StoreOptions::offline", "--offline"),
             (
