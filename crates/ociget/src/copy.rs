@@ -64,7 +64,8 @@ pub struct Copied {
 /// Copies the manifest or index that `source` names, and everything below it, to the OCI image layout in
 /// `dir`.
 ///
-/// With `expected`, the manifest or index with that digest is copied. An index is copied whole: every
+/// With `expected`, the manifest or index with that digest is copied, and a source that was made with another digest is
+/// an error. An index is copied whole: every
 /// platform, and attestations and artifacts as well. To copy one platform, pass the digest that
 /// [`Image::manifest`](crate::Image::manifest) names. What refers to the image
 /// ([`Client::referrers`](crate::Client::referrers)) is not copied.

@@ -85,7 +85,7 @@ async fn resolve_platform(
     insisting: bool,
 ) -> Result<Image, Error> {
     let root = source.root(expected).await?;
-    let identity = root.identity.as_ref().unwrap_or(&root.digest).clone();
+    let identity = root.named().clone();
     if let Some(expected) = expected {
         requested(&root.at, expected, identity.get())?;
     }

@@ -250,15 +250,20 @@ async fn root(
         Some(expected) => Some(expected.clone()),
         None => source.identity().await?,
     };
+    // The identity of a root file system is the digest of its layer, which is a blob of the layout and no manifest.
     if let Some(digest) = known
         && let Some(bytes) = layout.document(&digest).await?
+        && ArtifactManifest::parse(&bytes).is_ok()
     {
+        if let Some(expected) = expected {
+            source.admit(expected).await?;
+        }
         let at = layout.shown(&digest);
         return Ok((digest, None, bytes, at));
     }
     let document = source.root(expected).await?;
     if let Some(expected) = expected {
-        requested(&document.at, expected, document.digest.get())?;
+        requested(&document.at, expected, document.named().get())?;
     }
     let digest = document.digest.get().clone();
     Ok((digest, document.content_type, document.bytes, document.at))

@@ -28,7 +28,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::blob::{BlobPrefix, BlobStream};
+use crate::blob::{BlobPrefix, BlobStream, requested};
 use crate::digest::{Digest, Verified, Verifier};
 use crate::error::{Error, mismatch};
 use crate::future::BoxFuture;
@@ -52,6 +52,21 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// with that digest. Returns `None` if only the document itself has it.
     fn identity(&self) -> BoxFuture<'_, Result<Option<Digest>, Error>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// Checks that `expected` can be the digest of this image, for a caller that already has a document with that
+    /// digest.
+    ///
+    /// The default implementation calls [`root`](Self::root). [`RegistrySource`](crate::RegistrySource) sends no
+    /// request, and compares `expected` only with the digest in its reference.
+    ///
+    /// # Errors
+    /// As [`root`](Self::root), and [`Error::Digest`] if that returns another document.
+    fn admit<'a>(&'a self, expected: &'a Digest) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let root = self.root(Some(expected)).await?;
+            requested(root.at(), expected, root.named().get())
+        })
     }
 
     /// Returns a manifest or index that another one lists.
@@ -156,6 +171,11 @@ impl Document {
     #[must_use]
     pub fn identity(&self) -> Option<&Verified<Digest>> {
         self.identity.as_ref()
+    }
+
+    /// The identity of the image: the digest that a caller may have expected.
+    pub(crate) fn named(&self) -> &Verified<Digest> {
+        self.identity.as_ref().unwrap_or(&self.digest)
     }
 }
 

@@ -227,6 +227,11 @@ impl Source for RegistrySource {
         Box::pin(self.fetch_identity().instrument(span))
     }
 
+    fn admit<'a>(&'a self, expected: &'a Digest) -> BoxFuture<'a, Result<(), Error>> {
+        let own = self.shared.reference.digest();
+        Box::pin(async move { agreed(own, Some(expected)).map(drop) })
+    }
+
     fn manifest<'a>(
         &'a self,
         descriptor: &'a Descriptor,

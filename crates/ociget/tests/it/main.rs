@@ -10,6 +10,7 @@ mod blame;
 mod blobs;
 mod copy;
 mod copy_directories;
+mod copy_expected;
 mod directory;
 mod documents;
 mod examples;
