@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::manifest::{Descriptor, ManifestError, RawDescriptor, strings};
+use crate::manifest::{ARTIFACT_KEYS, Descriptor, ManifestError, RawDescriptor, strings};
 use crate::media_type::MediaType;
 
 /// A manifest or index of any kind, with its descriptors as they are.
@@ -48,13 +48,13 @@ pub struct ArtifactManifest {
 }
 
 impl ArtifactManifest {
-    /// Reads a manifest or index.
+    /// Reads a manifest or index. As for Go, a field may have its letters in any case.
     ///
     /// # Errors
-    /// Returns [`ManifestError`] if the document is not JSON, has a key twice, has the fields of an index
+    /// Returns [`ManifestError`] if the document is not JSON, has a key twice, also in two spellings, has the fields of an index
     /// and those of a manifest, has none of them, or if a digest or size in it is not valid.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let raw: Raw = crate::json::parse(bytes)?;
+        let raw: Raw = crate::json::parse_as_go(bytes, ARTIFACT_KEYS)?;
         let is_index = raw.manifests.is_some();
         let said = raw.media_type.as_deref().and_then(MediaType::parse);
         let is_manifest = raw.config.is_some() || raw.layers.is_some() || raw.blobs.is_some();
@@ -160,5 +160,111 @@ mod tests {
         assert_eq!(artifact.subject.unwrap().digest, digest);
         assert_eq!(artifact.annotations["b"], "c");
         assert_eq!(artifact.annotations.len(), 1);
+    }
+    /// Spellings that occur, and some that Go takes for the same.
+    fn spellings(field: &str) -> Vec<String> {
+        let (first, rest) = field.split_at(1);
+        let mut found = vec![
+            field.to_owned(),
+            field.to_uppercase(),
+            field.to_lowercase(),
+            format!("{}{rest}", first.to_uppercase()),
+            format!("\\u{:04x}{rest}", first.as_bytes()[0]),
+            field.replacen('s', "\u{17f}", 1),
+            field.replacen('k', "\u{212a}", 1),
+            format!("{field} "),
+        ];
+        found.dedup();
+        found
+    }
+
+    /// Compares the config, the layers and the manifests that both readers find, unless `Manifest` refuses the document.
+    fn agree(text: &[u8]) {
+        use crate::manifest::Manifest;
+
+        let shown = String::from_utf8_lossy(text);
+        let Ok(image) = Manifest::parse(text, None) else {
+            return;
+        };
+        let artifact = match (ArtifactManifest::parse(text), &image) {
+            (Ok(artifact), _) => artifact,
+            // An image needs no other entry of its index; a copy needs all.
+            (Err(_), Manifest::Index(index)) if index.entries.len() + index.others.len() < 2 => {
+                return;
+            }
+            (Err(error), _) => panic!("{shown}\n{error}"),
+        };
+        match image {
+            Manifest::Image(image) => {
+                assert_eq!(artifact.config.as_ref(), Some(&image.config), "{shown}");
+                assert_eq!(artifact.layers, image.layers, "{shown}");
+                assert_eq!(artifact.annotations, image.annotations, "{shown}");
+            }
+            Manifest::Index(index) => {
+                let found = index.entries.iter().map(|entry| &entry.descriptor);
+                let found = found.chain(index.others.iter().map(|other| &other.descriptor));
+                assert!(artifact.manifests.iter().eq(found), "{shown}");
+                assert!(artifact.is_index(), "{shown}");
+            }
+        }
+    }
+
+    #[test]
+    fn images_and_artifacts_are_read_alike_in_every_spelling() {
+        let digest = crate::digest::Digest::of(b"");
+        let of = |kind: &str| {
+            format!(
+                r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":0,"platform":{{"os":"linux","architecture":"amd64"}},"annotations":{{"Size":"1","size":"2"}}}}"#
+            )
+        };
+        let (config, layer) = (of("config.v1+json"), of("layer.v1.tar"));
+        let image = format!(
+            r#"{{"schemaVersion":2,"config":{config},"layers":[{layer},{layer}],"annotations":{{"a":"b"}}}}"#
+        );
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{},{layer}],"annotations":{{"a":"b"}}}}"#,
+            of("manifest.v1+json")
+        );
+        let mut count = 0;
+        for text in [&image, &index] {
+            for field in ARTIFACT_KEYS.known {
+                for spelling in spellings(field) {
+                    let (old, new) = (format!("\"{field}\":"), format!("\"{spelling}\":"));
+                    agree(text.replace(&old, &new).as_bytes());
+                    // In one object alone, and beside the usual spelling.
+                    agree(text.replacen(&old, &new, 1).as_bytes());
+                    agree(
+                        text.replacen(&old, &format!("{new}null,{old}"), 1)
+                            .as_bytes(),
+                    );
+                    count += 1;
+                }
+            }
+            let odd = text.replace(r#""b""#, r#""\ud800""#);
+            assert_eq!(
+                ArtifactManifest::parse(odd.as_bytes()).unwrap().annotations["a"],
+                "\u{fffd}"
+            );
+            agree(odd.as_bytes());
+            agree(&odd.replace("ud800", "t").into_bytes());
+        }
+        assert!(count > 100, "{count}");
+        let upper = image.replace("\"layers\"", "\"Layers\"");
+        let upper = upper.replace("\"config\"", "\"CONFIG\"");
+        let found = ArtifactManifest::parse(upper.as_bytes()).unwrap();
+        assert!(found.config.is_some() && found.layers.len() == 2);
+        let upper = index.replace("\"manifests\"", "\"Manifests\"");
+        let found = ArtifactManifest::parse(upper.as_bytes()).unwrap();
+        assert!(found.is_index() && found.manifests.len() == 2);
+        for (text, says) in [
+            (format!(r#"{{"blobs":[],"Blobs":[{layer}]}}"#), "twice"),
+            (format!(r#"{{"layers":[],"LAYERS":[{layer}]}}"#), "twice"),
+        ] {
+            let error = ArtifactManifest::parse(text.as_bytes()).unwrap_err();
+            assert!(error.to_string().contains(says), "{text}\n{error}");
+        }
+        let text = format!(r#"{{"Blobs":[{layer}],"Subject":{layer}}}"#);
+        let found = ArtifactManifest::parse(text.replace("digest", "Digest").as_bytes()).unwrap();
+        assert!(found.subject.is_some() && found.layers.len() == 1);
     }
 }

@@ -306,30 +306,42 @@ impl OtherKind {
     }
 }
 
-/// The fields that are read, and those that hold keys of others.
+/// The fields that are read of manifests of any kind. All readers have the same, so that they refuse the same documents
+/// for a field in two spellings.
+const FIELDS: &[&str] = &[
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "config",
+    "layers",
+    "blobs",
+    "manifests",
+    "fsLayers",
+    "digest",
+    "size",
+    "urls",
+    "platform",
+    "annotations",
+    "os",
+    "architecture",
+    "variant",
+    "os.version",
+    "os.features",
+    "data",
+    "subject",
+];
+
+/// The fields of images and indexes, and those that hold keys of others.
 const KEYS: Keys = Keys {
-    known: &[
-        "schemaVersion",
-        "mediaType",
-        "artifactType",
-        "config",
-        "layers",
-        "manifests",
-        "fsLayers",
-        "digest",
-        "size",
-        "urls",
-        "platform",
-        "annotations",
-        "os",
-        "architecture",
-        "variant",
-        "os.version",
-        "os.features",
-        "data",
-        "subject",
-    ],
+    known: FIELDS,
     maps: &["annotations", "data", "subject"],
+    records: &[],
+};
+
+/// The fields of manifests of any kind, whose subject is read as well.
+pub(crate) const ARTIFACT_KEYS: Keys = Keys {
+    known: FIELDS,
+    maps: &["annotations", "data"],
     records: &[],
 };
 

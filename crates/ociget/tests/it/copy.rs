@@ -258,3 +258,30 @@ async fn index_that_nests_too_deep_or_contradicts_itself_is_refused() {
         assert!(!dir.path().join("index.json").exists());
     }
 }
+
+#[tokio::test]
+async fn fields_in_another_case_are_copied_with_their_blobs() {
+    for (field, spelling) in [
+        ("layers", "Layers"),
+        ("config", "Config"),
+        ("manifests", "Manifests"),
+        ("digest", "Digest"),
+    ] {
+        let mut content = Content::default();
+        let respelled = |content: &Content, digest: &Digest| {
+            let text = String::from_utf8(content.manifest(&digest.to_string()).to_vec()).unwrap();
+            text.replace(&format!("{field:?}:"), &format!("{spelling:?}:"))
+        };
+        let image = content.add_image("linux", "amd64", &[&noise(50)]);
+        let image = respelled(&content, &image);
+        let image = content.add_manifest(crate::support::OCI, &image);
+        let index = content.add_index(&[("linux/amd64", &image)]);
+        let index = respelled(&content, &index);
+        let index = content.add_manifest(crate::support::OCI_INDEX, &index);
+        content.tag("v1", &index);
+        let server = Server::start(&content, |_| None).await;
+        let dir = tempfile::tempdir().unwrap();
+        copy(&server, "v1", dir.path()).await.unwrap();
+        check(dir.path(), 4);
+    }
+}
