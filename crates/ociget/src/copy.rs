@@ -155,6 +155,11 @@ async fn fetch(
             match source.manifest(descriptor).await {
                 Ok(document) => {
                     requested(&document.at, &descriptor.digest, document.digest.get())?;
+                    let size = u64::try_from(document.bytes.len()).unwrap_or(u64::MAX);
+                    if size != descriptor.size {
+                        let found = size.to_string();
+                        return Err(Error::size(&document.at, descriptor.size, found));
+                    }
                     BlobFile::store(layout, &descriptor.digest, document.bytes).await
                 }
                 Err(_) => Err(Error::NotFound(refusal)),

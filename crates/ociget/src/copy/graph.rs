@@ -1,6 +1,7 @@
 //! The graph below a manifest or index: every document, read, and every blob, by its descriptor.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,11 +51,19 @@ struct Walk<'a> {
     left: u64,
     max_bytes: u64,
     document_bytes: u64,
-    seen: HashMap<Digest, u64>,
+    seen: HashMap<Digest, Seen>,
     /// Documents that were found, fetched or not.
     found: usize,
     documents: Vec<(Descriptor, Bytes)>,
     blobs: Vec<Blob>,
+}
+
+/// Content that a document names. One may name it as a blob, and another as a document.
+struct Seen {
+    size: u64,
+    is_document: bool,
+    /// Its number among the blobs.
+    blob: Option<usize>,
 }
 
 impl Graph {
@@ -93,7 +102,7 @@ impl Graph {
             .artifact_type()
             .filter(|_| manifest.declared_type.is_some() || !is_image)
             .map(str::to_owned);
-        walk.count(&root, &at)?;
+        walk.count(&root, &at)?.is_document = true;
         // Breadth first: the documents of one depth, then those that they lead to.
         let mut wave = vec![(root.clone(), bytes, manifest, at)];
         for depth in 0.. {
@@ -115,11 +124,16 @@ impl Graph {
             }
             wave = next;
         }
+        let seen = walk.seen;
+        let is_blob = |blob: &Blob| {
+            let found = seen.get(&blob.descriptor.digest);
+            found.is_none_or(|found| !found.is_document)
+        };
         Ok(Self {
             root,
             artifact_type,
             documents: walk.documents,
-            blobs: walk.blobs,
+            blobs: walk.blobs.into_iter().filter(is_blob).collect(),
         })
     }
 }
@@ -137,7 +151,8 @@ impl Walk<'_> {
                 || kind.is_manifest()
                 || ARTIFACT_MANIFESTS.contains(&entry.media_type_name())
             {
-                if self.count(&entry, at)? {
+                let seen = self.count(&entry, at)?;
+                if !std::mem::replace(&mut seen.is_document, true) {
                     documents.push(entry);
                 }
             } else {
@@ -168,10 +183,19 @@ impl Walk<'_> {
         may_be_manifest: bool,
         at: &str,
     ) -> Result<(), Error> {
-        if !self.count(&descriptor, at)? {
+        let next = self.blobs.len();
+        let seen = self.count(&descriptor, at)?;
+        if seen.is_document {
             return Ok(());
         }
-        if self.blobs.len() >= MAX_BLOBS {
+        if let Some(number) = seen.blob {
+            if let Some(blob) = self.blobs.get_mut(number) {
+                blob.may_be_manifest |= may_be_manifest;
+            }
+            return Ok(());
+        }
+        seen.blob = Some(next);
+        if next >= MAX_BLOBS {
             return Err(unsupported(at, format!("more than {MAX_BLOBS} blobs")));
         }
         self.blobs.push(Blob {
@@ -181,30 +205,34 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Counts the bytes of a descriptor. `false` if its content was counted before.
-    fn count(&mut self, descriptor: &Descriptor, at: &str) -> Result<bool, Error> {
+    /// Counts the bytes of a descriptor, once for each digest, and returns the uses of its content.
+    fn count(&mut self, descriptor: &Descriptor, at: &str) -> Result<&mut Seen, Error> {
         let (digest, size) = (&descriptor.digest, descriptor.size);
-        if let Some(before) = self.seen.get(digest) {
-            if *before != size {
-                return Err(Error::Inconsistent {
-                    at: at.to_owned(),
-                    reason: format!(
-                        "{digest} has {before} bytes in one place and {size} in another"
-                    ),
-                });
+        match self.seen.entry(digest.clone()) {
+            Entry::Occupied(before) if before.get().size != size => Err(Error::Inconsistent {
+                at: at.to_owned(),
+                reason: format!(
+                    "{digest} has {} bytes in one place and {size} in another",
+                    before.get().size
+                ),
+            }),
+            Entry::Occupied(before) => Ok(before.into_mut()),
+            Entry::Vacant(new) => {
+                let Some(left) = self.left.checked_sub(size) else {
+                    let what = format!(
+                        "more than {} bytes of content; raise CopyOptions::max_bytes",
+                        self.max_bytes
+                    );
+                    return Err(unsupported(at, what));
+                };
+                self.left = left;
+                Ok(new.insert(Seen {
+                    size,
+                    is_document: false,
+                    blob: None,
+                }))
             }
-            return Ok(false);
         }
-        let Some(left) = self.left.checked_sub(size) else {
-            let what = format!(
-                "more than {} bytes of content; raise CopyOptions::max_bytes",
-                self.max_bytes
-            );
-            return Err(unsupported(at, what));
-        };
-        self.left = left;
-        self.seen.insert(digest.clone(), size);
-        Ok(true)
     }
 
     async fn fetch(

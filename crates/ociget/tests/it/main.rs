@@ -11,6 +11,7 @@ mod blobs;
 mod copy;
 mod copy_directories;
 mod copy_expected;
+mod copy_twice;
 mod directory;
 mod documents;
 mod examples;
