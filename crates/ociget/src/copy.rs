@@ -76,7 +76,8 @@ pub struct Copied {
 ///   leads to another digest, the blob is fetched again from its start.
 /// - **Atomic.** `index.json` is replaced last, after everything that it leads to has been written to the
 ///   disk. Other entries in it stay, with fields that this crate does not know. An entry with the same
-///   `ref_name` is replaced, because a name refers to one image.
+///   `ref_name` is replaced, because a name refers to one image. If its `io.containerd.image.name` is the name of
+///   another image, it stays and loses its tag.
 /// - **Concurrent.** Copies to one layout, by several processes too, lock `index.json` and each unfinished
 ///   blob (`flock`), and wait for each other. Nothing below `dir` is written through a symlink.
 ///

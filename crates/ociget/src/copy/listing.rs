@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::manifest::{Descriptor, ManifestError};
+use crate::source::layout::{IMAGE_NAME, is_name};
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -54,17 +55,38 @@ pub(super) fn with(before: Option<&[u8]>, entry: Value) -> Result<Option<Vec<u8>
     };
     let name = |entry: &Value| entry["annotations"][REF_NAME].as_str().map(str::to_owned);
     let wanted = name(&entry);
-    let is_same = |found: &Value| found["digest"] == entry["digest"];
-    let is_listed = manifests
-        .iter()
-        .any(|found| is_same(found) && (wanted.is_none() || name(found) == wanted));
-    let is_ambiguous = |found: &Value| wanted.is_some() && name(found) == wanted && !is_same(found);
-    if is_listed && !manifests.iter().any(is_ambiguous) {
+    let (mut is_listed, mut is_changed) = (false, false);
+    manifests.retain_mut(|found| {
+        let has_name = wanted.is_some() && name(found) == wanted;
+        if found["digest"] == entry["digest"] {
+            is_listed |= has_name || wanted.is_none();
+            return true;
+        }
+        if !has_name {
+            return true;
+        }
+        is_changed = true;
+        is_of_another(found, wanted.as_deref()) && untag(found)
+    });
+    if !is_listed {
+        manifests.push(entry);
+    } else if !is_changed {
         return Ok(None);
     }
-    manifests.retain(|found| wanted.is_none() || name(found) != wanted);
-    manifests.push(entry);
     Ok(Some(serde_json::to_vec(&index)?))
+}
+
+/// Whether an entry with the tag `tag` has the whole name of another image.
+fn is_of_another(entry: &Value, tag: Option<&str>) -> bool {
+    let name = entry["annotations"][IMAGE_NAME].as_str();
+    let name = name.filter(|name| !name.is_empty());
+    name.is_some_and(|name| tag.is_none_or(|tag| !is_name(tag, name)))
+}
+
+/// Takes the tag off an entry, and returns whether it had one.
+fn untag(entry: &mut Value) -> bool {
+    let annotations = entry.get_mut("annotations").and_then(Value::as_object_mut);
+    annotations.is_some_and(|annotations| annotations.remove(REF_NAME).is_some())
 }
 
 #[cfg(test)]
@@ -114,6 +136,56 @@ mod tests {
             let after =
                 after.map(|entries| serde_json::from_slice::<Value>(&index(&entries)).unwrap());
             assert_eq!(found, after, "{before:?} {entry}");
+        }
+    }
+
+    /// The layout of `docker save app:v1 other:v1`; skopeo 1.15 keeps the entries as well.
+    #[test]
+    fn tag_of_other_images_is_taken_off_their_entries() {
+        let tagged = |text: &str, tag: &str, image: &str| {
+            let mut entry = of(text, Some(tag));
+            entry["annotations"][IMAGE_NAME] = image.into();
+            entry
+        };
+        let untagged = |text: &str, image: &str| {
+            let mut entry = of(text, None);
+            entry["annotations"] = json!({IMAGE_NAME: image});
+            entry
+        };
+        let (app, other) = ("docker.io/library/app:v1", "docker.io/library/other:v1");
+        let new = of("c", Some("v1"));
+        for (before, entry, after) in [
+            (
+                vec![tagged("a", "v1", app), tagged("b", "v1", other)],
+                &new,
+                vec![untagged("a", app), untagged("b", other), new.clone()],
+            ),
+            // One of them is what is copied.
+            (
+                vec![tagged("c", "v1", app), tagged("b", "v1", other)],
+                &new,
+                vec![tagged("c", "v1", app), untagged("b", other)],
+            ),
+            (
+                vec![tagged("a", "v1", ""), of("b", Some("v1"))],
+                &new,
+                vec![new.clone()],
+            ),
+            // The tag is the whole name.
+            (
+                vec![tagged("a", "app:v1", app)],
+                &of("c", Some("app:v1")),
+                vec![of("c", Some("app:v1"))],
+            ),
+            (
+                vec![tagged("a", app, app)],
+                &of("c", Some(app)),
+                vec![of("c", Some(app))],
+            ),
+        ] {
+            let found = with(Some(&index(&before)), entry.clone()).unwrap().unwrap();
+            let found: Value = serde_json::from_slice(&found).unwrap();
+            assert_eq!(found["manifests"], Value::Array(after), "{before:?}");
         }
     }
 

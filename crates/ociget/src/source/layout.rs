@@ -367,7 +367,7 @@ fn blob_path(digest: &Digest) -> [String; 3] {
 
 /// The annotation that holds the whole name of an image. Docker and containerd write it beside a tag that several
 /// images may have.
-const IMAGE_NAME: &str = "io.containerd.image.name";
+pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// The whole name of an image, if its entry has one.
 fn image_name(entry: &IndexEntry) -> Option<&str> {
@@ -382,12 +382,24 @@ fn shown_name(entry: &IndexEntry) -> Option<&str> {
 
 /// Whether the entry is of the image `name`, in a short or a long form.
 fn is_named(entry: &IndexEntry, name: &str) -> bool {
-    let long = |text: &str| text.parse::<Reference>().map(|name| name.to_string()).ok();
-    // A tag alone reads as the name of a repository, and is none.
-    let whole = |text: &&str| text.contains([':', '/']);
-    let tag = entry.ref_name.as_deref().filter(whole);
+    let tag = entry.ref_name.as_deref().filter(|tag| is_whole(tag));
     let mut names = image_name(entry).into_iter().chain(tag);
-    names.any(|found| found == name || long(found).is_some_and(|found| Some(found) == long(name)))
+    names.any(|found| are_one(found, name))
+}
+
+/// Whether a tag is the whole name of an image. A tag alone reads as the name of a repository, and is none.
+fn is_whole(tag: &str) -> bool {
+    tag.contains([':', '/'])
+}
+
+fn are_one(name: &str, other: &str) -> bool {
+    let long = |text: &str| text.parse::<Reference>().map(|name| name.to_string()).ok();
+    name == other || long(name).is_some_and(|name| Some(name) == long(other))
+}
+
+/// Whether the tag `tag` is the whole name `name`, in a short or a long form.
+pub(crate) fn is_name(tag: &str, name: &str) -> bool {
+    tag == name || is_whole(tag) && are_one(tag, name)
 }
 
 /// Whether these entries are one image for several platforms: each names another platform, and all
