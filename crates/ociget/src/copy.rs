@@ -13,6 +13,7 @@ use crate::blob::requested;
 use crate::copy::blob_file::{BlobFile, Fetched};
 use crate::copy::graph::Graph;
 use crate::copy::layout::Layout;
+use crate::copy::listing::Listed;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::future::BoxFuture;
@@ -77,7 +78,7 @@ pub struct Copied {
 /// - **Atomic.** `index.json` is replaced last, after everything that it leads to has been written to the
 ///   disk. Other entries in it stay, with fields that this crate does not know. An entry with the same
 ///   `ref_name` is replaced, because a name refers to one image. If its `io.containerd.image.name` is the name of
-///   another image, it stays and loses its tag.
+///   another image, it stays and loses its tag. Entries of the copied digest get the right size and media type.
 /// - **Concurrent.** Copies to one layout, by several processes too, lock `index.json` and each unfinished
 ///   blob (`flock`), and wait for each other. Nothing below `dir` is written through a symlink.
 ///
@@ -125,9 +126,13 @@ pub async fn copy_to_layout(
         outcomes.push(BlobFile::store(&layout, &descriptor.digest, bytes.clone()).await?);
     }
     let root = graph.root;
-    layout
-        .list(root.clone(), graph.artifact_type, options.ref_name.clone())
-        .await?;
+    let listed = Listed {
+        root: root.clone(),
+        is_typed: graph.is_typed,
+        artifact_type: graph.artifact_type,
+        ref_name: options.ref_name.clone(),
+    };
+    layout.list(listed).await?;
     let count = |wanted: &dyn Fn(&Fetched) -> bool| {
         let found = outcomes.iter().filter(|outcome| wanted(outcome)).count();
         u64::try_from(found).unwrap_or(u64::MAX)

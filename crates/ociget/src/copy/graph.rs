@@ -31,6 +31,8 @@ const ARTIFACT_MANIFESTS: [&str; 2] = [
 #[derive(Debug)]
 pub(super) struct Graph {
     pub(super) root: Descriptor,
+    /// Whether the root or its source names its media type.
+    pub(super) is_typed: bool,
     /// The artifact type of the root, where it is an artifact.
     pub(super) artifact_type: Option<String>,
     /// Manifests and indexes, from the root down.
@@ -76,12 +78,13 @@ impl Graph {
     ) -> Result<Self, Error> {
         let (root, content_type, bytes, at) = root(source, expected, layout).await?;
         let manifest = read(&at, &bytes)?;
-        let name = match (&manifest.media_type, content_type) {
-            (Some(said), _) => said.clone(),
-            (None, Some(sent)) if is_of_kind(&sent, manifest.is_index()) => sent,
-            (None, _) if manifest.is_index() => "application/vnd.oci.image.index.v1+json".into(),
-            (None, _) => "application/vnd.oci.image.manifest.v1+json".into(),
-        };
+        let sent = content_type.filter(|sent| is_of_kind(sent, manifest.is_index()));
+        let named = manifest.media_type.clone().or(sent);
+        let is_typed = named.is_some();
+        let name = named.unwrap_or_else(|| match manifest.is_index() {
+            true => "application/vnd.oci.image.index.v1+json".to_owned(),
+            false => "application/vnd.oci.image.manifest.v1+json".to_owned(),
+        });
         let root = Descriptor::new(name, root, length(&bytes));
         let mut walk = Walk {
             source,
@@ -131,6 +134,7 @@ impl Graph {
         };
         Ok(Self {
             root,
+            is_typed,
             artifact_type,
             documents: walk.documents,
             blobs: walk.blobs.into_iter().filter(is_blob).collect(),

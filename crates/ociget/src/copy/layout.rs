@@ -13,10 +13,10 @@ use rustix::io::Errno;
 use serde::Deserialize;
 
 use crate::background;
-use crate::copy::listing;
+use crate::copy::listing::{self, Listed};
 use crate::digest::{Algorithm, Digest};
 use crate::error::Error;
-use crate::manifest::{Descriptor, MAX_DOCUMENT};
+use crate::manifest::MAX_DOCUMENT;
 use crate::regular_file;
 
 /// Directories and files of a layout, as everybody makes them.
@@ -89,13 +89,8 @@ impl Layout {
         blocking(move || layout.is_intact(&digest, size)).await
     }
 
-    /// Lists `root` in `index.json`, after everything that it leads to is on the disk.
-    pub(super) async fn list(
-        self: &Arc<Self>,
-        root: Descriptor,
-        artifact_type: Option<String>,
-        ref_name: Option<String>,
-    ) -> Result<(), Error> {
+    /// Lists `listed` in `index.json`, after everything that it leads to is on the disk.
+    pub(super) async fn list(self: &Arc<Self>, listed: Listed) -> Result<(), Error> {
         let layout = Arc::clone(self);
         blocking(move || {
             for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
@@ -104,8 +99,7 @@ impl Layout {
             let _lock = layout.lock()?;
             let before = layout.read(INDEX)?;
             let at = layout.path.join(INDEX).display().to_string();
-            let entry = listing::entry(&root, artifact_type.as_deref(), ref_name.as_deref());
-            let after = listing::with(before.as_deref(), entry)
+            let after = listing::with(before.as_deref(), &listed)
                 .map_err(|reason| Error::document(&at, reason))?;
             match after {
                 Some(after) => layout.replace(INDEX, &after),

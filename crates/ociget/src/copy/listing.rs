@@ -2,40 +2,74 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::manifest::{Descriptor, ManifestError};
+use crate::manifest::{ARTIFACT_KEYS, Descriptor, ManifestError};
+use crate::media_type::MediaType;
 use crate::source::layout::{IMAGE_NAME, is_name};
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// The entry for `root`.
-pub(super) fn entry(
-    root: &Descriptor,
-    artifact_type: Option<&str>,
-    ref_name: Option<&str>,
-) -> Value {
-    let mut entry = json!({
-        "mediaType": root.media_type_name(),
-        "digest": root.digest.to_string(),
-        "size": root.size,
-    });
-    if let Some(artifact_type) = artifact_type {
-        entry["artifactType"] = artifact_type.into();
-    }
-    if let Some(name) = ref_name {
-        entry["annotations"] = json!({REF_NAME: name});
-    }
-    entry
+/// What is listed.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) root: Descriptor,
+    /// Whether the document or its source names the media type. Otherwise an entry may have another one of its kind.
+    pub(super) is_typed: bool,
+    pub(super) artifact_type: Option<String>,
+    pub(super) ref_name: Option<String>,
 }
 
-/// `index.json` with `entry`; `None` if it has it. A new one if there is none.
+impl Listed {
+    fn entry(&self) -> Value {
+        let mut entry = json!({
+            "mediaType": self.root.media_type_name(),
+            "digest": self.root.digest.to_string(),
+            "size": self.root.size,
+        });
+        if let Some(artifact_type) = &self.artifact_type {
+            entry["artifactType"] = artifact_type.as_str().into();
+        }
+        if let Some(name) = &self.ref_name {
+            entry["annotations"] = json!({REF_NAME: name});
+        }
+        entry
+    }
+
+    /// Gives an entry of this digest the right size and media type. Returns whether one was wrong.
+    fn correct(&self, entry: &mut Value) -> bool {
+        let kind = |name: &str| MediaType::parse(name).map(|it| (it.is_index(), it.is_manifest()));
+        let name = self.root.media_type_name();
+        let is_right = |found: &str| {
+            found == name || !self.is_typed && kind(found).is_some() && kind(found) == kind(name)
+        };
+        let (size, media_type) = (entry["size"].as_u64(), entry["mediaType"].as_str());
+        let is_resized = size != Some(self.root.size);
+        let is_retyped = !media_type.is_some_and(is_right);
+        let Some(entry) = entry.as_object_mut() else {
+            return false;
+        };
+        if is_resized {
+            entry.insert("size".to_owned(), self.root.size.into());
+        }
+        if is_retyped {
+            entry.insert("mediaType".to_owned(), name.into());
+        }
+        is_resized || is_retyped
+    }
+}
+
+/// `index.json` with the entry of `listed`; `None` if it has it. A new one if there is none.
 ///
 /// Two names may have the same digest, in two entries. One name has one digest.
 ///
 /// # Errors
 /// Returns [`ManifestError`] if `before` is not an index.
-pub(super) fn with(before: Option<&[u8]>, entry: Value) -> Result<Option<Vec<u8>>, ManifestError> {
+pub(super) fn with(
+    before: Option<&[u8]>,
+    listed: &Listed,
+) -> Result<Option<Vec<u8>>, ManifestError> {
     let mut index: Map<String, Value> = match before {
-        Some(before) => crate::json::parse(before)?,
+        // With `Manifests` in place of `manifests`, a second list would hide the first from readers.
+        Some(before) => crate::json::parse_as_go(before, ARTIFACT_KEYS)?,
         None => Map::from_iter([
             ("schemaVersion".to_owned(), 2.into()),
             (
@@ -54,12 +88,13 @@ pub(super) fn with(before: Option<&[u8]>, entry: Value) -> Result<Option<Vec<u8>
         ));
     };
     let name = |entry: &Value| entry["annotations"][REF_NAME].as_str().map(str::to_owned);
-    let wanted = name(&entry);
+    let (entry, wanted) = (listed.entry(), listed.ref_name.clone());
     let (mut is_listed, mut is_changed) = (false, false);
     manifests.retain_mut(|found| {
         let has_name = wanted.is_some() && name(found) == wanted;
         if found["digest"] == entry["digest"] {
             is_listed |= has_name || wanted.is_none();
+            is_changed |= listed.correct(found);
             return true;
         }
         if !has_name {
@@ -94,9 +129,28 @@ mod tests {
     use super::*;
     use crate::digest::Digest;
 
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+    fn listed(text: &str, name: Option<&str>) -> Listed {
+        Listed {
+            root: Descriptor::new(MANIFEST, Digest::of(text.as_bytes()), 1),
+            is_typed: true,
+            artifact_type: None,
+            ref_name: name.map(str::to_owned),
+        }
+    }
+
     fn of(text: &str, name: Option<&str>) -> Value {
-        let root = Descriptor::new("application/x", Digest::of(text.as_bytes()), 1);
-        entry(&root, None, name)
+        listed(text, name).entry()
+    }
+
+    /// What lists `entry`.
+    fn back(entry: &Value) -> Listed {
+        let digest = entry["digest"].as_str().unwrap().parse().unwrap();
+        Listed {
+            root: Descriptor::new(MANIFEST, digest, 1),
+            ..listed("", entry["annotations"][REF_NAME].as_str())
+        }
     }
 
     fn index(entries: &[Value]) -> Vec<u8> {
@@ -131,7 +185,7 @@ mod tests {
             ),
             (vec![a.clone(), b.clone()], &a, Some(vec![a.clone()])),
         ] {
-            let found = with(Some(&index(&before)), entry.clone()).unwrap();
+            let found = with(Some(&index(&before)), &back(entry)).unwrap();
             let found = found.map(|bytes| serde_json::from_slice::<Value>(&bytes).unwrap());
             let after =
                 after.map(|entries| serde_json::from_slice::<Value>(&index(&entries)).unwrap());
@@ -139,7 +193,7 @@ mod tests {
         }
     }
 
-    /// The layout of `docker save app:v1 other:v1`; skopeo 1.15 keeps the entries as well.
+    /// The layout of `docker save app:v1 other:v1`. Skopeo keeps the entries as well.
     #[test]
     fn tag_of_other_images_is_taken_off_their_entries() {
         let tagged = |text: &str, tag: &str, image: &str| {
@@ -183,7 +237,7 @@ mod tests {
                 vec![of("c", Some(app))],
             ),
         ] {
-            let found = with(Some(&index(&before)), entry.clone()).unwrap().unwrap();
+            let found = with(Some(&index(&before)), &back(entry)).unwrap().unwrap();
             let found: Value = serde_json::from_slice(&found).unwrap();
             assert_eq!(found["manifests"], Value::Array(after), "{before:?}");
         }
@@ -191,21 +245,76 @@ mod tests {
 
     #[test]
     fn index_is_made_if_missing_and_kept_if_damaged() {
-        let made = with(None, of("a", None)).unwrap().unwrap();
+        let made = with(None, &listed("a", None)).unwrap().unwrap();
         let made: Value = serde_json::from_slice(&made).unwrap();
         assert_eq!(made["manifests"].as_array().unwrap().len(), 1);
         assert!(
             with(
                 Some(br#"{"schemaVersion":2,"manifests":null}"#),
-                of("a", None)
+                &listed("a", None)
             )
             .is_ok()
         );
         for damaged in ["", "{", "[]", r#"{"manifests":{}}"#, r#"{"a":1,"a":2}"#] {
             assert!(
-                with(Some(damaged.as_bytes()), of("a", None)).is_err(),
+                with(Some(damaged.as_bytes()), &listed("a", None)).is_err(),
                 "{damaged}"
             );
         }
+    }
+    #[test]
+    fn wrong_size_or_type_of_the_same_digest_is_corrected() {
+        const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+        const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+        let right = of("a", Some("v1"));
+        let other = of("b", Some("v2"));
+        for (field, value, is_untyped_right) in [
+            ("size", json!(2), false),
+            ("size", json!("1"), false),
+            ("size", json!(null), false),
+            ("mediaType", json!(INDEX), false),
+            ("mediaType", json!("application/x"), false),
+            ("mediaType", json!(null), false),
+            ("mediaType", json!(DOCKER), true),
+        ] {
+            let mut wrong = right.clone();
+            wrong[field] = value;
+            wrong["future"] = 1.into();
+            let mut corrected = right.clone();
+            corrected["future"] = 1.into();
+            let before = index(&[wrong.clone(), other.clone()]);
+            for name in [Some("v1"), Some("v3"), None] {
+                for is_typed in [true, false] {
+                    let listed = Listed {
+                        is_typed,
+                        ..listed("a", name)
+                    };
+                    let mut after = vec![corrected.clone(), other.clone()];
+                    if !is_typed && is_untyped_right {
+                        after[0] = wrong.clone();
+                    }
+                    if name == Some("v3") {
+                        after.push(of("a", name));
+                    }
+                    let found = with(Some(&before), &listed).unwrap();
+                    let found = found.unwrap_or_else(|| before.clone());
+                    let found: Value = serde_json::from_slice(&found).unwrap();
+                    assert_eq!(found["manifests"], Value::Array(after), "{wrong}");
+                    assert_eq!(found["annotations"]["kept"], "yes");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn list_of_another_spelling_is_kept() {
+        let before = index(&[of("a", Some("v1"))]);
+        let before = String::from_utf8(before).unwrap();
+        let before = before.replace("manifests", "Manifests");
+        let after = with(Some(before.as_bytes()), &listed("b", Some("v2")));
+        let after: Value = serde_json::from_slice(&after.unwrap().unwrap()).unwrap();
+        let both = [of("a", Some("v1")), of("b", Some("v2"))];
+        assert_eq!(after["manifests"], json!(both));
+        assert_eq!(after.get("Manifests"), None);
     }
 }

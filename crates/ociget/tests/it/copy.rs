@@ -285,3 +285,37 @@ async fn fields_in_another_case_are_copied_with_their_blobs() {
         check(dir.path(), 4);
     }
 }
+
+#[tokio::test]
+async fn entry_of_wrong_size_or_type_is_corrected_by_another_copy() {
+    let (content, _) = Content::image(b"layer");
+    let server = Server::start(&content, |_| None).await;
+    let dir = tempfile::tempdir().unwrap();
+    copy(&server, "v1", dir.path()).await.unwrap();
+    let right = index(dir.path());
+    for (field, wrong) in [("size", "1"), ("mediaType", "\"a/b\"")] {
+        let mut damaged = right.clone();
+        damaged["manifests"][0][field] = serde_json::from_str(wrong).unwrap();
+        fs::write(dir.path().join("index.json"), damaged.to_string()).unwrap();
+        copy(&server, "v1", dir.path()).await.unwrap();
+        assert_eq!(index(dir.path()), right);
+    }
+}
+
+#[tokio::test]
+async fn type_that_only_the_registry_names_stays_in_a_second_copy() {
+    let docker = "application/vnd.docker.distribution.manifest.v2+json";
+    let mut content = Content::default();
+    let image = content.add_image("linux", "amd64", &[b"layer"]);
+    let text = String::from_utf8(content.manifest(&image.to_string()).to_vec()).unwrap();
+    let said = format!(r#""mediaType":"{}","#, crate::support::OCI);
+    let image = content.add_manifest(docker, &text.replacen(&said, "", 1));
+    content.tag("v1", &image);
+    let server = Server::start(&content, |_| None).await;
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let copied = copy(&server, "v1", dir.path()).await.unwrap();
+        assert_eq!(copied.root.digest, image);
+        assert_eq!(index(dir.path())["manifests"][0]["mediaType"], docker);
+    }
+}
