@@ -287,9 +287,7 @@ async fn root(
         && let Some(bytes) = layout.document(&digest).await?
         && ArtifactManifest::parse(&bytes).is_ok()
     {
-        if let Some(expected) = expected {
-            source.admit(expected).await?;
-        }
+        source.admit(&digest).await?;
         let at = layout.shown(&digest);
         return Ok((digest, None, bytes, at));
     }

@@ -105,6 +105,15 @@ async fn image_that_a_file_lacks_is_refused_despite_its_copy() {
         let error = copy(source, Some(&b), &to).await.unwrap_err();
         assert!(matches!(error, Error::Absent { .. }), "{error:?}");
     }
+    let (from, missing) = (
+        format!("oci:{}", from.display()),
+        dir.path().join("missing"),
+    );
+    for (spec, is_there) in [(from, true), (format!("oci:{}", missing.display()), false)] {
+        let error = copy(&*open(&spec, Some(&b)), None, &to).await.unwrap_err();
+        let is_absent = matches!(error, Error::Absent { .. });
+        assert_eq!(is_absent, is_there, "{error:?}");
+    }
     let copied = copy(&*layout, Some(&a), &to).await.unwrap();
     assert_eq!((copied.root.digest, copied.fetched), (a, 3));
 }
@@ -126,4 +135,33 @@ async fn root_file_system_with_known_digest_is_copied_again() {
     let other = Digest::of(b"other");
     let error = copy(&*open(&spec, None), Some(&other), dir.path()).await;
     assert!(matches!(error, Err(Error::Absent { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn wrong_size_is_refused_although_the_layout_has_the_content() {
+    let (mut content, a, _) = two();
+    let size = content.manifest("a").len();
+    let entry = |size: usize| {
+        let kind = crate::support::OCI;
+        format!(r#"{{"mediaType":"{kind}","digest":"{a}","size":{size}}}"#)
+    };
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entry(size + 1));
+    let index = content.add_manifest(crate::support::OCI_INDEX, &index);
+    content.tag("index", &index);
+    let image = String::from_utf8(content.manifest("a").to_vec()).unwrap();
+    let image = image.replace("\"size\":50", "\"size\":51");
+    let image = content.add_manifest(crate::support::OCI, &image);
+    content.tag("layer", &image);
+    let server = Server::start(&content, |_| None).await;
+    let dir = tempfile::tempdir().unwrap();
+    copy(&*server.named("app:a", quick()), None, dir.path())
+        .await
+        .unwrap();
+    let before = fs::read(dir.path().join("index.json")).unwrap();
+    for name in ["app:index", "app:layer"] {
+        let error = copy(&*server.named(name, quick()), None, dir.path()).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("bytes"), "{name}: {error}");
+        assert_eq!(fs::read(dir.path().join("index.json")).unwrap(), before);
+    }
 }
