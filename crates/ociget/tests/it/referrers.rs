@@ -257,3 +257,26 @@ async fn pages_in_a_circle_or_at_another_host_fail() {
         assert!(error.contains(says), "{error}");
     }
 }
+
+#[tokio::test]
+async fn lists_with_fields_in_another_case_are_read() {
+    let subject = Digest::of(b"image");
+    let text = index(&[entry("a", None)]).replace("manifests", "Manifests");
+    let text = text.replace("digest", "Digest");
+    for has_api in [true, false] {
+        let mut content = Content::default();
+        let tagged = content.add_manifest(OCI_INDEX, &text);
+        content.tag(&tag_of(&subject), &tagged);
+        let text = text.clone();
+        let server = Server::start(&content, move |seen| {
+            let reply = match has_api {
+                true => Reply::new(200, text.clone()).with("content-type", OCI_INDEX),
+                false => Reply::new(404, ""),
+            };
+            seen.path.contains("/referrers/").then_some(reply)
+        })
+        .await;
+        let found = referrers_of(&server, &subject, None).all().await.unwrap();
+        assert_eq!(names(&found), ["a"]);
+    }
+}

@@ -10,7 +10,8 @@ use crate::artifact::ArtifactManifest;
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::manifest::{Descriptor, RawEntry};
+use crate::go_json::as_go_reads;
+use crate::manifest::{ARTIFACT_KEYS, Descriptor, RawEntry};
 use crate::media_type::{ACCEPT_MANIFESTS, MediaType};
 use crate::progress::Event;
 use crate::reference::Reference;
@@ -291,14 +292,16 @@ struct RawIndex {
 }
 
 fn is_index(bytes: &[u8]) -> bool {
-    crate::json::read::<RawIndex>(bytes).is_ok_and(|index| {
+    let text = as_go_reads(bytes, ARTIFACT_KEYS);
+    crate::json::read::<RawIndex>(&text).is_ok_and(|index| {
         let said = index.media_type.as_deref().and_then(MediaType::parse);
         index.manifests.is_some() && said.is_none_or(MediaType::is_index)
     })
 }
 
 fn parse(body: &[u8], at: &str) -> Result<Vec<RawEntry>, Error> {
-    let index: RawIndex = crate::json::parse(body).map_err(|error| {
+    let parsed = crate::json::parse_as_go(body, ARTIFACT_KEYS);
+    let index: RawIndex = parsed.map_err(|error| {
         Error::protocol(at, format!("its list of referrers is not one: {error}"))
     })?;
     if index.manifests.is_none() && index.schema_version.is_none() {
