@@ -33,15 +33,30 @@ fn mode(trust: Trust) -> Mode {
     }
 }
 
-/// A lock on a file, until this is dropped.
+/// A lock on a file, until the process that took it drops this.
 #[derive(Debug)]
-pub(super) struct Held(OwnedFd);
+pub(super) struct Held {
+    file: OwnedFd,
+    /// The process that took the lock. A forked child has a copy of this value, and its parent still holds the lock.
+    process: u32,
+}
+
+impl Held {
+    fn new(file: OwnedFd) -> Self {
+        Self {
+            file,
+            process: std::process::id(),
+        }
+    }
+}
 
 /// Closing the file would not do: a process that another thread forked meanwhile shares it until it starts its program.
 impl Drop for Held {
     fn drop(&mut self) {
-        // Where this fails, the kernel releases the lock with the last descriptor.
-        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+        if self.process == std::process::id() {
+            // Where this fails, the kernel releases the lock with the last descriptor.
+            let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+        }
     }
 }
 
@@ -75,13 +90,13 @@ pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> 
             }
             Err(error) => return Err(error.into()),
         }
-        let held = Held(file);
+        let held = Held::new(file);
         if Mode::from_raw_mode(stat.st_mode) != mode {
             // The umask took bits from it, or another program created it. Only the owner may change it; the lock holds
             // without the change.
-            let _ = rustix::fs::fchmod(&held.0, mode);
+            let _ = rustix::fs::fchmod(&held.file, mode);
         }
-        if has_name(&held.0, path)? {
+        if has_name(&held.file, path)? {
             return Ok(Tried::Locked(held));
         }
     }
@@ -113,7 +128,7 @@ pub(super) fn busy(
     }
     match rustix::fs::flock(&file, operation) {
         Ok(()) => {
-            drop(Held(file.into()));
+            drop(Held::new(file.into()));
             Ok(None)
         }
         Err(Errno::WOULDBLOCK) => Ok(Some(stat.st_mode)),
@@ -161,7 +176,28 @@ mod tests {
             Tried::Busy { .. } => None,
         };
         let held = take().unwrap();
-        let _shared = held.0.try_clone().unwrap();
+        let _shared = held.file.try_clone().unwrap();
+        assert!(take().is_none());
+        drop(held);
+        assert!(take().is_some());
+    }
+
+    /// tox-dev/filelock#634: a forked child dropped its copy and so released the lock of its parent.
+    #[test]
+    fn copy_in_a_forked_child_releases_nothing_when_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let exclusive = FlockOperation::NonBlockingLockExclusive;
+        let take = || match try_lock(&path, exclusive, Trust::Everyone).unwrap() {
+            Tried::Locked(held) => Some(held),
+            Tried::Busy { .. } => None,
+        };
+        let held = take().unwrap();
+        let copy = Held {
+            file: held.file.try_clone().unwrap(),
+            process: held.process.wrapping_add(1),
+        };
+        drop(copy);
         assert!(take().is_none());
         drop(held);
         assert!(take().is_some());
@@ -179,7 +215,7 @@ mod tests {
             let Tried::Locked(file) = tried else {
                 panic!("{tried:?}")
             };
-            let flags = rustix::fs::fcntl_getfl(&file.0).unwrap();
+            let flags = rustix::fs::fcntl_getfl(&file.file).unwrap();
             assert_eq!(flags & OFlags::RWMODE, OFlags::RDWR);
         }
         // One that this user may only read is locked all the same, where the file system lets it.
