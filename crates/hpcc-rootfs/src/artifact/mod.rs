@@ -10,6 +10,7 @@ mod record;
 mod seeker;
 mod verify;
 pub(crate) mod verity;
+mod whole;
 mod writer;
 
 pub(crate) use key::Digests;
@@ -23,4 +24,5 @@ pub use record::{CHUNK, Record, RecordError};
 pub use verify::Damage;
 pub(crate) use verify::{drop_cached, verify};
 pub use verity::Verity;
+pub(crate) use whole::read_whole;
 pub(crate) use writer::{ArtifactWriter, Proofs, SealedArtifact};

@@ -200,10 +200,15 @@ impl Record {
     /// # Errors
     /// Returns [`RecordError`] if the file has no record, an unknown version of it, or a damaged one.
     pub fn read(file: &File) -> Result<Self, RecordError> {
-        Self::read_believed(file).map_err(|error| error.of(file))
+        Self::read_passing(file, |_| {})
     }
 
-    fn read_believed(file: &File) -> Result<Self, RecordError> {
+    /// Does the same, and passes the bytes of the record to `visit`, in order, before it believes them.
+    pub(super) fn read_passing(file: &File, visit: impl FnMut(&[u8])) -> Result<Self, RecordError> {
+        Self::read_believed(file, visit).map_err(|error| error.of(file))
+    }
+
+    fn read_believed(file: &File, visit: impl FnMut(&[u8])) -> Result<Self, RecordError> {
         let metadata = file.metadata()?;
         let length = metadata.len();
         if length < SECTOR || length % SECTOR != 0 {
@@ -211,7 +216,7 @@ impl Record {
         }
         let mut footer = [0; FOOTER];
         file.read_exact_at(&mut footer, length - FOOTER as u64)?;
-        let record = Footer::decode(&footer)?.read(file, &metadata, &footer)?;
+        let record = Footer::decode(&footer)?.read(file, &metadata, &footer, visit)?;
         let mut superblock = [0; SUPERBLOCK];
         file.read_exact_at(&mut superblock, 0)?;
         if blake3::hash(&superblock) != record.superblock {
@@ -370,6 +375,7 @@ impl Footer {
         file: &File,
         metadata: &Metadata,
         footer: &[u8; FOOTER],
+        mut visit: impl FnMut(&[u8]),
     ) -> Result<Record, RecordError> {
         let (file_length, on_disk) = (metadata.len(), metadata.blocks().saturating_mul(512));
         let chunks = chunks_length(self.image_length.min(IMAGE_MAX));
@@ -395,10 +401,12 @@ impl Footer {
         in_pieces(file, offset, chunks, |piece| {
             checksum.update(piece);
             root.update(piece);
+            visit(piece);
             Ok(())
         })?;
         let mut bytes = zeroed(rest)?;
         file.read_exact_at(&mut bytes, offset + chunks)?;
+        visit(&bytes);
         let (covered, found) = bytes
             .split_last_chunk::<CHECKSUM>()
             .ok_or(RecordError::Missing)?;

@@ -1,12 +1,10 @@
 //! The description that the build wrote into the image.
 
-use std::fs::File;
-
 use ociget::Digest;
 use serde::Deserialize;
 
 use super::error::EvidenceError;
-use crate::tables::Tables;
+use crate::tables::{ReadAt, Tables};
 
 /// Path of the description.
 const PATH: &[u8] = b"/.hpcc/image.json";
@@ -49,7 +47,7 @@ pub(super) struct Layer {
 }
 
 impl Description {
-    pub(super) fn read(artifact: &File) -> Result<Self, EvidenceError> {
+    pub(super) fn read(artifact: &dyn ReadAt) -> Result<Self, EvidenceError> {
         let read = |path| Tables::open(artifact)?.contents(path, LENGTH_MAX);
         let contents = read(PATH)?.ok_or(EvidenceError::Description("does not exist"))?;
         Self::parse(&contents, read(CONFIG)?.as_deref())

@@ -11,6 +11,7 @@
 
 mod description;
 mod error;
+mod reading;
 mod statement;
 
 pub use error::EvidenceError;

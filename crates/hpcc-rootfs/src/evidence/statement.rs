@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use ociget::Digest;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::description::Description;
 use super::error::EvidenceError;
+use super::reading::Reading;
 use crate::artifact::{self, Key, Record, RecordError, Verity};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -18,12 +17,10 @@ const PREDICATE: &str = "https://slsa.dev/provenance/v1";
 // `docs/evidence.md` describes the parameters and dependencies of a statement.
 const BUILDER: &str = "pkg:cargo/hpcc-rootfs";
 const BUILD_TYPE: &str = "pkg:cargo/hpcc-rootfs#artifact/v1";
-/// Bytes that are read at a time.
-const PIECE: usize = 1 << 20;
 
 /// Verifies an artifact in full and returns a statement about it as one line of JSON, whose members are sorted.
 ///
-/// The subject is the file with its SHA-256. The statement is a function of the artifact alone. The position of the
+/// The subject is the file with its SHA-256, of the bytes that were verified. The statement is a function of the artifact alone. The position of the
 /// handle stays where it is.
 ///
 /// # Errors
@@ -31,20 +28,39 @@ const PIECE: usize = 1 << 20;
 pub fn attest(artifact: &File) -> Result<String, EvidenceError> {
     artifact::drop_cached(artifact);
     let record = Record::read(artifact)?;
-    let damage = artifact::verify(artifact, &record).map_err(|error| match error {
-        RecordError::Io(error) => EvidenceError::Io(error),
-        error => EvidenceError::Record(error),
-    })?;
-    if !damage.is_empty() {
-        let ranges: Vec<_> = damage.iter().map(ToString::to_string).collect();
-        return Err(EvidenceError::Damaged(ranges.join("; ")));
-    }
-    let description = Description::read(artifact)?;
+    let reading = Reading::new(artifact);
+    let description = Description::read(&reading);
+    let sha256 = match reading.verify(artifact, &record) {
+        Ok(Some(sha256)) => sha256,
+        Ok(None) => {
+            let error = io::Error::other("the artifact changed while it was read");
+            return Err(damage(artifact, &record, RecordError::Io(error)));
+        }
+        Err(error) => return Err(damage(artifact, &record, error)),
+    };
+    let description = description?;
     if !description.is_of(&record.key.identity, &record.key.manifest) {
         return Err(EvidenceError::Description("describes another image"));
     }
-    let statement = statement(&record, &sha256(artifact)?, &description)?;
+    let statement = statement(&record, &sha256, &description)?;
     Ok(statement.to_string())
+}
+
+/// Reads an artifact that does not match its record again and returns where it is damaged, or `error` if it matches now.
+fn damage(artifact: &File, record: &Record, error: RecordError) -> EvidenceError {
+    artifact::drop_cached(artifact);
+    let error = match artifact::verify(artifact, record) {
+        Ok(damage) if damage.is_empty() => error,
+        Ok(damage) => {
+            let ranges: Vec<_> = damage.iter().map(ToString::to_string).collect();
+            return EvidenceError::Damaged(ranges.join("; "));
+        }
+        Err(error) => error,
+    };
+    match error {
+        RecordError::Io(error) => EvidenceError::Io(error),
+        error => EvidenceError::Record(error),
+    }
 }
 
 fn statement(
@@ -139,25 +155,6 @@ fn byproduct(verity: &Verity) -> Value {
 
 fn descriptor(name: &str, digest: &Digest) -> Value {
     json!({ "name": name, "digest": { digest.algorithm().as_str(): digest.hex() } })
-}
-
-/// Returns the SHA-256 of a whole file.
-fn sha256(file: &File) -> io::Result<String> {
-    let mut hasher = Sha256::new();
-    let (mut buffer, mut offset) = (vec![0; PIECE], 0);
-    loop {
-        match file.read_at(&mut buffer, offset) {
-            Ok(0) => break,
-            Ok(read) => {
-                hasher.update(buffer.get(..read).unwrap_or_default());
-                offset += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let digest = hasher.finalize();
-    Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

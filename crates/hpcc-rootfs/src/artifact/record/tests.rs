@@ -460,9 +460,10 @@ fn file_with_less_space_than_length_is_no_hole() {
     let sparse = tempfile::tempfile().unwrap();
     sparse.set_len(whole.metadata().unwrap().len()).unwrap();
     let footer = bytes.last_chunk().unwrap();
-    let read = Footer::decode(footer)
-        .unwrap()
-        .read(&whole, &sparse.metadata().unwrap(), footer);
+    let read =
+        Footer::decode(footer)
+            .unwrap()
+            .read(&whole, &sparse.metadata().unwrap(), footer, |_| {});
     assert_eq!(read.unwrap(), record);
 }
 

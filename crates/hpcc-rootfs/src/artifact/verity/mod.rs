@@ -16,6 +16,7 @@ mod block;
 mod check;
 mod facts;
 mod layout;
+mod sequence;
 mod superblock;
 #[cfg(test)]
 mod tests;
@@ -27,5 +28,6 @@ pub(crate) use check::{Check, Part, Read};
 pub use facts::Verity;
 pub(crate) use facts::{Salt, Uuid};
 pub(crate) use layout::Layout;
+pub(crate) use sequence::Sequence;
 pub(crate) use tree::TreeBuilder;
 pub(crate) use waiting::{Spill, Spills};
