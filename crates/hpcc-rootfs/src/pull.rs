@@ -103,6 +103,7 @@ pub(crate) fn source(
     let mut network = options.network.clone();
     let progress = network.progress.clone();
     network.progress = ociget::Progress::new(move |event| panics::call(|| progress.tell(event)));
+    network.credentials = Arc::new(panics::Guarded(network.credentials));
     let spool = ArchiveSpool::new(&options.spool, directory, options.limits.zstd_window);
     network.archives = Arc::new(spool);
     // Its digest is computed before its only layer is read.
