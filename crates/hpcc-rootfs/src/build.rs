@@ -6,7 +6,7 @@ use ociget::{Digest, Request, SourceSpec};
 use tracing::{Instrument as _, Span};
 
 use crate::artifact::Record;
-use crate::caught::{blocking, caught};
+use crate::caught::blocking;
 use crate::error::Error;
 use crate::measure::{self, Attempt};
 use crate::options::Options;
@@ -38,6 +38,8 @@ pub struct Built {
 /// differs from a digest in the reference, that is a usage error before anything is opened. If no agent is configured
 /// for the architecture, the image gets none.
 ///
+/// The build runs on a thread of this crate, so any executor may poll the future. Dropping it stops the build.
+///
 /// # Errors
 /// Returns every [`Error`] that has to do with one build. Nothing is left behind then.
 pub async fn build(
@@ -50,8 +52,10 @@ pub async fn build(
     let span = tracing::info_span!("build", image = shown, digest = tracing::field::Empty);
     measure::describe();
     let attempt = Attempt::begin();
-    let build = in_span(image, expected, output.as_ref(), options, &span);
-    let built = caught(build).instrument(span.clone()).await;
+    let (image, output) = (image.to_owned(), output.as_ref().to_owned());
+    let (expected, options, inner) = (expected.cloned(), options.clone(), span.clone());
+    let build = async move { in_span(&image, expected.as_ref(), &output, &options, &inner).await };
+    let built = store::run_without_store(build.instrument(span)).await;
     attempt.end(built.as_ref().map(|_| true));
     built
 }

@@ -6,12 +6,11 @@ use ociget::{Digest, Platform, Request};
 use tracing::Instrument as _;
 
 use crate::artifact::{Digests, FORMAT, Key, Record};
-use crate::caught::caught;
 use crate::error::Error;
 use crate::options::Options;
 use crate::pull::{self, Destination};
 use crate::staging::Staging;
-use crate::store::read_record;
+use crate::store::{read_record, run_without_store};
 use crate::summary::Summary;
 
 /// The comparison of an artifact with a second build of its image.
@@ -43,6 +42,8 @@ impl Rebuilt {
 /// whatever `options` say. The agent and the injected files are not part of the record: `options` name
 /// them, and their digests must be those of the key. An artifact without an agent is built without one.
 ///
+/// The build runs on a thread of this crate, so any executor may poll the future. Dropping it stops the build.
+///
 /// # Errors
 /// Returns [`Error::Unrepeatable`] before anything is fetched if the key would differ; otherwise the errors of
 /// [`read_record`](crate::read_record) and [`build`](crate::build()).
@@ -53,8 +54,10 @@ pub async fn rebuild(
 ) -> Result<Rebuilt, Error> {
     let shown = ociget::printable::redacted(image);
     let span = tracing::info_span!("rebuild", image = shown);
-    let rebuild = in_span(artifact.as_ref(), image, options);
-    caught(rebuild).instrument(span).await
+    let (artifact, image) = (artifact.as_ref().to_owned(), image.to_owned());
+    let options = options.clone();
+    let rebuild = async move { in_span(&artifact, &image, &options).await };
+    run_without_store(rebuild.instrument(span)).await
 }
 
 async fn in_span(artifact: &Path, image: &str, options: &Options) -> Result<Rebuilt, Error> {

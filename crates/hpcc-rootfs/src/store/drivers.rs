@@ -10,15 +10,19 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ociget::background;
 use rustix::io::Errno;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
+use tracing::instrument::WithSubscriber as _;
+
+use crate::caught::caught;
+use crate::error::Error;
 
 /// How long a thread without a task waits for another task.
 const IDLE_LIFE: Duration = Duration::from_millis(200);
@@ -27,6 +31,9 @@ const IDLE_LIFE: Duration = Duration::from_millis(200);
 static TASKS: Mutex<usize> = Mutex::new(0);
 /// Wakes a caller of [`wait_for_builds`].
 static DROPPED: Condvar = Condvar::new();
+
+/// Threads for builds without a store.
+static WITHOUT_STORE: LazyLock<Arc<Drivers>> = LazyLock::new(|| Arc::new(Drivers::new()));
 
 /// The threads, at most as many as this process has CPUs. Each drives any number of tasks.
 pub(super) struct Drivers {
@@ -66,6 +73,15 @@ impl Drop for Present {
     }
 }
 
+/// Ends a task when it is dropped.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Drivers {
     pub(super) fn new() -> Self {
         Self {
@@ -102,6 +118,29 @@ impl Drivers {
             work.await;
         });
         Ok(task.abort_handle())
+    }
+
+    /// Does work on one of the threads, so that any executor may poll the future. The work ends when the future is
+    /// dropped.
+    ///
+    /// # Errors
+    /// Returns the error of the work, and an error if it panics or if no thread can be started.
+    pub(super) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, outcome) = oneshot::channel();
+        let task = async move {
+            // If no caller waits any more, the outcome is dropped.
+            let _ = sender.send(caught(work).await);
+        };
+        let task = self.spawn(task.with_current_subscriber());
+        let _end = AbortOnDrop(task.map_err(Error::worker)?);
+        let ended = |_| Error::Internal {
+            what: "the build",
+            source: Arc::new(io::Error::other("its thread ended")),
+        };
+        outcome.await.map_err(ended)?
     }
 
     fn start(self: &Arc<Self>) -> io::Result<Arc<Driver>> {
@@ -157,6 +196,13 @@ impl fmt::Debug for Drivers {
     }
 }
 
+/// Does the work of a build without a store as [`Drivers::run`] does.
+pub(crate) async fn run_without_store<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    WITHOUT_STORE.run(work).await
+}
+
 /// Makes the runtime of one driver. It takes three descriptors, and another two if it is the first one of the process.
 fn runtime() -> io::Result<Runtime> {
     // Tokio panics if it gets no descriptors for its own pair of sockets.
@@ -197,11 +243,73 @@ fn tasks() -> MutexGuard<'static, usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::mpsc;
+    use std::task::{Context, Poll, Wake, Waker};
 
     use super::*;
+    use crate::error::kind::ErrorKind;
+    use crate::options::Options;
+    use crate::store::Store;
 
     const LONG: Duration = Duration::from_secs(20);
+
+    /// Wakes the thread that polls.
+    struct Unpark(thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// Drives a future as an executor without timers and sockets does.
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let waker = Arc::new(Unpark(thread::current())).into();
+        let mut work = pin!(work);
+        loop {
+            match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(done) => return done,
+                Poll::Pending => thread::park_timeout(LONG),
+            }
+        }
+    }
+
+    #[test]
+    fn any_executor_drives_builds_and_lookups() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        options.network.retries = 0;
+        options.network.plain_http_on_loopback = true;
+        let store = Store::open(directory.path(), options.clone()).unwrap();
+        // No server listens there.
+        let image = "127.0.0.1:1/image";
+        let output = directory.path().join("output");
+        let outcomes = [
+            block_on(store.resolve(image, None)).map(drop),
+            block_on(crate::build(image, None, &output, &options)).map(drop),
+        ];
+        for outcome in outcomes {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Network, "{error}");
+        }
+    }
+
+    #[test]
+    fn work_ends_when_its_future_is_dropped() {
+        let drivers = Arc::new(Drivers::new());
+        let (sender, receiver) = mpsc::channel::<()>();
+        let work = async move {
+            let _sender = sender;
+            std::future::pending::<Result<(), Error>>().await
+        };
+        let mut run = Box::pin(drivers.run(work));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(run.as_mut().poll(&mut context).is_pending());
+        drop(run);
+        let ended = receiver.recv_timeout(LONG);
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
+    }
 
     #[test]
     fn short_tasks_in_a_row_share_threads() {

@@ -40,6 +40,7 @@ mod trust;
 mod turns;
 mod usage;
 
+pub(crate) use drivers::run_without_store;
 pub(crate) use link::refuse_output;
 
 pub use drivers::wait_for_builds;

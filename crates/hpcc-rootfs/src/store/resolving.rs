@@ -1,11 +1,11 @@
 //! The first step of a pull alone: resolving which image it would build.
 
 use ociget::{Digest, Request};
+use tracing::Instrument as _;
 
 use super::handle::Store;
 use super::offline;
 use super::pulling::blocking;
-use crate::caught::caught;
 use crate::error::Error;
 use crate::pull;
 use crate::recall::Documents;
@@ -17,6 +17,8 @@ impl Store {
     /// no request is sent: the store must hold the artifact that these options make, or the documents of the image for the
     /// platform.
     ///
+    /// The work runs on threads of the store, so any executor may poll the future.
+    ///
     /// The store is not changed. An archive that cannot be read in place is spooled to the directory of
     /// [`SpoolOptions`](crate::SpoolOptions), else to that of the store, else to the system's directory for temporary
     /// files.
@@ -25,7 +27,13 @@ impl Store {
     /// Returns the error with which the pull would fail before its first layer, except those of
     /// [`check_host_files`](crate::check_host_files()) and of the directory.
     pub async fn resolve(&self, image: &str, expected: Option<&Digest>) -> Result<Digest, Error> {
-        caught(self.resolve_now(image, expected)).await
+        let (store, image, expected) = (self.clone(), image.to_owned(), expected.cloned());
+        let work = async move { store.resolve_now(&image, expected.as_ref()).await };
+        self.inner
+            .builds
+            .drivers()
+            .run(work.in_current_span())
+            .await
     }
 
     async fn resolve_now(&self, image: &str, expected: Option<&Digest>) -> Result<Digest, Error> {

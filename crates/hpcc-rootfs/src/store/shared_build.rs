@@ -70,6 +70,11 @@ impl SharedBuilds {
         }
     }
 
+    /// Returns the threads of the builds, for other work of the store.
+    pub(super) fn drivers(&self) -> &Arc<Drivers> {
+        &self.drivers
+    }
+
     /// Joins the build for `ask`, or starts one with `work`. Every waiter gets the same outcome.
     ///
     /// # Errors
