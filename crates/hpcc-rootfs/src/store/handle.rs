@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use ociget::Digest;
+use ociget::{Client, Digest};
 use tokio::sync::Semaphore;
 
 use super::gc::{Bounds, Collected};
@@ -427,8 +427,8 @@ impl Store {
         }
     }
 
-    /// Checks for problems that would make every pull fail: options out of range, an agent or an injected file that
-    /// cannot be read, a directory that cannot be written or has too little free space, or fs-verity that is required
+    /// Checks for problems that would make every pull fail: options out of range, those of the network unless the store
+    /// is offline, an agent or an injected file that cannot be read, a directory that cannot be written or has too little free space, or fs-verity that is required
     /// and missing. Makes the directory.
     ///
     /// # Errors
@@ -436,6 +436,9 @@ impl Store {
     pub fn check(&self) -> Result<(), Error> {
         let options = self.options();
         options.check()?;
+        if !options.store.offline {
+            Client::new(options.network.clone())?;
+        }
         Supplies::open(options, true, &Stop::default())?.digests(&Memory::default())?;
         self.make()?;
         self.check_fs_verity()?;
@@ -444,5 +447,25 @@ impl Store {
         StagedFile::create(directory, Staging::new(options.store.min_free, None))
             .and_then(|mut staged| staged.write_all_at(&[0; 4096], 0))
             .map_err(|error| Error::store("write to", directory, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn check_refuses_network_options_that_fail_every_pull() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = Options::default();
+        options.no_agent = true;
+        options.network.connect_timeout = Duration::ZERO;
+        let check = |options: &Options| Store::open(&directory, options.clone()).unwrap().check();
+        let error = check(&options).unwrap_err();
+        assert!(error.is_usage(), "{error}");
+        options.store.offline = true;
+        check(&options).unwrap();
     }
 }
