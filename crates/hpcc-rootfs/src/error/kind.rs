@@ -11,7 +11,7 @@ use crate::artifact::RecordError;
 use crate::candidate::advice;
 use crate::flatten::{self, EntryProblem};
 use crate::layer;
-use crate::staging::is_of_disk;
+use crate::staging::{NoLocks, is_of_disk};
 
 /// Kind of an [`Error`], by what a caller can do about it.
 ///
@@ -141,6 +141,7 @@ impl Error {
             Self::Store { source, .. } if is_of_disk(source) => {
                 "look for errors of the disk in the kernel's log, and replace the disk if they stay"
             }
+            Self::Store { source, .. } if NoLocks::caused(source) => NO_LOCKS,
             // Root meets it as well.
             Self::Store { source, .. } if Errno::from_io_error(source) == Some(Errno::PERM) => {
                 "check the path, its owner, its permissions and its attributes (lsattr); those of an immutable file include i"
@@ -173,6 +174,9 @@ impl Error {
         Some(hint.to_owned())
     }
 }
+
+/// Advice for a file system without locks.
+const NO_LOCKS: &str = "choose a directory on a file system with locks; for NFS, check lockd and the mount options (nolock, local_lock)";
 
 fn of_source(kind: ociget::ErrorKind) -> ErrorKind {
     match kind {

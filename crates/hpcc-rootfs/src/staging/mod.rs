@@ -11,6 +11,7 @@ mod fs_verity;
 #[cfg(test)]
 mod full_disk;
 mod name;
+mod no_locks;
 mod nowhere;
 #[cfg(test)]
 mod power_cuts;
@@ -28,6 +29,7 @@ pub(crate) use files::{Files, Kernel, keeps_modes};
 pub use fs_verity::FsVerity;
 pub(crate) use fs_verity::enable as enable_fs_verity;
 pub(crate) use name::is_staged;
+pub(crate) use no_locks::NoLocks;
 pub(crate) use spare::Spare;
 pub(crate) use staged_file::{Scratch, StagedFile, Staging};
 pub(crate) use stop::Stop;

@@ -34,6 +34,7 @@ use super::abandoned;
 use super::files::{Files, Kernel, keeps_modes};
 use super::fs_verity::FsVerity;
 use super::name::staged_name;
+use super::no_locks::NoLocks;
 use super::nowhere::Nowhere;
 use super::spare::Spare;
 use super::stop::Stop;
@@ -143,12 +144,10 @@ impl Staging {
     }
 
     /// Locks a file against sweeps. Outside of a store nothing is swept, so that a file system without locks will do.
-    fn lock(&self, file: &File) -> Result<(), Errno> {
+    fn lock(&self, file: &File) -> io::Result<()> {
         match self.files.lock(file) {
-            Err(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) if self.by_umask => {
-                Ok(())
-            }
-            locked => locked,
+            Err(error) if self.by_umask && NoLocks::means(error) => Ok(()),
+            locked => locked.map_err(NoLocks::named),
         }
     }
 
@@ -475,10 +474,10 @@ fn create_named(staging: &Staging, directory: &OwnedFd) -> io::Result<(File, Str
         let locked = staging.lock(&file);
         let ours = match locked {
             Ok(()) => named(directory, &name, &file)?,
-            Err(Errno::WOULDBLOCK) => false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) => {
                 let _ = files.unlink(directory, &name);
-                return Err(error.into());
+                return Err(error);
             }
         };
         if ours {

@@ -23,6 +23,7 @@ use rustix::io::Errno;
 use super::entry::{has_name, remove};
 use super::trust::Trust;
 use crate::regular_file;
+use crate::staging::NoLocks;
 
 /// Returns the permissions of a lock file, whatever the umask. If every user is trusted with a store, every user can
 /// use it.
@@ -88,7 +89,7 @@ pub(super) fn try_lock(path: &Path, operation: FlockOperation, trust: Trust) -> 
                 let mode = rustix::fs::fstat(&file)?.st_mode;
                 return Ok(Tried::Busy { mode });
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(NoLocks::named(error)),
         }
         let held = Held::new(file);
         if Mode::from_raw_mode(stat.st_mode) != mode {
@@ -132,7 +133,7 @@ pub(super) fn busy(
             Ok(None)
         }
         Err(Errno::WOULDBLOCK) => Ok(Some(stat.st_mode)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(NoLocks::named(error)),
     }
 }
 

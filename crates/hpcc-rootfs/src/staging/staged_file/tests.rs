@@ -123,3 +123,27 @@ fn a_planted_symlink_is_replaced_not_followed() {
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
     assert_eq!(fs::read(directory.path().join("name")).unwrap(), b"new");
 }
+
+/// A file system without `flock`, such as NFS without lockd.
+#[derive(Debug)]
+struct NoLocking(Errno);
+
+impl Files for NoLocking {
+    fn lock(&self, _: &File) -> Result<(), Errno> {
+        Err(self.0)
+    }
+}
+
+#[test]
+fn file_system_without_locks_is_named_with_a_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    for errno in [Errno::OPNOTSUPP, Errno::NOSYS, Errno::NOLCK, Errno::INVAL] {
+        let with = |staging: Staging| staging.with_files(Arc::new(NoLocking(errno)));
+        let create = |staging| StagedFile::create(directory.path(), with(staging));
+        let error = create(Staging::new(0, None)).unwrap_err();
+        assert!(error.to_string().contains("cannot lock a file"), "{error}");
+        let error = crate::error::Error::store("write to", directory.path(), error);
+        assert!(error.hint().unwrap().contains("lockd"), "{errno}");
+        assert!(create(Staging::outside(0)).is_ok());
+    }
+}
