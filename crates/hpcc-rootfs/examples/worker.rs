@@ -25,11 +25,24 @@ fn main() -> ExitCode {
     match work(&directory, &agent, &images) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let cause = error.source().map(|cause| format!(": {cause}"));
-            eprintln!("{error}{}", cause.unwrap_or_default());
+            eprintln!("{}", line(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Returns an error with its causes. A cause that the text before already ends with is left out.
+fn line(error: &Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.ends_with(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
 }
 
 #[expect(clippy::print_stdout, reason = "it is a program")]
