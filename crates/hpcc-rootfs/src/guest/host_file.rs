@@ -116,6 +116,14 @@ impl OpenFile {
         memory.digest.parse().ok()
     }
 
+    /// Takes over the remembered digest, if this is still the same file, so that it need not be hashed again.
+    pub(super) fn adopt(&self, memory: &FileMemory) {
+        if let Some(digest) = self.recall(memory) {
+            // One that was computed is as good.
+            let _ = self.digest.set(digest);
+        }
+    }
+
     /// Returns the SHA-256 of the contents, which are read once.
     pub(crate) fn digest(&self) -> io::Result<&Digest> {
         if let Some(digest) = self.digest.get() {

@@ -90,6 +90,18 @@ impl Supplies {
         Ok(Digests { agent, injected })
     }
 
+    /// Takes over the remembered digests of files that are still the same.
+    pub(crate) fn adopt(&self, memory: &Memory) {
+        if let (Some(file), Some(memory)) = (&self.agent, &memory.agent) {
+            file.adopt(memory);
+        }
+        for Supply { place, file, .. } in &self.injected {
+            if let Some(memory) = memory.injected.get(place) {
+                file.adopt(memory);
+            }
+        }
+    }
+
     /// Returns what to remember: of files that were hashed, how to recognize them, and of the others, what was
     /// remembered before.
     pub(crate) fn memory(&self, before: &Memory) -> Memory {

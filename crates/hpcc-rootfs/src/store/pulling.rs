@@ -1,7 +1,6 @@
 //! How a pull gets an image into the store: an existing artifact is checked first, then the process that gets the lock
 //! builds.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,7 +58,8 @@ impl Store {
     /// damaged artifact, or one with another key, is replaced.
     ///
     /// Callers that request the same image at the same time share one build, in a process and across processes. In a
-    /// process they share the look at the agent and at injected files as well, as they were when the first one called.
+    /// process they share the look at the agent and at injected files as well. A build takes these files as they are
+    /// when its turn comes.
     /// Dropping the future leaves the build to the other callers; if there are none, the build stops and leaves nothing
     /// behind but empty files for locks.
     ///
@@ -218,33 +218,36 @@ impl Store {
         });
         let stop = Stop::default();
         let _stop = stop.on_drop();
-        let supplies = self.open_supplies(&stop)?;
         // Nothing is requested from the registry before it is clear that no other process is requesting it. Without a
         // digest, only the registry knows what to wait for.
         let (mut resolved, mut identity) = match request.pin() {
             Some(identity) => (None, identity.clone()),
             // Resolving the tag to a digest is cheaper than fetching the manifest, and is all that is needed if the
             // artifact exists.
-            None => match source.identity().await? {
-                Some(identity) => (None, identity),
-                None => {
-                    let image = pull::resolve(&source, None, self.options()).await?;
-                    let identity = image.identity.get().clone();
-                    (Some(image), identity)
+            None => {
+                // Host files are opened again for each look, so that pulls that wait hold no descriptors of them.
+                drop(self.open_supplies(&stop)?);
+                match source.identity().await? {
+                    Some(identity) => (None, identity),
+                    None => {
+                        let image = pull::resolve(&source, None, self.options()).await?;
+                        let identity = image.identity.get().clone();
+                        (Some(image), identity)
+                    }
                 }
-            },
+            }
         };
-        let supplies = Arc::new(supplies);
         // At most twice: the second time, the image is known.
-        let (lock, turn, image, kept) = loop {
+        let (lock, turn, image, kept, seen) = loop {
             span.record("digest", tracing::field::display(&identity));
             let store = self.clone();
-            let (digest, opened) = (identity.clone(), Arc::clone(&supplies));
+            let (digest, looking) = (identity.clone(), stop.clone());
             // Most tags resolve to an existing artifact, for which no lock is needed.
-            let there = self
-                .look(move || store.up_to_date(&digest, &opened, false))
-                .await?;
-            if let Some(there) = there {
+            let there = self.look(move || {
+                let supplies = store.open_supplies(&looking)?;
+                store.up_to_date(&digest, &supplies, false)
+            });
+            if let Some(there) = there.await? {
                 // A process that writes into a pipe would be killed if the rest were not read.
                 network.finish().await?;
                 return Ok(Attempted::Pulled(Box::new(there)));
@@ -252,16 +255,19 @@ impl Store {
 
             let lock = self.lock(&identity).await?;
             let store = self.clone();
-            let (digest, opened) = (identity.clone(), Arc::clone(&supplies));
+            let (digest, looking) = (identity.clone(), stop.clone());
             let there = self.look(move || {
-                opened.digests(&Memory::default())?;
+                let supplies = store.open_supplies(&looking)?;
+                supplies.digests(&Memory::default())?;
                 // Leftovers of another user are no reason to fail.
                 if let Err(error) = store.sweep() {
                     tracing::debug!(%error, "leftovers stay");
                 }
-                store.up_to_date(&digest, &opened, true)
+                let there = store.up_to_date(&digest, &supplies, true)?;
+                Ok((there, supplies.memory(&Memory::default())))
             });
-            if let Some(there) = there.await? {
+            let (there, seen) = there.await?;
+            if let Some(there) = there {
                 network.finish().await?;
                 return Ok(Attempted::Pulled(Box::new(there)));
             }
@@ -275,7 +281,7 @@ impl Store {
                 })
                 .await;
             if let Some(image) = resolved.take() {
-                break (lock, turn, image, None);
+                break (lock, turn, image, None, seen);
             }
             let store = self.clone();
             let (digest, had) = (identity.clone(), had.clone());
@@ -288,7 +294,7 @@ impl Store {
             let kept = Recording::new(&kept);
             match pull::resolve(&kept, Some(&identity), self.options()).await {
                 // Of the documents, those of this image go with the artifact.
-                Ok(image) => break (lock, turn, image, Some(kept.into_documents())),
+                Ok(image) => break (lock, turn, image, Some(kept.into_documents()), seen),
                 Err(error) if is_offline => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "the kept documents do not resolve the image")
@@ -304,7 +310,7 @@ impl Store {
                 image => image?,
             };
             if image.identity.get() == &identity {
-                break (lock, turn, image, None);
+                break (lock, turn, image, None, seen);
             }
             identity = image.identity.get().clone();
             resolved = Some(image);
@@ -332,16 +338,20 @@ impl Store {
                 ..old
             }))
         });
+        let (store, hashing) = (self.clone(), stop.clone());
+        let supplies = blocking(move || {
+            let supplies = store.open_supplies(&hashing)?;
+            supplies.adopt(&seen);
+            supplies.digests(&Memory::default())?;
+            Ok(supplies)
+        });
+        let supplies = supplies.await?;
         // The source is no tag of the artifact yet: that of a pinned pull may stand for another one.
         let note = old.await?.map(|old| Note {
             source: Some(lasting(&text)),
             supplies: supplies.memory(&Memory::default()),
             ..old
         });
-        let supplies = Arc::into_inner(supplies).ok_or_else(|| Error::Internal {
-            what: "opening the host's files",
-            source: Arc::new(io::Error::other("it is still in use")),
-        })?;
         let had = documents.clone();
         let destination = Destination {
             directory: self.directory().to_owned(),

@@ -63,10 +63,18 @@ impl Turns {
 mod tests {
     use std::cell::Cell;
     use std::num::NonZeroUsize;
+    use std::path::Path;
     use std::pin::pin;
+    use std::sync::mpsc;
     use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use ociget::Digest;
 
     use super::*;
+    use crate::options::Injection;
+    use crate::progress::{Event, Progress};
+    use crate::store::Store;
 
     fn turns(builds: usize, memory: u64) -> Turns {
         let mut options = Options::default();
@@ -102,6 +110,44 @@ mod tests {
             assert!(poll(three.as_mut()).is_ready());
             assert_eq!(ahead.each_ref().map(Cell::get), [None, Some(1), Some(2)]);
         }
+    }
+
+    /// Returns how often this process has a file open.
+    fn descriptors(path: &Path) -> usize {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        open.filter(|entry| {
+            let target = std::fs::read_link(entry.as_ref().unwrap().path());
+            target.is_ok_and(|target| target == path)
+        })
+        .count()
+    }
+
+    #[test]
+    fn pulls_that_wait_keep_no_host_file_open() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().canonicalize().unwrap();
+        let file = directory.join("file");
+        std::fs::write(&file, "of the host").unwrap();
+        let (sender, queued) = mpsc::channel();
+        let mut options = Options::default();
+        options.no_agent = true;
+        options.injections = vec![Injection::new(&file, "/.hpcc/file")];
+        options.store.builds = NonZeroUsize::MIN;
+        options.progress = Progress::new(move |event| {
+            if let Event::Queued { .. } = event {
+                sender.send(()).unwrap();
+            }
+        });
+        let store = Store::open(directory.join("store"), options).unwrap();
+        let mut turn = pin!(store.inner.turns.take(|_| {}));
+        let Poll::Ready(_turn) = poll(turn.as_mut()) else {
+            panic!("the first one waits");
+        };
+        let image = format!("127.0.0.1:1/image@{}", Digest::of(b"image"));
+        let mut pull = pin!(store.pull_image(&image, None));
+        assert!(poll(pull.as_mut()).is_pending());
+        queued.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(descriptors(&file), 0);
     }
 
     #[test]
