@@ -12,9 +12,9 @@ use crate::units::{ShortDigest, Size};
 /// An event of a build.
 ///
 /// The stages of a build follow each other: [`Resolving`](Self::Resolving), [`Resolved`](Self::Resolved), the events of
-/// layers, [`Sealing`](Self::Sealing), [`Syncing`](Self::Syncing), [`Publishing`](Self::Publishing). A build whose
-/// artifact exists ends after the first. Builds of several images may report at the same time; each event says which
-/// image it is about.
+/// layers, [`Sealing`](Self::Sealing), [`Syncing`](Self::Syncing), [`Publishing`](Self::Publishing). If the artifact
+/// exists, a pull of a pinned image or from a registry ends after the first, and any other pull after the second. Builds
+/// of several images may report at the same time; each event says which image it is about.
 ///
 /// ```
 /// use hpcc_rootfs::{Event, Options, Progress};
@@ -167,6 +167,8 @@ impl fmt::Display for ImageLayer<'_> {
 }
 
 /// A callback for [`Event`]s, called from several threads; it should return quickly.
+///
+/// It runs on threads that drive builds, so it must not block on tokio: `blocking_send` and `block_on` panic there.
 #[derive(Clone, Default)]
 pub struct Progress(Option<Arc<Callback>>);
 

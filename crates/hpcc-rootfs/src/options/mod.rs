@@ -35,7 +35,7 @@ pub use store::StoreOptions;
 pub struct Options {
     /// Platform to select from an image index. Default: the host's platform.
     pub platform: Platform,
-    /// The programs that become PID 1, by architecture.
+    /// The programs that become PID 1, by architecture. Each build opens the file by the path as it was given.
     pub agents: Agents,
     /// Whether images get no agent, whatever [`agents`](Self::agents) names, because the guest's PID 1 comes from
     /// elsewhere. Default: false, so that a forgotten agent is an error.
