@@ -56,6 +56,11 @@ pub async fn build(
     let (expected, options, inner) = (expected.cloned(), options.clone(), span.clone());
     let build = async move { in_span(&image, expected.as_ref(), &output, &options, &inner).await };
     let built = store::run_without_store(build.instrument(span)).await;
+    // The recorder is the caller's, so it is called where the caller is.
+    let built = built.map(|(built, spec)| {
+        measure::build(&built.summary, &spec);
+        built
+    });
     attempt.end(built.as_ref().map(|_| true));
     built
 }
@@ -66,7 +71,7 @@ async fn in_span(
     output: &Path,
     options: &Options,
     span: &Span,
-) -> Result<Built, Error> {
+) -> Result<(Built, SourceSpec), Error> {
     let request = Request::parse(image, expected)?;
     options.check()?;
     let failed = |source| Error::store("write", output, source);
@@ -94,13 +99,13 @@ async fn in_span(
     };
     let (record, summary) =
         pull::pull(&*source, image, supplies, options, destination, None).await?;
-    measure::build(&summary, request.spec());
-    Ok(Built {
+    let built = Built {
         digest,
         path,
         record,
         summary,
-    })
+    };
+    Ok((built, request.spec().clone()))
 }
 
 /// Refuses a build into a store, and one that could not enable fs-verity, before any work is done for it.
