@@ -459,8 +459,10 @@ mod tests {
     #[test]
     fn check_refuses_network_options_that_fail_every_pull() {
         let directory = tempfile::tempdir().unwrap();
-        let mut options = Options::default();
-        options.no_agent = true;
+        let mut options = Options {
+            no_agent: true,
+            ..Options::default()
+        };
         options.network.connect_timeout = Duration::ZERO;
         let check = |options: &Options| Store::open(&directory, options.clone()).unwrap().check();
         let error = check(&options).unwrap_err();

@@ -129,9 +129,11 @@ mod tests {
         let file = directory.join("file");
         std::fs::write(&file, "of the host").unwrap();
         let (sender, queued) = mpsc::channel();
-        let mut options = Options::default();
-        options.no_agent = true;
-        options.injections = vec![Injection::new(&file, "/.hpcc/file")];
+        let mut options = Options {
+            no_agent: true,
+            injections: vec![Injection::new(&file, "/.hpcc/file")],
+            ..Options::default()
+        };
         options.store.builds = NonZeroUsize::MIN;
         options.progress = Progress::new(move |event| {
             if let Event::Queued { .. } = event {

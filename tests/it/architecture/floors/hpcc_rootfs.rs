@@ -6,7 +6,7 @@ pub(super) const HPCC_ROOTFS: Floors = &[
     (
         "rebuild",
         &[
-            "artifact", "caught", "error", "options", "pull", "staging", "store", "summary",
+            "artifact", "error", "options", "pull", "staging", "store", "summary",
         ],
     ),
     (
