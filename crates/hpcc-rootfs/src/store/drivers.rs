@@ -73,6 +73,17 @@ impl Drop for Present {
     }
 }
 
+/// A runtime that is dropped without waiting, because one that waits panics in an asynchronous context.
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Ends a task when it is dropped.
 struct AbortOnDrop(AbortHandle);
 
@@ -145,15 +156,20 @@ impl Drivers {
 
     fn start(self: &Arc<Self>) -> io::Result<Arc<Driver>> {
         let runtime = runtime()?;
+        let handle = runtime.handle().clone();
+        // If no thread starts, it is dropped where a caller is polled.
+        let runtime = OwnRuntime(Some(runtime));
         let driver = Arc::new(Driver {
-            handle: runtime.handle().clone(),
+            handle,
             tasks: AtomicUsize::new(0),
             dropped: Notify::new(),
         });
         let (drivers, own) = (Arc::clone(self), Arc::clone(&driver));
         let thread = thread::Builder::new().name("builds".to_owned());
         let started = thread.spawn(move || {
-            runtime.block_on(async {
+            let runtime = runtime;
+            let Some(inner) = &runtime.0 else { return };
+            inner.block_on(async {
                 loop {
                     own.dropped.notified().await;
                     if own.tasks.load(Ordering::Acquire) > 0 {
@@ -165,7 +181,6 @@ impl Drivers {
                     }
                 }
             });
-            runtime.shutdown_background();
         });
         started.map_err(background::no_thread)?;
         Ok(driver)
@@ -293,6 +308,12 @@ mod tests {
             let error = outcome.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Network, "{error}");
         }
+    }
+
+    /// Where the system gives no thread for it, as under `prlimit --nproc`.
+    #[tokio::test]
+    async fn runtime_without_a_thread_is_dropped_in_async_context() {
+        drop(OwnRuntime(Some(runtime().unwrap())));
     }
 
     #[test]
