@@ -254,7 +254,7 @@ pub enum Error {
         #[source]
         source: Arc<io::Error>,
     },
-    /// A callback of the caller panicked: one for progress, or its [`Credentials`](ociget::Credentials). The build that called it failed; other builds go on.
+    /// A progress callback or [`Credentials`](ociget::Credentials) of the caller panicked. Only the build that called failed.
     #[error("the caller's callback panicked: {}", text(.panic))]
     Callback {
         /// The text of the panic.

@@ -161,6 +161,7 @@ mod tests {
         assert_eq!(artifact.annotations["b"], "c");
         assert_eq!(artifact.annotations.len(), 1);
     }
+
     /// Spellings that occur, and some that Go takes for the same.
     fn spellings(field: &str) -> Vec<String> {
         let (first, rest) = field.split_at(1);

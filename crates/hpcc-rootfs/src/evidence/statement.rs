@@ -20,8 +20,8 @@ const BUILD_TYPE: &str = "pkg:cargo/hpcc-rootfs#artifact/v1";
 
 /// Verifies an artifact in full and returns a statement about it as one line of JSON, whose members are sorted.
 ///
-/// The subject is the file with its SHA-256, of the bytes that were verified. The statement is a function of the artifact alone. The position of the
-/// handle stays where it is.
+/// The subject is the file with its SHA-256, of the bytes that were verified. The statement is a function of the artifact
+/// alone. The position of the handle stays where it is.
 ///
 /// # Errors
 /// Returns [`EvidenceError`] if the artifact is damaged or cannot be read.

@@ -428,8 +428,8 @@ impl Store {
     }
 
     /// Checks for problems that would make every pull fail: options out of range, those of the network unless the store
-    /// is offline, an agent or an injected file that cannot be read, a directory that cannot be written or has too little free space, or fs-verity that is required
-    /// and missing. Makes the directory.
+    /// is offline, an agent or an injected file that cannot be read, a directory that cannot be written or has too little
+    /// free space, or fs-verity that is required and missing. Makes the directory.
     ///
     /// # Errors
     /// Returns the first problem.

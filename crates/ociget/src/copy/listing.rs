@@ -262,6 +262,7 @@ mod tests {
             );
         }
     }
+
     #[test]
     fn wrong_size_or_type_of_the_same_digest_is_corrected() {
         const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";

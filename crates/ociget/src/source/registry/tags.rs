@@ -319,6 +319,7 @@ fn parse(page: &Page) -> Result<Vec<String>, Error> {
         #[serde(default, deserialize_with = "present")]
         tags: Option<Option<Names>>,
     }
+
     /// A list that is empty as Go can write it, too: without the field. Other documents have other fields.
     #[derive(serde::Deserialize)]
     #[serde(deny_unknown_fields)]
