@@ -265,6 +265,9 @@ impl Headers {
         let member = match meaning {
             Meaning::File => Some(file(bytes, at, body, length, sparse)?),
             Meaning::HardLink => clean("", &link).map(Member::Link),
+            // Docker takes the archive for the root, and containers/image the directory of the link. Kept for the error
+            // alone: no name begins with a slash.
+            Meaning::Symlink if link.starts_with('/') => Some(Member::Link(link)),
             Meaning::Symlink => {
                 let name = name.as_deref().unwrap_or_default();
                 let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);

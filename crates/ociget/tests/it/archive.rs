@@ -225,7 +225,9 @@ async fn link_without_target_is_named_with_its_target() {
     for (kind, link, target) in [
         (b'2', ".blob.tar", "x/.blob.tar"),
         (b'1', "gone.tar", "gone.tar"),
-        (b'2', "/data/A", "data/A"),
+        (b'2', "/data/A", "/data/A"),
+        // Readers differ on where it leads.
+        (b'2', "/.blob.tar", "/.blob.tar"),
     ] {
         let place = Place::new();
         let source = place.docker(&[
