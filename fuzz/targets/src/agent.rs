@@ -32,6 +32,8 @@ const PLACES: [&str; 12] = [
     "usr/bin",
     "usr/a",
 ];
+/// Most bytes of a symlink's target.
+const PATH_MAX: usize = 4095;
 /// Interpreters of one another, as the kernel counts them.
 const SCRIPTS: usize = 5;
 
@@ -104,7 +106,15 @@ impl File<'_> {
         };
         if self.form & 4 != 0 {
             let target = String::from_utf8_lossy(self.bytes).replace('\0', "/");
-            let target = if target.is_empty() { "." } else { &target };
+            let mut length = target.len().min(PATH_MAX);
+            while !target.is_char_boundary(length) {
+                length -= 1;
+            }
+            let target = if target.is_empty() {
+                "."
+            } else {
+                &target[..length]
+            };
             archive.extend(entry(What::Symlink(target.into()), 0o777));
             return;
         }
@@ -127,7 +137,7 @@ fn program() -> Vec<u8> {
     file
 }
 
-/// Returns the result of a build, with the artifact, or `None` if the agent or a name is refused.
+/// Returns the result of a build, with the artifact, or `None` if the agent is refused.
 fn build(
     architecture: &str,
     agent: &[u8],
@@ -156,7 +166,7 @@ fn build(
     let built = runtime.block_on(hpcc_rootfs::build(&source, None, at("image"), &options));
     match built {
         Ok(built) => Some((built.summary, fs::read(at("image")).unwrap())),
-        Err(hpcc_rootfs::Error::Agent { .. } | hpcc_rootfs::Error::Layer { .. }) => None,
+        Err(hpcc_rootfs::Error::Agent { .. }) => None,
         Err(error) => panic!("{error}"),
     }
 }
