@@ -129,6 +129,7 @@ impl TokenServer {
         }
         let mut request = Request::get(self.url(), home);
         request.authorization = match &login.secret {
+            half if half.lacks().is_some() => None,
             Secret::Password { user, password } => basic::header(user, password),
             // By convention an identity token is the password of this user.
             Secret::Identity(token) => basic::header("<token>", token),

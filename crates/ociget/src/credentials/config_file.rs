@@ -110,8 +110,12 @@ impl ConfigFile {
     ) -> Result<Option<Settled<'_>>, Error> {
         let helpers = matching(&self.cred_helpers, registry);
         // As docker has it: a helper without a name is a word against the one for everything.
-        let own = helpers.first().map(|(_, helper)| helper.as_str());
-        if let Some(helper) = own.filter(|helper| !helper.is_empty()) {
+        let own = helpers.first().map(|(_, _, helper)| helper.as_str());
+        // No other tool finds the helper of a host in other case, so every key that they find counts before it.
+        let is_found = helpers
+            .first()
+            .is_some_and(|(likeness, ..)| *likeness != Likeness::OtherCase);
+        if let Some(helper) = own.filter(|helper| is_found && !helper.is_empty()) {
             return Ok(Some(Settled::Helper(helper)));
         }
         if let Some(login) = self.login(registry, repository, origin)? {
@@ -131,7 +135,7 @@ impl ConfigFile {
         let full = format!("{registry}/{repository}");
         let mut wanted = full.as_str();
         loop {
-            for (key, entry) in matching(&self.auths, wanted) {
+            for (_, key, entry) in matching(&self.auths, wanted) {
                 if let Some(secret) = entry.secret(key, origin)? {
                     return Ok(Some(Login::new(secret, format!("{origin} for {key}"))));
                 }
@@ -234,7 +238,7 @@ impl Likeness {
 fn matching<'a, T>(
     entries: &'a BTreeMap<String, Option<T>>,
     wanted: &str,
-) -> Vec<(&'a str, &'a T)> {
+) -> Vec<(Likeness, &'a str, &'a T)> {
     let mut found: Vec<_> = entries
         .iter()
         .filter_map(|(key, entry)| {
@@ -243,9 +247,6 @@ fn matching<'a, T>(
         .collect();
     found.sort_by_key(|(likeness, ..)| *likeness);
     found
-        .into_iter()
-        .map(|(_, key, entry)| (key, entry))
-        .collect()
 }
 
 /// The host and the path of a key. Docker wrote URLs, of which the host alone counts.

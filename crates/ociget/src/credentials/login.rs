@@ -34,6 +34,18 @@ pub(crate) enum Secret {
     Registry(String),
 }
 
+impl Secret {
+    /// Returns what a login with a password lacks. Only a server that demands `Basic` gets such a login, as with
+    /// containers/image, because a token server gives an anonymous token and refuses half a login.
+    pub(crate) fn lacks(&self) -> Option<&'static str> {
+        match self {
+            Self::Password { user, .. } if user.is_empty() => Some("a user name"),
+            Self::Password { password, .. } if password.is_empty() => Some("a password"),
+            _ => None,
+        }
+    }
+}
+
 impl Login {
     pub(crate) fn new(secret: Secret, origin: String) -> Self {
         Self {
@@ -97,7 +109,11 @@ impl fmt::Display for Login {
         match &self.secret {
             Secret::None => write!(f, "an anonymous client ({})", text(&self.origin)),
             Secret::Password { .. } | Secret::Identity(_) | Secret::Registry(_) => {
-                write!(f, "the credentials from {}", text(&self.origin))
+                write!(f, "the credentials from {}", text(&self.origin))?;
+                match self.secret.lacks() {
+                    Some(part) => write!(f, ", which lack {part}"),
+                    None => Ok(()),
+                }
             }
         }
     }

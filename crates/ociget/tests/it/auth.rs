@@ -117,6 +117,38 @@ async fn logins_by_token_are_sent_as_what_they_are() {
     assert!(!format!("{error} {error:?}").contains("hunter2"));
 }
 
+// Docker's client and containers/image send both parts or nothing.
+#[tokio::test]
+async fn token_servers_get_no_half_of_a_login() {
+    for (login, lacks) in [
+        (Login::password("", "s3cret", "the test"), "a user name"),
+        (Login::password("user", "", "the test"), "a password"),
+    ] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, |seen| {
+            let host = seen.header("host").unwrap_or_default();
+            let authorization = seen.header("authorization");
+            if seen.path.starts_with("/token") {
+                let status = if authorization.is_none() { 200 } else { 401 };
+                return Some(Reply::new(status, r#"{"token":"T"}"#));
+            }
+            let is_public = !seen.path.contains("/blobs/");
+            (authorization != Some("Bearer T") || !is_public)
+                .then(|| unauthorized(&format!(r#"Bearer realm="http://{host}/token""#)))
+        })
+        .await;
+        let mut options = quick();
+        options.credentials = Arc::new(Fixed(login));
+        let error = pull(&*server.source(options)).await.unwrap_err();
+        assert!(error.to_string().contains(lacks), "{error}");
+        let asked = server.seen_at("/token");
+        assert!(!asked.is_empty());
+        for request in asked {
+            assert_eq!(request.header("authorization"), None);
+        }
+    }
+}
+
 // RFC 9110, 11.6.1: a client chooses among the challenges
 #[tokio::test]
 async fn first_usable_challenge_of_several_is_answered() {

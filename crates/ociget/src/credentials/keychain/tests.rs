@@ -93,6 +93,19 @@ fn key_with_capitals_in_its_host_is_found_after_others() {
 }
 
 #[test]
+fn helper_of_a_host_in_other_case_counts_after_logins() {
+    let config = r#"{"auths":{"r.io":{"username":"u","password":"p"}},
+        "credHelpers":{"R.io":"other","S.io":"other","T.io":""},"credsStore":"all"}"#;
+    assert_eq!(who(config, "r.io", "x").as_deref(), Some("u:p"));
+    let config = ConfigFile::parse(config.as_bytes(), "f").unwrap();
+    let settle = |registry| config.settle(registry, "x", "f").unwrap();
+    assert!(matches!(settle("r.io"), Some(Settled::Login(_))));
+    assert!(matches!(settle("s.io"), Some(Settled::Helper("other"))));
+    assert!(settle("t.io").is_none());
+    assert!(matches!(settle("u.io"), Some(Settled::Helper("all"))));
+}
+
+#[test]
 fn broken_files_are_errors_that_quote_no_secret() {
     for text in [
         "{",
