@@ -72,14 +72,15 @@ pub struct Copied {
 /// ([`Client::referrers`](crate::Client::referrers)) is not copied.
 ///
 /// - **Verified.** Every byte is hashed before its file gets the name of its digest.
-/// - **Unchanged.** No document is converted. Media types of Docker stay, which skopeo and umoci do not read in a layout.
+/// - **Unchanged.** No document is converted. Media types of Docker stay, which umoci and older versions of skopeo do not read in a layout.
 /// - **Resumable.** Blobs in the layout are hashed; intact ones are not fetched, damaged ones are replaced.
 ///   A download that broke off is resumed from a file `blobs/ALGORITHM/.partial-HEX`. Where that
 ///   leads to another digest, the blob is fetched again from its start.
 /// - **Atomic.** `index.json` is replaced last, after everything that it leads to has been written to the
 ///   disk. Other entries in it stay, with fields that this crate does not know. An entry with the same
 ///   `ref_name` is replaced, because a name refers to one image. If its `io.containerd.image.name` is the name of
-///   another image, it stays and loses its tag. Entries of the copied digest get the right size and media type.
+///   another image, it stays and loses its tag. A tag alone is of the image whose name ends with it, unless entries
+///   with different names share the tag. Entries of the copied digest get the right size and media type.
 /// - **Concurrent.** Copies to one layout, by several processes too, lock `index.json` and each unfinished
 ///   blob (`flock`), and wait for each other. Nothing below `dir` is written through a symlink.
 ///

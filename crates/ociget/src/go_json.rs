@@ -5,6 +5,8 @@
 //! [`as_go_reads`] rewrites such text for the strict reader. A document that names one field in two
 //! spellings then has a key twice, and is refused as such.
 
+use serde_json::Value;
+
 /// Which keys are folded to their canonical spelling, and which values are left alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keys {
@@ -102,12 +104,24 @@ fn is_key(text: &[u8], end: usize) -> bool {
     rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
+/// Gives the fields `known` of an object, and no others in it, their canonical spelling.
+pub(crate) fn respell(object: &mut serde_json::Map<String, Value>, known: &[&'static str]) {
+    for (key, value) in std::mem::take(object) {
+        let field = spelling(&key, known).map(str::to_owned);
+        object.insert(field.unwrap_or(key), value);
+    }
+}
+
 /// The spelling in `known` of the key `quoted`, if Go takes one for the other.
-fn canonical(quoted: &[u8], known: &'static [&'static str]) -> Option<&'static str> {
+fn canonical(quoted: &[u8], known: &[&'static str]) -> Option<&'static str> {
     let key: String = serde_json::from_slice(quoted).ok()?;
+    spelling(&key, known)
+}
+
+fn spelling(key: &str, known: &[&'static str]) -> Option<&'static str> {
     let exact = known.iter().find(|name| **name == key);
     exact
-        .or_else(|| known.iter().find(|name| folded(name) == folded(&key)))
+        .or_else(|| known.iter().find(|name| folded(name) == folded(key)))
         .copied()
 }
 

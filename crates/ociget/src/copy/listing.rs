@@ -1,7 +1,10 @@
 //! `index.json`, changed without touching what is not known here.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
+use crate::go_json::{Keys, respell};
 use crate::manifest::{ARTIFACT_KEYS, Descriptor, ManifestError};
 use crate::media_type::MediaType;
 use crate::source::layout::{IMAGE_NAME, is_name};
@@ -68,8 +71,7 @@ pub(super) fn with(
     listed: &Listed,
 ) -> Result<Option<Vec<u8>>, ManifestError> {
     let mut index: Map<String, Value> = match before {
-        // With `Manifests` in place of `manifests`, a second list would hide the first from readers.
-        Some(before) => crate::json::parse_as_go(before, ARTIFACT_KEYS)?,
+        Some(before) => parse(before)?,
         None => Map::from_iter([
             ("schemaVersion".to_owned(), 2.into()),
             (
@@ -89,6 +91,11 @@ pub(super) fn with(
     };
     let name = |entry: &Value| entry["annotations"][REF_NAME].as_str().map(str::to_owned);
     let (entry, wanted) = (listed.entry(), listed.ref_name.clone());
+    let tagged = manifests
+        .iter()
+        .filter(|found| wanted.is_some() && name(found) == wanted);
+    let names: BTreeSet<Option<&str>> = tagged.map(image_name).collect();
+    let is_shared = names.len() > 1;
     let (mut is_listed, mut is_changed) = (false, false);
     manifests.retain_mut(|found| {
         let has_name = wanted.is_some() && name(found) == wanted;
@@ -101,7 +108,10 @@ pub(super) fn with(
             return true;
         }
         is_changed = true;
-        is_of_another(found, wanted.as_deref()) && untag(found)
+        let is_of_another = wanted
+            .as_deref()
+            .is_some_and(|tag| is_of_another(found, tag, is_shared));
+        is_of_another && untag(found)
     });
     if !is_listed {
         manifests.push(entry);
@@ -111,11 +121,40 @@ pub(super) fn with(
     Ok(Some(serde_json::to_vec(&index)?))
 }
 
-/// Whether an entry with the tag `tag` has the whole name of another image.
-fn is_of_another(entry: &Value, tag: Option<&str>) -> bool {
+/// The index as readers see it, whose unknown fields stay as they are.
+fn parse(text: &[u8]) -> Result<Map<String, Value>, ManifestError> {
+    const NONE: Keys = Keys {
+        known: &[],
+        maps: &[],
+        records: &[],
+    };
+    // Refuses one field in two spellings.
+    let _: Map<String, Value> = crate::json::parse_as_go(text, ARTIFACT_KEYS)?;
+    let mut index: Map<String, Value> = crate::json::parse_as_go(text, NONE)?;
+    // With `Manifests` in place of `manifests`, a second list would hide the first from readers.
+    respell(&mut index, &["manifests"]);
+    let entries = index.get_mut("manifests").and_then(Value::as_array_mut);
+    for entry in entries
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
+        respell(entry, &["mediaType", "digest", "size", "annotations"]);
+    }
+    Ok(index)
+}
+
+/// The whole name of an entry's image.
+fn image_name(entry: &Value) -> Option<&str> {
     let name = entry["annotations"][IMAGE_NAME].as_str();
-    let name = name.filter(|name| !name.is_empty());
-    name.is_some_and(|name| tag.is_none_or(|tag| !is_name(tag, name)))
+    name.filter(|name| !name.is_empty())
+}
+
+/// Whether an entry with the tag `tag` has the whole name of another image. A tag alone means the image whose name ends
+/// with it, unless the images of several entries share the tag.
+fn is_of_another(entry: &Value, tag: &str, is_shared: bool) -> bool {
+    let ends_with_tag = |name: &str| name.rsplit_once(':').is_some_and(|(_, end)| end == tag);
+    image_name(entry).is_some_and(|name| !is_name(tag, name) && (is_shared || !ends_with_tag(name)))
 }
 
 /// Takes the tag off an entry, and returns whether it had one.
@@ -225,6 +264,23 @@ mod tests {
                 &new,
                 vec![new.clone()],
             ),
+            // The layout of `docker save app:v1`: the tag means this image alone.
+            (vec![tagged("a", "v1", app)], &new, vec![new.clone()]),
+            (
+                vec![tagged("a", "v1", app), tagged("b", "v1", app)],
+                &new,
+                vec![new.clone()],
+            ),
+            (
+                vec![tagged("a", "v1", app), of("b", Some("v1"))],
+                &new,
+                vec![untagged("a", app), new.clone()],
+            ),
+            (
+                vec![tagged("a", "v1", "docker.io/library/app:v2")],
+                &new,
+                vec![untagged("a", "docker.io/library/app:v2"), new.clone()],
+            ),
             // The tag is the whole name.
             (
                 vec![tagged("a", "app:v1", app)],
@@ -317,5 +373,18 @@ mod tests {
         let both = [of("a", Some("v1")), of("b", Some("v2"))];
         assert_eq!(after["manifests"], json!(both));
         assert_eq!(after.get("Manifests"), None);
+    }
+
+    #[test]
+    fn unknown_fields_keep_their_spelling() {
+        let mut one = of("a", Some("v1"));
+        one["x-vendor"] = json!({"Size": 1, "Config": {"Digest": "x"}});
+        let mut before: Value = serde_json::from_slice(&index(&[one.clone()])).unwrap();
+        before["x-vendor"] = json!({"Manifests": [{"Size": 1}]});
+        let text = before.to_string().replace("\"mediaType\"", "\"MediaType\"");
+        let after = with(Some(text.as_bytes()), &listed("b", Some("v2"))).unwrap();
+        let after: Value = serde_json::from_slice(&after.unwrap()).unwrap();
+        assert_eq!(after["manifests"], json!([one, of("b", Some("v2"))]));
+        assert_eq!(after["x-vendor"], before["x-vendor"]);
     }
 }
