@@ -75,10 +75,14 @@ impl Endpoint {
     }
 
     /// Returns the name that the repository `name` of a registry has at this host: after the path below `/v2/`, as a
-    /// mirror of several registries has it. In a path without `/v2/` no part is known to belong to the name.
+    /// mirror of several registries has it. In a path without `/v2/` no part is known to belong to the name, and in one
+    /// that ends with `/v2/` all of it is above the names.
     pub(crate) fn repository(&self, name: &str) -> String {
         let path = self.base.path();
-        let below = path.split_once("/v2/").map(|(_, below)| below);
+        let below = match path.ends_with("/v2/") {
+            true => None,
+            false => path.split_once("/v2/").map(|(_, below)| below),
+        };
         format!("{}{name}", below.unwrap_or_default())
     }
 
@@ -155,7 +159,8 @@ mod tests {
             ("https://m.io/v2/proj/hub/", "proj/hub/team/app"),
             ("https://m.io/x/v2/", "team/app"),
             ("https://m.io/x/v2/proj/", "proj/team/app"),
-            ("https://m.io/v2/a/v2/", "a/v2/team/app"),
+            // Without `override_path`, `https://m.io/api/v2/docker` becomes this one.
+            ("https://m.io/api/v2/docker/v2/", "team/app"),
             ("https://m.io/proj/", "team/app"),
             ("https://m.io/", "team/app"),
         ] {

@@ -94,7 +94,13 @@ impl Hosts {
         let path = dir.join("hosts.toml");
         let bytes = match regular_file::read_in_background(&path, MAX_FILE).await {
             Ok(content) => content.bytes,
-            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            // A file with the name of a host is no settings of it.
+            Err(Error::Io { source, .. })
+                if matches!(
+                    source.kind(),
+                    ErrorKind::NotFound | ErrorKind::NotADirectory
+                ) =>
+            {
                 let found = files::find(&dir).await?;
                 return found
                     .map(|found| Self::of_files(found, registry, options))

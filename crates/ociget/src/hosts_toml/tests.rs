@@ -325,6 +325,14 @@ async fn directory_with_capitals_counts_before_the_default() {
         let base = found.unwrap().mirrors[0].endpoint.base.to_string();
         assert_eq!(base, format!("https://{host}/v2/"), "{registry}");
     }
+    // A file decides nothing.
+    std::fs::write(root.path().join("U.io"), "").unwrap();
+    std::fs::write(root.path().join("v.io"), "").unwrap();
+    for registry in ["u.io", "v.io"] {
+        let found = Hosts::find(root.path(), registry, &Options::default()).await;
+        let base = found.unwrap().mirrors[0].endpoint.base.to_string();
+        assert_eq!(base, "https://default.io/v2/", "{registry}");
+    }
 }
 
 #[test]
