@@ -137,19 +137,36 @@ fn identity(client: &ClientCertificate, keys: &dyn KeyProvider) -> Result<Certif
     })?;
     let identity = CertifiedKey::new(chain, key);
     match identity.keys_match() {
-        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            let key = printable::path(&client.key);
-            let reason = format!(
-                "its certificate does not fit the key in {key}; name the key that it was issued for"
-            );
-            Err(unfit(&client.cert, &reason))
-        }
+        Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => Err(misfit(client)),
         Err(rustls::Error::InvalidCertificate(CertificateError::BadEncoding)) => Err(unfit(
             &client.cert,
             "its certificate cannot be read; name another file",
         )),
-        _ => Ok(identity),
+        Ok(()) => Ok(identity),
+        Err(_) => match has_key(&identity) {
+            Some(false) => Err(misfit(client)),
+            _ => Ok(identity),
+        },
     }
+}
+
+/// Whether a certificate holds the public part of its key; `None` if that is unknown. It reads version 1 as well.
+fn has_key(identity: &CertifiedKey) -> Option<bool> {
+    let certificate = identity.cert.first()?.clone();
+    let mut readable = RootCertStore::empty();
+    readable.add(certificate).ok()?;
+    // Without the header of the sequence, which the key has.
+    let of_certificate = &readable.roots.first()?.subject_public_key_info;
+    let of_key = identity.key.public_key()?;
+    Some(of_key.as_ref().ends_with(of_certificate))
+}
+
+fn misfit(client: &ClientCertificate) -> Error {
+    let key = printable::path(&client.key);
+    let reason = format!(
+        "its certificate does not fit the key in {key}; name the key that it was issued for"
+    );
+    unfit(&client.cert, &reason)
 }
 
 /// Whether a key needs a password, in PKCS #8 or in the older form of OpenSSL.
@@ -247,6 +264,9 @@ mod tests {
     const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgxFUDYXmNV1+fUUS9vDsas+J9WdRsuMPm\
         QJCWXMDu7HWhRANCAASYlhP/C5YJWQxYzTY65U6h5bEM7D60Hju8gqeG/8hkP88x8eDOzbg4SEiZWV6WyofiyrAg\
         HQWwiPzYKC0sVcxZ";
+    const OTHER_KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgQxCMGuWCEdbDEKoOk6fRsWGeGDXRNIEg\
+        8uAb8zfi9+OhRANCAAR6L9CoWCGKvZuTng1UBt25Y33I7DcmbKqGYd40cgxg0S4798x2MLfCn+KAQh4Mscyu\
+        YBUfXzPXG0rIgcc4Zd06";
 
     fn pem(label: &str, text: &str) -> String {
         format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
@@ -298,6 +318,12 @@ mod tests {
                 "of a kind that this program cannot use",
             ),
             (KEY, pem("PRIVATE KEY", KEY), &cert, "cannot be read"),
+            (
+                VERSION_1,
+                pem("PRIVATE KEY", OTHER_KEY),
+                &cert,
+                "does not fit the key in",
+            ),
         ] {
             std::fs::write(&cert, pem("CERTIFICATE", certificate)).unwrap();
             std::fs::write(&key, text).unwrap();
