@@ -250,7 +250,87 @@ fn a_full_disk_leaves_nothing() {
         "{refused:#?}"
     );
     assert_eq!(place.cached(), [""; 0]);
+    // By default both leave more free than there is (jellyfin/jellyfin#15390).
+    for entry in fs::read_dir(&cache).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    let build = ["build", &reference, "--agent", "agent", "-o", "cache/x"];
+    let refused = place.run(build);
+    assert!(
+        refused.stderr.contains("are to be left free"),
+        "{refused:#?}"
+    );
+    let full = place.run(build.iter().chain(&["--min-free", "0"]));
+    assert!(
+        full.stderr.contains("not enough disk space to write to"),
+        "{full:#?}"
+    );
     drop(mounted);
+}
+
+/// NixOS/nix#1281: a repair that could not replace the damaged path reported success.
+#[test]
+fn pull_that_cannot_replace_a_damaged_artifact_fails() {
+    let (_registry, reference, digest) = serve(23);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let good = fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    bad[1_500_000] ^= 1;
+    fs::write(&path, &bad).unwrap();
+    let name = digest.replace(':', "-");
+    let refused = || {
+        let pulled = place.pull(&reference, &["--verify"]);
+        assert_eq!(pulled.status, Some(1), "{pulled:#?}");
+        assert_eq!(pulled.stdout, "");
+        let says = format!("cannot replace {digest}: damaged in bytes 1048576 to 2097152");
+        assert!(pulled.stderr.contains(&says), "{pulled:#?}");
+        let verified = place.run(["verify"]);
+        assert!(verified.stdout.contains("not quarantined"), "{verified:#?}");
+        for outcome in [&pulled, &verified] {
+            let advice = "make the store writable for this user";
+            assert!(outcome.stderr.contains(advice), "{outcome:#?}");
+        }
+        assert!(fs::read(&path).unwrap() == bad);
+    };
+    // Another process may be building it.
+    let lock = File::create(place.cache().join(format!(".lock-{name}"))).unwrap();
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+    refused();
+    drop(lock);
+    let taken = place.cache().join(format!(".bad-{name}"));
+    fs::create_dir(&taken).unwrap();
+    refused();
+    fs::remove_dir(&taken).unwrap();
+    assert_eq!(place.pull(&reference, &["--verify"]).line(), path);
+    assert!(fs::read(&path).unwrap() == good);
+}
+
+#[test]
+fn inspect_reports_tables_that_cannot_be_read() {
+    let (_registry, reference, digest) = serve(24);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let mut bytes = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[40..48].try_into().unwrap());
+    let tables = u64::from_le_bytes(bytes[64..72].try_into().unwrap());
+    assert!(tables < length);
+    let start = usize::try_from(tables).unwrap();
+    bytes[start..start + 64].fill(0xff);
+    fs::write(&path, &bytes).unwrap();
+    let outcome = place.run(["inspect", &digest, "--json"]);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    let value: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let error = value["error"].as_str().unwrap();
+    assert!(error.contains("cannot read the tables of"), "{error}");
+    assert!(value["record"].is_object() && value["contents"].is_null());
+    let outcome = place.run(["inspect", &digest]);
+    assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.stdout.contains("contents    not known"),
+        "{outcome:#?}"
+    );
+    assert!(outcome.stderr.contains("cannot read the tables of"));
 }
 
 /// Seeds are often on read-only file systems, where a damaged artifact cannot be set aside.
@@ -277,8 +357,20 @@ fn damage_in_a_read_only_store_is_reported() {
         .arg("sh")
         .arg(cli::program())
         .args(["verify", "--json"]);
+    // podman#2234: what is not there is removed, also where nothing can be.
+    let mut removing = place.command("unshare");
+    let script = "mount --bind cache cache && mount -o remount,ro,bind cache && exec \"$@\"";
+    removing.args(["--mount", "sh", "-c", script, "sh"]);
+    removing
+        .arg(cli::program())
+        .args(["untag", &format!("sha256:{}", "0".repeat(64))]);
+    assert_eq!(cli::outcome(&mut removing).status, Some(0));
     let outcome = cli::outcome(&mut command);
     assert_eq!(outcome.status, Some(1), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains("make the store writable"),
+        "{outcome:#?}"
+    );
     let reports: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
     let reports = reports.as_array().unwrap();
     assert!(reports.iter().all(|report| report["sound"] == false));

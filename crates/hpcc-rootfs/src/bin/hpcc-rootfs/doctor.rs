@@ -39,7 +39,8 @@ pub(crate) fn run(global: &Global, command: &Doctor, layers: &Layers) -> anyhow:
     command.options.check_images(&command.images)?;
     let report = Report::new(global);
     // All checks run where a signal ends the program, because any of them may wait for a disk or a network.
-    let examined = work::block_on(async { Ok(examine(global, command, layers, &report).await) })?;
+    let examined =
+        work::block_on(async { anyhow::Ok(examine(global, command, layers, &report).await) })?;
     examined?;
     report.end()
 }

@@ -18,7 +18,12 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const TRANSIENT: u8 = 75;
 
 /// Advice for an artifact that cannot be read.
-const DAMAGED: &str = "verify the artifact; if it is damaged, remove it and pull its image again";
+pub(crate) const DAMAGED: &str =
+    "verify the artifact; if it is damaged, remove it and pull its image again";
+
+/// Advice for a damaged artifact that keeps its name.
+pub(crate) const NOT_QUARANTINED: &str = "make the store writable for this user, and wait until no other process works on this \
+    artifact; then pull it with --verify";
 
 /// Advice for a wrong command line.
 const HELP: &str = "see `hpcc-rootfs help`";

@@ -9,6 +9,7 @@ use hpcc_rootfs::{Artifact, Count, Record, ShortDigest};
 use ociget::{Digest, printable};
 use serde_json::{Value, json};
 
+use crate::failure::{DAMAGED, Failure};
 use crate::global::Global;
 use crate::list::SHORT;
 use crate::quantity::bytes;
@@ -62,7 +63,7 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
     if let Some(width) = output::width() {
         lines = lines.iter().flat_map(|line| fit(line, width)).collect();
     }
-    let value = json!({
+    let mut value = json!({
         "path": output::path(&path),
         "record": render::record(&record),
         "source": render::source(source),
@@ -74,7 +75,7 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
             "digest": layer.digest,
             "size": layer.size,
         })).collect::<Vec<_>>(),
-        "contents": sizes.ok().map(|sizes| json!({
+        "contents": sizes.as_ref().ok().map(|sizes| json!({
             "parts": sizes.parts.iter().map(|(name, bytes)| json!({
                 "part": name,
                 "bytes": bytes,
@@ -85,10 +86,23 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         })),
     });
     match (command.tree, global.json) {
-        (false, _) => render::print(global, &value, &lines),
-        (true, false) => tree::print_text(&path, &file, &lines),
-        (true, true) => tree::print_json(&path, &file, &value),
+        (false, _) => {}
+        (true, false) => return tree::print_text(&path, &file, &lines),
+        (true, true) => return tree::print_json(&path, &file, &value),
     }
+    let failed = match (sizes, image) {
+        (Err(error), _) => {
+            let error = anyhow::Error::from(error);
+            Some(error.context(tree::unreadable(&path)))
+        }
+        (Ok(_), Err(Unknown::Damaged(error))) => Some(error),
+        _ => None,
+    };
+    if let Some(error) = &failed {
+        value["error"] = terminal::one_line(error).into();
+    }
+    render::print(global, &value, &lines)?;
+    failed.map_or(Ok(()), Err)
 }
 
 /// Column in which values begin, less the space before them.
@@ -178,14 +192,32 @@ fn layers(image: Option<&Value>, blobs: Blobs) -> Vec<Layer> {
         .collect()
 }
 
-/// Returns the image's description of itself. An artifact without it is shown all the same.
-fn description(file: &File) -> Result<Value, String> {
+/// Why the image's description of itself is not known.
+#[derive(Debug)]
+enum Unknown {
+    /// Another program may have made the artifact.
+    Missing,
+    Damaged(anyhow::Error),
+}
+
+/// Returns the image's description of itself.
+fn description(file: &File) -> Result<Value, Unknown> {
     let read =
         Tables::open(file).and_then(|mut tables| tables.contents(DESCRIPTION, DESCRIPTION_MAX));
-    let text = read.map_err(|error| terminal::one_line(&error.into()))?;
-    let text = text.ok_or("the image has no /.hpcc/image.json")?;
-    serde_json::from_slice(&text)
-        .map_err(|_| "/.hpcc/image.json in the image is damaged".to_owned())
+    let text = read.map_err(|error| Unknown::Damaged(error.into()))?;
+    let text = text.ok_or(Unknown::Missing)?;
+    let damaged = |_| {
+        Unknown::Damaged(
+            Failure {
+                kind: "corrupt",
+                message: "/.hpcc/image.json in the image is damaged".to_owned(),
+                hint: Some(DAMAGED.to_owned()),
+                transient: false,
+            }
+            .into(),
+        )
+    };
+    serde_json::from_slice(&text).map_err(damaged)
 }
 
 fn of_record(record: &Record) -> Vec<String> {
@@ -233,10 +265,14 @@ fn of_record(record: &Record) -> Vec<String> {
 }
 
 /// Returns the lines about what a guest runs.
-fn of_image(image: &Result<Value, String>) -> Vec<String> {
-    let image = match image {
-        Ok(image) => image,
-        Err(problem) => return vec![line("image", &format!("not known: {problem}"))],
+fn of_image(image: &Result<Value, Unknown>) -> Vec<String> {
+    let problem = match image {
+        Ok(_) => String::new(),
+        Err(Unknown::Missing) => "the image has no /.hpcc/image.json".to_owned(),
+        Err(Unknown::Damaged(error)) => terminal::one_line(error),
+    };
+    let Ok(image) = image else {
+        return vec![line("image", &format!("not known: {problem}"))];
     };
     let config = &image["config"];
     let words = |name: &str| {

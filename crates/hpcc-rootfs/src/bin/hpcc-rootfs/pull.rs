@@ -3,13 +3,13 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use hpcc_rootfs::{FsVerity, Options, Pulled, Store};
+use hpcc_rootfs::{Damage, FsVerity, Options, Pulled, Store};
 use ociget::Digest;
 use rustix::fs::SeekFrom;
 use serde_json::{Value, json};
 
 use crate::config::Layers;
-use crate::failure::UsageError;
+use crate::failure::{Failure, NOT_QUARANTINED, UsageError};
 use crate::global::Global;
 use crate::image::ImageArgs;
 use crate::inputs::{Inputs, is_stdin, position_of_stdin};
@@ -214,7 +214,6 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
                     values.push(value);
                 }
                 Err(error) => {
-                    let error = anyhow::Error::from(error);
                     let line = terminal::one_line(&error);
                     terminal::warn_of_failure(&format!("{image}: {line}"));
                     values.push(json!({ "image": image.to_string(), "error": line }));
@@ -222,7 +221,7 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
                 }
             }
         }
-        Ok(())
+        anyhow::Ok(())
     });
     let tried = values.len();
     if global.json {
@@ -247,26 +246,37 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
     }
 }
 
-async fn pull(store: &Store, command: &Pull, image: &str) -> Result<Pulled, hpcc_rootfs::Error> {
+async fn pull(store: &Store, command: &Pull, image: &str) -> anyhow::Result<Pulled> {
     let pull = || store.pull_image(image, command.options.digest.as_ref());
     let pulled = pull().await?;
     // What was just built was just written.
     if !command.options.verify || pulled.built.is_some() {
         return Ok(pulled);
     }
+    let shown = |damage: &[Damage]| {
+        let lines: Vec<_> = damage.iter().map(ToString::to_string).collect();
+        format!("{}: damaged in {}", pulled.digest, lines.join("; "))
+    };
     match store.verify(&pulled.digest)? {
-        Some(damage) if damage.is_empty() => Ok(pulled),
-        Some(damage) => {
-            let damage: Vec<_> = damage.iter().map(ToString::to_string).collect();
-            terminal::warn(&format!(
-                "rebuilding {}: damaged in {}",
-                pulled.digest,
-                damage.join("; ")
-            ));
-            pull().await
-        }
+        Some(damage) if damage.is_empty() => return Ok(pulled),
+        Some(damage) => terminal::warn(&format!("rebuilding {}", shown(&damage))),
         // Removed meanwhile.
-        None => pull().await,
+        None => {}
+    }
+    let again = pull().await?;
+    if again.built.is_some() {
+        return Ok(again);
+    }
+    // Another process has built it, or it could not be quarantined.
+    match store.verify(&again.digest)? {
+        Some(damage) if !damage.is_empty() => Err(Failure {
+            kind: "corrupt",
+            message: format!("cannot replace {}; {NOT_QUARANTINED}", shown(&damage)),
+            hint: Some(NOT_QUARANTINED.to_owned()),
+            transient: false,
+        }
+        .into()),
+        _ => Ok(again),
     }
 }
 

@@ -63,7 +63,8 @@ fn json(
     Ok(walked)
 }
 
-fn unreadable(path: &Path) -> String {
+/// What failed, if the tables of an artifact can't be read.
+pub(crate) fn unreadable(path: &Path) -> String {
     format!("cannot read the tables of {}", output::path(path))
 }
 

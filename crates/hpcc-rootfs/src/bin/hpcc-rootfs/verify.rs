@@ -43,6 +43,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
     };
     let sources = command.rebuild.sources(&store, &subjects)?;
     let (mut bad, mut unread, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+    let mut all_aside = true;
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     for subject in &subjects {
         let checked = check(&store, subject);
@@ -68,6 +69,7 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
         if let (Found::Digest(digest), false, false) = (subject, sound, is_missing) {
             let is_aside = fs::symlink_metadata(store.path_for(digest)).is_err();
             value["set_aside"] = is_aside.into();
+            all_aside &= is_aside;
             text.push_str(match is_aside {
                 true => "; quarantined",
                 false => "; not quarantined",
@@ -107,14 +109,22 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
             true => "not intact, or rebuilt to other bytes",
             false => "not intact",
         };
+        let mut message = format!(
+            "{count} of {} {are} {what}: {}{more}",
+            Count::of(all, "artifact"),
+            bad.join(", ")
+        );
+        let hint = match all_aside {
+            true => "pull the images of damaged artifacts again",
+            false => failure::NOT_QUARANTINED,
+        };
+        if !all_aside {
+            message.push_str(&format!("; {hint}"));
+        }
         return Err(Failure {
             kind: "corrupt",
-            message: format!(
-                "{count} of {} {are} {what}: {}{more}",
-                Count::of(all, "artifact"),
-                bad.join(", ")
-            ),
-            hint: Some("pull the images of damaged artifacts again".to_owned()),
+            message,
+            hint: Some(hint.to_owned()),
             transient: false,
         }
         .into());

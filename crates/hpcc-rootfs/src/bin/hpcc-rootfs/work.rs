@@ -9,8 +9,8 @@ use crate::{progress, signals};
 
 /// Runs the library's work, until it ends or a signal asks to stop. Then the work is dropped, which
 /// cleans up after itself, and the program ends.
-pub(crate) fn block_on<T>(
-    work: impl Future<Output = Result<T, hpcc_rootfs::Error>>,
+pub(crate) fn block_on<T, E: Into<anyhow::Error>>(
+    work: impl Future<Output = Result<T, E>>,
 ) -> anyhow::Result<T> {
     let runtime = signals::runtime().context("cannot start the work")?;
     let signal = signals::listen()?;
@@ -22,7 +22,7 @@ pub(crate) fn block_on<T>(
     });
     progress::pause();
     match outcome {
-        Ok(outcome) => Ok(outcome?),
+        Ok(outcome) => outcome.map_err(Into::into),
         Err(reason) => {
             runtime.shutdown_background();
             // What the threads still hold is cleaned up by them.
