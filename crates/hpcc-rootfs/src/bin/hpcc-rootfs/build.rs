@@ -16,6 +16,7 @@ use crate::image::ImageArgs;
 use crate::inputs::Inputs;
 use crate::limits::LimitArgs;
 use crate::network::NetworkArgs;
+use crate::quantity::size;
 use crate::target::{Target, check_settings, resolve};
 use crate::{metrics_file, output, render, work};
 
@@ -34,6 +35,9 @@ pub(crate) struct Build {
     /// Digest of the manifest or index that the image must have
     #[arg(long, value_name = "DIGEST")]
     digest: Option<Digest>,
+    /// Disk space to leave free on the file system of the file [default: 64M]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    min_free: Option<u64>,
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
@@ -115,7 +119,9 @@ impl Build {
         }
         inputs.refuse(&self.output)?;
         let (image, limits) = (&self.image_options, &self.limits);
-        resolve(&self.target, image, limits, &self.network, source).options()
+        let mut options = resolve(&self.target, image, limits, &self.network, source).options()?;
+        options.store.min_free = self.min_free.unwrap_or(options.store.min_free);
+        Ok(options)
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct ImageArgs {
     #[arg(long)]
     verity: bool,
     /// Number of compression threads [default: the CPUs that this process may use]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of threads", 1..=65_536, 4))]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of threads", 1..=4096, 4))]
     threads: Option<usize>,
     /// Print the time that each stage took
     #[arg(long)]
