@@ -227,8 +227,12 @@ fn link_refuses_existing_files_and_unknown_artifacts() {
     let digest = reference.split_once('@').unwrap().1;
     fs::write(place.path("taken"), "of another program").unwrap();
     let unknown = format!("sha256:{}", "0".repeat(64));
+    fs::create_dir(place.path("store")).unwrap();
+    let lock = format!("store/.lock-{}", digest.replace(':', "-"));
+    fs::write(place.path(&lock), "").unwrap();
     for (name, path, status, says) in [
         (digest, "taken", 1, "taken"),
+        (digest, "store/root.sqsh", 1, "the directory of a store"),
         (digest, "none/root.sqsh", 1, "none/root.sqsh"),
         (&unknown, "new", 1, "is not in the store"),
         ("./agent", "new", 1, "is not in the store"),
@@ -236,8 +240,13 @@ fn link_refuses_existing_files_and_unknown_artifacts() {
         let outcome = place.run(["link", name, path, "--detach"]);
         assert_eq!(outcome.status, Some(status), "{path}: {outcome:#?}");
         assert!(outcome.stderr.contains(says), "{}", outcome.stderr);
-        assert!(!place.path("new").exists());
+        assert!(!place.path("new").exists() && !place.path("store/root.sqsh").exists());
     }
+    // A copy on write would copy all of the artifact for another mode.
+    let artifact = place
+        .cache()
+        .join(format!("{}.sqsh", digest.replace(':', "-")));
+    assert_eq!(fs::metadata(artifact).unwrap().mode() & 0o777, 0o644);
     assert_eq!(
         fs::read(place.path("taken")).unwrap(),
         b"of another program"

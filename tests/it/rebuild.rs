@@ -283,6 +283,11 @@ fn rebuild_with_other_host_files_fails_before_any_request() {
     );
     let outcome = place.run(["verify", "--rebuild", "--from", &reference]);
     assert_eq!(outcome.status, Some(2), "{outcome:#?}");
+    // From a variable, it has no effect without what it belongs to.
+    let mut verify = place.command(program());
+    verify.env("HPCC_FROM", &reference).arg("verify");
+    let outcome = self::outcome(&mut verify);
+    assert_eq!(outcome.status, Some(0), "{outcome:#?}");
 }
 
 /// Writes an OCI layout of one image.

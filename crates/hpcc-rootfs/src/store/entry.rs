@@ -25,7 +25,11 @@ pub(crate) fn remove(path: &Path) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(false),
-        Err(error) => Err(error),
+        // On a read-only file system, a missing file fails in this way as well.
+        Err(error) => match gone(path) {
+            Ok(true) => Ok(false),
+            _ => Err(error),
+        },
     }
 }
 

@@ -59,18 +59,22 @@ impl LinkMethod {
     pub const OWN_FILE: &'static [Self] = &[Self::Reflink, Self::Copy];
 }
 
-/// Refuses a path in the store's directory other than `own`, which is the artifact's. A name there is the store's, and could
-/// be that of another image.
+/// Refuses a path in the directory of a store other than `own`, which is the artifact's. A name there is the store's, and
+/// could be that of another image.
 pub(super) fn refuse_store(path: &Path, own: &Path) -> io::Result<()> {
     let identity = |path: &Path| {
         let found = path.parent().map(std::fs::metadata)?.ok()?;
         Some((found.dev(), found.ino()))
     };
     let is_in_store = identity(own).is_some_and(|store| identity(path) == Some(store));
-    if is_in_store && path.file_name() != own.file_name() {
-        return Err(of_store("link into another directory"));
+    let is_taken = match is_in_store {
+        true => path.file_name() != own.file_name(),
+        false => path.parent().is_some_and(name::is_of_store),
+    };
+    match is_taken {
+        true => Err(of_store("link into another directory")),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// Refuses a directory that is one of a store, for a file that is not the store's.
@@ -148,20 +152,31 @@ fn is_final(error: &io::Error) -> bool {
 }
 
 fn hard_link(lease: &Lease, path: &Path) -> io::Result<()> {
-    // A second name must not be a way to change the artifact. Its owner could change it; other users cannot call this
-    // successfully, and cannot write either.
-    match fchmod(lease, READ_ONLY) {
-        Ok(()) | Err(Errno::ROFS) => {}
-        Err(error) if keeps_modes(error) => {}
-        Err(error) => return Err(error.into()),
-    }
-    match name(lease, path) {
+    let is_new = match name(lease, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let (found, own) = (statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)?, fstat(lease)?);
-            let same = (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino);
-            if same { Ok(()) } else { Err(error) }
+            if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino) {
+                return Err(error);
+            }
+            false
         }
-        named => named,
+        named => named.map(|()| true)?,
+    };
+    // A second name must not be a way to change the artifact. Its owner could change it; other users cannot call this
+    // successfully, and cannot write either. A change of the mode copies the whole file on overlayfs, so none is made
+    // without need.
+    if Mode::from_raw_mode(fstat(lease)?.st_mode) == READ_ONLY {
+        return Ok(());
+    }
+    match fchmod(lease, READ_ONLY) {
+        Ok(()) | Err(Errno::ROFS) => Ok(()),
+        Err(error) if keeps_modes(error) => Ok(()),
+        Err(error) => {
+            if is_new {
+                unlinkat(CWD, path, AtFlags::empty())?;
+            }
+            Err(error.into())
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct RebuildArgs {
     #[arg(long, value_name = "HOST:GUEST[:MODE]", value_parser = injection::parse, requires = "rebuild")]
     inject: Vec<Injection>,
     /// Number of compression threads [default: the CPUs that this process may use]
-    #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of threads", 1..=65_536, 4))]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>("a number of threads", 1..=4096, 4))]
     threads: Option<usize>,
     #[command(flatten)]
     spool: SpoolArgs,
@@ -57,7 +57,7 @@ pub(crate) struct Sources {
 impl RebuildArgs {
     /// Finds the images of all subjects.
     pub(crate) fn sources(&self, store: &Store, subjects: &[Found]) -> anyhow::Result<Sources> {
-        if self.from.is_some() && subjects.len() != 1 {
+        if self.rebuild && self.from.is_some() && subjects.len() != 1 {
             let message = "--from names the image of one artifact; name that artifact as well";
             return Err(UsageError(message.into()).into());
         }
