@@ -13,8 +13,9 @@ use crate::units::{ShortDigest, Size};
 ///
 /// The stages of a build follow each other: [`Resolving`](Self::Resolving), [`Resolved`](Self::Resolved), the events of
 /// layers, [`Sealing`](Self::Sealing), [`Syncing`](Self::Syncing), [`Publishing`](Self::Publishing). If the artifact
-/// exists, a pull of a pinned image or from a registry ends after the first, and any other pull after the second. Builds
-/// of several images may report at the same time; each event says which image it is about.
+/// exists, a pull of a pinned image reports none of them. A pull of a tag from a registry ends after the first then, and
+/// any other pull after the second. Builds of several images may report at the same time; each event says which image it
+/// is about.
 ///
 /// ```
 /// use hpcc_rootfs::{Event, Options, Progress};

@@ -221,6 +221,7 @@ impl StagedFile {
             min_free: self.staging.min_free,
             stop: self.staging.stop.clone(),
             spare: self.staging.spare.clone(),
+            by_umask: self.staging.by_umask,
             // They are read back, even if this one is not kept.
             files: match self.staging.files.keeps() {
                 true => Arc::clone(&self.staging.files),
@@ -439,6 +440,7 @@ pub(crate) struct Scratch {
     min_free: u64,
     stop: Stop,
     spare: Option<Spare<StagedFile>>,
+    by_umask: bool,
     files: Arc<dyn Files>,
 }
 
@@ -447,6 +449,7 @@ impl Scratch {
     pub(crate) fn create(&self) -> io::Result<StagedFile> {
         let staging = Staging {
             files: Arc::clone(&self.files),
+            by_umask: self.by_umask,
             ..Staging::new(self.min_free, None)
                 .with_stop(self.stop.clone())
                 .with_spare(self.spare.clone())

@@ -39,14 +39,32 @@ fn mode(trust: Trust) -> Mode {
 pub(super) struct Held {
     file: OwnedFd,
     /// The process that took the lock. A forked child has a copy of this value, and its parent still holds the lock.
-    process: u32,
+    process: Process,
+}
+
+/// Tells a process and its forked children apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Process {
+    id: u32,
+    /// The first process of each PID namespace has the number 1.
+    namespace: Option<(u64, u64)>,
+}
+
+impl Process {
+    fn current() -> Self {
+        let namespace = rustix::fs::stat("/proc/self/ns/pid").ok();
+        Self {
+            id: std::process::id(),
+            namespace: namespace.map(|found| (found.st_dev, found.st_ino)),
+        }
+    }
 }
 
 impl Held {
     fn new(file: OwnedFd) -> Self {
         Self {
             file,
-            process: std::process::id(),
+            process: Process::current(),
         }
     }
 }
@@ -54,7 +72,7 @@ impl Held {
 /// Closing the file would not do: a process that another thread forked meanwhile shares it until it starts its program.
 impl Drop for Held {
     fn drop(&mut self) {
-        if self.process == std::process::id() {
+        if self.process == Process::current() {
             // Where this fails, the kernel releases the lock with the last descriptor.
             let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
         }
@@ -194,12 +212,24 @@ mod tests {
             Tried::Busy { .. } => None,
         };
         let held = take().unwrap();
-        let copy = Held {
-            file: held.file.try_clone().unwrap(),
-            process: held.process.wrapping_add(1),
+        let own = &held.process;
+        assert!(own.namespace.is_some());
+        let other_id = Process {
+            id: own.id.wrapping_add(1),
+            ..own.clone()
         };
-        drop(copy);
-        assert!(take().is_none());
+        let other_namespace = Process {
+            namespace: own.namespace.map(|(device, inode)| (device, inode + 1)),
+            ..own.clone()
+        };
+        for process in [other_id, other_namespace] {
+            let copy = Held {
+                file: held.file.try_clone().unwrap(),
+                process,
+            };
+            drop(copy);
+            assert!(take().is_none());
+        }
         drop(held);
         assert!(take().is_some());
     }

@@ -245,9 +245,11 @@ impl Store {
             // Most tags resolve to an existing artifact, for which no lock is needed.
             let there = self.look(move || {
                 let supplies = store.open_supplies(&looking)?;
-                store.up_to_date(&digest, &supplies, false)
+                let there = store.up_to_date(&digest, &supplies, false)?;
+                Ok((there, supplies.memory(&Memory::default())))
             });
-            if let Some(there) = there.await? {
+            let (there, seen) = there.await?;
+            if let Some(there) = there {
                 // A process that writes into a pipe would be killed if the rest were not read.
                 network.finish().await?;
                 return Ok(Attempted::Pulled(Box::new(there)));
@@ -258,6 +260,7 @@ impl Store {
             let (digest, looking) = (identity.clone(), stop.clone());
             let there = self.look(move || {
                 let supplies = store.open_supplies(&looking)?;
+                supplies.adopt(&seen);
                 supplies.digests(&Memory::default())?;
                 // Leftovers of another user are no reason to fail.
                 if let Err(error) = store.sweep() {

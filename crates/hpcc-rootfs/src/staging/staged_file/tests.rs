@@ -144,6 +144,7 @@ fn file_system_without_locks_is_named_with_a_remedy() {
         assert!(error.to_string().contains("cannot lock a file"), "{error}");
         let error = crate::error::Error::store("write to", directory.path(), error);
         assert!(error.hint().unwrap().contains("lockd"), "{errno}");
-        assert!(create(Staging::outside(0)).is_ok());
+        let outside = create(Staging::outside(0)).unwrap();
+        assert!(outside.scratch().unwrap().create().is_ok());
     }
 }
