@@ -11,7 +11,7 @@ use super::options::ImageOptions;
 
 /// Version of the bytes that a given input produces. It changes when, and only when, the encoder, the flattening rules,
 /// the guest's files or the record change what is written.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// The inputs and options that an artifact was made from. Equal keys mean equal bytes.
 ///

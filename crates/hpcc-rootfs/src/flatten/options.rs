@@ -31,7 +31,8 @@ pub struct Report {
     pub reserved: u64,
     /// Textual access control lists that were left out, because squashfs holds none.
     pub acls: u64,
-    /// Extended attributes that were left out because squashfs cannot store their names.
+    /// Extended attributes that were left out because squashfs cannot store their names, or
+    /// because a `security.capability` was empty.
     pub unstorable_xattrs: u64,
     /// Extended attributes that were left out because an overlay file system would obey them:
     /// `trusted.overlay.*` and `user.overlay.*`.

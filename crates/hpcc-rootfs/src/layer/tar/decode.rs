@@ -5,7 +5,7 @@ use sqfs_writer::{Device, Metadata};
 use super::entry::{Entry, EntryKind};
 use super::header::Header;
 use super::path::{check_depth, check_symlink, push_normalised};
-use super::pax::Extended;
+use super::pax::{CAPABILITY, Extended};
 use crate::layer::error::{Fault, Malformed};
 use crate::layer::limits::Limits;
 
@@ -25,7 +25,8 @@ pub(super) fn decode(
     limits: &Limits,
     entry: &mut Entry,
 ) -> Result<(), Fault> {
-    if name.is_empty() {
+    // Some writers leave the name of the root away.
+    if name.is_empty() && header.typeflag() != b'5' {
         return Err(Malformed::Empty("name").into());
     }
     push_normalised(&mut entry.path, name, "name", limits)?;
@@ -76,7 +77,7 @@ pub(super) fn decode(
             let reason = "its entry has more than 64 KiB of their names, the most of Linux";
             return Err(Malformed::Xattr(reason).into());
         }
-        let capability = entry.metadata.xattrs.get(b"security.capability");
+        let capability = entry.metadata.xattrs.get(CAPABILITY);
         if capability.is_some_and(|value| !is_capability(value)) {
             let reason = "its `security.capability` has a form that Linux refuses";
             return Err(Malformed::Xattr(reason).into());
@@ -88,12 +89,12 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// Returns whether Linux lets a file have this `security.capability` (`validheader` of `security/commoncap.c`). It
-/// checks no empty value. A file with any other value cannot be executed.
+/// Returns whether Linux lets a file have this `security.capability` (`validheader` of `security/commoncap.c`). A file
+/// with any other value cannot be executed.
 fn is_capability(value: &[u8]) -> bool {
     const EFFECTIVE: u32 = 1;
     let Some((magic, rest)) = value.split_first_chunk() else {
-        return value.is_empty();
+        return false;
     };
     matches!(
         (u32::from_le_bytes(*magic) & !EFFECTIVE, rest.len()),

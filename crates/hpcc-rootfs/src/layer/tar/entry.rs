@@ -17,7 +17,8 @@ pub struct Entry {
     pub kind: EntryKind,
     /// Number of textual access control lists (`SCHILY.acl.*`) that were left out, because squashfs cannot hold any.
     pub acls: u32,
-    /// Number of extended attributes that were left out because squashfs cannot store their names.
+    /// Number of extended attributes that were left out because squashfs cannot store their names, or
+    /// because a `security.capability` was empty.
     pub unstorable_xattrs: u32,
     /// Number of extended attributes that were left out because an overlay file system would obey them:
     /// `trusted.overlay.*` and `user.overlay.*`.

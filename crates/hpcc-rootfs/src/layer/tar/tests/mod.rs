@@ -90,6 +90,8 @@ fn names_come_out_in_one_spelling_and_to_the_byte() {
     for (name, path) in [
         (&b"a//b/./c"[..], &b"a/b/c"[..]),
         (b"./", b""),
+        // quamotion/dotnet-packaging#52, opencontainers/image-spec#1301
+        (b"", b""),
         (b"/", b""),
         (b"/abs", b"abs"),
         (b"caf\xE9/\xFF", b"caf\xE9/\xFF"),

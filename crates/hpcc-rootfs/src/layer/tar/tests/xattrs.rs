@@ -231,7 +231,6 @@ fn capabilities_that_linux_refuses_are_refused() {
     let reason = "its `security.capability` has a form that Linux refuses";
     let link = || raw(b'1', b"n").link(b"t").done();
     for (magic, length, holds) in [
-        (0, 0, true),
         (0x0200_0000, 20, true),
         (0x0200_0001, 20, true),
         (0x0300_0000, 24, true),
@@ -265,6 +264,26 @@ fn capabilities_that_linux_refuses_are_refused() {
     let records = pax(&[("LIBARCHIVE.xattr.security.capability", b"eA")]);
     let problem = refused(&[records, file(b"f", b"")]);
     assert_eq!(problem, Malformed::Xattr(reason));
+}
+
+/// Linux executes no file with one, and Go's `archive/tar` leaves it out.
+#[test]
+fn empty_capability_is_dropped_and_counted() {
+    const NAME: &str = "SCHILY.xattr.security.capability";
+    let full = [&[1, 0, 0, 2][..], &[0; 16]].concat();
+    let (none, other) = ((NAME, &b""[..]), ("SCHILY.xattr.user.a", &b""[..]));
+    for (records, kept, dropped) in [
+        (&[none][..], 0, 1),
+        (&[other, none], 1, 1),
+        // The last record of a key counts.
+        (&[(NAME, &full), none], 0, 1),
+        (&[none, (NAME, &full)], 1, 0),
+        (&[("LIBARCHIVE.xattr.security.capability", b"")], 0, 1),
+    ] {
+        let seen = one(&[pax(records), file(b"f", b"")]);
+        assert_eq!(seen.entry.metadata.xattrs.len(), kept, "{records:?}");
+        assert_eq!(seen.entry.unstorable_xattrs, dropped, "{records:?}");
+    }
 }
 
 /// `listxattr` fails with `E2BIG` beyond 64 KiB (restic/restic#3422).
