@@ -139,7 +139,7 @@ impl Authorizer {
             .renewal
             .as_ref()
             .map(|(server, _)| server.clone());
-        let scope = format!("repository:{}:pull", self.repository);
+        let scope = self.scope();
         let mut unusable = None;
         for challenge in challenges.iter().filter(|c| c.scheme == "bearer") {
             match TokenServer::from_challenge(challenge, &self.home, &scope, before.as_ref()) {
@@ -159,6 +159,18 @@ impl Authorizer {
             (_, _, Some(error)) => Err(transport.hide_in(error)),
             (_, _, None) => Ok(false),
         }
+    }
+
+    /// The scope that requests to the repository need.
+    fn scope(&self) -> String {
+        format!("repository:{}:pull", self.repository)
+    }
+
+    /// Whether the token has a scope that a challenge named, and not the one that the repository needs.
+    pub(crate) fn is_narrow(&self) -> bool {
+        let state = self.state();
+        let server = state.renewal.as_ref().map(|(server, _)| server);
+        server.is_some_and(|server| !server.includes(&self.scope()))
     }
 
     /// Whose credentials the last answer was made of, for a refusal.

@@ -116,6 +116,27 @@ async fn a_token_that_is_too_narrow_is_widened_once() {
     );
 }
 
+/// go-gitea/gitea#36907, oras-project/oras-go#650, cloudflare/serverless-registry#149
+#[tokio::test]
+async fn challenge_with_another_scope_leads_to_a_token_for_both() {
+    for scope in ["*", "registry:catalog:*", "repository:user/image:pull"] {
+        let (content, _) = Content::image(b"layer");
+        let server = Server::start(&content, move |seen| {
+            if seen.path.starts_with("/token") {
+                let is_enough = seen.path.contains("repository%3Aapp%3Apull");
+                let token = if is_enough { "good" } else { "weak" };
+                return Some(Reply::new(200, format!(r#"{{"token":"{token}"}}"#)));
+            }
+            let host = seen.header("host").unwrap_or_default();
+            let challenge = format!(r#"Bearer realm="http://{host}/token",scope="{scope}""#);
+            (seen.header("authorization") != Some("Bearer good")).then(|| unauthorized(&challenge))
+        })
+        .await;
+        assert_eq!(pull(&*server.source(quick())).await.unwrap(), [b"layer"]);
+        assert_eq!(server.seen_at("/token").len(), 2, "{scope}");
+    }
+}
+
 #[tokio::test]
 async fn identity_token_is_exchanged_by_post_or_else_by_get() {
     let directory = tempfile::tempdir().unwrap();

@@ -404,8 +404,8 @@ impl Place {
             let answer = retry::send(transport, request, retry).await?;
             let is_denied = answer.status() == StatusCode::FORBIDDEN;
             let is_unauthorized = answer.status() == StatusCode::UNAUTHORIZED;
-            let is_narrow =
-                (is_unauthorized || is_denied) && auth::wants_more_scope(answer.headers());
+            let is_narrow = is_unauthorized && authorizer.is_narrow()
+                || (is_unauthorized || is_denied) && auth::wants_more_scope(answer.headers());
             let is_challenge = is_unauthorized || is_narrow;
             // A 401 of a place that the registry redirected to is not for our credentials.
             if !is_challenge || !answer.at_home {
