@@ -204,7 +204,10 @@ mod tests {
             Manifest::Index(index) => {
                 let found = index.entries.iter().map(|entry| &entry.descriptor);
                 let found = found.chain(index.others.iter().map(|other| &other.descriptor));
-                assert!(artifact.manifests.iter().eq(found), "{shown}");
+                // An index has no image in an entry without a type; a copy takes such an entry along.
+                let typed = artifact.manifests.iter();
+                let typed = typed.filter(|entry| !entry.media_type_name().is_empty());
+                assert!(typed.eq(found), "{shown}");
                 assert!(artifact.is_index(), "{shown}");
             }
         }

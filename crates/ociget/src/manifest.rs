@@ -141,16 +141,16 @@ impl Manifest {
     /// [`ManifestError`], with the reason.
     pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Self, ManifestError> {
         let raw: RawManifest = crate::json::parse_as_go(bytes, KEYS)?;
-        if raw.schema_version == 1 || raw.fs_layers.is_some() {
+        let version = raw.schema_version.unwrap_or_default();
+        let is_later = raw.config.is_some() || raw.manifests.is_some();
+        if raw.fs_layers.is_some() || version == 1 && !is_later {
             return Err(unsupported(
                 "a Docker schema 1 manifest; push the image again with a current tool",
             ));
         }
-        if raw.schema_version != 2 {
-            return Err(unsupported(&format!(
-                "schemaVersion {}",
-                raw.schema_version
-            )));
+        // Programs in Go that do not set it write none, or 0.
+        if !matches!(version, 0 | 2) {
+            return Err(unsupported(&format!("schemaVersion {version}")));
         }
         let media_type = media_type_of(&raw, content_type)?;
         if media_type.is_index() {
@@ -247,6 +247,9 @@ impl Index {
             self.add_other(raw, kind);
             return Ok(());
         }
+        if raw.media_type.is_empty() {
+            return Err(EntryError::Fields("it names no mediaType".to_owned()));
+        }
         let raw_platform = raw.platform.take();
         let features = RawPlatform::features(&raw_platform);
         let (platform, unusable) = match RawPlatform::entry(raw_platform) {
@@ -302,7 +305,7 @@ impl OtherKind {
         if raw.artifact_type.as_deref().is_some_and(is_artifact) {
             return Some(Self::Artifact);
         }
-        (!is_manifest).then_some(Self::NotManifest)
+        (!is_manifest && !raw.media_type.is_empty()).then_some(Self::NotManifest)
     }
 }
 
@@ -349,7 +352,7 @@ pub(crate) const ARTIFACT_KEYS: Keys = Keys {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawManifest {
-    schema_version: u64,
+    schema_version: Option<u64>,
     media_type: Option<String>,
     artifact_type: Option<String>,
     config: Option<RawDescriptor>,

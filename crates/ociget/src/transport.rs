@@ -42,7 +42,7 @@ pub(crate) use request::Request;
 pub(crate) use trouble::Failure;
 
 /// Registries redirect once, to their storage; some of those once more.
-const MAX_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 10;
 /// Most origins of which it is known that they have answered.
 const MAX_ANSWERED: usize = 1024;
 

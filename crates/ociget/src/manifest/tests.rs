@@ -175,6 +175,17 @@ fn schema_1_is_known_by_its_number_or_its_layers() {
     }
 }
 
+/// bazel-contrib/rules_oci#690, distribution/distribution#2650, oras-project/oras-go#934
+#[test]
+fn version_that_a_program_left_unset_is_2() {
+    let with = |version: &str| image("").replace("\"schemaVersion\":2,", version);
+    for version in ["", "\"schemaVersion\":null,", "\"schemaVersion\":0,"] {
+        assert!(Manifest::parse(with(version).as_bytes(), None).is_ok());
+    }
+    let error = Manifest::parse(with("\"schemaVersion\":1,").as_bytes(), None).unwrap_err();
+    assert!(error.to_string().contains("schemaVersion 1"), "{error}");
+}
+
 #[test]
 fn untyped_configs_are_those_of_old_docker_images_alone() {
     for (kind, is_old) in [

@@ -23,6 +23,8 @@ const MAX_HEADERS: usize = 65_536;
 const LAYOUT: &str = "oci-layout";
 /// The member that makes a tar file one of `docker save`.
 const MANIFEST: &str = "manifest.json";
+/// The member of a layout that lists its images.
+const INDEX: &str = "index.json";
 
 /// The transports that read from this machine, as a message lists them.
 pub(crate) const LOCAL: &str =
@@ -42,6 +44,8 @@ pub(crate) enum Kind {
     DockerArchive,
     /// A tar file with `ID/layer.tar` and `ID/VERSION`, and without `manifest.json`.
     OldDockerArchive,
+    /// A tar file with an image archive's members below a directory.
+    BelowDirectory,
     /// Another tar file.
     Tar,
     /// A compressed file.
@@ -61,6 +65,7 @@ impl Kind {
             Self::OldDockerArchive => {
                 "an archive of docker before 1.10, which has no manifest.json"
             }
+            Self::BelowDirectory => "a tar file with the files of an image below a directory",
             Self::Tar => "a tar file without an image, such as of a root file system",
             Self::Compressed => "a compressed file",
             Self::Other => "not a tar file",
@@ -75,7 +80,11 @@ impl Kind {
             Self::OciArchive => Some("oci-archive"),
             Self::DockerArchive => Some("docker-archive"),
             Self::Tar => Some("tar"),
-            Self::OldDockerArchive | Self::OtherDirectory | Self::Compressed | Self::Other => None,
+            Self::OldDockerArchive
+            | Self::BelowDirectory
+            | Self::OtherDirectory
+            | Self::Compressed
+            | Self::Other => None,
         }
     }
 
@@ -94,6 +103,10 @@ impl Kind {
             ),
             (Self::OldDockerArchive, None) => {
                 "load it into a current docker and save it again".to_owned()
+            }
+            (Self::BelowDirectory, None) => {
+                "unpack it, and pack what is in that directory with tar -C DIR -cf FILE ."
+                    .to_owned()
             }
             (Self::OtherDirectory, None) => format!(
                 "write oci:{path} for an image layout; pack a root file system with tar and write \
@@ -136,9 +149,10 @@ pub(crate) fn of_tar(file: &File) -> Kind {
     while let Ok(Some(found)) = headers.next(&mut bytes) {
         // Directories and devices count: a root file system has them.
         let mut name = found.name.unwrap_or_default();
-        if matches!(name.as_str(), LAYOUT | MANIFEST) {
+        let document = below(&name).unwrap_or(&name);
+        if matches!(document, LAYOUT | MANIFEST | INDEX) {
             let text = found.member.and_then(|member| text(&mut bytes, &member));
-            if !text.is_some_and(|text| is_of_image(&name, &text)) {
+            if !text.is_some_and(|text| is_of_image(document, &text)) {
                 name.clear();
             }
         }
@@ -175,6 +189,7 @@ fn is_of_image(name: &str, text: &[u8]) -> bool {
     type Object = HashMap<String, IgnoredAny>;
     let has = |object: &Object, key: &str| object.keys().any(|name| name.eq_ignore_ascii_case(key));
     match name {
+        INDEX => crate::json::read::<Object>(text).is_ok_and(|index| has(&index, "manifests")),
         MANIFEST => crate::json::read::<Vec<Object>>(text)
             .is_ok_and(|images| images.iter().all(|image| has(image, "Config"))),
         _ => {
@@ -190,12 +205,25 @@ pub(crate) fn of_names<'a>(names: impl Iterator<Item = &'a str>) -> Kind {
     signs.kind()
 }
 
+/// The rest of a name below a directory at the top.
+fn below(name: &str) -> Option<&str> {
+    name.split_once('/').map(|(_, rest)| rest)
+}
+
 /// What the names of members show of an archive.
 #[derive(Default)]
 struct Signs {
     is_root: bool,
     layout: bool,
     manifest: bool,
+    /// The files of a layout that some tools write without its marker (docker/buildx#1672).
+    index: bool,
+    blobs: bool,
+    /// Whether a directory at the top holds a file of an image archive.
+    is_below: bool,
+    /// The first name at the top, and whether there is another.
+    top: Option<String>,
+    is_spread: bool,
     any: bool,
     /// Directories with a `layer.tar`, and those with a `VERSION`.
     layers: HashSet<String>,
@@ -209,6 +237,13 @@ impl Signs {
         self.is_root |= is_of_root(top);
         self.layout |= name == LAYOUT;
         self.manifest |= name == MANIFEST;
+        self.index |= name == INDEX;
+        self.blobs |= top == "blobs" && rest.starts_with("sha");
+        self.is_below |= matches!(rest, LAYOUT | MANIFEST);
+        if !top.is_empty() {
+            let first = self.top.get_or_insert_with(|| top.to_owned());
+            self.is_spread |= first != top;
+        }
         let directories = match rest {
             "layer.tar" => &mut self.layers,
             "VERSION" => &mut self.versions,
@@ -227,6 +262,8 @@ impl Signs {
             (_, true) => Kind::DockerArchive,
             (true, false) => Kind::OciArchive,
             _ if !self.layers.is_disjoint(&self.versions) => Kind::OldDockerArchive,
+            _ if self.index && self.blobs => Kind::OciArchive,
+            _ if self.is_below && !self.is_spread => Kind::BelowDirectory,
             _ if self.any => Kind::Tar,
             _ => Kind::Other,
         }
@@ -268,7 +305,13 @@ pub(crate) fn mistaken(transport: &str, path: &Path, found: Option<Kind>) -> Err
     };
     let what = kind.describe();
     if kind.transport() == Some(transport) {
-        return Error::Usage(format!("{shown} is {what}, but lacks a part of it"));
+        return Error::Usage(match kind {
+            Kind::Layout | Kind::OciArchive => format!(
+                "{shown} is {what}, but lacks the file oci-layout; add it with the text \
+                 {{\"imageLayoutVersion\":\"1.0.0\"}}, or check the program that wrote the layout"
+            ),
+            _ => format!("{shown} is {what}, but lacks a part of it"),
+        });
     }
     // A file that is none of the kinds cannot be read under another transport either.
     let advice = match (kind, transport) {

@@ -7,6 +7,7 @@
 //! confirm) another file.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -118,7 +119,7 @@ impl LayoutSource {
         let path = blob_path(digest);
         let absent = match self.read(&path).await {
             Ok(bytes) => return self.document(&path, digest, bytes),
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Error::Absent {
                     at: self.shown_root(),
                     what: digest.to_string(),
@@ -185,8 +186,11 @@ impl LayoutSource {
             Place::Directory(dir) => dir,
         };
         match self.open(&[MARKER.to_owned()]).await {
-            Err(error @ Error::Io { .. }) => match kind::of(dir) {
-                None | Some(Kind::Layout) => Err(error),
+            Err(Error::Io { path, source }) => match kind::of(dir) {
+                Some(Kind::Layout) if source.kind() == io::ErrorKind::NotFound => {
+                    Err(kind::mistaken("oci", dir, Some(Kind::Layout)))
+                }
+                None | Some(Kind::Layout) => Err(Error::Io { path, source }),
                 other => Err(kind::mistaken("oci", dir, other)),
             },
             outcome => outcome,

@@ -106,7 +106,10 @@ impl TarSource {
             // What is not seen to be a tar file here may be one that the reader of layers understands.
             if matches!(
                 kind,
-                Kind::OciArchive | Kind::DockerArchive | Kind::OldDockerArchive
+                Kind::OciArchive
+                    | Kind::DockerArchive
+                    | Kind::OldDockerArchive
+                    | Kind::BelowDirectory
             ) {
                 return Ok(Err(kind));
             }

@@ -13,12 +13,34 @@ async fn archives_of_another_kind_name_their_transport() {
     ]);
     let docker = tar(&[file("manifest.json", b"[]")]);
     let rootfs = tar(&[file("etc/passwd", b""), file("manifest.json", b"{}")]);
+    let packed = tar(&[
+        (b'5', "img/", "", b""),
+        file("img/index.json", br#"{"schemaVersion":2,"manifests":[]}"#),
+        file("img/oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#),
+    ]);
+    let packed_docker = tar(&[file("img/manifest.json", br#"[{"Config":"c.json"}]"#)]);
+    // docker/buildx#1672
+    let without_marker = tar(&[
+        file("blobs/sha256/1", b"x"),
+        file("index.json", br#"{"schemaVersion":2,"manifests":[]}"#),
+    ]);
     for (bytes, transport, says) in [
         (&oci, "docker-archive", "write oci-archive:"),
         (&oci, "tar", "write oci-archive:"),
         (&docker, "oci-archive", "write docker-archive:"),
         (&docker, "tar", "write docker-archive:"),
         (&rootfs, "oci-archive", "write tar:"),
+        // A directory with an image in it, packed with its name.
+        (
+            &packed,
+            "oci-archive",
+            "files of an image below a directory",
+        ),
+        (&packed, "tar", "pack what is in that directory"),
+        (&packed_docker, "docker-archive", "tar -C DIR -cf FILE ."),
+        (&packed_docker, "tar", "files of an image below a directory"),
+        (&without_marker, "oci-archive", "lacks the file oci-layout"),
+        (&without_marker, "tar", "write oci-archive:"),
         (&vec![0; 10_240], "docker-archive", "it is not a tar file"),
     ] {
         let place = Place::new();
@@ -57,6 +79,17 @@ async fn root_file_system_may_have_names_of_image_archives() {
         (&[file("oci-layout", b"notes")], false),
         (&[file("oci-layout", br#"{"version":1}"#)], false),
         (&[file("jars/layer.tar", b"")], false),
+        (
+            &[file("web/manifest.json", br#"[{"Config":"c.json"}]"#)],
+            false,
+        ),
+        (
+            &[
+                file("index.json", br#"{"manifests":{}}"#),
+                file("blobs/a", b""),
+            ],
+            false,
+        ),
         (&[file("manifest.json", br#"[{"Config":"c.json"}]"#)], true),
         (
             &[file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)],
