@@ -165,6 +165,7 @@ impl Hosts {
                     continue;
                 }
                 let base = base_of(&name, &name, fields.override_path)?;
+                hosts.warn_of_plain_http(path, &fields, &base);
                 let mut endpoint = Endpoint::new(base, fields.tls(dir, options), options);
                 let applied = fields.apply(&mut endpoint);
                 applied.map_err(|found| wrong(path, format!("{}: {found}", redacted(&name))))?;
@@ -184,6 +185,7 @@ impl Hosts {
             None => Endpoint::origin(reference::api_host_of(registry), options)?,
             Some(toml::Value::String(server)) => {
                 let base = base_of("server", &server, fields.override_path)?;
+                hosts.warn_of_plain_http(path, &fields, &base);
                 Endpoint::new(base, fields.tls(dir, options), options)
             }
             Some(_) => return Err(damaged("server")),
@@ -200,6 +202,20 @@ impl Hosts {
             });
         }
         Ok(hosts)
+    }
+
+    /// containerd tries HTTPS at such a host first, if its port is not 80.
+    fn warn_of_plain_http(&mut self, path: &Path, fields: &Fields, base: &Url) {
+        if base.scheme() != "http" {
+            return;
+        }
+        self.warnings.extend(fields.of_tls().map(|key| {
+            printable::text(format!(
+                "{}: the key {key} of {} has no effect without TLS; write https:// for it",
+                path.display(),
+                target::shown(base)
+            ))
+        }));
     }
 
     fn warn(&mut self, path: &Path, fields: &Fields, host: &str) {

@@ -51,6 +51,17 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
+    /// Returns the keys of the table that mean nothing without TLS.
+    pub(crate) fn of_tls(&self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            ("ca", !self.authorities.is_empty()),
+            ("client", self.client.is_some()),
+            ("skip_verify", self.skip_verify),
+        ];
+        all.into_iter()
+            .filter_map(|(key, is_set)| is_set.then_some(key))
+    }
+
     /// Reads the fields of `table`. `of` names the host for an error, which never quotes a value:
     /// headers may be secrets.
     pub(crate) fn parse(table: toml::Table, of: &str) -> Result<Self, String> {

@@ -168,6 +168,15 @@ fn unknown_capabilities_are_warned_about_by_name() {
         assert!(all.contains(words), "{all}");
     }
     assert_eq!(hosts.warnings.len(), 2, "{all}");
+    let hosts = parse(
+        "[host.'http://m.io:5000']\nskip_verify = true\nca = 'x'\n[host.'https://n.io']\nskip_verify = true\n",
+    );
+    let all = hosts.unwrap().warnings;
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(
+        all.iter()
+            .all(|text| text.contains("of http://m.io:5000/v2/ has no effect without TLS"))
+    );
 }
 
 #[test]
