@@ -11,7 +11,6 @@ use http::header::HeaderValue;
 use url::Url;
 
 use crate::error::Error;
-use crate::printable;
 use crate::proxy::bypass::Bypass;
 use crate::target;
 
@@ -174,11 +173,11 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// `from` names where the text is from, for an error.
     fn parse(text: &str, from: &str) -> Result<Self, String> {
+        // A text that is no URL shows no place of a password, so it is not quoted.
         let wrong = |what: &str| {
-            let shown = printable::text(printable::redacted(text));
             format!(
-                "{from} does not hold the URL of a proxy ({what}): found \"{shown}\", expected http, https, \
-                 socks5 or socks5h as the scheme of HOST:PORT; correct or unset it"
+                "{from} does not hold the URL of a proxy ({what}): expected http, https, socks5 or socks5h as the \
+                 scheme of HOST:PORT; correct or unset it"
             )
         };
         let url = match text.contains("://") {
@@ -344,6 +343,9 @@ mod tests {
             "ftp://ada:s3cret@p:21",
             "ada:s3cret@[::",
             "://p",
+            // A password in the place of the port, and without a place.
+            "http://p:s3cret",
+            "http//ada:s3cret",
         ] {
             for name in ["HTTP_PROXY", "https_proxy", "ALL_PROXY"] {
                 let error = of(&[(name, value)], "https://a.example/").unwrap_err();
