@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use crate::background;
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::hosts_toml::fields::Fields;
@@ -96,10 +97,8 @@ impl Hosts {
             Ok(content) => content.bytes,
             // A file with the name of a host is no settings of it.
             Err(Error::Io { source, .. })
-                if matches!(
-                    source.kind(),
-                    ErrorKind::NotFound | ErrorKind::NotADirectory
-                ) =>
+                if source.kind() == ErrorKind::NotFound
+                    || source.kind() == ErrorKind::NotADirectory && is_there(&dir).await =>
             {
                 let found = files::find(&dir).await?;
                 return found
@@ -291,6 +290,14 @@ fn base(text: &str, override_path: bool) -> Option<Url> {
     url.set_query(None);
     url.set_fragment(None);
     Some(url)
+}
+
+/// Whether there is something at a path.
+async fn is_there(path: &Path) -> bool {
+    let path = path.to_owned();
+    background::run(move || path.exists())
+        .await
+        .unwrap_or(false)
 }
 
 fn wrong(path: &Path, reason: String) -> Error {

@@ -61,6 +61,8 @@ struct State {
     /// With whom to renew a token, and when that is due.
     renewal: Option<(TokenServer, Instant)>,
     login: Option<Login>,
+    /// Whether the token server refuses more than the scope that the challenge names.
+    keeps_scope: bool,
 }
 
 /// The credentials to send with a request.
@@ -144,7 +146,8 @@ impl Authorizer {
         for challenge in challenges.iter().filter(|c| c.scheme == "bearer") {
             match TokenServer::from_challenge(challenge, &self.home, &scope, before.as_ref()) {
                 Ok(server) => {
-                    self.renew(transport, server).await?;
+                    self.widen(transport, server, before.as_ref(), &scope)
+                        .await?;
                     return Ok(true);
                 }
                 Err(error) => unusable = unusable.or(Some(error)),
@@ -170,7 +173,7 @@ impl Authorizer {
     pub(crate) fn is_narrow(&self) -> bool {
         let state = self.state();
         let server = state.renewal.as_ref().map(|(server, _)| server);
-        server.is_some_and(|server| !server.includes(&self.scope()))
+        !state.keeps_scope && server.is_some_and(|server| !server.includes(&self.scope()))
     }
 
     /// Whose credentials the last answer was made of, for a refusal.
@@ -241,6 +244,28 @@ impl Authorizer {
     /// Patience for one thing that is wanted from a token server.
     fn patience(&self) -> Retry {
         Retry::new(self.budget, self.progress.clone())
+    }
+
+    /// Renews a token. `server` may have added the scope that the repository needs to the scope of `before`, which the
+    /// challenge named. If the token server refuses that, the token has the scope of `before` from then on.
+    async fn widen(
+        &self,
+        transport: &Transport,
+        server: TokenServer,
+        before: Option<&TokenServer>,
+        needed: &str,
+    ) -> Result<(), Error> {
+        let before = before.filter(|before| !before.includes(needed) && server.includes(needed));
+        let Some(before) = before else {
+            return self.renew(transport, server).await;
+        };
+        if !self.state().keeps_scope {
+            match self.renew(transport, server).await {
+                Err(error) if error.refusal().is_some() => self.state().keeps_scope = true,
+                outcome => return outcome,
+            }
+        }
+        self.renew(transport, before.clone()).await
     }
 
     async fn renew(&self, transport: &Transport, server: TokenServer) -> Result<(), Error> {

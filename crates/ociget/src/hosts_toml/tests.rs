@@ -334,7 +334,14 @@ async fn directory_with_capitals_counts_before_the_default() {
         let base = found.unwrap().mirrors[0].endpoint.base.to_string();
         assert_eq!(base, format!("https://{host}/v2/"), "{registry}");
     }
-    // A file decides nothing.
+    // A file in place of the whole directory is an error.
+    let file = root.path().join("_default/hosts.toml");
+    assert!(
+        Hosts::find(&file, "r.io", &Options::default())
+            .await
+            .is_err()
+    );
+    // A file with a host's name decides nothing.
     std::fs::write(root.path().join("U.io"), "").unwrap();
     std::fs::write(root.path().join("v.io"), "").unwrap();
     for registry in ["u.io", "v.io"] {

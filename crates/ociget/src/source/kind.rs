@@ -44,7 +44,9 @@ pub(crate) enum Kind {
     DockerArchive,
     /// A tar file with `ID/layer.tar` and `ID/VERSION`, and without `manifest.json`.
     OldDockerArchive,
-    /// A tar file with an image archive's members below a directory.
+    /// A tar file with the files of an image layout, without its `oci-layout`. It may be a root file system.
+    Unmarked,
+    /// A tar file with an image archive's members below a directory. It may be a root file system.
     BelowDirectory,
     /// Another tar file.
     Tar,
@@ -65,6 +67,7 @@ impl Kind {
             Self::OldDockerArchive => {
                 "an archive of docker before 1.10, which has no manifest.json"
             }
+            Self::Unmarked => "an OCI image layout in a tar file",
             Self::BelowDirectory => "a tar file with the files of an image below a directory",
             Self::Tar => "a tar file without an image, such as of a root file system",
             Self::Compressed => "a compressed file",
@@ -77,7 +80,7 @@ impl Kind {
         match self {
             Self::Layout => Some("oci"),
             Self::Directory => Some("dir"),
-            Self::OciArchive => Some("oci-archive"),
+            Self::OciArchive | Self::Unmarked => Some("oci-archive"),
             Self::DockerArchive => Some("docker-archive"),
             Self::Tar => Some("tar"),
             Self::OldDockerArchive
@@ -262,7 +265,7 @@ impl Signs {
             (_, true) => Kind::DockerArchive,
             (true, false) => Kind::OciArchive,
             _ if !self.layers.is_disjoint(&self.versions) => Kind::OldDockerArchive,
-            _ if self.index && self.blobs => Kind::OciArchive,
+            _ if self.index && self.blobs => Kind::Unmarked,
             _ if self.is_below && !self.is_spread => Kind::BelowDirectory,
             _ if self.any => Kind::Tar,
             _ => Kind::Other,
@@ -306,7 +309,7 @@ pub(crate) fn mistaken(transport: &str, path: &Path, found: Option<Kind>) -> Err
     let what = kind.describe();
     if kind.transport() == Some(transport) {
         return Error::Usage(match kind {
-            Kind::Layout | Kind::OciArchive => format!(
+            Kind::Layout | Kind::OciArchive | Kind::Unmarked => format!(
                 "{shown} is {what}, but lacks the file oci-layout; add it with the text \
                  {{\"imageLayoutVersion\":\"1.0.0\"}}, or check the program that wrote the layout"
             ),

@@ -106,10 +106,7 @@ impl TarSource {
             // What is not seen to be a tar file here may be one that the reader of layers understands.
             if matches!(
                 kind,
-                Kind::OciArchive
-                    | Kind::DockerArchive
-                    | Kind::OldDockerArchive
-                    | Kind::BelowDirectory
+                Kind::OciArchive | Kind::DockerArchive | Kind::OldDockerArchive
             ) {
                 return Ok(Err(kind));
             }

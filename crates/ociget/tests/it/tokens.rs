@@ -137,6 +137,34 @@ async fn challenge_with_another_scope_leads_to_a_token_for_both() {
     }
 }
 
+/// containerd/containerd#9648: a further scope makes the token server refuse. A token that was revoked early is renewed.
+#[tokio::test]
+async fn token_server_may_refuse_a_further_scope() {
+    let (content, _) = Content::image(b"layer");
+    let (issued, used) = (AtomicU32::new(0), AtomicU32::new(0));
+    let server = Server::start(&content, move |seen| {
+        if seen.path.starts_with("/token") {
+            if seen.path.contains("repository%3Aapp%3Apull") {
+                return Some(Reply::new(403, r#"{"errors":[{"code":"DENIED"}]}"#));
+            }
+            let number = issued.fetch_add(1, SeqCst) + 1;
+            used.store(0, SeqCst);
+            return Some(Reply::new(200, format!(r#"{{"token":"t{number}"}}"#)));
+        }
+        let host = seen.header("host").unwrap_or_default();
+        let challenge = format!(r#"Bearer realm="http://{host}/token",scope="repository:x:pull""#);
+        let current = format!("Bearer t{}", issued.load(SeqCst));
+        let is_good =
+            seen.header("authorization") == Some(&current) && used.fetch_add(1, SeqCst) < 2;
+        (!is_good).then(|| unauthorized(&challenge))
+    })
+    .await;
+    assert_eq!(pull(&*server.source(quick())).await.unwrap(), [b"layer"]);
+    let tokens = server.seen_at("/token");
+    let refused = tokens.iter().filter(|seen| seen.path.contains("app"));
+    assert_eq!((refused.count(), tokens.len()), (1, 3));
+}
+
 #[tokio::test]
 async fn identity_token_is_exchanged_by_post_or_else_by_get() {
     let directory = tempfile::tempdir().unwrap();
