@@ -279,16 +279,16 @@ fn pull_that_cannot_replace_a_damaged_artifact_fails() {
     bad[1_500_000] ^= 1;
     fs::write(&path, &bad).unwrap();
     let name = digest.replace(':', "-");
-    let refused = || {
+    let refused = |status: i32, advice: &str| {
         let pulled = place.pull(&reference, &["--verify"]);
-        assert_eq!(pulled.status, Some(1), "{pulled:#?}");
+        assert_eq!(pulled.status, Some(status), "{pulled:#?}");
         assert_eq!(pulled.stdout, "");
         let says = format!("cannot replace {digest}: damaged in bytes 1048576 to 2097152");
         assert!(pulled.stderr.contains(&says), "{pulled:#?}");
         let verified = place.run(["verify"]);
         assert!(verified.stdout.contains("not quarantined"), "{verified:#?}");
-        for outcome in [&pulled, &verified] {
-            let advice = "make the store writable for this user";
+        let to_verify = "make the store writable for this user";
+        for (outcome, advice) in [(&pulled, advice), (&verified, to_verify)] {
             assert!(outcome.stderr.contains(advice), "{outcome:#?}");
         }
         assert!(fs::read(&path).unwrap() == bad);
@@ -296,13 +296,49 @@ fn pull_that_cannot_replace_a_damaged_artifact_fails() {
     // Another process may be building it.
     let lock = File::create(place.cache().join(format!(".lock-{name}"))).unwrap();
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
-    refused();
+    refused(75, "another process works on this artifact");
     drop(lock);
     let taken = place.cache().join(format!(".bad-{name}"));
     fs::create_dir(&taken).unwrap();
-    refused();
+    refused(1, "make the store writable for this user");
     fs::remove_dir(&taken).unwrap();
     assert_eq!(place.pull(&reference, &["--verify"]).line(), path);
+    assert!(fs::read(&path).unwrap() == good);
+}
+
+/// The process that worked on it ends between the two looks.
+#[test]
+fn pull_replaces_a_damaged_artifact_when_its_lock_is_free() {
+    let (_registry, reference, digest) = serve(25);
+    let place = Place::new();
+    let path = place.pull(&reference, &[]).line().to_owned();
+    let good = fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    bad[1_500_000] ^= 1;
+    fs::write(&path, &bad).unwrap();
+    let name = place
+        .cache()
+        .join(format!(".lock-{}", digest.replace(':', "-")));
+    let lock = File::create(name).unwrap();
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let agent = place.agent();
+    let mut command = place.command(cli::program());
+    command
+        .args(["pull", &reference, "--verify", "--agent"])
+        .arg(agent)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut pull = command.spawn().unwrap();
+    let mut lines = std::io::BufReader::new(pull.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("rebuilding") {
+        line.clear();
+        let read = std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+        assert!(read > 0, "no warning");
+    }
+    drop(lock);
+    std::io::copy(&mut lines, &mut std::io::sink()).unwrap();
+    assert!(pull.wait().unwrap().success());
     assert!(fs::read(&path).unwrap() == good);
 }
 

@@ -228,9 +228,9 @@ fn of_kind(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Invalid => Some("build the image again and push it"),
         ErrorKind::Limit => Some("if you trust this image, raise the limit that is named"),
         ErrorKind::NoAgent => Some("name an agent with Options::agents"),
-        ErrorKind::NoSpace => Some(
-            "free disk space or inodes, those of a store with Store::gc, and try again; StoreOptions::min_free says what stays free",
-        ),
+        ErrorKind::NoSpace => {
+            Some("free disk space or inodes, for example with Store::gc, and try again")
+        }
         ErrorKind::Untrusted => Some(
             "take the write permission from other users, or choose another directory with Store::open",
         ),

@@ -36,7 +36,6 @@ const WORDS: &[(&str, &str)] = &[
     ("SpoolOptions::directory", "--spool-dir"),
     ("Store::gc", "`hpcc-rootfs gc --max-size SIZE`"),
     ("Store::open", "--cache-dir"),
-    ("StoreOptions::min_free", "--min-free"),
     ("StoreOptions::offline", "--offline"),
     ("StoreOptions::reuse", "--no-reuse"),
     ("StoreOptions::trusted", "--trust-store"),

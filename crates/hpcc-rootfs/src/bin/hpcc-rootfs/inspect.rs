@@ -85,11 +85,6 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
             "names": sizes.names,
         })),
     });
-    match (command.tree, global.json) {
-        (false, _) => {}
-        (true, false) => return tree::print_text(&path, &file, &lines),
-        (true, true) => return tree::print_json(&path, &file, &value),
-    }
     let failed = match (sizes, image) {
         (Err(error), _) => {
             let error = anyhow::Error::from(error);
@@ -98,10 +93,16 @@ pub(crate) fn run(global: &Global, command: &Inspect) -> anyhow::Result<()> {
         (Ok(_), Err(Unknown::Damaged(error))) => Some(error),
         _ => None,
     };
-    if let Some(error) = &failed {
-        value["error"] = terminal::one_line(error).into();
+    match (command.tree, global.json) {
+        (false, _) => {
+            if let Some(error) = &failed {
+                value["error"] = terminal::one_line(error).into();
+            }
+            render::print(global, &value, &lines)?;
+        }
+        (true, false) => tree::print_text(&path, &file, &lines)?,
+        (true, true) => tree::print_json(&path, &file, &value, failed.as_ref())?,
     }
-    render::print(global, &value, &lines)?;
     failed.map_or(Ok(()), Err)
 }
 

@@ -1,11 +1,13 @@
 //! `hpcc-rootfs pull`.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use hpcc_rootfs::{Damage, FsVerity, Options, Pulled, Store};
+use anyhow::Context as _;
+use hpcc_rootfs::{FsVerity, Options, Pulled, Store};
 use ociget::Digest;
-use rustix::fs::SeekFrom;
+use rustix::fs::{FlockOperation, SeekFrom, flock};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::config::Layers;
@@ -18,6 +20,9 @@ use crate::network::NetworkArgs;
 use crate::quantity::size;
 use crate::target::{CONTENT, Resolved, Target, check_settings, resolve};
 use crate::{failure, fs_verity, metrics_file, output, render, terminal, work};
+
+/// How often a damaged artifact is pulled again: a process that works on it may keep it from being quarantined.
+const ATTEMPTS: usize = 3;
 
 /// Heading of the options of the store.
 const STORE: &str = "Store options";
@@ -247,37 +252,52 @@ fn several(global: &Global, command: &Pull, store: &Store) -> anyhow::Result<()>
 }
 
 async fn pull(store: &Store, command: &Pull, image: &str) -> anyhow::Result<Pulled> {
-    let pull = || store.pull_image(image, command.options.digest.as_ref());
-    let pulled = pull().await?;
-    // What was just built was just written.
-    if !command.options.verify || pulled.built.is_some() {
-        return Ok(pulled);
-    }
-    let shown = |damage: &[Damage]| {
-        let lines: Vec<_> = damage.iter().map(ToString::to_string).collect();
-        format!("{}: damaged in {}", pulled.digest, lines.join("; "))
-    };
-    match store.verify(&pulled.digest)? {
-        Some(damage) if damage.is_empty() => return Ok(pulled),
-        Some(damage) => terminal::warn(&format!("rebuilding {}", shown(&damage))),
-        // Removed meanwhile.
-        None => {}
-    }
-    let again = pull().await?;
-    if again.built.is_some() {
-        return Ok(again);
-    }
-    // Another process has built it, or it could not be quarantined.
-    match store.verify(&again.digest)? {
-        Some(damage) if !damage.is_empty() => Err(Failure {
-            kind: "corrupt",
-            message: format!("cannot replace {}; {NOT_QUARANTINED}", shown(&damage)),
-            hint: Some(NOT_QUARANTINED.to_owned()),
-            transient: false,
+    let mut left = None;
+    for _ in 0..ATTEMPTS {
+        let pull = store.pull_image(image, command.options.digest.as_ref());
+        let pulled = pull.await?;
+        // What was just built was just written.
+        if !command.options.verify || pulled.built.is_some() {
+            return Ok(pulled);
         }
-        .into()),
-        _ => Ok(again),
+        // Without a name, it was removed meanwhile.
+        let Some(damage) = store.verify(&pulled.digest)? else {
+            continue;
+        };
+        if damage.is_empty() {
+            return Ok(pulled);
+        }
+        let lines: Vec<_> = damage.iter().map(ToString::to_string).collect();
+        let damage = format!("{}: damaged in {}", pulled.digest, lines.join("; "));
+        if left.is_none() {
+            terminal::warn(&format!("rebuilding {damage}"));
+        }
+        left = Some((pulled, damage));
     }
+    let (pulled, damage) = left.context("other processes remove the artifact each time")?;
+    let is_locked = is_locked(&pulled.path);
+    let advice = match is_locked {
+        true => "another process works on this artifact; wait for it and try again",
+        false => NOT_QUARANTINED,
+    };
+    Err(Failure {
+        kind: "corrupt",
+        message: format!("cannot replace {damage}; {advice}"),
+        hint: Some(advice.to_owned()),
+        transient: is_locked,
+    }
+    .into())
+}
+
+/// Whether a process builds or removes the artifact at `path`.
+fn is_locked(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let lock = path.with_file_name(format!(".lock-{stem}"));
+    let lock = std::fs::File::open(lock);
+    lock.is_ok_and(|lock| {
+        let operation = FlockOperation::NonBlockingLockExclusive;
+        flock(&lock, operation) == Err(Errno::WOULDBLOCK)
+    })
 }
 
 /// Prints what was done, and returns the JSON of an artifact.

@@ -13,6 +13,7 @@ use ociget::printable;
 use serde_json::Value;
 
 use crate::output::{self, Notation};
+use crate::terminal;
 
 /// Prints a line for every name, after the lines of `head`.
 pub(crate) fn print_text(path: &Path, file: &File, head: &[String]) -> anyhow::Result<()> {
@@ -29,10 +30,15 @@ pub(crate) fn print_text(path: &Path, file: &File, head: &[String]) -> anyhow::R
 }
 
 /// Prints an object with the members of `head` and all names as `tree`. If the tables can't be read to
-/// their end, the object ends with an `error`.
-pub(crate) fn print_json(path: &Path, file: &File, head: &Value) -> anyhow::Result<()> {
+/// their end, or something else `failed`, the object ends with an `error`.
+pub(crate) fn print_json(
+    path: &Path,
+    file: &File,
+    head: &Value,
+    failed: Option<&anyhow::Error>,
+) -> anyhow::Result<()> {
     let mut out = BufWriter::new(output::stdout(Notation::Json));
-    let walked = json(&mut out, path, file, head).context("cannot write to stdout")?;
+    let walked = json(&mut out, path, file, head, failed).context("cannot write to stdout")?;
     walked.with_context(|| unreadable(path))
 }
 
@@ -41,6 +47,7 @@ fn json(
     path: &Path,
     file: &File,
     head: &Value,
+    failed: Option<&anyhow::Error>,
 ) -> io::Result<Result<(), hpcc_rootfs::tables::Error>> {
     writeln!(out, "{{")?;
     for (name, value) in head.as_object().into_iter().flatten() {
@@ -54,8 +61,11 @@ fn json(
         out.write_all(line.json(entry))
     })?;
     write!(out, "\n  ]")?;
-    if let Err(error) = &walked {
-        let error = format!("{}: {error}", unreadable(path));
+    let error = match &walked {
+        Err(error) => Some(format!("{}: {error}", unreadable(path))),
+        Ok(()) => failed.map(terminal::one_line),
+    };
+    if let Some(error) = error {
         write!(out, ",\n  \"error\": {}", Value::from(error))?;
     }
     writeln!(out, "\n}}")?;

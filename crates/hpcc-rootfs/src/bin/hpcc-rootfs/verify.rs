@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hpcc_rootfs::{Count, Damage, Error, ErrorKind, Store};
+use hpcc_rootfs::{Count, Damage, Error, ErrorKind, RecordError, Store};
 use ociget::printable;
 use serde_json::{Value, json};
 
@@ -65,11 +65,16 @@ pub(crate) fn run(global: &Global, command: &Verify) -> anyhow::Result<()> {
             }
             checked => checked,
         };
+        let is_trusted = match &checked {
+            Err(Error::Artifact { source, .. }) => !matches!(**source, RecordError::Untrusted(_)),
+            _ => true,
+        };
         let (mut sound, mut text, mut value) = outcome(&subject.to_string(), checked);
         if let (Found::Digest(digest), false, false) = (subject, sound, is_missing) {
             let is_aside = fs::symlink_metadata(store.path_for(digest)).is_err();
             value["set_aside"] = is_aside.into();
-            all_aside &= is_aside;
+            // The next pull replaces what is not trusted.
+            all_aside &= is_aside || !is_trusted;
             text.push_str(match is_aside {
                 true => "; quarantined",
                 false => "; not quarantined",

@@ -5,7 +5,7 @@ use sqfs_writer::{Device, Metadata};
 use super::entry::{Entry, EntryKind};
 use super::header::Header;
 use super::path::{check_depth, check_symlink, push_normalised};
-use super::pax::{CAPABILITY, Extended};
+use super::pax::Extended;
 use crate::layer::error::{Fault, Malformed};
 use crate::layer::limits::Limits;
 
@@ -15,6 +15,9 @@ const MINOR_MAX: u32 = 0xF_FFFF;
 
 /// `XATTR_LIST_MAX`: of all names of an inode, each with a NUL, Linux lists no more.
 const XATTR_LIST_MAX: usize = 64 << 10;
+
+/// The attribute with the capabilities of a program.
+const CAPABILITY: &[u8] = b"security.capability";
 
 /// Decodes everything but the body. `name` is as the archive spells it, because a slash at its end can have a meaning.
 pub(super) fn decode(
@@ -77,6 +80,7 @@ pub(super) fn decode(
             let reason = "its entry has more than 64 KiB of their names, the most of Linux";
             return Err(Malformed::Xattr(reason).into());
         }
+        drop_empty_capability(entry);
         let capability = entry.metadata.xattrs.get(CAPABILITY);
         if capability.is_some_and(|value| !is_capability(value)) {
             let reason = "its `security.capability` has a form that Linux refuses";
@@ -87,6 +91,20 @@ pub(super) fn decode(
         return Err(Malformed::Root.into());
     }
     Ok(())
+}
+
+/// Linux executes no file with an empty `security.capability`. Engines leave it out, because Go's `archive/tar` takes no
+/// record without a value for an attribute.
+fn drop_empty_capability(entry: &mut Entry) {
+    let xattrs = &mut entry.metadata.xattrs;
+    if xattrs.get(CAPABILITY).is_none_or(|value| !value.is_empty()) {
+        return;
+    }
+    let all = std::mem::take(xattrs);
+    for (name, value) in all.iter().filter(|(name, _)| *name != CAPABILITY) {
+        xattrs.insert(name, value);
+    }
+    entry.unstorable_xattrs = entry.unstorable_xattrs.saturating_add(1);
 }
 
 /// Returns whether Linux lets a file have this `security.capability` (`validheader` of `security/commoncap.c`). A file

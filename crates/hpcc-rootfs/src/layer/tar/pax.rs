@@ -85,7 +85,6 @@ impl Extended {
         for (name, value) in libarchive.iter() {
             extended.xattrs.insert(name, value);
         }
-        extended.drop_empty_capability();
         for name in &dropped {
             let count = match is_overlay(name) {
                 true => &mut extended.overlay_xattrs,
@@ -94,23 +93,6 @@ impl Extended {
             *count = count.saturating_add(1);
         }
         Ok(extended)
-    }
-
-    /// Linux executes no file with an empty `security.capability`. Engines leave it out, because Go's `archive/tar` takes
-    /// no record without a value for an attribute.
-    fn drop_empty_capability(&mut self) {
-        if self
-            .xattrs
-            .get(CAPABILITY)
-            .is_none_or(|value| !value.is_empty())
-        {
-            return;
-        }
-        let all = std::mem::take(&mut self.xattrs);
-        for (name, value) in all.iter().filter(|(name, _)| *name != CAPABILITY) {
-            self.xattrs.insert(name, value);
-        }
-        self.unstorable_xattrs = self.unstorable_xattrs.saturating_add(1);
     }
 
     fn take(
@@ -175,9 +157,6 @@ impl Extended {
         Ok(())
     }
 }
-
-/// The attribute with the capabilities of a program.
-pub(super) const CAPABILITY: &[u8] = b"security.capability";
 
 /// The kind of the records that an attribute is in.
 #[derive(Clone, Copy)]

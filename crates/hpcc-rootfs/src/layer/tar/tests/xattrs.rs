@@ -284,6 +284,9 @@ fn empty_capability_is_dropped_and_counted() {
         assert_eq!(seen.entry.metadata.xattrs.len(), kept, "{records:?}");
         assert_eq!(seen.entry.unstorable_xattrs, dropped, "{records:?}");
     }
+    // Two headers that differ are still an error.
+    let headers = [pax(&[none]), pax(&[(NAME, &full)]), file(b"f", b"")];
+    refused(&headers);
 }
 
 /// `listxattr` fails with `E2BIG` beyond 64 KiB (restic/restic#3422).
