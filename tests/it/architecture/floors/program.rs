@@ -50,8 +50,8 @@ pub(super) const PROGRAM: Floors = &[
     (
         "inspect",
         &[
-            "columns", "global", "list", "output", "quantity", "render", "requires", "subject",
-            "table", "terminal", "tree",
+            "columns", "failure", "global", "list", "output", "quantity", "render", "requires",
+            "subject", "table", "terminal", "tree",
         ],
     ),
     (
@@ -129,6 +129,7 @@ pub(super) const PROGRAM: Floors = &[
             "metrics_file",
             "network",
             "output",
+            "quantity",
             "render",
             "target",
             "work",
@@ -165,7 +166,7 @@ pub(super) const PROGRAM: Floors = &[
         &["columns", "failure", "output", "quantity", "terminal"],
     ),
     ("metrics_file", &["output", "terminal"]),
-    ("tree", &["output"]),
+    ("tree", &["output", "terminal"]),
     (
         "terminal",
         &["columns", "failure", "fields", "output", "record"],
