@@ -72,7 +72,8 @@ pub struct Copied {
 /// ([`Client::referrers`](crate::Client::referrers)) is not copied.
 ///
 /// - **Verified.** Every byte is hashed before its file gets the name of its digest.
-/// - **Unchanged.** No document is converted. Media types of Docker stay, which umoci and older versions of skopeo do not read in a layout.
+/// - **Unchanged.** No document is converted. Media types of Docker stay, which umoci and older versions of skopeo do
+///   not read in a layout.
 /// - **Resumable.** Blobs in the layout are hashed; intact ones are not fetched, damaged ones are replaced.
 ///   A download that broke off is resumed from a file `blobs/ALGORITHM/.partial-HEX`. Where that
 ///   leads to another digest, the blob is fetched again from its start.

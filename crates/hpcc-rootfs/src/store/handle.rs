@@ -284,8 +284,8 @@ impl Store {
     /// A copy reads the whole file, so call this in a blocking thread if the caller is asynchronous.
     ///
     /// # Errors
-    /// Returns [`Error::Store`] if `path` exists and is not the artifact, is in the directory of a store, or cannot be created, and
-    /// [`Error::Artifact`] if the artifact has no sound record, as one that was cut; otherwise the errors of
+    /// Returns [`Error::Store`] if `path` exists and is not the artifact, is in the directory of a store, or cannot be
+    /// created, and [`Error::Artifact`] if the artifact has no sound record, as one that was cut; otherwise the errors of
     /// [`lease`](Self::lease).
     pub fn link(&self, digest: &Digest, path: impl AsRef<Path>) -> Result<Option<Linked>, Error> {
         self.link_with(digest, path, LinkMethod::ALL)

@@ -57,7 +57,8 @@ impl TokenServer {
     /// `wanted` is the scope that the client needs, which it requests if the challenge names
     /// none. The scopes that `before` requested are requested again with it, unless that makes too many. Then only
     /// `wanted` is. It is added if the challenge to a token names no scope that the token was not requested for: some
-    /// registries name a placeholder. A challenge to one of its tokens may name no token server (RFC 6750, 3); then it is that of `before`.
+    /// registries name a placeholder. A challenge to one of its tokens may name no token server (RFC 6750, 3). Then it is
+    /// that of `before`.
     pub(crate) fn from_challenge(
         challenge: &Challenge,
         home: &Endpoint,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use hpcc_rootfs::{FsVerity, Options, Pulled, Store};
 use ociget::Digest;
-use rustix::fs::{FlockOperation, SeekFrom, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, SeekFrom, flock};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 
@@ -293,7 +293,9 @@ async fn pull(store: &Store, command: &Pull, image: &str) -> anyhow::Result<Pull
 fn is_locked(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let lock = path.with_file_name(format!(".lock-{stem}"));
-    let lock = std::fs::File::open(lock);
+    // Another user may have put something else there.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let lock = rustix::fs::open(lock, flags, Mode::empty());
     lock.is_ok_and(|lock| {
         let operation = FlockOperation::NonBlockingLockExclusive;
         flock(&lock, operation) == Err(Errno::WOULDBLOCK)
