@@ -332,7 +332,8 @@ impl Store {
     /// # Errors
     /// Returns [`Error::Artifact`] if the record itself cannot be believed, in which case the file is quarantined as
     /// well, and [`Error::Store`] if the file cannot be read. A damaged artifact that cannot be quarantined, for example
-    /// in a read-only store, is a warning in the log.
+    /// in a read-only store, is a warning in the log. [`pull_image`](Self::pull_image) still returns it, so verify again
+    /// after a pull that built nothing.
     pub fn verify(&self, digest: &Digest) -> Result<Option<Vec<Damage>>, Error> {
         let _span = tracing::info_span!("verify", %digest).entered();
         let path = self.path_for(digest);
