@@ -17,6 +17,8 @@ pub fn check(input: &[u8]) {
         let input = String::from_utf8_lossy(input);
         let mut places = input.split(SECRET).skip(1);
         let is_key = places.any(|rest| {
+            // A quotation mark of the key is escaped.
+            let rest = rest.replace("\\\\", "").replace("\\\"", "");
             let end = rest.split_once('"');
             end.is_some_and(|(_, after)| after.trim_start().starts_with(':'))
         });

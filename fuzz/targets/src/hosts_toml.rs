@@ -24,7 +24,8 @@ pub fn check(input: &[u8]) {
         }
         Err(error) => {
             // Names of hosts are shown; values are not.
-            let is_key = text.lines().any(|line| {
+            let bare = text.trim_start_matches('\u{feff}');
+            let is_key = bare.lines().any(|line| {
                 let after = line.split_once(SECRET).map(|(_, after)| after);
                 after.is_some_and(|after| line.trim_start().starts_with('[') || after.contains('='))
             });
