@@ -268,16 +268,22 @@ fn a_full_disk_leaves_nothing() {
     drop(mounted);
 }
 
+/// Changes a bit of an artifact. Returns its bytes before and after.
+fn damage(path: &str) -> (Vec<u8>, Vec<u8>) {
+    let good = fs::read(path).unwrap();
+    let mut bad = good.clone();
+    bad[1_500_000] ^= 1;
+    fs::write(path, &bad).unwrap();
+    (good, bad)
+}
+
 /// NixOS/nix#1281: a repair that could not replace the damaged path reported success.
 #[test]
 fn pull_that_cannot_replace_a_damaged_artifact_fails() {
     let (_registry, reference, digest) = serve(23);
     let place = Place::new();
     let path = place.pull(&reference, &[]).line().to_owned();
-    let good = fs::read(&path).unwrap();
-    let mut bad = good.clone();
-    bad[1_500_000] ^= 1;
-    fs::write(&path, &bad).unwrap();
+    let (good, bad) = damage(&path);
     let name = digest.replace(':', "-");
     let refused = |status: i32, advice: &str| {
         let pulled = place.pull(&reference, &["--verify"]);
@@ -306,40 +312,38 @@ fn pull_that_cannot_replace_a_damaged_artifact_fails() {
     assert!(fs::read(&path).unwrap() == good);
 }
 
-/// The process that worked on it ends between the two looks.
+/// The process that worked on it ends between the two looks. On a busy machine its end may come too late for both.
 #[test]
 fn pull_replaces_a_damaged_artifact_when_its_lock_is_free() {
     let (_registry, reference, digest) = serve(25);
     let place = Place::new();
     let path = place.pull(&reference, &[]).line().to_owned();
-    let good = fs::read(&path).unwrap();
-    let mut bad = good.clone();
-    bad[1_500_000] ^= 1;
-    fs::write(&path, &bad).unwrap();
-    let name = place
-        .cache()
-        .join(format!(".lock-{}", digest.replace(':', "-")));
-    let lock = File::create(name).unwrap();
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let (good, bad) = damage(&path);
+    let name = format!(".lock-{}", digest.replace(':', "-"));
     let agent = place.agent();
-    let mut command = place.command(cli::program());
-    command
-        .args(["pull", &reference, "--verify", "--agent"])
-        .arg(agent)
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped());
-    let mut pull = command.spawn().unwrap();
-    let mut lines = std::io::BufReader::new(pull.stderr.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("rebuilding") {
-        line.clear();
-        let read = std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
-        assert!(read > 0, "no warning");
-    }
-    drop(lock);
-    std::io::copy(&mut lines, &mut std::io::sink()).unwrap();
-    assert!(pull.wait().unwrap().success());
-    assert!(fs::read(&path).unwrap() == good);
+    let is_replaced = (0..20).any(|_| {
+        fs::write(&path, &bad).unwrap();
+        let lock = File::create(place.cache().join(&name)).unwrap();
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+        let mut command = place.command(cli::program());
+        command
+            .args(["pull", &reference, "--verify", "--agent"])
+            .arg(&agent)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped());
+        let mut pull = command.spawn().unwrap();
+        let mut lines = std::io::BufReader::new(pull.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("rebuilding") {
+            line.clear();
+            let read = std::io::BufRead::read_line(&mut lines, &mut line).unwrap();
+            assert!(read > 0, "no warning");
+        }
+        drop(lock);
+        std::io::copy(&mut lines, &mut std::io::sink()).unwrap();
+        pull.wait().unwrap().success()
+    });
+    assert!(is_replaced && fs::read(&path).unwrap() == good);
 }
 
 #[test]
